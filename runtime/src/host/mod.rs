@@ -1,0 +1,1 @@
+//! What must exist outside the sandbox and be released: journal, cgroup, network.

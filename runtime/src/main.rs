@@ -1,0 +1,2 @@
+//! The `garth` command.
+fn main() {}
