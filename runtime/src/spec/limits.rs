@@ -1,0 +1,187 @@
+//! How much of the machine a sandbox may have, as docker and podman spell it.
+//!
+//! | field | flag | meaning |
+//! |---|---|---|
+//! | `memory` | `--memory 256m` | resident memory, page cache included |
+//! | `swap` | `--memory-swap 512m` | memory **and** swap together, docker's meaning |
+//! | `cpus` | `--cpus 1.5` | processor time per time, over periods of 100 ms |
+//! | `cpuset` | `--cpuset-cpus 0-3,8` | the processors to run on |
+//! | `pids` | `--pids-limit 100` | processes and threads |
+//!
+//! With `memory` and no `swap`, docker lets the sandbox swap as much again as it may keep in
+//! memory, and so does Garth: unlimited swap would make the memory limit a way to burden the disk
+//! of everyone else.
+
+use serde::{Deserialize, Serialize};
+
+use super::units::Size;
+use crate::{Error, Result};
+
+/// The period that a share of processor time is counted over, in µs: the kernel's own default.
+pub const CPU_PERIOD: u64 = 100_000;
+
+/// The highest processor count a kernel can be built for (CONFIG_NR_CPUS on x86).
+const MAX_CPUS: u32 = 8192;
+
+/// The kernel's PID_MAX_LIMIT on 64 bits; pids.max takes no more.
+const MAX_PIDS: u64 = 4_194_304;
+
+/// What a sandbox may use; `None` is no limit.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Bytes of memory and swap together; not below `memory`. Equal to it: no swap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Size>,
+    /// Processors' worth of time; 0.5 is half of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Processors by number, as in `0-3,8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<String>,
+    /// Processes and threads together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+
+    /// Refuses what no kernel would take or nobody can have meant.
+    pub fn check(&self) -> Result<()> {
+        if let Some(memory) = self.memory
+            && memory.0 < 64 << 10
+        {
+            // `--memory 256` is 256 bytes to docker too; it can only be a slip.
+            return Err(Error::new(format!("--memory {memory}: too little to start a program in"))
+                .hint("a bare number is bytes: write 256m for 256 MiB"));
+        }
+        match (self.swap, self.memory) {
+            (Some(swap), None) => {
+                return Err(Error::new(format!("--memory-swap {swap}: needs --memory"))
+                    .hint("it is the sum of memory and swap"));
+            }
+            (Some(swap), Some(memory)) if swap < memory => {
+                return Err(Error::new(format!(
+                    "--memory-swap {swap}: less than --memory {memory}"
+                ))
+                .hint(format!("it is the sum of memory and swap: write {memory} for no swap")));
+            }
+            _ => {}
+        }
+        if let Some(cpus) = self.cpus
+            // Below 0.01 the quota falls under the kernel's least, 1 ms in 100 ms.
+            && !(0.01..=f64::from(MAX_CPUS)).contains(&cpus)
+        {
+            return Err(Error::new(format!("--cpus {cpus}: not between 0.01 and {MAX_CPUS}"))
+                .hint("1.5 is one processor and a half"));
+        }
+        if let Some(list) = &self.cpuset {
+            cpu_list(list).map_err(|error| error.within("--cpuset-cpus"))?;
+        }
+        if let Some(pids) = self.pids
+            && !(1..=MAX_PIDS).contains(&pids)
+        {
+            return Err(Error::new(format!("--pids-limit {pids}: not between 1 and {MAX_PIDS}"))
+                .hint("leave the flag out for no limit"));
+        }
+        Ok(())
+    }
+
+    /// Microseconds of processor time in every [`CPU_PERIOD`].
+    pub fn cpu_quota(&self) -> Option<u64> {
+        self.cpus.map(|cpus| (cpus * CPU_PERIOD as f64).round() as u64)
+    }
+
+    /// Bytes of memory and swap together: what was asked, or docker's rule of twice the memory.
+    pub fn memory_and_swap(&self) -> Option<Size> {
+        self.swap.or_else(|| self.memory.map(|memory| Size(memory.0.saturating_mul(2))))
+    }
+}
+
+/// Reads a list of processors, `0-3,8`, into ranges (first, last), as cpuset(7) has it.
+pub fn cpu_list(text: &str) -> Result<Vec<(u32, u32)>> {
+    let wrong = |why: String| {
+        let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+        Error::new(format!("processor list \"{shown}\": {why}")).hint("write 0-3,8")
+    };
+    let number = |text: &str| {
+        // `parse` would take "+1".
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse::<u32>() {
+            Ok(cpu) if digits && cpu < MAX_CPUS => Ok(cpu),
+            _ if digits => Err(wrong(format!("no processor has a number above {}", MAX_CPUS - 1))),
+            _ => Err(wrong("not a list of numbers and ranges".into())),
+        }
+    };
+    text.split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(wrong(format!("the range {range} runs backwards")));
+            }
+            Ok((first, last))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(limits: Limits) -> String {
+        limits.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_limit_is_the_default() {
+        assert!(Limits::default().is_empty());
+        assert!(Limits::default().check().is_ok());
+        assert!(!Limits { pids: Some(1), ..Default::default() }.is_empty());
+    }
+
+    #[test]
+    fn a_slip_is_refused_with_the_flag_and_a_right_spelling() {
+        let memory = |bytes| Some(Size(bytes));
+        assert_eq!(
+            refused(Limits { memory: memory(256), ..Default::default() }),
+            "--memory 256: too little to start a program in; \
+             a bare number is bytes: write 256m for 256 MiB"
+        );
+        let low = Limits { memory: memory(2 << 20), swap: memory(1 << 20), ..Default::default() };
+        assert!(refused(low).contains("less than --memory 2m"));
+        assert!(refused(Limits { swap: memory(1 << 20), ..Default::default() }).contains("needs"));
+        for cpus in [0.0, -1.0, 0.001, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(refused(Limits { cpus: Some(cpus), ..Default::default() }).contains("--cpus"));
+        }
+        for pids in [0, u64::MAX] {
+            refused(Limits { pids: Some(pids), ..Default::default() });
+        }
+    }
+
+    #[test]
+    fn processor_lists_are_numbers_and_ranges() {
+        assert_eq!(cpu_list("0-3,8").unwrap(), [(0, 3), (8, 8)]);
+        for text in ["", ",", "1,", "3-0", "a", "1-", "-1", "+1", "8192", "0-99999999999", "0 1"] {
+            let limits = Limits { cpuset: Some(text.into()), ..Default::default() };
+            assert!(refused(limits).starts_with("--cpuset-cpus: processor list"), "{text}");
+        }
+    }
+
+    #[test]
+    fn swap_left_open_is_as_much_again_as_memory() {
+        let mut limits = Limits { memory: Some(Size(1 << 20)), ..Default::default() };
+        assert_eq!(limits.memory_and_swap(), Some(Size(2 << 20)));
+        limits.swap = limits.memory;
+        assert_eq!(limits.memory_and_swap(), Some(Size(1 << 20)));
+        assert_eq!(Limits::default().memory_and_swap(), None);
+        assert_eq!(Limits { cpus: Some(0.07), ..limits }.cpu_quota(), Some(7000));
+    }
+}

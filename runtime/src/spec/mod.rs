@@ -1,0 +1,4 @@
+//! What was asked: validated, plain data. Nothing here touches the machine.
+
+pub mod limits;
+pub mod units;
