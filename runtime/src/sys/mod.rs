@@ -4,7 +4,10 @@
 //! so that it may be used in a child that shares its parent's memory.
 #![allow(unsafe_code)]
 
+pub mod access;
 mod errno;
+pub mod openat2;
+pub mod pidfd;
 pub mod raw;
 
 pub use errno::Errno;

@@ -1,0 +1,308 @@
+//! Which cgroup trees this machine has and where the caller may make directories.
+//!
+//! Controllers are found in mountinfo, never by a directory that happens to have the right name:
+//! engines leave empty look-alikes behind, and a directory in a tmpfs takes a limit without a word
+//! and enforces nothing.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{Errno, access};
+use crate::{Error, Result};
+
+/// The two generations of cgroups: one tree per controller, or one tree for all (cgroups(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Version {
+    /// A tree of its own for each controller, or for a few together (`cpu,cpuacct`).
+    V1,
+    /// The unified tree.
+    V2,
+}
+
+/// The controllers that Garth uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// Memory and swap.
+    Memory,
+    /// Processor time.
+    Cpu,
+    /// Which processors.
+    Cpuset,
+    /// Processes and threads.
+    Pids,
+    /// Pausing; a controller in v1 only, in v2 every cgroup can do it.
+    Freezer,
+}
+
+impl Controller {
+    const ALL: [Controller; 5] = [
+        Controller::Memory,
+        Controller::Cpu,
+        Controller::Cpuset,
+        Controller::Pids,
+        Controller::Freezer,
+    ];
+
+    /// The kernel's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Cpu => "cpu",
+            Controller::Cpuset => "cpuset",
+            Controller::Pids => "pids",
+            Controller::Freezer => "freezer",
+        }
+    }
+
+    fn named(name: &str) -> Option<Controller> {
+        Controller::ALL.into_iter().find(|controller| controller.name() == name)
+    }
+
+    fn listed(names: &str, separator: impl Fn(char) -> bool) -> Vec<Controller> {
+        names.split(separator).filter_map(Controller::named).collect()
+    }
+}
+
+/// One mounted and visible cgroup tree.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// Its generation.
+    pub version: Version,
+    /// What it controls; filled for v1 only, as v2 says it anew in each directory.
+    pub controllers: Vec<Controller>,
+    /// The cgroup that is seen at `point`: `/`, or deeper where a container was given a part.
+    pub root: String,
+    /// Where it is mounted.
+    pub point: String,
+    /// Nothing can be made here.
+    pub read_only: bool,
+}
+
+/// The cgroup trees as the caller sees them.
+#[derive(Clone, Debug)]
+pub struct Hierarchy {
+    /// Visible trees, those with the most to see first.
+    pub mounts: Vec<Mount>,
+    /// The caller's own cgroup in the unified tree, from its root.
+    pub own: Option<String>,
+    /// The caller is root, and starts at the top of each tree; others start at `own`.
+    pub privileged: bool,
+    /// The directory that holds those of all sandboxes.
+    pub parent: String,
+}
+
+/// Why a directory of the unified tree cannot hold sandboxes; later ones came closer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Unfit {
+    /// No unified tree, or the caller is not in what is mounted of it.
+    NotMounted,
+    /// The directory may not be written: not delegated to the caller (or a read-only mount).
+    NotWritable(String, i32),
+    /// Writable, but a controller has not been passed down to it.
+    Lacks(String, &'static str),
+    /// It has processes of its own, so it cannot pass controllers on.
+    Busy(String),
+}
+
+impl Hierarchy {
+    /// What this process sees.
+    pub fn read() -> Result<Hierarchy> {
+        let file = |path: &str| {
+            fs::read_to_string(path).map_err(|error| Error::io(format!("read {path}"), &error))
+        };
+        let mounts = file("/proc/self/mountinfo")?;
+        let own = file("/proc/self/cgroup")?;
+        Ok(Hierarchy::parse(&mounts, &own, access::euid() == 0))
+    }
+
+    /// Reads the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)) and /proc/PID/cgroup.
+    pub fn parse(mountinfo: &str, cgroup: &str, privileged: bool) -> Hierarchy {
+        let lines: Vec<Line> = mountinfo.lines().filter_map(Line::parse).collect();
+        let mut mounts: Vec<Mount> = lines
+            .iter()
+            .filter(|line| line.kind == "cgroup" || line.kind == "cgroup2")
+            .filter(|line| line.visible(&lines))
+            .map(Line::mount)
+            .collect();
+        // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
+        // the other one a part that was bound into some container.
+        mounts.sort_by_key(|mount| mount.root.len());
+        let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+        let own = own.filter(|path| !path.ends_with(" (deleted)")).map(str::to_owned);
+        Hierarchy { mounts, own, privileged, parent: "garth".into() }
+    }
+
+    /// The tree of a v1 controller.
+    pub fn v1(&self, controller: Controller) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.controllers.contains(&controller))
+    }
+
+    /// The unified tree.
+    pub fn v2(&self) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| mount.version == Version::V2)
+    }
+
+    /// Directories of the unified tree that may hold sandboxes, best first: for root the top; for
+    /// everyone the caller's own cgroup and those above it, as far as they are seen.
+    pub(super) fn v2_tops(&self) -> Vec<String> {
+        let Some(mount) = self.v2() else { return Vec::new() };
+        let mut tops = Vec::new();
+        if self.privileged {
+            tops.push(mount.point.clone());
+        }
+        // Both paths start at the root of the caller's cgroup namespace.
+        let own = self.own.as_deref().and_then(|own| match mount.root.as_str() {
+            "/" => Some(own),
+            root => own.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/')),
+        });
+        let mut own = own.map(|own| own.trim_end_matches('/'));
+        while let Some(path) = own {
+            let top = format!("{}{path}", mount.point);
+            if !tops.contains(&top) {
+                tops.push(top);
+            }
+            own = path.rsplit_once('/').map(|(up, _)| up);
+        }
+        tops
+    }
+
+    /// The directory of the unified tree to make `<parent>/<id>` in, so that it has `needed`.
+    ///
+    /// A process moves into the sandbox from the caller's cgroup, and the kernel asks for write
+    /// access to cgroup.procs of the closest directory above both: that is the one chosen here,
+    /// because all candidates but root's lie above the caller.
+    pub(super) fn v2_top(&self, needed: &[Controller]) -> Result<String, Unfit> {
+        let mut closest = Unfit::NotMounted;
+        for top in self.v2_tops() {
+            match fit(&top, needed) {
+                Ok(()) => return Ok(top),
+                Err(unfit) => closest = closest.max(unfit),
+            }
+        }
+        Err(closest)
+    }
+}
+
+fn fit(top: &str, needed: &[Controller]) -> Result<(), Unfit> {
+    for file in ["", "/cgroup.procs", "/cgroup.subtree_control"] {
+        writable(&format!("{top}{file}"))
+            .map_err(|errno| Unfit::NotWritable(top.to_owned(), errno.0))?;
+    }
+    let there = controllers(&format!("{top}/cgroup.controllers"));
+    if let Some(missing) = needed.iter().find(|controller| !there.contains(controller)) {
+        return Err(Unfit::Lacks(top.to_owned(), missing.name()));
+    }
+    let passed_on = controllers(&format!("{top}/cgroup.subtree_control"));
+    // Only the root of the tree may have both processes and controllers below (cgroups(7), "no
+    // internal processes"); it is the one directory without cgroup.type.
+    if !needed.iter().all(|controller| passed_on.contains(controller))
+        && Path::new(&format!("{top}/cgroup.type")).exists()
+        && fs::read_to_string(format!("{top}/cgroup.procs")).is_ok_and(|text| !text.is_empty())
+    {
+        return Err(Unfit::Busy(top.to_owned()));
+    }
+    Ok(())
+}
+
+/// The controllers named in a v2 file such as cgroup.controllers; none if it cannot be read.
+pub(super) fn controllers(path: &str) -> Vec<Controller> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    Controller::listed(&text, char::is_whitespace)
+}
+
+/// Whether the caller may write here.
+pub(super) fn writable(path: &str) -> Result<(), Errno> {
+    access::writable(&CString::new(path).map_err(|_| Errno(libc::EINVAL))?)
+}
+
+/// A line of mountinfo, as far as it is used.
+struct Line<'a> {
+    id: &'a str,
+    above: &'a str,
+    root: String,
+    point: String,
+    options: &'a str,
+    kind: &'a str,
+    super_options: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+    fn parse(line: &'a str) -> Option<Line<'a>> {
+        let (front, back) = line.split_once(" - ")?;
+        let front: Vec<&str> = front.split(' ').collect();
+        let back: Vec<&str> = back.split(' ').collect();
+        Some(Line {
+            id: front.first()?,
+            above: front.get(1)?,
+            root: unescape(front.get(3)?)?,
+            point: unescape(front.get(4)?)?,
+            options: front.get(5)?,
+            kind: back.first()?,
+            super_options: back.get(2).unwrap_or(&""),
+        })
+    }
+
+    /// Whether the mount point leads here, and not to something mounted over it or over a
+    /// directory on the way.
+    fn visible(&self, lines: &[Line]) -> bool {
+        let (mut below, mut id) = (None, self.id);
+        // The chain up ends at a mount that is not listed; the count guards against a forged loop.
+        for _ in 0..=lines.len() {
+            let covers = |line: &&Line| {
+                line.above == id
+                    && line.id != id
+                    && Some(line.id) != below
+                    && Path::new(&self.point).starts_with(&line.point)
+            };
+            if lines.iter().any(|line| covers(&line)) {
+                return false;
+            }
+            let Some(line) = lines.iter().find(|line| line.id == id) else { break };
+            (below, id) = (Some(line.id), line.above);
+        }
+        true
+    }
+
+    fn mount(&self) -> Mount {
+        let version = if self.kind == "cgroup2" { Version::V2 } else { Version::V1 };
+        let controllers = match version {
+            Version::V1 => Controller::listed(self.super_options, |c| c == ','),
+            Version::V2 => Vec::new(),
+        };
+        let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+        Mount {
+            version,
+            controllers,
+            root: self.root.clone(),
+            point: self.point.clone(),
+            read_only: read_only(self.options) || read_only(self.super_options),
+        }
+    }
+}
+
+/// Undoes the kernel's `\040` for a blank, and the like. None for a path that is not UTF-8: such
+/// a mount point is nobody's cgroup tree.
+fn unescape(text: &str) -> Option<String> {
+    if !text.contains('\\') {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,483 @@
+//! The cgroup of a sandbox: one directory in each tree that has something to say.
+//!
+//! All paths are `<top>/garth/<id>`. For root the top is where the tree is mounted; for everyone
+//! else it is a directory of the unified tree that was delegated to them. The shared directory
+//! `garth` is made by the first sandbox and goes with the last.
+//!
+//! [`choose`] decides and refuses, and makes nothing; its answer is the record for the journal.
+//! [`Cgroup::create`] makes it, the child joins (or is cloned right into it), and
+//! [`Cgroup::release`] needs nothing but the record: it kills who is left, removes the
+//! directories, and may be repeated.
+//!
+//! In a hybrid setup a controller is taken from the v1 tree that has it, otherwise from the
+//! unified one. A kernel never has the same controller in both.
+
+mod hierarchy;
+mod release;
+#[cfg(test)]
+mod tests;
+mod v1;
+mod v2;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+pub use hierarchy::{Controller, Hierarchy, Mount, Version};
+pub use release::{find, leftovers};
+
+use crate::spec::limits::{Limits, cpu_list};
+use crate::sys::Errno;
+use crate::{Error, Result};
+use hierarchy::Unfit;
+
+/// The directories of one sandbox, made or not: the record from which they can be removed.
+///
+/// Without directories every operation does nothing, so a sandbox without limits needs no case of
+/// its own.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroup {
+    id: String,
+    parent: String,
+    dirs: Vec<Dir>,
+}
+
+/// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
+/// name a directory outside of `<parent>`.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+struct Dir {
+    version: Version,
+    top: String,
+    controllers: Vec<Controller>,
+}
+
+/// A value and the file it goes to.
+struct Write {
+    file: PathBuf,
+    value: String,
+    /// Nobody asked for this one: where the kernel has no such file, it is left out.
+    optional: bool,
+}
+
+/// Finds the trees for `limits`, and one to freeze by if `freezer` is asked for. Nothing is made.
+///
+/// # Errors
+/// A limit whose controller is not mounted, not delegated to the caller, or read-only is refused
+/// by the name of its flag: a sandbox never runs with less of a fence than was asked for.
+pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Result<Cgroup> {
+    limits.check()?;
+    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), dirs: Vec::new() };
+    cgroup.check_names()?;
+    let mut unified = Vec::new();
+    for (controller, flag) in asked(limits) {
+        match host.v1(controller) {
+            Some(mount) => {
+                v1_usable(mount, &host.parent).map_err(|error| error.within(&flag))?;
+                cgroup.add(Version::V1, &mount.point, controller);
+            }
+            None => {
+                // One by one, so that the refusal names the flag that cannot be met.
+                unified.push(controller);
+                host.v2_top(&unified)
+                    .map_err(|unfit| refusal(host, controller, unfit).within(&flag))?;
+            }
+        }
+    }
+    if !unified.is_empty() {
+        let top = host.v2_top(&unified).map_err(|unfit| refusal(host, unified[0], unfit))?;
+        for controller in unified {
+            cgroup.add(Version::V2, &top, controller);
+        }
+    }
+    if freezer && !cgroup.dirs.iter().any(|dir| dir.version == Version::V2) {
+        // The unified tree first: there even a frozen process can be killed.
+        if let Ok(top) = host.v2_top(&[]) {
+            cgroup.dirs.push(Dir { version: Version::V2, top, controllers: Vec::new() });
+        } else {
+            let mount = host.v1(Controller::Freezer).ok_or_else(|| {
+                Error::new("pause: no cgroup tree here can freeze processes")
+                    .hint("run as root, or under systemd-run --user --scope -p Delegate=yes")
+            })?;
+            v1_usable(mount, &host.parent).map_err(|error| error.within("pause"))?;
+            cgroup.add(Version::V1, &mount.point, Controller::Freezer);
+        }
+    }
+    cgroup.check_swap(limits)?;
+    cgroup.check_cpuset(limits)?;
+    Ok(cgroup)
+}
+
+/// The controllers that `limits` need, each with the flag that asked for it.
+fn asked(limits: &Limits) -> Vec<(Controller, String)> {
+    let mut asked = Vec::new();
+    if let Some(memory) = limits.memory {
+        asked.push((Controller::Memory, format!("--memory {memory}")));
+    }
+    if let Some(cpus) = limits.cpus {
+        asked.push((Controller::Cpu, format!("--cpus {cpus}")));
+    }
+    if let Some(cpuset) = &limits.cpuset {
+        asked.push((Controller::Cpuset, format!("--cpuset-cpus {cpuset}")));
+    }
+    if let Some(pids) = limits.pids {
+        asked.push((Controller::Pids, format!("--pids-limit {pids}")));
+    }
+    asked
+}
+
+fn v1_usable(mount: &Mount, parent: &str) -> Result<()> {
+    let point = &mount.point;
+    if mount.read_only {
+        return Err(Error::new(format!("the cgroup tree on {point} is mounted read-only"))
+            .hint("whoever set up this container must mount it writable"));
+    }
+    let shared = format!("{point}/{parent}");
+    let top = if Path::new(&shared).is_dir() { &shared } else { point };
+    hierarchy::writable(top).map_err(|errno| {
+        let hint = "run as root: v1 cgroups cannot be handed to others safely";
+        Error::os(format!("make a directory in {top}"), errno).hint(hint)
+    })
+}
+
+/// Words why the unified tree will not do.
+fn refusal(host: &Hierarchy, controller: Controller, unfit: Unfit) -> Error {
+    let name = controller.name();
+    let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
+    match unfit {
+        Unfit::NotMounted if host.mounts.is_empty() => {
+            Error::new(format!("no {name} controller: no cgroup tree is mounted"))
+                .hint("mount -t cgroup2 none /sys/fs/cgroup")
+        }
+        Unfit::NotMounted => {
+            Error::new(format!("no {name} controller in the cgroup trees mounted here"))
+                .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
+        }
+        Unfit::NotWritable(top, libc::EROFS) => {
+            Error::new(format!("the cgroup tree at {top} is mounted read-only"))
+                .hint("whoever set up this container must mount it writable")
+        }
+        Unfit::NotWritable(top, errno) => {
+            Error::os(format!("no cgroup is delegated to this user: write to {top}"), Errno(errno))
+                .hint(delegate)
+        }
+        Unfit::Lacks(top, lacking) if host.privileged => {
+            Error::new(format!("no {lacking} controller in this cgroup tree")).hint(format!(
+                "it is not in {top}/cgroup.controllers: the kernel was built or booted without \
+                 it (cgroup_disable=, or cgroup_enable={lacking} missing), or it was not passed \
+                 down to this container"
+            ))
+        }
+        Unfit::Lacks(top, lacking) => {
+            Error::new(format!("the {lacking} controller is not delegated to this user in {top}"))
+                .hint(delegate)
+        }
+        Unfit::Busy(top) => Error::new(format!(
+            "{top} has processes of its own and cannot pass the {name} controller on"
+        ))
+        .hint("move them to a child cgroup first; in a systemd unit, DelegateSubgroup= does it"),
+    }
+}
+
+impl Cgroup {
+    /// Makes the directories and writes the limits.
+    ///
+    /// # Errors
+    /// The file, the value and the errno. What had been made is removed again; a directory that
+    /// was there before (EEXIST) is another's and stays.
+    pub fn create(&self, limits: &Limits) -> Result<()> {
+        self.check_names()?;
+        let mut made = Vec::new();
+        let result = self.make(limits, &mut made);
+        if result.is_err() {
+            // No process has joined yet, so removing cannot fail for long.
+            let made = Cgroup { dirs: made, ..self.clone() };
+            let _ = made.release();
+        }
+        result
+    }
+
+    fn make(&self, limits: &Limits, made: &mut Vec<Dir>) -> Result<()> {
+        for dir in &self.dirs {
+            let (shared, own) = (self.shared(dir), self.path(dir));
+            make_below(&shared, &own)?;
+            made.push(dir.clone());
+            // From here on the shared directory stays, because this one is in it; before, the
+            // release of another sandbox may take it away at any time.
+            match dir.version {
+                Version::V1 if dir.controllers.contains(&Controller::Cpuset) => {
+                    v1::inherit_cpuset(&shared)?;
+                    v1::inherit_cpuset(&own)?;
+                }
+                Version::V1 => {}
+                Version::V2 => {
+                    v2::pass_on(Path::new(&dir.top), &dir.controllers)?;
+                    v2::pass_on(&shared, &dir.controllers)?;
+                }
+            }
+        }
+        for item in self.writes(limits) {
+            match write(&item.file, &item.value) {
+                Err(error) if item.optional && error.errno() == Some(Errno(libc::ENOENT)) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Each `cgroup.procs`, open for writing. The child writes "0" to each, and so joins by itself:
+    /// nobody needs its pid, and a right to write is checked against who opened the file (Linux
+    /// 5.16; before, against who writes).
+    ///
+    /// With `cloned_into`, the unified tree is left out, because clone3 has put the child there.
+    /// In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
+    pub fn join_files(&self, cloned_into: bool) -> Result<Vec<(String, OwnedFd)>> {
+        self.dirs
+            .iter()
+            .filter(|dir| !(cloned_into && dir.version == Version::V2))
+            .map(|dir| {
+                let file = self.path(dir).join("cgroup.procs");
+                let open = OpenOptions::new().write(true).open(&file);
+                let name = file.to_string_lossy().into_owned();
+                match open {
+                    Ok(file) => Ok((name, OwnedFd::from(file))),
+                    Err(error) => Err(Error::io(format!("open {name}"), &error)),
+                }
+            })
+            .collect()
+    }
+
+    /// The directory in the unified tree for clone3's CLONE_INTO_CGROUP (Linux 5.7), if there is
+    /// one.
+    pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
+        let Some(dir) = self.dirs.iter().find(|dir| dir.version == Version::V2) else {
+            return Ok(None);
+        };
+        let own = self.path(dir);
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+            .open(&own)
+            .map(|file| Some(OwnedFd::from(file)))
+            .map_err(|error| Error::io(format!("open {}", own.display()), &error))
+    }
+
+    /// The directory that has `controller`, for reading its counters.
+    pub fn directory(&self, controller: Controller) -> Option<(Version, PathBuf)> {
+        let dir = self.dirs.iter().find(|dir| dir.controllers.contains(&controller))?;
+        Some((dir.version, self.path(dir)))
+    }
+
+    /// There is no directory in any tree.
+    pub fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// The sandbox.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The processes inside, in ascending order.
+    pub fn pids(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        for dir in &self.dirs {
+            release::pids_below(&self.path(dir), &mut pids);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Stops every process inside, and returns when all have stopped.
+    ///
+    /// # Errors
+    /// The cgroup was chosen without a freezer, or a process does not stop within two seconds
+    /// (it sleeps uninterruptibly); then all are let go again.
+    pub fn freeze(&self) -> Result<()> {
+        let result = self.set_frozen(true);
+        if result.is_err() {
+            let _ = self.thaw();
+        }
+        result
+    }
+
+    /// Lets the processes go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<()> {
+        let dir = self.freezer().ok_or_else(|| {
+            Error::new(format!("freeze {}: the sandbox was made without a freezer cgroup", self.id))
+        })?;
+        let own = self.path(dir);
+        let end = Instant::now() + Duration::from_secs(2);
+        loop {
+            let reached = match dir.version {
+                Version::V1 => v1::freeze(&own, frozen)?,
+                Version::V2 => v2::freeze(&own, frozen)?,
+            };
+            if reached {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let verb = if frozen { "freeze" } else { "thaw" };
+                return Err(Error::new(format!("{verb} {}: not done in 2 s", own.display()))
+                    .hint("a process inside waits for a device or a file server"));
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn freezer(&self) -> Option<&Dir> {
+        let unified = self.dirs.iter().find(|dir| dir.version == Version::V2);
+        unified
+            .or_else(|| self.dirs.iter().find(|dir| dir.controllers.contains(&Controller::Freezer)))
+    }
+
+    /// What `create` will do, a line each, for `garth explain`.
+    pub fn describe(&self, limits: &Limits) -> Vec<String> {
+        let mut lines = Vec::new();
+        for dir in &self.dirs {
+            let own = self.path(dir);
+            lines.push(format!("make {}", own.display()));
+            if dir.version == Version::V1 && dir.controllers.contains(&Controller::Cpuset) {
+                let shared = self.shared(dir);
+                lines.push(format!("copy cpuset.cpus and cpuset.mems from {}", shared.display()));
+            }
+            if dir.version == Version::V2 && !dir.controllers.is_empty() {
+                let names: Vec<String> =
+                    dir.controllers.iter().map(|c| format!("+{}", c.name())).collect();
+                let names = names.join(" ");
+                for above in [Path::new(&dir.top), &self.shared(dir)] {
+                    let file = above.join("cgroup.subtree_control");
+                    lines.push(format!("write \"{names}\" to {}", file.display()));
+                }
+            }
+        }
+        for item in self.writes(limits) {
+            let condition = if item.optional { ", if the kernel accounts swap" } else { "" };
+            let file = item.file.display();
+            lines.push(format!("write \"{}\" to {file}{condition}", item.value));
+        }
+        lines
+    }
+
+    fn writes(&self, limits: &Limits) -> Vec<Write> {
+        let of = |dir: &Dir| match dir.version {
+            Version::V1 => v1::writes(&self.path(dir), &dir.controllers, limits),
+            Version::V2 => v2::writes(&self.path(dir), &dir.controllers, limits),
+        };
+        self.dirs.iter().flat_map(of).collect()
+    }
+
+    /// Controllers that share a tree (`cpu,cpuacct`) share the directory.
+    fn add(&mut self, version: Version, top: &str, controller: Controller) {
+        match self.dirs.iter_mut().find(|dir| dir.top == top) {
+            Some(dir) => dir.controllers.push(controller),
+            None => {
+                self.dirs.push(Dir { version, top: top.to_owned(), controllers: vec![controller] })
+            }
+        }
+    }
+
+    fn shared(&self, dir: &Dir) -> PathBuf {
+        Path::new(&dir.top).join(&self.parent)
+    }
+
+    fn path(&self, dir: &Dir) -> PathBuf {
+        self.shared(dir).join(&self.id)
+    }
+
+    /// A record may have been read from a damaged file. Each name must be one step down.
+    fn check_names(&self) -> Result<()> {
+        for name in [&self.id, &self.parent] {
+            if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0', '\n']) {
+                return Err(Error::new(format!("cgroup {name:?}: not a name for a directory")));
+            }
+        }
+        match self.dirs.iter().find(|dir| !dir.top.starts_with('/')) {
+            Some(dir) => Err(Error::new(format!("cgroup in {:?}: not an absolute path", dir.top))),
+            None => Ok(()),
+        }
+    }
+
+    /// In v1 the file is missing where the kernel does not account swap; in v2 that shows in the
+    /// new directory only.
+    fn check_swap(&self, limits: &Limits) -> Result<()> {
+        if let Some(swap) = limits.swap
+            && let Some(dir) = self.dirs.iter().find(|dir| {
+                dir.version == Version::V1 && dir.controllers.contains(&Controller::Memory)
+            })
+            && !Path::new(&format!("{}/memory.memsw.limit_in_bytes", dir.top)).exists()
+        {
+            return Err(Error::new(format!(
+                "--memory-swap {swap}: this kernel does not account swap"
+            ))
+            .hint("boot with swapaccount=1, or leave the flag out"));
+        }
+        Ok(())
+    }
+
+    /// v1 would answer a processor that is not there with EINVAL; v2 would take it and give all.
+    fn check_cpuset(&self, limits: &Limits) -> Result<()> {
+        let has_cpuset = |dir: &&Dir| dir.controllers.contains(&Controller::Cpuset);
+        let (Some(asked), Some(dir)) = (&limits.cpuset, self.dirs.iter().find(has_cpuset)) else {
+            return Ok(());
+        };
+        let file = match dir.version {
+            Version::V1 => "cpuset.cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        let Ok(there) = fs::read_to_string(Path::new(&dir.top).join(file)) else { return Ok(()) };
+        let there = there.trim();
+        let Ok(ranges) = cpu_list(there) else { return Ok(()) };
+        let has = |cpu: u32| ranges.iter().any(|(first, last)| (*first..=*last).contains(&cpu));
+        for (first, last) in cpu_list(asked)? {
+            if let Some(cpu) = (first..=last).find(|cpu| !has(*cpu)) {
+                return Err(Error::new(format!("--cpuset-cpus {asked}: no processor {cpu} here"))
+                    .hint(format!("the processors are {there}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes `own` in `shared`, and `shared` too where it is missing.
+fn make_below(shared: &Path, own: &Path) -> Result<()> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        Error::io(format!("make cgroup {}", path.display()), error)
+    };
+    // The shared directory is removed by whoever finds it empty, which may happen in between.
+    for _ in 0..100 {
+        match fs::create_dir(own) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                return Err(failed(own, &error).hint(
+                    "it belongs to a running sandbox of this name, or `garth gc` removes it",
+                ));
+            }
+            result => return result.map_err(|error| failed(own, &error)),
+        }
+        match fs::create_dir(shared) {
+            Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {
+                return Err(failed(shared, &error));
+            }
+            _ => {}
+        }
+    }
+    Err(Error::os(format!("make cgroup {}", own.display()), Errno(libc::ENOENT)))
+}
+
+/// One write(2) of the whole value, as the files of cgroups want it.
+fn write(file: &Path, value: &str) -> Result<()> {
+    use std::io::Write as _;
+    let open = OpenOptions::new().write(true).open(file);
+    open.and_then(|mut file: File| file.write_all(value.as_bytes()))
+        .map_err(|error| Error::io(format!("write \"{value}\" to {}", file.display()), &error))
+}

@@ -1,0 +1,192 @@
+//! Taking a cgroup away, and finding those that were forgotten.
+//!
+//! A directory can be removed when nobody is inside, so release kills first. In the unified tree
+//! one write to cgroup.kill does it (Linux 5.14), forks in flight included. In v1 each process is
+//! signalled, round after round: new ones may be forked meanwhile, so where the sandbox has a pids
+//! cgroup, its limit is set to 0 first.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Cgroup, Controller, Dir, Hierarchy, Version, hierarchy, write};
+use crate::sys::pidfd;
+use crate::{Error, Result};
+
+/// How long release waits for killed processes to be gone. A process that exits gives its memory
+/// back first, and that takes about 0.3 s for each gigabyte.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many processes are held open at a time; the limit on open files may be low.
+const BATCH: usize = 128;
+
+impl Cgroup {
+    /// Kills who is left inside and removes the directories. Needs only the record, and may be
+    /// repeated: what is gone already is fine.
+    ///
+    /// # Errors
+    /// The directory that stays, why, and the processes in it. The others are removed all the
+    /// same.
+    pub fn release(&self) -> Result<()> {
+        self.check_names()?;
+        let end = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            // Most sandboxes are empty by now; so try before looking.
+            let mut left = Vec::new();
+            for dir in &self.dirs {
+                if let Err(error) = remove_tree(&self.path(dir)) {
+                    left.push((dir, error));
+                }
+            }
+            let Some((dir, error)) = left.first() else { break };
+            let path = self.path(dir);
+            let retry = error.raw_os_error() == Some(libc::EBUSY);
+            let pids = self.pids();
+            let failed = |error| {
+                let failed = Error::io(format!("remove cgroup {}", path.display()), error);
+                if pids.is_empty() {
+                    failed
+                } else {
+                    let shown: Vec<String> = pids.iter().take(8).map(i32::to_string).collect();
+                    failed.hint(format!("processes inside: {}", shown.join(" ")))
+                }
+            };
+            let own = std::process::id() as i32;
+            if pids.contains(&own) {
+                return Err(failed(error).hint(format!("this process ({own}) is inside itself")));
+            }
+            if !retry || Instant::now() > end {
+                return Err(failed(error));
+            }
+            self.kill();
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+        for dir in &self.dirs {
+            // Fails while another sandbox is in it, which is as it should be.
+            let _ = fs::remove_dir(self.shared(dir));
+        }
+        Ok(())
+    }
+
+    /// Sends SIGKILL to every process inside. They are gone some time later.
+    pub fn kill(&self) {
+        for dir in &self.dirs {
+            let own = self.path(dir);
+            if dir.version == Version::V2 {
+                let _ = write(&own.join("cgroup.kill"), "1");
+            } else if dir.controllers.contains(&Controller::Pids) {
+                let _ = write(&own.join("pids.max"), "0");
+            }
+        }
+        for some in self.pids().chunks(BATCH) {
+            let open = |pid: &i32| pidfd::open(*pid).ok().map(|process| (*pid, process));
+            let opened: Vec<(i32, OwnedFd)> = some.iter().filter_map(open).collect();
+            // A number may have come to mean someone else since it was read. Whoever is inside
+            // now is who was opened: a number is not given away while it is in use.
+            let inside = self.pids();
+            for (pid, process) in opened {
+                if inside.binary_search(&pid).is_ok() {
+                    let _ = pidfd::send_signal(process.as_fd(), libc::SIGKILL);
+                }
+            }
+        }
+        // A frozen v1 process does not take even SIGKILL until it is let go.
+        for dir in &self.dirs {
+            if dir.controllers.contains(&Controller::Freezer) && dir.version == Version::V1 {
+                let _ = write(&self.path(dir).join("freezer.state"), "THAWED");
+            }
+        }
+    }
+}
+
+/// The directories of the sandbox `id` as they are found in the trees, for when its record is
+/// lost.
+pub fn find(host: &Hierarchy, id: &str) -> Cgroup {
+    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), dirs: Vec::new() };
+    if cgroup.check_names().is_err() {
+        return cgroup;
+    }
+    cgroup.dirs = places(host);
+    let all = cgroup.clone();
+    cgroup.dirs.retain(|dir| all.path(dir).is_dir());
+    cgroup
+}
+
+/// Directories beside those of the living: for `garth gc`.
+///
+/// `alive` is asked after the directories have been listed. As the intent record of a sandbox is
+/// written before its cgroup is made, one that is just being started is never taken for dead.
+pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> bool) -> Vec<Cgroup> {
+    let mut found: BTreeMap<String, Vec<Dir>> = BTreeMap::new();
+    for dir in places(host) {
+        for id in subdirectories(&Path::new(&dir.top).join(&host.parent)) {
+            found.entry(id).or_default().push(dir.clone());
+        }
+    }
+    found
+        .into_iter()
+        .filter(|(id, _)| !alive(id))
+        .map(|(id, dirs)| Cgroup { id, parent: host.parent.clone(), dirs })
+        .collect()
+}
+
+/// Every place where this caller may have made cgroups.
+fn places(host: &Hierarchy) -> Vec<Dir> {
+    let mut dirs: Vec<Dir> = Vec::new();
+    for mount in &host.mounts {
+        if mount.version == Version::V1 && !dirs.iter().any(|dir| dir.top == mount.point) {
+            let (top, controllers) = (mount.point.clone(), mount.controllers.clone());
+            dirs.push(Dir { version: Version::V1, top, controllers });
+        }
+    }
+    for top in host.v2_tops() {
+        dirs.push(Dir { version: Version::V2, top, controllers: Vec::new() });
+    }
+    // What root has made under the same name is not this user's to see.
+    dirs.retain(|dir| hierarchy::writable(&format!("{}/{}", dir.top, host.parent)).is_ok());
+    dirs
+}
+
+/// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
+pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) {
+    // In a threaded v2 cgroup this read is refused; its processes are listed above it.
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    // 0 stands for a process that this pid namespace cannot see.
+    pids.extend(text.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
+    for name in subdirectories(dir) {
+        pids_below(&dir.join(&name), pids);
+    }
+}
+
+/// Removes `dir` and the cgroups in it, the innermost first. Never follows a link, never removes
+/// a file: those of a cgroup go with it, and any other stop the removal.
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+        // Someone is inside, or cgroups are.
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+        result => return result,
+    }
+    let inner = subdirectories(dir);
+    if inner.is_empty() {
+        return fs::remove_dir(dir);
+    }
+    for name in inner {
+        remove_tree(&dir.join(&name))?;
+    }
+    fs::remove_dir(dir)
+}
+
+fn subdirectories(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
