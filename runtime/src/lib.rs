@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod host;
+pub mod spec;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};

@@ -5,6 +5,9 @@
 #![allow(unsafe_code)]
 
 mod errno;
+pub mod netlink;
+pub mod netns;
+pub mod port;
 pub mod raw;
 
 pub use errno::Errno;

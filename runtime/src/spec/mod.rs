@@ -1,0 +1,3 @@
+//! What was asked: validated, plain data.
+
+pub mod network;
