@@ -2,3 +2,5 @@
 
 pub mod limits;
 pub mod units;
+
+pub mod network;

@@ -8,6 +8,9 @@ pub mod access;
 mod errno;
 pub mod openat2;
 pub mod pidfd;
+pub mod netlink;
+pub mod netns;
+pub mod port;
 pub mod raw;
 
 pub use errno::Errno;

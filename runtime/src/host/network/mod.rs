@@ -1,0 +1,411 @@
+//! The private network of a sandbox: a wire to the host, addresses, a way out, published ports.
+//!
+//! In the order of a start: [`Network::lease`] finds a free pair of addresses, from which all names
+//! follow, and which is what the journal records; [`Network::reserve`] takes the published ports;
+//! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the [`link`] while the
+//! sandbox's first process waits. [`Network::release`] undoes it, however far it came. The link
+//! needs no undoing: it dies with the sandbox's namespace.
+//!
+//! No bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the host, so
+//! everything between two sandboxes passes the [`firewall`].
+
+mod conntrack;
+mod firewall;
+mod lease;
+mod link;
+mod nft;
+pub mod pasta;
+mod uplink;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use serde::{Deserialize, Serialize};
+
+use crate::spec::network::{Protocol, Publish};
+use crate::sys::netlink::{Family, Refusal, Socket};
+use crate::sys::{Errno, netns, port};
+use crate::{Error, Result};
+use firewall::{AddError, Entry};
+use uplink::Route;
+
+/// Where addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The first pool that collides with no route of the host is used. A single one is the user's
+    /// own choice: a collision is an error.
+    pub pool4: Vec<Ipv4Network>,
+    /// Its first 96 bits, followed by the IPv4 address; none for a network without IPv6.
+    pub pool6: Option<Ipv6Network>,
+}
+
+impl Default for Config {
+    /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers, clouds,
+    /// docker and podman leave alone by default; the last is meant for benchmarks (RFC 2544).
+    fn default() -> Config {
+        let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
+        let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
+        Config {
+            pool4: [v4(10, 231), v4(172, 30), v4(198, 18)].into_iter().flatten().collect(),
+            pool6: Ipv6Network::new_checked(v6, 64),
+        }
+    }
+}
+
+/// A private network, as the journal records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Whose it is.
+    pub id: String,
+    /// The host end's name: `garth` and the inner IPv4 address in hexadecimal.
+    pub link: String,
+    /// MTU of both ends in bytes: that of the way out.
+    pub mtu: u32,
+    /// The host end's address, a /31 with the next.
+    pub host4: Ipv4Addr,
+    /// The sandbox's address.
+    pub inner4: Ipv4Addr,
+    /// The host end's address, a /127 with the next.
+    pub host6: Option<Ipv6Addr>,
+    /// The sandbox's address.
+    pub inner6: Option<Ipv6Addr>,
+    /// The interfaces of the host's default routes.
+    pub uplinks: Vec<String>,
+    /// The published ports.
+    pub publish: Vec<Publish>,
+}
+
+impl Network {
+    /// Finds a free pair of addresses for `id` and takes it, in `<state_root>/leases`.
+    pub fn lease(
+        state_root: &Path,
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+    ) -> Result<Network> {
+        Network::find(id, config, publish, |address| lease::take(state_root, address, id))
+    }
+
+    /// What [`Network::lease`] would find now, taking nothing; for `garth explain`.
+    pub fn propose(
+        state_root: &Path,
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+    ) -> Result<Network> {
+        Network::find(id, config, publish, |address| {
+            Ok(lease::holder(state_root, address).is_none_or(|holder| holder == id))
+        })
+    }
+
+    fn find(
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+        take: impl Fn(Ipv4Addr) -> Result<bool>,
+    ) -> Result<Network> {
+        let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
+        let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
+        if let (Some(publish), None) = (wants6, pool6) {
+            return Err(Error::new(format!("-p {publish}: there is no IPv6 here"))
+                .hint("publish on an IPv4 address"));
+        }
+        let mut socket = route_socket()?;
+        let mut collisions = Vec::new();
+        for pool in &config.pool4 {
+            for inner4 in lease::candidates(*pool, id) {
+                if !take(inner4)? {
+                    continue;
+                }
+                let inner6 = pool6.map(|pool| address6(pool, inner4));
+                let (route4, route6) =
+                    uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
+                let mut ways_out = Vec::new();
+                match route4 {
+                    Route::None => {}
+                    Route::Default(links) => ways_out.extend(links),
+                    Route::Known { prefix, link } => {
+                        let link = one_link(&mut socket, link)?;
+                        if link.as_ref().is_some_and(|l| l.starts_with(firewall::PREFIX)) {
+                            continue;
+                        }
+                        let link = link.map_or(String::new(), |link| format!(" on {link}"));
+                        collisions.push(format!("{pool} collides with the route {prefix}{link}"));
+                        break;
+                    }
+                }
+                if let Route::Default(links) = route6 {
+                    ways_out.extend(
+                        links.iter().filter(|l| !ways_out.contains(l)).copied().collect::<Vec<_>>(),
+                    );
+                }
+                let links = match ways_out.as_slice() {
+                    [] => Vec::new(),
+                    indexes => uplink::links(&mut socket, indexes).map_err(|r| worded(r, ""))?,
+                };
+                let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
+                return Ok(Network {
+                    id: id.to_owned(),
+                    link: link_name(inner4),
+                    mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
+                    host4,
+                    inner4,
+                    host6: pool6.map(|pool| address6(pool, host4)),
+                    inner6,
+                    uplinks: links.into_iter().map(|link| link.name).collect(),
+                    publish,
+                });
+            }
+        }
+        let error = match collisions.is_empty() {
+            true => Error::new("no address is free for another sandbox"),
+            false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
+        };
+        Err(error.hint("set another pool of addresses, or run `garth gc`"))
+    }
+
+    /// Takes the published ports on the host, so that one in use is an error here, and stays ours
+    /// as long as the descriptors are held: for the sandbox's life. Nothing is ever read from them.
+    pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
+        let mut taken = Vec::new();
+        for publish in &self.publish {
+            let kind = match publish.protocol {
+                Protocol::Tcp => libc::SOCK_STREAM,
+                Protocol::Udp => libc::SOCK_DGRAM,
+            };
+            for address in publish.addresses() {
+                // A port for both loopbacks is one for IPv4 where there is no IPv6.
+                if address.is_ipv6() && self.inner6.is_none() && publish.host.is_none() {
+                    continue;
+                }
+                match port::reserve(SocketAddr::new(address, publish.host_port), kind) {
+                    Ok(fd) => taken.push(fd),
+                    Err(errno) => return Err(unreserved(publish, address, errno)),
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Turns on the forwarding that is needed and tells the firewall about the sandbox.
+    pub fn prepare(&self) -> Result<()> {
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let closed = uplink::closed(&self.uplinks, beyond, self.inner6.is_some())?;
+        let mut socket = firewall::socket()?;
+        self.entry().add(&mut socket, &closed).map_err(|error| match error {
+            AddError::AddressTaken => {
+                Error::new(format!("address {}: another sandbox has it", self.inner4))
+                    .hint("run `garth gc`")
+            }
+            AddError::PortTaken(index) => {
+                let publish = &self.publish[index];
+                let port = publish.host_port;
+                Error::new(format!("-p {publish}: port {port} is published by another sandbox"))
+                    .hint("use another port of the host")
+            }
+            AddError::Refused(refusal) => worded(refusal, " in nftables table inet garth"),
+        })?;
+        // Only now, so that there is no moment in which others' packets pass.
+        for switch in &closed {
+            switch.open()?;
+        }
+        conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
+            .map_err(|r| worded(r, ""))
+    }
+
+    /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
+    /// returns the link passes packets. Bringing up `lo` is the child's.
+    pub fn connect(&self, pid: i32) -> Result<()> {
+        let mut socket = route_socket()?;
+        link::make(&mut socket, self, pid)
+            .map_err(|refusal| worded(refusal, &format!(" {}", self.link)))?;
+        if self.inner6.is_some() {
+            uplink::settle_ipv6(&self.link)?;
+        }
+        let mut inner = netns::in_netns_of(pid, || Socket::open(Family::Route))
+            .and_then(|socket| socket)
+            .map_err(|errno| Error::os(format!("open netlink in the namespace of {pid}"), errno))?;
+        link::make_inner(&mut inner, self).map_err(|refusal| worded(refusal, " in the sandbox"))?;
+        socket
+            .settle_carrier(&self.link)
+            .map_err(|errno| Error::os(format!("read the state of {}", self.link), errno))
+    }
+
+    /// Undoes all but the link, however much of it was done; may be repeated.
+    pub fn release(&self, state_root: &Path) -> Result<()> {
+        let mut socket = firewall::socket()?;
+        self.entry()
+            .remove(&mut socket)
+            .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
+        conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
+            .map_err(|r| worded(r, ""))?;
+        lease::give_back(state_root, self.inner4, &self.id)
+    }
+
+    /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
+    pub fn release_link(&self) -> Result<()> {
+        link::delete(&mut route_socket()?, &self.link).map_err(|r| worded(r, &self.link))
+    }
+
+    /// What will be done, in order, for `garth explain`.
+    pub fn describe(&self) -> Vec<String> {
+        let (link, mtu) = (&self.link, self.mtu);
+        let both = |v4: Ipv4Addr, length4, v6: Option<Ipv6Addr>, length6| match v6 {
+            Some(v6) => format!("{v4}/{length4} and {v6}/{length6}"),
+            None => format!("{v4}/{length4}"),
+        };
+        let mut lines = vec![format!("lease address {}", self.inner4)];
+        for publish in &self.publish {
+            let addresses: Vec<_> = publish.addresses().map(|a| a.to_string()).collect();
+            let (addresses, protocol) = (addresses.join(" and "), publish.protocol);
+            lines.push(format!("reserve {protocol} port {} of {addresses}", publish.host_port));
+        }
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let ipv6 = self.inner6.is_some();
+        for switch in uplink::closed(&self.uplinks, beyond, ipv6).unwrap_or_default() {
+            let what = match switch {
+                uplink::Opened::Ipv4(name) => format!("IPv4 forwarding on {name}"),
+                uplink::Opened::Ipv6(name) => format!("IPv6 forwarding on {name}"),
+                uplink::Opened::Ipv6Everywhere => "IPv6 forwarding".to_owned(),
+            };
+            lines.push(format!("turn on {what}, dropping what is for no sandbox"));
+        }
+        for publish in &self.publish {
+            let Publish { host_port, port, protocol, .. } = publish;
+            let open = format!("-p 0.0.0.0:{host_port}:{port} or -p [::]:{host_port}:{port}");
+            lines.push(match publish.host {
+                None => format!(
+                    "publish {protocol} port {port} as {host_port} on loopback ({open} for all)"
+                ),
+                Some(_) => format!("publish {publish} in table inet garth"),
+            });
+        }
+        let host = both(self.host4, 31, self.host6, 127);
+        lines.push(format!("link {link} to eth0 inside, mtu {mtu}"));
+        lines.push(format!("address {link} {host}"));
+        lines.push(format!("address eth0 {}", both(self.inner4, 31, self.inner6, 127)));
+        let via = self.host6.map_or(String::new(), |host6| format!(" and {host6}"));
+        lines.push(format!("route all out by {}{via}", self.host4));
+        lines
+    }
+
+    /// Whether a client on ::1 reaches a port of this sandbox.
+    fn answers_loopback6(&self) -> bool {
+        let six = |a: IpAddr| a == Ipv6Addr::LOCALHOST || a == Ipv6Addr::UNSPECIFIED;
+        self.publish.iter().any(|publish| publish.addresses().any(six))
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish }
+    }
+}
+
+/// What is there and belongs to no live sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Links whose address no live sandbox has.
+    pub links: Vec<String>,
+    /// Addresses in the firewall that no live sandbox has.
+    pub elements: Vec<Ipv4Addr>,
+    /// Leases of ids that are not live.
+    pub leases: Vec<(Ipv4Addr, String)>,
+}
+
+impl Leftovers {
+    /// Looks for them: `live` are the ids of the sandboxes that live. Those of another state root
+    /// in the same network namespace look like leftovers; ask their root.
+    pub fn find(state_root: &Path, live: &HashSet<String>) -> Result<Leftovers> {
+        // Links and elements are looked at first: a sandbox that starts meanwhile has its lease
+        // before the others.
+        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        let leases = lease::list(state_root)?;
+        let (held, leases): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|(_, id)| live.contains(id));
+        let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
+        let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
+        let ours = |link: &str| {
+            let address = link.strip_prefix(firewall::PREFIX);
+            address.is_some_and(|a| a.len() == 8 && u32::from_str_radix(a, 16).is_ok())
+        };
+        Ok(Leftovers {
+            links: links.into_iter().map(|l| l.name).filter(|l| ours(l) && !is_held(l)).collect(),
+            elements: elements.into_iter().filter(|address| !held.contains(address)).collect(),
+            leases,
+        })
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.elements.is_empty() && self.leases.is_empty()
+    }
+
+    /// Removes them.
+    pub fn remove(&self, state_root: &Path, config: &Config) -> Result<()> {
+        let mut socket = firewall::socket()?;
+        for address in &self.elements {
+            let inner6 = config.pool6.map(|pool| address6(pool, *address));
+            firewall::purge(&mut socket, *address, inner6)
+                .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
+        }
+        let mut socket = route_socket()?;
+        for name in &self.links {
+            link::delete(&mut socket, name).map_err(|r| worded(r, &format!(" {name}")))?;
+        }
+        for (address, id) in &self.leases {
+            lease::give_back(state_root, *address, id)?;
+        }
+        Ok(())
+    }
+}
+
+fn link_name(inner4: Ipv4Addr) -> String {
+    format!("{}{:08x}", firewall::PREFIX, u32::from(inner4))
+}
+
+/// The pool's first 96 bits and the IPv4 address.
+fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
+    let high = u128::from(pool.network()) & !u128::from(u32::MAX);
+    Ipv6Addr::from(high | u128::from(u32::from(v4)))
+}
+
+fn route_socket() -> Result<Socket> {
+    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
+}
+
+fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
+    let Some(index) = index else { return Ok(None) };
+    let links = uplink::links(socket, &[index]).map_err(|r| worded(r, ""))?;
+    Ok(links.into_iter().next().map(|link| link.name))
+}
+
+/// `create the link garth0ae70001: the kernel's words: EEXIST (File exists)`.
+fn worded(refusal: Refusal, object: &str) -> Error {
+    let Refusal { doing, errno, text, .. } = refusal;
+    let error = match text {
+        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
+        None => Error::os(format!("{doing}{object}"), errno),
+    };
+    match errno.0 {
+        libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
+        _ => error,
+    }
+}
+
+fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
+    let port = publish.host_port;
+    match errno.0 {
+        libc::EADDRINUSE => Error::new(format!("-p {publish}: port {port} is in use on {address}"))
+            .hint(format!("see who has it with `ss -lnp 'sport = :{port}'`, or use another")),
+        libc::EADDRNOTAVAIL => {
+            Error::new(format!("-p {publish}: this host does not have the address {address}"))
+                .hint("list its addresses with `ip addr`")
+        }
+        libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
+            .hint("every published port holds a descriptor: raise `ulimit -n`"),
+        _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
+    }
+}

@@ -1,0 +1,317 @@
+//! The words of nftables (nft(8), linux/netfilter/nf_tables.h): chains, maps, rules and elements as
+//! netlink messages. What `nft` would compile, written down directly.
+//!
+//! A rule is a list of [`Expr`], a small program for the virtual machine in the kernel: it loads
+//! parts of a packet into registers, compares, looks up, and ends in a verdict. An expression that
+//! does not match ends the rule.
+
+use crate::sys::netlink::Batch;
+
+/// The table's name, of family `inet`: one ruleset for IPv4 and IPv6.
+pub const TABLE: &str = "garth";
+
+// linux/netfilter/nf_tables.h; what libc lacks.
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
+const NFTA_SET_FLAGS: u16 = 3;
+const NFTA_SET_KEY_TYPE: u16 = 4;
+const NFTA_SET_KEY_LEN: u16 = 5;
+const NFTA_SET_DATA_TYPE: u16 = 6;
+const NFTA_SET_DATA_LEN: u16 = 7;
+const NFTA_SET_ID: u16 = 10;
+const NFTA_ELEMENTS_TABLE: u16 = 1;
+const NFTA_ELEMENTS_SET: u16 = 2;
+const NFTA_ELEMENTS: u16 = 3;
+const NFTA_ELEM_KEY: u16 = 1;
+const NFTA_ELEM_DATA: u16 = 2;
+const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+const NFTA_VERDICT_CHAIN: u16 = 2;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+
+/// Register 1, 16 bytes; expressions leave their result here unless they say otherwise.
+pub const R1: u32 = 1;
+/// The second, third and sixth 4 bytes of the register file: where the fields of a concatenated key
+/// go that follow a field of 4, 8 and 20 bytes.
+pub const AT4: u32 = 9;
+/// See [`AT4`].
+pub const AT8: u32 = 10;
+/// See [`AT4`].
+pub const AT20: u32 = 13;
+/// Register 2: 16 bytes after register 1.
+pub const R2: u32 = 2;
+
+/// One instruction of a rule.
+#[derive(Clone, Copy)]
+pub enum Expr {
+    /// Loads packet metadata (NFT_META_*) into a register.
+    Meta(i32, u32),
+    /// Loads header bytes: base (network or transport), offset, length, register.
+    Payload(i32, u32, u32, u32),
+    /// Loads connection tracking data (NFT_CT_*).
+    Ct(i32),
+    /// Loads the type of the destination address: local, unicast, ...
+    FibDestinationType,
+    /// Loads whether the source address is routed through the interface the packet came in by.
+    FibSourceIsHere,
+    /// Keeps the bits of this mask (host order).
+    And(u32),
+    /// Continues if register 1 begins with these bytes.
+    Equal(&'static [u8]),
+    /// Continues if register 1 does not begin with these bytes.
+    Differs(&'static [u8]),
+    /// Continues if the key is in this set.
+    In(&'static str),
+    /// Continues if the key is in this map, and loads its value.
+    Map(&'static str),
+    /// Redirects to the address in register 1 and the port in the register given; family.
+    Dnat(i32, u32),
+    /// Gives the packet the address of the interface it leaves by.
+    Masquerade,
+    /// Ends: NF_ACCEPT, NF_DROP, NFT_RETURN.
+    Verdict(i32),
+    /// Goes on in another chain and does not come back.
+    Goto(&'static str),
+}
+
+/// The fields of a set's key or a map's value, in nft's numbering of types, so that
+/// `nft list table inet garth` prints addresses and not bytes.
+#[derive(Clone, Copy)]
+pub enum Field {
+    /// Network family.
+    Family = 2,
+    /// IPv4 address.
+    Ipv4 = 7,
+    /// IPv6 address.
+    Ipv6 = 8,
+    /// Transport protocol.
+    Protocol = 12,
+    /// Port.
+    Port = 13,
+    /// Interface name.
+    Interface = 41,
+}
+
+impl Field {
+    /// Bytes in a register, where every field is padded to 4.
+    fn length(self) -> u32 {
+        match self {
+            Field::Ipv6 | Field::Interface => 16,
+            _ => 4,
+        }
+    }
+}
+
+/// Where a chain is called from: type, hook and priority.
+#[derive(Clone, Copy)]
+pub struct Hook(pub &'static str, pub i32, pub i32);
+
+/// The header of an nfnetlink message: nfgenmsg.
+pub fn header(family: i32) -> [u8; 4] {
+    [family as u8, libc::NFNETLINK_V0 as u8, 0, 0]
+}
+
+/// The message type of an nftables verb.
+pub fn kind(verb: i32) -> u16 {
+    (libc::NFNL_SUBSYS_NFTABLES << 8 | verb) as u16
+}
+
+fn begin(batch: &mut Batch, doing: &'static str, verb: i32, flags: i32) {
+    batch.message(doing, kind(verb), flags, &header(libc::NFPROTO_INET));
+}
+
+/// Adds the table; EEXIST if it is there.
+pub fn table(batch: &mut Batch) {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    begin(batch, "create the table", libc::NFT_MSG_NEWTABLE, flags);
+    batch.text(NFTA_TABLE_NAME, TABLE);
+}
+
+/// Adds a chain; one without a hook is only gone to.
+pub fn chain(batch: &mut Batch, name: &str, hook: Option<Hook>) {
+    begin(batch, "create a chain", libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE);
+    batch.text(NFTA_CHAIN_TABLE, TABLE);
+    batch.text(NFTA_CHAIN_NAME, name);
+    if let Some(Hook(kind, hook, priority)) = hook {
+        batch.text(NFTA_CHAIN_TYPE, kind);
+        batch.nest(NFTA_CHAIN_HOOK, |batch| {
+            batch.be32(NFTA_HOOK_HOOKNUM, hook as u32);
+            batch.be32(NFTA_HOOK_PRIORITY, priority as u32);
+        });
+    }
+}
+
+/// Adds a set, or a map if there is a `value`. `id` is any number unique in the transaction.
+pub fn set(batch: &mut Batch, name: &str, id: u32, key: &[Field], value: &[Field]) {
+    let kind = |fields: &[Field]| fields.iter().fold(0, |kind, field| kind << 6 | *field as u32);
+    let length = |fields: &[Field]| fields.iter().map(|field| field.length()).sum();
+    begin(batch, "create a set", libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE);
+    batch.text(NFTA_SET_TABLE, TABLE);
+    batch.text(NFTA_SET_NAME, name);
+    batch.be32(NFTA_SET_FLAGS, if value.is_empty() { 0 } else { libc::NFT_SET_MAP as u32 });
+    batch.be32(NFTA_SET_KEY_TYPE, kind(key));
+    batch.be32(NFTA_SET_KEY_LEN, length(key));
+    if !value.is_empty() {
+        batch.be32(NFTA_SET_DATA_TYPE, kind(value));
+        batch.be32(NFTA_SET_DATA_LEN, length(value));
+    }
+    batch.be32(NFTA_SET_ID, id);
+}
+
+/// Appends a rule to a chain.
+pub fn rule(batch: &mut Batch, chain: &str, exprs: &[Expr]) {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+    begin(batch, "add a rule", libc::NFT_MSG_NEWRULE, flags);
+    batch.text(NFTA_RULE_TABLE, TABLE);
+    batch.text(NFTA_RULE_CHAIN, chain);
+    batch.nest(NFTA_RULE_EXPRESSIONS, |batch| {
+        for expr in exprs {
+            batch.nest(NFTA_LIST_ELEM, |batch| encode(batch, *expr));
+        }
+    });
+}
+
+/// Adds an element, with a value if the set is a map. EEXIST if the key is there and `exclusive`.
+pub fn add_element(
+    batch: &mut Batch,
+    doing: &'static str,
+    set: &str,
+    key: &[u8],
+    value: Option<&[u8]>,
+    exclusive: bool,
+) {
+    let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
+    begin(batch, doing, libc::NFT_MSG_NEWSETELEM, flags);
+    element(batch, set, key, value);
+}
+
+/// Removes an element; ENOENT if there is none.
+pub fn delete_element(batch: &mut Batch, doing: &'static str, set: &str, key: &[u8]) {
+    begin(batch, doing, libc::NFT_MSG_DELSETELEM, 0);
+    element(batch, set, key, None);
+}
+
+/// Asks for all elements of a set; read the answers with [`elements`].
+pub fn list_elements(batch: &mut Batch, set: &str) {
+    begin(batch, "list elements", libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
+    batch.text(NFTA_ELEMENTS_TABLE, TABLE);
+    batch.text(NFTA_ELEMENTS_SET, set);
+}
+
+/// The elements in an answer to [`list_elements`], as (key, value).
+pub fn elements(body: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    use crate::sys::netlink::{attribute, attributes};
+    let list = attribute(body.get(4..).unwrap_or_default(), NFTA_ELEMENTS).unwrap_or_default();
+    attributes(list).filter_map(|(_, element)| {
+        let key = attribute(attribute(element, NFTA_ELEM_KEY)?, NFTA_DATA_VALUE)?;
+        let value = attribute(element, NFTA_ELEM_DATA).and_then(|d| attribute(d, NFTA_DATA_VALUE));
+        Some((key, value))
+    })
+}
+
+fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>) {
+    batch.text(NFTA_ELEMENTS_TABLE, TABLE);
+    batch.text(NFTA_ELEMENTS_SET, set);
+    batch.nest(NFTA_ELEMENTS, |batch| {
+        batch.nest(NFTA_LIST_ELEM, |batch| {
+            batch.nest(NFTA_ELEM_KEY, |batch| batch.attr(NFTA_DATA_VALUE, key));
+            if let Some(value) = value {
+                batch.nest(NFTA_ELEM_DATA, |batch| batch.attr(NFTA_DATA_VALUE, value));
+            }
+        });
+    });
+}
+
+fn encode(batch: &mut Batch, expr: Expr) {
+    let mut write = |name: &str, attributes: &dyn Fn(&mut Batch)| {
+        batch.text(NFTA_EXPR_NAME, name);
+        batch.nest(NFTA_EXPR_DATA, attributes);
+    };
+    // The attribute numbers are those of NFTA_META_*, NFTA_PAYLOAD_*, ... in their order.
+    match expr {
+        Expr::Meta(key, register) => write("meta", &|batch| {
+            batch.be32(1, register);
+            batch.be32(2, key as u32);
+        }),
+        Expr::Payload(base, offset, length, register) => write("payload", &|batch| {
+            batch.be32(1, register);
+            batch.be32(2, base as u32);
+            batch.be32(3, offset);
+            batch.be32(4, length);
+        }),
+        Expr::Ct(key) => write("ct", &|batch| {
+            batch.be32(1, R1);
+            batch.be32(2, key as u32);
+        }),
+        Expr::FibDestinationType => write("fib", &|batch| {
+            batch.be32(1, R1);
+            batch.be32(2, 3); // NFT_FIB_RESULT_ADDRTYPE
+            batch.be32(3, 1 << 1); // NFTA_FIB_F_DADDR
+        }),
+        Expr::FibSourceIsHere => write("fib", &|batch| {
+            batch.be32(1, R1);
+            batch.be32(2, 1); // NFT_FIB_RESULT_OIF
+            batch.be32(3, 1 | 1 << 3 | 1 << 5); // NFTA_FIB_F_SADDR, _IIF, _PRESENT
+        }),
+        Expr::And(mask) => write("bitwise", &|batch| {
+            batch.be32(1, R1);
+            batch.be32(2, R1);
+            batch.be32(3, 4);
+            batch.nest(4, |batch| batch.attr(NFTA_DATA_VALUE, &mask.to_ne_bytes()));
+            batch.nest(5, |batch| batch.attr(NFTA_DATA_VALUE, &[0; 4]));
+        }),
+        Expr::Equal(bytes) => write("cmp", &|batch| compare(batch, libc::NFT_CMP_EQ, bytes)),
+        Expr::Differs(bytes) => write("cmp", &|batch| compare(batch, libc::NFT_CMP_NEQ, bytes)),
+        Expr::In(set) => write("lookup", &|batch| {
+            batch.text(1, set);
+            batch.be32(2, R1);
+        }),
+        Expr::Map(map) => write("lookup", &|batch| {
+            batch.text(1, map);
+            batch.be32(2, R1);
+            batch.be32(3, R1);
+        }),
+        Expr::Dnat(family, port) => write("nat", &|batch| {
+            batch.be32(1, libc::NFT_NAT_DNAT as u32);
+            batch.be32(2, family as u32);
+            batch.be32(3, R1);
+            batch.be32(5, port);
+        }),
+        Expr::Masquerade => write("masq", &|_| {}),
+        Expr::Verdict(code) => write("immediate", &|batch| verdict(batch, code, None)),
+        Expr::Goto(chain) => {
+            write("immediate", &|batch| verdict(batch, libc::NFT_GOTO, Some(chain)));
+        }
+    }
+}
+
+fn compare(batch: &mut Batch, operator: i32, bytes: &[u8]) {
+    batch.be32(1, R1);
+    batch.be32(2, operator as u32);
+    batch.nest(3, |batch| batch.attr(NFTA_DATA_VALUE, bytes));
+}
+
+fn verdict(batch: &mut Batch, code: i32, chain: Option<&str>) {
+    batch.be32(1, libc::NFT_REG_VERDICT as u32);
+    batch.nest(2, |batch| {
+        batch.nest(NFTA_DATA_VERDICT, |batch| {
+            batch.be32(NFTA_VERDICT_CODE, code as u32);
+            if let Some(chain) = chain {
+                batch.text(NFTA_VERDICT_CHAIN, chain);
+            }
+        });
+    });
+}

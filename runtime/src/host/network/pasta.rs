@@ -1,0 +1,95 @@
+//! The network of a sandbox without root: pasta (passt.top), a process that turns the packets of a
+//! tap device in the sandbox's namespace into sockets of ordinary rights on the host.
+//!
+//! It is used when it is installed. It sees the sandbox's user and network namespaces, and nothing
+//! of the sandbox sees it. It does not end with them in all versions, so its pid is recorded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::spec::network::{Protocol, Publish};
+use crate::{Error, Result};
+
+/// Where `pasta` is in `path` (the value of PATH).
+pub fn find(path: &str) -> Option<PathBuf> {
+    let directories = path.split(':').filter(|directory| directory.starts_with('/'));
+    directories.map(|directory| Path::new(directory).join("pasta")).find(|file| file.is_file())
+}
+
+/// Starts `program` for the namespaces of `pid`, a child that waits meanwhile; returns when the
+/// network is up, with the pid of the pasta that stays, to be killed when the sandbox has ended.
+/// pasta writes that pid to `pid_file` itself, so a journal that knows the file loses nothing.
+pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> Result<i32> {
+    let output = Command::new(program)
+        .args(arguments(pid, publish, pid_file))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|error| Error::io(format!("start {}", program.display()), &error))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        // Its complaints about a missing system logger are not the reason.
+        let mut lines = words.lines().filter(|l| !l.contains("to syslog") && !l.trim().is_empty());
+        let why = lines.next_back().unwrap_or("it gave no reason");
+        return Err(Error::new(format!("pasta for process {pid}: {why}")));
+    }
+    let pid = fs::read_to_string(pid_file)
+        .map_err(|error| Error::io(format!("read {}", pid_file.display()), &error))?;
+    let pid = pid.trim().parse();
+    pid.map_err(|_| Error::new(format!("{}: no pid in it", pid_file.display())))
+}
+
+/// The arguments, such that passt of Debian 12 (2023_03_09) and later understands them.
+pub fn arguments(pid: i32, publish: &[Publish], pid_file: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
+    // Ports of the host's loopback are not the sandbox's, by no name: pasta would map those that are
+    // bound (-T auto, -U auto), and the gateway's address.
+    add(&["--quiet", "--config-net", "--ns-ifname", "eth0"]);
+    add(&["--no-map-gw", "-T", "none", "-U", "none"]);
+    for (option, protocol) in [("-t", Protocol::Tcp), ("-u", Protocol::Udp)] {
+        let mut none = true;
+        for publish in publish.iter().filter(|publish| publish.protocol == protocol) {
+            for address in publish.addresses() {
+                let Publish { host_port, port, .. } = publish;
+                add(&[option, &format!("{}/{host_port}:{port}", address)]);
+                none = false;
+            }
+        }
+        if none {
+            add(&[option, "none"]);
+        }
+    }
+    let (pid_file, pid) = (pid_file.display().to_string(), pid.to_string());
+    add(&["--pid", &pid_file, &pid]);
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_published_passes() {
+        let publish =
+            [Publish::parse("8080:80").unwrap(), Publish::parse("192.0.2.1:53:5353/udp").unwrap()]
+                .concat();
+        assert_eq!(
+            arguments(42, &publish, Path::new("/run/p")).join(" "),
+            "--quiet --config-net --ns-ifname eth0 --no-map-gw -T none -U none \
+             -t 127.0.0.1/8080:80 -t ::1/8080:80 -u 192.0.2.1/53:5353 --pid /run/p 42"
+        );
+        assert_eq!(
+            arguments(42, &[], Path::new("/run/p")).join(" "),
+            "--quiet --config-net --ns-ifname eth0 --no-map-gw -T none -U none \
+             -t none -u none --pid /run/p 42"
+        );
+    }
+
+    #[test]
+    fn pasta_is_found_in_absolute_directories_only() {
+        assert_eq!(find(".:/nonexistent:"), None);
+    }
+}

@@ -1,0 +1,374 @@
+//! Netlink (netlink(7)): many messages in one buffer, one `sendmsg`, one answer.
+//!
+//! A [`Batch`] is written front to back into a single `Vec`: header, fixed part, attributes; the
+//! lengths are filled in when a message or a nest closes. Only the last message asks for an
+//! acknowledgement, because the kernel reports every *failure* unasked: a batch that succeeds costs
+//! one `sendmsg` and one `recvmsg`, however long it is.
+//!
+//! rtnetlink and nfnetlink do their work inside `sendmsg`, so every answer is queued when it
+//! returns. Nothing here ever waits: an answer that is missing is an error, not a hang.
+
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::Errno;
+
+const HEADER: usize = size_of::<libc::nlmsghdr>();
+const ATTRIBUTE: usize = size_of::<libc::nlattr>();
+const NESTED: u16 = libc::NLA_F_NESTED as u16;
+// linux/netlink.h and linux/ethtool.h; not in libc.
+const NLA_TYPE_MASK: u16 = 0x3fff;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const ETHTOOL_GLINK: u32 = 0x0a;
+
+/// Which part of the kernel a [`Socket`] talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Links, addresses, routes, neighbours (rtnetlink(7)).
+    Route = libc::NETLINK_ROUTE as isize,
+    /// nftables and connection tracking.
+    Netfilter = libc::NETLINK_NETFILTER as isize,
+}
+
+/// The kernel's no to one message of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which message of the batch, from 0.
+    pub message: usize,
+    /// What that message was to do, as given to [`Batch::message`].
+    pub doing: &'static str,
+    /// The error number.
+    pub errno: Errno,
+    /// The kernel's own words (NETLINK_EXT_ACK, kernel 4.12), where it has some.
+    pub text: Option<String>,
+}
+
+/// Messages to be sent together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    doing: Vec<&'static str>,
+    last: usize,
+    transaction: bool,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch { bytes: Vec::with_capacity(2048), ..Batch::default() }
+    }
+
+    /// An nftables transaction: all of its messages take effect at once, or none does.
+    pub fn transaction() -> Batch {
+        let mut batch = Batch::new();
+        batch.bracket(libc::NFNL_MSG_BATCH_BEGIN);
+        batch.transaction = true;
+        batch
+    }
+
+    /// Begins a message: `kind` and `flags` as in nlmsghdr, then the family's fixed part. `doing`
+    /// words the error if the kernel refuses.
+    pub fn message(&mut self, doing: &'static str, kind: u16, flags: i32, fixed: &[u8]) {
+        self.last = self.bytes.len();
+        let flags = (flags | libc::NLM_F_REQUEST) as u16;
+        self.bytes.extend_from_slice(&0u32.to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&flags.to_ne_bytes());
+        self.bytes.extend_from_slice(&(self.doing.len() as u32).to_ne_bytes());
+        self.bytes.extend_from_slice(&0u32.to_ne_bytes());
+        self.raw(fixed);
+        self.doing.push(doing);
+    }
+
+    /// Adds an attribute.
+    pub fn attr(&mut self, kind: u16, value: &[u8]) {
+        self.bytes.extend_from_slice(&((ATTRIBUTE + value.len()) as u16).to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.raw(value);
+    }
+
+    /// Adds an attribute that is a zero-terminated string.
+    pub fn text(&mut self, kind: u16, value: &str) {
+        self.bytes.extend_from_slice(&((ATTRIBUTE + value.len() + 1) as u16).to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.raw(&[0]);
+    }
+
+    /// Adds a 32-bit attribute in host order, as rtnetlink wants them.
+    pub fn u32(&mut self, kind: u16, value: u32) {
+        self.attr(kind, &value.to_ne_bytes());
+    }
+
+    /// Adds a 32-bit attribute in network order, as nfnetlink wants them.
+    pub fn be32(&mut self, kind: u16, value: u32) {
+        self.attr(kind, &value.to_be_bytes());
+    }
+
+    /// Adds an attribute whose value is what `inside` adds.
+    pub fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Batch)) {
+        let start = self.bytes.len();
+        self.attr(kind | NESTED, &[]);
+        inside(self);
+        let length = (self.bytes.len() - start) as u16;
+        self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Appends bytes, padded to 4, and lengthens the message by them. For the fixed part of a
+    /// message inside a nest (the peer of a veth).
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let length = (self.bytes.len() - self.last) as u32;
+        self.bytes[self.last..self.last + 4].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    fn bracket(&mut self, kind: i32) {
+        let subsystem = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
+        let fixed = [libc::AF_UNSPEC as u8, 0, subsystem[0], subsystem[1]];
+        self.message("commit", kind as u16, 0, &fixed);
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.doing.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.doing.is_empty()
+    }
+}
+
+/// A netlink socket of the network namespace in which it was opened, whatever namespace the thread
+/// is in later.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    /// Sequence number of the next batch's first message. A late answer to an earlier batch, such
+    /// as the second failure in it, is told by it and passed over.
+    next: u32,
+}
+
+impl Socket {
+    /// Opens a socket in the thread's network namespace.
+    pub fn open(family: Family) -> Result<Socket, Errno> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        // SAFETY: plain integers.
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, family as i32) };
+        if fd < 0 {
+            return Err(last_errno());
+        }
+        // SAFETY: a new descriptor that nothing else owns.
+        let socket = Socket { fd: unsafe { OwnedFd::from_raw_fd(fd) }, next: 1 };
+        // The kernel's words on a failure. An old kernel without them is no reason to fail.
+        let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
+        Ok(socket)
+    }
+
+    /// Sends the batch; the first failure, if any.
+    pub fn execute(&mut self, batch: Batch) -> Result<(), Refusal> {
+        let mut first = Ok(());
+        self.exchange(batch, |_, answer| {
+            if let (Ok(()), Err(refusal)) = (&first, answer) {
+                first = Err(refusal);
+            }
+        })?;
+        first
+    }
+
+    /// Sends the batch and gives every answer, with the number of its message, to `each`: data (the
+    /// message's kind and what follows the header) or a refusal. The error is about the socket.
+    pub fn exchange(
+        &mut self,
+        mut batch: Batch,
+        mut each: impl FnMut(usize, Result<(u16, &[u8]), Refusal>),
+    ) -> Result<(), Refusal> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // The acknowledgement is asked of the last message; of a transaction, of the last before
+        // the closing bracket, which kernels before 6.10 do not acknowledge.
+        let awaited = batch.len() - 1;
+        batch.bytes[batch.last + 6] |= libc::NLM_F_ACK as u8;
+        if batch.transaction {
+            batch.bracket(libc::NFNL_MSG_BATCH_END);
+        }
+        let base = self.next;
+        self.next += batch.len() as u32;
+        number(&mut batch.bytes, base);
+        let failed = |errno| Refusal { message: 0, doing: batch.doing[0], errno, text: None };
+        // A long list of ports does not fit the usual 208 kB; root may go past wmem_max.
+        if batch.bytes.len() > 100_000 {
+            let size = 2 * batch.bytes.len() as i32;
+            self.option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).map_err(failed)?;
+        }
+        self.send(&batch.bytes).map_err(failed)?;
+
+        let mut refused = false;
+        let mut buffer = [0u8; 16 * 1024];
+        loop {
+            let length = match self.receive(&mut buffer) {
+                Ok(length) => length,
+                // A commit that fails is answered on the opening bracket, and nothing else is.
+                Err(errno) if errno.0 == libc::EAGAIN && refused => return Ok(()),
+                Err(errno) => return Err(failed(errno)),
+            };
+            for (header, body) in messages(&buffer[..length]) {
+                let message = header.nlmsg_seq.wrapping_sub(base) as usize;
+                let Some(&doing) = batch.doing.get(message) else { continue };
+                let kind = i32::from(header.nlmsg_type);
+                if kind != libc::NLMSG_ERROR && kind != libc::NLMSG_DONE {
+                    each(message, Ok((header.nlmsg_type, body)));
+                    continue;
+                }
+                let (number, text) = error_of(header.nlmsg_flags, body);
+                if number != 0 {
+                    refused = true;
+                    each(message, Err(Refusal { message, doing, errno: Errno(number), text }));
+                }
+                if message == awaited {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Makes the kernel act on a change of carrier now. Link watching is a work item that may run
+    /// later, and until it ran the queue of a link that just came up drops packets; asking for the
+    /// link state does the work at once.
+    pub fn settle_carrier(&self, link: &str) -> Result<(), Errno> {
+        let mut value = [ETHTOOL_GLINK, 0];
+        // SAFETY: ifreq is plain data for which zeros are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(link.bytes().take(libc::IFNAMSIZ - 1)) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the request and the two words of ethtool_value it points to outlive the call.
+        match unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) } {
+            0 => Ok(()),
+            _ => Err(last_errno()),
+        }
+    }
+
+    fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
+        let length = size_of::<i32>() as u32;
+        // SAFETY: the value is a live i32 of the length given.
+        let result = unsafe {
+            libc::setsockopt(self.fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
+        };
+        if result == 0 { Ok(()) } else { Err(last_errno()) }
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
+        // SAFETY: the pointer and length are those of a live slice. The socket has no peer, so the
+        // message goes to the kernel.
+        let sent =
+            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if sent < 0 { Err(last_errno()) } else { Ok(()) }
+    }
+
+    /// One datagram from the kernel; others may send to a netlink socket and are not listened to.
+    fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            // SAFETY: sockaddr_nl is plain data for which zeros are valid.
+            let mut from: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+            let mut from_length = size_of::<libc::sockaddr_nl>() as u32;
+            // SAFETY: buffer and address are live and of the lengths given.
+            let length = unsafe {
+                libc::recvfrom(
+                    self.fd.as_raw_fd(),
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    libc::MSG_DONTWAIT | libc::MSG_TRUNC,
+                    (&raw mut from).cast(),
+                    &mut from_length,
+                )
+            };
+            match usize::try_from(length) {
+                Err(_) if last_errno().0 == libc::EINTR => {}
+                Err(_) => return Err(last_errno()),
+                Ok(length) if length > buffer.len() => return Err(Errno(libc::EMSGSIZE)),
+                Ok(length) if from.nl_pid == 0 => return Ok(length),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+/// The attributes in `bytes`, as (kind, value); stops at the first malformed one.
+pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(rest, 0)?);
+        let kind = u16_at(rest, 2)? & NLA_TYPE_MASK;
+        let value = rest.get(ATTRIBUTE..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// The value of the first attribute `kind` in `bytes`.
+pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(k, _)| *k == kind).map(|(_, value)| value)
+}
+
+/// Numbers the messages from `base` on.
+fn number(bytes: &mut [u8], base: u32) {
+    let (mut start, mut sequence) = (0, base);
+    while let Some(length) = u32_at(bytes, start) {
+        bytes[start + 8..start + 12].copy_from_slice(&sequence.to_ne_bytes());
+        sequence += 1;
+        start += length as usize;
+    }
+}
+
+/// The messages of a datagram.
+fn messages(bytes: &[u8]) -> impl Iterator<Item = (libc::nlmsghdr, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = libc::nlmsghdr {
+            nlmsg_len: u32_at(rest, 0)?,
+            nlmsg_type: u16_at(rest, 4)?,
+            nlmsg_flags: u16_at(rest, 6)?,
+            nlmsg_seq: u32_at(rest, 8)?,
+            nlmsg_pid: u32_at(rest, 12)?,
+        };
+        let length = header.nlmsg_len as usize;
+        let body = rest.get(HEADER..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((header, body))
+    })
+}
+
+/// The error number (0: none) and the kernel's words in an NLMSG_ERROR or NLMSG_DONE.
+fn error_of(flags: u16, body: &[u8]) -> (i32, Option<String>) {
+    let number = u32_at(body, 0).map_or(libc::EPROTO, |n| -(n as i32));
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return (number, None);
+    }
+    // What failed is repeated, whole unless NLM_F_CAPPED, before the attributes.
+    let repeated = match u32_at(body, 4) {
+        Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
+        _ => HEADER,
+    };
+    let tail = body.get(4 + repeated.next_multiple_of(4)..).unwrap_or_default();
+    let text = attribute(tail, NLMSGERR_ATTR_MSG)
+        .map(|text| String::from_utf8_lossy(text).trim_end_matches(['\0', '.']).to_owned());
+    (number, text)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn last_errno() -> Errno {
+    std::io::Error::last_os_error().into()
+}

@@ -1,0 +1,43 @@
+//! Visiting another network namespace (network_namespaces(7), setns(2)).
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use super::Errno;
+
+/// Runs `visit` with this thread in the network namespace of process `pid`, and comes back. Other
+/// threads are not affected. A socket opened inside keeps belonging to that namespace.
+///
+/// A thread that cannot return would act on the wrong network from then on, with all its rights:
+/// the process aborts instead.
+pub fn in_netns_of<T>(pid: i32, visit: impl FnOnce() -> T) -> Result<T, Errno> {
+    let there = File::open(format!("/proc/{pid}/ns/net"))?;
+    in_netns(there.as_fd(), visit)
+}
+
+/// As [`in_netns_of`], for an open namespace file.
+pub fn in_netns<T>(there: BorrowedFd<'_>, visit: impl FnOnce() -> T) -> Result<T, Errno> {
+    /// Goes back also when `visit` panics.
+    struct Return(File);
+    impl Drop for Return {
+        fn drop(&mut self) {
+            if enter(self.0.as_fd()).is_err() {
+                std::process::abort();
+            }
+        }
+    }
+    // The way back is open before the thread goes.
+    let back = Return(File::open("/proc/thread-self/ns/net")?);
+    enter(there)?;
+    let result = visit();
+    drop(back);
+    Ok(result)
+}
+
+fn enter(netns: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: plain integers; the kernel checks that the descriptor is a network namespace.
+    match unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().into()),
+    }
+}

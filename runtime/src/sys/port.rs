@@ -1,0 +1,78 @@
+//! Taking a port of an address without serving it (bind(2), ip(7)).
+
+use std::mem::size_of_val;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::Errno;
+
+/// Binds a socket of `kind` (SOCK_STREAM or SOCK_DGRAM) to `address`, so that nobody else can.
+///
+/// An IPv6 socket takes no IPv4 port (IPV6_V6ONLY). A stream socket does not listen. If that is
+/// refused only because of connections of an earlier server that linger in TIME_WAIT, the port is
+/// taken with SO_REUSEADDR, and then by listening: two sockets with that option can share a port
+/// unless one of them listens. EADDRINUSE: somebody has the port.
+pub fn reserve(address: SocketAddr, kind: i32) -> Result<OwnedFd, Errno> {
+    match bind(address, kind, false) {
+        Err(errno) if errno.0 == libc::EADDRINUSE && kind == libc::SOCK_STREAM => {
+            bind(address, kind, true)
+        }
+        result => result,
+    }
+}
+
+fn bind(address: SocketAddr, kind: i32, lingering: bool) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: plain integers.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: a new descriptor that nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    if lingering {
+        on(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    }
+    match address {
+        SocketAddr::V4(v4) => {
+            let name = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                sin_zero: [0; 8],
+            };
+            let length = size_of_val(&name) as u32;
+            // SAFETY: a live address of the length given.
+            check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const name).cast(), length) })?;
+        }
+        SocketAddr::V6(v6) => {
+            on(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            let name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            let length = size_of_val(&name) as u32;
+            // SAFETY: a live address of the length given.
+            check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const name).cast(), length) })?;
+        }
+    }
+    if lingering {
+        // SAFETY: plain integers.
+        check(unsafe { libc::listen(fd.as_raw_fd(), 0) })?;
+    }
+    Ok(fd)
+}
+
+fn on(fd: &OwnedFd, level: i32, name: i32) -> Result<(), Errno> {
+    let value: i32 = 1;
+    let length = size_of_val(&value) as u32;
+    // SAFETY: the value is a live i32 of the length given.
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
+    })?;
+    Ok(())
+}
+
+fn check(result: i32) -> Result<i32, Errno> {
+    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
+}
