@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod errno;
+pub mod init;
 pub mod raw;
 
 pub use errno::Errno;
