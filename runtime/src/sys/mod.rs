@@ -11,6 +11,7 @@ pub mod pidfd;
 pub mod netlink;
 pub mod netns;
 pub mod port;
+pub mod init;
 pub mod raw;
 
 pub use errno::Errno;

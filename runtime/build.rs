@@ -1,0 +1,54 @@
+//! Compiles `garth-init` (src/sys/init/main.rs), the program that becomes pid 1 of a sandbox, for
+//! the library to embed.
+//!
+//! It is a program of its own rather than a binary of this package because it has nothing in
+//! common with it: no std, no libc, another panic strategy, another way to link; and because the
+//! library must have its bytes before it is itself compiled. The flags are complete here, so that
+//! neither RUSTFLAGS nor .cargo/config.toml nor a profile can change it.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+const SOURCE: &str = "src/sys/init/main.rs";
+const LAYOUT: &str = "src/sys/init/layout.ld";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={LAYOUT}");
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+    let variable = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
+
+    // On another architecture sys/raw.rs stops the build with better words than a linker's.
+    if variable("CARGO_CFG_TARGET_ARCH") != "x86_64" || variable("CARGO_CFG_TARGET_OS") != "linux" {
+        return;
+    }
+
+    let program = Path::new(&variable("OUT_DIR")).join("garth-init");
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc
+        .args(["--edition=2024", "--crate-name=garth_init", "--crate-type=bin", SOURCE])
+        .arg("--target")
+        .arg(variable("TARGET"))
+        .arg("-o")
+        .arg(&program)
+        .args(["-Dwarnings", "-Dunsafe_op_in_unsafe_fn"])
+        .args(["-Copt-level=z", "-Cpanic=abort", "-Ccodegen-units=1", "-Clto=fat"])
+        .args(["-Cdebuginfo=0", "-Cstrip=symbols", "-Cforce-unwind-tables=no"])
+        // One fixed address: nothing to relocate, hence no data to write.
+        .args(["-Crelocation-model=static", "-Ctarget-feature=+crt-static"])
+        .args(["-Clink-args=-nostartfiles -nostdlib -static", "-Clink-arg=-Wl,--build-id=none"])
+        .arg(format!("-Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-T,{LAYOUT}"));
+    if variable("CARGO_CFG_TARGET_ENV") == "musl" {
+        // rustc would add musl's own crt1.o.
+        rustc.arg("-Clink-self-contained=no");
+    }
+    if let Some(linker) = env::var_os("RUSTC_LINKER") {
+        let mut flag = std::ffi::OsString::from("-Clinker=");
+        flag.push(linker);
+        rustc.arg(flag);
+    }
+    let status = rustc.status().unwrap_or_else(|error| panic!("run {rustc:?}: {error}"));
+    assert!(status.success(), "compile {SOURCE} with {rustc:?}: {status}");
+}
