@@ -1,2 +1,5 @@
 //! The `garth` command.
-fn main() {}
+
+fn main() {
+    std::process::exit(garth::cli::main());
+}

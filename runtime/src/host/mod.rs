@@ -1,5 +1,12 @@
-//! What must exist outside the sandbox and be released: journal, cgroup, network.
+//! What must exist outside the sandbox and be released: cgroup, network, and the journal in which
+//! they are written down first. And the facts of the host that a plan depends on.
 
 pub mod cgroup;
-pub mod users;
+pub mod facts;
+pub mod gc;
+pub mod journal;
 pub mod network;
+pub mod resolver;
+pub mod resources;
+pub mod seal;
+pub mod users;

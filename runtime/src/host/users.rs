@@ -15,11 +15,12 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::spec::Root;
 use crate::sys::{Errno, openat2};
 use crate::{Error, Result};
 
@@ -49,6 +50,21 @@ const MOST: u64 = 64 << 20;
 
 /// The id that means "leave it as it is" to the kernel, and is nobody's.
 const NO_ID: u32 = u32::MAX;
+
+/// [`lookup`] in the files that a sandbox with this root sees.
+///
+/// # Errors
+/// As for `lookup`.
+pub fn inside(spec: &str, root: &Root) -> Result<User> {
+    match root {
+        Root::Host | Root::Untouched => lookup(spec, None),
+        Root::Dir { path, .. } => {
+            let what = || format!("--rootfs {}", path.display());
+            let dir = std::fs::File::open(path).map_err(|e| Error::io(what(), &e))?;
+            lookup(spec, Some(dir.as_fd()))
+        }
+    }
+}
 
 /// Finds who `spec` means in the root file system `root`, or on the host.
 ///

@@ -1,6 +1,41 @@
-//! What was asked: validated, plain data. Nothing here touches the machine.
+//! What was asked: a [`Sandbox`] in plain data, whatever the face it came through.
+//!
+//! Nothing here looks at the machine. Text is parsed and checked; names (of users, of capabilities
+//! beyond their spelling) are resolved later, against the host.
 
 pub mod limits;
+mod mount;
+pub mod network;
+mod sandbox;
+pub mod seccomp;
 pub mod units;
 
-pub mod network;
+pub use mount::{Access, Mount, MountKind, Owner};
+pub use sandbox::{
+    CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
+};
+
+pub use limits::Limits;
+pub use network::{Network, Publish};
+pub use seccomp::Profile;
+
+/// The known word nearest to `word`, for "did you mean": at most two edits away.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|candidate| (edits(word, candidate), candidate));
+    scored.filter(|(edits, _)| *edits <= 2).min().map(|(_, candidate)| candidate)
+}
+
+/// The Levenshtein distance.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

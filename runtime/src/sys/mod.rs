@@ -1,17 +1,22 @@
 //! Thin typed calls to the kernel, and the only unsafe code of the project.
 //!
-//! Everything in [`raw`] is a bare system call: no allocation, no lock, no thread-local `errno`,
-//! so that it may be used in a child that shares its parent's memory.
+//! What is in [`raw`] and [`clone`] may be used in a child that shares its parent's memory: no
+//! allocation, no lock, no thread-local `errno`. The rest is for the parent.
 #![allow(unsafe_code)]
 
 pub mod access;
+pub mod clone;
+mod cstrings;
 mod errno;
-pub mod openat2;
-pub mod pidfd;
+pub mod file;
+pub mod init;
 pub mod netlink;
 pub mod netns;
+pub mod openat2;
+pub mod pidfd;
 pub mod port;
-pub mod init;
+pub mod process;
 pub mod raw;
 
+pub use cstrings::CStrings;
 pub use errno::Errno;

@@ -1,19 +1,29 @@
 //! System calls by inline assembly: no libc, so no `errno` in thread-local storage, which a child
-//! that shares memory with its parent (CLONE_VM) would overwrite.
+//! that shares memory with its parent (CLONE_VM) would overwrite. None of these allocates, locks
+//! or panics; all of them may be used between clone3 and execve.
 
-use super::Errno;
+use core::ffi::CStr;
+
+use super::{CStrings, Errno};
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!(
-    "garth's system call layer is written for x86_64; add sys/raw.rs for this architecture"
-);
+compile_error!("the system call layer is written for x86_64: add this architecture to sys/raw.rs");
+
+/// An open file descriptor of the child. Plain and copyable: the child never closes on drop, its
+/// descriptors are close-on-exec.
+pub type RawFd = i32;
+
+/// The current working directory, where a descriptor of a directory is expected (openat(2)).
+pub const AT_FDCWD: RawFd = libc::AT_FDCWD;
+
+type Result<T> = core::result::Result<T, Errno>;
 
 /// Makes a system call and converts `-errno`.
 ///
 /// # Safety
 /// As for the system call `number`: pointers must be valid for what the kernel does with them.
 #[inline(always)]
-pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize, Errno> {
+pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize> {
     let result: isize;
     // SAFETY: the x86_64 Linux convention: number in rax; arguments in rdi, rsi, rdx, r10, r8, r9;
     // rcx and r11 are overwritten. The caller vouches for the arguments.
@@ -28,4 +38,421 @@ pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize, Errno> {
         );
     }
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
+}
+
+/// Six arguments, those not given being zero.
+macro_rules! arguments {
+    (0 0 0 0 0 0;) => { [0usize; 6] };
+    ($($zero:literal)*; $($arg:expr),*) => {{
+        let given = [$($arg as usize),*];
+        let mut all = [0usize; 6];
+        all[..given.len()].copy_from_slice(&given);
+        all
+    }};
+}
+
+/// One system call whose arguments are numbers or pointers that the borrow checker has seen.
+macro_rules! call {
+    ($number:expr $(, $arg:expr)*) => {{
+        let args = arguments!(0 0 0 0 0 0; $($arg),*);
+        // SAFETY: every pointer among the arguments comes from a reference or slice parameter of
+        // the enclosing function, passed with its own length, and outlives the call.
+        unsafe { syscall($number, args) }
+    }};
+}
+
+// ---- files ------------------------------------------------------------------------------------
+
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// openat2(2), Linux 5.6: opens `path` below `dir`, with `resolve` flags (RESOLVE_*).
+pub fn openat2(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawFd> {
+    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve };
+    let mut tries = 0;
+    loop {
+        // EAGAIN: a rename elsewhere disturbed a walk that must stay below a root.
+        match call!(libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<OpenHow>()) {
+            Err(Errno(libc::EAGAIN)) if tries < 64 => tries += 1,
+            result => return result.map(|fd| fd as RawFd),
+        }
+    }
+}
+
+/// close(2).
+pub fn close(fd: RawFd) {
+    let _ = call!(libc::SYS_close, fd);
+}
+
+/// close_range(2), Linux 5.9 (flags: 5.11): applies `flags` (CLOSE_RANGE_CLOEXEC) to all
+/// descriptors from `first` on, or closes them.
+pub fn close_range(first: u32, flags: u32) -> Result<()> {
+    call!(libc::SYS_close_range, first, u32::MAX, flags).map(drop)
+}
+
+/// write(2), all of `bytes` or an error.
+pub fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
+    let written = call!(libc::SYS_write, fd, bytes.as_ptr(), bytes.len())?;
+    if written == bytes.len() { Ok(()) } else { Err(Errno(libc::EIO)) }
+}
+
+/// dup3(2): makes `new` a copy of `old`, without close-on-exec.
+pub fn dup2(old: RawFd, new: RawFd) -> Result<()> {
+    call!(libc::SYS_dup3, old, new, 0).map(drop)
+}
+
+/// fcntl(F_SETFD): sets or clears close-on-exec.
+pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
+    call!(libc::SYS_fcntl, fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }).map(drop)
+}
+
+/// mkdirat(2).
+pub fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
+    call!(libc::SYS_mkdirat, dir, path.as_ptr(), mode).map(drop)
+}
+
+/// mknodat(2).
+pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, device: u64) -> Result<()> {
+    call!(libc::SYS_mknodat, dir, path.as_ptr(), mode, device).map(drop)
+}
+
+/// fchmodat(2).
+pub fn fchmodat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
+    call!(libc::SYS_fchmodat, dir, path.as_ptr(), mode).map(drop)
+}
+
+/// symlinkat(2): `path` below `dir` shall point to `text`.
+pub fn symlinkat(text: &CStr, dir: RawFd, path: &CStr) -> Result<()> {
+    call!(libc::SYS_symlinkat, text.as_ptr(), dir, path.as_ptr()).map(drop)
+}
+
+/// What [`stat`] tells of a file.
+#[derive(Clone, Copy)]
+pub struct Stat {
+    /// Type and permission bits.
+    pub mode: u32,
+    /// The device that a device file stands for, as makedev(3) packs it.
+    pub rdev: u64,
+}
+
+/// fstat(2) of an open descriptor, O_PATH included.
+pub fn stat(fd: RawFd) -> Result<Stat> {
+    // SAFETY: libc::stat is plain integers, for which all zeroes is a value.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_fstat, fd, &raw mut stat)?;
+    Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
+}
+
+/// chdir(2).
+pub fn chdir(path: &CStr) -> Result<()> {
+    call!(libc::SYS_chdir, path.as_ptr()).map(drop)
+}
+
+/// fchdir(2).
+pub fn fchdir(fd: RawFd) -> Result<()> {
+    call!(libc::SYS_fchdir, fd).map(drop)
+}
+
+/// umask(2).
+pub fn umask(mask: u32) {
+    let _ = call!(libc::SYS_umask, mask);
+}
+
+// ---- mounts -----------------------------------------------------------------------------------
+
+/// open_tree(2), Linux 5.2: a detached copy of the mount (`recursive`: with all below) at `path`.
+pub fn open_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<RawFd> {
+    let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as u32;
+    if recursive {
+        flags |= libc::AT_RECURSIVE as u32;
+    }
+    call!(libc::SYS_open_tree, dir, path.as_ptr(), flags).map(|fd| fd as RawFd)
+}
+
+/// move_mount(2), Linux 5.2: attaches the mount `from` at the directory or file `to`, both open.
+pub fn move_mount(from: RawFd, to: RawFd) -> Result<()> {
+    let flags = libc::MOVE_MOUNT_F_EMPTY_PATH | libc::MOVE_MOUNT_T_EMPTY_PATH;
+    call!(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags).map(drop)
+}
+
+/// Mount attributes to set and clear (MOUNT_ATTR_*) and a propagation type (MS_PRIVATE, ... or 0).
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct MountAttr {
+    /// MOUNT_ATTR_* to set.
+    pub set: u64,
+    /// MOUNT_ATTR_* to clear.
+    pub clear: u64,
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE, or 0: leave as it is.
+    pub propagation: u64,
+    /// The user namespace of an id-mapped mount.
+    pub userns: u64,
+}
+
+/// mount_setattr(2), Linux 5.12, on an open mount, `recursive`: on all mounts below it as well.
+pub fn mount_setattr(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let size = size_of::<MountAttr>();
+    call!(libc::SYS_mount_setattr, mount, c"".as_ptr(), flags, &raw const *attr, size).map(drop)
+}
+
+/// fsopen(2), Linux 5.2: a context for a new file system of type `kind`.
+pub fn fsopen(kind: &CStr) -> Result<RawFd> {
+    const FSOPEN_CLOEXEC: u32 = 1;
+    call!(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC).map(|fd| fd as RawFd)
+}
+
+/// fsconfig(2): `key=value`, or the flag `key`.
+pub fn fsconfig_set(context: RawFd, key: &CStr, value: Option<&CStr>) -> Result<()> {
+    const FSCONFIG_SET_FLAG: u32 = 0;
+    const FSCONFIG_SET_STRING: u32 = 1;
+    match value {
+        Some(value) => {
+            let command = FSCONFIG_SET_STRING;
+            call!(libc::SYS_fsconfig, context, command, key.as_ptr(), value.as_ptr(), 0)
+        }
+        None => call!(libc::SYS_fsconfig, context, FSCONFIG_SET_FLAG, key.as_ptr(), 0, 0),
+    }
+    .map(drop)
+}
+
+/// fsconfig(FSCONFIG_CMD_CREATE) and fsmount(2): the configured file system as a detached mount.
+pub fn fsmount(context: RawFd, attr: u64) -> Result<RawFd> {
+    const FSCONFIG_CMD_CREATE: u32 = 6;
+    const FSMOUNT_CLOEXEC: u32 = 1;
+    call!(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0)?;
+    call!(libc::SYS_fsmount, context, FSMOUNT_CLOEXEC, attr).map(|fd| fd as RawFd)
+}
+
+/// pivot_root(".", "."): the current directory becomes the root, the old root lies on top of it
+/// (pivot_root(2), NOTES).
+pub fn pivot_root_here() -> Result<()> {
+    call!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
+}
+
+/// umount2(MNT_DETACH).
+pub fn detach(path: &CStr) -> Result<()> {
+    call!(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop)
+}
+
+// ---- namespaces -------------------------------------------------------------------------------
+
+/// unshare(2).
+pub fn unshare(flags: i32) -> Result<()> {
+    call!(libc::SYS_unshare, flags).map(drop)
+}
+
+/// setns(2): `fd` is a namespace file, or (Linux 5.8) a pidfd with several CLONE_NEW* in `flags`.
+pub fn setns(fd: RawFd, flags: i32) -> Result<()> {
+    call!(libc::SYS_setns, fd, flags).map(drop)
+}
+
+/// sethostname(2).
+pub fn sethostname(name: &[u8]) -> Result<()> {
+    call!(libc::SYS_sethostname, name.as_ptr(), name.len()).map(drop)
+}
+
+/// Brings the interface `lo` of the current network namespace up (netdevice(7)).
+pub fn loopback_up() -> Result<()> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    let socket = call!(libc::SYS_socket, libc::AF_INET, kind, 0)? as RawFd;
+    // SAFETY: libc::ifreq is plain integers and a union of them, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+    let done = call!(libc::SYS_ioctl, socket, libc::SIOCSIFFLAGS, &raw const request);
+    close(socket);
+    done.map(drop)
+}
+
+// ---- identity and privileges ------------------------------------------------------------------
+
+/// setgroups(2).
+pub fn setgroups(groups: &[u32]) -> Result<()> {
+    call!(libc::SYS_setgroups, groups.len(), groups.as_ptr()).map(drop)
+}
+
+/// setresgid(2), for this task alone: glibc's wrapper would signal every thread of the process,
+/// which in a child that shares memory are not its own.
+pub fn setgid(gid: u32) -> Result<()> {
+    call!(libc::SYS_setresgid, gid, gid, gid).map(drop)
+}
+
+/// setresuid(2), for this task alone (see [`setgid`]).
+pub fn setuid(uid: u32) -> Result<()> {
+    call!(libc::SYS_setresuid, uid, uid, uid).map(drop)
+}
+
+/// prctl(2) with number arguments.
+pub fn prctl(option: i32, a: usize, b: usize) -> Result<usize> {
+    call!(libc::SYS_prctl, option, a, b, 0, 0)
+}
+
+/// The three per-thread capability sets that capset(2) sets, a bit for each number.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct CapSets {
+    /// What the thread may use now.
+    pub effective: u64,
+    /// What it may make effective.
+    pub permitted: u64,
+    /// What it may keep across an execve of a file with inheritable capabilities.
+    pub inheritable: u64,
+}
+
+/// capset(2), version 3 (Linux 2.6.26).
+pub fn capset(sets: CapSets) -> Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION_3, 0];
+    let half = |shift: u32| {
+        [sets.effective, sets.permitted, sets.inheritable].map(|set| (set >> shift) as u32)
+    };
+    let data: [[u32; 3]; 2] = [half(0), half(32)];
+    call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
+}
+
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL): a fresh anonymous session keyring (keyctl(2)).
+pub fn new_session_keyring() -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
+    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
+}
+
+/// One instruction of a classic BPF program, as struct sock_filter lays it out.
+pub type BpfInstruction = [u8; 8];
+
+/// seccomp(SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux 3.17).
+pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<()> {
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        filter: *const BpfInstruction,
+    }
+    let program = Program { len: program.len() as u16, filter: program.as_ptr() };
+    const SECCOMP_SET_MODE_FILTER: u32 = 1;
+    call!(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program).map(drop)
+}
+
+/// landlock_create_ruleset(2): the rights in `handled` are denied unless a rule grants them.
+/// `scoped` (ABI 6): LANDLOCK_SCOPE_*.
+pub fn landlock_create(handled: u64, scoped: u64) -> Result<RawFd> {
+    let attr: [u64; 3] = [handled, 0, scoped];
+    // A kernel that does not know the later fields refuses them (E2BIG) unless they are zero.
+    call!(libc::SYS_landlock_create_ruleset, attr.as_ptr(), size_of_val(&attr), 0)
+        .map(|fd| fd as RawFd)
+}
+
+/// landlock_add_rule(2): grants `access` below the open file or directory `parent`.
+pub fn landlock_allow(ruleset: RawFd, parent: RawFd, access: u64) -> Result<()> {
+    #[repr(C, packed)]
+    struct PathBeneath {
+        access: u64,
+        parent: i32,
+    }
+    const LANDLOCK_RULE_PATH_BENEATH: u32 = 1;
+    let rule = PathBeneath { access, parent };
+    let kind = LANDLOCK_RULE_PATH_BENEATH;
+    call!(libc::SYS_landlock_add_rule, ruleset, kind, &raw const rule, 0).map(drop)
+}
+
+/// landlock_restrict_self(2).
+pub fn landlock_restrict(ruleset: RawFd) -> Result<()> {
+    call!(libc::SYS_landlock_restrict_self, ruleset, 0).map(drop)
+}
+
+// ---- process ----------------------------------------------------------------------------------
+
+/// prlimit64(2) on this process.
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit: [u64; 2] = [soft, hard];
+    call!(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), 0).map(drop)
+}
+
+/// setsid(2).
+pub fn setsid() -> Result<()> {
+    call!(libc::SYS_setsid).map(drop)
+}
+
+/// setpgid(0, group); 0 makes a group of its own.
+pub fn setpgid(group: i32) -> Result<()> {
+    call!(libc::SYS_setpgid, 0, group).map(drop)
+}
+
+/// Sets the signal mask of this task: bit n-1 is signal n.
+pub fn set_signal_mask(mask: u64) -> Result<()> {
+    let set = libc::SIG_SETMASK;
+    call!(libc::SYS_rt_sigprocmask, set, &raw const mask, 0, size_of::<u64>()).map(drop)
+}
+
+/// Sets signal `signal` to its default action, or to be ignored.
+pub fn set_disposition(signal: i32, ignore: bool) -> Result<()> {
+    // struct kernel_sigaction: handler, flags, restorer, mask.
+    let action: [usize; 4] = [if ignore { libc::SIG_IGN } else { libc::SIG_DFL }, 0, 0, 0];
+    call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), 0, size_of::<u64>()).map(drop)
+}
+
+/// Is the process behind `pidfd` gone (poll(2) says readable)?
+pub fn has_exited(pidfd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    matches!(call!(libc::SYS_poll, &raw mut poll, 1, 0), Ok(n) if n > 0)
+}
+
+/// execve(2); returns only on failure.
+pub fn execve(path: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
+    match call!(libc::SYS_execve, path.as_ptr(), argv.as_ptr(), envp.as_ptr()) {
+        Err(errno) => errno,
+        Ok(_) => Errno(libc::ENOEXEC),
+    }
+}
+
+/// execveat(2) of the open file `fd` itself; returns only on failure.
+pub fn execveat(fd: RawFd, argv: &CStrings, envp: &CStrings) -> Errno {
+    let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    match call!(libc::SYS_execveat, fd, path, argv.as_ptr(), envp.as_ptr(), flags) {
+        Err(errno) => errno,
+        Ok(_) => Errno(libc::ENOEXEC),
+    }
+}
+
+/// Executes the open file `fd` as `name NUMBER`, with no environment; returns only on failure.
+/// The number is written on the stack, for the child cannot allocate.
+pub fn exec_with_number(fd: RawFd, name: &CStr, number: u32) -> Errno {
+    let mut digits = [0u8; 12];
+    let mut at = digits.len() - 1;
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let argv = [name.as_ptr(), digits[at..].as_ptr().cast(), core::ptr::null()];
+    let envp = [core::ptr::null::<libc::c_char>()];
+    let flags = libc::AT_EMPTY_PATH;
+    match call!(libc::SYS_execveat, fd, c"".as_ptr(), argv.as_ptr(), envp.as_ptr(), flags) {
+        Err(errno) => errno,
+        Ok(_) => Errno(libc::ENOEXEC),
+    }
+}
+
+/// exit_group(2).
+pub fn exit(code: i32) -> ! {
+    loop {
+        let _ = call!(libc::SYS_exit_group, code);
+    }
+}
+
+/// futex(FUTEX_WAIT): sleeps while `word` holds `value`. Spurious returns are possible.
+pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32) {
+    let _ = call!(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, 0);
+}
+
+/// futex(FUTEX_WAKE): wakes one sleeper.
+pub fn futex_wake(word: &core::sync::atomic::AtomicU32) {
+    let _ = call!(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1);
 }

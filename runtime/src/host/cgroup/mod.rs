@@ -229,6 +229,12 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Each `cgroup.procs`. The child writes "0" to each, and so joins by itself: nobody needs its
+    /// pid. In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
+    pub fn join_paths(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|dir| self.path(dir).join("cgroup.procs")).collect()
+    }
+
     /// Each `cgroup.procs`, open for writing. The child writes "0" to each, and so joins by itself:
     /// nobody needs its pid, and a right to write is checked against who opened the file (Linux
     /// 5.16; before, against who writes).

@@ -78,7 +78,63 @@ pub struct Network {
     pub publish: Vec<Publish>,
 }
 
+impl Config {
+    /// The pools of `--pool4` and `--pool6`, where they were given.
+    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Config> {
+        let mut config = Config::default();
+        if let Some(text) = pool4 {
+            let pool: Ipv4Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool4 {text}: not an IPv4 network"))
+                    .hint("as in 10.99.0.0/16")
+            })?;
+            if pool.prefix() > 31 {
+                let error = Error::new(format!("--pool4 {text}: no room for a pair of addresses"));
+                return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
+            }
+            config.pool4 = vec![pool];
+        }
+        if let Some(text) = pool6 {
+            let pool: Ipv6Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool6 {text}: not an IPv6 network"))
+                    .hint("as in fd00:1234::/64")
+            })?;
+            if pool.prefix() > 96 {
+                let error = Error::new(format!("--pool6 {text}: the prefix is longer than 96"));
+                return Err(error.hint("the last 32 bits are those of the IPv4 address"));
+            }
+            config.pool6 = Some(pool);
+        }
+        Ok(config)
+    }
+}
+
 impl Network {
+    /// The network that is leased to `id`, as far as the lease alone tells: its ports are unknown.
+    pub fn of_id(state_root: &Path, id: &str) -> Result<Option<Network>> {
+        let lease = lease::list(state_root)?.into_iter().find(|(_, holder)| holder == id);
+        Ok(lease.map(|(inner4, id)| {
+            let pool6 = Config::default().pool6;
+            let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
+            Network {
+                id,
+                link: link_name(inner4),
+                mtu: 0,
+                host4,
+                inner4,
+                host6: pool6.map(|pool| address6(pool, host4)),
+                inner6: pool6.map(|pool| address6(pool, inner4)),
+                uplinks: Vec::new(),
+                publish: Vec::new(),
+            }
+        }))
+    }
+
+    /// The sandbox's addresses.
+    pub fn addresses(&self) -> Vec<String> {
+        let six = self.inner6.map(|address| address.to_string());
+        [self.inner4.to_string()].into_iter().chain(six).collect()
+    }
+
     /// Finds a free pair of addresses for `id` and takes it, in `<state_root>/leases`.
     pub fn lease(
         state_root: &Path,
@@ -362,7 +418,8 @@ impl Leftovers {
     }
 }
 
-fn link_name(inner4: Ipv4Addr) -> String {
+/// The host end's name: `garth` and the sandbox's address in hexadecimal.
+pub fn link_name(inner4: Ipv4Addr) -> String {
     format!("{}{:08x}", firewall::PREFIX, u32::from(inner4))
 }
 

@@ -5,10 +5,12 @@
 //! of the sandbox sees it. It does not end with them in all versions, so its pid is recorded.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::spec::network::{Protocol, Publish};
+use crate::sys::{Errno, pidfd};
 use crate::{Error, Result};
 
 /// Where `pasta` is in `path` (the value of PATH).
@@ -65,6 +67,22 @@ pub fn arguments(pid: i32, publish: &[Publish], pid_file: &Path) -> Vec<String> 
     let (pid_file, pid) = (pid_file.display().to_string(), pid.to_string());
     add(&["--pid", &pid_file, &pid]);
     arguments
+}
+
+/// Ends the pasta that wrote `pid_file`; one that never started or has ended is fine.
+pub fn stop(pid_file: &Path) -> Result<()> {
+    let text = fs::read_to_string(pid_file).unwrap_or_default();
+    let Ok(pid) = text.trim().parse::<i32>() else { return Ok(()) };
+    let Ok(pidfd) = pidfd::open(pid) else { return Ok(()) };
+    // The number may be another's by now: what the descriptor holds is looked at, then signalled.
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if !name.starts_with("pasta") && !name.starts_with("passt") {
+        return Ok(());
+    }
+    match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
+        Ok(()) | Err(Errno(libc::ESRCH)) => Ok(()),
+        Err(errno) => Err(Error::os(format!("end pasta, process {pid}"), errno)),
+    }
 }
 
 #[cfg(test)]

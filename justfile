@@ -1,0 +1,39 @@
+# One command for each habit. `just` lists them.
+
+default:
+    @just --list --unsorted
+
+# Format, lints, licences, layers, unit tests: under a minute once built.
+check:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    command -v cargo-deny >/dev/null && cargo deny --offline check bans licenses sources || echo "cargo-deny is not installed: cargo install --locked cargo-deny"
+    cargo test --package garth --lib --test house --test plans
+
+# Everything CI runs: unit tests and the black-box suite with real daemons. Needs root.
+test:
+    tests/run
+
+# The kill-point test at every point, not a sample.
+killpoints:
+    cargo build --release
+    KILLPOINTS=all cargo test --package garth-tests --test killpoints -- --nocapture
+
+# The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
+bench:
+    cargo build --release --workspace --examples
+    tests/bench
+
+# Fuzz the parsers (nightly Rust, cargo-fuzz).
+fuzz target="wrap_flags" seconds="60":
+    cd tests/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+
+# Regenerate what is generated and checked for drift.
+generate:
+    UPDATE=1 cargo test --package garth --lib seccomp
+    UPDATE=1 cargo test --package garth --test plans
+
+# A static, stripped binary.
+release:
+    cargo build --release --package garth
+    ls -l target/x86_64-unknown-linux-gnu/release/garth

@@ -1,0 +1,59 @@
+//! `garth exec`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Global;
+use crate::error::{Error, Result};
+use crate::host::seal;
+use crate::start;
+use crate::sys::process::{self, Signals};
+
+/// Run a command inside a running sandbox, confined as the sandbox is.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// User and group that the command runs as [default: as the sandbox]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Working directory inside [default: as the sandbox]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// The sandbox
+    name: String,
+    /// The command and its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+impl Exec {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        // Among processes that are not trusted, this program's own file must be out of reach.
+        seal::own_program()?;
+        let record = global.journal().read(&self.name)?;
+        let mut sandbox = record.sandbox.clone();
+        sandbox.command = self.command;
+        sandbox.user = self.user.or(sandbox.user);
+        sandbox.cwd = self.workdir.or(sandbox.cwd);
+        for text in self.env {
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                Error::new(format!("-e {text}: no value")).hint("write NAME=VALUE")
+            })?;
+            sandbox.env.retain(|(known, _)| known != name);
+            sandbox.env.push((name.into(), value.into()));
+        }
+        let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
+        let process = start::join(&record, &sandbox)?;
+        crate::service::supervise_process(&process, &signals)?;
+        process.wait().map(process::Ended::code)
+    }
+}

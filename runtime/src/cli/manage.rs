@@ -1,0 +1,145 @@
+//! `garth ps`, `kill`, `delete`, `gc`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+
+use super::{Format, Global, OURS, complain, print, to_json};
+use crate::error::{Error, Result};
+use crate::host::gc as collector;
+use crate::host::gc::Report;
+use crate::service;
+use crate::sys::{pidfd, process};
+
+/// List the sandboxes that have a name, a network or limits.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print only names
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Ps {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let entries = service::list(&global.journal())?;
+        if self.json || self.format == Format::Json {
+            print(&to_json(&entries)?);
+            return Ok(0);
+        }
+        if self.quiet {
+            entries.iter().for_each(|entry| print(&format!("{}\n", entry.name)));
+            return Ok(0);
+        }
+        let mut rows =
+            vec![["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "COMMAND"].map(String::from)];
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        for entry in entries {
+            rows.push([
+                entry.name,
+                entry.pid.map_or("-".into(), |pid| pid.to_string()),
+                entry.state.into(),
+                age(now.saturating_sub(entry.created)),
+                entry.addresses.into_iter().next().unwrap_or("-".into()),
+                if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
+                entry.command.join(" "),
+            ]);
+        }
+        print(&table(&rows));
+        Ok(0)
+    }
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86400),
+    }
+}
+
+/// Columns as wide as their widest cell; the last one is cut, not padded.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            match column + 1 == N {
+                true => text.extend(cell.chars().take(60)),
+                false => text += &format!("{cell:<width$}  ", width = widths[column]),
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Send a signal to a sandbox.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// The signal, by name or number
+    #[arg(short, long, default_value = "TERM")]
+    signal: String,
+    /// The sandbox
+    name: String,
+}
+
+impl Kill {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        use std::os::fd::AsFd;
+        let signal = process::signal_number(&self.signal).ok_or_else(|| {
+            Error::new(format!("{:?} is not a signal", self.signal)).hint("kill -l lists them")
+        })?;
+        let record = global.journal().read(&self.name)?;
+        let pidfd = record.process.and_then(|process| process.open());
+        let pidfd = pidfd.ok_or_else(|| Error::new(format!("{} is not running", self.name)))?;
+        pidfd::send_signal(pidfd.as_fd(), signal)
+            .map_err(|errno| Error::os(format!("send {} to {}", self.signal, self.name), errno))?;
+        Ok(0)
+    }
+}
+
+/// Release what an ended sandbox had.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// End it first if it runs; whatever its record looks like
+    #[arg(short, long)]
+    force: bool,
+    /// The sandbox
+    name: String,
+}
+
+impl Delete {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let journal = global.journal();
+        if self.force {
+            // As the successor of a keeper, let go of what it held for the sandbox.
+            process::close_inherited();
+            return collector::force(&journal, &self.name).map(|()| 0);
+        }
+        match collector::release_ended(&journal, &self.name)? {
+            true => Ok(0),
+            false => Err(Error::new(format!("{} is running", self.name))
+                .hint("end it with garth kill, or use --force")),
+        }
+    }
+}
+
+pub(super) fn gc(global: &Global) -> Result<i32> {
+    let Report { removed, failed } = collector::collect(&global.journal())?;
+    for what in &removed {
+        print(&format!("removed {what}\n"));
+    }
+    failed.iter().for_each(complain);
+    if removed.is_empty() && failed.is_empty() {
+        print("nothing to clean\n");
+    }
+    Ok(if failed.is_empty() { 0 } else { OURS })
+}

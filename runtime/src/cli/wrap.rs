@@ -1,0 +1,486 @@
+//! `garth wrap` and `garth explain wrap`: flags to a [`Sandbox`].
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::{Format, Global, print, to_json};
+use crate::error::{Error, Result};
+use crate::host::{network, resolver, resources, seal, users};
+use crate::service;
+use crate::spec::units::Size;
+use crate::spec::{
+    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rlimit, Root, Sandbox,
+    Seccomp,
+};
+use crate::start::Options;
+use crate::sys::process::Signals;
+
+/// The starting point that the other flags change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Base {
+    /// Everything private that can be; the host's files read-only; few privileges.
+    Default,
+    /// Only a private /tmp, over an otherwise untouched mount table.
+    Compat,
+}
+
+/// Run a command or daemon in a yard of its own.
+///
+/// The command sees the host's files read-only, a /tmp of its own that ends with it, no other
+/// processes, and no network unless asked for one.
+#[derive(Debug, Args)]
+pub struct Wrap {
+    #[command(flatten)]
+    yard: Yard,
+    /// Leave the sandbox running, and print its name
+    #[arg(short, long)]
+    detach: bool,
+    /// With -d: append the command's output to this file [default: it is thrown away]
+    #[arg(long, value_name = "FILE", requires = "detach")]
+    log: Option<PathBuf>,
+    /// This process is the keeper of a detached sandbox
+    #[arg(long, hide = true)]
+    keeper: bool,
+}
+
+/// Print what `garth wrap` would do.
+#[derive(Debug, Args)]
+pub struct ExplainWrap {
+    #[command(flatten)]
+    yard: Yard,
+    /// As in wrap
+    #[arg(short, long, hide = true)]
+    detach: bool,
+    /// As in wrap
+    #[arg(long, value_name = "FILE", hide = true)]
+    log: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Yard {
+    /// Publish a port: [IP:]HOST:CONTAINER[/udp]; without an address on loopback only
+    #[arg(short, long, value_name = "PORTS")]
+    publish: Vec<String>,
+    /// private (an address and a way out), none, host, or ns:PATH [default: none; with -p: private]
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// Addresses of private networks [default: a range that the host has no route to]
+    #[arg(long, value_name = "CIDR")]
+    pool4: Option<String>,
+    /// IPv6 addresses of private networks
+    #[arg(long, value_name = "CIDR")]
+    pool6: Option<String>,
+    /// User and group that the command runs as: names or numbers
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Memory limit, as 256m or 2g
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Memory and swap together
+    #[arg(long, value_name = "SIZE")]
+    memory_swap: Option<String>,
+    /// Processors' worth of time, as 1.5
+    #[arg(long, value_name = "NUMBER")]
+    cpus: Option<String>,
+    /// Processors to run on, as 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Processes and threads
+    #[arg(long, value_name = "NUMBER")]
+    pids_limit: Option<String>,
+    /// Make a path of the host writable
+    #[arg(long, value_name = "PATH")]
+    rw: Vec<String>,
+    /// Mount a file or directory of the host: SOURCE:TARGET[:ro,noexec,...]
+    #[arg(short, long, value_name = "MOUNT")]
+    volume: Vec<String>,
+    /// Mount an empty directory in memory: TARGET[:size=64m,mode=1777,...]
+    #[arg(long, value_name = "MOUNT")]
+    tmpfs: Vec<String>,
+    /// Use this directory as the root, instead of a view of the host's
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// With --rootfs: nothing in it can be written
+    #[arg(long)]
+    read_only: bool,
+    /// The starting point that the other flags change
+    #[arg(long, value_enum, default_value = "default")]
+    profile: Base,
+    /// Give capabilities, by name, or all
+    #[arg(long, value_name = "CAPS")]
+    cap_add: Vec<String>,
+    /// Take capabilities away, by name, or all
+    #[arg(long, value_name = "CAPS")]
+    cap_drop: Vec<String>,
+    /// An OCI seccomp profile, unconfined, or log (allow, but log what the default would refuse)
+    #[arg(long, value_name = "FILE")]
+    seccomp: Option<String>,
+    /// Host name inside [default: the sandbox's name]
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Working directory inside [default: the current one, if it is there]
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Set an environment variable, or pass one through
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<OsString>,
+    /// Set environment variables from a file of NAME=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Begin with an empty environment (but for PATH)
+    #[arg(long)]
+    clear_env: bool,
+    /// A name by which ps, exec, kill and delete know the sandbox
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Let the command be pid 1 itself, without an init that reaps and forwards signals
+    #[arg(long)]
+    as_pid_1: bool,
+    /// A resource limit, as nofile=1024:2048
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// A kernel setting of the sandbox's own namespaces, as net.core.somaxconn=1024
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// File mode creation mask, as 027
+    #[arg(long, value_name = "MASK")]
+    umask: Option<String>,
+    /// Hide the processes of other users in /proc
+    #[arg(long)]
+    hidepid: bool,
+    /// Have a user namespace, also for root: capabilities then count only inside
+    #[arg(long)]
+    userns: bool,
+    /// Have a time namespace
+    #[arg(long)]
+    timens: bool,
+    /// The command and its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "COMMAND"
+    )]
+    command: Vec<OsString>,
+}
+
+impl Wrap {
+    pub(super) fn run(self, global: &Global, args: Vec<OsString>) -> Result<i32> {
+        if self.yard.rootfs.is_some() {
+            // What is executed from a tree that is not trusted may try to reach this program's file.
+            seal::own_program()?;
+        }
+        let (mut sandbox, mut options) = self.yard.build(global)?;
+        if !self.detach {
+            let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
+            let child = sandbox.spawn(&options)?;
+            return service::supervise(child, &signals).map(|ended| ended.code());
+        }
+        let name = options.name.clone().unwrap_or_else(crate::start::random_id);
+        if self.keeper {
+            sandbox.die_with_parent = false;
+            options.merge_stderr = true;
+            let child = sandbox.spawn(&options)?;
+            return Err(service::keep(&child, &global.journal()));
+        }
+        // Mistakes are found before a second process is started.
+        sandbox.validate()?;
+        let mut again: Vec<OsString> = args.into_iter().skip(1).collect();
+        let verb = again.iter().position(|arg| arg == "wrap").unwrap_or(0);
+        let mut more: Vec<OsString> = vec!["--keeper".into()];
+        if options.name.is_none() {
+            more.extend(["--name".into(), OsString::from(&name)]);
+        }
+        again.splice(verb + 1..verb + 1, more);
+        match service::detach(again, self.log.as_deref())? {
+            Ok(()) => {
+                print(&format!("{name}\n"));
+                Ok(0)
+            }
+            Err(code) => Ok(code),
+        }
+    }
+}
+
+impl ExplainWrap {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let (mut sandbox, options) = self.yard.build(global)?;
+        sandbox.die_with_parent = !self.detach;
+        let explanation = sandbox.explain(&options)?;
+        if self.json || self.format == Format::Json {
+            let steps = explanation.plan.steps.iter().enumerate();
+            let steps: Vec<_> = steps
+                .map(|(number, planned)| {
+                    serde_json::json!({
+                        "number": number,
+                        "step": planned.step.to_string(),
+                        "origin": planned.origin,
+                    })
+                })
+                .collect();
+            let all = serde_json::json!({
+                "outside": explanation.outside,
+                "namespaces": crate::plan::namespaces(explanation.plan.namespaces),
+                "steps": steps,
+            });
+            print(&to_json(&all)?);
+        } else {
+            for line in &explanation.outside {
+                print(&format!("out  {line}\n"));
+            }
+            print(&explanation.plan.to_string());
+        }
+        Ok(0)
+    }
+}
+
+impl Yard {
+    /// The flags as a sandbox, and how to start it.
+    fn build(self, global: &Global) -> Result<(Sandbox, Options)> {
+        let mut sandbox = match self.profile {
+            Base::Default => Sandbox::default(),
+            Base::Compat => Sandbox::compat(),
+        };
+        self.network(&mut sandbox)?;
+        self.files(&mut sandbox)?;
+        self.privileges(&mut sandbox)?;
+        self.limits(&mut sandbox)?;
+        self.environment(&mut sandbox)?;
+        if sandbox.namespaces.uts.is_new() {
+            let name = self.hostname.as_ref().or(self.name.as_ref());
+            sandbox.hostname = Some(name.map_or("garth", String::as_str).to_owned());
+        } else {
+            sandbox.hostname = self.hostname;
+        }
+        sandbox.init &= !self.as_pid_1;
+        if self.userns {
+            sandbox.namespaces.user = Namespace::New;
+        }
+        if self.timens {
+            sandbox.namespaces.time = Namespace::New;
+        }
+        sandbox.command = self.command;
+        let options = Options {
+            root: global.root.clone(),
+            name: self.name,
+            pools: network::Config::parse(self.pool4.as_deref(), self.pool6.as_deref())?,
+            merge_stderr: false,
+        };
+        Ok((sandbox, options))
+    }
+
+    fn network(&self, sandbox: &mut Sandbox) -> Result<()> {
+        for text in &self.publish {
+            sandbox.publish.extend(Publish::parse(text)?);
+        }
+        match &self.network {
+            Some(text) => sandbox.network = text.parse()?,
+            None if !self.publish.is_empty() => sandbox.network = Network::Private,
+            None => {}
+        }
+        if sandbox.network == Network::Private {
+            self.without_root(sandbox)?;
+        }
+        Ok(())
+    }
+
+    /// Without root a private network needs pasta. A way out that is not there is said, and the
+    /// sandbox has none; a port that cannot be published is an error.
+    fn without_root(&self, sandbox: &mut Sandbox) -> Result<()> {
+        if !resources::lacks_private_network() {
+            return Ok(());
+        }
+        let missing = "a private network without root needs pasta, which is not installed";
+        if let Some(publish) = self.publish.first() {
+            return Err(
+                Error::new(format!("-p {publish}: {missing}")).hint("install the package passt")
+            );
+        }
+        super::complain(
+            &Error::new(format!("{missing}: going on with --network none"))
+                .hint("install the package passt"),
+        );
+        sandbox.network = Network::None;
+        Ok(())
+    }
+
+    fn files(&self, sandbox: &mut Sandbox) -> Result<()> {
+        if let Some(path) = &self.rootfs {
+            sandbox.root = Root::Dir { path: absolute(path)?, read_only: self.read_only };
+        } else if let Some(mount) = resolver::mount(&sandbox.network)
+            && sandbox.root == Root::Host
+        {
+            sandbox.mounts.push(mount);
+        }
+        if self.hidepid {
+            for mount in &mut sandbox.mounts {
+                if let MountKind::Proc { hidepid } = &mut mount.kind {
+                    *hidepid = true;
+                }
+            }
+        }
+        for path in &self.rw {
+            let path = absolute(Path::new(path))?;
+            sandbox.mounts.push(Mount::writable(&path.to_string_lossy())?);
+        }
+        for text in &self.volume {
+            sandbox.mounts.push(Mount::volume(text)?);
+        }
+        for text in &self.tmpfs {
+            let mount = Mount::tmpfs(text)?;
+            // A tmpfs where there is one already replaces it.
+            sandbox.mounts.retain(|other| {
+                other.target != mount.target || !matches!(other.kind, MountKind::Tmpfs { .. })
+            });
+            sandbox.mounts.push(mount);
+        }
+        Ok(())
+    }
+
+    fn privileges(&self, sandbox: &mut Sandbox) -> Result<()> {
+        sandbox.user = self.user.clone();
+        for names in &self.cap_add {
+            let set = CapabilitySet::parse(names).map_err(|e| e.within("--cap-add"))?;
+            sandbox.cap_add = sandbox.cap_add.union(set);
+        }
+        for names in &self.cap_drop {
+            let set = CapabilitySet::parse(names).map_err(|e| e.within("--cap-drop"))?;
+            // What is added by name stays, as with docker's --cap-drop all --cap-add chown.
+            sandbox.cap_drop = sandbox.cap_drop.union(set);
+        }
+        if self.profile == Base::Default {
+            sandbox.cap_drop = sandbox.cap_drop.without(sandbox.cap_add);
+        }
+        match self.seccomp.as_deref() {
+            None => {}
+            Some("unconfined") => sandbox.seccomp = Seccomp::Unconfined,
+            Some("log") => sandbox.seccomp = Seccomp::Log,
+            Some("default") => sandbox.seccomp = Seccomp::Default,
+            Some(file) => {
+                let origin = format!("--seccomp {file}");
+                let text = std::fs::read(file).map_err(|e| Error::io(&origin, &e))?;
+                let profile = Profile::parse(&text, &origin)?;
+                sandbox.seccomp = Seccomp::Profile(origin, Box::new(profile));
+            }
+        }
+        if let Some(text) = &self.umask {
+            sandbox.umask =
+                u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(
+                    || Error::new(format!("--umask {text}: not an octal mask")).hint("as in 027"),
+                )?;
+        }
+        Ok(())
+    }
+
+    fn limits(&self, sandbox: &mut Sandbox) -> Result<()> {
+        fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T> {
+            text.parse().map_err(|_| Error::new(format!("{flag} {text}: not a number")))
+        }
+        let size = |flag: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => {
+                let size = text.parse::<Size>();
+                size.map(Some).map_err(|e| e.within(format_args!("{flag} {text}")))
+            }
+        };
+        let limits = &mut sandbox.limits;
+        limits.memory = size("--memory", &self.memory)?;
+        limits.swap = size("--memory-swap", &self.memory_swap)?;
+        limits.cpus = self.cpus.as_deref().map(|text| number("--cpus", text)).transpose()?;
+        limits.pids =
+            self.pids_limit.as_deref().map(|text| number("--pids-limit", text)).transpose()?;
+        limits.cpuset = self.cpuset_cpus.clone();
+        for text in &self.ulimit {
+            sandbox.rlimits.push(text.parse::<Rlimit>()?);
+        }
+        for text in &self.sysctl {
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                Error::new(format!("--sysctl {text}: no value")).hint("write NAME=VALUE")
+            })?;
+            sandbox.sysctls.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The caller's environment, with the user's own HOME and name, and the changes asked for.
+    fn environment(&self, sandbox: &mut Sandbox) -> Result<()> {
+        let mut env: Vec<(OsString, OsString)> = match self.clear_env {
+            false => std::env::vars_os().collect(),
+            true => std::env::vars_os().filter(|(name, _)| name == "PATH").collect(),
+        };
+        let mut set = |name: OsString, value: OsString| {
+            env.retain(|(known, _)| *known != name);
+            env.push((name, value));
+        };
+        if let Some(spec) = &self.user {
+            let user = users::inside(spec, &sandbox.root)?;
+            for (name, value) in
+                [("HOME", user.home), ("USER", user.name.clone()), ("LOGNAME", user.name)]
+            {
+                set(name.into(), value.into());
+            }
+        }
+        for file in &self.env_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Error::io(format!("--env-file {}", file.display()), &e))?;
+            for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                match line.split_once('=') {
+                    Some((name, value)) => set(name.into(), value.into()),
+                    None => {
+                        let file = file.display();
+                        return Err(Error::new(format!("--env-file {file}: {line:?} has no =")));
+                    }
+                }
+            }
+        }
+        for text in &self.env {
+            use std::os::unix::ffi::{OsStrExt, OsStringExt};
+            let bytes = text.as_bytes();
+            match bytes.iter().position(|b| *b == b'=') {
+                Some(0) => return Err(Error::new(format!("-e {text:?}: no name before the ="))),
+                Some(at) => set(
+                    OsString::from_vec(bytes[..at].to_vec()),
+                    OsString::from_vec(bytes[at + 1..].to_vec()),
+                ),
+                None => {
+                    if let Some(value) = std::env::var_os(text) {
+                        set(text.clone(), value);
+                    }
+                }
+            }
+        }
+        sandbox.env = env;
+        sandbox.cwd = match (&self.workdir, &sandbox.root) {
+            (Some(dir), _) => Some(absolute_inside(dir)?),
+            // Only where the host's files are in sight.
+            (None, Root::Host) => std::env::current_dir().ok().filter(|dir| in_view(dir)),
+            (None, Root::Untouched) => std::env::current_dir().ok(),
+            (None, Root::Dir { .. }) => None,
+        };
+        Ok(())
+    }
+}
+
+/// Is a directory of the host there inside as well, under the same name?
+fn in_view(dir: &Path) -> bool {
+    !["/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys"].iter().any(|own| dir.starts_with(own))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io(path.display(), &e))
+}
+
+fn absolute_inside(dir: &Path) -> Result<PathBuf> {
+    match dir.is_absolute() {
+        true => Ok(dir.to_owned()),
+        false => Err(Error::new(format!("-w {}: not an absolute path", dir.display()))),
+    }
+}

@@ -1,0 +1,104 @@
+//! Releasing what sandboxes have left behind: those that ended while nobody looked after them, and
+//! things that bear our name but belong to no sandbox on record.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::journal::{Entry, Journal, Record};
+use super::resources::{self, Resources};
+use crate::error::{Error, Result};
+use crate::sys::{pidfd, process};
+
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What was removed, in words.
+    pub removed: Vec<String>,
+    /// What could not be removed.
+    pub failed: Vec<Error>,
+}
+
+/// Looks at every entry, and at everything outside the journal that bears our name.
+pub fn collect(journal: &Journal) -> Result<Report> {
+    let mut report = Report::default();
+    for id in journal.ids()? {
+        match release_ended(journal, &id) {
+            Ok(true) => report.removed.push(format!("sandbox {id}")),
+            Ok(false) => {}
+            Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
+        }
+    }
+    resources::collect_strays(journal, &mut report);
+    Ok(report)
+}
+
+/// Releases sandbox `id` if it has ended and nobody looks after it; false: it lives.
+///
+/// # Errors
+/// What could not be released; it stays on record.
+pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
+    let Some(entry) = journal.lock(id)? else { return Ok(false) };
+    // A name with a dot is an entry that was never finished: nothing was made for it yet.
+    if id.starts_with('.') {
+        return entry.remove().map(|()| true);
+    }
+    match journal.read(id) {
+        Ok(record) if record.process.as_ref().is_some_and(|process| process.open().is_some()) => {
+            Ok(false)
+        }
+        record => release(entry, record.ok().as_ref()).map(|()| true),
+    }
+}
+
+/// Ends sandbox `id` whatever state it is in, and releases all that it had.
+///
+/// # Errors
+/// When there is no such sandbox, or something could not be released.
+pub fn force(journal: &Journal, id: &str) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Ok(record) = journal.read(id) {
+            kill(&record);
+        }
+        // Whoever holds the entry sees the end of the sandbox and releases it too.
+        match journal.lock(id) {
+            Ok(Some(entry)) => {
+                let record = journal.read(id).ok();
+                if let Some(record) = &record {
+                    kill(record);
+                }
+                return release(entry, record.as_ref());
+            }
+            Ok(None) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2));
+                if !journal.ids()?.iter().any(|known| known == id) {
+                    return Ok(());
+                }
+            }
+            Ok(None) => {
+                return Err(Error::new(format!(
+                    "sandbox {id} has ended, but another process still holds its record"
+                )));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Kills the first process, and waits until the kernel has ended all of its pid namespace.
+fn kill(record: &Record) {
+    let Some(pidfd) = record.process.as_ref().and_then(|process| process.open()) else { return };
+    let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+    let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+}
+
+/// Releases what `record` tells; without one, what the id alone leads to.
+fn release(entry: Entry, record: Option<&Record>) -> Result<()> {
+    let journal = entry.journal().clone();
+    match record {
+        Some(record) => record.resources.release(&journal)?,
+        None => Resources::of_id(&journal, entry.id())?.release(&journal)?,
+    }
+    entry.remove()
+}

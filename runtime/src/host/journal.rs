@@ -1,0 +1,311 @@
+//! The journal: what a sandbox will have outside, written down before it is made.
+//!
+//! One directory for each sandbox, `<root>/yards/<id>/`, with one file, `record.json`. Whoever
+//! looks after the sandbox holds a lock (flock(2)) on the directory; the kernel lets go of it when
+//! that process ends, however it ends. A directory that nobody holds, and whose process is gone, is
+//! a leftover, and its record says what to release. The root is on a file system that a reboot
+//! empties, as a reboot ends everything that is recorded here.
+//!
+//! A new directory is made and locked under a name that begins with a dot, and then renamed: under
+//! its own name it is never seen unlocked.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::resources::Resources;
+use crate::error::{Error, Result};
+use crate::spec::Sandbox;
+use crate::sys::{Errno, file, pidfd, process};
+
+/// The state directory of one user on one host.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    root: PathBuf,
+}
+
+/// What is written down of one sandbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Its name, or a random one.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// What was asked.
+    pub sandbox: Sandbox,
+    /// What it has outside.
+    pub resources: Resources,
+    /// Its first process, as soon as there is one.
+    pub process: Option<ProcessId>,
+}
+
+/// A sandbox's directory, held by this process.
+#[derive(Debug)]
+pub struct Entry {
+    journal: Journal,
+    id: String,
+    lock: OwnedFd,
+}
+
+/// A process, by more than its number: numbers are used again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Process id in the host's pid namespace.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: String,
+}
+
+impl Journal {
+    /// The journal below `root`; made when the first record is.
+    pub fn at(root: impl Into<PathBuf>) -> Journal {
+        Journal { root: root.into() }
+    }
+
+    /// /run/garth for root, the user's own runtime directory for others.
+    pub fn default_root() -> PathBuf {
+        let (uid, _) = process::effective_ids();
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if uid == 0 => "/run/garth".into(),
+            Some(dir) => Path::new(&dir).join("garth"),
+            None => format!("/tmp/garth-{uid}").into(),
+        }
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn yards(&self) -> PathBuf {
+        self.root.join("yards")
+    }
+
+    /// Where a helper of sandbox `id` may keep a file of its own.
+    pub fn file(&self, id: &str, name: &str) -> PathBuf {
+        self.dir(id).join(name)
+    }
+
+    fn dir(&self, id: &str) -> PathBuf {
+        self.yards().join(id)
+    }
+
+    /// Opens a new entry. No side effect outside the journal may come before this.
+    ///
+    /// # Errors
+    /// When the name is taken, or is not a name.
+    pub fn create(&self, id: &str) -> Result<Entry> {
+        check_id(id)?;
+        let yards = self.yards();
+        let mut private = DirBuilder::new();
+        private.mode(0o700).recursive(true);
+        let made = private.create(&yards);
+        made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
+        self.check_owner()?;
+        let new = yards.join(format!(".{}-{id}", std::process::id()));
+        let what = || format!("make {}", new.display());
+        // What a killed process with our number has left behind.
+        let _ = fs::remove_dir(&new);
+        DirBuilder::new().mode(0o700).create(&new).map_err(|e| Error::io(what(), &e))?;
+        let lock: OwnedFd = File::open(&new).map_err(|e| Error::io(what(), &e))?.into();
+        let entry = Entry { journal: self.clone(), id: id.to_owned(), lock };
+        let locked = process::try_lock(entry.lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        match file::rename_new(&new, &self.dir(id)) {
+            Ok(()) if locked => Ok(entry),
+            Err(errno) if errno != Errno(libc::EEXIST) => {
+                let _ = fs::remove_dir(&new);
+                Err(Error::os(format!("make {}", self.dir(id).display()), errno))
+            }
+            _ => {
+                let _ = fs::remove_dir(&new);
+                Err(self.taken(id))
+            }
+        }
+    }
+
+    fn taken(&self, id: &str) -> Error {
+        Error::new(format!("a sandbox named {id} exists already"))
+            .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
+    }
+
+    /// A state directory below /tmp could have been laid there by someone else.
+    fn check_owner(&self) -> Result<()> {
+        let (uid, _) = process::effective_ids();
+        let path = self.root.display();
+        let meta =
+            fs::metadata(&self.root).map_err(|e| Error::io(format!("look at {path}"), &e))?;
+        match meta.uid() == uid && meta.mode() & 0o022 == 0 {
+            true => Ok(()),
+            false => {
+                Err(Error::new(format!("{path} belongs to another user or is open to others"))
+                    .hint("choose another state directory with --root"))
+            }
+        }
+    }
+
+    /// The ids that have a directory, whatever is in it, in order.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let yards = self.yards();
+        let entries = match fs::read_dir(&yards) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?,
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut ids: Vec<String> = names.collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// What is recorded of `id`.
+    ///
+    /// # Errors
+    /// When there is no such sandbox, or its record cannot be read.
+    pub fn read(&self, id: &str) -> Result<Record> {
+        let path = self.dir(id).join("record.json");
+        let text = fs::read(&path).map_err(|e| match e.kind() {
+            _ if check_id(id).is_err() || !self.dir(id).exists() => self.unknown(id),
+            _ => Error::io(format!("read {}", path.display()), &e),
+        })?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::new(format!("{}: not a record: {e}", path.display())))
+    }
+
+    fn unknown(&self, id: &str) -> Error {
+        Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
+    }
+
+    /// Takes hold of `id`; none: another process holds it.
+    pub fn lock(&self, id: &str) -> Result<Option<Entry>> {
+        if !id.starts_with('.') {
+            check_id(id)?;
+        }
+        let dir = self.dir(id);
+        let lock: OwnedFd = File::open(&dir)
+            .map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => self.unknown(id),
+                _ => Error::io(format!("open {}", dir.display()), &e),
+            })?
+            .into();
+        let locked = process::try_lock(lock.as_fd())
+            .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
+        // Between open and lock the directory may have been removed and made anew by others.
+        let same = file::is_at(lock.as_fd(), &dir);
+        Ok((locked && same).then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
+    }
+}
+
+impl Entry {
+    /// The sandbox's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The journal that it is in.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The locked directory; a copy of this descriptor keeps the lock.
+    pub fn as_lock(&self) -> &OwnedFd {
+        &self.lock
+    }
+
+    /// Writes the record: whole or not at all, and on the disk when this returns.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let path = self.journal.dir(&self.id).join("record.json");
+        let new = path.with_extension("new");
+        let write = || -> std::io::Result<()> {
+            let text = serde_json::to_vec(record)?;
+            let mut options = File::options();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&text)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
+    }
+
+    /// Removes the directory. To be called when everything that was recorded is released.
+    pub fn remove(self) -> Result<()> {
+        let dir = self.journal.dir(&self.id);
+        let gone = fs::remove_dir_all(&dir);
+        // What is left empty goes as well; a new sandbox makes it again.
+        let _ = fs::remove_dir(self.journal.yards());
+        gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
+    }
+}
+
+impl ProcessId {
+    /// The identity of the living process `pid`.
+    pub fn of(pid: i32) -> Result<ProcessId> {
+        let start_time = start_time(pid)
+            .ok_or_else(|| Error::new(format!("process {pid}: no start time in /proc")))?;
+        Ok(ProcessId { pid, start_time, boot_id: boot_id()? })
+    }
+
+    /// Opens it, if it is still the same process and has not ended.
+    pub fn open(&self) -> Option<OwnedFd> {
+        // First the descriptor, then the comparison: a descriptor stays with its process.
+        let pidfd = pidfd::open(self.pid).ok()?;
+        let same = start_time(self.pid) == Some(self.start_time)
+            && boot_id().is_ok_and(|boot| boot == self.boot_id);
+        let [ended] = process::readable([pidfd.as_fd()], Some(std::time::Duration::ZERO)).ok()?;
+        (same && !ended).then_some(pidfd)
+    }
+}
+
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold spaces and parentheses.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    Ok(text.trim().to_owned())
+}
+
+/// A name becomes a file name, part of a cgroup's path and a host name.
+pub fn check_id(id: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
+    if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {
+        return Ok(());
+    }
+    Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
+        .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_file_name_and_a_host_name() {
+        for good in ["web", "web-1.example", "_x", "0"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in ["", ".", "..", ".x", "-x", "a/b", "a b", "a\nb", "ä", &long] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start_time() {
+        let own = ProcessId::of(std::process::id() as i32).unwrap();
+        assert!(own.open().is_some());
+        let other = ProcessId { start_time: own.start_time + 1, ..own.clone() };
+        assert!(other.open().is_none());
+        let earlier = ProcessId { boot_id: "another".into(), ..own };
+        assert!(earlier.open().is_none());
+    }
+}

@@ -1,0 +1,558 @@
+//! [`Sandbox`] and [`Given`] to [`Plan`]. Read it from top to bottom: it is the order of the steps,
+//! and the reasons for that order.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path as FsPath, PathBuf};
+
+use super::Plan;
+use super::given::{Given, HostMount};
+use super::step::{IdMap, MountStep, Path, Source, Step};
+use crate::error::{Error, Result};
+use crate::spec::{
+    Access, CapabilitySet, Mount, MountKind, Namespace, Network, Owner, Rlimit, Root, Sandbox,
+    Seccomp,
+};
+use crate::sys::CStrings;
+use crate::sys::raw::{CapSets, MountAttr};
+
+const CLONE_NEWTIME: i32 = 0x80;
+
+/// Compiles what was asked into what will be done.
+///
+/// # Errors
+/// When parts of the sandbox contradict each other, or a string holds a NUL byte.
+pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
+    sandbox.validate()?;
+    let mut plan = Plan::default();
+    let userns = sandbox.namespaces.user.is_new() || !given.privileged;
+    let compiler = Compiler { sandbox, given, userns, capabilities: capabilities(sandbox, given) };
+
+    if userns {
+        plan.namespaces |= libc::CLONE_NEWUSER as u64;
+        plan.id_maps = Some(compiler.id_map());
+    }
+    plan.namespaces |= compiler.namespaces();
+    plan.awaits_go = userns || given.recorded;
+
+    // The parent may be killed at any moment; whoever is not yet on record must not survive it.
+    plan.push(Step::DieWithParent, "always");
+    // First of all, so that no failure later can leave a descriptor open across execve.
+    plan.push(Step::CloseOnExec, "always");
+    // Modes of what is made below are given in full.
+    plan.push(Step::Umask(0), "always");
+    // Before the cgroup namespace is unshared, whose root is the cgroup one is in at that time;
+    // while the host's /sys is still in sight.
+    for file in &given.cgroup_files {
+        plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
+    }
+    if plan.awaits_go {
+        plan.push(Step::AwaitGo, "always");
+    }
+    compiler.unshare(&mut plan);
+    compiler.identity(&mut plan)?;
+    compiler.file_system(&mut plan)?;
+    compiler.rlimits(&mut plan);
+    compiler.privileges(&mut plan);
+    compiler.finish(&mut plan)?;
+    Ok(plan)
+}
+
+/// Compiles the way into a sandbox that runs already: the namespaces of the process behind `target`
+/// (an open pidfd), then the same tail of steps as in [`compile`].
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Plan> {
+    sandbox.validate()?;
+    let mut plan = Plan::default();
+    let userns = sandbox.namespaces.user.is_new() || !given.privileged;
+    let compiler = Compiler { sandbox, given, userns, capabilities: capabilities(sandbox, given) };
+    plan.push(Step::DieWithParent, "always");
+    plan.push(Step::CloseOnExec, "always");
+    // Those who are in there already may try what they can on a process that comes from outside.
+    plan.push(Step::NotDumpable, "always");
+    for file in &given.cgroup_files {
+        plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
+    }
+    let mut flags = compiler.namespaces() as i32;
+    if userns {
+        flags |= libc::CLONE_NEWUSER;
+    }
+    if sandbox.namespaces.cgroup.is_new() {
+        flags |= libc::CLONE_NEWCGROUP;
+    }
+    if sandbox.namespaces.time.is_new() {
+        flags |= CLONE_NEWTIME;
+    }
+    plan.push(Step::Join { fd: target, flags }, "namespaces");
+    compiler.rlimits(&mut plan);
+    compiler.privileges(&mut plan);
+    // A joined pid namespace is for children, so the command is one, and its parent waits outside
+    // of that namespace.
+    compiler.finish(&mut plan)?;
+    Ok(plan)
+}
+
+/// The capabilities of the command: root keeps what daemons need to become somebody else, other
+/// users have none.
+fn capabilities(sandbox: &Sandbox, given: &Given) -> CapabilitySet {
+    let default = match given.user.uid {
+        0 => CapabilitySet::ROOT_DEFAULT,
+        _ => CapabilitySet::default(),
+    };
+    let known = CapabilitySet((2u64 << given.last_capability) - 1);
+    let all = default.union(sandbox.cap_add).without(sandbox.cap_drop);
+    CapabilitySet(all.0 & known.0)
+}
+
+struct Compiler<'a> {
+    sandbox: &'a Sandbox,
+    given: &'a Given,
+    userns: bool,
+    capabilities: CapabilitySet,
+}
+
+impl Compiler<'_> {
+    /// Root gets every id as it is (a domain of its own for capabilities); anyone else can map
+    /// only the own id, and it becomes the wanted one.
+    fn id_map(&self) -> IdMap {
+        if self.given.privileged {
+            let all = (0, 0, u32::MAX);
+            return IdMap { uid: all, gid: all, deny_setgroups: false };
+        }
+        let (uid, gid) = self.given.caller;
+        IdMap {
+            uid: (self.given.user.uid, uid, 1),
+            gid: (self.given.user.gid, gid, 1),
+            deny_setgroups: true,
+        }
+    }
+
+    fn namespaces(&self) -> u64 {
+        let wanted = &self.sandbox.namespaces;
+        let net = match self.sandbox.network {
+            Network::Private | Network::None => Namespace::New,
+            Network::Host | Network::Join(_) => Namespace::Inherited,
+        };
+        // Not the cgroup namespace: it must be unshared after the cgroup is joined.
+        [
+            (&wanted.mount, libc::CLONE_NEWNS),
+            (&wanted.pid, libc::CLONE_NEWPID),
+            (&net, libc::CLONE_NEWNET),
+            (&wanted.ipc, libc::CLONE_NEWIPC),
+            (&wanted.uts, libc::CLONE_NEWUTS),
+        ]
+        .iter()
+        .filter(|(namespace, _)| namespace.is_new())
+        .fold(0, |flags, (_, flag)| flags | *flag as u64)
+    }
+
+    fn unshare(&self, plan: &mut Plan) {
+        let mut flags = 0;
+        if self.sandbox.namespaces.cgroup.is_new() {
+            flags |= libc::CLONE_NEWCGROUP;
+        }
+        if self.sandbox.namespaces.time.is_new() {
+            flags |= CLONE_NEWTIME;
+        }
+        if flags != 0 {
+            plan.push(Step::Unshare { flags }, "namespaces");
+        }
+    }
+
+    /// Host name, loopback and sysctls: what the new namespaces look like from inside.
+    fn identity(&self, plan: &mut Plan) -> Result<()> {
+        if let Some(name) = &self.sandbox.hostname {
+            plan.push(Step::Hostname(name.clone().into_bytes()), "--hostname");
+        }
+        if let Network::Private | Network::None = self.sandbox.network {
+            plan.push(Step::LoopbackUp, "--network");
+            // Every port is the sandbox's own: a daemon without capabilities may serve port 80.
+            let low_ports = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+            plan.push(Step::Write { path: c_string(low_ports)?, data: b"0".to_vec() }, "--network");
+        }
+        for (name, value) in &self.sandbox.sysctls {
+            // The host's /proc/sys shows the namespaces of whoever opens a file in it.
+            let path = c_string(&format!("/proc/sys/{}", name.replace('.', "/")))?;
+            plan.push(Step::Write { path, data: value.clone().into_bytes() }, "--sysctl");
+        }
+        Ok(())
+    }
+
+    fn file_system(&self, plan: &mut Plan) -> Result<()> {
+        let sandbox = self.sandbox;
+        if !sandbox.namespaces.mount.is_new() {
+            return Ok(());
+        }
+        plan.push(Step::Propagation(libc::MS_PRIVATE), "always");
+        match &sandbox.root {
+            Root::Untouched => {}
+            Root::Host => {
+                let attr = attributes(Access {
+                    read_only: true,
+                    nosuid: true,
+                    nodev: true,
+                    noexec: false,
+                });
+                // A user namespace may not take a mount without those that cover parts of it.
+                let recursive = self.userns;
+                plan.push(Step::Root { source: c"/".into(), recursive, attr }, "default");
+                if !recursive {
+                    for mount in self.given.mounts.iter().filter(|mount| belongs_in_view(mount)) {
+                        let step = MountStep {
+                            source: Source::Bind { path: c_path(&mount.target)?, recursive: false },
+                            target: Path::new(&mount.target),
+                            attr,
+                            optional: true,
+                        };
+                        plan.push(Step::Mount(step), "default");
+                    }
+                }
+            }
+            Root::Dir { path, read_only } => {
+                let access =
+                    Access { read_only: *read_only, nosuid: true, nodev: true, noexec: false };
+                let step =
+                    Step::Root { source: c_path(path)?, recursive: true, attr: attributes(access) };
+                plan.push(step, format!("--rootfs {}", path.display()));
+            }
+        }
+        for mount in &sandbox.mounts {
+            self.mount(plan, mount)?;
+        }
+        for path in &sandbox.masked {
+            plan.push(Step::Mask(Path::new(path)), "default");
+        }
+        for path in &sandbox.read_only {
+            plan.push(Step::ReadOnly(Path::new(path)), "default");
+        }
+        if sandbox.root != Root::Untouched {
+            plan.push(Step::Pivot, "always");
+        }
+        Ok(())
+    }
+
+    fn mount(&self, plan: &mut Plan, mount: &Mount) -> Result<()> {
+        let step = |source, access| {
+            Step::Mount(MountStep {
+                source,
+                target: Path::new(&mount.target),
+                attr: attributes(access),
+                optional: mount.optional,
+            })
+        };
+        let new = |kind: &str, options: &[(&str, Option<String>)]| -> Result<Source> {
+            let option = |(key, value): &(&str, Option<String>)| {
+                Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?))
+            };
+            let options = options.iter().map(option).collect::<Result<_>>()?;
+            Ok(Source::New { kind: c_string(kind)?, options })
+        };
+        let number = |n: u32| Some(n.to_string());
+        match &mount.kind {
+            MountKind::Bind { source, recursive } => {
+                let source = Source::Bind { path: c_path(source)?, recursive: *recursive };
+                plan.push(step(source, mount.access), &mount.origin);
+            }
+            MountKind::Tmpfs { size, mode, owner } => {
+                let (uid, gid) = match owner {
+                    Owner::User => (self.given.user.uid, self.given.user.gid),
+                    Owner::Root if self.given.privileged => (0, 0),
+                    // Only one id is mapped.
+                    Owner::Root => (self.given.user.uid, self.given.user.gid),
+                };
+                let mut options = vec![
+                    ("mode", Some(format!("{mode:04o}"))),
+                    ("uid", number(uid)),
+                    ("gid", number(gid)),
+                ];
+                if let Some(size) = size {
+                    options.push(("size", Some(size.0.to_string())));
+                }
+                plan.push(step(new("tmpfs", &options)?, mount.access), &mount.origin);
+            }
+            MountKind::Proc { hidepid } => {
+                let hide = ("hidepid", Some("invisible".to_owned()));
+                let options = if *hidepid { vec![hide] } else { vec![] };
+                plan.push(step(new("proc", &options)?, mount.access), &mount.origin);
+            }
+            MountKind::Sysfs => match self.sandbox.network {
+                // A new sysfs shows the network namespace of who mounts it, and only its owner may.
+                Network::Private | Network::None => {
+                    plan.push(step(new("sysfs", &[])?, mount.access), &mount.origin);
+                }
+                Network::Host | Network::Join(_) => {
+                    let source = Source::Bind { path: c"/sys".into(), recursive: self.userns };
+                    plan.push(step(source, mount.access), &mount.origin);
+                }
+            },
+            MountKind::Devpts => {
+                let mut options = vec![
+                    ("newinstance", None),
+                    ("ptmxmode", Some("0666".into())),
+                    ("mode", Some("0620".into())),
+                ];
+                if self.given.privileged {
+                    const TTY: &str = "5";
+                    options.push(("gid", Some(TTY.into())));
+                }
+                plan.push(step(new("devpts", &options)?, mount.access), &mount.origin);
+            }
+            MountKind::Dev => {
+                let options = [("mode", Some("0755".to_owned())), ("size", Some("64k".to_owned()))];
+                plan.push(step(new("tmpfs", &options)?, mount.access), &mount.origin);
+                self.devices(plan, mount)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The devices that programs take for granted, and the links that POSIX shells and libcs use.
+    fn devices(&self, plan: &mut Plan, dev: &Mount) -> Result<()> {
+        const DEVICES: [(&str, u32, u32); 6] = [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("tty", 5, 0),
+        ];
+        for (name, major, minor) in DEVICES {
+            let path = dev.target.join(name);
+            let step = if self.userns {
+                // mknod(2) is for the initial user namespace only.
+                Step::Mount(MountStep {
+                    source: Source::Bind {
+                        path: c_path(&FsPath::new("/dev").join(name))?,
+                        recursive: false,
+                    },
+                    target: Path::new(&path),
+                    attr: attributes(Access { nosuid: true, noexec: true, ..Access::default() }),
+                    optional: false,
+                })
+            } else {
+                Step::Device { path: Path::new(&path), device: libc::makedev(major, minor) }
+            };
+            plan.push(step, &dev.origin);
+        }
+        for (name, text) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            let path = Path::new(&dev.target.join(name));
+            plan.push(Step::Link { path, text: c_string(text)? }, &dev.origin);
+        }
+        Ok(())
+    }
+
+    fn rlimits(&self, plan: &mut Plan) {
+        for limit in &self.sandbox.rlimits {
+            let Rlimit { resource, soft, hard } = *limit;
+            plan.push(Step::Rlimit { resource, soft, hard }, "--ulimit");
+        }
+    }
+
+    fn privileges(&self, plan: &mut Plan) {
+        let (sandbox, user) = (self.sandbox, &self.given.user);
+        let keep = self.capabilities;
+        if sandbox.no_new_privileges {
+            plan.push(Step::NoNewPrivileges, "default");
+        }
+        if sandbox.landlock && self.given.landlock > 0 {
+            self.landlock(plan);
+        }
+        // The bounding set and the securebits need CAP_SETPCAP, which goes with the ids.
+        if keep.0 == 0 {
+            // Not even an execve by user 0 brings a capability back, and this cannot be undone:
+            // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock.
+            const NOROOT: u32 = 0b11;
+            const NO_SETUID_FIXUP: u32 = 0b11 << 2;
+            const KEEP_CAPS_OFF: u32 = 0b10 << 4;
+            const NO_CAP_AMBIENT_RAISE: u32 = 0b11 << 6;
+            let bits = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_OFF | NO_CAP_AMBIENT_RAISE;
+            plan.push(Step::Securebits(bits), "default");
+        }
+        let last = self.given.last_capability;
+        plan.push(Step::Bounding { keep: keep.0, last }, "capabilities");
+        if !self.userns || self.given.privileged {
+            // Before the ids: setgroups(2) needs CAP_SETGID.
+            plan.push(Step::Groups(user.groups.clone()), "-u");
+            plan.push(
+                Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: keep.0 != 0 },
+                "-u",
+            );
+        }
+        let sets = CapSets { effective: keep.0, permitted: keep.0, inheritable: 0 };
+        if keep.0 != 0 && user.uid != 0 {
+            // For a user other than root only ambient capabilities survive execve.
+            plan.push(Step::Capabilities(CapSets { inheritable: keep.0, ..sets }), "--cap-add");
+            plan.push(Step::Ambient(keep.0), "--cap-add");
+        } else {
+            plan.push(Step::Capabilities(sets), "capabilities");
+        }
+        // After the ids, so that the keyring belongs to the user.
+        plan.push(Step::Keyring, "always");
+    }
+
+    /// The mounts that are writable, once more, by another mechanism.
+    fn landlock(&self, plan: &mut Plan) {
+        const WRITE_FILE: u64 = 1 << 1;
+        const TRUNCATE: u64 = 1 << 14;
+        const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
+        // REMOVE_DIR to MAKE_SYM (bits 4 to 12), by ABI 2 REFER, by ABI 3 TRUNCATE.
+        let mut handled = WRITE_FILE | 0x1ff0;
+        if self.given.landlock >= 2 {
+            handled |= 1 << 13;
+        }
+        if self.given.landlock >= 3 {
+            handled |= TRUNCATE;
+        }
+        const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+        // A network namespace of its own has abstract sockets of its own.
+        let foreign_sockets = matches!(self.sandbox.network, Network::Host | Network::Join(_));
+        let scoped = match (foreign_sockets, self.given.landlock >= 6) {
+            (true, true) => SCOPE_ABSTRACT_UNIX_SOCKET,
+            _ => 0,
+        };
+        let allowed = handled & !MAKE_DEVICES;
+        let writable_root = match &self.sandbox.root {
+            Root::Host => false,
+            Root::Dir { read_only, .. } => !read_only,
+            Root::Untouched => true,
+        };
+        let mut rules = Vec::new();
+        if writable_root {
+            rules.push((c"/".into(), allowed));
+        } else {
+            for mount in self.sandbox.mounts.iter().filter(|mount| !mount.access.read_only) {
+                let target = mount.target.as_os_str().as_bytes();
+                rules.push((CString::new(target).unwrap_or_default(), allowed));
+            }
+        }
+        plan.push(Step::Landlock { handled, scoped, rules }, "default");
+    }
+
+    fn finish(&self, plan: &mut Plan) -> Result<()> {
+        let sandbox = self.sandbox;
+        // A change of ids clears the parent-death signal, so once more.
+        if sandbox.die_with_parent {
+            plan.push(Step::DieWithParent, "always");
+        } else {
+            plan.push(Step::Survive, "-d");
+        }
+        plan.push(Step::Umask(sandbox.umask), "always");
+        if sandbox.init && sandbox.namespaces.pid.is_new() {
+            let filter = self.given.init_seccomp.instructions().to_vec();
+            plan.push(Step::Fork { filter }, "init");
+            if sandbox.die_with_parent {
+                plan.push(Step::DieWithParent, "always");
+            }
+        }
+        // With the user's own rights: a directory that it may not enter is an error.
+        let cwd = sandbox.cwd.as_deref().unwrap_or(FsPath::new("/"));
+        plan.push(Step::Directory(c_path(cwd)?), "-w");
+        // Ignored signals and blocked ones would be inherited across execve.
+        plan.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
+        if let Some((program, flags)) = &self.given.seccomp {
+            let origin = match &sandbox.seccomp {
+                Seccomp::Profile(origin, _) => origin.as_str(),
+                Seccomp::Log => "--seccomp log",
+                Seccomp::Default | Seccomp::Unconfined => "default",
+            };
+            // Last: from here on nothing but execve is needed.
+            let filter = program.instructions().to_vec();
+            plan.push(Step::Seccomp { filter, flags: *flags }, origin);
+        }
+        plan.push(exec(&sandbox.command, &sandbox.env)?, "command");
+        Ok(())
+    }
+}
+
+/// The last step: the places where PATH says that the program may be.
+///
+/// # Errors
+/// When the command is empty or holds a NUL byte.
+pub fn exec(
+    command: &[std::ffi::OsString],
+    env: &[(std::ffi::OsString, std::ffi::OsString)],
+) -> Result<Step> {
+    let Some(program) = command.first() else {
+        return Err(Error::new("no command to run").hint("write it after --"));
+    };
+    let argv = command.iter().map(|arg| c_os(arg)).collect::<Result<_>>()?;
+    let mut envp = Vec::with_capacity(env.len());
+    for (key, value) in env {
+        let mut pair = key.clone();
+        pair.push("=");
+        pair.push(value);
+        envp.push(c_os(&pair)?);
+    }
+    let paths = if program.as_bytes().contains(&b'/') {
+        vec![c_os(program)?]
+    } else {
+        let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
+        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        let join = |dir: &[u8]| {
+            let dir = if dir.is_empty() { b"." } else { dir };
+            c_os(PathBuf::from(OsStr::from_bytes(dir)).join(program).as_os_str())
+        };
+        path.as_bytes().split(|b| *b == b':').map(join).collect::<Result<_>>()?
+    };
+    Ok(Step::Exec { paths, argv: CStrings::new(argv), envp: CStrings::new(envp) })
+}
+
+/// File systems that show the kernel or other sandboxes rather than the host's files, and places
+/// that the sandbox has of its own.
+fn belongs_in_view(mount: &HostMount) -> bool {
+    const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"];
+    const ENGINES: [&str; 3] = ["/var/lib/docker", "/var/lib/containers", "/var/lib/containerd"];
+    const KERNEL: [&str; 12] = [
+        "autofs",
+        "binfmt_misc",
+        "bpf",
+        "cgroup",
+        "cgroup2",
+        "debugfs",
+        "devpts",
+        "nsfs",
+        "proc",
+        "sysfs",
+        "tracefs",
+        "fusectl",
+    ];
+    let below = |dirs: &[&str]| dirs.iter().any(|dir| mount.target.starts_with(dir));
+    mount.target != FsPath::new("/")
+        && !below(&OWN)
+        && !below(&ENGINES)
+        && !KERNEL.contains(&mount.kind.as_str())
+}
+
+fn attributes(access: Access) -> MountAttr {
+    let set = [
+        (access.read_only, libc::MOUNT_ATTR_RDONLY),
+        (access.nosuid, libc::MOUNT_ATTR_NOSUID),
+        (access.nodev, libc::MOUNT_ATTR_NODEV),
+        (access.noexec, libc::MOUNT_ATTR_NOEXEC),
+    ]
+    .iter()
+    .filter(|(on, _)| *on)
+    .fold(0, |set, (_, bit)| set | bit);
+    MountAttr { set, ..MountAttr::default() }
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    c_os(OsStr::new(text))
+}
+
+fn c_path(path: &FsPath) -> Result<CString> {
+    c_os(path.as_os_str())
+}
+
+fn c_os(text: &OsStr) -> Result<CString> {
+    CString::new(text.to_os_string().into_vec())
+        .map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
+}

@@ -1,0 +1,184 @@
+//! What a step says of itself: the text of `explain`, and the first half of every error.
+
+use std::ffi::CStr;
+use std::fmt;
+
+use super::Plan;
+use super::step::{MountStep, Path, Planned, Source, Step};
+use crate::spec::CapabilitySet;
+use crate::sys::raw::MountAttr;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "clone3 {}", namespaces(self.namespaces))?;
+        for (number, Planned { step, origin }) in self.steps.iter().enumerate() {
+            writeln!(f, "{number:>3}  {step}  [{origin}]")?;
+        }
+        Ok(())
+    }
+}
+
+/// `mount,pid,net`, or `no new namespaces`.
+pub fn namespaces(flags: u64) -> String {
+    const NAMES: [(i32, &str); 7] = [
+        (libc::CLONE_NEWUSER, "user"),
+        (libc::CLONE_NEWNS, "mount"),
+        (libc::CLONE_NEWPID, "pid"),
+        (libc::CLONE_NEWNET, "net"),
+        (libc::CLONE_NEWIPC, "ipc"),
+        (libc::CLONE_NEWUTS, "uts"),
+        (libc::CLONE_NEWCGROUP, "cgroup"),
+    ];
+    const CLONE_NEWTIME: u64 = 0x80;
+    let mut names: Vec<&str> =
+        NAMES.iter().filter(|(flag, _)| flags & *flag as u64 != 0).map(|(_, name)| *name).collect();
+    if flags & CLONE_NEWTIME != 0 {
+        names.push("time");
+    }
+    if names.is_empty() { "no namespaces".into() } else { names.join(",") }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::DieWithParent => write!(f, "die when the caller dies"),
+            Step::Survive => write!(f, "survive the caller"),
+            Step::NotDumpable => write!(f, "be out of reach of debuggers until execve"),
+            Step::CloseOnExec => write!(f, "close descriptors from 3 on at execve"),
+            Step::Descriptor { to, from: Some(from) } => {
+                write!(f, "make descriptor {to} a copy of {from}")
+            }
+            Step::Descriptor { to, from: None } => write!(f, "close descriptor {to}"),
+            Step::Write { path, data } => {
+                write!(f, "write {} to {}", data.escape_ascii(), text(path))
+            }
+            Step::AwaitGo => write!(f, "wait for the caller's part"),
+            Step::Unshare { flags } => write!(f, "unshare {}", namespaces(*flags as u64)),
+            Step::Join { flags, .. } => write!(f, "join {}", namespaces(*flags as u64)),
+            Step::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
+            Step::LoopbackUp => write!(f, "bring lo up"),
+            Step::Propagation(kind) => write!(f, "make all mounts {}", propagation(*kind)),
+            Step::Root { source, recursive, attr } => {
+                write!(f, "root from {}", text(source))?;
+                attributes(f, *recursive, attr)
+            }
+            Step::Mount(mount) => mount.fmt(f),
+            Step::Device { path, device } => {
+                let (major, minor) = (libc::major(*device), libc::minor(*device));
+                write!(f, "make device {} ({major}:{minor})", inside(path))
+            }
+            Step::Link { path, text: to } => {
+                write!(f, "link {} to {}", inside(path), text(to))
+            }
+            Step::Mask(path) => write!(f, "mask {}", inside(path)),
+            Step::ReadOnly(path) => write!(f, "make {} read-only", inside(path)),
+            Step::Pivot => write!(f, "pivot into the root, detach the old one"),
+            Step::Directory(path) => write!(f, "change directory to {}", text(path)),
+            Step::Rlimit { resource, soft, hard } => {
+                let limit = crate::spec::Rlimit { resource: *resource, soft: *soft, hard: *hard };
+                write!(f, "limit {} to {}:{}", limit.name(), bound(*soft), bound(*hard))
+            }
+            Step::Umask(mask) => write!(f, "set umask {mask:03o}"),
+            Step::Securebits(bits) => write!(f, "set securebits {bits:#x}"),
+            Step::Bounding { keep, .. } => {
+                write!(f, "bound capabilities to {}", CapabilitySet(*keep).names())
+            }
+            Step::Groups(groups) => write!(f, "set groups {groups:?}"),
+            Step::Ids { uid, gid, .. } => write!(f, "become uid {uid}, gid {gid}"),
+            Step::Capabilities(sets) => {
+                write!(f, "set capabilities to {}", CapabilitySet(sets.permitted).names())
+            }
+            Step::Ambient(set) => {
+                write!(f, "make ambient {}", CapabilitySet(*set).names())
+            }
+            Step::NoNewPrivileges => write!(f, "set no_new_privs"),
+            Step::Keyring => write!(f, "join a new session keyring"),
+            Step::Landlock { rules, .. } => {
+                write!(f, "landlock: write only below")?;
+                for (path, _) in rules {
+                    write!(f, " {}", text(path))?;
+                }
+                Ok(())
+            }
+            Step::Fork { .. } => write!(f, "start the command's process; this one becomes init"),
+            Step::Session => write!(f, "start a session"),
+            Step::ProcessGroup(group) => write!(f, "join process group {group}"),
+            Step::Signals { .. } => write!(f, "reset signals"),
+            Step::Seccomp { filter, .. } => {
+                write!(f, "load the seccomp filter ({} instructions)", filter.len())
+            }
+            Step::Exec { paths, argv, .. } => {
+                write!(f, "execute")?;
+                match paths.as_slice() {
+                    [path] => write!(f, " {}", text(path))?,
+                    paths => {
+                        let name = argv.iter().next().unwrap_or_default();
+                        write!(f, " {} (PATH: {} places)", text(name), paths.len())?;
+                    }
+                }
+                for arg in argv.iter().skip(1) {
+                    write!(f, " {}", text(arg))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for MountStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Bind { path, recursive } => {
+                write!(f, "bind {} on {}", text(path), inside(&self.target))?;
+                attributes(f, *recursive, &self.attr)?;
+            }
+            Source::New { kind, options } => {
+                write!(f, "mount {} on {}", text(kind), inside(&self.target))?;
+                attributes(f, false, &self.attr)?;
+                for (key, value) in options {
+                    match value {
+                        Some(value) => write!(f, " {}={}", text(key), text(value))?,
+                        None => write!(f, " {}", text(key))?,
+                    }
+                }
+            }
+        }
+        if self.optional { write!(f, " if it is there") } else { Ok(()) }
+    }
+}
+
+fn attributes(f: &mut fmt::Formatter<'_>, recursive: bool, attr: &MountAttr) -> fmt::Result {
+    const NAMES: [(u64, &str); 4] = [
+        (libc::MOUNT_ATTR_RDONLY, "ro"),
+        (libc::MOUNT_ATTR_NOSUID, "nosuid"),
+        (libc::MOUNT_ATTR_NODEV, "nodev"),
+        (libc::MOUNT_ATTR_NOEXEC, "noexec"),
+    ];
+    let on = NAMES.iter().filter(|(bit, _)| attr.set & bit != 0).map(|(_, name)| *name);
+    let words: Vec<&str> = recursive.then_some("rec").into_iter().chain(on).collect();
+    if words.is_empty() { Ok(()) } else { write!(f, " ({})", words.join(",")) }
+}
+
+fn propagation(kind: u64) -> &'static str {
+    match kind {
+        libc::MS_SLAVE => "slave",
+        libc::MS_SHARED => "shared",
+        libc::MS_UNBINDABLE => "unbindable",
+        _ => "private",
+    }
+}
+
+fn bound(value: u64) -> String {
+    if value == u64::MAX { "unlimited".into() } else { value.to_string() }
+}
+
+fn inside(path: &Path) -> String {
+    match path.whole.to_str() {
+        Ok(".") => "/".into(),
+        _ => format!("/{}", text(&path.whole)),
+    }
+}
+
+fn text(string: &CStr) -> String {
+    string.to_bytes().escape_ascii().to_string()
+}

@@ -1,0 +1,50 @@
+//! What a plan must know of the machine. Gathered by the floors above; here it is only data.
+
+use std::path::PathBuf;
+
+use crate::plan::seccomp::Program;
+
+/// The facts that one compilation depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The user that the command shall be.
+    pub user: User,
+    /// The caller has CAP_SYS_ADMIN where it stands; otherwise it needs a user namespace.
+    pub privileged: bool,
+    /// Effective ids of the caller, for the maps of a user namespace.
+    pub caller: (u32, u32),
+    /// The host's mounts below `/`, in the order of mountinfo.
+    pub mounts: Vec<HostMount>,
+    /// Landlock's ABI version, 0: none.
+    pub landlock: u32,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// The cgroup.procs files through which the child joins its cgroups.
+    pub cgroup_files: Vec<PathBuf>,
+    /// The seccomp program and the seccomp(2) flags it is loaded with.
+    pub seccomp: Option<(Program, u32)>,
+    /// The filter of the init, which is pid 1.
+    pub init_seccomp: Program,
+    /// Someone must be told the child's process id before it goes on.
+    pub recorded: bool,
+}
+
+/// A user, as looked up in the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// One line of /proc/self/mountinfo, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostMount {
+    /// Where it is.
+    pub target: PathBuf,
+    /// The file system's type.
+    pub kind: String,
+}

@@ -1,0 +1,63 @@
+//! What will be done: a [`Sandbox`](crate::spec::Sandbox) compiled to a [`Plan`], a flat list of
+//! [`Step`]s that is pure data.
+//!
+//! Compiling touches no file, no clock and no environment: what must be known of the machine comes
+//! in as [`Given`]. So plans are compared with golden text, the rules of order are tests on data,
+//! and `explain` prints the very list that the child will walk.
+
+mod compile;
+mod explain;
+mod given;
+pub mod seccomp;
+mod step;
+
+pub use compile::{compile, compile_join, exec};
+pub use explain::namespaces;
+pub use given::{Given, HostMount, User};
+pub use step::{IdMap, MountStep, Path, Planned, Source, Step};
+
+use crate::sys::clone::Memory;
+
+/// Everything that will happen in the child, in order.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// CLONE_NEW* of the namespaces that the child begins in.
+    pub namespaces: u64,
+    /// The user namespace's id maps, which the parent writes before `Go`.
+    pub id_maps: Option<IdMap>,
+    /// The child waits for `Go`: the parent has something to do that needs its process id.
+    pub awaits_go: bool,
+    /// The steps of the child, the last of which is [`Step::Exec`].
+    pub steps: Vec<Planned>,
+}
+
+impl Plan {
+    /// How the child shall relate to the caller's memory. See [`Memory`].
+    pub fn memory(&self) -> Memory {
+        let joins = self.steps.iter().any(|planned| matches!(planned.step, Step::Join { .. }));
+        match (joins, self.awaits_go) {
+            // Among processes that were there before, it must not hold memory of the outside.
+            (true, _) => Memory::Copied,
+            (false, true) => Memory::Beside,
+            (false, false) => Memory::Borrowed,
+        }
+    }
+
+    /// Does a step look whether the parent still lives?
+    pub fn watches_parent(&self) -> bool {
+        self.steps.iter().any(|planned| matches!(planned.step, Step::DieWithParent))
+    }
+
+    /// Does a process stay behind as init?
+    pub fn has_init(&self) -> bool {
+        self.steps.iter().any(|planned| matches!(planned.step, Step::Fork { .. }))
+    }
+
+    pub(crate) fn insert_first(&mut self, step: Step, origin: impl Into<String>) {
+        self.steps.insert(0, Planned { step, origin: origin.into() });
+    }
+
+    pub(crate) fn push(&mut self, step: Step, origin: impl Into<String>) {
+        self.steps.push(Planned { step, origin: origin.into() });
+    }
+}

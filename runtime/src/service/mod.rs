@@ -1,0 +1,10 @@
+//! What people do with sandboxes: run one in the foreground or leave one behind, list them, enter
+//! them, end them.
+
+mod detach;
+mod list;
+mod supervise;
+
+pub use detach::{detach, keep};
+pub use list::{Entry, list};
+pub use supervise::{supervise, supervise_process};

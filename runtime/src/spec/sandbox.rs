@@ -1,0 +1,517 @@
+//! The [`Sandbox`]: everything that can be asked for, with defaults that confine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits::Limits;
+use super::mount::{Access, Mount, MountKind, Owner};
+use super::network::{Network, Publish};
+use super::seccomp::Profile;
+use crate::error::{Error, Result};
+
+/// A command and the yard around it. Plain data: fill in what differs from the default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// The program and its arguments. A program without a slash is looked up in the PATH of `env`,
+    /// inside the sandbox.
+    pub command: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory inside; none: `/`.
+    pub cwd: Option<PathBuf>,
+    /// The tree that the command sees as `/`.
+    pub root: Root,
+    /// Mounts over it, in order.
+    pub mounts: Vec<Mount>,
+    /// Files hidden behind /dev/null, directories behind an empty one. Absent ones are passed over.
+    pub masked: Vec<PathBuf>,
+    /// Paths that are made read-only. Absent ones are passed over.
+    pub read_only: Vec<PathBuf>,
+    /// Which namespaces are new.
+    pub namespaces: Namespaces,
+    /// The host name in a new UTS namespace.
+    pub hostname: Option<String>,
+    /// `user[:group]`, names or numbers; none: the caller's own.
+    pub user: Option<String>,
+    /// Added to the default set of the user.
+    pub cap_add: CapabilitySet,
+    /// Taken from it.
+    pub cap_drop: CapabilitySet,
+    /// no_new_privs (prctl(2)).
+    pub no_new_privileges: bool,
+    /// Which system calls are possible.
+    pub seccomp: Seccomp,
+    /// Writes confined to the writable mounts by Landlock as well, where the kernel has it.
+    pub landlock: bool,
+    /// Resource limits (getrlimit(2)).
+    pub rlimits: Vec<Rlimit>,
+    /// Values below /proc/sys of the new namespaces, by their dotted names.
+    pub sysctls: Vec<(String, String)>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Cgroup limits.
+    pub limits: Limits,
+    /// The network.
+    pub network: Network,
+    /// Ports of the sandbox that the host shall serve.
+    pub publish: Vec<Publish>,
+    /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
+    pub init: bool,
+    /// Killed when the thread that started it ends.
+    pub die_with_parent: bool,
+}
+
+/// The tree that the command sees as `/`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Root {
+    /// The host's root, read-only.
+    Host,
+    /// A directory of the host that holds a tree of its own. It is not trusted.
+    Dir {
+        /// Where it is.
+        path: PathBuf,
+        /// Nothing in it can be written.
+        read_only: bool,
+    },
+    /// The mount table as it is.
+    Untouched,
+}
+
+/// What a sandbox has of one kind of namespace (namespaces(7)).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Namespace {
+    /// The caller's.
+    #[default]
+    Inherited,
+    /// A new one.
+    New,
+}
+
+impl Namespace {
+    /// Is it a new one?
+    pub fn is_new(&self) -> bool {
+        *self == Namespace::New
+    }
+}
+
+/// Which namespaces are new; the network has a field of its own in [`Sandbox`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the kernel's names")]
+pub struct Namespaces {
+    pub mount: Namespace,
+    pub pid: Namespace,
+    pub ipc: Namespace,
+    pub uts: Namespace,
+    pub cgroup: Namespace,
+    pub user: Namespace,
+    /// With the clocks' offsets at zero.
+    pub time: Namespace,
+}
+
+/// The seccomp filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// specs/seccomp/default.json.
+    Default,
+    /// The default filter, but what it would refuse is logged (audit) and done.
+    Log,
+    /// None.
+    Unconfined,
+    /// A profile of the user's, and where it came from.
+    Profile(String, Box<Profile>),
+}
+
+/// One resource limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// RLIMIT_* number.
+    pub resource: u32,
+    /// Soft limit; u64::MAX is unlimited.
+    pub soft: u64,
+    /// Hard limit; u64::MAX is unlimited.
+    pub hard: u64,
+}
+
+/// The names of RLIMIT_*, in the order of their numbers (x86_64).
+const RLIMITS: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
+impl FromStr for Rlimit {
+    type Err = Error;
+
+    /// `nofile=1024:2048`, as docker's `--ulimit`; one number stands for both.
+    fn from_str(text: &str) -> Result<Rlimit> {
+        let wrong = |why: String| {
+            Error::new(format!("--ulimit {text}: {why}")).hint("write NAME=SOFT[:HARD]")
+        };
+        let (name, value) = text.split_once('=').ok_or_else(|| wrong("no value".into()))?;
+        let number = RLIMITS
+            .iter()
+            .position(|known| *known == name)
+            .ok_or_else(|| wrong(format!("unknown limit; known are {}", RLIMITS.join(" "))))?;
+        let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+        let bound = |text: &str| match text {
+            "unlimited" | "-1" => Ok(u64::MAX),
+            _ => text.parse().map_err(|_| wrong(format!("{text:?} is not a number"))),
+        };
+        let (soft, hard) = (bound(soft)?, bound(hard)?);
+        if soft > hard {
+            return Err(wrong("the soft limit is above the hard limit".into()));
+        }
+        Ok(Rlimit { resource: number as u32, soft, hard })
+    }
+}
+
+impl Rlimit {
+    /// `nofile`.
+    pub fn name(&self) -> &'static str {
+        RLIMITS.get(self.resource as usize).copied().unwrap_or("?")
+    }
+}
+
+/// The names of the capabilities, in the order of their numbers (capabilities(7), Linux 5.9).
+pub const CAPABILITIES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
+/// One capability, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability(pub u8);
+
+impl FromStr for Capability {
+    type Err = Error;
+
+    /// `CAP_NET_ADMIN`, `net_admin`, in either case.
+    fn from_str(text: &str) -> Result<Capability> {
+        let lower = text.to_ascii_lowercase();
+        let name = lower.strip_prefix("cap_").unwrap_or(&lower);
+        match CAPABILITIES.iter().position(|known| *known == name) {
+            Some(number) => Ok(Capability(number as u8)),
+            None => {
+                let error = Error::new(format!("{text:?} is not a capability"));
+                Err(match super::nearest(name, CAPABILITIES.iter().copied()) {
+                    Some(near) => error.hint(format!("did you mean {near}?")),
+                    None => error.hint("capabilities(7) has the names"),
+                })
+            }
+        }
+    }
+}
+
+/// A set of capabilities, a bit for each number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilitySet(pub u64);
+
+impl CapabilitySet {
+    /// All that have a name.
+    pub const ALL: CapabilitySet = CapabilitySet((1 << CAPABILITIES.len()) - 1);
+
+    /// What daemons that start as root need in order to become somebody else, and no more: chown,
+    /// dac_override, fowner, kill, setgid, setuid, net_bind_service, sys_chroot.
+    pub const ROOT_DEFAULT: CapabilitySet =
+        CapabilitySet(1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18);
+
+    /// `--cap-add`/`--cap-drop`: names separated by commas, or `all`.
+    pub fn parse(text: &str) -> Result<CapabilitySet> {
+        let mut set = 0;
+        for name in text.split(',') {
+            set |= match name.to_ascii_lowercase().as_str() {
+                "all" => CapabilitySet::ALL.0,
+                _ => 1 << name.parse::<Capability>()?.0,
+            };
+        }
+        Ok(CapabilitySet(set))
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn union(self, other: CapabilitySet) -> CapabilitySet {
+        CapabilitySet(self.0 | other.0)
+    }
+
+    /// `self` without `other`.
+    #[must_use]
+    pub fn without(self, other: CapabilitySet) -> CapabilitySet {
+        CapabilitySet(self.0 & !other.0)
+    }
+
+    /// The names, for people.
+    pub fn names(self) -> String {
+        match self {
+            CapabilitySet(0) => "none".into(),
+            CapabilitySet::ALL => "all".into(),
+            _ => {
+                let on = CAPABILITIES.iter().enumerate().filter(|(n, _)| self.0 >> n & 1 == 1);
+                on.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Sandbox {
+    /// The default profile: the host's root read-only, everything private that can be, no network.
+    fn default() -> Sandbox {
+        let system = Access { nosuid: true, nodev: true, noexec: true, read_only: false };
+        let mount = |target: &str, kind, access| Mount {
+            target: target.into(),
+            kind,
+            access,
+            optional: false,
+            origin: "default".into(),
+        };
+        Sandbox {
+            command: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            root: Root::Host,
+            mounts: vec![
+                mount("/proc", MountKind::Proc { hidepid: false }, system),
+                mount("/sys", MountKind::Sysfs, Access { read_only: true, ..system }),
+                mount("/dev", MountKind::Dev, Access { nodev: false, ..system }),
+                mount("/dev/pts", MountKind::Devpts, Access { nodev: false, ..system }),
+                Mount::private("/dev/shm", 64 * MIB, 0o770, Owner::User),
+                Mount::private("/run", 16 * MIB, 0o755, Owner::User),
+                Mount::private("/tmp", 512 * MIB, 0o770, Owner::User),
+                Mount::private("/var/tmp", 512 * MIB, 0o770, Owner::User),
+            ],
+            // What the kernel shows of itself and of the hardware that no program in a yard needs.
+            masked: [
+                "/proc/acpi",
+                "/proc/asound",
+                "/proc/interrupts",
+                "/proc/kcore",
+                "/proc/keys",
+                "/proc/latency_stats",
+                "/proc/sched_debug",
+                "/proc/scsi",
+                "/proc/timer_list",
+                "/sys/devices/virtual/powercap",
+                "/sys/firmware",
+                "/sys/kernel/debug",
+                "/sys/kernel/security",
+                "/sys/kernel/tracing",
+            ]
+            .map(PathBuf::from)
+            .to_vec(),
+            // Root may write there by ownership alone, without any capability.
+            read_only: ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+                .map(PathBuf::from)
+                .to_vec(),
+            namespaces: Namespaces {
+                mount: Namespace::New,
+                pid: Namespace::New,
+                ipc: Namespace::New,
+                uts: Namespace::New,
+                cgroup: Namespace::New,
+                user: Namespace::Inherited,
+                time: Namespace::Inherited,
+            },
+            hostname: None,
+            user: None,
+            cap_add: CapabilitySet::default(),
+            cap_drop: CapabilitySet::default(),
+            no_new_privileges: true,
+            seccomp: Seccomp::Default,
+            landlock: true,
+            rlimits: Vec::new(),
+            sysctls: Vec::new(),
+            umask: 0o022,
+            limits: Limits::default(),
+            network: Network::None,
+            publish: Vec::new(),
+            init: true,
+            die_with_parent: true,
+        }
+    }
+}
+
+impl Sandbox {
+    /// The blog's minimal set: a private /tmp over an otherwise untouched mount table.
+    pub fn compat() -> Sandbox {
+        Sandbox {
+            root: Root::Untouched,
+            mounts: vec![Mount {
+                optional: false,
+                origin: "compat".into(),
+                ..Mount::private("/tmp", 512 * MIB, 0o770, Owner::User)
+            }],
+            masked: Vec::new(),
+            read_only: Vec::new(),
+            namespaces: Namespaces { mount: Namespace::New, ..Namespaces::default() },
+            no_new_privileges: false,
+            seccomp: Seccomp::Unconfined,
+            landlock: false,
+            network: Network::Host,
+            init: false,
+            cap_add: CapabilitySet::ALL,
+            ..Sandbox::default()
+        }
+    }
+
+    /// Checks what a type cannot say: parts that contradict each other.
+    pub fn validate(&self) -> Result<()> {
+        if self.command.is_empty() {
+            return Err(Error::new("no command to run").hint("write it after --"));
+        }
+        if !self.publish.is_empty() && self.network != Network::Private {
+            return Err(Error::new("-p publishes a port of a private network")
+                .hint("use --network private, or leave --network out"));
+        }
+        if self.hostname.is_some() && !self.namespaces.uts.is_new() {
+            return Err(Error::new("--hostname needs a UTS namespace of its own"));
+        }
+        if self.hostname.as_ref().is_some_and(|name| name.is_empty() || name.len() > 64) {
+            return Err(Error::new("--hostname: a host name has 1 to 64 bytes"));
+        }
+        if self.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Proc { .. }))
+            && !self.namespaces.pid.is_new()
+        {
+            return Err(Error::new("a proc file system needs a pid namespace of its own"));
+        }
+        for (name, _) in &self.sysctls {
+            self.validate_sysctl(name)?;
+        }
+        self.limits.check()
+    }
+
+    /// Only a value that belongs to one of the new namespaces may be set: others are the host's.
+    fn validate_sysctl(&self, name: &str) -> Result<()> {
+        const IPC: [&str; 9] = [
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+            "kernel.shm_rmid_forced",
+            "fs.mqueue",
+        ];
+        if name.contains("..") || name.contains('/') {
+            return Err(Error::new(format!("--sysctl {name}: not a dotted name")));
+        }
+        let own_net = matches!(self.network, Network::Private | Network::None);
+        let belongs = if name.starts_with("net.") {
+            own_net
+        } else if IPC.iter().any(|known| name == *known || name.starts_with("fs.mqueue.")) {
+            self.namespaces.ipc.is_new()
+        } else {
+            (name == "kernel.domainname" || name == "kernel.hostname")
+                && self.namespaces.uts.is_new()
+        };
+        if belongs {
+            Ok(())
+        } else {
+            Err(Error::new(format!("--sysctl {name}: not a value of the sandbox's own namespaces"))
+                .hint("it would change the host"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_known_by_every_usual_spelling() {
+        for text in ["CAP_NET_ADMIN", "net_admin", "NET_ADMIN", "cap_net_admin"] {
+            assert_eq!(text.parse::<Capability>().unwrap(), Capability(12));
+        }
+        let error = CapabilitySet::parse("net_admni").unwrap_err().to_string();
+        assert!(error.contains("did you mean net_admin?"), "{error}");
+        assert_eq!(CapabilitySet::parse("all").unwrap().names(), "all");
+        assert_eq!(
+            CapabilitySet::ROOT_DEFAULT.names(),
+            "chown,dac_override,fowner,kill,setgid,setuid,net_bind_service,sys_chroot"
+        );
+    }
+
+    #[test]
+    fn a_ulimit_has_a_name_and_one_or_two_bounds() {
+        let limit: Rlimit = "nofile=1024:unlimited".parse().unwrap();
+        assert_eq!((limit.name(), limit.soft, limit.hard), ("nofile", 1024, u64::MAX));
+        for text in ["nofile", "nofiles=1", "nofile=x", "nofile=2:1"] {
+            let error = text.parse::<Rlimit>().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_sysctl_of_the_host_is_refused() {
+        let mut sandbox = Sandbox { command: vec!["true".into()], ..Sandbox::default() };
+        for (name, fine) in [
+            ("net.ipv4.ip_forward", true),
+            ("kernel.shmmax", true),
+            ("kernel.core_pattern", false),
+            ("vm.overcommit_memory", false),
+            ("net/../kernel.core_pattern", false),
+        ] {
+            sandbox.sysctls = vec![(name.into(), "1".into())];
+            assert_eq!(sandbox.validate().is_ok(), fine, "{name}");
+        }
+        sandbox.network = Network::Host;
+        sandbox.sysctls = vec![("net.ipv4.ip_forward".into(), "1".into())];
+        assert!(sandbox.validate().is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The way into a sandbox that runs already.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::sandbox::gather;
+use super::{Process, run};
+use crate::error::{Error, Result};
+use crate::host::journal::Record;
+use crate::plan;
+use crate::spec::Sandbox;
+use crate::sys::init;
+
+/// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the one
+/// of the record, with the command, user, environment and directory that are wanted now.
+///
+/// # Errors
+/// When the sandbox has ended, or the step that failed.
+pub fn join(record: &Record, sandbox: &Sandbox) -> Result<Process> {
+    let target = record.process.as_ref().and_then(|process| process.open());
+    let target = target.ok_or_else(|| {
+        Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
+    })?;
+    let mut given = gather(sandbox)?;
+    given.cgroup_files = record.resources.cgroup_files();
+    let sandbox = Sandbox { init: true, die_with_parent: true, ..sandbox.clone() };
+    let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
+    let init = init::sealed().map_err(|errno| Error::os("make the init's file", errno))?;
+    run(&plan, Some(init.as_fd()), |_| Ok(()))
+}

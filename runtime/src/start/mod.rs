@@ -1,0 +1,84 @@
+//! Doing it: the parent, the child, and the way into a sandbox that runs already.
+//!
+//! [`run`] is the whole story: one clone3, a child that walks the plan, a parent that does its part
+//! beside it and words the error if a step fails.
+
+mod child;
+mod failure;
+mod join;
+mod mounts;
+mod process;
+mod sandbox;
+mod spawn;
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+pub use join::join;
+pub use process::Process;
+pub use sandbox::{Child, Explanation, Options, random_id};
+pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
+
+use crate::error::{Error, Result};
+use crate::plan::{IdMap, Plan};
+use crate::sys::clone::{self, Ground, Request};
+use crate::sys::pidfd;
+
+/// Runs a plan: returns when its last step, the execve, has succeeded, or with the step that
+/// failed. `beside` is the caller's own part; it is called with the child's process id while the
+/// child waits (if [`Plan::awaits_go`]; otherwise when the program already runs).
+///
+/// # Errors
+/// The first step that failed, or what `beside` returned; the child is dead and reaped then.
+pub fn run(
+    plan: &Plan,
+    init: Option<BorrowedFd<'_>>,
+    beside: impl FnOnce(i32) -> Result<()>,
+) -> Result<Process> {
+    let ground = Ground::new().map_err(|errno| Error::os("map memory for a child", errno))?;
+    let parent = match plan.watches_parent() {
+        true => Some(
+            pidfd::open(std::process::id() as i32)
+                .map_err(|errno| Error::os("open a pidfd of this process", errno))?,
+        ),
+        false => None,
+    };
+    let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
+    let parent = number(parent.as_ref().map(AsFd::as_fd));
+    let script = child::Script::new(&plan.steps, &ground, parent, number(init));
+    let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
+    let started = clone::scope(&ground, request, &script, child::run, |child| {
+        if let Some(map) = plan.id_maps {
+            write_id_maps(child.pid, map)?;
+        }
+        beside(child.pid)
+    });
+    let (cloned, result) = started.map_err(|errno| failure::clone(plan, errno))?;
+    let process = Process::new(cloned);
+    let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
+    // If the parent's part failed the child was killed; if a step failed it has exited.
+    match result.err().or(failed) {
+        None => Ok(process),
+        Some(error) => {
+            process.kill();
+            let _ = process.wait();
+            Err(error)
+        }
+    }
+}
+
+/// user_namespaces(7): the maps can be written once, from outside, before the child does anything.
+fn write_id_maps(pid: i32, map: IdMap) -> Result<()> {
+    let write = |file: &str, text: String| {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, &text).map_err(|e| {
+            Error::io(format!("write {text:?} to {path}"), &e)
+                .hint("garth doctor tells what user namespaces need here")
+        })
+    };
+    if map.deny_setgroups {
+        write("setgroups", "deny".into())?;
+    }
+    let line = |(inside, outside, count)| format!("{inside} {outside} {count}");
+    write("uid_map", line(map.uid))?;
+    write("gid_map", line(map.gid))
+}

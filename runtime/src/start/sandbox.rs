@@ -1,0 +1,256 @@
+//! Starting a sandbox: facts, journal, resources, plan, child, in this order; and their release in
+//! the opposite order when the child has ended or a step has failed.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Process, run};
+use crate::error::{Error, Result};
+use crate::host::journal::{Entry, Journal, ProcessId, Record};
+use crate::host::network;
+use crate::host::resources::{Held, Resources};
+use crate::host::{facts, gc, users};
+use crate::plan::{self, Given, Plan, Step, User};
+use crate::spec::{Network, Sandbox, Seccomp};
+use crate::sys::init;
+use crate::sys::process::{self, Ended};
+
+/// How a sandbox is started, beside what it is.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The state directory; none: [`Journal::default_root`].
+    pub root: Option<PathBuf>,
+    /// The name under which others can find it; none: a random one, known to nobody.
+    pub name: Option<String>,
+    /// The pools of the private network's addresses.
+    pub pools: network::Config,
+    /// The command's standard error goes where its standard output goes.
+    pub merge_stderr: bool,
+}
+
+/// A running sandbox, as the process that started it holds it.
+#[derive(Debug)]
+pub struct Child {
+    process: Process,
+    yard: Option<Yard>,
+}
+
+/// What must be released when the sandbox ends.
+#[derive(Debug)]
+struct Yard {
+    entry: Entry,
+    resources: Resources,
+    held: Held,
+}
+
+impl Sandbox {
+    /// Starts the sandbox. When this returns, the command has been executed.
+    ///
+    /// # Errors
+    /// What cannot be had, or the step that failed; nothing is left behind then. The kinds
+    /// `NotFound` and `NotExecutable` are about the command.
+    pub fn spawn(&self, options: &Options) -> Result<Child> {
+        self.validate()?;
+        let root = options.root.clone().unwrap_or_else(Journal::default_root);
+        let journal = Journal::at(root);
+        let mut given = gather(self)?;
+        let recorded =
+            options.name.is_some() || self.network == Network::Private || !self.limits.is_empty();
+        if !recorded {
+            let plan = compile(self, &given, options)?;
+            return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
+        }
+        let id = options.name.clone().unwrap_or_else(random_id);
+        let entry = create(&journal, &id)?;
+        let mut yard = Yard { entry, resources: Resources::default(), held: Held::new() };
+        match yard.start(self, &mut given, options) {
+            Ok(process) => Ok(Child { process, yard: Some(yard) }),
+            Err(error) => {
+                // The error that counts is the first; what could not be released stays recorded.
+                let _ = yard.release();
+                Err(error)
+            }
+        }
+    }
+
+    /// What [`Sandbox::spawn`] would do, in words: the resources outside, then the plan.
+    ///
+    /// # Errors
+    /// As for `spawn`, as far as it can be told without doing anything.
+    pub fn explain(&self, options: &Options) -> Result<Explanation> {
+        self.validate()?;
+        let mut given = gather(self)?;
+        let id = options.name.as_deref().unwrap_or("NAME");
+        let root = options.root.clone().unwrap_or_else(Journal::default_root);
+        let resources = Resources::propose(self, id, &Journal::at(root), &options.pools)?;
+        given.cgroup_files = resources.cgroup_files();
+        given.recorded = options.name.is_some() || !resources.is_empty();
+        let plan = compile(self, &given, options)?;
+        Ok(Explanation { outside: resources.describe(&self.limits), plan })
+    }
+}
+
+/// What would be done.
+#[derive(Debug)]
+pub struct Explanation {
+    /// Outside the sandbox, by the caller, before and beside the child's steps.
+    pub outside: Vec<String>,
+    /// By the child.
+    pub plan: Plan,
+}
+
+/// A new entry; one of the same name that has ended without being released is released first.
+fn create(journal: &Journal, id: &str) -> Result<Entry> {
+    match journal.create(id) {
+        Err(error) => match gc::release_ended(journal, id) {
+            Ok(true) => journal.create(id),
+            _ => Err(error),
+        },
+        entry => entry,
+    }
+}
+
+impl Yard {
+    fn start(
+        &mut self,
+        sandbox: &Sandbox,
+        given: &mut Given,
+        options: &Options,
+    ) -> Result<Process> {
+        let journal = self.entry.journal().clone();
+        let mut record = Record {
+            id: self.entry.id().to_owned(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
+            sandbox: sandbox.clone(),
+            resources: Resources::default(),
+            process: None,
+        };
+        self.resources = Resources::choose(sandbox, self.entry.id(), &journal, &options.pools)?;
+        record.resources = self.resources.clone();
+        // The intent is on record before the first side effect outside the journal.
+        self.entry.write(&record)?;
+        given.cgroup_files = self.resources.cgroup_files();
+        given.recorded = true;
+        let plan = compile(sandbox, given, options)?;
+        self.held = self.resources.acquire(&sandbox.limits)?;
+        execute(&plan, |pid| {
+            record.process = Some(ProcessId::of(pid)?);
+            self.entry.write(&record)?;
+            self.resources.connect(pid)
+        })
+    }
+
+    fn release(self) -> Result<()> {
+        let journal = self.entry.journal().clone();
+        self.resources.release(&journal)?;
+        drop(self.held);
+        self.entry.remove()
+    }
+}
+
+impl Child {
+    /// The sandbox's first process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Waits for its end, and releases what it had outside.
+    ///
+    /// # Errors
+    /// When something could not be released: it stays recorded, for `garth gc`.
+    pub fn wait(self) -> Result<Ended> {
+        let ended = self.process.wait()?;
+        if let Some(yard) = self.yard {
+            yard.release()?;
+        }
+        Ok(ended)
+    }
+
+    /// The name in the journal, if it is there.
+    pub fn id(&self) -> Option<&str> {
+        self.yard.as_ref().map(|yard| yard.entry.id())
+    }
+
+    /// The descriptors that must stay open while the sandbox lives: the lock of its entry and the
+    /// reservations of its ports. For a process that waits in this one's place.
+    pub fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let yard = self.yard.iter();
+        yard.flat_map(|yard| yard.held.iter().chain([yard.entry.as_lock()])).map(AsFd::as_fd)
+    }
+}
+
+/// The facts that the plan of `sandbox` depends on.
+pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
+    let privileged = facts::privileged();
+    let landlock = if sandbox.landlock { process::landlock_abi() } else { 0 };
+    let mounts = match sandbox.root {
+        crate::spec::Root::Host if privileged => facts::mounts()?,
+        _ => Vec::new(),
+    };
+    let (seccomp, init_seccomp) = filters(sandbox)?;
+    Ok(Given {
+        user: user(sandbox)?,
+        privileged,
+        caller: process::effective_ids(),
+        mounts,
+        landlock,
+        last_capability: facts::last_capability()?,
+        cgroup_files: Vec::new(),
+        seccomp,
+        init_seccomp,
+        recorded: false,
+    })
+}
+
+/// Who the command runs as; without a wish the caller, without the caller's other groups.
+fn user(sandbox: &Sandbox) -> Result<User> {
+    let (uid, gid) = process::effective_ids();
+    match &sandbox.user {
+        None => Ok(User { uid, gid, groups: Vec::new() }),
+        Some(spec) => {
+            let users::User { uid, gid, groups, .. } = users::inside(spec, &sandbox.root)?;
+            Ok(User { uid, gid, groups })
+        }
+    }
+}
+
+fn filters(
+    sandbox: &Sandbox,
+) -> Result<(Option<(plan::seccomp::Program, u32)>, plan::seccomp::Program)> {
+    let command = match &sandbox.seccomp {
+        Seccomp::Default => Some((plan::seccomp::default_program(), 0)),
+        Seccomp::Log => Some((plan::seccomp::logging_program()?, 0)),
+        Seccomp::Unconfined => None,
+        Seccomp::Profile(_, profile) => {
+            let compiled = plan::seccomp::compile(profile)?;
+            Some((compiled.program, compiled.flags))
+        }
+    };
+    Ok((command, plan::seccomp::init_program()))
+}
+
+pub(super) fn compile(sandbox: &Sandbox, given: &Given, options: &Options) -> Result<Plan> {
+    let mut plan = plan::compile(sandbox, given)?;
+    if options.merge_stderr {
+        plan.insert_first(Step::Descriptor { to: 2, from: Some(1) }, "-d");
+    }
+    Ok(plan)
+}
+
+/// Runs a plan with the init that it may need.
+fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
+    let init: Option<OwnedFd> = match plan.has_init() {
+        true => Some(init::sealed().map_err(|errno| Error::os("make the init's file", errno))?),
+        false => None,
+    };
+    run(plan, init.as_ref().map(AsFd::as_fd), beside)
+}
+
+/// A name that nobody has.
+pub fn random_id() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // RandomState is seeded from getrandom(2).
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("{:012x}", random >> 16)
+}

@@ -1,0 +1,360 @@
+//! clone3(2) as a scope: a child runs one function on a stack of its own and ends in execve or exit.
+//!
+//! The child usually shares the caller's memory (CLONE_VM), so that starting it costs the same
+//! whether the caller has one megabyte resident or four gigabytes; the scope does not return
+//! before the child has left that memory. How the two talk meanwhile is in [`Words`].
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use super::{Errno, raw};
+
+/// How the child relates to the caller's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// Shared, and the calling thread sleeps until the child has left (CLONE_VM | CLONE_VFORK).
+    Borrowed,
+    /// Shared, and the calling thread goes on beside the child until it waits for it (CLONE_VM).
+    Beside,
+    /// A copy, as after fork(2); the calling thread sleeps until the child executes or exits.
+    Copied,
+}
+
+/// What the child says. The kernel itself writes [`GONE`] when the child leaves the shared memory.
+pub const GONE: u32 = 0;
+const WORKING: u32 = 1;
+
+/// The conversation between parent and child: five words in memory that both see.
+///
+/// `says` is the child's thread id word (CLONE_CHILD_CLEARTID): when the child executes or exits,
+/// the kernel clears it and wakes the parent, so no pipe is needed to learn of either.
+#[repr(C)]
+pub struct Words {
+    says: AtomicU32,
+    go: AtomicU32,
+    at: AtomicU32,
+    failed_step: AtomicU32,
+    errno: AtomicU32,
+}
+
+impl Words {
+    /// Child: step `step` begins.
+    pub fn begin(&self, step: usize) {
+        self.at.store(step as u32, SeqCst);
+    }
+
+    /// Child: step `step` failed. The first failure stands.
+    pub fn fail(&self, step: usize, errno: Errno) {
+        if self.errno.load(SeqCst) == 0 {
+            self.failed_step.store(step as u32, SeqCst);
+            self.errno.store(errno.0 as u32, SeqCst);
+        }
+    }
+
+    /// The step that failed, and why.
+    pub fn failure(&self) -> Option<(usize, Errno)> {
+        match self.errno.load(SeqCst) {
+            0 => None,
+            errno => Some((self.failed_step.load(SeqCst) as usize, Errno(errno as i32))),
+        }
+    }
+
+    /// The step the child was last seen at.
+    pub fn at(&self) -> usize {
+        self.at.load(SeqCst) as usize
+    }
+
+    /// Parent: `Go`.
+    fn go(&self) {
+        self.go.store(1, SeqCst);
+        raw::futex_wake(&self.go);
+    }
+
+    /// Child: sleeps until the parent says `Go`.
+    pub fn await_go(&self) {
+        while self.go.load(SeqCst) == 0 {
+            raw::futex_wait(&self.go, 0);
+        }
+    }
+
+    /// Parent: sleeps until the child has left the shared memory.
+    fn await_gone(&self) {
+        loop {
+            match self.says.load(SeqCst) {
+                GONE => return,
+                said => raw::futex_wait(&self.says, said),
+            }
+        }
+    }
+}
+
+/// A stack for a child, with a guard page below, and [`Words`] in shared memory: one mapping.
+pub struct Ground {
+    base: *mut libc::c_void,
+}
+
+const PAGE: usize = 4096;
+const STACK: usize = 64 * 1024;
+/// words | guard | first stack | guard | second stack
+const GROUND: usize = PAGE + 2 * (PAGE + STACK);
+
+impl Ground {
+    /// Maps the memory.
+    pub fn new() -> Result<Ground, Errno> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // Shared, so that the words are common also with a child that has a copy of memory.
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, placed by the kernel.
+        let base = unsafe { libc::mmap(ptr::null_mut(), GROUND, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        let ground = Ground { base };
+        for guard in [PAGE, PAGE + PAGE + STACK] {
+            // SAFETY: a whole page inside the mapping just made.
+            if unsafe { libc::mprotect(base.byte_add(guard), PAGE, libc::PROT_NONE) } != 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+        }
+        ground.words().says.store(WORKING, SeqCst);
+        Ok(ground)
+    }
+
+    /// The words.
+    pub fn words(&self) -> &Words {
+        // SAFETY: the first page of the mapping is zeroed memory of our own, and Words is atomics,
+        // valid for every bit pattern, sound to share.
+        unsafe { &*self.base.cast::<Words>() }
+    }
+
+    /// The lowest address and the size of stack 0 or 1.
+    fn stack(&self, which: usize) -> (usize, usize) {
+        (self.base as usize + PAGE + PAGE + which * (PAGE + STACK), STACK)
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // SAFETY: our mapping; the scope has seen every child leave it.
+        unsafe { libc::munmap(self.base, GROUND) };
+    }
+}
+
+// SAFETY: the mapping is reached only through atomics, and through the stacks by the children that
+// `scope` starts one after the other.
+unsafe impl Sync for Ground {}
+
+/// struct clone_args of clone3(2), to its size in Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// What to clone with.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// CLONE_NEW* of the namespaces that the child begins in.
+    pub namespaces: u64,
+    /// How it relates to the caller's memory.
+    pub memory: Memory,
+    /// An open cgroup v2 directory to begin in (CLONE_INTO_CGROUP, Linux 5.7).
+    pub cgroup: Option<raw::RawFd>,
+}
+
+/// A child process: its id in the caller's pid namespace and a descriptor for it.
+#[derive(Debug)]
+pub struct Cloned {
+    /// Process id.
+    pub pid: i32,
+    /// Process descriptor (pidfd_open(2)), close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a child that runs `body(data)`, which ends in execve or exit; runs `beside` in the
+/// caller; lets the child go on; and returns when it has left the caller's memory.
+///
+/// With [`Memory::Beside`], `beside` runs while the child works, and the child's
+/// [`Words::await_go`] returns when it is done; if it fails, the child is killed. With the other
+/// kinds it runs when the child has already left.
+pub fn scope<T: Sync, R, E>(
+    ground: &Ground,
+    request: Request,
+    data: &T,
+    body: fn(&T) -> !,
+    beside: impl FnOnce(&Cloned) -> Result<R, E>,
+) -> Result<(Cloned, Result<R, E>), Errno> {
+    let mut pidfd: i32 = -1;
+    // CLONE_CLEAR_SIGHAND: a handler of the caller must not run in its memory on our stack.
+    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut flags = request.namespaces
+        | CLONE_CLEAR_SIGHAND
+        | (libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID) as u64;
+    flags |= match request.memory {
+        Memory::Borrowed => (libc::CLONE_VM | libc::CLONE_VFORK) as u64,
+        Memory::Beside => libc::CLONE_VM as u64,
+        Memory::Copied => libc::CLONE_VFORK as u64,
+    };
+    if request.cgroup.is_some() {
+        flags |= CLONE_INTO_CGROUP;
+    }
+    let (stack, stack_size) = ground.stack(0);
+    let args = CloneArgs {
+        flags,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: ground.words().says.as_ptr() as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack as u64,
+        stack_size: stack_size as u64,
+        cgroup: request.cgroup.unwrap_or(0) as u64,
+        ..CloneArgs::default()
+    };
+    // With all signals blocked, the child cannot be interrupted between clone and execve; it
+    // unblocks what the program shall have unblocked.
+    let mask = SignalMask::block_all();
+    // A change of ids in the child would leave the memory, which is also ours, not dumpable.
+    let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0, 0);
+    let entry = Entry { body, data };
+    // SAFETY: `entry`, `data` and the ground outlive the child's use of them: for Borrowed and
+    // Copied the kernel returns here only when the child has executed or exited, for Beside
+    // `await_gone` below waits for the same. `T: Sync` allows use from both sides. The stack is
+    // used by this child alone.
+    let pid = unsafe { clone3(&args, &entry) }?;
+    // SAFETY: the kernel has stored a new descriptor that nobody else owns.
+    let cloned = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
+    let result = match request.memory {
+        Memory::Beside => {
+            // Should `beside` unwind, the child must not be left with freed memory.
+            let guard = KillAndWait { words: ground.words(), pid };
+            let result = beside(&cloned);
+            std::mem::forget(guard);
+            match result {
+                Ok(_) => ground.words().go(),
+                Err(_) => kill(pid),
+            }
+            ground.words().await_gone();
+            result
+        }
+        Memory::Borrowed | Memory::Copied => beside(&cloned),
+    };
+    if request.memory != Memory::Copied && dumpable == Ok(1) {
+        raw::prctl(libc::PR_SET_DUMPABLE, 1, 0)?;
+    }
+    drop(mask);
+    Ok((cloned, result))
+}
+
+/// Inside a child of [`scope`]: starts a second one on the second stack, with the same memory, and
+/// sleeps until that one has executed or exited. Returns its process id. Neither allocates.
+pub fn nested<T: Sync>(ground: &Ground, data: &T, body: fn(&T) -> !) -> Result<i32, Errno> {
+    let (stack, stack_size) = ground.stack(1);
+    let args = CloneArgs {
+        flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack as u64,
+        stack_size: stack_size as u64,
+        ..CloneArgs::default()
+    };
+    let entry = Entry { body, data };
+    // SAFETY: as in `scope`, Borrowed; the second stack is used by this child alone.
+    unsafe { clone3(&args, &entry) }
+}
+
+struct Entry<'a, T> {
+    body: fn(&T) -> !,
+    data: &'a T,
+}
+
+extern "C" fn enter<T>(entry: *const Entry<'_, T>) -> ! {
+    // SAFETY: clone3 below passes the pointer it was given, valid for as long as the child runs.
+    let entry = unsafe { &*entry };
+    (entry.body)(entry.data)
+}
+
+/// # Safety
+/// `args.stack` must be a free stack; with CLONE_VM, everything reachable from `entry` must live
+/// until the child has executed or exited.
+unsafe fn clone3<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno> {
+    let result: isize;
+    // SAFETY: the child begins after `syscall` with rax = 0 on its own stack, whose top is
+    // 16-aligned as a call expects, and never leaves `enter`. The registers r12 and r13 are the
+    // same in both. The parent sees an ordinary system call.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 as isize => result,
+            in("rdi") &raw const *args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") &raw const *entry,
+            in("r13") enter::<T> as *const (),
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    if result < 0 { Err(Errno(-result as i32)) } else { Ok(result as i32) }
+}
+
+fn kill(pid: i32) {
+    // SAFETY: plain call; the child is not reaped yet, so the id is still its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+struct KillAndWait<'a> {
+    words: &'a Words,
+    pid: i32,
+}
+
+impl Drop for KillAndWait<'_> {
+    fn drop(&mut self) {
+        kill(self.pid);
+        self.words.await_gone();
+    }
+}
+
+/// Blocks all signals for the calling thread until dropped.
+struct SignalMask {
+    before: u64,
+}
+
+impl SignalMask {
+    fn block_all() -> SignalMask {
+        let all = u64::MAX;
+        let mut before = 0u64;
+        let args = [
+            libc::SIG_SETMASK as usize,
+            &raw const all as usize,
+            &raw mut before as usize,
+            size_of::<u64>(),
+            0,
+            0,
+        ];
+        // SAFETY: two masks of eight bytes, as said. The raw call also blocks the two signals that
+        // glibc keeps for its threads (setxid, cancellation), which its wrapper would leave open.
+        let _ = unsafe { raw::syscall(libc::SYS_rt_sigprocmask, args) };
+        SignalMask { before }
+    }
+}
+
+impl Drop for SignalMask {
+    fn drop(&mut self) {
+        let _ = raw::set_signal_mask(self.before);
+    }
+}

@@ -1,0 +1,153 @@
+//! The rules of the house, read from the source: imports go downward only, unsafe code lives in
+//! `sys`, and no test is ignored without a reason. Each rule is also tried on a text that breaks it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, lowest first. A file may use what is on its own floor or below.
+const FLOORS: [(&str, u32); 9] = [
+    ("sys", 0),
+    ("spec", 1),
+    ("plan", 2),
+    ("host", 3),
+    ("start", 4),
+    ("container", 5),
+    ("service", 5),
+    ("measure", 5),
+    ("cli", 6),
+];
+
+/// `error.rs` stands beside the house: everyone may use it, and it knows only `sys`.
+fn floor(room: &str) -> Option<u32> {
+    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+    found
+}
+
+/// The room of a file below src/: its first directory, or its own name.
+fn room(relative: &Path) -> String {
+    let first = relative.iter().next().unwrap().to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every `crate::ROOM` and `crate::{ROOM, ...}` in the code, comments aside.
+fn uses(text: &str) -> Vec<String> {
+    let code: Vec<&str> =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let word = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            None => rooms.push(word(rest)),
+            Some(list) => {
+                let mut depth = 1;
+                let mut start = true;
+                for (at, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        ',' if depth == 1 => start = true,
+                        _ if start && c.is_alphanumeric() => {
+                            rooms.push(word(&list[at..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    rooms
+}
+
+fn upward(room: &str, text: &str) -> Vec<String> {
+    let Some(own) = floor(room) else { return Vec::new() };
+    let above = |used: &String| match floor(used) {
+        Some(floor) => floor > own || (floor == own && used != room),
+        None => false,
+    };
+    uses(text).into_iter().filter(above).collect()
+}
+
+fn unsafe_outside_sys(room: &str, text: &str) -> bool {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or(""));
+    let has = |line: &str| {
+        ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|w| line.contains(w))
+            || line.contains("allow(unsafe_code)")
+    };
+    room != "sys" && code.into_iter().any(has)
+}
+
+fn ignored_without_reason(text: &str) -> bool {
+    text.lines().any(|line| line.trim() == concat!("#[", "ignore]"))
+}
+
+fn each_source(mut check: impl FnMut(&str, &str, &Path)) {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&src);
+    assert!(files.len() > 20, "the source was not found");
+    for file in files {
+        let relative = file.strip_prefix(&src).unwrap();
+        check(&room(relative), &fs::read_to_string(&file).unwrap(), relative);
+    }
+}
+
+#[test]
+fn imports_go_downward_only() {
+    each_source(|room, text, file| {
+        let found = upward(room, text);
+        assert!(found.is_empty(), "{}: imports from above: {found:?}", file.display());
+    });
+    assert_eq!(upward("plan", "use crate::start::run;"), ["start"]);
+    assert_eq!(upward("host", "use crate::{error::Error, cli::{a, b}, sys};"), ["cli"]);
+    assert_eq!(upward("service", "let x = crate::container::Y;"), ["container"]);
+    assert!(upward("start", "use crate::{plan, sys::raw}; // crate::cli").is_empty());
+}
+
+#[test]
+fn unsafe_code_lives_in_sys() {
+    each_source(|room, text, file| {
+        assert!(!unsafe_outside_sys(room, text), "{}: unsafe code", file.display());
+    });
+    assert!(unsafe_outside_sys("host", "let x = unsafe { y() };"));
+    assert!(!unsafe_outside_sys("sys", "let x = unsafe { y() };"));
+}
+
+#[test]
+fn no_test_is_ignored_without_a_reason() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for dir in ["runtime/src", "runtime/tests", "tests"] {
+        for file in sources(&root.join(dir)) {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(!ignored_without_reason(&text), "{}: ignored test", file.display());
+        }
+    }
+    assert!(ignored_without_reason(concat!("    #[", "ignore]\n")));
+    assert!(!ignored_without_reason("    #[ignore = \"needs a second machine\"]\n"));
+}
+
+#[test]
+fn files_stay_short_enough_to_be_one_thought() {
+    const LINES: usize = 620;
+    each_source(|_, text, file| {
+        let lines = text.lines().count();
+        assert!(lines <= LINES, "{} has {lines} lines: is it two files?", file.display());
+    });
+}

@@ -1,0 +1,203 @@
+//! Plans as data: golden texts, and the rules of order over every combination of wishes.
+//!
+//! `UPDATE=1 cargo test --test plans` writes the golden texts anew; read the difference.
+
+use std::path::PathBuf;
+
+use garth::plan::{Given, HostMount, Plan, Step, User, compile};
+use garth::spec::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
+
+fn given(uid: u32, privileged: bool) -> Given {
+    Given {
+        user: User { uid, gid: uid, groups: vec![uid] },
+        privileged,
+        caller: if privileged { (0, 0) } else { (1000, 1000) },
+        mounts: vec![
+            HostMount { target: "/".into(), kind: "ext4".into() },
+            HostMount { target: "/proc".into(), kind: "proc".into() },
+            HostMount { target: "/home".into(), kind: "xfs".into() },
+            HostMount { target: "/run/user/1000".into(), kind: "tmpfs".into() },
+            HostMount { target: "/var/lib/docker/overlay2/x".into(), kind: "overlay".into() },
+        ],
+        landlock: 6,
+        last_capability: 40,
+        cgroup_files: Vec::new(),
+        seccomp: Some((garth::plan::seccomp::default_program(), 0)),
+        init_seccomp: garth::plan::seccomp::init_program(),
+        recorded: false,
+    }
+}
+
+fn sandbox() -> Sandbox {
+    Sandbox {
+        command: vec!["nginx".into(), "-g".into(), "daemon off;".into()],
+        env: vec![("PATH".into(), "/usr/sbin:/usr/bin".into())],
+        ..Sandbox::default()
+    }
+}
+
+fn golden(name: &str, plan: &Plan) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let text = plan.to_string();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, expected, "{name} differs; UPDATE=1 writes it anew");
+}
+
+#[test]
+fn the_default_profile_for_a_daemon_with_a_port() {
+    let mut sandbox = sandbox();
+    sandbox.network = Network::Private;
+    sandbox.publish = Publish::parse("8080:80").unwrap();
+    sandbox.mounts.push(Mount::writable("/var/log/nginx").unwrap());
+    let mut given = given(33, true);
+    given.recorded = true;
+    given.cgroup_files = vec!["/sys/fs/cgroup/memory/garth/web/cgroup.procs".into()];
+    golden("daemon.txt", &compile(&sandbox, &given).unwrap());
+}
+
+#[test]
+fn a_command_without_root() {
+    golden("rootless.txt", &compile(&sandbox(), &given(1000, false)).unwrap());
+}
+
+#[test]
+fn a_root_of_its_own() {
+    let root = Root::Dir { path: "/srv/root".into(), read_only: false };
+    let sandbox = Sandbox { root, init: false, ..sandbox() };
+    golden("rootfs.txt", &compile(&sandbox, &given(0, true)).unwrap());
+}
+
+#[test]
+fn compat_changes_only_tmp() {
+    let sandbox = Sandbox { command: sandbox().command, ..Sandbox::compat() };
+    let plan = compile(&sandbox, &Given { seccomp: None, ..given(33, true) }).unwrap();
+    golden("compat.txt", &plan);
+}
+
+/// Every combination of the wishes that change the list of steps.
+fn all_plans() -> Vec<(String, Plan)> {
+    let mut plans = Vec::new();
+    for wish in 0..1u32 << 9 {
+        let on = |bit: u32| wish >> bit & 1 == 1;
+        let mut sandbox = if on(0) { Sandbox::compat() } else { Sandbox::default() };
+        sandbox.command = vec!["true".into()];
+        let privileged = on(1);
+        let mut given = given(if on(2) { 0 } else { 33 }, privileged);
+        if on(3) {
+            sandbox.network = Network::Private;
+            given.recorded = true;
+        }
+        if on(4) {
+            sandbox.cap_add = CapabilitySet::parse("net_admin").unwrap();
+        }
+        if on(5) {
+            sandbox.namespaces.user = Namespace::New;
+            sandbox.namespaces.time = Namespace::New;
+        }
+        if on(6) {
+            given.cgroup_files = vec!["/sys/fs/cgroup/x/cgroup.procs".into()];
+        }
+        sandbox.init = on(7);
+        sandbox.die_with_parent = on(8);
+        plans.push((format!("{wish:#b}"), compile(&sandbox, &given).unwrap()));
+    }
+    plans
+}
+
+/// Where the steps are that `is` accepts.
+fn places(plan: &Plan, is: impl Fn(&Step) -> bool) -> Vec<usize> {
+    let numbered = plan.steps.iter().enumerate();
+    numbered.filter(|(_, planned)| is(&planned.step)).map(|(at, _)| at).collect()
+}
+
+/// Every step that `first` accepts comes before every one that `then` accepts.
+fn assert_order(
+    name: &str,
+    plan: &Plan,
+    first: impl Fn(&Step) -> bool,
+    then: impl Fn(&Step) -> bool,
+) {
+    let (first, then) = (places(plan, first), places(plan, then));
+    if let (Some(last), Some(next)) = (first.last(), then.first()) {
+        assert!(last < next, "{name}: step {last} must come before step {next}:\n{plan}");
+    }
+}
+
+#[test]
+fn the_steps_are_in_an_order_that_holds() {
+    let is_mount = |step: &Step| {
+        matches!(
+            step,
+            Step::Root { .. }
+                | Step::Mount(_)
+                | Step::Device { .. }
+                | Step::Link { .. }
+                | Step::Mask(_)
+                | Step::ReadOnly(_)
+        )
+    };
+    let joins_cgroup = |step: &Step| matches!(step, Step::Write { path, .. } if path.to_bytes().ends_with(b"cgroup.procs"));
+    for (name, plan) in &all_plans() {
+        let order = |first: &dyn Fn(&Step) -> bool, then: &dyn Fn(&Step) -> bool| {
+            assert_order(name, plan, first, then);
+        };
+        // Nobody survives a parent that died, and nothing is open across execve.
+        assert!(matches!(plan.steps[0].step, Step::DieWithParent), "{name}");
+        assert!(matches!(plan.steps[1].step, Step::CloseOnExec), "{name}");
+        // A cgroup namespace is rooted where one is when it is made.
+        order(&joins_cgroup, &|s| matches!(s, Step::Unshare { .. }));
+        // Id maps must be there before anything that needs an id or a capability.
+        order(&|s| matches!(s, Step::AwaitGo), &|s| {
+            is_mount(s) || matches!(s, Step::Unshare { .. } | Step::Hostname(_) | Step::Ids { .. })
+        });
+        // The host must not see a mount.
+        order(&|s| matches!(s, Step::Propagation(_)), &is_mount);
+        order(&is_mount, &|s| matches!(s, Step::Pivot));
+        // Paths of the host, /proc/sys among them, are out of sight then.
+        order(&|s| matches!(s, Step::Write { .. }), &|s| matches!(s, Step::Pivot));
+        // Landlock names paths inside, and forbids mounting.
+        order(&|s| matches!(s, Step::Pivot) || is_mount(s), &|s| {
+            matches!(s, Step::Landlock { .. })
+        });
+        order(&|s| matches!(s, Step::NoNewPrivileges), &|s| {
+            matches!(s, Step::Landlock { .. } | Step::Seccomp { .. })
+        });
+        // Each needs a capability that the next takes away.
+        order(&|s| matches!(s, Step::Securebits(_)), &|s| matches!(s, Step::Bounding { .. }));
+        order(&|s| matches!(s, Step::Bounding { .. } | Step::Groups(_)), &|s| {
+            matches!(s, Step::Ids { .. } | Step::Capabilities(_))
+        });
+        order(&|s| matches!(s, Step::Ids { .. }), &|s| matches!(s, Step::Capabilities(_)));
+        order(&|s| matches!(s, Step::Capabilities(_)), &|s| matches!(s, Step::Ambient(_)));
+        // A change of ids clears the parent-death signal.
+        let dies = places(plan, |s| matches!(s, Step::DieWithParent | Step::Survive));
+        let ids = places(plan, |s| matches!(s, Step::Ids { .. } | Step::Capabilities(_)));
+        assert!(dies.last() > ids.last(), "{name}");
+        // The filter is for the command, not for us; after it only execve is needed.
+        let last = plan.steps.len() - 1;
+        assert_eq!(places(plan, |s| matches!(s, Step::Exec { .. })), [last], "{name}");
+        if let [filter] = places(plan, |s| matches!(s, Step::Seccomp { .. }))[..] {
+            assert_eq!(filter, last - 1, "{name}");
+        }
+        // Privileges are gone before there is a second process.
+        order(
+            &|s| matches!(s, Step::Ids { .. } | Step::Capabilities(_) | Step::Landlock { .. }),
+            &|s| matches!(s, Step::Fork { .. }),
+        );
+    }
+}
+
+#[test]
+fn a_rule_of_order_notices_a_wrong_order() {
+    let mut plan = compile(&sandbox(), &given(33, true)).unwrap();
+    plan.steps.reverse();
+    let wrong = std::panic::catch_unwind(|| {
+        let pivot = |s: &Step| matches!(s, Step::Pivot);
+        assert_order("reversed", &plan, |s| matches!(s, Step::Mount(_)), pivot);
+    });
+    assert!(wrong.is_err());
+}
