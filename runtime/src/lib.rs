@@ -14,4 +14,5 @@ pub mod start;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};
-pub use start::{FileAction, Group, Process, Spawn, Spawned, Stdio};
+pub use spec::Sandbox;
+pub use start::{Child, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};

@@ -42,8 +42,7 @@ fn room(relative: &Path) -> String {
 
 /// Every `crate::ROOM` and `crate::{ROOM, ...}` in the code, comments aside.
 fn uses(text: &str) -> Vec<String> {
-    let code: Vec<&str> =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
     let code = code.join("\n");
     let word = |text: &str| -> String {
         text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()

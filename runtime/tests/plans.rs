@@ -20,6 +20,7 @@ fn given(uid: u32, privileged: bool) -> Given {
             HostMount { target: "/var/lib/docker/overlay2/x".into(), kind: "overlay".into() },
         ],
         landlock: 6,
+        held_capabilities: (1 << 41) - 1,
         last_capability: 40,
         cgroup_files: Vec::new(),
         seccomp: Some((garth::plan::seccomp::default_program(), 0)),

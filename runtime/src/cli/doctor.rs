@@ -1,12 +1,38 @@
 //! `garth doctor`.
-use super::Global;
-use crate::error::Result;
+
 use clap::Args;
-/// Tell what this host can do.
+
+use super::{Format, Global, print, to_json};
+use crate::error::Result;
+use crate::service::{State, examine};
+
+/// Tell what this host can do, by trying it. Exits 0: ready, 1: degraded, 2: unusable.
 #[derive(Debug, Args)]
-pub struct Doctor {}
+pub struct Doctor {
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 impl Doctor {
-    pub(super) fn run(self, _: &Global) -> Result<i32> {
-        Ok(0)
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let found = examine(&global.journal());
+        if self.json || self.format == Format::Json {
+            print(&to_json(&found)?);
+        } else {
+            for finding in &found {
+                let word = match finding.state {
+                    State::Ok => "ok",
+                    State::Degraded => "missing",
+                    State::Unusable => "FAILED",
+                };
+                print(&format!("{word:<8} {:<16} {}\n", finding.name, finding.detail));
+            }
+        }
+        let worst = found.iter().map(|finding| finding.state).max();
+        Ok(worst.map_or(0, |state| state as i32))
     }
 }

@@ -95,15 +95,20 @@ pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Pla
 }
 
 /// The capabilities of the command: root keeps what daemons need to become somebody else, other
-/// users have none.
+/// users have none. A capability asked for by name is not silently left out if the caller lacks
+/// it; then its step fails.
 fn capabilities(sandbox: &Sandbox, given: &Given) -> CapabilitySet {
+    let all_held = |set: CapabilitySet| match set {
+        CapabilitySet::ALL => CapabilitySet(given.held_capabilities),
+        set => set,
+    };
     let default = match given.user.uid {
-        0 => CapabilitySet::ROOT_DEFAULT,
+        0 => all_held(sandbox.root_capabilities),
         _ => CapabilitySet::default(),
     };
     let known = CapabilitySet((2u64 << given.last_capability) - 1);
-    let all = default.union(sandbox.cap_add).without(sandbox.cap_drop);
-    CapabilitySet(all.0 & known.0)
+    let wanted = default.union(all_held(sandbox.cap_add)).without(sandbox.cap_drop);
+    CapabilitySet(wanted.0 & known.0)
 }
 
 struct Compiler<'a> {

@@ -17,6 +17,8 @@ pub struct Given {
     pub mounts: Vec<HostMount>,
     /// Landlock's ABI version, 0: none.
     pub landlock: u32,
+    /// The capabilities that the caller has and can pass on, a bit for each.
+    pub held_capabilities: u64,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
     /// The cgroup.procs files through which the child joins its cgroups.

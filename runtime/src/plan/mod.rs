@@ -43,6 +43,13 @@ impl Plan {
         }
     }
 
+    /// A plan of these steps alone.
+    pub fn of(steps: impl IntoIterator<Item = Step>) -> Plan {
+        let mut plan = Plan::default();
+        steps.into_iter().for_each(|step| plan.push(step, "always"));
+        plan
+    }
+
     /// Does a step look whether the parent still lives?
     pub fn watches_parent(&self) -> bool {
         self.steps.iter().any(|planned| matches!(planned.step, Step::DieWithParent))

@@ -2,9 +2,11 @@
 //! them, end them.
 
 mod detach;
+mod doctor;
 mod list;
 mod supervise;
 
 pub use detach::{detach, keep};
+pub use doctor::{Finding, State, examine};
 pub use list::{Entry, list};
 pub use supervise::{supervise, supervise_process};

@@ -36,6 +36,8 @@ pub struct Sandbox {
     pub hostname: Option<String>,
     /// `user[:group]`, names or numbers; none: the caller's own.
     pub user: Option<String>,
+    /// What root has by default; other users have none.
+    pub root_capabilities: CapabilitySet,
     /// Added to the default set of the user.
     pub cap_add: CapabilitySet,
     /// Taken from it.
@@ -262,7 +264,7 @@ impl FromStr for Capability {
 pub struct CapabilitySet(pub u64);
 
 impl CapabilitySet {
-    /// All that have a name.
+    /// All that have a name; where it is asked for, it means all that the caller has.
     pub const ALL: CapabilitySet = CapabilitySet((1 << CAPABILITIES.len()) - 1);
 
     /// What daemons that start as root need in order to become somebody else, and no more: chown,
@@ -369,6 +371,7 @@ impl Default for Sandbox {
             },
             hostname: None,
             user: None,
+            root_capabilities: CapabilitySet::ROOT_DEFAULT,
             cap_add: CapabilitySet::default(),
             cap_drop: CapabilitySet::default(),
             no_new_privileges: true,
@@ -404,7 +407,7 @@ impl Sandbox {
             landlock: false,
             network: Network::Host,
             init: false,
-            cap_add: CapabilitySet::ALL,
+            root_capabilities: CapabilitySet::ALL,
             ..Sandbox::default()
         }
     }

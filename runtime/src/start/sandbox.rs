@@ -195,6 +195,8 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         caller: process::effective_ids(),
         mounts,
         landlock,
+        // In a user namespace of its own the child has them all.
+        held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
         seccomp,

@@ -41,3 +41,15 @@ fn enter(netns: BorrowedFd<'_>) -> Result<(), Errno> {
         _ => Err(std::io::Error::last_os_error().into()),
     }
 }
+
+/// Runs `visit` on a thread of its own in a new network namespace, which ends with it. Needs
+/// CAP_SYS_ADMIN.
+pub fn in_new_netns<T: Send>(visit: impl FnOnce() -> T + Send) -> Result<T, Errno> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            super::raw::unshare(libc::CLONE_NEWNET)?;
+            Ok(visit())
+        });
+        thread.join().unwrap_or(Err(Errno(libc::EFAULT)))
+    })
+}

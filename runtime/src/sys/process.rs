@@ -151,13 +151,14 @@ pub fn effective_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
-/// Does the calling thread hold capability `number` effectively (capget(2))?
-pub fn has_capability(number: u8) -> bool {
+/// The permitted capabilities of the calling thread (capget(2)), a bit for each number.
+pub fn capabilities() -> u64 {
     let header: [u32; 2] = [0x2008_0522, 0];
     let mut data = [[0u32; 3]; 2];
     // SAFETY: version 3 wants two records of three words.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
-    result == 0 && data[usize::from(number / 32)][0] >> (number % 32) & 1 == 1
+    let [[_, low, _], [_, high, _]] = data;
+    if result == 0 { u64::from(low) | u64::from(high) << 32 } else { 0 }
 }
 
 /// The ABI version of Landlock (landlock_create_ruleset(2)), 0 where there is none.

@@ -1,0 +1,186 @@
+//! What this host can do, found out by doing it: most probes are plans that are run without their
+//! last step, the execve.
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::host::cgroup::{self, Hierarchy};
+use crate::host::journal::Journal;
+use crate::host::network::{Config, Network};
+use crate::host::{facts, resources};
+use crate::plan::{IdMap, Plan, Step};
+use crate::spec::units::Size;
+use crate::spec::{Limits, Sandbox};
+use crate::start::{self, Options};
+use crate::sys::{netns, process};
+
+/// What one probe has found.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// What was tried.
+    pub name: &'static str,
+    /// How it went.
+    pub state: State,
+    /// What was found, or the error.
+    pub detail: String,
+}
+
+/// How a probe went, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It works.
+    Ok,
+    /// It does not, and what needs it will be refused or left out, as KERNEL.md says.
+    Degraded,
+    /// Without it there are no sandboxes.
+    Unusable,
+}
+
+/// The kernel that everything is written for; see KERNEL.md for what needs it.
+const OLDEST: (u32, u32) = (5, 14);
+
+/// Runs all probes. Nothing of them stays.
+pub fn examine(journal: &Journal) -> Vec<Finding> {
+    use State::{Degraded, Unusable};
+    let mut found = Vec::new();
+    let mut note = |name, worst, result: Result<String>| {
+        let (state, detail) = match result {
+            Ok(detail) => (State::Ok, detail),
+            Err(error) => (worst, error.to_string()),
+        };
+        found.push(Finding { name, state, detail });
+    };
+    note("kernel", Unusable, kernel());
+    note("sandbox", Unusable, sandbox());
+    note("state directory", Degraded, state_directory(journal));
+    note("user namespaces", Degraded, user_namespace());
+    note("time namespaces", Degraded, time_namespace());
+    note("landlock", Degraded, landlock());
+    note("memory limit", Degraded, limit(Limits { memory: Some(Size(1 << 30)), ..none() }));
+    note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
+    note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
+    note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
+    note("private network", Degraded, private_network(journal));
+    note("ipv6", Degraded, ipv6());
+    note("raising limits", Degraded, raising_limits());
+    found
+}
+
+fn none() -> Limits {
+    Limits::default()
+}
+
+fn kernel() -> Result<String> {
+    let path = "/proc/sys/kernel/osrelease";
+    let release =
+        std::fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let release = release.trim().to_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST => {
+            Ok(format!("Linux {release}"))
+        }
+        _ => Err(Error::new(format!("Linux {release} is older than 5.14"))
+            .hint("see KERNEL.md for what is missing")),
+    }
+}
+
+/// The whole default profile, up to the execve.
+fn sandbox() -> Result<String> {
+    let sandbox = Sandbox { command: vec!["true".into()], init: false, ..Sandbox::default() };
+    let explanation = sandbox.explain(&Options::default())?;
+    let steps = explanation.plan.steps.len() - 1;
+    rehearse(explanation.plan, |_| Ok(()))?;
+    Ok(format!("{steps} steps of the default profile were taken"))
+}
+
+/// Runs all steps but the execve.
+fn rehearse(mut plan: Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<()> {
+    plan.steps.retain(|planned| !matches!(planned.step, Step::Exec { .. }));
+    start::run(&plan, None, beside)?.wait().map(drop)
+}
+
+fn state_directory(journal: &Journal) -> Result<String> {
+    let entry = journal.create(&start::random_id())?;
+    entry.remove()?;
+    Ok(journal.root().display().to_string())
+}
+
+fn user_namespace() -> Result<String> {
+    let (uid, gid) = process::effective_ids();
+    let plan = Plan {
+        namespaces: libc::CLONE_NEWUSER as u64,
+        id_maps: Some(IdMap { uid: (uid, uid, 1), gid: (gid, gid, 1), deny_setgroups: true }),
+        awaits_go: true,
+        ..Plan::of([Step::AwaitGo])
+    };
+    rehearse(plan, |_| Ok(())).map_err(|e| {
+        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns")
+    })?;
+    Ok("sandboxes without root".into())
+}
+
+fn time_namespace() -> Result<String> {
+    const CLONE_NEWTIME: i32 = 0x80;
+    if !facts::privileged() {
+        return Ok("tried by --timens".into());
+    }
+    rehearse(Plan::of([Step::Unshare { flags: CLONE_NEWTIME }]), |_| Ok(()))
+        .map_err(|e| e.hint("CONFIG_TIME_NS, Linux 5.6: --timens is refused"))?;
+    Ok("--timens".into())
+}
+
+fn landlock() -> Result<String> {
+    match process::landlock_abi() {
+        0 => Err(Error::new("not in this kernel, or not among its lsm=")
+            .hint("writes are confined by read-only mounts alone")),
+        abi => Ok(format!("ABI {abi}")),
+    }
+}
+
+fn limit(limits: Limits) -> Result<String> {
+    let cgroup = cgroup::choose(&Hierarchy::read()?, "doctor", &limits, false)?;
+    let file = cgroup.join_paths().first().map(|path| path.display().to_string());
+    Ok(file.unwrap_or_default().trim_end_matches("/doctor/cgroup.procs").to_owned())
+}
+
+/// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
+fn private_network(journal: &Journal) -> Result<String> {
+    if !facts::privileged() {
+        return match resources::lacks_private_network() {
+            true => Err(Error::new("needs pasta without root").hint("install the package passt")),
+            false => Ok("by pasta".into()),
+        };
+    }
+    let rehearsal = || {
+        let network = Network::propose(journal.root(), "doctor", &Config::default(), Vec::new())?;
+        network.prepare()?;
+        let plan = Plan {
+            namespaces: libc::CLONE_NEWNET as u64,
+            awaits_go: true,
+            ..Plan::of([Step::AwaitGo, Step::LoopbackUp])
+        };
+        rehearse(plan, |pid| network.connect(pid))
+    };
+    netns::in_new_netns(rehearsal)
+        .map_err(|errno| Error::os("make a network namespace", errno))??;
+    Ok("veth, addresses, routes, nftables".into())
+}
+
+fn ipv6() -> Result<String> {
+    match std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        true => Ok("available".into()),
+        false => Err(Error::new("not in this kernel, or disabled at boot")
+            .hint("private networks have IPv4 only")),
+    }
+}
+
+fn raising_limits() -> Result<String> {
+    const CAP_SYS_RESOURCE: u8 = 24;
+    match process::capabilities() >> CAP_SYS_RESOURCE & 1 {
+        1 => Ok("--ulimit may raise a hard limit".into()),
+        _ => Err(Error::new("no CAP_SYS_RESOURCE")
+            .hint("--ulimit can lower hard limits, and is refused where it would raise one")),
+    }
+}
