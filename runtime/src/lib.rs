@@ -6,6 +6,8 @@
 
 pub mod error;
 pub mod host;
+pub mod plan;
+pub mod spec;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};

@@ -4,7 +4,9 @@
 use super::Errno;
 
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("garth's system call layer is written for x86_64; add sys/raw.rs for this architecture");
+compile_error!(
+    "garth's system call layer is written for x86_64; add sys/raw.rs for this architecture"
+);
 
 /// Makes a system call and converts `-errno`.
 ///

@@ -1,0 +1,3 @@
+//! What was asked, as validated plain data.
+
+pub mod seccomp;
