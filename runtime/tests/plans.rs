@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use garth::plan::seccomp::Filter;
 use garth::plan::{Given, HostMount, Plan, Step, User, compile};
 use garth::spec::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
 
@@ -23,8 +24,8 @@ fn given(uid: u32, privileged: bool) -> Given {
         held_capabilities: (1 << 41) - 1,
         last_capability: 40,
         cgroup_files: Vec::new(),
-        seccomp: Some((garth::plan::seccomp::default_program(), 0)),
-        init_seccomp: garth::plan::seccomp::init_program(),
+        seccomp: Some(Filter::default_profile()),
+        init_seccomp: Filter::init(),
         recorded: false,
     }
 }

@@ -451,7 +451,7 @@ impl Compiler<'_> {
         }
         plan.push(Step::Umask(sandbox.umask), "always");
         if sandbox.init && sandbox.namespaces.pid.is_new() {
-            let filter = self.given.init_seccomp.instructions().to_vec();
+            let filter = self.given.init_seccomp.clone();
             plan.push(Step::Fork { filter }, "init");
             if sandbox.die_with_parent {
                 plan.push(Step::DieWithParent, "always");
@@ -462,15 +462,14 @@ impl Compiler<'_> {
         plan.push(Step::Directory(c_path(cwd)?), "-w");
         // Ignored signals and blocked ones would be inherited across execve.
         plan.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
-        if let Some((program, flags)) = &self.given.seccomp {
+        if let Some(filter) = &self.given.seccomp {
             let origin = match &sandbox.seccomp {
                 Seccomp::Profile(origin, _) => origin.as_str(),
                 Seccomp::Log => "--seccomp log",
                 Seccomp::Default | Seccomp::Unconfined => "default",
             };
             // Last: from here on nothing but execve is needed.
-            let filter = program.instructions().to_vec();
-            plan.push(Step::Seccomp { filter, flags: *flags }, origin);
+            plan.push(Step::Seccomp(filter.clone()), origin);
         }
         plan.push(exec(&sandbox.command, &sandbox.env)?, "command");
         Ok(())

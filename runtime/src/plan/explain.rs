@@ -104,8 +104,9 @@ impl fmt::Display for Step {
             Step::Session => write!(f, "start a session"),
             Step::ProcessGroup(group) => write!(f, "join process group {group}"),
             Step::Signals { .. } => write!(f, "reset signals"),
-            Step::Seccomp { filter, .. } => {
-                write!(f, "load the seccomp filter ({} instructions)", filter.len())
+            Step::Seccomp(filter) => {
+                let count = filter.instructions.len();
+                write!(f, "load the seccomp filter ({count} instructions)")
             }
             Step::Exec { paths, argv, .. } => {
                 write!(f, "execute")?;

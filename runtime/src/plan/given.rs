@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::plan::seccomp::Program;
+use super::seccomp::Filter;
 
 /// The facts that one compilation depends on.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +23,10 @@ pub struct Given {
     pub last_capability: u8,
     /// The cgroup.procs files through which the child joins its cgroups.
     pub cgroup_files: Vec<PathBuf>,
-    /// The seccomp program and the seccomp(2) flags it is loaded with.
-    pub seccomp: Option<(Program, u32)>,
+    /// The command's seccomp filter.
+    pub seccomp: Option<Filter>,
     /// The filter of the init, which is pid 1.
-    pub init_seccomp: Program,
+    pub init_seccomp: Filter,
     /// Someone must be told the child's process id before it goes on.
     pub recorded: bool,
 }

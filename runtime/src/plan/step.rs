@@ -4,8 +4,9 @@
 
 use std::ffi::CString;
 
+use super::seccomp::Filter;
 use crate::sys::CStrings;
-use crate::sys::raw::{BpfInstruction, CapSets, MountAttr};
+use crate::sys::raw::{CapSets, MountAttr};
 
 /// A step, and which wish it came from (`-v /a:/b`, `default`).
 #[derive(Debug)]
@@ -145,7 +146,7 @@ pub enum Step {
     /// Start a second process, which goes on with the steps; this one becomes the init.
     Fork {
         /// The init's own filter.
-        filter: Vec<BpfInstruction>,
+        filter: Filter,
     },
     /// setsid(2).
     Session,
@@ -159,12 +160,7 @@ pub enum Step {
         blocked: u64,
     },
     /// Load a seccomp filter.
-    Seccomp {
-        /// The program.
-        filter: Vec<BpfInstruction>,
-        /// SECCOMP_FILTER_FLAG_*.
-        flags: u32,
-    },
+    Seccomp(Filter),
     /// execve(2) of the first of these that exists.
     Exec {
         /// The candidates that PATH gives.

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 
 use super::mounts::Tree;
+use crate::plan::seccomp::Filter;
 use crate::plan::{Planned, Step};
 use crate::sys::clone::{self, Ground};
 use crate::sys::raw::{self, RawFd};
@@ -94,7 +95,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Session => raw::setsid(),
         Step::ProcessGroup(group) => raw::setpgid(*group),
         Step::Signals { ignored, blocked } => signals(*ignored, *blocked),
-        Step::Seccomp { filter, flags } => raw::seccomp_filter(filter, *flags),
+        Step::Seccomp(filter) => raw::seccomp_filter(&filter.instructions, filter.flags),
         Step::Exec { paths, argv, envp } => Err(execute(paths, argv, envp)),
     }
 }
@@ -174,15 +175,13 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
 
 /// The rest of the steps in a second process; this one becomes the init. It comes back here when
 /// the second has executed its program, or failed.
-fn fork(script: &Script<'_>, number: usize, filter: &[raw::BpfInstruction]) -> Result {
+fn fork(script: &Script<'_>, number: usize, filter: &Filter) -> Result {
     let rest = Script { from: number + 1, ..*script };
     let child = clone::nested(script.ground, &rest, run)?;
     if script.ground.words().failure().is_some() {
         raw::exit(FAILED);
     }
-    if !filter.is_empty() {
-        raw::seccomp_filter(filter, 0)?;
-    }
+    raw::seccomp_filter(&filter.instructions, filter.flags)?;
     Err(raw::exec_with_number(script.init, c"garth-init", child as u32))
 }
 

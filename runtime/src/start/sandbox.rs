@@ -11,6 +11,7 @@ use crate::host::journal::{Entry, Journal, ProcessId, Record};
 use crate::host::network;
 use crate::host::resources::{Held, Resources};
 use crate::host::{facts, gc, users};
+use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User};
 use crate::spec::{Network, Sandbox, Seccomp};
 use crate::sys::init;
@@ -188,7 +189,6 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         crate::spec::Root::Host if privileged => facts::mounts()?,
         _ => Vec::new(),
     };
-    let (seccomp, init_seccomp) = filters(sandbox)?;
     Ok(Given {
         user: user(sandbox)?,
         privileged,
@@ -199,8 +199,8 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
-        seccomp,
-        init_seccomp,
+        seccomp: filter(sandbox)?,
+        init_seccomp: Filter::init(),
         recorded: false,
     })
 }
@@ -217,19 +217,20 @@ fn user(sandbox: &Sandbox) -> Result<User> {
     }
 }
 
-fn filters(
-    sandbox: &Sandbox,
-) -> Result<(Option<(plan::seccomp::Program, u32)>, plan::seccomp::Program)> {
-    let command = match &sandbox.seccomp {
-        Seccomp::Default => Some((plan::seccomp::default_program(), 0)),
-        Seccomp::Log => Some((plan::seccomp::logging_program()?, 0)),
+fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
+    Ok(match &sandbox.seccomp {
+        Seccomp::Default => Some(Filter::default_profile()),
+        Seccomp::Log => Some(seccomp::logging()?),
         Seccomp::Unconfined => None,
-        Seccomp::Profile(_, profile) => {
-            let compiled = plan::seccomp::compile(profile)?;
-            Some((compiled.program, compiled.flags))
+        Seccomp::Profile(origin, profile) => {
+            let program = seccomp::compile(profile)?;
+            if program.flags & seccomp::NEW_LISTENER != 0 {
+                return Err(Error::new(format!("{origin}: SCMP_ACT_NOTIFY needs a supervisor"))
+                    .hint("none can be given to this kind of sandbox"));
+            }
+            Some(Filter::from(&program))
         }
-    };
-    Ok((command, plan::seccomp::init_program()))
+    })
 }
 
 pub(super) fn compile(sandbox: &Sandbox, given: &Given, options: &Options) -> Result<Plan> {

@@ -1,23 +1,165 @@
-#[derive(Clone, Debug, Default)]
-pub struct Program(Vec<[u8; 8]>);
+//! From an OCI seccomp profile to a program for the kernel; pure.
+//!
+//! Three steps, one file each: [`rules`] resolves names and rules to an outcome for every call
+//! number of every ABI; [`tree`] turns that into a decision graph, a bisection over ranges of
+//! numbers with equal outcome; [`bpf`] assembles the graph.
+//!
+//! # What a profile means
+//!
+//! The same as to runc with libseccomp, which the tests compare with, number by number:
+//!
+//! - The native architecture is always in, whatever `architectures` says. Calls of another one end
+//!   in libseccomp's bad architecture action, KILL_THREAD. That includes calls with x32's bit 30
+//!   set, unless x32 is listed; only number -1, by which a tracer skips a call, is left to the
+//!   rules. Architectures that an x86_64 kernel cannot run are accepted and mean nothing.
+//! - Several rules for a call are alternatives. The first one without conditions wins and hides
+//!   all conditional ones. The conditions of one rule hold together, unless it names an argument
+//!   twice: then each condition is a rule of its own.
+//! - Comparisons are unsigned on 64 bits; on x32 and i386 only on the low halves.
+//! - A rule whose action is the default action is skipped. (It still says that the profile's author
+//!   knew the call, see below, and its comment may say why the call is allowed.)
+//! - Unknown names are skipped with a warning: profiles name calls of other architectures and of
+//!   kernels to come.
+//! - **Calls newer than the profile answer ENOSYS**, not the default action: a C library that
+//!   tries a new call falls back on ENOSYS and gives up on EPERM. Newer means a higher number than
+//!   any call the profile names, on that ABI. Not if the default is ALLOW, LOG or TRACE. (runc's
+//!   rule; unlike runc we apply it to the native ABI also when `architectures` is absent.)
+//! - i386's socketcall(2) and ipc(2) get the rules of the calls they multiplex. The first argument
+//!   is then the selector, so a condition on argument 0 is lost there; as with libseccomp.
+//!
+//! One difference. When several *conditional* rules with different actions match the same call,
+//! libseccomp's answer depends on how it sorts its tree. Here the strictest wins, as between
+//! several filters in the kernel: KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, NOTIFY, TRACE, LOG, ALLOW;
+//! among equals the first in the profile.
+//!
+//! # What a program costs
+//!
+//! Since Linux 5.11 the kernel runs a new filter once for every call number and remembers which
+//! are always allowed: these never run the filter again (`seccomp_cache_prepare`). So the number of
+//! instructions for *every* call is paid when the filter is loaded, which is why a linear chain of
+//! 300 comparisons takes so long to load, and why a bisection helps also where all is allowed.
+
+pub mod bpf;
+mod rules;
+pub mod syscalls;
+mod tree;
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod verify;
+
+pub use bpf::Insn;
+
+use crate::Result;
+use crate::spec::seccomp::{Action, Flag, Profile};
+use crate::sys::raw::BpfInstruction;
+
+/// `AUDIT_ARCH_X86_64` of <linux/audit.h>.
+pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_I386`.
+pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: seccomp(2) returns the supervisor's descriptor.
+pub const NEW_LISTENER: u32 = 1 << 3;
+
+/// The filter of `wrap`: `specs/seccomp/default.json`, which has the reasons, compiled.
+///
+/// `UPDATE=1 cargo test -p garth embedded` writes it anew; the same test fails if it is stale.
+pub const DEFAULT: &[u8] = include_bytes!("../../../../specs/seccomp/default.x86_64.bpf");
+
+/// The filter of the small init of a wrapped command: `specs/seccomp/init.json`, compiled; made in
+/// the same way as [`DEFAULT`].
+pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bpf");
+
+/// A filter, ready to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The instructions, 1 to 4096.
+    pub insns: Vec<Insn>,
+    /// Flags for seccomp(2). [`NEW_LISTENER`] is among them if a rule notifies.
+    pub flags: u32,
+    /// What was skipped, and why; one line each.
+    pub warnings: Vec<String>,
+}
+
 impl Program {
-    pub fn instructions(&self) -> &[[u8; 8]] {
-        &self.0
+    /// The instructions as an array of `struct sock_filter`, which is also the format of the
+    /// embedded programs.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.insns.iter().flat_map(|insn| insn.to_bytes()).collect()
     }
 }
-pub fn default_program() -> Program {
-    Program(vec![[6, 0, 0, 0, 0, 0, 0xff, 0x7f]])
-}
-pub fn logging_program() -> crate::Result<Program> {
-    Ok(Program::default())
-}
-pub fn init_program() -> Program {
-    Program::default()
-}
-pub struct C {
-    pub program: Program,
+
+/// A filter as a step carries it: nothing is left but to load it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The program.
+    pub instructions: Vec<BpfInstruction>,
+    /// Flags for seccomp(2).
     pub flags: u32,
 }
-pub fn compile(_: &crate::spec::Profile) -> crate::Result<C> {
-    Err(crate::Error::new("seccomp profiles come with the next commit"))
+
+impl Filter {
+    /// That of `wrap`.
+    pub fn default_profile() -> Filter {
+        Filter { instructions: DEFAULT.as_chunks().0.to_vec(), flags: 0 }
+    }
+
+    /// That of the init.
+    pub fn init() -> Filter {
+        Filter { instructions: INIT.as_chunks().0.to_vec(), flags: 0 }
+    }
+}
+
+impl From<&Program> for Filter {
+    fn from(program: &Program) -> Filter {
+        let instructions = program.insns.iter().map(|insn| insn.to_bytes()).collect();
+        Filter { instructions, flags: program.flags }
+    }
+}
+
+/// The default profile with everything that it would refuse allowed, but logged (auditd, dmesg).
+///
+/// # Errors
+/// None for the profile that is embedded; a test compiles it.
+pub fn logging() -> Result<Filter> {
+    let mut profile = Profile::parse(DEFAULT_PROFILE, "the default profile")?;
+    for rule in &mut profile.syscalls {
+        if rule.action != Action::Allow {
+            (rule.action, rule.errno_ret) = (Action::Log, None);
+        }
+    }
+    Ok(Filter::from(&compile(&profile)?))
+}
+
+const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../../specs/seccomp/default.json");
+
+/// Compiles a profile for an x86_64 kernel.
+pub fn compile(profile: &Profile) -> Result<Program> {
+    profile.validate().map_err(|e| e.within("seccomp"))?;
+    let mut warnings = Vec::new();
+    let mut tree = tree::Tree::default();
+    let root = rules::lower(profile, &mut tree, &mut warnings).map_err(|e| e.within("seccomp"))?;
+    let insns = bpf::assemble(&tree, root).map_err(|e| e.within("seccomp"))?;
+    Ok(Program { insns, flags: flags(profile), warnings })
+}
+
+fn flags(profile: &Profile) -> u32 {
+    let notifies = profile.syscalls.iter().any(|rule| rule.action == Action::Notify);
+    let listener = if notifies { NEW_LISTENER } else { 0 };
+    profile.flags.iter().fold(listener, |flags, flag| {
+        flags
+            | match flag {
+                // The filter is loaded in a process with one thread, so this changes nothing; and
+                // the kernel refuses it together with a listener.
+                Flag::Tsync if notifies => 0,
+                Flag::Tsync => 1 << 0,
+                Flag::Log => 1 << 1,
+                Flag::SpecAllow => 1 << 2,
+                Flag::WaitKillableRecv => 1 << 5,
+            }
+    })
 }
