@@ -89,7 +89,7 @@ fn create(batch: &mut Batch) {
     // iifname "garth*" ip daddr 127.0.0.0/8 drop
     rule("raw", &[&FROM_SANDBOX, &IPV4, &loopback(DESTINATION4), &drop]);
     // iifname "garth*" fib saddr . iif oif missing drop
-    rule("raw", &[&FROM_SANDBOX, &[Expr::FibSourceIsHere, Expr::Equal(&[0])], &drop]);
+    rule("raw", &[&FROM_SANDBOX, &[Expr::FibSourceIsHere, Expr::Equal(NONE)], &drop]);
 
     // ip daddr 127.0.0.0/8 return
     rule("prerouting", &[&IPV4, &loopback(DESTINATION4), &[Expr::Verdict(NFT_RETURN)]]);

@@ -117,9 +117,6 @@ impl Network {
         let mut collisions = Vec::new();
         for pool in &config.pool4 {
             for inner4 in lease::candidates(*pool, id) {
-                if !take(inner4)? {
-                    continue;
-                }
                 let inner6 = pool6.map(|pool| address6(pool, inner4));
                 let (route4, route6) =
                     uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
@@ -141,6 +138,10 @@ impl Network {
                     ways_out.extend(
                         links.iter().filter(|l| !ways_out.contains(l)).copied().collect::<Vec<_>>(),
                     );
+                }
+                // Taken last, so that nothing is left behind by an address that will not do.
+                if !take(inner4)? {
+                    continue;
                 }
                 let links = match ways_out.as_slice() {
                     [] => Vec::new(),
