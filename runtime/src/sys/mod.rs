@@ -4,6 +4,7 @@
 //! so that it may be used in a child that shares its parent's memory.
 #![allow(unsafe_code)]
 
+pub mod abandon;
 mod errno;
 pub mod netlink;
 pub mod netns;

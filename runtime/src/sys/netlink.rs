@@ -256,6 +256,11 @@ impl Socket {
         }
     }
 
+    /// Closes the socket without waiting for what nftables has still to free.
+    pub fn abandon(self) {
+        super::abandon::abandon(self.fd);
+    }
+
     fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
         let length = size_of::<i32>() as u32;
         // SAFETY: the value is a live i32 of the length given.

@@ -214,7 +214,9 @@ impl Network {
             switch.open()?;
         }
         conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
-            .map_err(|r| worded(r, ""))
+            .map_err(|r| worded(r, ""))?;
+        socket.abandon();
+        Ok(())
     }
 
     /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
@@ -237,12 +239,15 @@ impl Network {
 
     /// Undoes all but the link, however much of it was done; may be repeated.
     pub fn release(&self, state_root: &Path) -> Result<()> {
-        let mut socket = firewall::socket()?;
-        self.entry()
-            .remove(&mut socket)
-            .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
-        conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
-            .map_err(|r| worded(r, ""))?;
+        if !self.publish.is_empty() {
+            let mut socket = firewall::socket()?;
+            self.entry()
+                .remove(&mut socket)
+                .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
+            conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
+                .map_err(|r| worded(r, ""))?;
+            socket.abandon();
+        }
         lease::give_back(state_root, self.inner4, &self.id)
     }
 
