@@ -38,6 +38,10 @@ pub fn abandon(fd: OwnedFd) {
         libc::sendmsg(sender.as_raw_fd(), &message, 0);
     }
     const { assert!(size_of::<libc::cmsghdr>() + 8 <= 64) };
+    // Ours first: once the receiver is closed the collector may run, and the last close is whoever
+    // comes last.
+    drop(fd);
+    drop((sender, receiver));
 }
 
 #[cfg(test)]
