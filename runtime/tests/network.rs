@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use garth::host::network::{Config, Leftovers, Network};
@@ -232,7 +232,7 @@ fn a_sandbox_has_addresses_and_routes_of_both_families() {
         assert_eq!(network.uplinks, ["up0"]);
         assert_eq!(network.link.len(), 13);
         let link = sh(&format!("ip -d addr show {}", network.link));
-        assert!(link.contains("addrgenmode none") && !link.contains("fe80:"), "{link}");
+        assert!(!link.contains("fe80:"), "{link}");
         let sysctl = |key: &str| sh(&format!("cat /proc/sys/net/{key}")).trim().to_owned();
         assert_eq!(sysctl("ipv4/conf/all/forwarding"), "0");
         assert_eq!(sysctl("ipv6/conf/all/forwarding"), "0");
@@ -333,7 +333,6 @@ fn a_sandbox_reaches_neither_others_nor_the_host_but_published_ports() {
             }
             assert!(a.space.ask(&format!("{}:22", a.network.host4)).is_err());
             assert!(a.space.ask(&format!("[{}]:22", a.network.host6.unwrap())).is_err());
-            a.space.sh(&format!("ping -c1 -W1 {} || ip neigh", a.network.host4));
 
             assert_eq!(a.space.ask("192.0.2.1:8080").unwrap(), IpAddr::from(a.network.inner4));
             assert_eq!(
@@ -354,12 +353,20 @@ fn a_sandbox_reaches_neither_others_nor_the_host_but_published_ports() {
 fn a_sandbox_cannot_use_a_source_address_that_is_not_its_own() {
     on_a_private_host("a_sandbox_cannot_use_a_source_address_that_is_not_its_own", |host| {
         let a = host.sandbox("a", &[]);
-        host.outside.serve(80);
-        a.space.sh("ip addr add 203.0.113.9/32 dev lo; ip addr add 2001:db8:9::9/128 dev lo nodad
-             ip route replace default via $(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p') src 203.0.113.9");
-        let out = || sh("cat /proc/net/nf_conntrack 2>/dev/null || true");
-        assert!(a.space.ask("192.0.2.2:80").is_err());
-        assert!(!out().contains("203.0.113.9"));
+        let a = host.sandbox("a", &[]);
+        a.space.sh("ip addr add 203.0.113.9/32 dev lo
+             ip addr add 2001:db8:9::9/128 dev lo nodad");
+        let server = host.outside.visit(|| udp_client("[::1]:1"));
+        let port = server.local_addr().unwrap().port();
+        let arrives = |from: IpAddr, to: &str| {
+            let client = a.space.visit(|| UdpSocket::bind((from, 0))).unwrap();
+            client.send_to(b"x", (ip(to), port)).unwrap();
+            server.recv(&mut [0; 8]).is_ok()
+        };
+        assert!(arrives(a.network.inner4.into(), "192.0.2.2"));
+        assert!(arrives(a.network.inner6.unwrap().into(), "2001:db8::2"));
+        assert!(!arrives(ip("203.0.113.9"), "192.0.2.2"));
+        assert!(!arrives(ip("2001:db8:9::9"), "2001:db8::2"));
     });
 }
 
@@ -586,27 +593,37 @@ fn the_table_reads_as_it_is_documented() {
 #[ignore = "prints figures and asserts nothing"]
 fn measure() {
     on_a_private_host("measure", |host| {
-        let mut times: [Vec<u128>; 4] = Default::default();
-        for n in 0..51 {
-            let space = Space::new();
-            let mut marks = vec![std::time::Instant::now()];
-            let network = host.lease(&format!("m{n}"), &["8080:80"]);
-            marks.push(std::time::Instant::now());
-            network.prepare().unwrap();
-            marks.push(std::time::Instant::now());
-            network.connect(space.pid()).unwrap();
-            marks.push(std::time::Instant::now());
-            network.release(&host.state).unwrap();
-            marks.push(std::time::Instant::now());
-            if n > 0 {
-                for (all, mark) in times.iter_mut().zip(marks.windows(2)) {
-                    all.push((mark[1] - mark[0]).as_micros());
+        // All stay: the death of a namespace holds the kernel's network lock for tens of ms.
+        let mut spaces = Vec::new();
+        for publish in [&[] as &[&str], &["8080:80"]] {
+            let mut times: [Vec<u128>; 5] = Default::default();
+            for n in 0..51 {
+                let space = Space::new();
+                let mut marks = vec![Instant::now()];
+                let network = host.lease(&format!("m{}-{n}", publish.len()), publish);
+                marks.push(Instant::now());
+                network.prepare().unwrap();
+                marks.push(Instant::now());
+                network.connect(space.pid()).unwrap();
+                marks.push(Instant::now());
+                network.release(&host.state).unwrap();
+                marks.push(Instant::now());
+                spaces.push(space);
+                // What nftables has still to free is not the next start's time.
+                thread::sleep(Duration::from_millis(40));
+                if n > 0 {
+                    for (all, mark) in times.iter_mut().zip(marks.windows(2)) {
+                        all.push((mark[1] - mark[0]).as_micros());
+                    }
+                    times[4].push((marks[3] - marks[1]).as_micros());
                 }
             }
-        }
-        for (name, all) in ["lease", "prepare", "connect", "release"].iter().zip(&mut times) {
-            all.sort();
-            println!("{name:8} p10 {:5} median {:5} p90 {:5} µs", all[5], all[25], all[45]);
+            println!("publishing {publish:?}");
+            let names = ["lease", "prepare", "connect", "release", "prepare + connect"];
+            for (name, all) in names.iter().zip(&mut times) {
+                all.sort();
+                println!("{name:17} p10 {:5} median {:5} p90 {:5} µs", all[5], all[25], all[45]);
+            }
         }
     });
 }

@@ -4,6 +4,7 @@
 //! allocation, no lock, no thread-local `errno`. The rest is for the parent.
 #![allow(unsafe_code)]
 
+pub mod abandon;
 pub mod access;
 pub mod clone;
 mod cstrings;

@@ -165,6 +165,8 @@ impl Socket {
         let socket = Socket { fd: unsafe { OwnedFd::from_raw_fd(fd) }, next: 1 };
         // The kernel's words on a failure. An old kernel without them is no reason to fail.
         let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
+        // A refusal does not repeat the message it is about.
+        let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
         Ok(socket)
     }
 
@@ -254,6 +256,11 @@ impl Socket {
         }
     }
 
+    /// Closes the socket without waiting for what nftables has still to free.
+    pub fn abandon(self) {
+        super::abandon::abandon(self.fd);
+    }
+
     fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
         let length = size_of::<i32>() as u32;
         // SAFETY: the value is a live i32 of the length given.
@@ -289,8 +296,11 @@ impl Socket {
                 )
             };
             match usize::try_from(length) {
-                Err(_) if last_errno().0 == libc::EINTR => {}
-                Err(_) => return Err(last_errno()),
+                Err(_) => match last_errno() {
+                    // Thousands of refusals do not fit the queue; the first are in it.
+                    Errno(libc::EINTR | libc::ENOBUFS) => {}
+                    errno => return Err(errno),
+                },
                 Ok(length) if length > buffer.len() => return Err(Errno(libc::EMSGSIZE)),
                 Ok(length) if from.nl_pid == 0 => return Ok(length),
                 Ok(_) => {}

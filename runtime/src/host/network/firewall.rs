@@ -3,7 +3,8 @@
 //! A sandbox adds elements, not rules, so neither publishing nor a packet becomes slower with their
 //! number. All elements of a sandbox are added in one transaction, and among them is one that only
 //! it can have, its own address: if that one is there, all are; if not, none is. So a release after
-//! a crash at any point knows what is ours, and never takes away another's port.
+//! a crash at any point knows what is ours, and never takes away another's port. A sandbox that
+//! publishes nothing has nothing here: the rules know it by the name of its link.
 //!
 //! What the table does, and to whom:
 //! - *raw*: what comes from a sandbox has a source that belongs there, and no loopback destination.
@@ -89,7 +90,7 @@ fn create(batch: &mut Batch) {
     // iifname "garth*" ip daddr 127.0.0.0/8 drop
     rule("raw", &[&FROM_SANDBOX, &IPV4, &loopback(DESTINATION4), &drop]);
     // iifname "garth*" fib saddr . iif oif missing drop
-    rule("raw", &[&FROM_SANDBOX, &[Expr::FibSourceIsHere, Expr::Equal(&[0])], &drop]);
+    rule("raw", &[&FROM_SANDBOX, &[Expr::FibSourceIsHere, Expr::Equal(NONE)], &drop]);
 
     // ip daddr 127.0.0.0/8 return
     rule("prerouting", &[&IPV4, &loopback(DESTINATION4), &[Expr::Verdict(NFT_RETURN)]]);
@@ -161,6 +162,9 @@ fn create(batch: &mut Batch) {
     rule("host", &[&drop]);
 }
 
+/// The set and the key of an element.
+type Key = (&'static str, Vec<u8>);
+
 /// An element of a map: where a published port leads.
 struct Element {
     map: &'static str,
@@ -201,17 +205,8 @@ impl Entry<'_> {
         let mut owner = Vec::new();
         let write = |batch: &mut Batch, owner: &mut Vec<Option<usize>>| {
             owner.clear();
-            nft::add_element(
-                batch,
-                "add an address",
-                "sandboxes4",
-                &pair4(self.inner4),
-                None,
-                true,
-            );
-            if let Some(inner6) = self.inner6 {
-                let key = pair6(inner6);
-                nft::add_element(batch, "add an address", "sandboxes6", &key, None, true);
+            for (set, key) in self.own() {
+                nft::add_element(batch, "add an address", set, &key, None, true);
             }
             for interface in opened {
                 let (set, key) = interface.element();
@@ -229,7 +224,10 @@ impl Entry<'_> {
         // The table is there in all cases but the first; ask for nothing and see.
         let mut batch = Batch::transaction();
         write(&mut batch, &mut owner);
-        let mut result = socket.execute(batch);
+        let mut result = match owner.len() > 1 {
+            true => socket.execute(batch),
+            false => nft::find_table(socket),
+        };
         if matches!(&result, Err(refusal) if refusal.errno.0 == libc::ENOENT) {
             let mut batch = Batch::transaction();
             create(&mut batch);
@@ -255,17 +253,13 @@ impl Entry<'_> {
 
     /// Takes the entry away; nothing happens if it is not there, also if its ports are another's.
     pub fn remove(&self, socket: &mut Socket) -> Result<(), Refusal> {
+        let mut all = self.own();
+        for publish in self.publish {
+            all.extend(self.elements(publish).map(|element| (element.map, element.key)));
+        }
         let mut batch = Batch::transaction();
         let own = batch.len();
-        delete(&mut batch, "sandboxes4", &pair4(self.inner4));
-        let mut rest = Vec::new();
-        if let Some(inner6) = self.inner6 {
-            rest.push(("sandboxes6", pair6(inner6).to_vec()));
-        }
-        for publish in self.publish {
-            rest.extend(self.elements(publish).map(|e| (e.map, e.key)));
-        }
-        for (set, key) in &rest {
+        for (set, key) in &all {
             delete(&mut batch, set, key);
         }
         match socket.execute(batch) {
@@ -273,19 +267,22 @@ impl Entry<'_> {
             Err(refusal) if is_missing(&refusal) && refusal.message == own => Ok(()),
             // Somebody took elements out by hand: one by one then, and the own address last.
             Err(refusal) if is_missing(&refusal) => {
-                rest.push(("sandboxes4", pair4(self.inner4).to_vec()));
-                for (set, key) in &rest {
-                    let mut batch = Batch::transaction();
-                    delete(&mut batch, set, key);
-                    match socket.execute(batch) {
-                        Err(refusal) if is_missing(&refusal) => {}
-                        result => result?,
-                    }
-                }
-                Ok(())
+                all.reverse();
+                delete_each(socket, &all)
             }
             result => result,
         }
+    }
+
+    /// The elements that only this sandbox can have, the first of them first; none if it publishes
+    /// nothing.
+    fn own(&self) -> Vec<Key> {
+        let mut own = Vec::new();
+        if !self.publish.is_empty() {
+            own.push(("sandboxes4", pair4(self.inner4).to_vec()));
+            own.extend(self.inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
+        }
+        own
     }
 
     fn elements(&self, publish: &Publish) -> impl Iterator<Item = Element> {
@@ -347,15 +344,7 @@ pub fn purge(
         let ours = |value: &[u8]| octets6.is_some_and(|octets| value.starts_with(&octets));
         all.extend(dump(socket, map)?.into_iter().filter(|e| ours(&e.1)).map(|e| (map, e.0)));
     }
-    for (set, key) in all {
-        let mut batch = Batch::transaction();
-        delete(&mut batch, set, &key);
-        match socket.execute(batch) {
-            Err(refusal) if is_missing(&refusal) => {}
-            result => result?,
-        }
-    }
-    Ok(())
+    delete_each(socket, &all)
 }
 
 /// A socket for the functions above.
@@ -381,6 +370,19 @@ fn dump(socket: &mut Socket, set: &str) -> Result<Vec<Pair>, Refusal> {
         Err(refusal) => refused = Err(refusal),
     })?;
     refused.map(|()| found)
+}
+
+/// Removes elements, whether or not they are there.
+fn delete_each(socket: &mut Socket, all: &[Key]) -> Result<(), Refusal> {
+    for (set, key) in all {
+        let mut batch = Batch::transaction();
+        delete(&mut batch, set, key);
+        match socket.execute(batch) {
+            Err(refusal) if is_missing(&refusal) => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn delete(batch: &mut Batch, set: &str, key: &[u8]) {

@@ -173,9 +173,6 @@ impl Network {
         let mut collisions = Vec::new();
         for pool in &config.pool4 {
             for inner4 in lease::candidates(*pool, id) {
-                if !take(inner4)? {
-                    continue;
-                }
                 let inner6 = pool6.map(|pool| address6(pool, inner4));
                 let (route4, route6) =
                     uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
@@ -197,6 +194,10 @@ impl Network {
                     ways_out.extend(
                         links.iter().filter(|l| !ways_out.contains(l)).copied().collect::<Vec<_>>(),
                     );
+                }
+                // Taken last, so that nothing is left behind by an address that will not do.
+                if !take(inner4)? {
+                    continue;
                 }
                 let links = match ways_out.as_slice() {
                     [] => Vec::new(),
@@ -269,7 +270,9 @@ impl Network {
             switch.open()?;
         }
         conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
-            .map_err(|r| worded(r, ""))
+            .map_err(|r| worded(r, ""))?;
+        socket.abandon();
+        Ok(())
     }
 
     /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
@@ -292,12 +295,15 @@ impl Network {
 
     /// Undoes all but the link, however much of it was done; may be repeated.
     pub fn release(&self, state_root: &Path) -> Result<()> {
-        let mut socket = firewall::socket()?;
-        self.entry()
-            .remove(&mut socket)
-            .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
-        conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
-            .map_err(|r| worded(r, ""))?;
+        if !self.publish.is_empty() {
+            let mut socket = firewall::socket()?;
+            self.entry()
+                .remove(&mut socket)
+                .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
+            conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
+                .map_err(|r| worded(r, ""))?;
+            socket.abandon();
+        }
         lease::give_back(state_root, self.inner4, &self.id)
     }
 

@@ -5,7 +5,7 @@
 //! parts of a packet into registers, compares, looks up, and ends in a verdict. An expression that
 //! does not match ends the rule.
 
-use crate::sys::netlink::Batch;
+use crate::sys::netlink::{Batch, Refusal, Socket};
 
 /// The table's name, of family `inet`: one ruleset for IPv4 and IPv6.
 pub const TABLE: &str = "garth";
@@ -138,6 +138,14 @@ pub fn table(batch: &mut Batch) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     begin(batch, "create the table", libc::NFT_MSG_NEWTABLE, flags);
     batch.text(NFTA_TABLE_NAME, TABLE);
+}
+
+/// Looks whether the table is there; ENOENT if not.
+pub fn find_table(socket: &mut Socket) -> Result<(), Refusal> {
+    let mut batch = Batch::new();
+    begin(&mut batch, "look for the table", libc::NFT_MSG_GETTABLE, 0);
+    batch.text(NFTA_TABLE_NAME, TABLE);
+    socket.execute(batch)
 }
 
 /// Adds a chain; one without a hook is only gone to.
