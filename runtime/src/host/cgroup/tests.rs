@@ -319,7 +319,8 @@ fn release_never_removes_a_file() {
 
 #[test]
 fn limits_are_in_force_after_create_and_nothing_is_left_after_release() {
-    let limits = Limits { cpuset: Some("0".into()), ..all_limits() };
+    let mut limits = all_limits_here();
+    limits.swap = limits.memory;
     let Some(real) = Real::make(&limits, true) else { return };
     for (file, value) in real.cgroup.writes(&limits).iter().map(|w| (&w.file, &w.value)) {
         assert_eq!(fs::read_to_string(file).unwrap().trim(), value, "{}", file.display());
@@ -364,6 +365,18 @@ fn a_process_above_its_memory_is_killed() {
     };
     let events = fs::read_to_string(dir.join(events)).unwrap();
     assert!(events.contains("oom_kill 1\n"), "{events}");
+}
+
+#[test]
+fn a_busy_process_is_held_to_its_share() {
+    let limits = Limits { cpus: Some(0.1), ..Default::default() };
+    let Some(real) = Real::make(&limits, false) else { return };
+    let _child = Reaped(real.shell("while :; do :; done").spawn().unwrap());
+    let (_, dir) = real.cgroup.directory(Controller::Cpu).unwrap();
+    wait_for(|| {
+        let stat = fs::read_to_string(dir.join("cpu.stat")).unwrap();
+        stat.lines().any(|line| line.starts_with("nr_throttled ") && line != "nr_throttled 0")
+    });
 }
 
 #[test]
@@ -511,6 +524,10 @@ fn a_unified_tree_without_controllers_freezes_but_does_not_limit() {
     }
     let name = "a_unified_tree_without_controllers_freezes_but_does_not_limit";
     let Some(inner) = again(name) else { return };
+    if Hierarchy::read().unwrap().v2_top(&[Controller::Memory]).is_ok() {
+        eprintln!("skipped: this unified tree has controllers");
+        return;
+    }
     let script = "umount -Rl /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
     let mut command = Command::new("unshare");
     command
@@ -518,9 +535,52 @@ fn a_unified_tree_without_controllers_freezes_but_does_not_limit() {
         .arg(std::env::current_exe().unwrap())
         .args(inner.get_args());
     let text = output(command.env("GARTH_TEST_INSIDE", "1"));
-    let has_memory = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    assert!(has_memory || text.contains("no memory controller in this cgroup tree"), "{text}");
+    assert!(text.contains("no memory controller in this cgroup tree"), "{text}");
     assert!(text.contains("released"), "{text}");
+}
+
+#[test]
+fn a_user_with_a_delegated_tree_has_limits_without_root() {
+    if std::env::var_os("GARTH_TEST_INSIDE").is_some() {
+        let limits = Limits { pids: Some(9), ..Default::default() };
+        let real = Real::make(&limits, true).unwrap();
+        let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
+        wait_for(|| real.cgroup.pids() == [child.0.id() as i32]);
+        println!("uid {}", crate::sys::access::euid());
+        println!("limited in {}", real.cgroup.directory(Controller::Pids).unwrap().1.display());
+        assert_eq!(leftovers(&real.host, |_| false), [find(&real.host, "box")]);
+        real.cgroup.release().unwrap();
+        assert_eq!(child.0.wait().unwrap().signal(), Some(libc::SIGKILL));
+        assert!(find(&real.host, "box").is_empty());
+        println!("released");
+        return;
+    }
+    let Some(inner) = again("a_user_with_a_delegated_tree_has_limits_without_root") else { return };
+    let host = Hierarchy::read().unwrap();
+    if host.v2_top(&[Controller::Pids]).is_err() {
+        eprintln!("skipped: the unified tree has no pids controller");
+        return;
+    }
+    // As systemd does for Delegate=yes: a directory and three of its files change hands, and the
+    // user's process is in a leaf.
+    let top = Path::new(&host.v2().unwrap().point).join(unique("garth-test"));
+    let leaf = top.join("leaf");
+    v2::pass_on(top.parent().unwrap(), &[Controller::Pids]).unwrap();
+    fs::create_dir_all(&leaf).unwrap();
+    for dir in [&top, &leaf] {
+        for name in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            std::os::unix::fs::chown(dir.join(name), Some(65534), Some(65534)).unwrap();
+        }
+    }
+    let join = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", leaf.display());
+    let mut command = Command::new("sh");
+    command.args(["-c", &join, "_", "setpriv", "--reuid=65534", "--regid=65534"]);
+    command.arg("--clear-groups").arg(std::env::current_exe().unwrap()).args(inner.get_args());
+    let text = output(command.env("GARTH_TEST_INSIDE", "1"));
+    fs::remove_dir(&leaf).unwrap();
+    fs::remove_dir(&top).unwrap();
+    assert!(text.contains("uid 65534") && text.contains("released"), "{text}");
+    assert!(text.contains(&format!("limited in {}/garth-test-", top.display())), "{text}");
 }
 
 /// The limits that this machine has controllers for.
