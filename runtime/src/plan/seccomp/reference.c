@@ -58,8 +58,10 @@ static int compile(unsigned optimize)
 			if (number == __NR_SCMP_ERROR)
 				continue;
 			int rc = seccomp_rule_add_array(filter, action, number, count, args);
-			/* The same conditions with another action: the first stays. */
-			if (rc && rc != -EEXIST)
+			/* The same conditions with another action: here runc gives up. */
+			if (rc == -EEXIST)
+				return 3;
+			if (rc)
 				die(name, rc);
 		}
 	}

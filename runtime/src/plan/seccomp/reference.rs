@@ -48,8 +48,9 @@ fn build() -> Result<PathBuf, String> {
     Ok(tool)
 }
 
-/// libseccomp's program, without runc's ENOSYS; `optimize` 2 is its binary tree.
-pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Vec<Insn> {
+/// libseccomp's program, without runc's ENOSYS; `optimize` 2 is its binary tree. None if it takes
+/// two rules for a contradiction.
+pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Option<Vec<Insn>> {
     let default = answer(profile.default_action, profile.default_errno_ret);
     let mut input = format!("default {default}\n");
     for (arch, token) in TOKENS {
@@ -84,8 +85,12 @@ pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Vec<Insn> {
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
+    if output.status.code() == Some(3) {
+        return None;
+    }
     assert!(output.status.success(), "libseccomp refused:\n{input}");
-    output.stdout.chunks(8).map(|insn| Insn::from_bytes(insn.try_into().unwrap())).collect()
+    let insns = output.stdout.chunks(8).map(|insn| Insn::from_bytes(insn.try_into().unwrap()));
+    Some(insns.collect())
 }
 
 /// runc's stub in front of libseccomp's program: is the call newer than the profile?
