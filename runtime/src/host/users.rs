@@ -60,7 +60,7 @@ pub fn inside(spec: &str, root: &Root) -> Result<User> {
         Root::Host | Root::Untouched => lookup(spec, None),
         Root::Dir { path, .. } => {
             let what = || format!("--rootfs {}", path.display());
-            let dir = std::fs::File::open(path).map_err(|e| Error::io(what(), &e))?;
+            let dir = File::open(path).map_err(|e| Error::io(what(), &e))?;
             lookup(spec, Some(dir.as_fd()))
         }
     }
