@@ -1,0 +1,182 @@
+//! A small host of its own for a test.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::{Call, PATIENCE, Snapshot, binary, children, until, which};
+
+/// Private pid, mount, network and host name namespaces, with an empty /run (hence a private state
+/// root of Garth) and an empty /srv for what tests bring along. Cgroups are the host's.
+///
+/// Pid 1 is a shell that reaps and waits for the end of its input, which the test holds: however
+/// the test ends, the yard does too, and with it every process, mount, link and rule.
+pub struct Yard {
+    holder: Child,
+    init: u32,
+    before: Option<Snapshot>,
+}
+
+impl Yard {
+    /// A yard with loopback only.
+    pub fn new() -> Yard {
+        Yard::with("")
+    }
+
+    /// A yard with a neighbour: 192.0.2.1 and 2001:db8::1 here, and on the same wire another host,
+    /// 192.0.2.2 and 2001:db8::2, which is the default gateway and knows no way back to any address
+    /// but these. [`Yard::neighbour`] runs commands there.
+    pub fn with_neighbour() -> Yard {
+        Yard::with(
+            "mkdir /run/netns
+            unshare -n sh -c 'touch /run/netns/lan; mount --bind /proc/self/ns/net /run/netns/lan'
+            ip link add lan0 type veth peer name lan0 netns lan
+            lan() { nsenter --net=/run/netns/lan ip \"$@\"; }
+            ip addr add 192.0.2.1/24 dev lan0
+            lan addr add 192.0.2.2/24 dev lan0
+            ip addr add 2001:db8::1/64 dev lan0 nodad
+            lan addr add 2001:db8::2/64 dev lan0 nodad
+            ip link set lan0 up
+            lan link set lan0 up
+            lan link set lo up
+            ip route add default via 192.0.2.2
+            ip route add default via 2001:db8::2",
+        )
+    }
+
+    fn with(setup: &str) -> Yard {
+        let script = format!(
+            "set -e
+            mount -t tmpfs -o mode=0755 tmpfs /run
+            mount -t tmpfs -o mode=0755 tmpfs /srv
+            ip link set lo up
+            {setup}
+            echo ready
+            cat"
+        );
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--propagation", "private", "--", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "making a yard failed; its words are above");
+        let init = children(holder.id())[0];
+        let mut yard = Yard { holder, init, before: None };
+        until("the yard is quiet", || {
+            let cat = *children(init).first()?;
+            (fs::read_to_string(format!("/proc/{cat}/comm")).ok()? == "cat\n").then_some(())
+        });
+        yard.before = Some(Snapshot::take(yard.init));
+        yard
+    }
+
+    /// `garth` with these words, split at spaces.
+    pub fn garth(&self, words: &str) -> Call {
+        let mut call = self.call(None);
+        call.command.arg(binary()).args(words.split_whitespace());
+        call
+    }
+
+    /// A shell script outside any sandbox; `$GARTH` is the binary.
+    pub fn sh(&self, script: &str) -> Call {
+        let mut call = self.call(None);
+        call.command.args(["sh", "-c", script]);
+        call
+    }
+
+    /// A shell script on the neighbouring host.
+    pub fn neighbour(&self, script: &str) -> Call {
+        let mut call = self.call(Some("/run/netns/lan"));
+        call.command.args(["sh", "-c", script]);
+        call
+    }
+
+    fn call(&self, net: Option<&str>) -> Call {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.init)).args(["--mount", "--uts", "--pid"]);
+        match net {
+            None => command.arg("--net"),
+            // The path is looked up before the mount namespace is entered.
+            Some(path) => command.arg(format!("--net={}", self.path(path).display())),
+        };
+        command.arg("--").env("GARTH", binary()).env_remove("GARTH_ROOT");
+        Call::new(command)
+    }
+
+    /// Where the test finds a file of the yard.
+    pub fn path(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{file}", self.init))
+    }
+
+    /// Writes a file for everyone to read, below /srv; the directories are made.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Reads a file.
+    pub fn read(&self, file: &str) -> String {
+        let path = self.path(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {file}: {error}"))
+    }
+
+    /// What a URL answers, asked in the yard, as soon as it does.
+    pub fn get(&self, url: &str) -> String {
+        until(&format!("{url} answers"), || answer(self.sh(&curl(url))))
+    }
+
+    /// What a URL answers, asked from the neighbouring host, as soon as it does.
+    pub fn get_from_neighbour(&self, url: &str) -> String {
+        until(&format!("{url} answers outside"), || answer(self.neighbour(&curl(url))))
+    }
+
+    /// Whether nothing at all answers at a URL asked from the neighbouring host.
+    pub fn is_closed_to_neighbour(&self, url: &str) -> bool {
+        answer(self.neighbour(&curl(url))).is_none()
+    }
+
+    /// Fails unless the yard is as it was when it was made. What ends may take its time.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let before = self.before.as_ref().unwrap();
+        let deadline = Instant::now() + PATIENCE / 3;
+        loop {
+            let left = Snapshot::take(self.init).since(before);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind:\n{}", left.join("\n"));
+            std::thread::sleep(PATIENCE / 600);
+        }
+    }
+}
+
+impl Default for Yard {
+    fn default() -> Yard {
+        Yard::new()
+    }
+}
+
+impl Drop for Yard {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        self.holder.wait().unwrap();
+    }
+}
+
+fn curl(url: &str) -> String {
+    assert!(which("curl").is_some(), "curl is not installed");
+    format!("exec curl --silent --globoff --fail --max-time 3 --noproxy '*' '{url}'")
+}
+
+fn answer(curl: Call) -> Option<String> {
+    let ran = curl.run();
+    (ran.code == 0).then_some(ran.stdout)
+}

@@ -1,0 +1,239 @@
+//! Bad input: one line that says what is wrong, the exit code that says whose fault it is, and
+//! nothing left behind.
+
+use garth_tests::{Yard, needs};
+
+/// `garth wrap <words> -- true` is refused with code 125 and a line with `text` in it.
+#[track_caller]
+fn refused(yard: &Yard, words: &str, text: &str) {
+    yard.garth(&format!("wrap {words} -- true")).run().refused(125, text);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_user_or_group_that_is_not_there() {
+    needs!(root);
+    let yard = Yard::new();
+    refused(&yard, "-u no-such-user", "no-such-user");
+    refused(&yard, "-u nobody:no-such-group", "no-such-group");
+    refused(&yard, "-u 4294967296", "4294967296");
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127() {
+    needs!(root);
+    let yard = Yard::new();
+    for command in ["no-such-command", "/no/such/command", "./no-such-command"] {
+        yard.garth(&format!("wrap -- {command}")).run().refused(127, command);
+    }
+    // What is in /tmp outside is not there inside.
+    let name = format!("garth-suite-{}-true", std::process::id());
+    let ran = yard.sh(&format!("cp /bin/true /tmp/{name}; $GARTH wrap -- /tmp/{name}")).run();
+    yard.sh(&format!("rm /tmp/{name}")).run().ok();
+    ran.refused(127, &name);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_command_that_cannot_be_executed_is_126() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/text", "no program");
+    for command in ["/etc/passwd", "/etc", "/srv/text"] {
+        yard.garth(&format!("wrap -- {command}")).run().refused(126, command);
+    }
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_port_in_use() {
+    needs!(root, netns, "/usr/bin/python3");
+    let yard = Yard::new();
+    yard.write("/srv/www/hello", "hello");
+    let _server = yard.sh("exec /usr/bin/python3 -m http.server 8080 -d /srv/www").start();
+    yard.get("http://127.0.0.1:8080/hello");
+    yard.garth("wrap -p 8080:80 -- true").run().refused(125, "8080");
+    // It still serves: nothing was redirected.
+    assert_eq!(yard.get("http://127.0.0.1:8080/hello"), "hello");
+}
+
+#[test]
+fn a_port_that_another_sandbox_has() {
+    needs!(root, netns);
+    let yard = Yard::new();
+    let first = yard.garth("wrap --name first -p 8080:80").script("echo ready; cat").start();
+    first.line();
+    for words in ["-p 8080:80", "-p 0.0.0.0:8080:80", "-p 127.0.0.1:8080:81"] {
+        yard.garth(&format!("wrap {words} -- true")).run().refused(125, "8080");
+    }
+    yard.garth("wrap -p 8080:80/udp -- true").run().ok();
+    yard.garth("wrap -p 8081:80 -- true").run().ok();
+    drop(first);
+    yard.garth("gc").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_port_that_is_none() {
+    needs!(root, netns);
+    let yard = Yard::new();
+    for port in
+        ["70000:80", "80:70000", "http:80", "80", ":80", "80:80/tpc", "1.2.3:80:80", "::1:80:80"]
+    {
+        refused(&yard, &format!("-p {port}"), port);
+    }
+    // An address that this host does not have.
+    refused(&yard, "-p 203.0.113.9:80:80", "203.0.113.9");
+}
+
+#[test]
+fn a_directory_that_is_not_there() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/file", "");
+    for words in [
+        "-w /no/such",
+        "--rw /no/such",
+        "-v /no/such:/mnt",
+        "-v /srv:/no/such",
+        "--tmpfs /no/such",
+        "--rootfs /no/such",
+        "--env-file /no/such",
+        "--seccomp /no/such",
+        "--network ns:/no/such",
+    ] {
+        refused(&yard, words, "/no/such");
+    }
+    refused(&yard, "-w /srv/file", "/srv/file");
+    refused(&yard, "--rootfs /srv/file", "/srv/file");
+}
+
+#[test]
+fn a_size_or_number_that_is_none() {
+    needs!(root);
+    let yard = Yard::new();
+    for (words, text) in [
+        ("--memory 256q", "256q"),
+        ("--memory=-1", "-1"),
+        ("--memory m", "m"),
+        ("--memory 99999999999999999999", "99999999999999999999"),
+        ("--cpus many", "many"),
+        ("--cpus 0", "0"),
+        ("--pids-limit few", "few"),
+        ("--cpuset-cpus 0-9999", "0-9999"),
+        ("--ulimit nofile", "nofile"),
+        ("--ulimit files=1:2", "files"),
+        ("--ulimit nofile=2:1", "2:1"),
+        ("--tmpfs /mnt:size=abc", "abc"),
+        ("--tmpfs /mnt:exex", "exex"),
+    ] {
+        refused(&yard, words, text);
+    }
+}
+
+#[test]
+fn words_that_mean_nothing() {
+    needs!(root);
+    let yard = Yard::new();
+    for (words, text) in [
+        ("--network bridge", "bridge"),
+        ("--profile strict", "strict"),
+        ("--cap-add FLY", "FLY"),
+        ("--cap-drop CAP_FLY", "FLY"),
+        ("-v /srv", "/srv"),
+        ("-v /srv:/mnt:rx", "rx"),
+        ("-v srv:/mnt", "srv"),
+        ("-e =x", "=x"),
+        ("--sysctl kernel.no_such=1", "kernel.no_such"),
+        ("--sysctl kernel.core_pattern=x", "kernel.core_pattern"),
+        ("--name a/b", "a/b"),
+        ("--name ..", ".."),
+        ("--pool4 10.0.0.0/33", "10.0.0.0/33"),
+        ("--no-such-flag", "--no-such-flag"),
+    ] {
+        refused(&yard, words, text);
+    }
+    let ran = yard.garth("wrap").run();
+    ran.refused(125, "command");
+}
+
+#[test]
+fn a_pool_of_addresses_that_others_use() {
+    needs!(root, netns, ipv6);
+    let yard = Yard::with_neighbour();
+    refused(&yard, "--network private --pool4 192.0.2.0/24", "192.0.2.0/24");
+    refused(&yard, "--network private --pool6 2001:db8::/64", "2001:db8::/64");
+}
+
+#[test]
+fn a_user_without_any_privilege() {
+    needs!(root);
+    let yard = Yard::new();
+    // Root without capabilities, where user namespaces are used up.
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces
+        exec setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all $GARTH wrap -- true";
+    let ran = yard.sh(&format!("unshare --user --map-root-user sh -c '{script}'")).run();
+    ran.refused(125, "");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_is_not_there() {
+    needs!(root);
+    let yard = Yard::new();
+    for words in ["exec web -- true", "kill web", "delete web"] {
+        yard.garth(words).run().refused(125, "web");
+    }
+    // What is to be gone and is gone is no failure.
+    yard.garth("delete --force web").run().ok();
+}
+
+#[test]
+fn a_state_root_that_cannot_be_written() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/file", "");
+    yard.garth("--root /srv/file/state wrap -- true").run().refused(125, "/srv/file/state");
+    let read_only = "mount -t tmpfs -o ro tmpfs /mnt; GARTH_ROOT=/mnt/garth $GARTH wrap -- true";
+    yard.sh(&format!("unshare -m sh -c '{read_only}'")).run().refused(125, "/mnt/garth");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn an_explanation_runs_nothing() {
+    needs!(root, netns);
+    let yard = Yard::new();
+    yard.write("/srv/data/file", "");
+    let plan = yard
+        .garth("explain wrap -p 8080:80 -u nobody --memory 64m --rw /srv/data --name web")
+        .script("echo ran >/srv/data/file")
+        .run()
+        .ok();
+    for word in ["8080", "seccomp", "/srv/data", "nobody"] {
+        assert!(plan.contains(word), "{word} is not in {plan}");
+    }
+    assert_eq!(yard.read("/srv/data/file"), "");
+    yard.garth("explain wrap --memory 256q -- true").run().refused(125, "256q");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn the_doctor_tells() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.garth("doctor --json").run();
+    assert!([0, 1].contains(&ran.code), "{ran}");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(report.is_object() || report.is_array(), "{ran}");
+    assert_eq!(yard.garth("doctor").run().code, ran.code);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn output_that_no_one_reads_is_not_a_crash() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.sh("$GARTH explain wrap -- true | true; $GARTH doctor | head -n0").run();
+    assert!(!ran.stderr.contains("panicked"), "{ran}");
+    yard.assert_nothing_left();
+}

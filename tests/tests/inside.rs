@@ -1,0 +1,315 @@
+//! What a command finds inside: what it may, what it sees, what it was not given.
+
+use garth_tests::{Yard, needs};
+
+/// The value of a line `name: value`.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
+}
+
+#[test]
+fn no_privilege_is_left_even_to_root() {
+    needs!(root);
+    let yard = Yard::new();
+    let status = yard.garth("wrap -- cat /proc/self/status").run().ok();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(&status, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs"), "1");
+    assert_eq!(field(&status, "Seccomp"), "2");
+    assert_eq!(field(&status, "Uid"), "0\t0\t0\t0");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_capability_asked_for_is_the_only_one() {
+    needs!(root);
+    let yard = Yard::new();
+    let status = yard.garth("wrap --cap-add NET_RAW -- cat /proc/self/status").run().ok();
+    assert_eq!(field(&status, "CapEff"), "0000000000002000");
+    assert_eq!(field(&status, "CapBnd"), "0000000000002000");
+}
+
+#[test]
+fn the_user_is_the_one_asked_for() {
+    needs!(root);
+    let yard = Yard::new();
+    let id =
+        |user: &str| yard.garth(&format!("wrap -u {user}")).script("id -u; id -g; id -G").run();
+    assert_eq!(id("nobody").ok(), "65534\n65534\n65534");
+    assert_eq!(id("nobody:daemon").ok(), "65534\n1\n1");
+    assert_eq!(id("1234:5678").ok(), "1234\n5678\n5678");
+}
+
+#[test]
+fn a_program_copied_to_tmp_is_refused() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.garth("wrap").script("cp /bin/true /tmp/x && chmod +x /tmp/x && /tmp/x").run();
+    assert!(ran.fails(126).contains("Permission denied"));
+}
+
+#[test]
+fn tmp_is_empty_private_and_gone_in_the_end() {
+    needs!(root);
+    let yard = Yard::new();
+    let name = format!("garth-suite-{}", std::process::id());
+    let _outside = yard.sh(&format!("touch /tmp/{name}-outside; ls /tmp")).run().ok();
+    let inside = yard.garth("wrap").script(&format!("touch /tmp/{name}; ls -A /tmp")).run().ok();
+    assert_eq!(inside, name);
+    let outside = yard.sh(&format!("ls /tmp; rm /tmp/{name}-outside")).run().ok();
+    assert!(!outside.lines().any(|file| file == name));
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn tmp_belongs_to_the_user_and_to_no_one_else() {
+    needs!(root);
+    let yard = Yard::new();
+    let stat = "stat -c '%a %U' /tmp";
+    assert_eq!(yard.garth("wrap").script(stat).run().ok(), "770 root");
+    assert_eq!(yard.garth("wrap -u www-data").script(stat).run().ok(), "770 www-data");
+    let table = yard.garth("wrap -- cat /proc/self/mountinfo").run().ok();
+    let mount = table.lines().find(|line| line.contains(" /tmp ")).unwrap();
+    for option in ["noexec", "nosuid", "nodev"] {
+        assert!(mount.contains(option), "{mount}");
+    }
+}
+
+#[test]
+fn nothing_can_be_written_but_what_was_opened() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/open/file", "");
+    yard.write("/srv/shut/file", "");
+    for dir in ["/etc", "/usr", "/srv/shut", "/"] {
+        let touch = yard.garth("wrap --rw /srv/open").script(&format!("touch {dir}/garth-suite"));
+        assert!(touch.run().fails(1).contains("Read-only file system"), "{dir}");
+    }
+    yard.garth("wrap --rw /srv/open").script("echo text >/srv/open/file").run().ok();
+    assert_eq!(yard.read("/srv/open/file"), "text\n");
+}
+
+#[test]
+fn a_volume_is_there_and_read_only_when_asked() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/data/file", "");
+    yard.garth("wrap -v /srv/data:/mnt").script("echo text >/mnt/file").run().ok();
+    assert_eq!(yard.read("/srv/data/file"), "text\n");
+    let write = yard.garth("wrap -v /srv/data:/mnt:ro").script("cat /mnt/file; echo x >/mnt/file");
+    let ran = write.run();
+    assert_eq!(ran.stdout, "text");
+    assert!(ran.stderr.contains("Read-only file system"), "{ran}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_tmpfs_has_the_options_asked_for() {
+    needs!(root);
+    let yard = Yard::new();
+    let script = "stat -c %a /mnt; stat -f -c '%T %b %s' /mnt; echo x >/mnt/x && cat /mnt/x";
+    let ran = yard.garth("wrap --tmpfs /mnt:size=1m,mode=0751").script(script).run();
+    assert_eq!(ran.ok(), "751\ntmpfs 256 4096\nx");
+}
+
+#[test]
+fn the_kernels_own_files_are_out_of_reach() {
+    needs!(root);
+    let yard = Yard::new();
+    for file in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware/acpi/tables/DSDT"]
+    {
+        let ran = yard.garth("wrap").script(&format!("head -c1 {file} | wc -c")).run();
+        assert_eq!(ran.ok(), "0", "{file}");
+    }
+    for file in ["/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/irq/1/smp_affinity"]
+    {
+        let ran = yard.garth("wrap --cap-add SYS_ADMIN").script(&format!("echo x >{file}")).run();
+        assert_ne!(ran.code, 0, "{file}");
+    }
+}
+
+#[test]
+fn only_the_sandboxs_processes_are_seen() {
+    needs!(root);
+    let yard = Yard::new();
+    let script = "echo $PPID $$; ls -d /proc/[0-9]*";
+    // A tiny init, the shell, ls.
+    let ran = yard.garth("wrap").script(script).run().ok();
+    assert_eq!(ran, "1 2\n/proc/1\n/proc/2\n/proc/3");
+    let ran = yard.garth("wrap --as-pid-1").script(script).run().ok();
+    assert_eq!(ran, "0 1\n/proc/1\n/proc/2");
+}
+
+#[test]
+fn the_first_process_cannot_be_read() {
+    needs!(root);
+    let yard = Yard::new();
+    for file in ["mem", "environ", "maps", "exe", "root/"] {
+        let ran = yard.garth("wrap").script(&format!("cat /proc/1/{file}")).run();
+        assert!(ran.fails(1).contains("Permission denied"), "{file}");
+    }
+}
+
+#[test]
+fn the_host_name_is_the_sandboxs_own() {
+    needs!(root);
+    let yard = Yard::new();
+    assert_eq!(yard.garth("wrap --hostname shed -- uname -n").run().ok(), "shed");
+    assert_ne!(yard.sh("uname -n").run().ok(), "shed");
+}
+
+#[test]
+fn no_mount_tells_where_garth_lives() {
+    needs!(root);
+    let yard = Yard::new();
+    let table = yard.garth("wrap -- cat /proc/self/mountinfo").run().ok();
+    for path in ["garth", "/run/netns", "put_old", "oldroot"] {
+        assert!(!table.contains(path), "{path} in {table}");
+    }
+}
+
+#[test]
+fn no_open_file_comes_along() {
+    needs!(root);
+    let yard = Yard::new();
+    // The fourth is the directory that ls reads.
+    let script = "exec $GARTH wrap -- ls /proc/self/fd 5</etc/passwd 7</ 90</dev/null";
+    assert_eq!(yard.sh(&format!("bash -c '{script}'")).run().ok(), "0\n1\n2\n3");
+}
+
+#[test]
+fn signals_are_as_new() {
+    needs!(root);
+    let yard = Yard::new();
+    let status = yard
+        .sh("env --block-signal=USR1,TERM --ignore-signal=HUP,INT,PIPE,CHLD \
+             $GARTH wrap -- cat /proc/self/status")
+        .run()
+        .ok();
+    for set in ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"] {
+        assert_eq!(field(&status, set), "0000000000000000", "{set}");
+    }
+}
+
+#[test]
+fn the_umask_is_the_usual() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.sh("umask 0077; exec $GARTH wrap -- sh -c umask").run();
+    assert_eq!(ran.ok(), "0022");
+}
+
+#[test]
+fn the_session_keyring_is_not_the_callers() {
+    needs!(root, "/usr/bin/python3");
+    let yard = Yard::new();
+    // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, create)
+    let python = "import ctypes; c = ctypes.CDLL(None, use_errno=True); \
+        print(c.syscall(250, 0, -3, 1))";
+    let script = format!("/usr/bin/python3 -c '{python}'");
+    let outside = yard.sh(&script).run().ok();
+    let inside = yard.garth("wrap --seccomp unconfined").script(&script).run().ok();
+    assert_ne!(inside, outside);
+    // With the default filter there is no keyctl at all.
+    assert_eq!(yard.garth("wrap").script(&script).run().ok(), "-1");
+}
+
+#[test]
+fn the_environment_is_what_was_given() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.write("/srv/env", "# colours\nFRUIT=apple\n\nTREE=oak\n");
+    let words = "wrap -e COLOUR=green --env-file /srv/env";
+    let ran = yard.garth(words).env("SECRET", "x").script("echo $COLOUR $FRUIT $TREE").run();
+    assert_eq!(ran.ok(), "green apple oak");
+}
+
+#[test]
+fn the_working_directory_is_the_one_asked_for() {
+    needs!(root);
+    let yard = Yard::new();
+    assert_eq!(yard.garth("wrap -w /usr/share -- pwd").run().ok(), "/usr/share");
+}
+
+#[test]
+fn a_root_file_system_of_its_own_is_all_there_is() {
+    needs!(root, "busybox");
+    let yard = Yard::new();
+    yard.sh("mkdir -p /srv/root/bin && cp $(command -v busybox) /srv/root/bin/busybox").run().ok();
+    let ran = yard.garth("wrap --rootfs /srv/root -- /bin/busybox ls /").run().ok();
+    assert!(ran.contains("bin") && !ran.contains("home"), "{ran}");
+}
+
+#[test]
+fn limits_hold() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.garth("wrap --ulimit nofile=64:128").script("ulimit -Sn; ulimit -Hn").run();
+    assert_eq!(ran.ok(), "64\n128");
+    // Ten processes at most: init, the shell, and eight of these.
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done; wait";
+    let ran = yard.garth("wrap --pids-limit 10").script(script).run();
+    assert!(ran.stderr.contains("fork"), "{ran}");
+    let script = "head -c 64m /dev/zero | tail -c 64m >/dev/null; echo $?";
+    let ran = yard.garth("wrap --memory 16m").script(script).run();
+    assert_ne!(ran.stdout, "0", "{ran}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_sysctl_of_the_sandbox_can_be_set() {
+    needs!(root, netns);
+    let yard = Yard::new();
+    let words = "wrap --network private --sysctl net.core.somaxconn=77";
+    let ran = yard.garth(words).script("cat /proc/sys/net/core/somaxconn").run();
+    assert_eq!(ran.ok(), "77");
+}
+
+#[test]
+fn without_a_network_there_is_only_loopback() {
+    needs!(root);
+    let yard = Yard::new();
+    for words in ["wrap", "wrap --network none"] {
+        let links = yard.garth(words).script("ls /sys/class/net; cat /proc/net/dev").run().ok();
+        assert!(links.contains("lo:") && links.matches(':').count() == 1, "{links}");
+    }
+}
+
+#[test]
+fn the_host_network_and_a_network_of_someone_else_can_be_used() {
+    needs!(root, netns);
+    let yard = Yard::with_neighbour();
+    let ask = |network: &str| {
+        let words = format!("wrap --network {network} -- readlink /proc/self/ns/net");
+        yard.garth(&words).run().ok()
+    };
+    let own = "readlink /proc/self/ns/net";
+    assert_eq!(ask("host"), yard.sh(own).run().ok());
+    assert_eq!(ask("ns:/run/netns/lan"), yard.neighbour(own).run().ok());
+}
+
+#[test]
+fn the_compatible_profile_differs_in_tmp_only() {
+    needs!(root);
+    let yard = Yard::new();
+    let script = "grep -E '^(Cap|NoNew|Seccomp:|Sig|Uid|Gid|Groups)' /proc/self/status; umask; pwd; \
+        env | sort; awk '{ print $5, $6 }' /proc/self/mountinfo; stat -c 'mode of %n %a' /tmp /dev";
+    let report = |words: &str| yard.garth(words).script(script).run().ok();
+    let (default, compat) = (report("wrap"), report("wrap --profile compat"));
+    for (one, other) in default.lines().zip(compat.lines()).filter(|(one, other)| one != other) {
+        assert!(one.contains("/tmp") && other.contains("/tmp"), "{one:?} became {other:?}");
+    }
+    assert_eq!(default.lines().count(), compat.lines().count());
+    let run = "cp /bin/true /tmp/x && /tmp/x && stat -c %a /tmp";
+    assert_eq!(yard.garth("wrap --profile compat").script(run).run().ok(), "1777");
+}
+
+#[test]
+fn input_and_output_pass_through() {
+    needs!(root);
+    let yard = Yard::new();
+    let ran = yard.garth("wrap").script("cat; echo error >&2").input("hello").run();
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "hello", "error"));
+}
