@@ -261,7 +261,7 @@ fn the_outside_reaches_a_published_port_and_keeps_its_address() {
 #[test]
 fn a_loopback_publish_is_for_the_host_only() {
     on_a_private_host("a_loopback_publish_is_for_the_host_only", |host| {
-        let web = host.sandbox("web", &["8080:80"]);
+        let web = host.sandbox("web", &["8080:80", "8081:81/udp"]);
         web.space.serve(80);
         assert_eq!(ask("127.0.0.1:8080").unwrap(), IpAddr::from(web.network.host4));
         assert_eq!(ask("[::1]:8080").unwrap(), IpAddr::from(web.network.host6.unwrap()));
@@ -273,10 +273,17 @@ fn a_loopback_publish_is_for_the_host_only() {
         assert!(host.outside.ask("192.0.2.1:8080").is_err());
         assert!(host.outside.ask("[2001:db8::1]:8080").is_err());
         // A neighbour may write 127.0.0.1 or the sandbox's own address on a packet.
-        host.outside.sh("ip link set lo down
+        host.outside.sh("ip addr flush dev lo; ip link set lo down
              echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
              ip route add 127.0.0.1 via 192.0.2.1; ip -6 route add ::1 via 2001:db8::1 metric 1
              ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1");
+        let socket = web.space.visit(|| UdpSocket::bind("[::]:81")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let arrives = || socket.recv(&mut [0; 8]).is_ok();
+        udp_client("127.0.0.1:1").send_to(b"x", "127.0.0.1:8081").unwrap();
+        assert!(arrives());
+        host.outside.visit(|| udp_client("127.0.0.1:1").send_to(b"x", "127.0.0.1:8081").unwrap());
+        assert!(!arrives());
         assert!(host.outside.ask("127.0.0.1:8080").is_err());
         assert!(host.outside.ask("[::1]:8080").is_err());
         assert!(host.outside.ask(&format!("{}:80", web.network.inner4)).is_err());
@@ -290,6 +297,7 @@ fn udp_is_published_and_a_client_follows_to_the_next_sandbox() {
         let ports = ["0.0.0.0:53:5353/udp", "[::]:53:5353/udp"];
         let client = host.outside.visit(|| udp_client("192.0.2.1:53"));
         // Before there is anybody, the flow is tracked as one to the host.
+        let _tracking = host.sandbox("other", &["9999:9999"]);
         assert!(ask_udp(&client, "192.0.2.1:53").is_err());
         let first = host.sandbox("first", &ports);
         first.space.serve(5353);
@@ -297,6 +305,7 @@ fn udp_is_published_and_a_client_follows_to_the_next_sandbox() {
         assert_eq!(host.outside.ask_udp("[2001:db8::1]:53").unwrap(), ip("2001:db8::2"));
         assert!(ask_udp(&udp_client("127.0.0.1:1"), "127.0.0.1:53").is_ok());
         assert!(ask_udp(&udp_client("[::1]:1"), "[::1]:53").is_ok());
+        first.network.release_link().unwrap();
         host.release(first);
         let second = host.sandbox("second", &ports);
         second.space.serve(5353);
