@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-use garth::host::network::{Config, Leftovers, Network};
+use garth::host::network::{Config, Leftovers, Network, pasta};
 use garth::spec::network::Publish;
 use garth::sys::netns::in_netns_of;
 
@@ -261,7 +261,7 @@ fn the_outside_reaches_a_published_port_and_keeps_its_address() {
 #[test]
 fn a_loopback_publish_is_for_the_host_only() {
     on_a_private_host("a_loopback_publish_is_for_the_host_only", |host| {
-        let web = host.sandbox("web", &["8080:80"]);
+        let web = host.sandbox("web", &["8080:80", "8081:81/udp"]);
         web.space.serve(80);
         assert_eq!(ask("127.0.0.1:8080").unwrap(), IpAddr::from(web.network.host4));
         assert_eq!(ask("[::1]:8080").unwrap(), IpAddr::from(web.network.host6.unwrap()));
@@ -273,10 +273,17 @@ fn a_loopback_publish_is_for_the_host_only() {
         assert!(host.outside.ask("192.0.2.1:8080").is_err());
         assert!(host.outside.ask("[2001:db8::1]:8080").is_err());
         // A neighbour may write 127.0.0.1 or the sandbox's own address on a packet.
-        host.outside.sh("ip link set lo down
+        host.outside.sh("ip addr flush dev lo; ip link set lo down
              echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
              ip route add 127.0.0.1 via 192.0.2.1; ip -6 route add ::1 via 2001:db8::1 metric 1
              ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8::1");
+        let socket = web.space.visit(|| UdpSocket::bind("[::]:81")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let arrives = || socket.recv(&mut [0; 8]).is_ok();
+        udp_client("127.0.0.1:1").send_to(b"x", "127.0.0.1:8081").unwrap();
+        assert!(arrives());
+        host.outside.visit(|| udp_client("127.0.0.1:1").send_to(b"x", "127.0.0.1:8081").unwrap());
+        assert!(!arrives());
         assert!(host.outside.ask("127.0.0.1:8080").is_err());
         assert!(host.outside.ask("[::1]:8080").is_err());
         assert!(host.outside.ask(&format!("{}:80", web.network.inner4)).is_err());
@@ -290,6 +297,7 @@ fn udp_is_published_and_a_client_follows_to_the_next_sandbox() {
         let ports = ["0.0.0.0:53:5353/udp", "[::]:53:5353/udp"];
         let client = host.outside.visit(|| udp_client("192.0.2.1:53"));
         // Before there is anybody, the flow is tracked as one to the host.
+        let _tracking = host.sandbox("other", &["9999:9999"]);
         assert!(ask_udp(&client, "192.0.2.1:53").is_err());
         let first = host.sandbox("first", &ports);
         first.space.serve(5353);
@@ -297,6 +305,7 @@ fn udp_is_published_and_a_client_follows_to_the_next_sandbox() {
         assert_eq!(host.outside.ask_udp("[2001:db8::1]:53").unwrap(), ip("2001:db8::2"));
         assert!(ask_udp(&udp_client("127.0.0.1:1"), "127.0.0.1:53").is_ok());
         assert!(ask_udp(&udp_client("[::1]:1"), "[::1]:53").is_ok());
+        first.network.release_link().unwrap();
         host.release(first);
         let second = host.sandbox("second", &ports);
         second.space.serve(5353);
@@ -353,7 +362,6 @@ fn a_sandbox_reaches_neither_others_nor_the_host_but_published_ports() {
 fn a_sandbox_cannot_use_a_source_address_that_is_not_its_own() {
     on_a_private_host("a_sandbox_cannot_use_a_source_address_that_is_not_its_own", |host| {
         let a = host.sandbox("a", &[]);
-        let a = host.sandbox("a", &[]);
         a.space.sh("ip addr add 203.0.113.9/32 dev lo
              ip addr add 2001:db8:9::9/128 dev lo nodad");
         let server = host.outside.visit(|| udp_client("[::1]:1"));
@@ -404,6 +412,47 @@ fn opening_the_uplink_for_sandboxes_does_not_open_it_for_others() {
         assert_eq!(lan.ask("[2001:db8:1::1]:8080").unwrap(), ip("2001:db8:1::2"));
         assert!(web.space.ask("192.0.2.2:80").is_ok());
         assert!(web.space.ask("198.51.100.2:80").is_ok());
+    });
+}
+
+#[test]
+fn a_kernel_without_forwarding_by_interface_stays_closed_to_others() {
+    on_a_private_host("a_kernel_without_forwarding_by_interface_stays_closed_to_others", |host| {
+        // Linux before 6.17 has no force_forwarding; hide it, and leave the switch for all.
+        let dir = host.state.join("all");
+        fs::create_dir_all(&dir).unwrap();
+        sh(&format!(
+            "mount --bind /proc/sys/net/ipv6/conf/all {dir}
+             cd /proc/sys/net/ipv6/conf/all; mount -t tmpfs tmpfs .; cd ../all
+             touch forwarding; mount --bind {dir}/forwarding forwarding",
+            dir = dir.display()
+        ));
+        let lan = Space::new();
+        sh(&format!(
+            "ip link add lan0 type veth peer name eth0 netns {}
+             ip addr add 2001:db8:1::1/64 dev lan0 nodad; ip link set lan0 up",
+            lan.pid()
+        ));
+        lan.sh("ip link set eth0 up; ip addr add 2001:db8:1::2/64 dev eth0 nodad
+             ip -6 route add default via 2001:db8:1::1");
+        host.outside.sh("ip -6 route add 2001:db8:1::/64 via 2001:db8::1");
+        host.outside.serve(80);
+        lan.serve(80);
+        let web = host.sandbox("web", &["[::]:8080:80"]);
+        web.space.serve(80);
+        let read =
+            |key: &str| fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{key}")).unwrap();
+        assert_eq!(read("all/forwarding"), "1\n");
+        assert_eq!(read("up0/force_forwarding"), "0\n");
+        assert_eq!(read("up0/accept_ra"), "2\n");
+        assert_eq!(web.space.ask("[2001:db8::2]:80").unwrap(), ip("2001:db8::1"));
+        assert_eq!(host.outside.ask("[2001:db8::1]:8080").unwrap(), ip("2001:db8::2"));
+        assert!(host.outside.ask("[2001:db8:1::2]:80").is_err());
+        assert!(lan.ask("[2001:db8::2]:80").is_err());
+        sh(&format!(
+            "umount /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/all; umount {}",
+            dir.display()
+        ));
     });
 }
 
@@ -585,6 +634,41 @@ fn the_table_reads_as_it_is_documented() {
             fs::write(&golden, &listed).unwrap();
         }
         assert_eq!(listed, fs::read_to_string(golden).unwrap());
+    });
+}
+
+#[test]
+fn pasta_publishes_without_root() {
+    on_a_private_host("pasta_publishes_without_root", |host| {
+        let Some(program) = pasta::find("/usr/local/bin:/usr/bin") else {
+            eprintln!("skipped: pasta is not installed");
+            return;
+        };
+        // It becomes nobody, as whom it opens the device; the mount namespace is ours.
+        sh("mount -t tmpfs tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200");
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let child = Command::new("setpriv")
+            .args(user)
+            .args(["unshare", "--user", "--map-root-user", "--net", "sleep", "1000"])
+            .spawn()
+            .unwrap();
+        let there = format!("/proc/{}/ns/net", child.id());
+        while fs::read_link(&there).unwrap() == fs::read_link("/proc/self/ns/net").unwrap()
+            || !fs::read_to_string(format!("/proc/{}/gid_map", child.id())).unwrap().contains('1')
+        {
+            thread::yield_now();
+        }
+        let space = Space(child);
+        fs::create_dir_all(&host.state).unwrap();
+        sh(&format!("chmod 777 {}", host.state.display()));
+        let publish = Publish::parse("8080:80").unwrap();
+        let file = host.state.join("pasta.pid");
+        let pid = pasta::start(&program, space.pid(), &publish, &file).unwrap();
+        space.serve(80);
+        assert!(ask("127.0.0.1:8080").is_ok());
+        assert!(host.outside.ask("192.0.2.1:8080").is_err());
+        sh(&format!("kill {pid}"));
+        assert!(ask("127.0.0.1:8080").is_err());
     });
 }
 

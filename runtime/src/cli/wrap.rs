@@ -163,7 +163,7 @@ struct Yard {
     #[arg(long)]
     timens: bool,
     /// The command and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 

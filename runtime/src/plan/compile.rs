@@ -49,7 +49,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     if plan.awaits_go {
         plan.push(Step::AwaitGo, "always");
     }
-    compiler.unshare(&mut plan);
+    compiler.unshare(&mut plan)?;
     compiler.identity(&mut plan)?;
     compiler.file_system(&mut plan)?;
     compiler.rlimits(&mut plan);
@@ -153,7 +153,11 @@ impl Compiler<'_> {
         .fold(0, |flags, (_, flag)| flags | *flag as u64)
     }
 
-    fn unshare(&self, plan: &mut Plan) {
+    fn unshare(&self, plan: &mut Plan) -> Result<()> {
+        if let Network::Join(path) = &self.sandbox.network {
+            let (path, flags) = (c_path(path)?, libc::CLONE_NEWNET);
+            plan.push(Step::Enter { path, flags }, "--network");
+        }
         let mut flags = 0;
         if self.sandbox.namespaces.cgroup.is_new() {
             flags |= libc::CLONE_NEWCGROUP;
@@ -164,6 +168,7 @@ impl Compiler<'_> {
         if flags != 0 {
             plan.push(Step::Unshare { flags }, "namespaces");
         }
+        Ok(())
     }
 
     /// Host name, loopback and sysctls: what the new namespaces look like from inside.
@@ -385,10 +390,11 @@ impl Compiler<'_> {
         plan.push(Step::Bounding { keep: keep.0, last }, "capabilities");
         if !self.userns || self.given.privileged {
             // Before the ids: setgroups(2) needs CAP_SETGID.
-            plan.push(Step::Groups(user.groups.clone()), "-u");
+            let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
+            plan.push(Step::Groups(user.groups.clone()), origin.clone());
             plan.push(
                 Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: keep.0 != 0 },
-                "-u",
+                origin,
             );
         }
         let sets = CapSets { effective: keep.0, permitted: keep.0, inheritable: 0 };

@@ -54,6 +54,9 @@ impl fmt::Display for Step {
             }
             Step::AwaitGo => write!(f, "wait for the caller's part"),
             Step::Unshare { flags } => write!(f, "unshare {}", namespaces(*flags as u64)),
+            Step::Enter { path, flags } => {
+                write!(f, "join {} of {}", namespaces(*flags as u64), text(path))
+            }
             Step::Join { flags, .. } => write!(f, "join {}", namespaces(*flags as u64)),
             Step::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
             Step::LoopbackUp => write!(f, "bring lo up"),

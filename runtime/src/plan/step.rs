@@ -49,9 +49,16 @@ pub enum Step {
         /// CLONE_NEW* flags.
         flags: i32,
     },
-    /// Join the namespaces of a process, or of a namespace file.
+    /// Join the namespace of a file such as /run/netns/blue.
+    Enter {
+        /// Absolute path outside.
+        path: CString,
+        /// The CLONE_NEW* flag of its kind.
+        flags: i32,
+    },
+    /// Join the namespaces of a process.
     Join {
-        /// An open pidfd or namespace file.
+        /// An open pidfd.
         fd: i32,
         /// CLONE_NEW* flags.
         flags: i32,

@@ -67,6 +67,10 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Mount(_), libc::ENOTDIR) => {
             "a file cannot be mounted on a directory, nor a directory on a file"
         }
+        (Step::Enter { .. }, libc::ENOENT) => {
+            "no such namespace; ip netns list shows those with a name"
+        }
+        (Step::Enter { .. }, libc::EINVAL) => "not a namespace of this kind",
         (Step::Root { .. }, libc::ENOENT) => "no such directory on the host",
         (Step::Root { .. }, libc::ENOTDIR) => "the root must be a directory",
         (Step::Directory(_), libc::ENOENT) => "no such directory in the sandbox: see -w",

@@ -5,6 +5,7 @@
 //! of the sandbox sees it. It does not end with them in all versions, so its pid is recorded.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,7 +36,11 @@ pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> 
         // Its complaints about a missing system logger are not the reason.
         let mut lines = words.lines().filter(|l| !l.contains("to syslog") && !l.trim().is_empty());
         let why = lines.next_back().unwrap_or("it gave no reason");
-        return Err(Error::new(format!("pasta for process {pid}: {why}")));
+        let error = Error::new(format!("pasta for process {pid}: {why}"));
+        return Err(match why.contains("tun") {
+            true => error.hint("its user must be able to open /dev/net/tun"),
+            false => error,
+        });
     }
     let pid = fs::read_to_string(pid_file)
         .map_err(|error| Error::io(format!("read {}", pid_file.display()), &error))?;
@@ -54,11 +59,11 @@ pub fn arguments(pid: i32, publish: &[Publish], pid_file: &Path) -> Vec<String> 
     for (option, protocol) in [("-t", Protocol::Tcp), ("-u", Protocol::Udp)] {
         let mut none = true;
         for publish in publish.iter().filter(|publish| publish.protocol == protocol) {
-            for address in publish.addresses() {
-                let Publish { host_port, port, .. } = publish;
-                add(&[option, &format!("{}/{host_port}:{port}", address)]);
-                none = false;
-            }
+            let Publish { host, host_port, port, .. } = publish;
+            // This passt binds a number once, so what is for loopback is for that of IPv4.
+            let address = host.unwrap_or(Ipv4Addr::LOCALHOST.into());
+            add(&[option, &format!("{address}/{host_port}:{port}")]);
+            none = false;
         }
         if none {
             add(&[option, "none"]);
@@ -97,7 +102,7 @@ mod tests {
         assert_eq!(
             arguments(42, &publish, Path::new("/run/p")).join(" "),
             "--quiet --config-net --ns-ifname eth0 --no-map-gw -T none -U none \
-             -t 127.0.0.1/8080:80 -t ::1/8080:80 -u 192.0.2.1/53:5353 --pid /run/p 42"
+             -t 127.0.0.1/8080:80 -u 192.0.2.1/53:5353 --pid /run/p 42"
         );
         assert_eq!(
             arguments(42, &[], Path::new("/run/p")).join(" "),
