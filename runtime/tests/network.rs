@@ -2,6 +2,7 @@
 //! an "outside" on its uplink, and sandboxes that are sleeping processes.
 //!
 //! Every test runs itself again under unshare(1), so that nothing of the machine is touched.
+#![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -375,6 +376,14 @@ fn a_sandbox_cannot_use_a_source_address_that_is_not_its_own() {
         assert!(arrives(a.network.inner6.unwrap().into(), "2001:db8::2"));
         assert!(!arrives(ip("203.0.113.9"), "192.0.2.2"));
         assert!(!arrives(ip("2001:db8:9::9"), "2001:db8::2"));
+        // Nor does it reach the loopback of the host, by a packet that says 127.0.0.1.
+        a.space.sh(&format!(
+            "ip addr flush dev lo; ip link set lo down
+             echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
+             ip route add 127.0.0.1 via {host4}
+             ping -c 1 -W 1 {host4}; ! ping -c 1 -W 1 127.0.0.1",
+            host4 = a.network.host4
+        ));
     });
 }
 
@@ -453,6 +462,30 @@ fn a_kernel_without_forwarding_by_interface_stays_closed_to_others() {
             "umount /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv6/conf/all; umount {}",
             dir.display()
         ));
+    });
+}
+
+#[test]
+fn what_will_be_done_is_told_and_nothing_is_taken() {
+    on_a_private_host("what_will_be_done_is_told_and_nothing_is_taken", |host| {
+        let publish = ["8080:80", "[::]:53:53/udp"].map(|text| Publish::parse(text).unwrap());
+        let config = Config::default();
+        let network = Network::propose(&host.state, "web", &config, publish.concat()).unwrap();
+        assert_eq!(
+            network.describe().join("\n"),
+            "lease address 10.231.61.227
+reserve tcp port 8080 of 127.0.0.1 and ::1
+reserve udp port 53 of ::
+turn on IPv4 forwarding on up0, dropping what is for no sandbox
+turn on IPv6 forwarding on up0, dropping what is for no sandbox
+publish tcp port 80 as 8080 on loopback (-p 0.0.0.0:8080:80 or -p [::]:8080:80 for all)
+publish [::]:53:53/udp in table inet garth
+link garth0ae73de3 to eth0 inside, mtu 1500
+address garth0ae73de3 10.231.61.226/31 and fd67:6172:7468::ae7:3de2/127
+address eth0 10.231.61.227/31 and fd67:6172:7468::ae7:3de3/127
+route all out by 10.231.61.226 and fd67:6172:7468::ae7:3de2"
+        );
+        assert!(!host.state.exists());
     });
 }
 
@@ -552,7 +585,7 @@ fn leftovers_are_found_and_removed() {
         kept.space.serve(80);
         let dead = host.sandbox("dead", &["0.0.0.0:9090:80", "[::1]:9091:80"]);
         let found = Leftovers::find(&host.state, &live).unwrap();
-        assert_eq!(found.links, [dead.network.link.clone()]);
+        assert_eq!(found.links, std::slice::from_ref(&dead.network.link));
         assert_eq!(found.elements, [dead.network.inner4]);
         assert_eq!(found.leases, [(dead.network.inner4, "dead".to_owned())]);
         found.remove(&host.state, &Config::default()).unwrap();

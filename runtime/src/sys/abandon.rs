@@ -38,10 +38,11 @@ pub fn abandon(fd: OwnedFd) {
         libc::sendmsg(sender.as_raw_fd(), &message, 0);
     }
     const { assert!(size_of::<libc::cmsghdr>() + 8 <= 64) };
-    // Ours first: once the receiver is closed the collector may run, and the last close is whoever
-    // comes last.
+    // The order matters. Ours first, or the last close may still be ours. The sender last, for it is
+    // its end that starts the collector, which must find the receiver in the message only.
     drop(fd);
-    drop((sender, receiver));
+    drop(receiver);
+    drop(sender);
 }
 
 #[cfg(test)]

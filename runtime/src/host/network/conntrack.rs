@@ -1,8 +1,8 @@
 //! Forgetting UDP flows (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! The firewall decides where a flow goes when it sees its first packet. UDP has no end, so a client
-//! that keeps sending would keep reaching what was behind a port before: nobody before the port was
-//! published, a sandbox that is gone after. So the flows to a port are forgotten both times: those
+//! The firewall decides where a flow goes when it sees its first packet. UDP has no end, so a
+//! client that keeps sending would keep reaching what was behind a port before: nobody before the
+//! port was published, a sandbox that is gone after. So the flows to a port are forgotten both times: those
 //! that lead to the sandbox, and those that nobody ever answered.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

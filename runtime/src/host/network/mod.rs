@@ -43,8 +43,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers, clouds,
-    /// docker and podman leave alone by default; the last is meant for benchmarks (RFC 2544).
+    /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers,
+    /// clouds, docker and podman leave alone by default; the last is for benchmarks (RFC 2544).
     fn default() -> Config {
         let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
         let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);

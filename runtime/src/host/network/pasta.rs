@@ -52,8 +52,8 @@ pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> 
 pub fn arguments(pid: i32, publish: &[Publish], pid_file: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
-    // Ports of the host's loopback are not the sandbox's, by no name: pasta would map those that are
-    // bound (-T auto, -U auto), and the gateway's address.
+    // Ports of the host's loopback are not the sandbox's, by no name: pasta would map those that
+    // are bound (-T auto, -U auto), and the gateway's address.
     add(&["--quiet", "--config-net", "--ns-ifname", "eth0"]);
     add(&["--no-map-gw", "-T", "none", "-U", "none"]);
     for (option, protocol) in [("-t", Protocol::Tcp), ("-u", Protocol::Udp)] {

@@ -5,9 +5,9 @@
 //! make it a router for everybody; so it is turned on for the interfaces that need it, and what
 //! else enters by them is dropped as before (the firewall's set `opened`).
 //!
-//! IPv4 has a switch for each interface. IPv6 has one since Linux 6.17 (`force_forwarding`). Before,
-//! there is only `all/forwarding`, which also makes every interface deaf to router advertisements
-//! unless its `accept_ra` is 2: that is written first.
+//! IPv4 has a switch for each interface. IPv6 has one since Linux 6.17 (`force_forwarding`).
+//! Before, there is only `all/forwarding`, which also makes every interface deaf to router
+//! advertisements unless its `accept_ra` is 2: that is written first.
 
 use std::fs;
 use std::io::{self, ErrorKind};
