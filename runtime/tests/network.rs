@@ -588,7 +588,7 @@ fn leftovers_are_found_and_removed() {
         assert_eq!(found.links, std::slice::from_ref(&dead.network.link));
         assert_eq!(found.elements, [dead.network.inner4]);
         assert_eq!(found.leases, [(dead.network.inner4, "dead".to_owned())]);
-        found.remove(&host.state, &Config::default()).unwrap();
+        found.remove(&host.state).unwrap();
         assert!(Leftovers::find(&host.state, &live).unwrap().is_empty());
         assert!(!host.elements().contains("909"));
         assert!(ask("127.0.0.1:8080").is_ok());

@@ -1,5 +1,6 @@
 //! The child shares the caller's memory: were it to allocate, it could find the allocator locked by
 //! a thread that does not exist for it, and hang. Here the allocator itself counts who calls it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,6 +1,7 @@
 //! Plans as data: golden texts, and the rules of order over every combination of wishes.
 //!
 //! `UPDATE=1 cargo test --test plans` writes the golden texts anew; read the difference.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::PathBuf;
 

@@ -34,7 +34,8 @@ impl Exec {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
-        let record = global.journal().read(&self.name)?;
+        let journal = global.journal();
+        let record = journal.read(&self.name)?;
         let mut sandbox = record.sandbox.clone();
         sandbox.command = self.command;
         sandbox.user = self.user.or(sandbox.user);
@@ -47,7 +48,7 @@ impl Exec {
             sandbox.env.push((name.into(), value.into()));
         }
         let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
-        let process = start::join(&record, &sandbox)?;
+        let process = start::join(&journal, &record, &sandbox)?;
         crate::service::supervise_process(&process, &signals)?;
         process.wait().map(process::Ended::code)
     }

@@ -44,7 +44,7 @@ impl Ps {
                 entry.name,
                 entry.pid.map_or("-".into(), |pid| pid.to_string()),
                 entry.state.into(),
-                age(now.saturating_sub(entry.created)),
+                entry.created.map_or("-".into(), |then| age(now.saturating_sub(then))),
                 entry.addresses.into_iter().next().unwrap_or("-".into()),
                 if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
                 entry.command.join(" "),
@@ -97,9 +97,12 @@ impl Kill {
         let signal = process::signal_number(&self.signal).ok_or_else(|| {
             Error::new(format!("{:?} is not a signal", self.signal)).hint("kill -l lists them")
         })?;
-        let record = global.journal().read(&self.name)?;
-        let pidfd = record.process.and_then(|process| process.open());
-        let pidfd = pidfd.ok_or_else(|| Error::new(format!("{} is not running", self.name)))?;
+        let journal = global.journal();
+        let pidfd = journal.open_process(&self.name);
+        let pidfd = pidfd.ok_or_else(|| match journal.read(&self.name) {
+            Ok(_) => Error::new(format!("{} is not running", self.name)),
+            Err(error) => error,
+        })?;
         pidfd::send_signal(pidfd.as_fd(), signal)
             .map_err(|errno| Error::os(format!("send {} to {}", self.signal, self.name), errno))?;
         Ok(0)

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::journal::{Entry, Journal, Record};
+use super::journal::{Entry, Journal};
 use super::resources::{self, Resources};
 use crate::error::{Error, Result};
 use crate::sys::{pidfd, process};
@@ -42,12 +42,10 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     if id.starts_with('.') {
         return entry.remove().map(|()| true);
     }
-    match journal.read(id) {
-        Ok(record) if record.process.as_ref().is_some_and(|process| process.open().is_some()) => {
-            Ok(false)
-        }
-        record => release(entry, record.ok().as_ref()).map(|()| true),
+    if journal.open_process(id).is_some() {
+        return Ok(false);
     }
+    release(entry).map(|()| true)
 }
 
 /// Ends sandbox `id` whatever state it is in, and releases all that it had.
@@ -58,17 +56,13 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Ok(record) = journal.read(id) {
-            kill(&record);
-        }
+        kill(journal, id);
         // Whoever holds the entry sees the end of the sandbox and releases it too.
         match journal.lock(id) {
             Ok(Some(entry)) => {
-                let record = journal.read(id).ok();
-                if let Some(record) = &record {
-                    kill(record);
-                }
-                return release(entry, record.as_ref());
+                // It may have been started since.
+                kill(journal, id);
+                return release(entry);
             }
             Ok(None) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(2));
@@ -89,18 +83,18 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
 }
 
 /// Kills the first process, and waits until the kernel has ended all of its pid namespace.
-fn kill(record: &Record) {
-    let Some(pidfd) = record.process.as_ref().and_then(|process| process.open()) else { return };
+fn kill(journal: &Journal, id: &str) {
+    let Some(pidfd) = journal.open_process(id) else { return };
     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
     let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
 }
 
-/// Releases what `record` tells; without one, what the id alone leads to.
-fn release(entry: Entry, record: Option<&Record>) -> Result<()> {
+/// Releases what is on record; without a record that can be read, what the id alone leads to.
+fn release(entry: Entry) -> Result<()> {
     let journal = entry.journal().clone();
-    match record {
-        Some(record) => record.resources.release(&journal)?,
-        None => Resources::of_id(&journal, entry.id())?.release(&journal)?,
+    match journal.read(entry.id()) {
+        Ok(record) => record.resources.release(&journal)?,
+        Err(_) => Resources::forget(&journal, entry.id())?,
     }
     entry.remove()
 }

@@ -1,7 +1,8 @@
 //! The journal: what a sandbox will have outside, written down before it is made.
 //!
-//! One directory for each sandbox, `<root>/yards/<id>/`, with one file, `record.json`. Whoever
-//! looks after the sandbox holds a lock (flock(2)) on the directory; the kernel lets go of it when
+//! One directory for each sandbox, `<root>/yards/<id>/`, with a file `record.json`, what was asked
+//! and what is outside, and a symbolic link `process`, which says who the first process is: made at
+//! once or not at all, and readable also when the record is not. Whoever looks after the sandbox holds a lock (flock(2)) on the directory; the kernel lets go of it when
 //! that process ends, however it ends. A directory that nobody holds, and whose process is gone, is
 //! a leftover, and its record says what to release. The root is on a file system that a reboot
 //! empties, as a reboot ends everything that is recorded here.
@@ -10,9 +11,9 @@
 //! its own name it is never seen unlocked.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -39,8 +40,6 @@ pub struct Record {
     pub sandbox: Sandbox,
     /// What it has outside.
     pub resources: Resources,
-    /// Its first process, as soon as there is one.
-    pub process: Option<ProcessId>,
 }
 
 /// A sandbox's directory, held by this process.
@@ -52,7 +51,7 @@ pub struct Entry {
 }
 
 /// A process, by more than its number: numbers are used again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessId {
     /// Process id in the host's pid namespace.
     pub pid: i32,
@@ -103,16 +102,20 @@ impl Journal {
     pub fn create(&self, id: &str) -> Result<Entry> {
         check_id(id)?;
         let yards = self.yards();
-        let mut private = DirBuilder::new();
-        private.mode(0o700).recursive(true);
-        let made = private.create(&yards);
-        made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
-        self.check_owner()?;
         let new = yards.join(format!(".{}-{id}", std::process::id()));
         let what = || format!("make {}", new.display());
         // What a killed process with our number has left behind.
         let _ = fs::remove_dir(&new);
-        DirBuilder::new().mode(0o700).create(&new).map_err(|e| Error::io(what(), &e))?;
+        let mut private = DirBuilder::new();
+        // The last sandbox to end takes the empty directory with it, perhaps just now.
+        while let Err(error) = private.mode(0o700).recursive(false).create(&new) {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(Error::io(what(), &error));
+            }
+            let made = private.recursive(true).create(&yards);
+            made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
+        }
+        self.check_owner()?;
         let lock: OwnedFd = File::open(&new).map_err(|e| Error::io(what(), &e))?.into();
         let entry = Entry { journal: self.clone(), id: id.to_owned(), lock };
         let locked = process::try_lock(entry.lock.as_fd()).map_err(|e| Error::os(what(), e))?;
@@ -153,7 +156,7 @@ impl Journal {
     pub fn ids(&self) -> Result<Vec<String>> {
         let yards = self.yards();
         let entries = match fs::read_dir(&yards) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?,
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -176,6 +179,22 @@ impl Journal {
             .map_err(|e| Error::new(format!("{}: not a record: {e}", path.display())))
     }
 
+    /// The first process of `id`, as soon as there is one.
+    pub fn process(&self, id: &str) -> Option<ProcessId> {
+        let text = fs::read_link(self.dir(id).join("process")).ok()?;
+        let mut words = text.to_str()?.split(' ');
+        Some(ProcessId {
+            pid: words.next()?.parse().ok()?,
+            start_time: words.next()?.parse().ok()?,
+            boot_id: words.next()?.to_owned(),
+        })
+    }
+
+    /// The first process of `id`, if it lives.
+    pub fn open_process(&self, id: &str) -> Option<OwnedFd> {
+        self.process(id)?.open()
+    }
+
     fn unknown(&self, id: &str) -> Error {
         Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
     }
@@ -188,7 +207,7 @@ impl Journal {
         let dir = self.dir(id);
         let lock: OwnedFd = File::open(&dir)
             .map_err(|e| match e.kind() {
-                std::io::ErrorKind::NotFound => self.unknown(id),
+                ErrorKind::NotFound => self.unknown(id),
                 _ => Error::io(format!("open {}", dir.display()), &e),
             })?
             .into();
@@ -232,12 +251,21 @@ impl Entry {
         write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
+    /// Writes down who the first process is.
+    pub fn write_process(&self, process: &ProcessId) -> Result<()> {
+        let path = self.journal.dir(&self.id).join("process");
+        let ProcessId { pid, start_time, boot_id } = process;
+        symlink(format!("{pid} {start_time} {boot_id}"), &path)
+            .map_err(|e| Error::io(format!("write {}", path.display()), &e))
+    }
+
     /// Removes the directory. To be called when everything that was recorded is released.
     pub fn remove(self) -> Result<()> {
         let dir = self.journal.dir(&self.id);
         let gone = fs::remove_dir_all(&dir);
         // What is left empty goes as well; a new sandbox makes it again.
         let _ = fs::remove_dir(self.journal.yards());
+        let _ = fs::remove_dir(self.journal.root().join("leases"));
         gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
     }
 }

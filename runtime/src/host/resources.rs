@@ -95,16 +95,19 @@ impl Resources {
         Ok(resources)
     }
 
-    /// What can be told of the resources of `id` without its record.
+    /// Releases what the id alone leads to, for a sandbox whose record is lost.
     ///
     /// # Errors
-    /// When the cgroup tree or the leases cannot be read.
-    pub fn of_id(journal: &Journal, id: &str) -> Result<Resources> {
+    /// What could not be released, or found.
+    pub fn forget(journal: &Journal, id: &str) -> Result<()> {
         let publish = Vec::new();
         let cgroup = cgroup::find(&Hierarchy::read()?, id);
         let pid_file = journal.file(id, "pasta.pid");
         let pasta = pid_file.exists().then(|| Pasta { program: "pasta".into(), pid_file, publish });
-        Ok(Resources { cgroup: Some(cgroup), network: Network::of_id(journal.root(), id)?, pasta })
+        if facts::privileged() {
+            Network::forget(journal.root(), id)?;
+        }
+        Resources { cgroup: Some(cgroup), network: None, pasta }.release(journal)
     }
 
     /// Is there anything?
@@ -187,7 +190,7 @@ fn stray_network(root: &Path, live: &HashSet<String>) -> Result<Vec<String>> {
     let mut leftovers = Leftovers::find(root, live)?;
     let links: HashSet<String> = leftovers.links.drain(..).collect();
     leftovers.elements.retain(|address| !links.contains(&network::link_name(*address)));
-    leftovers.remove(root, &network::Config::default())?;
+    leftovers.remove(root)?;
     let elements =
         leftovers.elements.iter().map(|address| format!("firewall elements of {address}"));
     let leases = leftovers.leases.iter().map(|(address, id)| format!("lease of {address} by {id}"));

@@ -10,12 +10,13 @@ use crate::host::journal::Journal;
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// `running`, `ended` (gc will remove it) or `starting`.
+    /// `running`, `starting`, `ended` (gc will remove it), or `damaged`: it runs, but its record
+    /// cannot be read; `garth delete --force` still removes it.
     pub state: &'static str,
     /// Its first process, in the host's pid namespace.
     pub pid: Option<i32>,
     /// Seconds since 1970.
-    pub created: u64,
+    pub created: Option<u64>,
     /// Its addresses.
     pub addresses: Vec<String>,
     /// Its published ports, as `-p` spells them.
@@ -24,29 +25,39 @@ pub struct Entry {
     pub command: Vec<String>,
 }
 
-/// All that have a readable record, in the order of their names.
+/// All of them, in the order of their names.
 ///
 /// # Errors
 /// When the state directory cannot be read.
 pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
-    let records = journal.ids()?.into_iter().filter_map(|id| journal.read(&id).ok());
-    Ok(records
-        .map(|record| {
-            let lives = record.process.as_ref().is_some_and(|process| process.open().is_some());
-            let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into());
-            Entry {
-                name: record.id,
-                state: match (&record.process, lives) {
-                    (_, true) => "running",
-                    (Some(_), false) => "ended",
-                    (None, _) => "starting",
-                },
-                pid: record.process.filter(|_| lives).map(|process| process.pid),
-                created: record.created,
-                addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
-                ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
-                command: words.collect(),
-            }
-        })
-        .collect())
+    // A name with a dot is an entry in the making.
+    let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
+    Ok(ids.map(|id| look(journal, id)).collect())
+}
+
+fn look(journal: &Journal, name: String) -> Entry {
+    let process = journal.process(&name);
+    let lives = process.as_ref().is_some_and(|process| process.open().is_some());
+    let state = match (&process, lives) {
+        (_, true) => "running",
+        (Some(_), false) => "ended",
+        (None, _) => "starting",
+    };
+    let pid = process.filter(|_| lives).map(|process| process.pid);
+    let Ok(record) = journal.read(&name) else {
+        let state = if lives { "damaged" } else { "ended" };
+        let none = Vec::new();
+        let (addresses, ports, command) = (none.clone(), none.clone(), none);
+        return Entry { name, state, pid, created: None, addresses, ports, command };
+    };
+    let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
+    Entry {
+        name,
+        state,
+        pid,
+        created: Some(record.created),
+        addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
+        ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
+        command: words.collect(),
+    }
 }

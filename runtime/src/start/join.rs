@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use super::sandbox::gather;
 use super::{Process, run};
 use crate::error::{Error, Result};
-use crate::host::journal::Record;
+use crate::host::journal::{Journal, Record};
 use crate::plan;
 use crate::spec::Sandbox;
 use crate::sys::init;
@@ -15,9 +15,8 @@ use crate::sys::init;
 ///
 /// # Errors
 /// When the sandbox has ended, or the step that failed.
-pub fn join(record: &Record, sandbox: &Sandbox) -> Result<Process> {
-    let target = record.process.as_ref().and_then(|process| process.open());
-    let target = target.ok_or_else(|| {
+pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Process> {
+    let target = journal.open_process(&record.id).ok_or_else(|| {
         Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
     })?;
     let mut given = gather(sandbox)?;

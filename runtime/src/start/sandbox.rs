@@ -120,15 +120,13 @@ impl Yard {
         options: &Options,
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
-        let mut record = Record {
+        self.resources = Resources::choose(sandbox, self.entry.id(), &journal, &options.pools)?;
+        let record = Record {
             id: self.entry.id().to_owned(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
             sandbox: sandbox.clone(),
-            resources: Resources::default(),
-            process: None,
+            resources: self.resources.clone(),
         };
-        self.resources = Resources::choose(sandbox, self.entry.id(), &journal, &options.pools)?;
-        record.resources = self.resources.clone();
         // The intent is on record before the first side effect outside the journal.
         self.entry.write(&record)?;
         given.cgroup_files = self.resources.cgroup_files();
@@ -136,8 +134,7 @@ impl Yard {
         let plan = compile(sandbox, given, options)?;
         self.held = self.resources.acquire(&sandbox.limits)?;
         execute(&plan, |pid| {
-            record.process = Some(ProcessId::of(pid)?);
-            self.entry.write(&record)?;
+            self.entry.write_process(&ProcessId::of(pid)?)?;
             self.resources.connect(pid)
         })
     }

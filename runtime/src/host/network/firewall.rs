@@ -328,20 +328,18 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, Refusal> {
 }
 
 /// Takes away whatever leads to the sandbox of these addresses, without knowing its ports.
-pub fn purge(
-    socket: &mut Socket,
-    inner4: Ipv4Addr,
-    inner6: Option<Ipv6Addr>,
-) -> Result<(), Refusal> {
-    let octets6 = inner6.map(|address| address.octets());
+pub fn purge(socket: &mut Socket, inner4: Ipv4Addr) -> Result<(), Refusal> {
+    // An IPv6 address ends with the IPv4 address of the same sandbox, whatever its pool.
+    let four = |bytes: &[u8]| bytes.starts_with(&inner4.octets());
+    let six = |bytes: &[u8]| bytes.get(12..16) == Some(&inner4.octets()[..]);
     let mut all = vec![("sandboxes4", pair4(inner4).to_vec())];
-    all.extend(inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
-    for map in ["publish4", "publish4_any"] {
-        let ours = |value: &[u8]| value.starts_with(&inner4.octets());
-        all.extend(dump(socket, map)?.into_iter().filter(|e| ours(&e.1)).map(|e| (map, e.0)));
+    for (key, _) in dump(socket, "sandboxes6")? {
+        if six(&key) {
+            all.push(("sandboxes6", key));
+        }
     }
-    for map in ["publish6", "publish6_any"] {
-        let ours = |value: &[u8]| octets6.is_some_and(|octets| value.starts_with(&octets));
+    for map in ["publish4", "publish4_any", "publish6", "publish6_any"] {
+        let ours = |value: &[u8]| if map.contains('4') { four(value) } else { six(value) };
         all.extend(dump(socket, map)?.into_iter().filter(|e| ours(&e.1)).map(|e| (map, e.0)));
     }
     delete_each(socket, &all)

@@ -23,7 +23,8 @@ pub fn take(state_root: &Path, address: Ipv4Addr, id: &str) -> Result<bool> {
     let directory = directory(state_root);
     let path = directory.join(address.to_string());
     let mut result = symlink(id, &path);
-    if matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) {
+    // The last sandbox to end takes the empty directory with it, perhaps just now.
+    while matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) {
         fs::create_dir_all(&directory)
             .map_err(|error| Error::io(format!("create {}", directory.display()), &error))?;
         result = symlink(id, &path);

@@ -109,24 +109,13 @@ impl Config {
 }
 
 impl Network {
-    /// The network that is leased to `id`, as far as the lease alone tells: its ports are unknown.
-    pub fn of_id(state_root: &Path, id: &str) -> Result<Option<Network>> {
-        let lease = lease::list(state_root)?.into_iter().find(|(_, holder)| holder == id);
-        Ok(lease.map(|(inner4, id)| {
-            let pool6 = Config::default().pool6;
-            let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
-            Network {
-                id,
-                link: link_name(inner4),
-                mtu: 0,
-                host4,
-                inner4,
-                host6: pool6.map(|pool| address6(pool, host4)),
-                inner6: pool6.map(|pool| address6(pool, inner4)),
-                uplinks: Vec::new(),
-                publish: Vec::new(),
-            }
-        }))
+    /// Undoes what was made for `id`, whose record is lost: its leases lead to its addresses, and
+    /// those to everything else.
+    pub fn forget(state_root: &Path, id: &str) -> Result<()> {
+        let leases = lease::list(state_root)?.into_iter().filter(|(_, holder)| holder == id);
+        let leases: Vec<_> = leases.collect();
+        let elements = leases.iter().map(|(address, _)| *address).collect();
+        Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
     }
 
     /// The sandbox's addresses.
@@ -177,23 +166,26 @@ impl Network {
                 let (route4, route6) =
                     uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
                 let mut ways_out = Vec::new();
-                match route4 {
-                    Route::None => {}
-                    Route::Default(links) => ways_out.extend(links),
-                    Route::Known { prefix, link } => {
-                        let link = one_link(&mut socket, link)?;
-                        if link.as_ref().is_some_and(|l| l.starts_with(firewall::PREFIX)) {
-                            continue;
+                let mut known = None;
+                let name6 = pool6.map(|pool| pool.to_string()).unwrap_or_default();
+                for (pool, route) in [(pool.to_string(), route4), (name6, route6)] {
+                    match route {
+                        Route::None => {}
+                        Route::Default(links) => {
+                            let new = links.into_iter().filter(|link| !ways_out.contains(link));
+                            ways_out.extend(new.collect::<Vec<_>>());
                         }
-                        let link = link.map_or(String::new(), |link| format!(" on {link}"));
-                        collisions.push(format!("{pool} collides with the route {prefix}{link}"));
-                        break;
+                        Route::Known { prefix, link } => known = Some((pool, prefix, link)),
                     }
                 }
-                if let Route::Default(links) = route6 {
-                    ways_out.extend(
-                        links.iter().filter(|l| !ways_out.contains(l)).copied().collect::<Vec<_>>(),
-                    );
+                if let Some((pool, prefix, link)) = known {
+                    let link = one_link(&mut socket, link)?;
+                    if link.as_ref().is_some_and(|link| link.starts_with(firewall::PREFIX)) {
+                        continue;
+                    }
+                    let link = link.map_or(String::new(), |link| format!(" on {link}"));
+                    collisions.push(format!("{pool} collides with the route {prefix}{link}"));
+                    break;
                 }
                 // Taken last, so that nothing is left behind by an address that will not do.
                 if !take(inner4)? {
@@ -406,11 +398,10 @@ impl Leftovers {
     }
 
     /// Removes them.
-    pub fn remove(&self, state_root: &Path, config: &Config) -> Result<()> {
+    pub fn remove(&self, state_root: &Path) -> Result<()> {
         let mut socket = firewall::socket()?;
         for address in &self.elements {
-            let inner6 = config.pool6.map(|pool| address6(pool, *address));
-            firewall::purge(&mut socket, *address, inner6)
+            firewall::purge(&mut socket, *address)
                 .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
         }
         let mut socket = route_socket()?;
