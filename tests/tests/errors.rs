@@ -155,7 +155,7 @@ fn words_that_mean_nothing() {
         refused(&yard, words, text);
     }
     let ran = yard.garth("wrap").run();
-    ran.refused(125, "COMMAND");
+    ran.refused(125, "command");
 }
 
 #[test]
