@@ -12,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "where the harness fails, the test fails")]
 
 mod call;
+mod cgroups;
 mod snapshot;
 mod yard;
 

@@ -1,27 +1,30 @@
 //! What could be left behind, as a list of lines.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, io};
 
 use serde_json::Value;
 
 /// The state of a yard: what is there now and was not there before has been left behind.
 ///
-/// Garth's firewall table, the directories of its state root and the parent directory of its
+/// Garth's firewall table with the host's uplinks, the directories of its state root and the parent directory of its
 /// cgroups are the host's and may stay; what a sandbox has in them may not.
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    /// Looks at the yard whose first process is `init`.
-    pub fn take(init: u32) -> Snapshot {
+    /// Looks at the yard whose first process is `init`, at these cgroup trees among others.
+    pub fn take<'a>(init: u32, cgroup_trees: impl Iterator<Item = &'a Path>) -> Snapshot {
         let mut lines = BTreeSet::new();
         processes(init, &mut lines);
         mounts(init, &mut lines);
         network(init, &mut lines);
-        cgroups(Path::new("/sys/fs/cgroup"), &mut lines).unwrap();
-        files(&format!("/proc/{init}/root"), "/run/garth", &mut lines);
+        let root = format!("/proc/{init}/root");
+        for tree in cgroup_trees {
+            cgroups(&root, &tree.join("garth"), &mut lines);
+        }
+        files(&root, Path::new("/run/garth"), 0, &mut lines);
         Snapshot(lines)
     }
 
@@ -69,6 +72,10 @@ fn network(init: u32, lines: &mut BTreeSet<String>) {
     }
     let ruleset = ask("nft -j list table inet garth");
     for object in ruleset["nftables"].as_array().into_iter().flatten() {
+        // The host's uplinks, on which others than sandboxes are refused what they were before.
+        if object["set"]["name"] == "opened" {
+            continue;
+        }
         for kind in ["set", "map"] {
             for element in object[kind]["elem"].as_array().into_iter().flatten() {
                 lines.insert(format!("element of {}: {element}", name(&object[kind], "name")));
@@ -77,46 +84,34 @@ fn network(init: u32, lines: &mut BTreeSet<String>) {
     }
 }
 
-/// Directories below one that is named `garth`, wherever in the trees, without processes in or
-/// below them. Those with processes belong to tests that run beside this one: ours would be in the
-/// list of processes.
-fn cgroups(dir: &Path, lines: &mut BTreeSet<String>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)?.map_while(Result::ok) {
-        // What vanishes while we look is not left behind.
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
+/// All directories below `dir`.
+fn cgroups(root: &str, dir: &Path, lines: &mut BTreeSet<String>) {
+    for (path, is_dir) in list(root, dir) {
+        if is_dir {
+            lines.insert(format!("cgroup {}", path.display()));
+            cgroups(root, &path, lines);
         }
-        let below = dir.components().any(|part| part.as_os_str() == "garth");
-        if below && !is_populated(&entry.path()) {
-            lines.insert(format!("cgroup {}", entry.path().display()));
-        }
-        let _ = cgroups(&entry.path(), lines);
     }
-    Ok(())
 }
 
-fn is_populated(dir: &Path) -> bool {
-    // A directory that has just gone has no leak in it either.
-    let Ok(processes) = fs::read_to_string(dir.join("cgroup.procs")) else { return true };
-    !processes.is_empty()
-        || fs::read_dir(dir).is_ok_and(|entries| {
-            entries.map_while(Result::ok).any(|entry| {
-                entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_populated(&entry.path())
-            })
-        })
-}
-
-/// Everything that is not a directory below the state root, and the directories of sandboxes.
-fn files(root: &str, dir: &str, lines: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(format!("{root}{dir}")) else { return };
-    for entry in entries.map_while(Result::ok) {
-        let path = format!("{dir}/{}", entry.file_name().to_string_lossy());
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if !is_dir || dir != "/run/garth" {
-            lines.insert(format!("file {path}"));
+/// Everything below the state root, except that the directories directly in it may stay.
+fn files(root: &str, dir: &Path, depth: u32, lines: &mut BTreeSet<String>) {
+    for (path, is_dir) in list(root, dir) {
+        if !is_dir || depth > 0 {
+            lines.insert(format!("file {}", path.display()));
         }
         if is_dir {
-            files(root, &path, lines);
+            files(root, &path, depth + 1, lines);
         }
     }
+}
+
+/// The entries of a directory of the yard, and whether they are directories. What vanishes while
+/// we look is not left behind.
+fn list(root: &str, dir: &Path) -> Vec<(PathBuf, bool)> {
+    let entries = fs::read_dir(format!("{root}{}", dir.display())).into_iter().flatten();
+    entries
+        .map_while(Result::ok)
+        .filter_map(|entry| Some((dir.join(entry.file_name()), entry.file_type().ok()?.is_dir())))
+        .collect()
 }

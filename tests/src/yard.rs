@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crate::cgroups::Cgroups;
 use crate::{Call, PATIENCE, Snapshot, binary, children, until, which};
 
 /// Private pid, mount, network and host name namespaces, with an empty /run (hence a private state
-/// root of Garth) and an empty /srv for what tests bring along. Cgroups are the host's.
+/// root of Garth), an empty /srv for what tests bring along, and a part of each cgroup tree.
 ///
 /// Pid 1 is a shell that reaps and waits for the end of its input, which the test holds: however
 /// the test ends, the yard does too, and with it every process, mount, link and rule.
@@ -17,6 +18,7 @@ pub struct Yard {
     holder: Child,
     init: u32,
     before: Option<Snapshot>,
+    cgroups: Cgroups,
 }
 
 impl Yard {
@@ -38,8 +40,8 @@ impl Yard {
             lan addr add 192.0.2.2/24 dev lan0
             ip addr add 2001:db8::1/64 dev lan0 nodad
             lan addr add 2001:db8::2/64 dev lan0 nodad
-            ip link set lan0 up
-            lan link set lan0 up
+            ip link set lan0 addrgenmode none up
+            lan link set lan0 addrgenmode none up
             lan link set lo up
             ip route add default via 192.0.2.2
             ip route add default via 2001:db8::2",
@@ -47,14 +49,17 @@ impl Yard {
     }
 
     fn with(setup: &str) -> Yard {
+        let cgroups = Cgroups::new();
         let script = format!(
             "set -e
+            {}
             mount -t tmpfs -o mode=0755 tmpfs /run
             mount -t tmpfs -o mode=0755 tmpfs /srv
             ip link set lo up
             {setup}
             echo ready
-            cat"
+            cat",
+            cgroups.script()
         );
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
@@ -67,12 +72,12 @@ impl Yard {
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n", "making a yard failed; its words are above");
         let init = children(holder.id())[0];
-        let mut yard = Yard { holder, init, before: None };
+        let mut yard = Yard { holder, init, before: None, cgroups };
         until("the yard is quiet", || {
             let cat = *children(init).first()?;
-            (fs::read_to_string(format!("/proc/{cat}/comm")).ok()? == "cat\n").then_some(())
+            (fs::read_to_string(format!("/proc/{cat}/cmdline")).ok()? == "cat\0").then_some(())
         });
-        yard.before = Some(Snapshot::take(yard.init));
+        yard.before = Some(yard.snapshot());
         yard
     }
 
@@ -142,13 +147,22 @@ impl Yard {
         answer(self.neighbour(&curl(url))).is_none()
     }
 
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self.init, self.cgroups.points())
+    }
+
+    /// What is there and was not when the yard was made.
+    pub fn left(&self) -> Vec<String> {
+        let before = self.before.as_ref().unwrap();
+        self.snapshot().since(before)
+    }
+
     /// Fails unless the yard is as it was when it was made. What ends may take its time.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
-        let before = self.before.as_ref().unwrap();
         let deadline = Instant::now() + PATIENCE / 3;
         loop {
-            let left = Snapshot::take(self.init).since(before);
+            let left = self.left();
             if left.is_empty() {
                 return;
             }

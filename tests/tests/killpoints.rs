@@ -67,9 +67,14 @@ fn survives(follow: &str, words: &str) {
         let options = format!("-o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={n}");
         let killed = strace(&yard, follow, &options, words);
         let point = format!("{call} {n}, exit code {}", killed.code);
-        // The first may find others at work: a keeper, say, that cleans up too.
-        let gc = yard.garth("gc").run();
-        assert_eq!(gc.code, 0, "gc after a kill at {point}: {gc}");
+        // The first may come while the kernel still ends the sandbox, or a keeper cleans up too.
+        for _ in 0..20 {
+            let gc = yard.garth("gc").run();
+            assert_eq!(gc.code, 0, "gc after a kill at {point}: {gc}");
+            if yard.left().is_empty() {
+                break;
+            }
+        }
         println!("killed at {point}");
         yard.assert_nothing_left();
         // And all can be had again.

@@ -164,7 +164,7 @@ fn gc_leaves_what_runs_alone() {
     let yard = Yard::new();
     yard.write("/srv/www/hello", "hello");
     yard.garth("wrap -d --name web -p 8080:80 -- busybox httpd -f -p 80 -h /srv/www").run().ok();
-    let sandbox = yard.garth("wrap").script("echo ready; exec sleep 600").start();
+    let sandbox = yard.garth("wrap --name b").script("echo ready; exec sleep 600").start();
     sandbox.line();
     yard.garth("gc").run().ok();
     assert_eq!(listed(&yard).len(), 2);
@@ -200,7 +200,7 @@ fn gc_clears_what_a_killed_garth_left() {
     assert!(listed(&yard).is_empty());
     yard.assert_nothing_left();
     // Ports and names can be had again at once.
-    yard.garth("wrap --name web -p 8080:80 -- true").run().ok();
+    yard.garth("wrap --name web -p 8080:80 --pids-limit 9 -- true").run().ok();
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn many_start_at_once() {
 fn a_stopped_garth_does_not_stop_others() {
     needs!(root, netns);
     let yard = Yard::new();
-    let sandbox = yard.garth("wrap --network private").script("echo ready; cat").start();
+    let sandbox = yard.garth("wrap --network private").script("echo ready; exec sleep 600").start();
     sandbox.line();
     sandbox.signal("STOP");
     yard.garth("wrap --network private -- true").run().ok();

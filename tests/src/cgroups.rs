@@ -1,0 +1,91 @@
+//! A part of each cgroup tree for one yard, so that no yard's sandboxes are another's strays.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const PREFIX: &str = "garth-suite-";
+
+/// A directory in each mounted tree, which the yard takes for the whole tree; removed when dropped.
+pub struct Cgroups {
+    /// Where a tree is mounted, and our directory in it.
+    trees: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Cgroups {
+    /// Makes the directories, where the trees can be written, and removes those of dead tests.
+    pub fn new() -> Cgroups {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        let mut trees = Vec::new();
+        for point in points() {
+            remove_stale(&point);
+            let dir = point.join(&name);
+            if fs::create_dir(&dir).is_err() {
+                continue;
+            }
+            // A cpuset of version 1 has nothing at first, and nobody can be put in it.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = fs::read(point.join(file)) {
+                    let _ = fs::write(dir.join(file), value);
+                }
+            }
+            trees.push((point, dir));
+        }
+        Cgroups { trees }
+    }
+
+    /// Shell commands that put our directories over the trees.
+    pub fn script(&self) -> String {
+        let bind = |(point, dir): &(PathBuf, PathBuf)| {
+            format!("mount --bind {} {}\n", dir.display(), point.display())
+        };
+        self.trees.iter().map(bind).collect()
+    }
+
+    /// Where a yard's cgroups are, as the yard sees it.
+    pub fn points(&self) -> impl Iterator<Item = &Path> {
+        self.trees.iter().map(|(point, _)| point.as_path())
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for (_, dir) in &self.trees {
+            remove(dir);
+        }
+    }
+}
+
+/// Where cgroup trees are mounted.
+fn points() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let point = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        kind.starts_with("cgroup").then(|| mount.split(' ').nth(4).unwrap().into())
+    };
+    table.lines().filter_map(point).collect()
+}
+
+fn remove_stale(point: &Path) {
+    for entry in fs::read_dir(point).into_iter().flatten().map_while(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else {
+            continue;
+        };
+        if !Path::new("/proc").join(pid).exists() {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Removes the directory and those in it. The files in a cgroup go with it.
+fn remove(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().map_while(Result::ok) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(dir);
+}
