@@ -155,7 +155,7 @@ impl Random {
             .collect();
         let mut rules = Vec::new();
         // Few calls, so that rules meet.
-        let calls: Vec<&str> = (0..1 + self.below(30)).map(|_| self.pick(TABLE).0).collect();
+        let calls: Vec<&str> = (0..1 + self.below(10)).map(|_| self.pick(TABLE).0).collect();
         for name in calls.iter().chain(&["socket", "read"][..self.below(3)]) {
             let mut action = self.pick(&actions);
             for _ in 0..1 + self.below(4) {
