@@ -328,3 +328,76 @@ fn unknown_key(profile: &serde_json::Value) -> Option<(String, &'static [&'stati
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> String {
+        Profile::parse(json.as_bytes(), "p.json").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_field_of_the_specification_is_read_and_written() {
+        let json = r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,
+            "architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_S390X"],
+            "flags":["SECCOMP_FILTER_FLAG_LOG","SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+            "listenerPath":"/run/agent.sock","listenerMetadata":"x",
+            "syscalls":[{"names":["read","openat2"],"action":"SCMP_ACT_NOTIFY","comment":"why",
+                "args":[{"index":5,"value":18446744073709551615,"valueTwo":1,
+                    "op":"SCMP_CMP_MASKED_EQ"}]},
+                {"names":["write"],"action":"SCMP_ACT_TRACE","errnoRet":65535}]}"#;
+        let profile = Profile::parse(json.as_bytes(), "p.json").unwrap();
+        assert_eq!(profile.syscalls[0].args[0].value, u64::MAX);
+        let again = serde_json::to_value(&profile).unwrap();
+        assert_eq!(again, serde_json::from_str::<serde_json::Value>(json).unwrap());
+    }
+
+    #[test]
+    fn go_writes_empty_lists_as_null() {
+        let json = r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":null,"flags":null,
+            "syscalls":[{"names":["read"],"action":"SCMP_ACT_LOG","args":null}]}"#;
+        assert!(Profile::parse(json.as_bytes(), "p.json").unwrap().syscalls[0].args.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place() {
+        assert_eq!(
+            error(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscall":[]}"#),
+            "seccomp profile p.json: unknown key syscall; known there: defaultAction, \
+             defaultErrnoRet, architectures, flags, listenerPath, listenerMetadata, syscalls"
+        );
+        let rule = r#"{"names":["read"],"action":"SCMP_ACT_LOG","args":[
+            {"index":0,"value":1,"op":"SCMP_CMP_EQ","valuetwo":3}]}"#;
+        let json = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#);
+        assert!(error(&json).contains("unknown key syscalls[0].args[0].valuetwo;"), "{json}");
+        // A config.json may have keys of later specifications; the types let them pass.
+        assert!(serde_json::from_str::<Profile>(&json).is_ok());
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_their_place() {
+        let with = |rest: &str| error(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW",{rest}}}"#));
+        let rule = |rest: &str| with(&format!(r#""syscalls":[{{"names":["read"],{rest}}}]"#));
+        for (error, expected) in [
+            (with(r#""defaultErrnoRet":1"#), "defaultErrnoRet: SCMP_ACT_ALLOW has no error number"),
+            (with(r#""listenerMetadata":"x""#), "listenerMetadata without listenerPath"),
+            (with(r#""architectures":["SCMP_ARCH_Z80"]"#), "unknown variant `SCMP_ARCH_Z80`"),
+            (
+                rule(r#""action":"SCMP_ACT_KILL","errnoRet":1"#),
+                "syscalls[0]: errnoRet: SCMP_ACT_KILL",
+            ),
+            (rule(r#""action":"SCMP_ACT_ERRNO","errnoRet":4096"#), "4096 is more than 4095"),
+            (
+                rule(
+                    r#""action":"SCMP_ACT_LOG","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]"#,
+                ),
+                "syscalls[0]: args[0]: index 6; a system call has the arguments 0 to 5",
+            ),
+            (error(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#), "cannot be SCMP_ACT_NOTIFY"),
+        ] {
+            assert!(error.starts_with("seccomp profile p.json: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

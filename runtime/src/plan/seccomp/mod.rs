@@ -1,7 +1,7 @@
 //! From an OCI seccomp profile to a program for the kernel; pure.
 //!
-//! Three steps, one file each: [`rules`] resolves names and rules to an outcome for every call
-//! number of every ABI; [`tree`] turns that into a decision graph, a bisection over ranges of
+//! Three steps, one file each: `rules` resolves names and rules to an outcome for every call
+//! number of every ABI; `tree` turns that into a decision graph, a bisection over ranges of
 //! numbers with equal outcome; [`bpf`] assembles the graph.
 //!
 //! # What a profile means
@@ -71,7 +71,8 @@ pub const NEW_LISTENER: u32 = 1 << 3;
 pub const DEFAULT: &[u8] = include_bytes!("../../../../specs/seccomp/default.x86_64.bpf");
 
 /// The filter of the small init of a wrapped command: `specs/seccomp/init.json`, compiled; made in
-/// the same way as [`DEFAULT`].
+/// the same way as [`DEFAULT`]. What is not listed kills the process; calls newer than the listed
+/// ones fail with ENOSYS, as always.
 pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bpf");
 
 /// A filter, ready to load.

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -107,24 +108,18 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "load")) {
 		struct sock_fprog program = read_program(argv[2]);
 		int rounds = atoi(argv[3]);
-		double *times = calloc(rounds, sizeof *times);
+		/* Shared memory: a strict filter lets no write through. */
+		double *times = mmap(NULL, rounds * sizeof *times, PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		for (int round = 0; round < rounds; round++) {
-			int ends[2];
-			if (pipe(ends))
-				die("pipe", errno);
 			pid_t child = fork();
 			if (child == 0) {
-				/* A program that allows nothing lets no write through: answer first. */
-				struct timespec from, to;
-				(void)from, (void)to;
-				double took = load(program);
-				_exit(write(ends[1], &took, sizeof took) != sizeof took);
+				times[round] = load(program);
+				_exit(0);
 			}
-			close(ends[1]);
-			if (read(ends[0], &times[round], sizeof *times) != sizeof *times)
-				die("child died", EIO);
-			close(ends[0]);
 			waitpid(child, NULL, 0);
+			if (times[round] == 0)
+				die("child", EIO);
 		}
 		qsort(times, rounds, sizeof *times, compare);
 		printf("%u insns: fastest %.1f us, median %.1f us\n", program.len, times[0],

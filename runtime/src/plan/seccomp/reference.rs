@@ -136,7 +136,8 @@ pub fn meaning(profile: &Profile, call: &Call) -> Vec<u32> {
         }
         for name in &rule.names {
             let direct = syscalls::number(name, abi) == Some(call.nr);
-            let multiplexed = syscalls::multiplexed(name).filter(|_| abi == Abi::X86);
+            let i386 = Some(name).filter(|_| abi == Abi::X86);
+            let multiplexed = i386.and_then(|name| syscalls::multiplexed(name));
             let behind = multiplexed.is_some_and(|(number, _)| number == call.nr);
             if !(direct || behind) {
                 continue;

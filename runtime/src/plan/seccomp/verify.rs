@@ -35,7 +35,7 @@ pub fn check(program: &[Insn]) -> Result<(), String> {
     for (at, insn) in program.iter().enumerate() {
         let left = program.len() - at - 1;
         let ends = match insn.code {
-            LD if insn.k % 4 == 0 && insn.k < 64 => 0,
+            LD if insn.k.is_multiple_of(4) && insn.k < 64 => 0,
             AND | RET => 0,
             JA => insn.k as usize + 1,
             JEQ | JGT | JGE | JSET => usize::from(insn.jt.max(insn.jf)) + 1,
