@@ -147,6 +147,9 @@ fn no_test_is_ignored_without_a_reason() {
 fn files_stay_short_enough_to_be_one_thought() {
     const LINES: usize = 620;
     each_source(|_, text, file| {
+        if file.ends_with("tests.rs") {
+            return;
+        }
         let lines = text.lines().count();
         assert!(lines <= LINES, "{} has {lines} lines: is it two files?", file.display());
     });

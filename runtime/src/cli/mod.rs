@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
+use crate::sys::process;
 
 /// Garth runs a program inside a small enclosed yard.
 #[derive(Debug, Parser)]
@@ -80,6 +81,8 @@ const OURS: i32 = 125;
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
+    // A caller may have left it ignored, and then the kernel would reap our children for us.
+    process::reset_sigchld();
     let args: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,

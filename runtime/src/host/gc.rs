@@ -43,7 +43,12 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
         return entry.remove().map(|()| true);
     }
     if journal.open_process(id).is_some() {
-        return Ok(false);
+        // Nobody holds it, and it lives. A detached one has lost its keeper, and may go on; any
+        // other was to die with its caller, and is about to.
+        if !journal.read(id).is_ok_and(|record| record.sandbox.die_with_parent) {
+            return Ok(false);
+        }
+        kill(journal, id);
     }
     release(entry).map(|()| true)
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -171,12 +172,13 @@ impl Resources {
     }
 }
 
-/// Cgroups beside those of the sandboxes on record. One with processes in it may belong to a
-/// sandbox of another state directory.
+/// Cgroups beside those of the sandboxes on record, if they are empty and have been for a while:
+/// others may belong to a sandbox of another state directory, or be about to.
 fn stray_cgroups(live: &HashSet<String>) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| live.contains(id)) {
-        if cgroup.pids().is_empty() {
+        if cgroup.pids().is_empty() && cgroup.age().is_none_or(|age| age > Duration::from_secs(60))
+        {
             cgroup.release()?;
             removed.push(format!("cgroup {}", cgroup.id()));
         }
@@ -187,14 +189,23 @@ fn stray_cgroups(live: &HashSet<String>) -> Result<Vec<String>> {
 /// Leases and firewall elements. A link is not removed: where there is one, its namespace lives,
 /// and it may belong to a sandbox of another state directory, as do the elements of its address.
 fn stray_network(root: &Path, live: &HashSet<String>) -> Result<Vec<String>> {
-    let mut leftovers = Leftovers::find(root, live)?;
-    let links: HashSet<String> = leftovers.links.drain(..).collect();
-    leftovers.elements.retain(|address| !links.contains(&network::link_name(*address)));
+    let mut leftovers = without_links(Leftovers::find(root, live)?);
+    if !leftovers.elements.is_empty() {
+        // The elements of a sandbox come before its link.
+        std::thread::sleep(Duration::from_millis(200));
+        leftovers = without_links(Leftovers::find(root, live)?);
+    }
     leftovers.remove(root)?;
     let elements =
         leftovers.elements.iter().map(|address| format!("firewall elements of {address}"));
     let leases = leftovers.leases.iter().map(|(address, id)| format!("lease of {address} by {id}"));
     Ok(elements.chain(leases).collect())
+}
+
+fn without_links(mut leftovers: Leftovers) -> Leftovers {
+    let links: HashSet<String> = leftovers.links.drain(..).collect();
+    leftovers.elements.retain(|address| !links.contains(&network::link_name(*address)));
+    leftovers
 }
 
 fn find_pasta() -> Result<PathBuf> {

@@ -213,7 +213,12 @@ fn execute(paths: &[std::ffi::CString], argv: &CStrings, envp: &CStrings) -> Err
     for path in paths {
         match raw::execve(path, argv, envp) {
             Errno(libc::ENOENT | libc::ENOTDIR) => {}
-            denied @ Errno(libc::EACCES) => reason = denied,
+            // In a directory that may not be searched, there is no such program for this user.
+            denied @ Errno(libc::EACCES) => {
+                if raw::openat2(raw::AT_FDCWD, path, libc::O_PATH, 0).is_ok() {
+                    reason = denied;
+                }
+            }
             other => return other,
         }
     }

@@ -183,6 +183,11 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     }
 }
 
+/// Gives SIGCHLD its default action: if it is ignored, ended children leave no status (wait(2)).
+pub fn reset_sigchld() {
+    let _ = super::raw::set_disposition(libc::SIGCHLD, false);
+}
+
 /// Closes every descriptor from 3 on: what this program has inherited and did not open itself.
 pub fn close_inherited() {
     let _ = super::raw::close_range(3, 0);

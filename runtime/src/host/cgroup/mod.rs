@@ -111,6 +111,12 @@ impl Cgroup {
         Ok(())
     }
 
+    /// How long its youngest directory has been there.
+    pub fn age(&self) -> Option<Duration> {
+        let made = |dir| fs::metadata(self.path(dir)).ok()?.modified().ok()?.elapsed().ok();
+        self.dirs.iter().filter_map(made).min()
+    }
+
     /// Each `cgroup.procs`. The child writes "0" to each, and so joins by itself: nobody needs its
     /// pid. In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
     pub fn join_paths(&self) -> Vec<PathBuf> {
