@@ -71,6 +71,12 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             "no such namespace; ip netns list shows those with a name"
         }
         (Step::Enter { .. }, libc::EINVAL) => "not a namespace of this kind",
+        (Step::Unshare { .. }, libc::EINVAL) => {
+            "this kernel lacks one of these kinds of namespaces: see garth doctor"
+        }
+        (_, libc::ENOSYS) => {
+            "this kernel lacks the system call: KERNEL.md tells which version has it"
+        }
         (Step::Root { .. }, libc::ENOENT) => "no such directory on the host",
         (Step::Root { .. }, libc::ENOTDIR) => "the root must be a directory",
         (Step::Directory(_), libc::ENOENT) => "no such directory in the sandbox: see -w",

@@ -1,0 +1,60 @@
+//! The same program on another kernel, in User-Mode Linux: Linux 6.1 with the unified cgroup tree and
+//! its controllers, without Landlock, time namespaces, IPv6 and nftables' inet family.
+
+use std::path::Path;
+use std::process::Command;
+
+use garth_tests::{binary, needs};
+
+/// Runs a script there; `$GARTH` is the binary. One boot, a few seconds.
+fn there(script: &str) -> String {
+    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/run.sh");
+    let script = format!("GARTH={}\n{script}", binary().display());
+    let ran = Command::new(runner).args(["-m", "512M", "sh", "-c", &script]).output();
+    let ran = ran.expect("tests/uml/run.sh runs");
+    let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert_ne!(ran.status.code(), Some(125), "{}", text[1]);
+    text.join("\n")
+}
+
+#[test]
+fn limits_hold_in_the_unified_tree() {
+    needs!(root, "linux.uml");
+    let said = there(
+        "$GARTH wrap --memory 24m -- sh -c 'x=$(head -c 60000000 /dev/zero | tr \"\\0\" x)'; echo memory $?
+         $GARTH wrap --pids-limit 8 -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 9 & done; wait'; echo pids $?
+         $GARTH wrap -d --name yard --cpus 0.5 --memory 64m -- sleep 60; echo
+         cat /sys/fs/cgroup/garth/yard/cpu.max /sys/fs/cgroup/garth/yard/memory.max
+         $GARTH exec yard -- cat /proc/self/cgroup
+         $GARTH delete --force yard; ls /sys/fs/cgroup | grep -c garth",
+    );
+    for line in ["memory 137", "pids 2", "50000 100000", "67108864", "0::/", "\n0\n"] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+}
+
+#[test]
+fn what_this_kernel_lacks_is_said_and_the_rest_works() {
+    needs!(root, "linux.uml");
+    let said = there(
+        "$GARTH wrap -u nobody -- grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; echo plain $?
+         $GARTH wrap --timens -- true; echo timens $?
+         $GARTH wrap --cpuset-cpus 0 -- true; echo cpuset $?
+         $GARTH wrap --network private -- true; echo network $?
+         $GARTH doctor; echo doctor $?
+         $GARTH gc",
+    );
+    for line in [
+        "CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nplain 0",
+        "timens 125",
+        "lacks one of these kinds of namespaces",
+        "cpuset 125",
+        "no cpuset controller in this cgroup tree",
+        "network 125",
+        "missing  landlock",
+        "doctor 1",
+        "nothing to clean",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+}
