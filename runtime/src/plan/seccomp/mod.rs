@@ -27,10 +27,12 @@
 //! - i386's socketcall(2) and ipc(2) get the rules of the calls they multiplex. The first argument
 //!   is then the selector, so a condition on argument 0 is lost there; as with libseccomp.
 //!
-//! One difference. When several *conditional* rules with different actions match the same call,
-//! libseccomp's answer depends on how it sorts its tree. Here the strictest wins, as between
-//! several filters in the kernel: KILL_PROCESS, KILL_THREAD, TRAP, ERRNO, NOTIFY, TRACE, LOG, ALLOW;
-//! among equals the first in the profile.
+//! Two differences. When several *conditional* rules with different actions match the same call,
+//! libseccomp's answer depends on how it sorts its tree (or it refuses the profile). Here the
+//! strictest wins, as between several filters in the kernel: KILL_PROCESS, KILL_THREAD, TRAP, ERRNO,
+//! NOTIFY, TRACE, LOG, ALLOW; among equals the first in the profile. And where libseccomp 2.5.4
+//! merges alternatives on several arguments, or by order, it can lose branches and then allow what
+//! no rule allows; here a rule means what it says. The tests know both cases.
 //!
 //! # What a program costs
 //!

@@ -2,6 +2,7 @@
 //! a profile written down a second time, without cleverness.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -49,7 +50,7 @@ fn build() -> Result<PathBuf, String> {
 }
 
 /// libseccomp's program, without runc's ENOSYS; `optimize` 2 is its binary tree. None if it takes
-/// two rules for a contradiction.
+/// two rules for a contradiction, or does not finish.
 pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Option<Vec<Insn>> {
     let default = answer(profile.default_action, profile.default_errno_ret);
     let mut input = format!("default {default}\n");
@@ -85,7 +86,7 @@ pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Option<Vec<I
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    if output.status.code() == Some(3) {
+    if output.status.code() == Some(3) || output.status.signal() == Some(libc::SIGALRM) {
         return None;
     }
     assert!(output.status.success(), "libseccomp refused:\n{input}");
