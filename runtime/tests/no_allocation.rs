@@ -75,7 +75,7 @@ fn the_child_does_not_allocate() {
         raw::exit(0)
     }
     let children = by_children(|| {
-        let ground = Ground::new().unwrap();
+        let ground = Ground::new(Memory::Borrowed).unwrap();
         let request = Request { namespaces: 0, memory: Memory::Borrowed, cgroup: None };
         let ok = |_: &_| Ok::<(), ()>(());
         scope(&ground, request, &(), allocates, ok).unwrap().1.unwrap();

@@ -34,7 +34,8 @@ pub fn run(
     init: Option<BorrowedFd<'_>>,
     beside: impl FnOnce(i32) -> Result<()>,
 ) -> Result<Process> {
-    let ground = Ground::new().map_err(|errno| Error::os("map memory for a child", errno))?;
+    let ground =
+        Ground::new(plan.memory()).map_err(|errno| Error::os("map memory for a child", errno))?;
     let parent = match plan.watches_parent() {
         true => Some(
             pidfd::open(std::process::id() as i32)

@@ -89,7 +89,7 @@ impl Words {
     }
 }
 
-/// A stack for a child, with a guard page below, and [`Words`] in shared memory: one mapping.
+/// Two stacks for children, with a guard page below each, and [`Words`]: one mapping.
 pub struct Ground {
     base: *mut libc::c_void,
 }
@@ -100,11 +100,16 @@ const STACK: usize = 64 * 1024;
 const GROUND: usize = PAGE + 2 * (PAGE + STACK);
 
 impl Ground {
-    /// Maps the memory.
-    pub fn new() -> Result<Ground, Errno> {
+    /// Maps the memory, for a child of this kind.
+    pub fn new(memory: Memory) -> Result<Ground, Errno> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // Shared, so that the words are common also with a child that has a copy of memory.
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // With a child that has a copy of memory the words must be common all the same. That takes
+        // a file behind the mapping, which costs as much as all the rest.
+        let sharing = match memory {
+            Memory::Copied => libc::MAP_SHARED,
+            Memory::Borrowed | Memory::Beside => libc::MAP_PRIVATE,
+        };
+        let flags = sharing | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, placed by the kernel.
         let base = unsafe { libc::mmap(ptr::null_mut(), GROUND, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
