@@ -21,12 +21,11 @@ killpoints:
 
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:
-    cargo build --release --workspace --examples
     tests/bench
 
-# Fuzz the parsers (nightly Rust, cargo-fuzz).
-fuzz target="wrap_flags" seconds="60":
-    cd tests/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+# Fuzz the parsers: flags, seccomp, host_files (nightly Rust, cargo-fuzz).
+fuzz target="flags" seconds="60":
+    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . {{target}} -- -max_total_time={{seconds}}
 
 # Regenerate what is generated and checked for drift.
 generate:

@@ -115,9 +115,10 @@ fn run(cli: Cli, args: Vec<OsString>) -> Result<i32> {
     }
 }
 
-/// One line on standard error.
+/// One line on standard error, whatever a name in it holds.
 fn complain(error: &Error) {
-    let _ = writeln!(std::io::stderr(), "garth: {error}");
+    let line = error.to_string().replace('\n', "\\n");
+    let _ = writeln!(std::io::stderr(), "garth: {line}");
 }
 
 /// Help and version go to standard output; everything else is one line, like every other error.
@@ -131,13 +132,16 @@ fn usage(error: &clap::Error) -> i32 {
         let _ = error.print();
         return OURS;
     }
-    // What is wrong comes first, then perhaps a tip, then how the verb is used.
+    // What is wrong comes first, then perhaps tips, then how the verb is used.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let mut words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let tip = words.iter().position(|line| line.starts_with("tip:"));
+    let tip = tip.map(|at| words.drain(at..).next().unwrap_or_default());
     let line = words.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     let line = line.trim_end_matches("For more information, try '--help'.").trim_end();
-    complain(&Error::new(line).hint("see --help"));
+    let hint = tip.and_then(|tip| tip.strip_prefix("tip: ")).unwrap_or("see --help");
+    complain(&Error::new(line).hint(hint));
     OURS
 }
 

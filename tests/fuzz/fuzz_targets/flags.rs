@@ -1,0 +1,34 @@
+//! The text of flags: whatever is typed, an answer or an error in one line, never a panic.
+#![no_main]
+
+use garth::spec::units::{Rate, Size, Span};
+use garth::spec::{CapabilitySet, Mount, Network, Publish, Rlimit};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    let one_line = |error: garth::Error| {
+        assert!(text.contains('\n') || !error.to_string().contains('\n'), "{error}");
+    };
+    match Publish::parse(text) {
+        Err(error) => one_line(error),
+        // What is printed is read back as the same.
+        Ok(ports) => {
+            for port in ports {
+                assert_eq!(Publish::parse(&port.to_string()).unwrap(), [port]);
+            }
+        }
+    }
+    let _ = Mount::volume(text).map_err(one_line);
+    let _ = Mount::tmpfs(text).map_err(one_line);
+    let _ = Mount::writable(text).map_err(one_line);
+    let _ = text.parse::<Network>().map_err(one_line);
+    let _ = text.parse::<Rlimit>().map_err(one_line);
+    let _ = CapabilitySet::parse(text).map_err(one_line);
+    if let Ok(size) = text.parse::<Size>() {
+        assert_eq!(size.to_string().parse::<Size>().unwrap(), size);
+    }
+    if let Ok(rate) = text.parse::<Rate>() {
+        assert_eq!(rate.to_string().parse::<Rate>().unwrap(), rate);
+    }
+    let _ = text.parse::<Span>();
+});
