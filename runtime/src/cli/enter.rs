@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Global;
 use crate::error::{Error, Result};
+use crate::host::record::Record;
 use crate::host::seal;
 use crate::start;
 use crate::sys::process::{self, Signals};
@@ -35,7 +36,7 @@ impl Exec {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
         let journal = global.journal();
-        let record = journal.read(&self.name)?;
+        let record = Record::read(&journal, &self.name)?;
         let mut sandbox = record.sandbox.clone();
         sandbox.command = self.command;
         sandbox.user = self.user.or(sandbox.user);

@@ -1,10 +1,12 @@
 //! Releasing what sandboxes have left behind: those that ended while nobody looked after them, and
 //! things that bear our name but belong to no sandbox on record.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::journal::{Entry, Journal};
+use super::record::Record;
 use super::resources::{self, Resources};
 use crate::error::{Error, Result};
 use crate::sys::{pidfd, process};
@@ -28,7 +30,13 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
         }
     }
-    resources::collect_strays(journal, &mut report);
+    let live: HashSet<String> = journal.ids()?.into_iter().collect();
+    for result in resources::remove_strays(journal, &live) {
+        match result {
+            Ok(removed) => report.removed.extend(removed),
+            Err(error) => report.failed.push(error),
+        }
+    }
     Ok(report)
 }
 
@@ -45,7 +53,7 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     if journal.open_process(id).is_some() {
         // Nobody holds it, and it lives. A detached one has lost its keeper, and may go on; any
         // other was to die with its caller, and is about to.
-        if !journal.read(id).is_ok_and(|record| record.sandbox.die_with_parent) {
+        if !Record::read(journal, id).is_ok_and(|record| record.sandbox.die_with_parent) {
             return Ok(false);
         }
         kill(journal, id);
@@ -97,7 +105,7 @@ fn kill(journal: &Journal, id: &str) {
 /// Releases what is on record; without a record that can be read, what the id alone leads to.
 fn release(entry: Entry) -> Result<()> {
     let journal = entry.journal().clone();
-    match journal.read(entry.id()) {
+    match Record::read(&journal, entry.id()) {
         Ok(record) => record.resources.release(&journal)?,
         Err(_) => Resources::forget(&journal, entry.id())?,
     }

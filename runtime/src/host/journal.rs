@@ -16,30 +16,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::resources::Resources;
 use crate::error::{Error, Result};
-use crate::spec::Sandbox;
 use crate::sys::{Errno, file, pidfd, process};
 
 /// The state directory of one user on one host.
 #[derive(Clone, Debug)]
 pub struct Journal {
     root: PathBuf,
-}
-
-/// What is written down of one sandbox.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// Its name, or a random one.
-    pub id: String,
-    /// Seconds since 1970.
-    pub created: u64,
-    /// What was asked.
-    pub sandbox: Sandbox,
-    /// What it has outside.
-    pub resources: Resources,
 }
 
 /// A sandbox's directory, held by this process.
@@ -169,14 +152,12 @@ impl Journal {
     ///
     /// # Errors
     /// When there is no such sandbox, or its record cannot be read.
-    pub fn read(&self, id: &str) -> Result<Record> {
+    pub fn read(&self, id: &str) -> Result<Vec<u8>> {
         let path = self.dir(id).join("record.json");
-        let text = fs::read(&path).map_err(|e| match e.kind() {
+        fs::read(&path).map_err(|e| match e.kind() {
             _ if check_id(id).is_err() || !self.dir(id).exists() => self.unknown(id),
             _ => Error::io(format!("read {}", path.display()), &e),
-        })?;
-        serde_json::from_slice(&text)
-            .map_err(|e| Error::new(format!("{}: not a record: {e}", path.display())))
+        })
     }
 
     /// The first process of `id`, as soon as there is one.
@@ -236,15 +217,14 @@ impl Entry {
     }
 
     /// Writes the record: whole or not at all, and on the disk when this returns.
-    pub fn write(&self, record: &Record) -> Result<()> {
+    pub fn write(&self, record: &[u8]) -> Result<()> {
         let path = self.journal.dir(&self.id).join("record.json");
         let new = path.with_extension("new");
         let write = || -> std::io::Result<()> {
-            let text = serde_json::to_vec(record)?;
             let mut options = File::options();
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&text)?;
+            file.write_all(record)?;
             file.sync_data()?;
             fs::rename(&new, &path)
         };

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod gc;
 pub mod journal;
 pub mod network;
+pub mod record;
 pub mod resolver;
 pub mod resources;
 pub mod seal;

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
-use super::gc::Report;
 use super::journal::Journal;
 use super::network::{self, Leftovers, Network, pasta};
 use crate::error::{Error, Result};
@@ -221,18 +220,14 @@ pub fn lacks_private_network() -> bool {
     !facts::privileged() && find_pasta().is_err()
 }
 
-/// Removes what bears our name and belongs to no sandbox on record.
-pub fn collect_strays(journal: &Journal, report: &mut Report) {
-    let mut note = |result: Result<Vec<String>>| match result {
-        Ok(removed) => report.removed.extend(removed),
-        Err(error) => report.failed.push(error),
-    };
-    let live: HashSet<String> = match journal.ids() {
-        Ok(ids) => ids.into_iter().collect(),
-        Err(error) => return note(Err(error)),
-    };
-    note(stray_cgroups(&live));
+/// Removes what bears our name and belongs to none of the sandboxes `live`; says what.
+///
+/// # Errors
+/// What could not be removed, for each kind.
+pub fn remove_strays(journal: &Journal, live: &HashSet<String>) -> Vec<Result<Vec<String>>> {
+    let mut results = vec![stray_cgroups(live)];
     if facts::privileged() {
-        note(stray_network(journal.root(), &live));
+        results.push(stray_network(journal.root(), live));
     }
+    results
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::journal::Journal;
+use crate::host::record::Record;
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]
@@ -44,7 +45,7 @@ fn look(journal: &Journal, name: String) -> Entry {
         (None, _) => "starting",
     };
     let pid = process.filter(|_| lives).map(|process| process.pid);
-    let Ok(record) = journal.read(&name) else {
+    let Ok(record) = Record::read(journal, &name) else {
         let state = if lives { "damaged" } else { "ended" };
         let none = Vec::new();
         let (addresses, ports, command) = (none.clone(), none.clone(), none);

@@ -7,8 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Process, run};
 use crate::error::{Error, Result};
-use crate::host::journal::{Entry, Journal, ProcessId, Record};
+use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::network;
+use crate::host::record::Record;
 use crate::host::resources::{Held, Resources};
 use crate::host::{facts, gc, users};
 use crate::plan::seccomp::{self, Filter};
@@ -128,7 +129,7 @@ impl Yard {
             resources: self.resources.clone(),
         };
         // The intent is on record before the first side effect outside the journal.
-        self.entry.write(&record)?;
+        record.write(&self.entry)?;
         given.cgroup_files = self.resources.cgroup_files();
         given.recorded = true;
         let plan = compile(sandbox, given, options)?;

@@ -27,15 +27,13 @@ use libc::{
     NFT_PAYLOAD_TRANSPORT_HEADER as TRANSPORT, NFT_RETURN,
 };
 
+use super::lease::LINK_PREFIX;
 use super::nft::{self, AT4, AT8, AT20, Expr, Field, Hook, R1, R2};
 use super::uplink::Opened;
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Batch, Family, Refusal, Socket};
 
-/// What names of sandbox interfaces begin with; the rules know a sandbox by it.
-pub const PREFIX: &str = "garth";
-
-const SANDBOX: &[u8] = PREFIX.as_bytes();
+const SANDBOX: &[u8] = LINK_PREFIX.as_bytes();
 const FROM_SANDBOX: [Expr; 2] = [Expr::Meta(NFT_META_IIFNAME, R1), Expr::Equal(SANDBOX)];
 const TO_SANDBOX: [Expr; 2] = [Expr::Meta(NFT_META_OIFNAME, R1), Expr::Equal(SANDBOX)];
 const IPV4: [Expr; 2] = [Expr::Meta(NFT_META_NFPROTO, R1), Expr::Equal(&[NFPROTO_IPV4 as u8])];

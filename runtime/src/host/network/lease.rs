@@ -14,6 +14,14 @@ use ipnetwork::Ipv4Network;
 
 use crate::{Error, Result};
 
+/// How the names of our links begin, by which the firewall knows them.
+pub const LINK_PREFIX: &str = "garth";
+
+/// The host end's name: the prefix and the sandbox's address in hexadecimal.
+pub fn link_name(inner4: Ipv4Addr) -> String {
+    format!("{LINK_PREFIX}{:08x}", u32::from(inner4))
+}
+
 fn directory(state_root: &Path) -> PathBuf {
     state_root.join("leases")
 }
