@@ -2,12 +2,12 @@
 //!
 //! In the order of a start: [`Network::lease`] finds a free pair of addresses, from which all names
 //! follow, and which is what the journal records; [`Network::reserve`] takes the published ports;
-//! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the [`link`] while the
+//! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the `link` while the
 //! sandbox's first process waits. [`Network::release`] undoes it, however far it came. The link
 //! needs no undoing: it dies with the sandbox's namespace.
 //!
 //! No bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the host, so
-//! everything between two sandboxes passes the [`firewall`].
+//! everything between two sandboxes passes the `firewall`.
 
 mod conntrack;
 mod firewall;
