@@ -27,3 +27,33 @@ fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
     }
     yard.assert_nothing_left();
 }
+
+/// Without XDG_RUNTIME_DIR the state is below /tmp, where anyone can be the first.
+#[test]
+fn records_that_someone_else_has_laid_there_are_not_believed() {
+    needs!(root, "setpriv");
+    let yard = Yard::new();
+    // A record of a "sandbox" whose first process is one of the victim's own.
+    let script = "
+        setpriv --reuid=12345 --regid=12345 --clear-groups sleep 1000 & victim=$!
+        until [ \"$(cut -d' ' -f2 /proc/$victim/stat)\" = '(sleep)' ]; do sleep 0.01; done
+        state=/srv/garth-12345
+        $GARTH --root $state wrap --name bait -- sh -c 'echo; exec sleep 1000' >/srv/started & bait=$!
+        until [ -s /srv/started ]; do sleep 0.01; done
+        cp -r $state /srv/copy
+        kill -9 $bait
+        rm -rf $state; mv /srv/copy $state
+        start=$(cut -d' ' -f22 /proc/$victim/stat)
+        ln -sfn \"$victim $start $(cat /proc/sys/kernel/random/boot_id)\" $state/yards/bait/process
+        chown -R -h 1000:1000 $state; chmod -R a+rX $state
+        for verb in ps gc 'kill bait' 'delete bait' 'delete --force bait' 'exec bait true'; do
+            setpriv --reuid=12345 --regid=12345 --clear-groups $GARTH --root $state $verb 2>&1
+            echo $?
+        done
+        kill -0 $victim && echo alive
+        kill $victim";
+    let ran = yard.sh(script).run().ok();
+    let refused = ran.matches("belongs to another user").count();
+    assert_eq!((refused, ran.matches("\n125").count()), (6, 6), "{ran}");
+    assert!(ran.ends_with("alive"), "{ran}");
+}

@@ -137,15 +137,23 @@ impl Journal {
             .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
     }
 
-    /// A state directory below /tmp could have been laid there by someone else.
+    /// A state directory below /tmp could have been laid there by someone else, with records that
+    /// name processes to be killed and directories to be removed.
     fn check_owner(&self) -> Result<()> {
         let (uid, _) = process::effective_ids();
         let path = self.root.display();
-        let meta =
-            fs::metadata(&self.root).map_err(|e| Error::io(format!("look at {path}"), &e))?;
-        match meta.uid() == uid && meta.mode() & 0o022 == 0 {
-            true => Ok(()),
-            false => {
+        let look = || -> std::io::Result<bool> {
+            let meta = fs::metadata(&self.root)?;
+            // The link to it, if it is one, must be one's own as well.
+            let own = meta.uid() == uid && fs::symlink_metadata(&self.root)?.uid() == uid;
+            Ok(own && meta.mode() & 0o022 == 0)
+        };
+        match look() {
+            Ok(true) => Ok(()),
+            // What is not there says nothing wrong.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(format!("look at {path}"), &error)),
+            Ok(false) => {
                 Err(Error::new(format!("{path} belongs to another user or is open to others"))
                     .hint("choose another state directory with --root"))
             }
@@ -154,6 +162,7 @@ impl Journal {
 
     /// The ids that have a directory, whatever is in it, in order.
     pub fn ids(&self) -> Result<Vec<String>> {
+        self.check_owner()?;
         let yards = self.yards();
         let entries = match fs::read_dir(&yards) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -170,6 +179,7 @@ impl Journal {
     /// # Errors
     /// When there is no such sandbox, or its record cannot be read.
     pub fn read(&self, id: &str) -> Result<Record> {
+        self.check_owner()?;
         let path = self.dir(id).join("record.json");
         let text = fs::read(&path).map_err(|e| match e.kind() {
             _ if check_id(id).is_err() || !self.dir(id).exists() => self.unknown(id),
@@ -181,6 +191,7 @@ impl Journal {
 
     /// The first process of `id`, as soon as there is one.
     pub fn process(&self, id: &str) -> Option<ProcessId> {
+        self.check_owner().ok()?;
         let text = fs::read_link(self.dir(id).join("process")).ok()?;
         let mut words = text.to_str()?.split(' ');
         Some(ProcessId {
@@ -204,6 +215,7 @@ impl Journal {
         if !id.starts_with('.') {
             check_id(id)?;
         }
+        self.check_owner()?;
         let dir = self.dir(id);
         let lock: OwnedFd = File::open(&dir)
             .map_err(|e| match e.kind() {
