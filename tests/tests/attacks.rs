@@ -57,3 +57,36 @@ fn records_that_someone_else_has_laid_there_are_not_believed() {
     assert_eq!((refused, ran.matches("\n125").count()), (6, 6), "{ran}");
     assert!(ran.ends_with("alive"), "{ran}");
 }
+
+#[test]
+fn a_gc_beside_a_start_does_not_make_it_fail() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    // The new entry is not locked for a second, and gc takes it for a leftover.
+    let script = "
+        strace -o /dev/null -e inject=flock:delay_enter=1000000:when=1 \
+            $GARTH wrap --name web -- echo started & start=$!
+        until ls -A /run/garth/yards 2>/dev/null | grep -q web; do sleep 0.01; done
+        $GARTH gc
+        wait $start";
+    let ran = yard.sh(script).run().ok();
+    assert!(ran.contains("removed sandbox .") && ran.ends_with("started"), "{ran}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    // A second passes between the names and the look at each.
+    let script = "
+        $GARTH wrap --name web -- sh -c 'echo; read end' </srv/fifo >/srv/started & start=$!
+        exec 3>/srv/fifo
+        until [ -s /srv/started ]; do sleep 0.01; done
+        strace -o /srv/trace -e inject=getdents64:delay_exit=1000000:when=1 $GARTH gc & gc=$!
+        until grep -q getdents64 /srv/trace 2>/dev/null; do sleep 0.01; done
+        echo >&3
+        wait $start && wait $gc";
+    let ran = yard.sh(&format!("mkfifo /srv/fifo; {script}")).run();
+    assert_eq!(ran.ok(), "nothing to clean");
+}

@@ -15,6 +15,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +102,19 @@ impl Journal {
     /// When the name is taken, or is not a name.
     pub fn create(&self, id: &str) -> Result<Entry> {
         check_id(id)?;
+        loop {
+            if let Some(entry) = self.try_create(id)? {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// None: a gc met the directory before it was locked, and took it for a leftover.
+    fn try_create(&self, id: &str) -> Result<Option<Entry>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let yards = self.yards();
-        let new = yards.join(format!(".{}-{id}", std::process::id()));
+        let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
         let what = || format!("make {}", new.display());
         // What a killed process with our number has left behind.
         let _ = fs::remove_dir(&new);
@@ -116,18 +128,22 @@ impl Journal {
             made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
         }
         self.check_owner()?;
-        let lock: OwnedFd = File::open(&new).map_err(|e| Error::io(what(), &e))?.into();
-        let entry = Entry { journal: self.clone(), id: id.to_owned(), lock };
-        let locked = process::try_lock(entry.lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        let lock: OwnedFd = match File::open(&new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|e| Error::io(what(), &e))?.into(),
+        };
+        let locked = process::try_lock(lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        if !locked || !file::is_at(lock.as_fd(), &new) {
+            return Ok(None);
+        }
         match file::rename_new(&new, &self.dir(id)) {
-            Ok(()) if locked => Ok(entry),
-            Err(errno) if errno != Errno(libc::EEXIST) => {
+            Ok(()) => Ok(Some(Entry { journal: self.clone(), id: id.to_owned(), lock })),
+            Err(errno) => {
                 let _ = fs::remove_dir(&new);
-                Err(Error::os(format!("make {}", self.dir(id).display()), errno))
-            }
-            _ => {
-                let _ = fs::remove_dir(&new);
-                Err(self.taken(id))
+                Err(match errno {
+                    Errno(libc::EEXIST) => self.taken(id),
+                    _ => Error::os(format!("make {}", self.dir(id).display()), errno),
+                })
             }
         }
     }
