@@ -191,6 +191,11 @@ fn the_steps_are_in_an_order_that_holds() {
             &|s| matches!(s, Step::Ids { .. } | Step::Capabilities(_) | Step::Landlock { .. }),
             &|s| matches!(s, Step::Fork { .. }),
         );
+        // The command waits for an init that no longer is a part of the caller.
+        let awaits = places(plan, |s| matches!(s, Step::AwaitInit));
+        assert_eq!(awaits.len(), places(plan, |s| matches!(s, Step::Fork { .. })).len(), "{name}");
+        order(&|s| matches!(s, Step::Fork { .. }), &|s| matches!(s, Step::AwaitInit));
+        order(&|s| matches!(s, Step::AwaitInit), &|s| matches!(s, Step::Seccomp { .. }));
     }
 }
 

@@ -15,6 +15,7 @@ use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 use crate::sys::{Errno, file, pidfd, process};
@@ -84,8 +85,19 @@ impl Journal {
     /// When the name is taken, or is not a name.
     pub fn create(&self, id: &str) -> Result<Entry> {
         check_id(id)?;
+        loop {
+            if let Some(entry) = self.try_create(id)? {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// None: a gc met the directory before it was locked, and took it for a leftover.
+    fn try_create(&self, id: &str) -> Result<Option<Entry>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let yards = self.yards();
-        let new = yards.join(format!(".{}-{id}", std::process::id()));
+        let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
         let what = || format!("make {}", new.display());
         // What a killed process with our number has left behind.
         let _ = fs::remove_dir(&new);
@@ -99,18 +111,22 @@ impl Journal {
             made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
         }
         self.check_owner()?;
-        let lock: OwnedFd = File::open(&new).map_err(|e| Error::io(what(), &e))?.into();
-        let entry = Entry { journal: self.clone(), id: id.to_owned(), lock };
-        let locked = process::try_lock(entry.lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        let lock: OwnedFd = match File::open(&new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|e| Error::io(what(), &e))?.into(),
+        };
+        let locked = process::try_lock(lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        if !locked || !file::is_at(lock.as_fd(), &new) {
+            return Ok(None);
+        }
         match file::rename_new(&new, &self.dir(id)) {
-            Ok(()) if locked => Ok(entry),
-            Err(errno) if errno != Errno(libc::EEXIST) => {
+            Ok(()) => Ok(Some(Entry { journal: self.clone(), id: id.to_owned(), lock })),
+            Err(errno) => {
                 let _ = fs::remove_dir(&new);
-                Err(Error::os(format!("make {}", self.dir(id).display()), errno))
-            }
-            _ => {
-                let _ = fs::remove_dir(&new);
-                Err(self.taken(id))
+                Err(match errno {
+                    Errno(libc::EEXIST) => self.taken(id),
+                    _ => Error::os(format!("make {}", self.dir(id).display()), errno),
+                })
             }
         }
     }
@@ -120,15 +136,23 @@ impl Journal {
             .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
     }
 
-    /// A state directory below /tmp could have been laid there by someone else.
+    /// A state directory below /tmp could have been laid there by someone else, with records that
+    /// name processes to be killed and directories to be removed.
     fn check_owner(&self) -> Result<()> {
         let (uid, _) = process::effective_ids();
         let path = self.root.display();
-        let meta =
-            fs::metadata(&self.root).map_err(|e| Error::io(format!("look at {path}"), &e))?;
-        match meta.uid() == uid && meta.mode() & 0o022 == 0 {
-            true => Ok(()),
-            false => {
+        let look = || -> std::io::Result<bool> {
+            let meta = fs::metadata(&self.root)?;
+            // The link to it, if it is one, must be one's own as well.
+            let own = meta.uid() == uid && fs::symlink_metadata(&self.root)?.uid() == uid;
+            Ok(own && meta.mode() & 0o022 == 0)
+        };
+        match look() {
+            Ok(true) => Ok(()),
+            // What is not there says nothing wrong.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(format!("look at {path}"), &error)),
+            Ok(false) => {
                 Err(Error::new(format!("{path} belongs to another user or is open to others"))
                     .hint("choose another state directory with --root"))
             }
@@ -137,6 +161,7 @@ impl Journal {
 
     /// The ids that have a directory, whatever is in it, in order.
     pub fn ids(&self) -> Result<Vec<String>> {
+        self.check_owner()?;
         let yards = self.yards();
         let entries = match fs::read_dir(&yards) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -153,6 +178,7 @@ impl Journal {
     /// # Errors
     /// When there is no such sandbox, or its record cannot be read.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
+        self.check_owner()?;
         let path = self.dir(id).join("record.json");
         fs::read(&path).map_err(|e| match e.kind() {
             _ if check_id(id).is_err() || !self.dir(id).exists() => self.unknown(id),
@@ -162,6 +188,7 @@ impl Journal {
 
     /// The first process of `id`, as soon as there is one.
     pub fn process(&self, id: &str) -> Option<ProcessId> {
+        self.check_owner().ok()?;
         let text = fs::read_link(self.dir(id).join("process")).ok()?;
         let mut words = text.to_str()?.split(' ');
         Some(ProcessId {
@@ -185,6 +212,7 @@ impl Journal {
         if !id.starts_with('.') {
             check_id(id)?;
         }
+        self.check_owner()?;
         let dir = self.dir(id);
         let lock: OwnedFd = File::open(&dir)
             .map_err(|e| match e.kind() {

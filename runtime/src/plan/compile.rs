@@ -14,6 +14,7 @@ use crate::spec::{
     Seccomp,
 };
 use crate::sys::CStrings;
+use crate::sys::clone::Memory;
 use crate::sys::raw::{CapSets, MountAttr};
 
 const CLONE_NEWTIME: i32 = 0x80;
@@ -468,6 +469,11 @@ impl Compiler<'_> {
         plan.push(Step::Directory(c_path(cwd)?), "-w");
         // Ignored signals and blocked ones would be inherited across execve.
         plan.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
+        if plan.has_init() && plan.memory() != Memory::Copied {
+            // Nothing untrusted may run beside a process that still is a part of the caller. Before
+            // the filter, which need not allow what this takes.
+            plan.push(Step::AwaitInit, "init");
+        }
         if let Some(filter) = &self.given.seccomp {
             let origin = match &sandbox.seccomp {
                 Seccomp::Profile(origin, _) => origin.as_str(),

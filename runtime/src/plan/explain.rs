@@ -103,6 +103,7 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
+            Step::AwaitInit => write!(f, "wait until the init has been executed"),
             Step::Fork { .. } => write!(f, "start the command's process; this one becomes init"),
             Step::Session => write!(f, "start a session"),
             Step::ProcessGroup(group) => write!(f, "join process group {group}"),

@@ -155,6 +155,8 @@ pub enum Step {
         /// The init's own filter.
         filter: Filter,
     },
+    /// In the second process: wait until the first has executed the init.
+    AwaitInit,
     /// setsid(2).
     Session,
     /// setpgid(2).

@@ -1,12 +1,13 @@
 //! The interpreter: walks the steps and does each. It runs in a child that may share the caller's
 //! memory, so it does not allocate, lock, log, read the environment or panic.
 
+use std::convert::Infallible;
 use std::ffi::CStr;
 
 use super::mounts::Tree;
 use crate::plan::seccomp::Filter;
-use crate::plan::{Planned, Step};
-use crate::sys::clone::{self, Ground};
+use crate::plan::{Plan, Planned, Step};
+use crate::sys::clone::{self, Ground, Memory};
 use crate::sys::raw::{self, RawFd};
 use crate::sys::{CStrings, Errno};
 
@@ -20,14 +21,18 @@ pub struct Script<'a> {
     pub parent: RawFd,
     /// The sealed program of the init, or -1.
     pub init: RawFd,
+    memory: Memory,
     /// Where [`Step::Fork`] continues.
     from: usize,
+    /// A pipe that has a writer until pid 1 has executed the init; -1 when there is none.
+    init_works: [RawFd; 2],
 }
 
 impl<'a> Script<'a> {
     /// The script from its first step on.
-    pub fn new(steps: &'a [Planned], ground: &'a Ground, parent: RawFd, init: RawFd) -> Script<'a> {
-        Script { steps, ground, parent, init, from: 0 }
+    pub fn new(plan: &'a Plan, ground: &'a Ground, parent: RawFd, init: RawFd) -> Script<'a> {
+        let (steps, memory) = (&plan.steps, plan.memory());
+        Script { steps, ground, parent, init, memory, from: 0, init_works: [-1; 2] }
     }
 }
 
@@ -93,6 +98,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Keyring => keyring(),
         Step::Landlock { handled, scoped, rules } => landlock(*handled, *scoped, rules),
         Step::Fork { filter } => fork(script, number, filter),
+        Step::AwaitInit => await_init(script),
         Step::Session => raw::setsid(),
         Step::ProcessGroup(group) => raw::setpgid(*group),
         Step::Signals { ignored, blocked } => signals(*ignored, *blocked),
@@ -181,19 +187,43 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
     Ok(())
 }
 
-/// The rest of the steps in a second process; this one becomes the init. It comes back here when
-/// the second has executed its program, or failed.
+/// The rest of the steps in a second process; this one becomes the init.
 fn fork(script: &Script<'_>, number: usize, filter: &Filter) -> Result {
-    let rest = Script { from: number + 1, ..*script };
-    let child = clone::nested(script.ground, &rest, run)?;
-    if script.ground.words().failure().is_some() {
-        raw::exit(FAILED);
-    }
+    let init_works = match script.memory {
+        Memory::Copied => [-1; 2],
+        Memory::Borrowed | Memory::Beside => raw::pipe()?,
+    };
+    let rest = Script { from: number + 1, init_works, ..*script };
+    let become_init = |child| -> Infallible {
+        if script.ground.words().failure().is_none() {
+            script.ground.words().fail(number, execute_init(script, filter, child));
+        }
+        raw::exit(FAILED)
+    };
+    Err(clone::nested(script.ground, script.memory, &rest, run, become_init))
+}
+
+fn execute_init(script: &Script<'_>, filter: &Filter, child: i32) -> Errno {
     // The init's file has no read permission, so that execve makes it out of reach of ptrace and
     // /proc/1/mem. CAP_DAC_OVERRIDE would be permission enough; root has it back after execve.
-    raw::capset(raw::CapSets::default())?;
-    raw::seccomp_filter(&filter.instructions, filter.flags)?;
-    Err(raw::exec_with_number(script.init, c"garth-init", child as u32))
+    let confined = raw::capset(raw::CapSets::default())
+        .and_then(|()| raw::seccomp_filter(&filter.instructions, filter.flags));
+    match confined {
+        Ok(()) => raw::exec_with_number(script.init, c"garth-init", child as u32),
+        Err(errno) => errno,
+    }
+}
+
+/// Until pid 1 has executed the init, /proc/1/mem, /proc/1/fd and /proc/1/exe are the caller's: the
+/// command must not run before. The kernel closes what is close-on-exec when the old memory is gone;
+/// the words, which it clears a little earlier, would not do.
+fn await_init(script: &Script<'_>) -> Result {
+    let [reader, writer] = script.init_works;
+    raw::close(writer);
+    raw::await_end(reader)?;
+    raw::close(reader);
+    // The end of file may also mean that there will be no init.
+    if script.ground.words().failure().is_some() { raw::exit(FAILED) } else { Ok(()) }
 }
 
 fn signals(ignored: u64, blocked: u64) -> Result {

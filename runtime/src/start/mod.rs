@@ -45,7 +45,7 @@ pub fn run(
     };
     let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
     let parent = number(parent.as_ref().map(AsFd::as_fd));
-    let script = child::Script::new(&plan.steps, &ground, parent, number(init));
+    let script = child::Script::new(plan, &ground, parent, number(init));
     let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
     let started = clone::scope(&ground, request, &script, child::run, |child| {
         if let Some(map) = plan.id_maps {

@@ -4,6 +4,7 @@
 //! whether the caller has one megabyte resident or four gigabytes; the scope does not return
 //! before the child has left that memory. How the two talk meanwhile is in [`Words`].
 
+use std::convert::Infallible;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -25,13 +26,15 @@ pub enum Memory {
 pub const GONE: u32 = 0;
 const WORKING: u32 = 1;
 
-/// The conversation between parent and child: five words in memory that both see.
+/// The conversation between parent and child: six words in memory that both see.
 ///
 /// `says` is the child's thread id word (CLONE_CHILD_CLEARTID): when the child executes or exits,
-/// the kernel clears it and wakes the parent, so no pipe is needed to learn of either.
+/// the kernel clears it and wakes the parent, so no pipe is needed to learn of either. `second` is
+/// the same for a child of [`nested`], and zero when there is none.
 #[repr(C)]
 pub struct Words {
     says: AtomicU32,
+    second: AtomicU32,
     go: AtomicU32,
     at: AtomicU32,
     failed_step: AtomicU32,
@@ -78,12 +81,15 @@ impl Words {
         }
     }
 
-    /// Parent: sleeps until the child has left the shared memory.
+    /// Parent: sleeps until the child, and then the one that it may have started, has left the
+    /// shared memory.
     fn await_gone(&self) {
-        loop {
-            match self.says.load(SeqCst) {
-                GONE => return,
-                said => raw::futex_wait(&self.says, said),
+        for word in [&self.says, &self.second] {
+            loop {
+                match word.load(SeqCst) {
+                    GONE => break,
+                    said => raw::futex_wait(word, said),
+                }
             }
         }
     }
@@ -146,8 +152,8 @@ impl Drop for Ground {
     }
 }
 
-// SAFETY: the mapping is reached only through atomics, and through the stacks by the children that
-// `scope` starts one after the other.
+// SAFETY: the mapping is reached only through atomics, and through the stacks by the children, each
+// of which has its own.
 unsafe impl Sync for Ground {}
 
 /// struct clone_args of clone3(2), to its size in Linux 5.7.
@@ -232,10 +238,10 @@ pub fn scope<T: Sync, R, E>(
     // A change of ids in the child would leave the memory, which is also ours, not dumpable.
     let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0, 0);
     let entry = Entry { body, data };
-    // SAFETY: `entry`, `data` and the ground outlive the child's use of them: for Borrowed and
-    // Copied the kernel returns here only when the child has executed or exited, for Beside
-    // `await_gone` below waits for the same. `T: Sync` allows use from both sides. The stack is
-    // used by this child alone.
+    // SAFETY: `entry`, `data` and the ground outlive the child's use of them: for Copied the kernel
+    // returns here only when the child has executed or exited, for the others `await_gone` below
+    // waits for the same, and for a nested child. `T: Sync` allows use from both sides. The stack
+    // is used by this child alone.
     let pid = unsafe { clone3(&args, &entry) }?;
     // SAFETY: the kernel has stored a new descriptor that nobody else owns.
     let cloned = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
@@ -252,7 +258,12 @@ pub fn scope<T: Sync, R, E>(
             ground.words().await_gone();
             result
         }
-        Memory::Borrowed | Memory::Copied => beside(&cloned),
+        Memory::Borrowed => {
+            // Nested children are not waited for by the kernel.
+            ground.words().await_gone();
+            beside(&cloned)
+        }
+        Memory::Copied => beside(&cloned),
     };
     if request.memory != Memory::Copied && dumpable == Ok(1) {
         raw::prctl(libc::PR_SET_DUMPABLE, 1, 0)?;
@@ -262,19 +273,44 @@ pub fn scope<T: Sync, R, E>(
 }
 
 /// Inside a child of [`scope`]: starts a second one on the second stack, with the same memory, and
-/// sleeps until that one has executed or exited. Returns its process id. Neither allocates.
-pub fn nested<T: Sync>(ground: &Ground, data: &T, body: fn(&T) -> !) -> Result<i32, Errno> {
+/// goes on with `beside`, given its process id; both end in execve or exit. Returns only if there
+/// can be no second one. Nothing here allocates.
+///
+/// In memory shared with the caller the two run side by side, and `scope` waits for both. In a copy
+/// ([`Memory::Copied`]) the kernel clears no word when the last one leaves: so there the first
+/// sleeps until the second has executed or exited.
+pub fn nested<T: Sync>(
+    ground: &Ground,
+    memory: Memory,
+    data: &T,
+    body: fn(&T) -> !,
+    beside: impl FnOnce(i32) -> Infallible,
+) -> Errno {
     let (stack, stack_size) = ground.stack(1);
+    let flags = match memory {
+        Memory::Copied => libc::CLONE_VM | libc::CLONE_VFORK,
+        // The kernel writes the word before the child runs: there is no moment at which there is a
+        // child and the word does not say so, whoever is killed when.
+        Memory::Borrowed | Memory::Beside => {
+            libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID
+        }
+    };
+    let word = ground.words().second.as_ptr() as u64;
     let args = CloneArgs {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64,
+        flags: flags as u64,
+        child_tid: word,
+        parent_tid: word,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack as u64,
         stack_size: stack_size as u64,
         ..CloneArgs::default()
     };
     let entry = Entry { body, data };
-    // SAFETY: as in `scope`, Borrowed; the second stack is used by this child alone.
-    unsafe { clone3(&args, &entry) }
+    // SAFETY: `entry` is on this stack, and `data` outlives it: neither goes away, since `beside`
+    // does not return. All the rest is the caller's, for which `scope` waits. The second stack is
+    // used by this child alone.
+    let Err(errno) = unsafe { clone3(&args, &entry) }.map(beside);
+    errno
 }
 
 struct Entry<'a, T> {

@@ -100,6 +100,19 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
     if written == bytes.len() { Ok(()) } else { Err(Errno(libc::EIO)) }
 }
 
+/// pipe2(2): the reading and the writing end, close-on-exec.
+pub fn pipe() -> Result<[RawFd; 2]> {
+    let mut ends: [RawFd; 2] = [-1; 2];
+    call!(libc::SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC)?;
+    Ok(ends)
+}
+
+/// read(2) of one byte, for a pipe that nobody writes to: sleeps until it has no writer.
+pub fn await_end(reader: RawFd) -> Result<()> {
+    let mut byte = 0u8;
+    call!(libc::SYS_read, reader, &raw mut byte, 1).map(drop)
+}
+
 /// dup3(2): makes `new` a copy of `old`, without close-on-exec.
 pub fn dup2(old: RawFd, new: RawFd) -> Result<()> {
     call!(libc::SYS_dup3, old, new, 0).map(drop)

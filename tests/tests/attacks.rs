@@ -1,0 +1,92 @@
+//! What a workload tries in order to get out, and what a hostile root file system or state
+//! directory tries on the caller.
+
+use garth_tests::{Yard, needs};
+
+/// Between its start and its execve pid 1 shares the caller's memory and has its descriptors.
+#[test]
+fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let attack = "for i in 1 2 3 4 5; do
+            (exec 3<>/proc/1/mem) && echo memory
+            readlink /proc/1/exe
+            ls /proc/1/fd
+        done 2>/dev/null; true";
+    for user in ["", "-u www-data"] {
+        for more in ["", "--pids-limit 50"] {
+            // The init's execve takes a second.
+            let ran = yard
+                .sh(&format!(
+                    "exec strace -f -o /dev/null -e inject=execveat:delay_enter=1000000 \
+                        $GARTH wrap {user} {more} -- sh -c '{attack}'"
+                ))
+                .run();
+            assert_eq!(ran.ok(), "", "wrap {user} {more}");
+        }
+    }
+    yard.assert_nothing_left();
+}
+
+/// Without XDG_RUNTIME_DIR the state is below /tmp, where anyone can be the first.
+#[test]
+fn records_that_someone_else_has_laid_there_are_not_believed() {
+    needs!(root, "setpriv");
+    let yard = Yard::new();
+    // A record of a "sandbox" whose first process is one of the victim's own.
+    let script = "
+        setpriv --reuid=12345 --regid=12345 --clear-groups sleep 1000 & victim=$!
+        until [ \"$(cut -d' ' -f2 /proc/$victim/stat)\" = '(sleep)' ]; do sleep 0.01; done
+        state=/srv/garth-12345
+        $GARTH --root $state wrap --name bait -- sh -c 'echo; exec sleep 1000' >/srv/started & bait=$!
+        until [ -s /srv/started ]; do sleep 0.01; done
+        cp -r $state /srv/copy
+        kill -9 $bait
+        rm -rf $state; mv /srv/copy $state
+        start=$(cut -d' ' -f22 /proc/$victim/stat)
+        ln -sfn \"$victim $start $(cat /proc/sys/kernel/random/boot_id)\" $state/yards/bait/process
+        chown -R -h 1000:1000 $state; chmod -R a+rX $state
+        for verb in ps gc 'kill bait' 'delete bait' 'delete --force bait' 'exec bait true'; do
+            setpriv --reuid=12345 --regid=12345 --clear-groups $GARTH --root $state $verb 2>&1
+            echo $?
+        done
+        kill -0 $victim && echo alive
+        kill $victim";
+    let ran = yard.sh(script).run().ok();
+    let refused = ran.matches("belongs to another user").count();
+    assert_eq!((refused, ran.matches("\n125").count()), (6, 6), "{ran}");
+    assert!(ran.ends_with("alive"), "{ran}");
+}
+
+#[test]
+fn a_gc_beside_a_start_does_not_make_it_fail() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    // The new entry is not locked for a second, and gc takes it for a leftover.
+    let script = "
+        strace -o /dev/null -e inject=flock:delay_enter=1000000:when=1 \
+            $GARTH wrap --name web -- echo started & start=$!
+        until ls -A /run/garth/yards 2>/dev/null | grep -q web; do sleep 0.01; done
+        $GARTH gc
+        wait $start";
+    let ran = yard.sh(script).run().ok();
+    assert!(ran.contains("removed sandbox .") && ran.ends_with("started"), "{ran}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    // A second passes between the names and the look at each.
+    let script = "
+        $GARTH wrap --name web -- sh -c 'echo; read end' </srv/fifo >/srv/started & start=$!
+        exec 3>/srv/fifo
+        until [ -s /srv/started ]; do sleep 0.01; done
+        strace -o /srv/trace -e inject=getdents64:delay_exit=1000000:when=1 $GARTH gc & gc=$!
+        until grep -q getdents64 /srv/trace 2>/dev/null; do sleep 0.01; done
+        echo >&3
+        wait $start && wait $gc";
+    let ran = yard.sh(&format!("mkfifo /srv/fifo; {script}")).run();
+    assert_eq!(ran.ok(), "nothing to clean");
+}
