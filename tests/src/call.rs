@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{PATIENCE, children, kill, until};
 
@@ -146,12 +146,15 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.ended && !self.has_ended() {
+        // Not nsenter itself: it would leave its child to whoever is pid 1, who may never reap it
+        // (in a container that is often any program), and then no yard with that child could end.
+        while !self.ended && !self.has_ended() {
             if let Some(pid) = children(self.child.id()).first() {
                 kill("KILL", *pid);
+                // It stops when its child does.
+                kill("CONT", self.child.id());
             }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
