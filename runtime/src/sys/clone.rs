@@ -4,6 +4,7 @@
 //! whether the caller has one megabyte resident or four gigabytes; the scope does not return
 //! before the child has left that memory. How the two talk meanwhile is in [`Words`].
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
@@ -42,6 +43,14 @@ pub struct Words {
 }
 
 impl Words {
+    /// Parent, before the clone.
+    fn reset(&self) {
+        self.says.store(WORKING, SeqCst);
+        for word in [&self.second, &self.go, &self.at, &self.failed_step, &self.errno] {
+            word.store(0, SeqCst);
+        }
+    }
+
     /// Child: step `step` begins.
     pub fn begin(&self, step: usize) {
         self.at.store(step as u32, SeqCst);
@@ -98,6 +107,7 @@ impl Words {
 /// Two stacks for children, with a guard page below each, and [`Words`]: one mapping.
 pub struct Ground {
     base: *mut libc::c_void,
+    kept: bool,
 }
 
 const PAGE: usize = 4096;
@@ -105,31 +115,67 @@ const STACK: usize = 64 * 1024;
 /// words | guard | first stack | guard | second stack
 const GROUND: usize = PAGE + 2 * (PAGE + STACK);
 
+thread_local! {
+    static SPARE: Spare = const { Spare(Cell::new(ptr::null_mut())) };
+}
+
+/// The ground that this thread used last, or null.
+struct Spare(Cell<*mut libc::c_void>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        unmap(self.0.get());
+    }
+}
+
+/// Unmaps a ground that nobody uses; nothing, if there is none.
+fn unmap(base: *mut libc::c_void) {
+    if !base.is_null() {
+        // SAFETY: a mapping of this size, made by `Ground::map`; its owner has let go of it.
+        unsafe { libc::munmap(base, GROUND) };
+    }
+}
+
 impl Ground {
-    /// Maps the memory, for a child of this kind.
+    /// The memory for a child of this kind, and one that it may start itself.
+    ///
+    /// A thread keeps one for its next child: making and ending a mapping costs as much as all else
+    /// that the parent does, half of it for the other processors' address translations.
     pub fn new(memory: Memory) -> Result<Ground, Errno> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // With a child that has a copy of memory the words must be common all the same. That takes
-        // a file behind the mapping, which costs as much as all the rest.
-        let sharing = match memory {
-            Memory::Copied => libc::MAP_SHARED,
-            Memory::Borrowed | Memory::Beside => libc::MAP_PRIVATE,
+        let ground = match memory {
+            // With a child that has a copy of memory the words must be common all the same.
+            Memory::Copied => Ground { base: Ground::map(libc::MAP_SHARED)?, kept: false },
+            Memory::Borrowed | Memory::Beside => {
+                let spare = SPARE.try_with(|spare| spare.0.replace(ptr::null_mut()));
+                let base = match spare {
+                    Ok(base) if !base.is_null() => base,
+                    // Private: after a fork(2) of the caller, each process has its own.
+                    _ => Ground::map(libc::MAP_PRIVATE)?,
+                };
+                Ground { base, kept: true }
+            }
         };
-        let flags = sharing | libc::MAP_ANONYMOUS;
+        ground.words().reset();
+        Ok(ground)
+    }
+
+    fn map(sharing: i32) -> Result<*mut libc::c_void, Errno> {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, sharing | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, placed by the kernel.
         let base = unsafe { libc::mmap(ptr::null_mut(), GROUND, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error().into());
         }
-        let ground = Ground { base };
         for guard in [PAGE, PAGE + PAGE + STACK] {
             // SAFETY: a whole page inside the mapping just made.
             if unsafe { libc::mprotect(base.byte_add(guard), PAGE, libc::PROT_NONE) } != 0 {
-                return Err(std::io::Error::last_os_error().into());
+                let errno = std::io::Error::last_os_error().into();
+                unmap(base);
+                return Err(errno);
             }
         }
-        ground.words().says.store(WORKING, SeqCst);
-        Ok(ground)
+        Ok(base)
     }
 
     /// The words.
@@ -147,8 +193,11 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // SAFETY: our mapping; the scope has seen every child leave it.
-        unsafe { libc::munmap(self.base, GROUND) };
+        // The scope has seen every child leave it, so it can be another's next.
+        let kept = self.kept && SPARE.try_with(|spare| unmap(spare.0.replace(self.base))).is_ok();
+        if !kept {
+            unmap(self.base);
+        }
     }
 }
 
