@@ -90,3 +90,18 @@ fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
     let ran = yard.sh(&format!("mkfifo /srv/fifo; {script}")).run();
     assert_eq!(ran.ok(), "nothing to clean");
 }
+
+/// Connecting to a socket is no writing, so a read-only view is no obstacle.
+#[test]
+fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
+    needs!(root);
+    let yard = Yard::new();
+    let script = "
+        mount -t tmpfs tmpfs /var/lib
+        mkdir -p /var/lib/incus /var/lib/other
+        touch /var/lib/incus/unix.socket /var/lib/other/file
+        $GARTH wrap -- ls -A /var/lib/incus /var/lib/other
+        $GARTH wrap -v /var/lib/incus:/var/lib/incus -- ls -A /var/lib/incus";
+    let ran = yard.sh(script).run().ok();
+    assert_eq!(ran, "/var/lib/incus:\n\n/var/lib/other:\nfile\nunix.socket");
+}

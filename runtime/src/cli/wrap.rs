@@ -337,6 +337,9 @@ impl Yard {
             });
             sandbox.mounts.push(mount);
         }
+        // What was asked for by name is not hidden.
+        let asked: Vec<&Mount> = sandbox.mounts.iter().filter(|m| m.origin != "default").collect();
+        sandbox.masked.retain(|masked| !asked.iter().any(|m| m.target.starts_with(masked)));
         Ok(())
     }
 

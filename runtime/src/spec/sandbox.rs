@@ -353,6 +353,12 @@ impl Default for Sandbox {
                 "/sys/kernel/debug",
                 "/sys/kernel/security",
                 "/sys/kernel/tracing",
+                // Sockets outside of /run that make root of whoever connects, which a read-only
+                // mount does not prevent. The directories: a restart makes a socket anew.
+                "/var/lib/incus",
+                "/var/lib/lxd",
+                "/var/snap/lxd",
+                "/var/snap/microk8s",
             ]
             .map(PathBuf::from)
             .to_vec(),
