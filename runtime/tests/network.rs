@@ -580,16 +580,16 @@ fn flushed_rules_come_back_with_the_next_sandbox() {
 fn leftovers_are_found_and_removed() {
     on_a_private_host("leftovers_are_found_and_removed", |host| {
         let live = HashSet::from(["live".to_owned()]);
-        assert!(Leftovers::find(&host.state, &live).unwrap().is_empty());
+        assert!(Leftovers::find(&host.state, || Ok(live.clone())).unwrap().is_empty());
         let kept = host.sandbox("live", &["8080:80"]);
         kept.space.serve(80);
         let dead = host.sandbox("dead", &["0.0.0.0:9090:80", "[::1]:9091:80"]);
-        let found = Leftovers::find(&host.state, &live).unwrap();
+        let found = Leftovers::find(&host.state, || Ok(live.clone())).unwrap();
         assert_eq!(found.links, std::slice::from_ref(&dead.network.link));
         assert_eq!(found.elements, [dead.network.inner4]);
         assert_eq!(found.leases, [(dead.network.inner4, "dead".to_owned())]);
         found.remove(&host.state).unwrap();
-        assert!(Leftovers::find(&host.state, &live).unwrap().is_empty());
+        assert!(Leftovers::find(&host.state, || Ok(live.clone())).unwrap().is_empty());
         assert!(!host.elements().contains("909"));
         assert!(ask("127.0.0.1:8080").is_ok());
         dead.network.release_link().unwrap();

@@ -1,7 +1,6 @@
 //! Releasing what sandboxes have left behind: those that ended while nobody looked after them, and
 //! things that bear our name but belong to no sandbox on record.
 
-use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -32,8 +31,7 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
         }
     }
-    let live: HashSet<String> = journal.ids()?.into_iter().collect();
-    for result in resources::remove_strays(journal, &live) {
+    for result in resources::remove_strays(journal) {
         match result {
             Ok(removed) => report.removed.extend(removed),
             Err(error) => report.failed.push(error),

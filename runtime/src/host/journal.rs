@@ -159,6 +159,11 @@ impl Journal {
         }
     }
 
+    /// Is there an entry of this name?
+    pub fn has(&self, id: &str) -> bool {
+        self.dir(id).exists()
+    }
+
     /// The ids that have a directory, whatever is in it, in order.
     pub fn ids(&self) -> Result<Vec<String>> {
         self.check_owner()?;

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -173,9 +173,9 @@ impl Resources {
 
 /// Cgroups beside those of the sandboxes on record, if they are empty and have been for a while:
 /// others may belong to a sandbox of another state directory, or be about to.
-fn stray_cgroups(live: &HashSet<String>) -> Result<Vec<String>> {
+fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| live.contains(id)) {
+    for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id)) {
         if cgroup.pids().is_empty() && cgroup.age().is_none_or(|age| age > Duration::from_secs(60))
         {
             cgroup.release()?;
@@ -187,14 +187,15 @@ fn stray_cgroups(live: &HashSet<String>) -> Result<Vec<String>> {
 
 /// Leases and firewall elements. A link is not removed: where there is one, its namespace lives,
 /// and it may belong to a sandbox of another state directory, as do the elements of its address.
-fn stray_network(root: &Path, live: &HashSet<String>) -> Result<Vec<String>> {
-    let mut leftovers = without_links(Leftovers::find(root, live)?);
+fn stray_network(journal: &Journal) -> Result<Vec<String>> {
+    let live = || Ok(journal.ids()?.into_iter().collect());
+    let mut leftovers = without_links(Leftovers::find(journal.root(), live)?);
     if !leftovers.elements.is_empty() {
         // The elements of a sandbox come before its link.
         std::thread::sleep(Duration::from_millis(200));
-        leftovers = without_links(Leftovers::find(root, live)?);
+        leftovers = without_links(Leftovers::find(journal.root(), live)?);
     }
-    leftovers.remove(root)?;
+    leftovers.remove(journal.root())?;
     let elements =
         leftovers.elements.iter().map(|address| format!("firewall elements of {address}"));
     let leases = leftovers.leases.iter().map(|(address, id)| format!("lease of {address} by {id}"));
@@ -220,14 +221,14 @@ pub fn lacks_private_network() -> bool {
     !facts::privileged() && find_pasta().is_err()
 }
 
-/// Removes what bears our name and belongs to none of the sandboxes `live`; says what.
+/// Removes what bears our name and belongs to no sandbox on record; says what.
 ///
 /// # Errors
 /// What could not be removed, for each kind.
-pub fn remove_strays(journal: &Journal, live: &HashSet<String>) -> Vec<Result<Vec<String>>> {
-    let mut results = vec![stray_cgroups(live)];
+pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
+    let mut results = vec![stray_cgroups(journal)];
     if facts::privileged() {
-        results.push(stray_network(journal.root(), live));
+        results.push(stray_network(journal));
     }
     results
 }

@@ -53,7 +53,6 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     compiler.unshare(&mut plan)?;
     compiler.identity(&mut plan)?;
     compiler.file_system(&mut plan)?;
-    compiler.rlimits(&mut plan);
     compiler.privileges(&mut plan);
     compiler.finish(&mut plan)?;
     Ok(plan)
@@ -87,7 +86,6 @@ pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Pla
         flags |= CLONE_NEWTIME;
     }
     plan.push(Step::Join { fd: target, flags }, "namespaces");
-    compiler.rlimits(&mut plan);
     compiler.privileges(&mut plan);
     // A joined pid namespace is for children, so the command is one, and its parent waits outside
     // of that namespace.
@@ -376,6 +374,9 @@ impl Compiler<'_> {
         if sandbox.landlock && self.given.landlock > 0 {
             self.landlock(plan);
         }
+        // After what opens files, as there may be a limit of those; before the capability goes that
+        // can raise a limit.
+        self.rlimits(plan);
         // The bounding set and the securebits need CAP_SETPCAP, which goes with the ids.
         if keep.0 == 0 {
             // Not even an execve by user 0 brings a capability back, and this cannot be undone:

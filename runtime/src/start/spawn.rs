@@ -90,7 +90,7 @@ pub struct Spawn {
     pub group: Group,
     /// Signals that are blocked in the program: bit n-1 stands for signal n.
     pub blocked: u64,
-    /// Signals that are ignored; the others have their default action.
+    /// Signals that are ignored; the others have their default action, whatever the caller ignores.
     pub ignored: u64,
     /// Resource limits.
     pub rlimits: Vec<Rlimit>,

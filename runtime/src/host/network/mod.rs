@@ -370,14 +370,18 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Looks for them: `live` are the ids of the sandboxes that live. Those of another state root
+    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of another state root
     /// in the same network namespace look like leftovers; ask their root.
-    pub fn find(state_root: &Path, live: &HashSet<String>) -> Result<Leftovers> {
-        // Links and elements are looked at first: a sandbox that starts meanwhile has its lease
-        // before the others.
+    pub fn find(
+        state_root: &Path,
+        live: impl FnOnce() -> Result<HashSet<String>>,
+    ) -> Result<Leftovers> {
+        // In the opposite order of a start, which is entry, lease, elements, link: what a sandbox
+        // that starts meanwhile has of the later ones, it is seen to have of the earlier ones.
         let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
         let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         let leases = lease::list(state_root)?;
+        let live = live()?;
         let (held, leases): (Vec<_>, Vec<_>) =
             leases.into_iter().partition(|(_, id)| live.contains(id));
         let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
