@@ -105,3 +105,24 @@ fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
     let ran = yard.sh(script).run().ok();
     assert_eq!(ran, "/var/lib/incus:\n\n/var/lib/other:\nfile\nunix.socket");
 }
+
+/// gc sees links, elements and leases before it asks who is on record.
+#[test]
+fn a_gc_beside_a_start_leaves_it_its_lease() {
+    needs!(root, netns, "strace");
+    let yard = Yard::new();
+    // Each look into a directory takes half a second; a sandbox starts in one of them.
+    let script = "
+        $GARTH wrap -d --name old --network private -- sleep 60
+        strace -o /srv/trace -e inject=getdents64:delay_exit=500000 $GARTH gc & gc=$!
+        until grep -q getdents64 /srv/trace 2>/dev/null; do sleep 0.01; done
+        for n in 1 2 3 4; do
+            $GARTH wrap -d --name new$n --network private -- sleep 60; sleep 0.4
+        done
+        wait $gc
+        ls -l /run/garth/leases | grep -c -- '-> '
+        for name in old new1 new2 new3 new4; do $GARTH delete --force $name; done";
+    let ran = yard.sh(script).run().ok();
+    assert!(ran.ends_with("\n5"), "{ran}");
+    yard.assert_nothing_left();
+}

@@ -6,11 +6,18 @@ use std::process::Command;
 
 use garth_tests::{binary, needs};
 
-/// Runs a script there; `$GARTH` is the binary. One boot, a few seconds.
-fn there(script: &str) -> String {
+/// Runs a script there; `$GARTH` is a copy of the binary, which itself may be in a directory that the
+/// guest has of its own, such as /tmp. One boot, a few seconds.
+fn there(name: &str, script: &str) -> String {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/run.sh");
-    let script = format!("GARTH={}\n{script}", binary().display());
-    let ran = Command::new(runner).args(["-m", "512M", "sh", "-c", &script]).output();
+    let dir = std::env::temp_dir().join(format!("garth-second-{name}-{}", std::process::id()));
+    std::fs::create_dir(&dir).expect("a directory for the binary");
+    let copy = dir.join("garth");
+    std::fs::copy(binary(), &copy).expect("a copy of the binary");
+    let script = format!("GARTH={}\n{script}", copy.display());
+    let mut command = Command::new(runner);
+    let ran = command.args(["-m", "512M", "-w"]).arg(&dir).args(["sh", "-c", &script]).output();
+    let _ = std::fs::remove_dir_all(&dir);
     let ran = ran.expect("tests/uml/run.sh runs");
     let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert_ne!(ran.status.code(), Some(125), "{}", text[1]);
@@ -21,6 +28,7 @@ fn there(script: &str) -> String {
 fn limits_hold_in_the_unified_tree() {
     needs!(root, "linux.uml");
     let said = there(
+        "limits",
         "$GARTH wrap --memory 24m -- sh -c 'x=$(head -c 60000000 /dev/zero | tr \"\\0\" x)'; echo memory $?
          $GARTH wrap --pids-limit 8 -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 9 & done; wait'; echo pids $?
          $GARTH wrap -d --name yard --cpus 0.5 --memory 64m -- sleep 60; echo
@@ -37,6 +45,7 @@ fn limits_hold_in_the_unified_tree() {
 fn what_this_kernel_lacks_is_said_and_the_rest_works() {
     needs!(root, "linux.uml");
     let said = there(
+        "lacks",
         "$GARTH wrap -u nobody -- grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; echo plain $?
          $GARTH wrap --timens -- true; echo timens $?
          $GARTH wrap --cpuset-cpus 0 -- true; echo cpuset $?

@@ -5,7 +5,7 @@
 //! `garth` is made by the first sandbox and goes with the last.
 //!
 //! [`choose`] decides and refuses, and makes nothing; its answer is the record for the journal.
-//! [`Cgroup::create`] makes it, the child joins (or is cloned right into it), and
+//! [`Cgroup::create`] makes it, the child joins, and
 //! [`Cgroup::release`] needs nothing but the record: it kills who is left, removes the
 //! directories, and may be repeated.
 //!
@@ -21,8 +21,6 @@ mod v1;
 mod v2;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -121,43 +119,6 @@ impl Cgroup {
     /// pid. In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
     pub fn join_paths(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.path(dir).join("cgroup.procs")).collect()
-    }
-
-    /// Each `cgroup.procs`, open for writing. The child writes "0" to each, and so joins by itself:
-    /// nobody needs its pid, and a right to write is checked against who opened the file (Linux
-    /// 5.16; before, against who writes).
-    ///
-    /// With `cloned_into`, the unified tree is left out, because clone3 has put the child there.
-    /// In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
-    pub fn join_files(&self, cloned_into: bool) -> Result<Vec<(String, OwnedFd)>> {
-        self.dirs
-            .iter()
-            .filter(|dir| !(cloned_into && dir.version == Version::V2))
-            .map(|dir| {
-                let file = self.path(dir).join("cgroup.procs");
-                let open = OpenOptions::new().write(true).open(&file);
-                let name = file.to_string_lossy().into_owned();
-                match open {
-                    Ok(file) => Ok((name, OwnedFd::from(file))),
-                    Err(error) => Err(Error::io(format!("open {name}"), &error)),
-                }
-            })
-            .collect()
-    }
-
-    /// The directory in the unified tree for clone3's CLONE_INTO_CGROUP (Linux 5.7), if there is
-    /// one.
-    pub fn clone_into(&self) -> Result<Option<OwnedFd>> {
-        let Some(dir) = self.dirs.iter().find(|dir| dir.version == Version::V2) else {
-            return Ok(None);
-        };
-        let own = self.path(dir);
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-            .open(&own)
-            .map(|file| Some(OwnedFd::from(file)))
-            .map_err(|error| Error::io(format!("open {}", own.display()), &error))
     }
 
     /// The directory that has `controller`, for reading its counters.

@@ -1,7 +1,6 @@
 //! Choosing is tested on trees of plain files, everything else on this kernel, in directories
 //! that are named for the test and gone after it.
 
-use std::io::Write as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,10 +81,9 @@ impl Real {
         let mut command = Command::new("sh");
         let join: String = self
             .cgroup
-            .join_files(false)
-            .unwrap()
+            .join_paths()
             .iter()
-            .map(|(file, _)| format!("echo 0 > {file} && "))
+            .map(|file| format!("echo 0 > {} && ", file.display()))
             .collect();
         command.args(["-c", &format!("{join}{{ {script}\n}}")]).stderr(Stdio::null());
         command
@@ -344,12 +342,12 @@ fn limits_are_in_force_after_create_and_nothing_is_left_after_release() {
 }
 
 #[test]
-fn an_open_join_file_moves_a_process() {
+fn a_join_file_moves_a_process() {
     let Some(real) = Real::make(&all_limits_here(), false) else { return };
     let child = Reaped(Command::new("sleep").arg("60").spawn().unwrap());
-    for (name, file) in real.cgroup.join_files(false).unwrap() {
-        assert!(name.ends_with("/cgroup.procs"));
-        File::from(file).write_all(child.0.id().to_string().as_bytes()).unwrap();
+    for file in real.cgroup.join_paths() {
+        assert!(file.ends_with("cgroup.procs"));
+        fs::write(file, child.0.id().to_string()).unwrap();
     }
     assert_eq!(real.cgroup.pids(), [child.0.id() as i32]);
 }
@@ -445,8 +443,8 @@ fn a_frozen_process_stands_still_until_thawed_and_can_be_released() {
 #[test]
 fn cgroups_made_inside_go_too() {
     let Some(real) = Real::make(&all_limits_here(), false) else { return };
-    for (name, _) in real.cgroup.join_files(false).unwrap() {
-        let dir = Path::new(&name).parent().unwrap().join("inner/most");
+    for file in real.cgroup.join_paths() {
+        let dir = file.parent().unwrap().join("inner/most");
         fs::create_dir_all(dir).unwrap();
     }
     real.cgroup.release().unwrap();
