@@ -74,6 +74,7 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Unshare { .. }, libc::EINVAL) => {
             "this kernel lacks one of these kinds of namespaces: see garth doctor"
         }
+        (_, libc::EMFILE) => "--ulimit nofile leaves no room for the start itself: 16 is enough",
         (_, libc::ENOSYS) => {
             "this kernel lacks the system call: KERNEL.md tells which version has it"
         }
