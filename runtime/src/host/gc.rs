@@ -27,7 +27,7 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Ok(true) => report.removed.push(format!("sandbox {id}")),
             Ok(false) => {}
             // It ended, and was released, since the names were read.
-            Err(_) if !journal.ids()?.contains(&id) => {}
+            Err(_) if !journal.has(&id) => {}
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
         }
     }
@@ -79,7 +79,7 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
             }
             Ok(None) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(2));
-                if !journal.ids()?.iter().any(|known| known == id) {
+                if !journal.has(id) {
                     return Ok(());
                 }
             }
@@ -89,7 +89,7 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
                 )));
             }
             // What shall be gone and is gone is no failure.
-            Err(_) if !journal.ids()?.iter().any(|known| known == id) => return Ok(()),
+            Err(_) if !journal.has(id) => return Ok(()),
             Err(error) => return Err(error),
         }
     }

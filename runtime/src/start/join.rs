@@ -1,15 +1,14 @@
 //! The way into a sandbox that runs already.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 
-use super::sandbox::gather;
-use super::{Process, run};
+use super::Process;
+use super::sandbox::{execute, gather};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::host::record::Record;
 use crate::plan;
 use crate::spec::Sandbox;
-use crate::sys::init;
 
 /// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the one
 /// of the record, with the command, user, environment and directory that are wanted now.
@@ -24,6 +23,5 @@ pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Pro
     given.cgroup_files = record.resources.cgroup_files();
     let sandbox = Sandbox { init: true, die_with_parent: true, ..sandbox.clone() };
     let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
-    let init = init::sealed().map_err(|errno| Error::os("make the init's file", errno))?;
-    run(&plan, Some(init.as_fd()), |_| Ok(()))
+    execute(&plan, |_| Ok(()))
 }

@@ -240,7 +240,7 @@ pub(super) fn compile(sandbox: &Sandbox, given: &Given, options: &Options) -> Re
 }
 
 /// Runs a plan with the init that it may need.
-fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
+pub(super) fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
     let init: Option<OwnedFd> = match plan.has_init() {
         true => Some(init::sealed().map_err(|errno| Error::os("make the init's file", errno))?),
         false => None,

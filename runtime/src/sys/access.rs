@@ -1,5 +1,4 @@
-//! What the caller may do: its effective user, and whether a path could be written
-//! (faccessat2(2), Linux 5.8).
+//! Whether the caller could write to a path (faccessat2(2), Linux 5.8).
 
 use std::ffi::CStr;
 
@@ -18,10 +17,4 @@ pub fn writable(path: &CStr) -> Result<(), Errno> {
     ];
     // SAFETY: `path` is a C string that outlives the call; the kernel only reads it.
     unsafe { raw::syscall(libc::SYS_faccessat2, args) }.map(drop)
-}
-
-/// The effective user id.
-pub fn euid() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }

@@ -34,6 +34,11 @@ impl From<std::io::Error> for Errno {
     }
 }
 
+/// What a libc call returned, or the `errno` that it set when it returned -1.
+pub(super) fn check<T: Into<i64> + Copy>(result: T) -> Result<T, Errno> {
+    if result.into() < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
+}
+
 const NAMES: &[(i32, &str)] = &[
     (libc::EPERM, "EPERM"),
     (libc::ENOENT, "ENOENT"),

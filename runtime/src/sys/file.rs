@@ -1,18 +1,17 @@
 //! Calls on files that `std` lacks.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::Errno;
+use super::errno::check;
 
 fn c_path(path: &Path) -> Result<CString, Errno> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
-}
-
-fn check(result: i64) -> Result<i64, Errno> {
-    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
 }
 
 /// renameat2(RENAME_NOREPLACE), Linux 3.15: EEXIST if `to` exists.
@@ -22,7 +21,7 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     // SAFETY: two C strings that live through the call.
     let result =
         unsafe { libc::renameat2(cwd, from.as_ptr(), cwd, to.as_ptr(), libc::RENAME_NOREPLACE) };
-    check(result.into()).map(drop)
+    check(result).map(drop)
 }
 
 /// Is the open file the one that is at `path` now?
@@ -66,28 +65,37 @@ pub fn own_program_is_protected() -> bool {
     }
 }
 
-/// An anonymous file that holds `contents` and cannot be changed any more (memfd_create(2)).
+/// An executable file in memory that holds `contents` and cannot be changed any more, not even its
+/// mode where the kernel can forbid that (memfd_create(2)); close-on-exec.
+///
+/// EACCES: this pid namespace forbids executable memory files (sysctl `vm.memfd_noexec` = 2).
 pub fn sealed(name: &std::ffi::CStr, contents: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
-    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-    // SAFETY: a C string, a buffer with its length, and a descriptor that is ours alone.
-    unsafe {
-        let base = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // MFD_EXEC (Linux 6.3) says that it shall be executable even where that is not the default.
-        const MFD_EXEC: u32 = 0x10;
-        let fd = match check(libc::memfd_create(name.as_ptr(), base | MFD_EXEC).into()) {
-            Err(Errno(libc::EINVAL)) => check(libc::memfd_create(name.as_ptr(), base).into())?,
-            fd => fd?,
-        };
-        let fd = OwnedFd::from_raw_fd(fd as i32);
-        let mut rest = contents;
-        while !rest.is_empty() {
-            let written = libc::write(fd.as_raw_fd(), rest.as_ptr().cast(), rest.len());
-            rest = &rest[check(written as i64)? as usize..];
-        }
-        check(libc::fchmod(fd.as_raw_fd(), mode).into())?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals).into())?;
-        Ok(fd)
-    }
+    // include/uapi/linux/memfd.h and fcntl.h; both since Linux 6.3.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    const F_SEAL_EXEC: libc::c_int = 0x20;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is a C string.
+    let make = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) });
+    let fd = match make(flags | MFD_EXEC) {
+        Err(Errno(libc::EINVAL)) => make(flags)?,
+        fd => fd?,
+    };
+    // SAFETY: the kernel has just given us this fd, and no one else has it.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(contents)?;
+    let fd = OwnedFd::from(file);
+    // SAFETY: changes the mode of a file that we own.
+    check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) })?;
+    let seal = |seals: libc::c_int| {
+        // SAFETY: F_ADD_SEALS takes an integer.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) })
+    };
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+    match seal(seals | F_SEAL_EXEC | libc::F_SEAL_SEAL) {
+        Err(Errno(libc::EINVAL)) => seal(seals | libc::F_SEAL_SEAL)?,
+        result => result?,
+    };
+    Ok(fd)
 }
 
 /// Executes an open file in this process (execveat(2), AT_EMPTY_PATH); returns only on failure.

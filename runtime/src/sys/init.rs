@@ -16,11 +16,9 @@
 //! Either ends with 125 when it cannot do its work.
 
 use std::ffi::CStr;
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use super::Errno;
+use super::{Errno, file};
 
 /// `argv[0]` of pid 1.
 pub const INIT: &CStr = c"garth-init";
@@ -31,10 +29,6 @@ pub const STATUS: &CStr = c"{status}";
 
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/garth-init"));
 
-// include/uapi/linux/memfd.h and fcntl.h; both since Linux 6.3.
-const MFD_EXEC: libc::c_uint = 0x10;
-const F_SEAL_EXEC: libc::c_int = 0x20;
-
 /// Makes the program's file: in memory, close-on-exec, and sealed, so that no process that comes to
 /// hold it can change what runs as pid 1 of other sandboxes.
 ///
@@ -44,36 +38,5 @@ const F_SEAL_EXEC: libc::c_int = 0x20;
 ///
 /// EACCES: this pid namespace forbids executable memory files (sysctl `vm.memfd_noexec` = 2).
 pub fn sealed() -> Result<OwnedFd, Errno> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let fd = match memfd(flags | MFD_EXEC) {
-        Err(Errno(libc::EINVAL)) => memfd(flags)?,
-        result => result?,
-    };
-    let mut file = File::from(fd);
-    file.write_all(PROGRAM)?;
-    let fd = OwnedFd::from(file);
-    // SAFETY: changes the mode of a file that we own.
-    check(unsafe { libc::fchmod(fd.as_raw_fd(), 0o111) })?;
-    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
-    match seal(&fd, seals | F_SEAL_EXEC | libc::F_SEAL_SEAL) {
-        Err(Errno(libc::EINVAL)) => seal(&fd, seals | libc::F_SEAL_SEAL)?,
-        result => result?,
-    }
-    Ok(fd)
-}
-
-fn memfd(flags: libc::c_uint) -> Result<OwnedFd, Errno> {
-    // SAFETY: the name is a C string.
-    let fd = check(unsafe { libc::memfd_create(INIT.as_ptr(), flags) })?;
-    // SAFETY: the kernel has just given us this fd, and no one else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn seal(fd: &OwnedFd, seals: libc::c_int) -> Result<(), Errno> {
-    // SAFETY: F_ADD_SEALS takes an integer.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
-}
-
-fn check(result: libc::c_int) -> Result<libc::c_int, Errno> {
-    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
+    file::sealed(INIT, PROGRAM, 0o111)
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::Errno;
+use super::errno::check;
 
 /// Binds a socket of `kind` (SOCK_STREAM or SOCK_DGRAM) to `address`, so that nobody else can.
 ///
@@ -71,8 +72,4 @@ fn on(fd: &OwnedFd, level: i32, name: i32) -> Result<(), Errno> {
         libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
     })?;
     Ok(())
-}
-
-fn check(result: i32) -> Result<i32, Errno> {
-    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::Errno;
+use super::errno::check;
 
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,10 +25,6 @@ impl Ended {
     }
 }
 
-fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
-    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(result) }
-}
-
 /// waitid(P_PIDFD), Linux 5.4: waits until the child ends, and reaps it. `None`: it still runs
 /// (only with `block` false).
 pub fn wait(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> {
@@ -39,7 +36,7 @@ pub fn wait(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> 
             let fd = pidfd.as_raw_fd() as libc::id_t;
             (libc::waitid(libc::P_PIDFD, fd, &raw mut info, options), info)
         };
-        match check(result.into()) {
+        match check(result) {
             Err(Errno(libc::EINTR)) => continue,
             result => result?,
         };
@@ -64,7 +61,7 @@ pub fn readable<const N: usize>(
     let timeout = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
     // SAFETY: `polls` is an array of N initialised entries.
     let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    match check(result.into()) {
+    match check(result) {
         Err(Errno(libc::EINTR)) => Ok([false; N]),
         result => result.map(|_| polls.map(|poll| poll.revents != 0)),
     }
@@ -110,7 +107,7 @@ impl Signals {
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
             let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-            let fd = check(libc::signalfd(-1, &raw const set, flags).into())?;
+            let fd = check(libc::signalfd(-1, &raw const set, flags))?;
             Ok(Signals { fd: OwnedFd::from_raw_fd(fd as i32), before })
         }
     }
@@ -176,7 +173,7 @@ pub fn landlock_abi() -> u32 {
 pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     // SAFETY: plain numbers.
     let result = unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    match check(result.into()) {
+    match check(result) {
         Ok(_) => Ok(true),
         Err(Errno(libc::EWOULDBLOCK)) => Ok(false),
         Err(errno) => Err(errno),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{Errno, access};
+use crate::sys::{Errno, access, process};
 use crate::{Error, Result};
 
 /// The two generations of cgroups: one tree per controller, or one tree for all (cgroups(7)).
@@ -117,7 +117,7 @@ impl Hierarchy {
         };
         let mounts = file("/proc/self/mountinfo")?;
         let own = file("/proc/self/cgroup")?;
-        Ok(Hierarchy::parse(&mounts, &own, access::euid() == 0))
+        Ok(Hierarchy::parse(&mounts, &own, process::effective_ids().0 == 0))
     }
 
     /// Reads the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)) and /proc/PID/cgroup.

@@ -560,7 +560,7 @@ fn a_user_with_a_delegated_tree_has_limits_without_root() {
         let real = Real::make(&limits, true).unwrap();
         let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
         wait_for(|| real.cgroup.pids() == [child.0.id() as i32]);
-        println!("uid {}", crate::sys::access::euid());
+        println!("uid {}", crate::sys::process::effective_ids().0);
         println!("limited in {}", real.cgroup.directory(Controller::Pids).unwrap().1.display());
         assert_eq!(leftovers(&real.host, |_| false), [find(&real.host, "box")]);
         real.cgroup.release().unwrap();
@@ -620,7 +620,7 @@ fn all_limits_here() -> Limits {
 
 /// This test program once more, for one test, which sees GARTH_TEST_INSIDE. Needs root.
 fn again(test: &str) -> Option<Command> {
-    if crate::sys::access::euid() != 0 {
+    if crate::sys::process::effective_ids().0 != 0 {
         eprintln!("skipped: needs root");
         return None;
     }
