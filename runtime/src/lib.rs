@@ -25,6 +25,7 @@
 //! ```
 
 pub mod cli;
+pub mod container;
 pub mod error;
 pub mod host;
 pub mod plan;

@@ -150,7 +150,7 @@ fn the_steps_are_in_an_order_that_holds() {
         };
         // Nobody survives a parent that died, and nothing is open across execve.
         assert!(matches!(plan.steps[0].step, Step::DieWithParent), "{name}");
-        assert!(matches!(plan.steps[1].step, Step::CloseOnExec), "{name}");
+        assert!(matches!(plan.steps[1].step, Step::CloseOnExec { .. }), "{name}");
         // A cgroup namespace is rooted where one is when it is made.
         order(&joins_cgroup, &|s| matches!(s, Step::Unshare { .. }));
         // Id maps must be there before anything that needs an id or a capability.

@@ -5,37 +5,48 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Global;
+use super::{Global, oci};
 use crate::error::{Error, Result};
 use crate::host::record::Record;
 use crate::host::seal;
 use crate::start;
 use crate::sys::process::{self, Signals};
 
-/// Run a command inside a running sandbox, confined as the sandbox is.
+/// Run a command inside a running sandbox or container, confined as it is.
 #[derive(Debug, Args)]
 pub struct Exec {
+    #[command(flatten)]
+    oci: oci::ExecFlags,
     /// User and group that the command runs as [default: as the sandbox]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// Working directory inside [default: as the sandbox]
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, alias = "cwd", value_name = "DIR")]
     workdir: Option<PathBuf>,
     /// Set an environment variable
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// The sandbox
+    /// The sandbox or container
     name: String,
     /// The command and its arguments
-    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, required_unless_present = "process", value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 impl Exec {
+    pub(super) fn id(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
         let journal = global.journal();
+        if oci::is_container(&journal, &self.name) {
+            let Exec { oci, user, workdir, env, name, command } = self;
+            return oci.run(global, &name, oci::Words { user, workdir, env, command });
+        }
+        self.oci.expect_none()?;
         let record = Record::read(&journal, &self.name)?;
         let mut sandbox = record.sandbox.clone();
         sandbox.command = self.command;

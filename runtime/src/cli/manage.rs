@@ -4,18 +4,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::{Format, Global, OURS, complain, print, to_json};
+use super::{Format, Global, OURS, complain, oci, print, to_json};
+use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
 use crate::service;
 use crate::sys::{pidfd, process};
 
-/// List the sandboxes that have a name, a network or limits.
+/// List the sandboxes that have a name, a network or limits; with an id, the processes of a
+/// container.
 #[derive(Debug, Args)]
 pub struct Ps {
     /// How to print
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(short, long, value_enum, default_value = "text")]
     format: Format,
     /// Print as JSON
     #[arg(long)]
@@ -23,10 +25,23 @@ pub struct Ps {
     /// Print only names
     #[arg(short, long)]
     quiet: bool,
+    /// A container
+    id: Option<String>,
+    /// Options of ps(1), by which the processes of a container are shown [default: -ef]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    options: Vec<String>,
 }
 
 impl Ps {
+    pub(super) fn is_of_container(&self) -> bool {
+        self.id.is_some()
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<i32> {
+        if let Some(id) = &self.id {
+            let as_json = self.json || self.format == Format::Json;
+            return oci::ps(&global.journal().containers(), id, as_json, &self.options);
+        }
         let entries = service::list(&global.journal())?;
         if self.json || self.format == Format::Json {
             print(&to_json(&entries)?);
@@ -81,47 +96,82 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-/// Send a signal to a sandbox.
+/// Send a signal to a sandbox or container.
 #[derive(Debug, Args)]
 pub struct Kill {
     /// The signal, by name or number
-    #[arg(short, long, default_value = "TERM")]
-    signal: String,
-    /// The sandbox
+    #[arg(short, long, value_name = "SIGNAL")]
+    signal: Option<String>,
+    /// To every process of the container
+    #[arg(short, long)]
+    all: bool,
+    /// The names are regular expressions: to every container that one matches
+    #[arg(short, long)]
+    regex: bool,
+    /// The sandbox or container
     name: String,
+    /// The signal, by name or number [default: TERM]
+    #[arg(value_name = "SIGNAL", conflicts_with = "signal")]
+    number: Option<String>,
 }
 
 impl Kill {
+    pub(super) fn id(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         use std::os::fd::AsFd;
-        let signal = process::signal_number(&self.signal).ok_or_else(|| {
-            Error::new(format!("{:?} is not a signal", self.signal)).hint("kill -l lists them")
+        let name = self.number.or(self.signal).unwrap_or("TERM".into());
+        // 0 only asks whether there is somebody to take a signal.
+        let signal = if name == "0" { Some(0) } else { process::signal_number(&name) };
+        let signal = signal.ok_or_else(|| {
+            Error::new(format!("{name:?} is not a signal")).hint("kill -l lists them")
         })?;
         let journal = global.journal();
+        let targets = if self.all { Targets::All } else { Targets::First };
+        if self.regex || oci::is_container(&journal, &self.name) {
+            let containers = journal.containers();
+            let each = |id: &str| container::kill(&containers, id, signal, targets);
+            return oci::for_each(&containers, self.regex, &self.name, each);
+        }
         let pidfd = journal.open_process(&self.name);
         let pidfd = pidfd.ok_or_else(|| match journal.read(&self.name) {
             Ok(_) => Error::new(format!("{} is not running", self.name)),
             Err(error) => error,
         })?;
         pidfd::send_signal(pidfd.as_fd(), signal)
-            .map_err(|errno| Error::os(format!("send {} to {}", self.signal, self.name), errno))?;
+            .map_err(|errno| Error::os(format!("send {name} to {}", self.name), errno))?;
         Ok(0)
     }
 }
 
-/// Release what an ended sandbox had.
+/// Release what an ended sandbox or container had.
 #[derive(Debug, Args)]
 pub struct Delete {
     /// End it first if it runs; whatever its record looks like
     #[arg(short, long)]
     force: bool,
-    /// The sandbox
+    /// The names are regular expressions: every container that one matches
+    #[arg(short, long)]
+    regex: bool,
+    /// The sandbox or container
     name: String,
 }
 
 impl Delete {
+    pub(super) fn id(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
+        if self.regex || oci::is_container(&journal, &self.name) {
+            let containers = journal.containers();
+            let each =
+                |id: &str| container::delete(&containers, id, self.force, &global.log.warnings());
+            return oci::for_each(&containers, self.regex, &self.name, each);
+        }
         if self.force {
             // As the successor of a keeper, let go of what it held for the sandbox.
             process::close_inherited();

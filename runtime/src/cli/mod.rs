@@ -3,23 +3,32 @@
 
 mod doctor;
 mod enter;
+mod log;
 mod manage;
+mod oci;
 mod wrap;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
 use crate::sys::process;
 
+/// As engines read it: `garth version`, then what else there is to know.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
+
 /// Garth runs a program inside a small enclosed yard.
 #[derive(Debug, Parser)]
-#[command(name = "garth", version, about, max_term_width = 100)]
+#[command(name = "garth", version = VERSION, about, max_term_width = 100, args_override_self = true)]
+#[command(disable_version_flag = true)]
 struct Cli {
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
@@ -32,6 +41,22 @@ struct Global {
     /// State directory [default: /run/garth, or $XDG_RUNTIME_DIR/garth for other users than root]
     #[arg(long, global = true, env = "GARTH_ROOT", value_name = "DIR", hide_env_values = true)]
     root: Option<PathBuf>,
+    #[command(flatten)]
+    log: log::Log,
+    /// Let systemd make the cgroups of containers
+    #[arg(long, global = true, hide = true)]
+    systemd_cgroup: bool,
+    /// How cgroups of containers are made: cgroupfs, systemd or disabled
+    #[arg(long, global = true, hide = true, value_name = "MANAGER")]
+    cgroup_manager: Option<String>,
+    /// For `spec`, an example for a caller who is not root; otherwise accepted and without effect:
+    /// what is possible is found out
+    #[arg(long, global = true, hide = true, value_name = "BOOL")]
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    rootless: Option<String>,
+    /// The program criu [default: looked for in PATH]
+    #[arg(long, global = true, hide = true, value_name = "PATH")]
+    criu: Option<PathBuf>,
 }
 
 impl Global {
@@ -47,7 +72,37 @@ enum Verb {
     /// Print what a command would do, step by step, and do nothing
     #[command(subcommand)]
     Explain(Explain),
-    /// List the sandboxes that have a name, a network or limits
+    /// Make a container from an OCI bundle; its program waits for `start`
+    Create(oci::Create),
+    /// Start the program of a created container
+    Start(oci::Start),
+    /// Create and start a container, wait for its end, and delete it
+    Run(oci::Run),
+    /// Print the state of a container as JSON
+    State(oci::State),
+    /// List the containers
+    List(oci::List),
+    /// Stop every process of a container where it is
+    Pause(oci::Pause),
+    /// Let a paused container go on
+    Resume(oci::Resume),
+    /// Give a container that runs other limits
+    Update(oci::Update),
+    /// Tell what a container uses, and when it runs out of memory
+    Events(oci::Events),
+    /// Write an example of a config.json; with --rootless, one for a caller who is not root
+    Spec(oci::Spec),
+    /// Print what is implemented, as JSON
+    Features,
+    /// Write the state of a container that runs to files, by criu(8)
+    Checkpoint(oci::Checkpoint),
+    /// Make a container from a checkpoint
+    Restore(oci::Restore),
+    /// Change what is mounted in a container that runs
+    #[command(subcommand)]
+    Mounts(oci::Mounts),
+    /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
+    /// container
     Ps(manage::Ps),
     /// Run a command inside a running sandbox
     Exec(enter::Exec),
@@ -61,6 +116,24 @@ enum Verb {
     Doctor(doctor::Doctor),
 }
 
+impl Verb {
+    /// The exit code for a failure of ours, where it is not the one of a wrapped command: as runc's.
+    fn failed(&self, global: &Global) -> Option<i32> {
+        let of_container = |id: &str| oci::is_container(&global.journal(), id);
+        match self {
+            Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
+            Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
+            Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
+            Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),
+            Verb::Ps(verb) if verb.is_of_container() => Some(oci::FAILED),
+            Verb::Exec(verb) if of_container(verb.id()) => Some(oci::EXEC_FAILED),
+            Verb::Kill(verb) if of_container(verb.id()) => Some(oci::FAILED),
+            Verb::Delete(verb) if of_container(verb.id()) => Some(oci::FAILED),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Explain {
     /// As `garth wrap`
@@ -71,6 +144,7 @@ enum Explain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people.
+    #[value(alias = "table")]
     Text,
     /// For programs.
     Json,
@@ -86,43 +160,64 @@ pub fn main() -> i32 {
     let args: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &args),
     };
-    match run(cli, args) {
+    let Cli { global, verb, .. } = cli;
+    let failed = verb.failed(&global);
+    match run(verb, &global, args) {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            match error.get_kind() {
-                Kind::NotFound => 127,
-                Kind::NotExecutable => 126,
-                Kind::Refused => OURS,
+            global.log.write("error", &error.to_string());
+            match (failed, error.get_kind()) {
+                (Some(code), _) => code,
+                (None, Kind::NotFound) => 127,
+                (None, Kind::NotExecutable) => 126,
+                (None, Kind::Refused) => OURS,
             }
         }
     }
 }
 
-fn run(cli: Cli, args: Vec<OsString>) -> Result<i32> {
-    let global = cli.global;
-    match cli.verb {
-        Verb::Wrap(verb) => verb.run(&global, args),
-        Verb::Explain(Explain::Wrap(verb)) => verb.run(&global),
-        Verb::Ps(verb) => verb.run(&global),
-        Verb::Exec(verb) => verb.run(&global),
-        Verb::Kill(verb) => verb.run(&global),
-        Verb::Delete(verb) => verb.run(&global),
-        Verb::Gc => manage::gc(&global),
-        Verb::Doctor(verb) => verb.run(&global),
+fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
+    match verb {
+        Verb::Wrap(verb) => verb.run(global, args),
+        Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
+        Verb::Create(verb) => verb.run(global),
+        Verb::Start(verb) => verb.run(global),
+        Verb::Run(verb) => verb.run(global),
+        Verb::State(verb) => verb.run(global),
+        Verb::List(verb) => verb.run(global),
+        Verb::Pause(verb) => verb.run(global),
+        Verb::Resume(verb) => verb.run(global),
+        Verb::Update(verb) => verb.run(global),
+        Verb::Events(verb) => verb.run(global),
+        Verb::Mounts(verb) => verb.run(global),
+        Verb::Spec(verb) => verb.run(global),
+        Verb::Features => oci::features(),
+        Verb::Checkpoint(verb) => verb.run(global),
+        Verb::Restore(verb) => verb.run(global),
+        Verb::Ps(verb) => verb.run(global),
+        Verb::Exec(verb) => verb.run(global),
+        Verb::Kill(verb) => verb.run(global),
+        Verb::Delete(verb) => verb.run(global),
+        Verb::Gc => manage::gc(global),
+        Verb::Doctor(verb) => verb.run(global),
     }
 }
 
 /// One line on standard error, whatever a name in it holds.
 fn complain(error: &Error) {
-    let line = error.to_string().replace('\n', "\\n");
+    tell(&error.to_string());
+}
+
+fn tell(line: &str) {
+    let line = line.replace('\n', "\\n");
     let _ = writeln!(std::io::stderr(), "garth: {line}");
 }
 
 /// Help and version go to standard output; everything else is one line, like every other error.
-fn usage(error: &clap::Error) -> i32 {
+fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     if !error.use_stderr() {
         let _ = error.print();
         return 0;
@@ -141,8 +236,10 @@ fn usage(error: &clap::Error) -> i32 {
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     let line = line.trim_end_matches("For more information, try '--help'.").trim_end();
     let hint = tip.and_then(|tip| tip.strip_prefix("tip: ")).unwrap_or("see --help");
-    complain(&Error::new(line).hint(hint));
-    OURS
+    let error = Error::new(line).hint(hint);
+    complain(&error);
+    log::Log::of_arguments(args).write("error", &error.to_string());
+    oci::usage(args).unwrap_or(OURS)
 }
 
 /// Prints to standard output; a reader that has gone away is no failure of ours.

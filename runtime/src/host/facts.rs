@@ -17,6 +17,14 @@ pub fn privileged() -> bool {
     process::capabilities() >> CAP_SYS_ADMIN & 1 == 1
 }
 
+/// Is the caller in a user namespace other than the first? There, whoever is root is root of a part
+/// only. The first has all ids mapped to themselves.
+pub fn confined() -> bool {
+    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    words != ["0", "0", "4294967295"]
+}
+
 /// The highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap, Linux 3.2).
 pub fn last_capability() -> Result<u8> {
     let path = "/proc/sys/kernel/cap_last_cap";

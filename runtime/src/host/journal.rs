@@ -17,13 +17,24 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::facts;
 use crate::error::{Error, Result};
 use crate::sys::{Errno, file, pidfd, process};
 
-/// The state directory of one user on one host.
+/// The state directory of one user on one host, and which part of it.
 #[derive(Clone, Debug)]
 pub struct Journal {
     root: PathBuf,
+    part: Part,
+}
+
+/// What is kept apart, as it ends in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Sandboxes, which whoever started them looks after.
+    Yards,
+    /// OCI containers, which stay until they are deleted, and which nobody holds between two calls.
+    Containers,
 }
 
 /// A sandbox's directory, held by this process.
@@ -48,15 +59,25 @@ pub struct ProcessId {
 impl Journal {
     /// The journal below `root`; made when the first record is.
     pub fn at(root: impl Into<PathBuf>) -> Journal {
-        Journal { root: root.into() }
+        Journal { root: root.into(), part: Part::Yards }
     }
 
-    /// /run/garth for root, the user's own runtime directory for others.
+    /// The OCI containers of the same state directory.
+    pub fn containers(&self) -> Journal {
+        Journal { root: self.root.clone(), part: Part::Containers }
+    }
+
+    /// /run/garth for root, the user's own runtime directory for others, as also for who is root
+    /// only of a user namespace of theirs (rootless engines).
     pub fn default_root() -> PathBuf {
         let (uid, _) = process::effective_ids();
+        // In a user namespace USER tells a user's own root from that of a whole guest, as for runc.
+        let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+        let root = || uid == 0 && (!facts::confined() || named_root());
         match std::env::var_os("XDG_RUNTIME_DIR") {
-            _ if uid == 0 => "/run/garth".into(),
+            _ if root() => "/run/garth".into(),
             Some(dir) => Path::new(&dir).join("garth"),
+            None if uid == 0 => "/run/garth".into(),
             None => format!("/tmp/garth-{uid}").into(),
         }
     }
@@ -67,7 +88,10 @@ impl Journal {
     }
 
     fn yards(&self) -> PathBuf {
-        self.root.join("yards")
+        self.root.join(match self.part {
+            Part::Yards => "yards",
+            Part::Containers => "containers",
+        })
     }
 
     /// Where a helper of sandbox `id` may keep a file of its own.
@@ -84,7 +108,7 @@ impl Journal {
     /// # Errors
     /// When the name is taken, or is not a name.
     pub fn create(&self, id: &str) -> Result<Entry> {
-        check_id(id)?;
+        self.check_id(id)?;
         loop {
             if let Some(entry) = self.try_create(id)? {
                 return Ok(entry);
@@ -131,7 +155,22 @@ impl Journal {
         }
     }
 
+    /// A sandbox's name is also a host name, so it is shorter than a container's.
+    ///
+    /// # Errors
+    /// When it cannot be the name of one.
+    pub fn check_id(&self, id: &str) -> Result<()> {
+        match self.part {
+            Part::Yards => check_id(id),
+            Part::Containers => check_container_id(id),
+        }
+    }
+
     fn taken(&self, id: &str) -> Error {
+        if self.part == Part::Containers {
+            return Error::new(format!("container with id {id} exists already"))
+                .hint("garth delete removes one that has ended");
+        }
         Error::new(format!("a sandbox named {id} exists already"))
             .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
     }
@@ -161,7 +200,7 @@ impl Journal {
 
     /// Is there an entry of this name?
     pub fn has(&self, id: &str) -> bool {
-        self.dir(id).exists()
+        self.check_id(id).is_ok() && self.dir(id).exists()
     }
 
     /// The ids that have a directory, whatever is in it, in order.
@@ -183,16 +222,34 @@ impl Journal {
     /// # Errors
     /// When there is no such sandbox, or its record cannot be read.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
+        // Before a path is made of it: `..` leads to records that anybody may have written.
+        if self.check_id(id).is_err() {
+            return Err(self.unknown(id));
+        }
         self.check_owner()?;
         let path = self.dir(id).join("record.json");
         fs::read(&path).map_err(|e| match e.kind() {
-            _ if check_id(id).is_err() || !self.dir(id).exists() => self.unknown(id),
+            _ if !self.dir(id).exists() => self.unknown(id),
+            // Whoever makes it has not come to its record yet.
+            ErrorKind::NotFound if self.is_held(id) => self.unknown(id),
             _ => Error::io(format!("read {}", path.display()), &e),
         })
     }
 
+    /// Does somebody work on this entry now?
+    fn is_held(&self, id: &str) -> bool {
+        let dir = File::open(self.dir(id));
+        dir.is_ok_and(|dir| process::try_lock(dir.as_fd()).is_ok_and(|locked| !locked))
+    }
+
+    /// Is there an entry that can be told about, or is it only about to be one?
+    pub fn has_record(&self, id: &str) -> bool {
+        self.has(id) && (self.file(id, "record.json").exists() || !self.is_held(id))
+    }
+
     /// The first process of `id`, as soon as there is one.
     pub fn process(&self, id: &str) -> Option<ProcessId> {
+        self.check_id(id).ok()?;
         self.check_owner().ok()?;
         let text = fs::read_link(self.dir(id).join("process")).ok()?;
         let mut words = text.to_str()?.split(' ');
@@ -209,13 +266,21 @@ impl Journal {
     }
 
     fn unknown(&self, id: &str) -> Error {
+        if self.part == Part::Containers {
+            // The sentence that engines look for.
+            return Error::new(format!(
+                "container {:?} does not exist",
+                id.escape_debug().to_string()
+            ));
+        }
         Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
     }
 
     /// Takes hold of `id`; none: another process holds it.
     pub fn lock(&self, id: &str) -> Result<Option<Entry>> {
-        if !id.starts_with('.') {
-            check_id(id)?;
+        // A leftover of a start has a name that begins with a dot; it is one name all the same.
+        if !id.starts_with('.') || id == "." || id == ".." || id.contains('/') {
+            self.check_id(id)?;
         }
         self.check_owner()?;
         let dir = self.dir(id);
@@ -264,6 +329,11 @@ impl Entry {
         write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
+    /// A file of this name in the entry's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.journal.file(&self.id, name)
+    }
+
     /// Writes down who the first process is.
     pub fn write_process(&self, process: &ProcessId) -> Result<()> {
         let path = self.journal.dir(&self.id).join("process");
@@ -274,8 +344,23 @@ impl Entry {
 
     /// Removes the directory. To be called when everything that was recorded is released.
     pub fn remove(self) -> Result<()> {
-        let dir = self.journal.dir(&self.id);
-        let gone = fs::remove_dir_all(&dir);
+        let mut dir = self.journal.dir(&self.id);
+        // At once, so that nobody meets a container of which a part is still there; what is left by
+        // whoever is killed here has a leftover's name.
+        if self.journal.part == Part::Containers && !self.id.starts_with('.') {
+            let name = format!(".{}-gone-{}", std::process::id(), self.id);
+            let aside = self.journal.dir(&name);
+            if file::rename_new(&dir, &aside).is_ok() {
+                dir = aside;
+            }
+        }
+        // Of containers these are all; where no more files can be opened they go all the same.
+        if self.journal.part == Part::Containers {
+            for name in ["creating", "created", "record.new", "record.json", "process", "cgroup"] {
+                let _ = fs::remove_file(dir.join(name));
+            }
+        }
+        let gone = fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir));
         // What is left empty goes as well; a new sandbox makes it again.
         let _ = fs::remove_dir(self.journal.yards());
         let _ = fs::remove_dir(self.journal.root().join("leases"));
@@ -323,6 +408,20 @@ pub fn check_id(id: &str) -> Result<()> {
     }
     Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
         .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+}
+
+/// As runc's, and short enough for a file name with a few words around it.
+fn check_container_id(id: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
+    if (1..=200).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-']) {
+        return Ok(());
+    }
+    let mut shown: String = id.escape_debug().take(80).collect();
+    if shown.len() < id.len() {
+        shown += "...";
+    }
+    Err(Error::new(format!("invalid container id {shown:?}"))
+        .hint("1 to 200 letters, digits and _ . + -, the first neither a dot nor a dash"))
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 //! they are written down first. And the facts of the host that a plan depends on.
 
 pub mod cgroup;
+pub mod dbus;
 pub mod facts;
 pub mod gc;
 pub mod journal;
 pub mod network;
+pub mod rdt;
 pub mod record;
 pub mod resolver;
 pub mod resources;
 pub mod seal;
+pub mod systemd;
 pub mod users;

@@ -117,7 +117,7 @@ impl Resources {
 
     /// The files by which a process joins the cgroups: it writes `0` to each.
     pub fn cgroup_files(&self) -> Vec<PathBuf> {
-        self.cgroup.as_ref().map(Cgroup::join_paths).unwrap_or_default()
+        self.cgroup.as_ref().map(Cgroup::own_join_paths).unwrap_or_default()
     }
 
     /// Makes what can be made before there is a process.

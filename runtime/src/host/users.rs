@@ -16,6 +16,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -77,6 +78,15 @@ pub fn lookup(spec: &str, root: Option<BorrowedFd<'_>>) -> Result<User> {
         let shown: String = spec.chars().take(64).flat_map(char::escape_debug).collect();
         error.within(format_args!("-u {shown}"))
     })
+}
+
+/// The home of user `uid` in a passwd(5) file of the tree `root`, which is not trusted; none where
+/// there is no such file, or no such user in it.
+pub fn home(uid: u32, root: BorrowedFd<'_>, passwd: &Path) -> Option<String> {
+    let source = Source { root: Some(root), getent: false };
+    let path = std::ffi::CString::new(passwd.as_os_str().as_bytes()).ok()?;
+    let text = source.read(&path).ok()?;
+    text.lines().filter_map(entry).find(|entry| entry.uid == uid).map(|entry| entry.home)
 }
 
 /// Where names come from.

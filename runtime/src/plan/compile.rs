@@ -5,9 +5,9 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
-use super::Plan;
 use super::given::{Given, HostMount};
 use super::step::{IdMap, MountStep, Path, Source, Step};
+use super::{CLONE_NEWTIME, Plan};
 use crate::error::{Error, Result};
 use crate::spec::{
     Access, CapabilitySet, Mount, MountKind, Namespace, Network, Owner, Rlimit, Root, Sandbox,
@@ -16,8 +16,6 @@ use crate::spec::{
 use crate::sys::CStrings;
 use crate::sys::clone::Memory;
 use crate::sys::raw::{CapSets, MountAttr};
-
-const CLONE_NEWTIME: i32 = 0x80;
 
 /// Compiles what was asked into what will be done.
 ///
@@ -39,7 +37,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     // The parent may be killed at any moment; whoever is not yet on record must not survive it.
     plan.push(Step::DieWithParent, "always");
     // First of all, so that no failure later can leave a descriptor open across execve.
-    plan.push(Step::CloseOnExec, "always");
+    plan.push(Step::CloseOnExec { from: 3 }, "always");
     // Modes of what is made below are given in full.
     plan.push(Step::Umask(0), "always");
     // Before the cgroup namespace is unshared, whose root is the cgroup one is in at that time;
@@ -69,7 +67,7 @@ pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Pla
     let userns = sandbox.namespaces.user.is_new() || !given.privileged;
     let compiler = Compiler { sandbox, given, userns, capabilities: capabilities(sandbox, given) };
     plan.push(Step::DieWithParent, "always");
-    plan.push(Step::CloseOnExec, "always");
+    plan.push(Step::CloseOnExec { from: 3 }, "always");
     // Those who are in there already may try what they can on a process that comes from outside.
     plan.push(Step::NotDumpable, "always");
     for file in &given.cgroup_files {
@@ -206,24 +204,22 @@ impl Compiler<'_> {
                 });
                 // A user namespace may not take a mount without those that cover parts of it.
                 let recursive = self.userns;
-                plan.push(Step::Root { source: c"/".into(), recursive, attr }, "default");
+                let (source, over) = (c"/".into(), c"/".into());
+                plan.push(Step::Root { source, over, recursive, attr }, "default");
                 if !recursive {
                     for mount in self.given.mounts.iter().filter(|mount| belongs_in_view(mount)) {
-                        let step = MountStep {
-                            source: Source::Bind { path: c_path(&mount.target)?, recursive: false },
-                            target: Path::new(&mount.target),
-                            attr,
-                            optional: true,
-                        };
-                        plan.push(Step::Mount(step), "default");
+                        let source =
+                            Source::Bind { path: c_path(&mount.target)?, recursive: false };
+                        let step = MountStep::new(source, Path::new(&mount.target), attr);
+                        plan.push(Step::Mount(MountStep { optional: true, ..step }), "default");
                     }
                 }
             }
             Root::Dir { path, read_only } => {
                 let access =
                     Access { read_only: *read_only, nosuid: true, nodev: true, noexec: false };
-                let step =
-                    Step::Root { source: c_path(path)?, recursive: true, attr: attributes(access) };
+                let (source, over, attr) = (c_path(path)?, c"/".into(), attributes(access));
+                let step = Step::Root { source, over, recursive: true, attr };
                 plan.push(step, format!("--rootfs {}", path.display()));
             }
         }
@@ -244,12 +240,15 @@ impl Compiler<'_> {
 
     fn mount(&self, plan: &mut Plan, mount: &Mount) -> Result<()> {
         let step = |source, access| {
-            Step::Mount(MountStep {
-                source,
-                target: Path::new(&mount.target),
-                attr: attributes(access),
-                optional: mount.optional,
-            })
+            let (target, attr) = (Path::new(&mount.target), attributes(access));
+            let step = match source {
+                Source::Bind { recursive: true, .. } => MountStep {
+                    recursive: attr,
+                    ..MountStep::new(source, target, MountAttr::default())
+                },
+                _ => MountStep::new(source, target, attr),
+            };
+            Step::Mount(MountStep { optional: mount.optional, ..step })
         };
         let new = |kind: &str, options: &[(&str, Option<String>)]| -> Result<Source> {
             let option = |(key, value): &(&str, Option<String>)| {
@@ -331,17 +330,13 @@ impl Compiler<'_> {
             let path = dev.target.join(name);
             let step = if self.userns {
                 // mknod(2) is for the initial user namespace only.
-                Step::Mount(MountStep {
-                    source: Source::Bind {
-                        path: c_path(&FsPath::new("/dev").join(name))?,
-                        recursive: false,
-                    },
-                    target: Path::new(&path),
-                    attr: attributes(Access { nosuid: true, noexec: true, ..Access::default() }),
-                    optional: false,
-                })
+                let host = c_path(&FsPath::new("/dev").join(name))?;
+                let source = Source::Bind { path: host, recursive: false };
+                let attr = attributes(Access { nosuid: true, noexec: true, ..Access::default() });
+                Step::Mount(MountStep::new(source, Path::new(&path), attr))
             } else {
-                Step::Device { path: Path::new(&path), device: libc::makedev(major, minor) }
+                let (mode, device) = (libc::S_IFCHR | 0o666, libc::makedev(major, minor));
+                Step::Device { path: Path::new(&path), mode, device, owner: None }
             };
             plan.push(step, &dev.origin);
         }
@@ -408,7 +403,7 @@ impl Compiler<'_> {
             plan.push(Step::Capabilities(sets), "capabilities");
         }
         // After the ids, so that the keyring belongs to the user.
-        plan.push(Step::Keyring, "always");
+        plan.push(Step::Keyring(None), "always");
     }
 
     /// The mounts that are writable, once more, by another mechanism.
@@ -561,15 +556,15 @@ fn attributes(access: Access) -> MountAttr {
     MountAttr { set, ..MountAttr::default() }
 }
 
-fn c_string(text: &str) -> Result<CString> {
+pub(super) fn c_string(text: &str) -> Result<CString> {
     c_os(OsStr::new(text))
 }
 
-fn c_path(path: &FsPath) -> Result<CString> {
+pub(super) fn c_path(path: &FsPath) -> Result<CString> {
     c_os(path.as_os_str())
 }
 
-fn c_os(text: &OsStr) -> Result<CString> {
+pub(super) fn c_os(text: &OsStr) -> Result<CString> {
     CString::new(text.to_os_string().into_vec())
         .map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
 }

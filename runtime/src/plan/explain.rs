@@ -10,7 +10,8 @@ use crate::sys::raw::MountAttr;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "clone3 {}", namespaces(self.namespaces))?;
+        let cgroup = if self.cgroup.is_some() { ", into its cgroup" } else { "" };
+        writeln!(f, "clone3 {}{cgroup}", namespaces(self.namespaces))?;
         for (number, Planned { step, origin }) in self.steps.iter().enumerate() {
             writeln!(f, "{number:>3}  {step}  [{origin}]")?;
         }
@@ -44,7 +45,16 @@ impl fmt::Display for Step {
             Step::DieWithParent => write!(f, "die when the caller dies"),
             Step::Survive => write!(f, "survive the caller"),
             Step::NotDumpable => write!(f, "be out of reach of debuggers until execve"),
-            Step::CloseOnExec => write!(f, "close descriptors from 3 on at execve"),
+            Step::CloseOnExec { from } => {
+                write!(f, "close descriptors from {from} on at execve")
+            }
+            Step::CloseAllBut { from, keep } => {
+                write!(f, "close descriptors from {from} on")?;
+                match keep.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ", but not {keep:?}"),
+                }
+            }
             Step::Descriptor { to, from: Some(from) } => {
                 write!(f, "make descriptor {to} a copy of {from}")
             }
@@ -53,23 +63,59 @@ impl fmt::Display for Step {
                 write!(f, "write {} to {}", data.escape_ascii(), text(path))
             }
             Step::AwaitGo => write!(f, "wait for the caller's part"),
+            Step::AwaitMaps => write!(f, "wait for the id maps"),
+            Step::Sibling => write!(f, "go on in a second process"),
+            Step::Mounted => write!(f, "wait for the hooks of the caller"),
+            Step::Ready { listener: None } => write!(f, "be ready"),
+            Step::Ready { listener: Some(_) } => write!(f, "be ready, and wait for the start"),
             Step::Unshare { flags } => write!(f, "unshare {}", namespaces(*flags as u64)),
             Step::Enter { path, flags } => {
                 write!(f, "join {} of {}", namespaces(*flags as u64), text(path))
             }
             Step::Join { flags, .. } => write!(f, "join {}", namespaces(*flags as u64)),
             Step::Hostname(name) => write!(f, "set the host name to {}", name.escape_ascii()),
+            Step::Domainname(name) => write!(f, "set the domain name to {}", name.escape_ascii()),
             Step::LoopbackUp => write!(f, "bring lo up"),
             Step::Propagation(kind) => write!(f, "make all mounts {}", propagation(*kind)),
-            Step::Root { source, recursive, attr } => {
+            Step::Root { source, recursive, attr, .. } => {
                 write!(f, "root from {}", text(source))?;
                 attributes(f, *recursive, attr)
             }
             Step::Mount(mount) => mount.fmt(f),
-            Step::Device { path, device } => {
+            Step::Device { path, device, mode, .. } => {
                 let (major, minor) = (libc::major(*device), libc::minor(*device));
-                write!(f, "make device {} ({major}:{minor})", inside(path))
+                match mode & libc::S_IFMT {
+                    libc::S_IFIFO => write!(f, "make fifo {}", inside(path)),
+                    _ => write!(f, "make device {} ({major}:{minor})", inside(path)),
+                }
             }
+            Step::MakeDirectory(path) => write!(f, "make directory {}", inside(path)),
+            Step::Attributes { path, attr, recursive } => {
+                write!(f, "change the mount {}", inside(path))?;
+                attributes(f, *recursive, attr)?;
+                match attr.propagation {
+                    0 => Ok(()),
+                    kind => write!(f, " to {}", propagation(kind)),
+                }
+            }
+            Step::Chroot => write!(f, "chroot into the root"),
+            Step::Terminal { .. } => write!(f, "make a terminal and hand over its master"),
+            Step::StandardFiles { uid } => {
+                write!(f, "give the standard files to uid {uid}")
+            }
+            Step::Personality(domain) => write!(f, "set personality {domain:#x}"),
+            Step::IoPriority(packed) => write!(f, "set I/O priority {packed:#x}"),
+            Step::Scheduler(attr) => write!(f, "set scheduler policy {}", attr.policy),
+            Step::Affinity(_) => write!(f, "set processor affinity"),
+            Step::MemoryPolicy { mode, .. } => write!(f, "set memory policy {mode:#x}"),
+            Step::WriteOwn { file, data } => {
+                write!(f, "write {} to own {}", data.escape_ascii(), text(file))
+            }
+            Step::Hook(hook) => write!(f, "run hook {}", text(&hook.path)),
+            Step::Find { paths, .. } => match paths.as_slice() {
+                [path] => write!(f, "look for {}", text(path)),
+                paths => write!(f, "look for the program (PATH: {} places)", paths.len()),
+            },
             Step::Link { path, text: to } => {
                 write!(f, "link {} to {}", inside(path), text(to))
             }
@@ -95,7 +141,7 @@ impl fmt::Display for Step {
                 write!(f, "make ambient {}", CapabilitySet(*set).names())
             }
             Step::NoNewPrivileges => write!(f, "set no_new_privs"),
-            Step::Keyring => write!(f, "join a new session keyring"),
+            Step::Keyring(_) => write!(f, "join a new session keyring"),
             Step::Landlock { rules, .. } => {
                 write!(f, "landlock: write only below")?;
                 for (path, _) in rules {
@@ -135,7 +181,18 @@ impl fmt::Display for MountStep {
         match &self.source {
             Source::Bind { path, recursive } => {
                 write!(f, "bind {} on {}", text(path), inside(&self.target))?;
-                attributes(f, *recursive, &self.attr)?;
+                if *recursive && self.attr == MountAttr::default() {
+                    attributes(f, true, &self.recursive)?;
+                    return self.ending(f);
+                }
+                if *recursive {
+                    write!(f, " (rec) itself")?;
+                }
+                attributes(f, false, &self.attr)?;
+            }
+            Source::Tree { name, .. } => {
+                write!(f, "attach {} to {}", text(name), inside(&self.target))?;
+                attributes(f, false, &self.attr)?;
             }
             Source::New { kind, options } => {
                 write!(f, "mount {} on {}", text(kind), inside(&self.target))?;
@@ -148,19 +205,39 @@ impl fmt::Display for MountStep {
                 }
             }
         }
+        if self.recursive != MountAttr::default() {
+            write!(f, " and all below")?;
+            attributes(f, true, &self.recursive)?;
+        }
+        self.ending(f)
+    }
+}
+
+impl MountStep {
+    fn ending(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.copy_up {
+            write!(f, " with what it covers")?;
+        }
         if self.optional { write!(f, " if it is there") } else { Ok(()) }
     }
 }
 
 fn attributes(f: &mut fmt::Formatter<'_>, recursive: bool, attr: &MountAttr) -> fmt::Result {
-    const NAMES: [(u64, &str); 4] = [
+    const NAMES: [(u64, &str); 7] = [
         (libc::MOUNT_ATTR_RDONLY, "ro"),
         (libc::MOUNT_ATTR_NOSUID, "nosuid"),
         (libc::MOUNT_ATTR_NODEV, "nodev"),
         (libc::MOUNT_ATTR_NOEXEC, "noexec"),
+        (libc::MOUNT_ATTR_NOATIME, "noatime"),
+        (libc::MOUNT_ATTR_STRICTATIME, "strictatime"),
+        (0x20_0000, "nosymfollow"),
     ];
-    let on = NAMES.iter().filter(|(bit, _)| attr.set & bit != 0).map(|(_, name)| *name);
-    let words: Vec<&str> = recursive.then_some("rec").into_iter().chain(on).collect();
+    let names = |bits: u64| NAMES.iter().filter(move |(bit, _)| bits & bit != 0);
+    let on = names(attr.set).map(|(_, name)| (*name).to_owned());
+    // A field is cleared to be set.
+    let off = names(attr.clear & !libc::MOUNT_ATTR__ATIME).map(|(_, name)| format!("not {name}"));
+    let rec = recursive.then(|| "rec".to_owned());
+    let words: Vec<String> = rec.into_iter().chain(on).chain(off).collect();
     if words.is_empty() { Ok(()) } else { write!(f, " ({})", words.join(",")) }
 }
 

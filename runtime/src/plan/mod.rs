@@ -6,6 +6,7 @@
 //! and `explain` prints the very list that the child will walk.
 
 mod compile;
+pub mod container;
 mod explain;
 mod given;
 pub mod seccomp;
@@ -14,7 +15,7 @@ mod step;
 pub use compile::{compile, compile_join, exec};
 pub use explain::namespaces;
 pub use given::{Given, HostMount, User};
-pub use step::{IdMap, MountStep, Path, Planned, Source, Step};
+pub use step::{Hook, IdMap, MountStep, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;
 
@@ -27,13 +28,23 @@ pub struct Plan {
     pub id_maps: Option<IdMap>,
     /// The child waits for `Go`: the parent has something to do that needs its process id.
     pub awaits_go: bool,
+    /// An open directory of a unified cgroup that the child begins in.
+    pub cgroup: Option<i32>,
+    /// The child talks to its parent over a line, and may outlive it before its program is executed.
+    pub has_line: bool,
     /// The steps of the child, the last of which is [`Step::Exec`].
     pub steps: Vec<Planned>,
 }
 
+/// clone(2): a new time namespace for children (Linux 5.6).
+pub(crate) const CLONE_NEWTIME: i32 = 0x80;
+
 impl Plan {
     /// How the child shall relate to the caller's memory. See [`Memory`].
     pub fn memory(&self) -> Memory {
+        if self.has_line {
+            return Memory::Forked;
+        }
         let joins = self.steps.iter().any(|planned| matches!(planned.step, Step::Join { .. }));
         match (joins, self.awaits_go) {
             // Among processes that were there before, it must not hold memory of the outside.

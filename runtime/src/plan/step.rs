@@ -7,6 +7,7 @@ use std::ffi::CString;
 use super::seccomp::Filter;
 use crate::sys::CStrings;
 use crate::sys::raw::{CapSets, MountAttr};
+use crate::sys::task::SchedulerAttr;
 
 /// A step, and which wish it came from (`-v /a:/b`, `default`).
 #[derive(Debug)]
@@ -26,8 +27,19 @@ pub enum Step {
     Survive,
     /// PR_SET_DUMPABLE(0): no ptrace, no /proc/PID/mem, until execve.
     NotDumpable,
-    /// Every inherited descriptor but 0, 1 and 2 is closed at execve.
-    CloseOnExec,
+    /// Every inherited descriptor from this number on is closed at execve.
+    CloseOnExec {
+        /// 3, or more if the program shall inherit some.
+        from: u32,
+    },
+    /// Close every descriptor from a number on but these. What is only closed at execve can still be
+    /// reached through /proc/self/fd by the paths that lead to the program (CVE-2024-21626).
+    CloseAllBut {
+        /// The first that goes.
+        from: u32,
+        /// Those that stay, in ascending order.
+        keep: Vec<i32>,
+    },
     /// Make descriptor `to` a copy of descriptor `from`, or close it.
     Descriptor {
         /// The number that the program will see.
@@ -44,6 +56,19 @@ pub enum Step {
     },
     /// Wait until the parent has done its part: id maps, record, network.
     AwaitGo,
+    /// Wait until the parent has written the id maps; over a line.
+    AwaitMaps,
+    /// Go on in a second process of the same parent, and end this one: only children enter a pid
+    /// namespace that was joined, or made by unshare(2).
+    Sibling,
+    /// The root is complete, and not entered yet: wait until the parent has run the hooks.
+    Mounted,
+    /// All is ready but the program: tell the parent, and let go of it. Then wait until somebody
+    /// connects to the descriptor `listener` and says `Go`.
+    Ready {
+        /// A listening socket; none: do not wait.
+        listener: Option<i32>,
+    },
     /// unshare(2).
     Unshare {
         /// CLONE_NEW* flags.
@@ -65,14 +90,18 @@ pub enum Step {
     },
     /// sethostname(2).
     Hostname(Vec<u8>),
+    /// setdomainname(2).
+    Domainname(Vec<u8>),
     /// Bring `lo` up.
     LoopbackUp,
     /// Set the propagation of every mount, so that nothing done here reaches the host.
     Propagation(u64),
-    /// Lay the new root over `/`; the targets of all further mounts are resolved below it.
+    /// Lay the new root over a directory; the targets of all further mounts are resolved below it.
     Root {
         /// Absolute path outside.
         source: CString,
+        /// Where it is laid: `/`, or over itself, where hooks look for it.
+        over: CString,
         /// With the mounts below it.
         recursive: bool,
         /// Attributes of all its mounts.
@@ -80,13 +109,19 @@ pub enum Step {
     },
     /// Mount something below the root.
     Mount(MountStep),
-    /// Make a device file, by number.
+    /// Make a device file, by number; one that is there already stays, if it is the same device.
     Device {
         /// Where.
         path: Path,
+        /// Its type (S_IFCHR, S_IFBLK, S_IFIFO) and permissions.
+        mode: u32,
         /// As makedev(3) packs it.
         device: u64,
+        /// User and group; none: the maker's own.
+        owner: Option<(u32, u32)>,
     },
+    /// Make a directory, with those above it, unless it is there.
+    MakeDirectory(Path),
     /// Make a symbolic link.
     Link {
         /// Where.
@@ -100,8 +135,29 @@ pub enum Step {
     ReadOnly(Path),
     /// pivot_root(2) into the new root, and let go of the old one.
     Pivot,
-    /// chdir(2).
+    /// Change the attributes or the propagation of the mount at a path.
+    Attributes {
+        /// A mount point.
+        path: Path,
+        /// What changes.
+        attr: MountAttr,
+        /// On the mounts below it as well.
+        recursive: bool,
+    },
+    /// Where pivot_root(2) cannot work (an initramfs): lay the root over `/`, and chroot(2) into it.
+    Chroot,
+    /// chdir(2), to a directory that is below the root.
     Directory(CString),
+    /// Make a pseudo-terminal on the sandbox's devpts, send its master away, and make it the
+    /// controlling terminal and the descriptors 0, 1 and 2.
+    Terminal {
+        /// A connected socket that takes the master.
+        socket: i32,
+        /// Width and height in characters.
+        size: Option<(u16, u16)>,
+        /// Lay it over /dev/console, too.
+        console: bool,
+    },
     /// setrlimit(2).
     Rlimit {
         /// RLIMIT_*.
@@ -110,6 +166,35 @@ pub enum Step {
         soft: u64,
         /// Hard limit.
         hard: u64,
+    },
+    /// Give standard input, output and error to the user that the program will be, who could not
+    /// open /dev/stdout otherwise; not /dev/null, and not where it is not permitted.
+    StandardFiles {
+        /// User id.
+        uid: u32,
+    },
+    /// personality(2).
+    Personality(u32),
+    /// ioprio_set(2).
+    IoPriority(u32),
+    /// sched_setattr(2).
+    Scheduler(SchedulerAttr),
+    /// sched_setaffinity(2): a bit for each processor.
+    Affinity(Vec<u64>),
+    /// set_mempolicy(2).
+    MemoryPolicy {
+        /// MPOL_* with its flags.
+        mode: i32,
+        /// A bit for each node.
+        nodes: Vec<u64>,
+    },
+    /// Write to a file of this process on a proc file system of its own, which nobody can have put
+    /// something else in the place of (CVE-2019-16884).
+    WriteOwn {
+        /// Below /proc/thread-self, as `attr/exec`.
+        file: CString,
+        /// All that is written, in one write(2).
+        data: Vec<u8>,
     },
     /// umask(2).
     Umask(u32),
@@ -139,8 +224,8 @@ pub enum Step {
     Ambient(u64),
     /// PR_SET_NO_NEW_PRIVS.
     NoNewPrivileges,
-    /// A fresh session keyring.
-    Keyring,
+    /// A fresh session keyring, perhaps with a name.
+    Keyring(Option<CString>),
     /// Deny the rights in `handled` outside of `rules`.
     Landlock {
         /// LANDLOCK_ACCESS_FS_* that need a rule.
@@ -168,8 +253,18 @@ pub enum Step {
         /// Bit n-1: signal n is blocked.
         blocked: u64,
     },
-    /// Load a seccomp filter.
+    /// Load a seccomp filter. One that notifies yields a descriptor for a supervisor: wait until the
+    /// parent has taken it.
     Seccomp(Filter),
+    /// Run a hook, with the container's state as its standard input.
+    Hook(Box<Hook>),
+    /// See that a program is there, so that its lack is told in time.
+    Find {
+        /// As it was asked for.
+        name: CString,
+        /// The candidates that PATH gives.
+        paths: Vec<CString>,
+    },
     /// execve(2) of the first of these that exists.
     Exec {
         /// The candidates that PATH gives.
@@ -179,6 +274,21 @@ pub enum Step {
         /// Its environment.
         envp: CStrings,
     },
+}
+
+/// A hook that the child runs.
+#[derive(Debug)]
+pub struct Hook {
+    /// Absolute path, in the mount namespace of the sandbox.
+    pub path: CString,
+    /// Its arguments, its name first.
+    pub argv: CStrings,
+    /// Its environment.
+    pub envp: CStrings,
+    /// Milliseconds; negative: without end.
+    pub timeout: i32,
+    /// The state as JSON, up to the process id and behind it.
+    pub state: [Vec<u8>; 2],
 }
 
 /// A path inside the sandbox, relative to the root. What is in a root file system is not trusted,
@@ -196,10 +306,21 @@ impl Path {
     /// From an absolute path; a part with a NUL byte cannot come from a parser and ends the path.
     pub fn new(path: &std::path::Path) -> Path {
         use std::os::unix::ffi::OsStrExt;
+        use std::path::Component;
         let mut so_far = Vec::new();
-        let mut parts = Vec::new();
+        let mut parts: Vec<(CString, CString)> = Vec::new();
         for part in path.components() {
-            let std::path::Component::Normal(name) = part else { continue };
+            let name = match part {
+                Component::Normal(name) => name,
+                // By name, as the specification's paths are read, and not by what is there: a link
+                // of a root file system decides nothing. Above the root is the root.
+                Component::ParentDir => {
+                    let above = parts.pop().map(|(above, _)| above.into_bytes());
+                    so_far = above.filter(|above| above != b".").unwrap_or_default();
+                    continue;
+                }
+                _ => continue,
+            };
             let Ok(c_name) = CString::new(name.as_bytes()) else { break };
             parts.push((c_path(&so_far), c_name));
             if !so_far.is_empty() {
@@ -222,12 +343,52 @@ pub struct MountStep {
     pub source: Source,
     /// Where.
     pub target: Path,
-    /// Attributes.
+    /// Attributes of this mount alone.
     pub attr: MountAttr,
+    /// Attributes of this one and of those below it.
+    pub recursive: MountAttr,
+    /// The files that it covers are copied into it, while it is still writable.
+    pub copy_up: bool,
+    /// It gets the mode of the directory that it covers, if there was one.
+    pub mode_of_target: bool,
+    /// The target may not be reached by a symbolic link: what is mounted there is relied upon.
+    pub no_links: bool,
+    /// How it stands to the proc file system.
+    pub procfs: Procfs,
     /// A missing source, or a target that is missing and cannot be made because all above it is
     /// read-only, means that there is nothing to do. Otherwise a missing target is made: a
     /// directory, or a file if the source is one.
     pub optional: bool,
+}
+
+impl MountStep {
+    /// A mount of `source` at `target`, and nothing special.
+    pub fn new(source: Source, target: Path, attr: MountAttr) -> MountStep {
+        MountStep {
+            source,
+            target,
+            attr,
+            recursive: MountAttr::default(),
+            copy_up: false,
+            mode_of_target: false,
+            no_links: false,
+            procfs: Procfs::Free,
+            optional: false,
+        }
+    }
+}
+
+/// What of a mount may be a proc file system. Programs rely on what they read and write there, and so
+/// do those that join later; a root file system with a link to it would lay a volume over a part of it
+/// (CVE-2019-16884, CVE-2019-19921).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Procfs {
+    /// Whatever was asked for.
+    Free,
+    /// It must not be mounted on a part of one.
+    Off,
+    /// It must itself be one.
+    Only,
 }
 
 /// What is mounted.
@@ -239,6 +400,13 @@ pub enum Source {
         path: CString,
         /// With the mounts below it.
         recursive: bool,
+    },
+    /// A detached mount that the parent has opened.
+    Tree {
+        /// Its descriptor.
+        fd: i32,
+        /// What it is, in words.
+        name: CString,
     },
     /// A new file system.
     New {

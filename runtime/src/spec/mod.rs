@@ -6,6 +6,7 @@
 pub mod limits;
 mod mount;
 pub mod network;
+pub mod oci;
 mod sandbox;
 pub mod seccomp;
 pub mod units;

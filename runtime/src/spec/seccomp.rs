@@ -256,6 +256,9 @@ impl Profile {
 
 impl Rule {
     fn validate(&self) -> Result<()> {
+        if self.names.is_empty() {
+            return Err(Error::new("names: no system call is named"));
+        }
         check_errno("errnoRet", self.action, self.errno_ret)?;
         if self.names.iter().any(String::is_empty) {
             return Err(Error::new("names has an empty name"));

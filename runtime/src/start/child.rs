@@ -3,13 +3,17 @@
 
 use std::convert::Infallible;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::failure;
 use super::mounts::Tree;
 use crate::plan::seccomp::Filter;
-use crate::plan::{Plan, Planned, Step};
+use crate::plan::{self, Hook, Plan, Planned, Step};
 use crate::sys::clone::{self, Ground, Memory};
+use crate::sys::fork::{self, Outcome};
+use crate::sys::line::{self, Message};
 use crate::sys::raw::{self, RawFd};
-use crate::sys::{CStrings, Errno};
+use crate::sys::{CStrings, Errno, task, terminal};
 
 /// What the child has at hand: the steps, and descriptors that the parent has opened for it.
 pub struct Script<'a> {
@@ -21,6 +25,10 @@ pub struct Script<'a> {
     pub parent: RawFd,
     /// The sealed program of the init, or -1.
     pub init: RawFd,
+    /// The child's end of the line, or -1.
+    pub line: RawFd,
+    /// The connection of whoever has started a program that waited, or -1.
+    started: &'a AtomicI32,
     memory: Memory,
     /// Where [`Step::Fork`] continues.
     from: usize,
@@ -28,11 +36,45 @@ pub struct Script<'a> {
     init_works: [RawFd; 2],
 }
 
+/// Descriptors that the parent has opened for the child; -1 where there is none.
+pub struct Open<'a> {
+    pub parent: RawFd,
+    pub init: RawFd,
+    pub line: RawFd,
+    pub started: &'a AtomicI32,
+}
+
+/// What passes over the line, with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Record {
+    /// Parent to child: go on.
+    Go = 1,
+    /// The id maps are wanted.
+    Maps,
+    /// The process with this id goes on in its place.
+    Sibling,
+    /// The process is the one that will stay: it can be recorded.
+    Begun,
+    /// The root is complete: the hooks are wanted.
+    Mounted,
+    /// This descriptor is for the supervisor of the filter.
+    Listener,
+    /// Only the start is missing.
+    Ready,
+    /// To whoever started it: this step failed; its errno follows as a record of its own.
+    Failed,
+    /// The errno.
+    Errno,
+}
+
 impl<'a> Script<'a> {
     /// The script from its first step on.
-    pub fn new(plan: &'a Plan, ground: &'a Ground, parent: RawFd, init: RawFd) -> Script<'a> {
+    pub fn new(plan: &'a Plan, ground: &'a Ground, open: Open<'a>) -> Script<'a> {
         let (steps, memory) = (&plan.steps, plan.memory());
-        Script { steps, ground, parent, init, memory, from: 0, init_works: [-1; 2] }
+        let Open { parent, init, line, started } = open;
+        let (from, init_works) = (0, [-1; 2]);
+        Script { steps, ground, parent, init, line, started, memory, from, init_works }
     }
 }
 
@@ -50,6 +92,12 @@ pub fn run(script: &Script<'_>) -> ! {
         words.begin(number);
         if let Err(errno) = take(&planned.step, script, number, &mut tree) {
             words.fail(number, errno);
+            let started = script.started.load(Ordering::Relaxed);
+            if started >= 0 {
+                let failed = Message { kind: Record::Failed as u32, value: number as u32 };
+                let reason = Message { kind: Record::Errno as u32, value: errno.0 as u32 };
+                let _ = line::tell(started, failed).and_then(|()| line::tell(started, reason));
+            }
             break;
         }
     }
@@ -62,27 +110,43 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::DieWithParent => die_with_parent(script.parent),
         Step::Survive => raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0).map(drop),
         Step::NotDumpable => raw::prctl(libc::PR_SET_DUMPABLE, 0, 0).map(drop),
-        Step::CloseOnExec => raw::close_range(3, libc::CLOSE_RANGE_CLOEXEC),
+        Step::CloseOnExec { from } => raw::close_range(*from, libc::CLOSE_RANGE_CLOEXEC),
+        Step::CloseAllBut { from, keep } => close_all_but(*from, keep),
         Step::Descriptor { to, from } => descriptor(*to, *from),
         Step::Write { path, data } => write(path, data),
-        Step::AwaitGo => {
-            script.ground.words().await_go();
-            Ok(())
-        }
+        Step::AwaitGo => await_go(script),
+        Step::AwaitMaps => ask(script, Record::Maps, 0),
+        Step::Sibling => sibling(script),
+        Step::Mounted => ask(script, Record::Mounted, 0),
+        Step::Ready { listener } => ready(script, *listener),
         Step::Unshare { flags } => raw::unshare(*flags),
         Step::Enter { path, flags } => enter(path, *flags),
         Step::Join { fd, flags } => raw::setns(*fd, *flags),
         Step::Hostname(name) => raw::sethostname(name),
+        Step::Domainname(name) => raw::setdomainname(name),
         Step::LoopbackUp => raw::loopback_up(),
         Step::Propagation(kind) => tree.propagation(*kind),
-        Step::Root { source, recursive, attr } => tree.lay_root(source, *recursive, attr),
+        Step::Root { source, over, recursive, attr } => {
+            tree.lay_root(source, over, *recursive, attr)
+        }
         Step::Mount(mount) => tree.mount(mount),
-        Step::Device { path, device } => tree.device(path, *device),
+        Step::Device { path, mode, device, owner } => tree.device(path, *mode, *device, *owner),
+        Step::MakeDirectory(path) => tree.directory(path),
+        Step::Attributes { path, attr, recursive } => tree.attributes(path, attr, *recursive),
+        Step::Chroot => tree.chroot(),
+        Step::Terminal { socket, size, console } => terminal(tree, *socket, *size, *console),
+        Step::StandardFiles { uid } => standard_files(*uid),
+        Step::Personality(domain) => task::personality(*domain),
+        Step::IoPriority(packed) => task::io_priority(*packed),
+        Step::Scheduler(attr) => task::scheduler(attr),
+        Step::Affinity(mask) => task::affinity(mask),
+        Step::MemoryPolicy { mode, nodes } => task::memory_policy(*mode, nodes),
+        Step::WriteOwn { file, data } => write_own(file, data),
         Step::Link { path, text } => tree.link(path, text),
         Step::Mask(path) => tree.mask(path),
         Step::ReadOnly(path) => tree.read_only(path),
         Step::Pivot => tree.pivot(),
-        Step::Directory(path) => raw::chdir(path),
+        Step::Directory(path) => directory(path),
         Step::Rlimit { resource, soft, hard } => raw::set_rlimit(*resource, *soft, *hard),
         Step::Umask(mask) => {
             raw::umask(*mask);
@@ -95,14 +159,16 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Capabilities(sets) => raw::capset(*sets),
         Step::Ambient(set) => ambient(*set),
         Step::NoNewPrivileges => raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
-        Step::Keyring => keyring(),
+        Step::Keyring(name) => keyring(name.as_deref()),
         Step::Landlock { handled, scoped, rules } => landlock(*handled, *scoped, rules),
         Step::Fork { filter } => fork(script, number, filter),
         Step::AwaitInit => await_init(script),
         Step::Session => raw::setsid(),
         Step::ProcessGroup(group) => raw::setpgid(*group),
         Step::Signals { ignored, blocked } => signals(*ignored, *blocked),
-        Step::Seccomp(filter) => raw::seccomp_filter(&filter.instructions, filter.flags),
+        Step::Seccomp(filter) => seccomp(script, filter),
+        Step::Hook(hook) => run_hook(hook),
+        Step::Find { paths, .. } => find(paths),
         Step::Exec { paths, argv, envp } => Err(execute(paths, argv, envp)),
     }
 }
@@ -123,6 +189,177 @@ fn descriptor(to: RawFd, from: Option<RawFd>) -> Result {
         Some(from) if from == to => raw::set_cloexec(to, false),
         Some(from) => raw::dup2(from, to),
     }
+}
+
+/// `keep` is in ascending order.
+fn close_all_but(from: u32, keep: &[RawFd]) -> Result {
+    let mut first = from;
+    for fd in keep.iter().map(|fd| *fd as u32).filter(|fd| *fd >= from) {
+        if fd > first {
+            raw::close_fds(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    raw::close_fds(first, u32::MAX)
+}
+
+/// Says that the parent's part is wanted, and waits for its `Go`.
+fn await_go(script: &Script<'_>) -> Result {
+    match script.memory {
+        Memory::Forked => ask(script, Record::Begun, 0),
+        _ => {
+            script.ground.words().await_go();
+            Ok(())
+        }
+    }
+}
+
+fn ask(script: &Script<'_>, record: Record, value: u32) -> Result {
+    line::tell(script.line, Message { kind: record as u32, value })?;
+    hear_go(script)
+}
+
+fn hear_go(script: &Script<'_>) -> Result {
+    match line::hear(script.line)? {
+        Some(Message { kind, .. }) if kind == Record::Go as u32 => Ok(()),
+        // The parent has gone, or does not want it any more.
+        _ => raw::exit(FAILED),
+    }
+}
+
+fn sibling(script: &Script<'_>) -> Result {
+    match fork::sibling()? {
+        // Nothing is said before the parent knows who says it: both write to the same line.
+        0 => hear_go(script),
+        pid => {
+            line::tell(script.line, Message { kind: Record::Sibling as u32, value: pid as u32 })?;
+            raw::exit(0)
+        }
+    }
+}
+
+/// From here on whoever looks at the record finds the process, and the parent may end.
+fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
+    raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
+    let Some(listener) = listener else { return Ok(()) };
+    line::tell(script.line, Message { kind: Record::Ready as u32, value: 0 })?;
+    raw::close(script.line);
+    loop {
+        let connection = line::accept(listener)?;
+        match line::hear(connection)? {
+            Some(Message { kind, .. }) if kind == Record::Go as u32 => {
+                // Failures from here on are told to whoever started it; see `run`.
+                script.started.store(connection, Ordering::Relaxed);
+                raw::close(listener);
+                return Ok(());
+            }
+            _ => raw::close(connection),
+        }
+    }
+}
+
+fn seccomp(script: &Script<'_>, filter: &Filter) -> Result {
+    let listener = raw::seccomp_filter(&filter.instructions, filter.flags)?;
+    if filter.flags & plan::seccomp::NEW_LISTENER != 0 {
+        ask(script, Record::Listener, listener as u32)?;
+        raw::close(listener);
+    }
+    Ok(())
+}
+
+/// What failed in a hook is told in the place of an errno; see `failure.rs`.
+fn run_hook(hook: &Hook) -> Result {
+    let mut digits = [0u8; 10];
+    let pid = decimal(fork::own_pid() as u32, &mut digits);
+    let [before, behind] = &hook.state;
+    let input: [&[u8]; 3] = [before, pid, behind];
+    match fork::run(&hook.path, &hook.argv, &hook.envp, &input, hook.timeout)? {
+        Outcome::Success => Ok(()),
+        Outcome::Code(code) => Err(Errno(failure::HOOK_CODE | code)),
+        Outcome::Signal(signal) => Err(Errno(failure::HOOK_SIGNAL | signal)),
+        Outcome::Late => Err(Errno(failure::HOOK_LATE)),
+    }
+}
+
+fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let (mut at, mut rest) = (digits.len(), number);
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// A directory that can be entered but is not below the root would be a way out (CVE-2024-21626): of
+/// such a one the kernel tells a path that does not begin with a slash.
+fn directory(path: &CStr) -> Result {
+    raw::chdir(path)?;
+    if raw::is_below_root()? { Ok(()) } else { Err(Errno(libc::EXDEV)) }
+}
+
+fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: bool) -> Result {
+    let (master, peer) = tree.terminal()?;
+    if let Some((width, height)) = size {
+        terminal::set_size(peer, width, height)?;
+    }
+    line::send_descriptor(socket, b"/dev/ptmx", master)?;
+    raw::close(master);
+    raw::close(socket);
+    if console {
+        tree.console(peer)?;
+    }
+    terminal::take_control(peer)?;
+    for fd in 0..3 {
+        raw::dup2(peer, fd)?;
+    }
+    raw::close(peer);
+    Ok(())
+}
+
+fn standard_files(uid: u32) -> Result {
+    for fd in 0..3 {
+        // One that is closed has no owner.
+        let Ok(stat) = raw::stat(fd) else { continue };
+        let null = stat.mode & libc::S_IFMT == libc::S_IFCHR && stat.rdev == libc::makedev(1, 3);
+        if stat.owner.0 == uid || null {
+            continue;
+        }
+        match raw::fchown(fd, uid) {
+            // Not ours to give, or not mapped, or on a read-only file system.
+            Err(Errno(libc::EPERM | libc::EINVAL | libc::EROFS)) | Ok(()) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn write_own(file: &CStr, data: &[u8]) -> Result {
+    let context = raw::fsopen(c"proc")?;
+    let proc = raw::fsmount(context, 0)?;
+    raw::close(context);
+    let own = raw::openat2(proc, c"thread-self", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    raw::close(proc);
+    let file = raw::openat2(own, file, libc::O_WRONLY, 0)?;
+    raw::close(own);
+    let written = raw::write(file, data);
+    raw::close(file);
+    written
+}
+
+/// Is one of the candidates a file that may be executed?
+fn find(paths: &[std::ffi::CString]) -> Result {
+    let mut reason = Errno(libc::ENOENT);
+    for path in paths {
+        match raw::may_execute(path) {
+            Ok(()) => return Ok(()),
+            Err(Errno(libc::EACCES)) => reason = Errno(libc::EACCES),
+            Err(_) => {}
+        }
+    }
+    Err(reason)
 }
 
 fn write(path: &CStr, data: &[u8]) -> Result {
@@ -161,8 +398,8 @@ fn ambient(set: u64) -> Result {
     Ok(())
 }
 
-fn keyring() -> Result {
-    match raw::new_session_keyring() {
+fn keyring(name: Option<&CStr>) -> Result {
+    match raw::new_session_keyring(name) {
         // A kernel without keys has none to hide; a full quota (EDQUOT) is an error.
         Err(Errno(libc::ENOSYS)) => Ok(()),
         result => result,
@@ -190,7 +427,7 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
 /// The rest of the steps in a second process; this one becomes the init.
 fn fork(script: &Script<'_>, number: usize, filter: &Filter) -> Result {
     let init_works = match script.memory {
-        Memory::Copied => [-1; 2],
+        Memory::Copied | Memory::Forked => [-1; 2],
         Memory::Borrowed | Memory::Beside => raw::pipe()?,
     };
     let rest = Script { from: number + 1, init_works, ..*script };
@@ -207,7 +444,7 @@ fn execute_init(script: &Script<'_>, filter: &Filter, child: i32) -> Errno {
     // The init's file has no read permission, so that execve makes it out of reach of ptrace and
     // /proc/1/mem. CAP_DAC_OVERRIDE would be permission enough; root has it back after execve.
     let confined = raw::capset(raw::CapSets::default())
-        .and_then(|()| raw::seccomp_filter(&filter.instructions, filter.flags));
+        .and_then(|()| raw::seccomp_filter(&filter.instructions, filter.flags).map(drop));
     match confined {
         Ok(()) => raw::exec_with_number(script.init, c"garth-init", child as u32),
         Err(errno) => errno,

@@ -1,8 +1,13 @@
 //! A failed step in words. The child reports a number and an errno; the parent holds the same plan.
 
 use crate::error::{Error, Kind};
-use crate::plan::{self, MountStep, Plan, Planned, Source, Step};
+use crate::plan::{self, MountStep, Plan, Planned, Procfs, Source, Step};
 use crate::sys::Errno;
+
+/// In the place of an errno: a hook exited with this code, was killed by this signal, or was late.
+pub const HOOK_CODE: i32 = 0x1_0000;
+pub const HOOK_SIGNAL: i32 = 0x2_0000;
+pub const HOOK_LATE: i32 = 0x4_0000;
 
 /// The child could not be started at all.
 pub fn clone(plan: &Plan, errno: Errno) -> Error {
@@ -20,9 +25,26 @@ pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
     let Some(Planned { step, origin }) = plan.steps.get(number) else {
         return Error::os(format!("step {number}"), errno);
     };
-    if let Step::Exec { paths, argv, .. } = step {
-        let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
-        return exec(&name, paths.len() == 1, errno);
+    match step {
+        Step::Exec { paths, argv, .. } => {
+            let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
+            return exec(&name, paths.len() == 1, errno);
+        }
+        // The words that engines look for, to tell a missing program from other failures.
+        Step::Find { name, .. } => {
+            let name = name.to_string_lossy();
+            let error = match errno.0 {
+                libc::ENOENT if !name.contains('/') => {
+                    Error::new(format!("exec: {name:?}: executable file not found in $PATH"))
+                }
+                libc::ENOENT => Error::new(format!("exec: {name:?}: no such file or directory")),
+                _ => Error::new(format!("exec: {name:?}: permission denied")),
+            };
+            let missing = errno.0 == libc::ENOENT;
+            return error.kind(if missing { Kind::NotFound } else { Kind::NotExecutable });
+        }
+        Step::Hook(hook) => return hook_failed(&hook.path.to_string_lossy(), errno, origin),
+        _ => {}
     }
     let error = match origin.as_str() {
         "always" | "default" => Error::os(step.to_string(), errno),
@@ -31,6 +53,20 @@ pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
     match hint(step, errno) {
         Some(hint) => error.hint(hint),
         None => error,
+    }
+}
+
+fn hook_failed(path: &str, errno: Errno, origin: &str) -> Error {
+    let what = format!("hook {path} ({origin})");
+    match errno.0 {
+        HOOK_LATE => Error::new(format!("{what}: killed, as it had not ended in time")),
+        code if code & HOOK_CODE != 0 => {
+            Error::new(format!("{what}: exited with code {}", code & 0xff))
+        }
+        code if code & HOOK_SIGNAL != 0 => {
+            Error::new(format!("{what}: killed by signal {}", code & 0xff))
+        }
+        _ => Error::os(format!("run {what}"), errno),
     }
 }
 
@@ -55,6 +91,12 @@ fn exec(name: &str, is_path: bool, errno: Errno) -> Error {
 
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno.0) {
+        (Step::Mount(MountStep { procfs: Procfs::Off, .. }), libc::EXDEV) => {
+            "that is inside a proc file system, of which only a few files may be covered"
+        }
+        (Step::Mount(MountStep { procfs: Procfs::Only, .. }), libc::EXDEV) => {
+            "on /proc only a proc file system may be mounted"
+        }
         (Step::Mount(MountStep { source: Source::Bind { .. }, .. }), libc::ENOENT) => {
             "no such file or directory on the host"
         }

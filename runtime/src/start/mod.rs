@@ -4,16 +4,22 @@
 //! beside it and words the error if a step fails.
 
 mod child;
+mod conversation;
+mod copy_up;
 mod failure;
 mod join;
+mod live;
 mod mounts;
 mod process;
 mod sandbox;
 mod spawn;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicI32;
 
+pub use conversation::{Event, Line, converse, start};
 pub use join::join;
+pub use live::Inside;
 pub use process::Process;
 pub use sandbox::{Child, Explanation, Options, random_id};
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
@@ -45,7 +51,9 @@ pub fn run(
     };
     let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
     let parent = number(parent.as_ref().map(AsFd::as_fd));
-    let script = child::Script::new(plan, &ground, parent, number(init));
+    let started = AtomicI32::new(-1);
+    let open = child::Open { parent, init: number(init), line: -1, started: &started };
+    let script = child::Script::new(plan, &ground, open);
     let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
     let started = clone::scope(&ground, request, &script, child::run, |child| {
         if let Some(map) = plan.id_maps {

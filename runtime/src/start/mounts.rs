@@ -2,15 +2,17 @@
 //! the kernel with RESOLVE_IN_ROOT to a descriptor (openat2(2)), and everything is attached to or
 //! made below descriptors. Like all of the interpreter, nothing here allocates.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
-use crate::plan::{MountStep, Path, Source};
-use crate::sys::Errno;
+use super::copy_up::{copy_up, mode_of};
+use crate::plan::{MountStep, Path, Procfs, Source};
 use crate::sys::raw::{self, MountAttr, RawFd};
+use crate::sys::{Errno, terminal};
 
 type Result<T = ()> = std::result::Result<T, Errno>;
 
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// The tree that is being built: its root, once something needed it.
@@ -23,6 +25,11 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// One that is there already, below an open root.
+    pub fn at(root: RawFd) -> Tree {
+        Tree { root: Some(root), ..Tree::default() }
+    }
+
     /// The new root; before [`Tree::lay_root`], and for sandboxes that keep the mount table, `/`.
     fn root(&mut self) -> Result<RawFd> {
         match self.root {
@@ -53,10 +60,18 @@ impl Tree {
         raw::mount_setattr(self.root()?, &attr, true)
     }
 
-    pub fn lay_root(&mut self, source: &CStr, recursive: bool, attr: &MountAttr) -> Result {
+    pub fn lay_root(
+        &mut self,
+        source: &CStr,
+        over: &CStr,
+        recursive: bool,
+        attr: &MountAttr,
+    ) -> Result {
         let root = raw::open_tree(raw::AT_FDCWD, source, recursive)?;
         raw::mount_setattr(root, attr, recursive)?;
-        raw::move_mount(root, self.root()?)?;
+        let under = raw::openat2(raw::AT_FDCWD, over, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        raw::move_mount(root, under)?;
+        raw::close(under);
         self.root = Some(root);
         Ok(())
     }
@@ -68,39 +83,64 @@ impl Tree {
                     Err(Errno(libc::ENOENT)) if mount.optional => return Ok(()),
                     tree => tree?,
                 };
-                raw::mount_setattr(tree, &mount.attr, *recursive)?;
+                change(tree, &mount.attr, false)?;
                 (tree, is_directory(tree)?)
             }
-            Source::New { kind, options } => {
-                let context = raw::fsopen(kind)?;
-                for (key, value) in options {
-                    raw::fsconfig_set(context, key, value.as_deref())?;
-                }
-                let tree = raw::fsmount(context, mount.attr.set)?;
-                raw::close(context);
-                (tree, true)
+            Source::Tree { fd, .. } => {
+                change(*fd, &mount.attr, false)?;
+                (*fd, is_directory(*fd)?)
             }
+            Source::New { kind, options } => (file_system(kind, options, &mount.attr)?, true),
         };
-        let target = match self.open(&mount.target.whole, 0) {
+        change(new, &mount.recursive, true)?;
+        let (target, made) = match self.open_target(mount) {
             Err(Errno(libc::ENOENT)) => match self.make(&mount.target, directory) {
                 Err(Errno(libc::EROFS)) if mount.optional => {
                     raw::close(new);
                     return Ok(());
                 }
-                made => made.and_then(|()| self.open(&mount.target.whole, 0))?,
+                made => made.and_then(|()| Ok((self.open_target(mount)?, true)))?,
             },
-            target => target?,
+            target => (target?, false),
         };
+        let allowed = match mount.procfs {
+            Procfs::Free => true,
+            Procfs::Off => !raw::is_procfs(target)?,
+            Procfs::Only => raw::is_procfs(new)?,
+        };
+        if !allowed {
+            return Err(Errno(libc::EXDEV));
+        }
+        if mount.copy_up {
+            copy_up(target, new)?;
+        } else if mount.mode_of_target && !made {
+            mode_of(target, new)?;
+        }
         raw::move_mount(new, target)?;
         raw::close(target);
         raw::close(new);
         Ok(())
     }
 
+    fn open_target(&mut self, mount: &MountStep) -> Result<RawFd> {
+        match mount.no_links {
+            false => self.open(&mount.target.whole, 0),
+            true => {
+                const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+                let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
+                raw::openat2(self.root()?, &mount.target.whole, libc::O_PATH, resolve)
+            }
+        }
+    }
+
     /// Makes what is missing of `path`: directories, and at its end a directory or an empty file.
     fn make(&mut self, path: &Path, directory: bool) -> Result {
-        let last = path.parts.len().saturating_sub(1);
-        for (depth, (parent, name)) in path.parts.iter().enumerate() {
+        self.make_parts(&path.parts, directory)
+    }
+
+    fn make_parts(&mut self, parts: &[(CString, CString)], directory: bool) -> Result {
+        let last = parts.len().saturating_sub(1);
+        for (depth, (parent, name)) in parts.iter().enumerate() {
             let parent = self.open(parent, libc::O_DIRECTORY)?;
             let made = if depth < last || directory {
                 raw::mkdirat(parent, name, 0o755)
@@ -118,18 +158,117 @@ impl Tree {
         Ok(())
     }
 
-    pub fn device(&mut self, path: &Path, device: u64) -> Result {
-        let (parent, name) = self.parent(path)?;
-        let made = raw::mknodat(parent, name, libc::S_IFCHR | 0o666, device);
+    /// Makes a directory, and those above it.
+    pub fn directory(&mut self, path: &Path) -> Result {
+        match self.open(&path.whole, libc::O_DIRECTORY) {
+            Err(Errno(libc::ENOENT)) => self.make(path, true),
+            open => open.map(raw::close),
+        }
+    }
+
+    pub fn device(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        device: u64,
+        owner: Option<(u32, u32)>,
+    ) -> Result {
+        let (parent, name) = match self.parent(path) {
+            Err(Errno(libc::ENOENT)) => {
+                let above = path.parts.split_last().map_or(&[][..], |(_, above)| above);
+                self.make_parts(above, true)?;
+                self.parent(path)?
+            }
+            parent => parent?,
+        };
+        let made = match raw::mknodat(parent, name, mode, device) {
+            // What a root file system has there must be what was asked for.
+            Err(Errno(libc::EEXIST)) => self.same_device(&path.whole, mode, device),
+            made => made,
+        };
+        let owned = match (made, owner) {
+            (Ok(()), Some((uid, gid))) => raw::fchownat(parent, name, uid, gid),
+            (made, _) => made,
+        };
         raw::close(parent);
-        made
+        owned
+    }
+
+    fn same_device(&mut self, path: &CStr, mode: u32, device: u64) -> Result {
+        let there = self.open(path, libc::O_NOFOLLOW)?;
+        let stat = raw::stat(there)?;
+        raw::close(there);
+        let same = stat.mode & libc::S_IFMT == mode & libc::S_IFMT && stat.rdev == device;
+        if same { Ok(()) } else { Err(Errno(libc::EEXIST)) }
+    }
+
+    /// Changes the mount at `path`.
+    pub fn attributes(&mut self, path: &Path, attr: &MountAttr, recursive: bool) -> Result {
+        if path.parts.is_empty() {
+            return raw::mount_setattr(self.root()?, attr, recursive);
+        }
+        let mount = self.open(&path.whole, 0)?;
+        let changed = raw::mount_setattr(mount, attr, recursive);
+        raw::close(mount);
+        changed
+    }
+
+    /// A terminal of the sandbox's own devpts: its master and its peer.
+    pub fn terminal(&mut self) -> Result<(RawFd, RawFd)> {
+        let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+        let flags = libc::O_RDWR | libc::O_NOCTTY;
+        let master = raw::openat2(self.root()?, c"dev/pts/ptmx", flags, resolve)?;
+        if !terminal::is_multiplexer(master)? {
+            return Err(Errno(libc::ENOTTY));
+        }
+        Ok((master, terminal::open_peer(master)?))
+    }
+
+    /// Lays the terminal over /dev/console.
+    pub fn console(&mut self, peer: RawFd) -> Result {
+        let cover = raw::open_tree(peer, c"", false)?;
+        let dev = self.open(c"dev", libc::O_DIRECTORY)?;
+        match raw::mknodat(dev, c"console", libc::S_IFREG | 0o600, 0) {
+            Err(Errno(libc::EEXIST)) | Ok(()) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let target = raw::openat2(dev, c"console", flags, RESOLVE_BENEATH)?;
+        raw::move_mount(cover, target)?;
+        raw::close(target);
+        raw::close(dev);
+        raw::close(cover);
+        Ok(())
+    }
+
+    /// The last resort without pivot_root(2).
+    pub fn chroot(&mut self) -> Result {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let top = raw::openat2(raw::AT_FDCWD, c"/", flags, 0)?;
+        raw::move_mount(self.root()?, top)?;
+        raw::close(top);
+        raw::fchdir(self.root()?)?;
+        raw::chroot_here()?;
+        raw::chdir(c"/")
+    }
+
+    /// Takes away what is mounted at `path`. Changes the working directory.
+    pub fn unmount(&mut self, path: &Path) -> Result {
+        let (parent, name) = self.parent(path)?;
+        let gone = raw::fchdir(parent).and_then(|()| raw::detach_no_follow(name));
+        raw::close(parent);
+        gone
     }
 
     pub fn link(&mut self, path: &Path, text: &CStr) -> Result {
         let (parent, name) = self.parent(path)?;
         let made = raw::symlinkat(text, parent, name);
         raw::close(parent);
-        made
+        match made {
+            // A root file system may have it already.
+            Err(Errno(libc::EEXIST)) => Ok(()),
+            made => made,
+        }
     }
 
     pub fn mask(&mut self, path: &Path) -> Result {
@@ -156,7 +295,7 @@ impl Tree {
             return Ok(());
         }
         let context = raw::fsopen(c"tmpfs")?;
-        raw::fsconfig_set(context, c"mode", Some(c"0000"))?;
+        raw::fsconfig_set(context, c"mode", Some(c"0555"))?;
         let read_only = libc::MOUNT_ATTR_RDONLY;
         let rest = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
         let empty = raw::fsmount(context, read_only | rest)?;
@@ -199,6 +338,31 @@ impl Tree {
         // The old root now lies over the new one; without it only the sandbox's mounts are left.
         raw::detach(c".")?;
         raw::chdir(c"/")
+    }
+}
+
+/// A new file system as a mount that is attached nowhere.
+fn file_system(
+    kind: &CStr,
+    options: &[(CString, Option<CString>)],
+    attr: &MountAttr,
+) -> Result<RawFd> {
+    let context = raw::fsopen(kind)?;
+    for (key, value) in options {
+        raw::fsconfig_set(context, key, value.as_deref())?;
+    }
+    let tree = raw::fsmount(context, attr.set)?;
+    raw::close(context);
+    let propagation = MountAttr { propagation: attr.propagation, ..MountAttr::default() };
+    change(tree, &propagation, false)?;
+    Ok(tree)
+}
+
+/// Nothing, if nothing shall change: in a user namespace even that could be refused.
+fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result {
+    match *attr == MountAttr::default() {
+        true => Ok(()),
+        false => raw::mount_setattr(mount, attr, recursive),
     }
 }
 

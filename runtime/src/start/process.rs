@@ -18,6 +18,16 @@ impl Process {
         Process { cloned }
     }
 
+    /// A child that somebody else has started for this process, such as with CLONE_PARENT.
+    ///
+    /// # Errors
+    /// ESRCH when there is no such process.
+    pub fn adopt(pid: i32) -> Result<Process> {
+        let pidfd = pidfd::open(pid);
+        let pidfd = pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?;
+        Ok(Process::new(Cloned { pid, pidfd }))
+    }
+
     /// Its id in the caller's pid namespace.
     pub fn pid(&self) -> i32 {
         self.cloned.pid

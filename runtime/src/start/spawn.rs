@@ -131,7 +131,7 @@ impl Spawn {
         if self.die_with_parent {
             plan.push(Step::DieWithParent, "spawn");
         }
-        plan.push(Step::CloseOnExec, "spawn");
+        plan.push(Step::CloseOnExec { from: 3 }, "spawn");
         let stdio = [self.stdin, self.stdout, self.stderr];
         for (to, wanted) in (0..).zip(stdio) {
             let (theirs, ours) = open(wanted, to)?;

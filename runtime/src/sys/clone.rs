@@ -21,6 +21,9 @@ pub enum Memory {
     Beside,
     /// A copy, as after fork(2); the calling thread sleeps until the child executes or exits.
     Copied,
+    /// A copy, and the calling thread goes on; the two talk over a line of their own
+    /// ([`super::line`]). The only kind of child that may outlive the scope without an execve.
+    Forked,
 }
 
 /// What the child says. The kernel itself writes [`GONE`] when the child leaves the shared memory.
@@ -115,6 +118,13 @@ const STACK: usize = 64 * 1024;
 /// words | guard | first stack | guard | second stack
 const GROUND: usize = PAGE + 2 * (PAGE + STACK);
 
+/// What of a ground stays common to a caller and a child that has a copy of memory. Never the
+/// stacks: such a child may fork, and then there would be two on one.
+enum Shared {
+    Words,
+    Nothing,
+}
+
 thread_local! {
     static SPARE: Spare = const { Spare(Cell::new(ptr::null_mut())) };
 }
@@ -144,13 +154,15 @@ impl Ground {
     pub fn new(memory: Memory) -> Result<Ground, Errno> {
         let ground = match memory {
             // With a child that has a copy of memory the words must be common all the same.
-            Memory::Copied => Ground { base: Ground::map(libc::MAP_SHARED)?, kept: false },
+            Memory::Copied | Memory::Forked => {
+                Ground { base: Ground::map(Shared::Words)?, kept: false }
+            }
             Memory::Borrowed | Memory::Beside => {
                 let spare = SPARE.try_with(|spare| spare.0.replace(ptr::null_mut()));
                 let base = match spare {
                     Ok(base) if !base.is_null() => base,
                     // Private: after a fork(2) of the caller, each process has its own.
-                    _ => Ground::map(libc::MAP_PRIVATE)?,
+                    _ => Ground::map(Shared::Nothing)?,
                 };
                 Ground { base, kept: true }
             }
@@ -159,13 +171,23 @@ impl Ground {
         Ok(ground)
     }
 
-    fn map(sharing: i32) -> Result<*mut libc::c_void, Errno> {
-        let (protection, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, sharing | libc::MAP_ANONYMOUS);
+    fn map(shared: Shared) -> Result<*mut libc::c_void, Errno> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, placed by the kernel.
         let base = unsafe { libc::mmap(ptr::null_mut(), GROUND, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error().into());
+        }
+        if let Shared::Words = shared {
+            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+            // SAFETY: replaces the first page of the mapping just made, which nobody uses yet.
+            let words = unsafe { libc::mmap(base, PAGE, protection, flags, -1, 0) };
+            if words == libc::MAP_FAILED {
+                let errno = std::io::Error::last_os_error().into();
+                unmap(base);
+                return Err(errno);
+            }
         }
         for guard in [PAGE, PAGE + PAGE + STACK] {
             // SAFETY: a whole page inside the mapping just made.
@@ -266,6 +288,7 @@ pub fn scope<T: Sync, R, E>(
         Memory::Borrowed => (libc::CLONE_VM | libc::CLONE_VFORK) as u64,
         Memory::Beside => libc::CLONE_VM as u64,
         Memory::Copied => libc::CLONE_VFORK as u64,
+        Memory::Forked => 0,
     };
     if request.cgroup.is_some() {
         flags |= CLONE_INTO_CGROUP;
@@ -313,8 +336,18 @@ pub fn scope<T: Sync, R, E>(
             beside(&cloned)
         }
         Memory::Copied => beside(&cloned),
+        Memory::Forked => {
+            // Nothing is shared: a signal may come. What `beside` starts shall not inherit the mask.
+            drop(mask);
+            let result = beside(&cloned);
+            if result.is_err() {
+                kill(pid);
+            }
+            return Ok((cloned, result));
+        }
     };
-    if request.memory != Memory::Copied && dumpable == Ok(1) {
+    let shared = matches!(request.memory, Memory::Borrowed | Memory::Beside);
+    if shared && dumpable == Ok(1) {
         raw::prctl(libc::PR_SET_DUMPABLE, 1, 0)?;
     }
     drop(mask);
@@ -337,7 +370,7 @@ pub fn nested<T: Sync>(
 ) -> Errno {
     let (stack, stack_size) = ground.stack(1);
     let flags = match memory {
-        Memory::Copied => libc::CLONE_VM | libc::CLONE_VFORK,
+        Memory::Copied | Memory::Forked => libc::CLONE_VM | libc::CLONE_VFORK,
         // The kernel writes the word before the child runs: there is no moment at which there is a
         // child and the word does not say so, whoever is killed when.
         Memory::Borrowed | Memory::Beside => {

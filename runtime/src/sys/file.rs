@@ -24,12 +24,42 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     check(result).map(drop)
 }
 
+/// From now on whoever reads or writes this open file without being able to gets EAGAIN instead of
+/// waiting.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: plain numbers.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = flags as libc::c_int | libc::O_NONBLOCK;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}
+
+/// Was this descriptor given to us by whoever started this program? Those that we open ourselves are
+/// closed at execve.
+pub fn is_inherited(fd: super::raw::RawFd) -> bool {
+    // SAFETY: no memory is passed.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// Whatever this process executes inherits the open file.
+pub fn inherit(file: &File) -> Result<(), Errno> {
+    super::raw::set_cloexec(file.as_raw_fd(), false)
+}
+
 /// Is the open file the one that is at `path` now?
 pub fn is_at(fd: BorrowedFd<'_>, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(now) = std::fs::metadata(path) else { return false };
     let own = format!("/proc/self/fd/{}", fd.as_raw_fd());
     std::fs::metadata(own).is_ok_and(|open| (open.dev(), open.ino()) == (now.dev(), now.ino()))
+}
+
+/// A detached copy of the mount at `path`, with all below it if `recursive` (open_tree(2)).
+pub fn tree(path: &std::ffi::CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let tree = super::raw::open_tree(super::raw::AT_FDCWD, path, recursive)?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(tree) })
 }
 
 /// This program's own file as a read-only mount of its own, attached nowhere: executing it through

@@ -6,11 +6,16 @@
 
 pub mod abandon;
 pub mod access;
+pub mod bpf;
 pub mod clone;
+pub mod copy;
 mod cstrings;
 mod errno;
 pub mod file;
+pub mod fork;
 pub mod init;
+pub mod line;
+pub mod mntns;
 pub mod netlink;
 pub mod netns;
 pub mod openat2;
@@ -18,6 +23,9 @@ pub mod pidfd;
 pub mod port;
 pub mod process;
 pub mod raw;
+pub mod task;
+pub mod terminal;
+pub mod watch;
 
 pub use cstrings::CStrings;
 pub use errno::Errno;

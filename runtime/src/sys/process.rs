@@ -67,6 +67,26 @@ pub fn readable<const N: usize>(
     }
 }
 
+/// poll(2): waits until something is ready, or `timeout` has passed. Each entry is a descriptor and
+/// what is waited for (POLLIN, POLLOUT); the answer has what is there, POLLHUP and POLLERR included.
+pub fn ready<const N: usize>(
+    wanted: [Option<(BorrowedFd<'_>, i16)>; N],
+    timeout: Option<Duration>,
+) -> Result<[i16; N], Errno> {
+    // A negative descriptor is passed over.
+    let mut polls = wanted.map(|entry| {
+        let (fd, events) = entry.map_or((-1, 0), |(fd, events)| (fd.as_raw_fd(), events));
+        libc::pollfd { fd, events, revents: 0 }
+    });
+    let timeout = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
+    // SAFETY: `polls` is an array of N initialised entries.
+    let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
+    match check(result) {
+        Err(Errno(libc::EINTR)) => Ok([0; N]),
+        result => result.map(|_| polls.map(|poll| poll.revents)),
+    }
+}
+
 /// A signalfd(2) on which every signal that can be blocked arrives, from now on and only there.
 pub struct Signals {
     fd: OwnedFd,

@@ -54,12 +54,14 @@ macro_rules! arguments {
 /// One system call whose arguments are numbers or pointers that the borrow checker has seen.
 macro_rules! call {
     ($number:expr $(, $arg:expr)*) => {{
-        let args = arguments!(0 0 0 0 0 0; $($arg),*);
+        let args = $crate::sys::raw::arguments!(0 0 0 0 0 0; $($arg),*);
         // SAFETY: every pointer among the arguments comes from a reference or slice parameter of
         // the enclosing function, passed with its own length, and outlives the call.
-        unsafe { syscall($number, args) }
+        unsafe { $crate::sys::raw::syscall($number, args) }
     }};
 }
+
+pub(super) use {arguments, call};
 
 // ---- files ------------------------------------------------------------------------------------
 
@@ -92,6 +94,11 @@ pub fn close(fd: RawFd) {
 /// descriptors from `first` on, or closes them.
 pub fn close_range(first: u32, flags: u32) -> Result<()> {
     call!(libc::SYS_close_range, first, u32::MAX, flags).map(drop)
+}
+
+/// Closes the descriptors from `first` to `last`.
+pub fn close_fds(first: u32, last: u32) -> Result<()> {
+    call!(libc::SYS_close_range, first, last, 0).map(drop)
 }
 
 /// write(2), all of `bytes` or an error.
@@ -133,6 +140,17 @@ pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, device: u64) -> Result<()> {
     call!(libc::SYS_mknodat, dir, path.as_ptr(), mode, device).map(drop)
 }
 
+/// fchownat(2), of the link itself if it is one.
+pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    call!(libc::SYS_fchownat, dir, path.as_ptr(), uid, gid, flags).map(drop)
+}
+
+/// fchown(2): a new owner; the group stays.
+pub fn fchown(fd: RawFd, uid: u32) -> Result<()> {
+    call!(libc::SYS_fchown, fd, uid, u32::MAX).map(drop)
+}
+
 /// fchmodat(2).
 pub fn fchmodat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
     call!(libc::SYS_fchmodat, dir, path.as_ptr(), mode).map(drop)
@@ -150,6 +168,10 @@ pub struct Stat {
     pub mode: u32,
     /// The device that a device file stands for, as makedev(3) packs it.
     pub rdev: u64,
+    /// User and group.
+    pub owner: (u32, u32),
+    /// When what is in it was changed last, in seconds and nanoseconds.
+    pub modified: (i64, i64),
 }
 
 /// fstat(2) of an open descriptor, O_PATH included.
@@ -157,7 +179,21 @@ pub fn stat(fd: RawFd) -> Result<Stat> {
     // SAFETY: libc::stat is plain integers, for which all zeroes is a value.
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };
     call!(libc::SYS_fstat, fd, &raw mut stat)?;
-    Ok(Stat { mode: stat.st_mode, rdev: stat.st_rdev })
+    Ok(Stat {
+        mode: stat.st_mode,
+        rdev: stat.st_rdev,
+        owner: (stat.st_uid, stat.st_gid),
+        modified: (stat.st_mtime, stat.st_mtime_nsec),
+    })
+}
+
+/// Is this open file on a proc file system?
+pub fn is_procfs(fd: RawFd) -> Result<bool> {
+    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
+    let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
+    Ok(stat.f_type == PROC_SUPER_MAGIC)
 }
 
 /// chdir(2).
@@ -168,6 +204,29 @@ pub fn chdir(path: &CStr) -> Result<()> {
 /// fchdir(2).
 pub fn fchdir(fd: RawFd) -> Result<()> {
     call!(libc::SYS_fchdir, fd).map(drop)
+}
+
+/// Is the current directory below the root? Of one that is not, getcwd(2) tells `(unreachable)/...`.
+pub fn is_below_root() -> Result<bool> {
+    let mut path = [0u8; 4096];
+    match call!(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) {
+        Err(Errno(libc::ERANGE | libc::ENAMETOOLONG)) => Ok(true),
+        result => result.map(|_| path[0] == b'/'),
+    }
+}
+
+/// Is `path` a regular file that this task may execute (faccessat2(2) with AT_EACCESS, Linux 5.8)?
+/// ENOENT also where it is not a file.
+pub fn may_execute(path: &CStr) -> Result<()> {
+    let file = openat2(AT_FDCWD, path, libc::O_PATH, 0)?;
+    let regular = stat(file).map(|stat| stat.mode & libc::S_IFMT == libc::S_IFREG);
+    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
+    let allowed = call!(libc::SYS_faccessat2, file, c"".as_ptr(), libc::X_OK, flags);
+    close(file);
+    match regular? {
+        true => allowed.map(drop),
+        false => Err(Errno(libc::EACCES)),
+    }
 }
 
 /// umask(2).
@@ -247,9 +306,20 @@ pub fn pivot_root_here() -> Result<()> {
     call!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
 }
 
+/// chroot(".").
+pub fn chroot_here() -> Result<()> {
+    call!(libc::SYS_chroot, c".".as_ptr()).map(drop)
+}
+
 /// umount2(MNT_DETACH).
 pub fn detach(path: &CStr) -> Result<()> {
     call!(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop)
+}
+
+/// umount2(MNT_DETACH) of what is mounted on `name`, which is not followed if it is a link.
+pub fn detach_no_follow(name: &CStr) -> Result<()> {
+    let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
+    call!(libc::SYS_umount2, name.as_ptr(), flags).map(drop)
 }
 
 // ---- namespaces -------------------------------------------------------------------------------
@@ -267,6 +337,11 @@ pub fn setns(fd: RawFd, flags: i32) -> Result<()> {
 /// sethostname(2).
 pub fn sethostname(name: &[u8]) -> Result<()> {
     call!(libc::SYS_sethostname, name.as_ptr(), name.len()).map(drop)
+}
+
+/// setdomainname(2).
+pub fn setdomainname(name: &[u8]) -> Result<()> {
+    call!(libc::SYS_setdomainname, name.as_ptr(), name.len()).map(drop)
 }
 
 /// Brings the interface `lo` of the current network namespace up (netdevice(7)).
@@ -328,17 +403,20 @@ pub fn capset(sets: CapSets) -> Result<()> {
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
 }
 
-/// keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL): a fresh anonymous session keyring (keyctl(2)).
-pub fn new_session_keyring() -> Result<()> {
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, anonymous without a name; one with
+/// this name that the user has already is joined (keyctl(2)).
+pub fn new_session_keyring(name: Option<&CStr>) -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
-    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
+    let name = name.map_or(core::ptr::null(), CStr::as_ptr);
+    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0).map(drop)
 }
 
 /// One instruction of a classic BPF program, as struct sock_filter lays it out.
 pub type BpfInstruction = [u8; 8];
 
 /// seccomp(SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux 3.17).
-pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<()> {
+/// With the flag NEW_LISTENER the result is the supervisor's descriptor, otherwise 0.
+pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<RawFd> {
     #[repr(C)]
     struct Program {
         len: u16,
@@ -346,7 +424,8 @@ pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<()> {
     }
     let program = Program { len: program.len() as u16, filter: program.as_ptr() };
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
-    call!(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program).map(drop)
+    call!(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        .map(|fd| fd as RawFd)
 }
 
 /// landlock_create_ruleset(2): the rights in `handled` are denied unless a rule grants them.

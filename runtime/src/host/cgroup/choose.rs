@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// by the name of its flag: a sandbox never runs with less of a fence than was asked for.
 pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Result<Cgroup> {
     limits.check()?;
-    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), dirs: Vec::new() };
+    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
     cgroup.check_names()?;
     let mut unified = Vec::new();
     for (controller, flag) in asked(limits) {

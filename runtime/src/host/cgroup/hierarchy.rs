@@ -23,9 +23,9 @@ pub enum Version {
     V2,
 }
 
-/// The controllers that Garth uses.
+/// The controllers that Garth knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Controller {
     /// Memory and swap.
     Memory,
@@ -37,15 +37,45 @@ pub enum Controller {
     Pids,
     /// Pausing; a controller in v1 only, in v2 every cgroup can do it.
     Freezer,
+    /// Processor time, counted; in v1 only, in v2 the processor controller counts too.
+    Cpuacct,
+    /// Which devices; in v1 only, in v2 a program attached to the cgroup decides.
+    Devices,
+    /// Block devices; `blkio` in v1.
+    Io,
+    /// Huge pages.
+    Hugetlb,
+    /// A mark on packets; in v1 only.
+    NetCls,
+    /// The priority of packets; in v1 only.
+    NetPrio,
+    /// Sampling by perf; in v2 every cgroup has it.
+    PerfEvent,
+    /// Remote direct memory access.
+    Rdma,
+    /// Countable things of this processor, such as encrypted guests.
+    Misc,
+    /// The tree `name=systemd`, which controls nothing: systemd keeps its units apart by it.
+    Systemd,
 }
 
 impl Controller {
-    const ALL: [Controller; 5] = [
+    pub(super) const ALL: [Controller; 15] = [
         Controller::Memory,
         Controller::Cpu,
         Controller::Cpuset,
         Controller::Pids,
         Controller::Freezer,
+        Controller::Cpuacct,
+        Controller::Devices,
+        Controller::Io,
+        Controller::Hugetlb,
+        Controller::NetCls,
+        Controller::NetPrio,
+        Controller::PerfEvent,
+        Controller::Rdma,
+        Controller::Misc,
+        Controller::Systemd,
     ];
 
     /// The kernel's name of it.
@@ -56,14 +86,29 @@ impl Controller {
             Controller::Cpuset => "cpuset",
             Controller::Pids => "pids",
             Controller::Freezer => "freezer",
+            Controller::Cpuacct => "cpuacct",
+            Controller::Devices => "devices",
+            Controller::Io => "io",
+            Controller::Hugetlb => "hugetlb",
+            Controller::NetCls => "net_cls",
+            Controller::NetPrio => "net_prio",
+            Controller::PerfEvent => "perf_event",
+            Controller::Rdma => "rdma",
+            Controller::Misc => "misc",
+            Controller::Systemd => "name=systemd",
         }
     }
 
-    fn named(name: &str) -> Option<Controller> {
-        Controller::ALL.into_iter().find(|controller| controller.name() == name)
+    /// The kernel's name of it in v1.
+    pub fn v1_name(self) -> &'static str {
+        if self == Controller::Io { "blkio" } else { self.name() }
     }
 
-    fn listed(names: &str, separator: impl Fn(char) -> bool) -> Vec<Controller> {
+    fn named(name: &str) -> Option<Controller> {
+        Controller::ALL.into_iter().find(|one| one.name() == name || one.v1_name() == name)
+    }
+
+    pub(super) fn listed(names: &str, separator: impl Fn(char) -> bool) -> Vec<Controller> {
         names.split(separator).filter_map(Controller::named).collect()
     }
 }
@@ -79,6 +124,11 @@ pub struct Mount {
     pub root: String,
     /// Where it is mounted.
     pub point: String,
+    /// The number of the tree: the same for all mounts of it.
+    pub device: String,
+    /// The caller's own cgroup in this tree, from `point`, such as `/a/b`; empty at `point` itself.
+    /// None where what is mounted does not have it.
+    pub own: Option<String>,
     /// Nothing can be made here.
     pub read_only: bool,
 }
@@ -88,8 +138,6 @@ pub struct Mount {
 pub struct Hierarchy {
     /// Visible trees, those with the most to see first.
     pub mounts: Vec<Mount>,
-    /// The caller's own cgroup in the unified tree, from its root.
-    pub own: Option<String>,
     /// The caller is root, and starts at the top of each tree; others start at `own`.
     pub privileged: bool,
     /// The directory that holds those of all sandboxes.
@@ -132,9 +180,17 @@ impl Hierarchy {
         // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
         // the other one a part that was bound into some container.
         mounts.sort_by_key(|mount| mount.root.len());
-        let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
-        let own = own.filter(|path| !path.ends_with(" (deleted)")).map(str::to_owned);
-        Hierarchy { mounts, own, privileged, parent: "garth".into() }
+        for mount in &mut mounts {
+            mount.own = cgroup.lines().find_map(|line| mount.own(line));
+        }
+        Hierarchy { mounts, privileged, parent: "garth".into() }
+    }
+
+    /// The trees, each once: the mount that shows most of it.
+    pub(super) fn trees(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.iter().enumerate().filter_map(|(at, mount)| {
+            (!self.mounts[..at].iter().any(|other| other.device == mount.device)).then_some(mount)
+        })
     }
 
     /// The tree of a v1 controller.
@@ -155,12 +211,7 @@ impl Hierarchy {
         if self.privileged {
             tops.push(mount.point.clone());
         }
-        // Both paths start at the root of the caller's cgroup namespace.
-        let own = self.own.as_deref().and_then(|own| match mount.root.as_str() {
-            "/" => Some(own),
-            root => own.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/')),
-        });
-        let mut own = own.map(|own| own.trim_end_matches('/'));
+        let mut own = mount.own.as_deref();
         while let Some(path) = own {
             let top = format!("{}{path}", mount.point);
             if !tops.contains(&top) {
@@ -185,6 +236,30 @@ impl Hierarchy {
             }
         }
         Err(closest)
+    }
+}
+
+impl Mount {
+    /// The caller's cgroup from `point`, if this line of /proc/PID/cgroup, `4:cpu,cpuacct:/a/b` or
+    /// `0::/a/b`, is about this tree.
+    fn own(&self, line: &str) -> Option<String> {
+        let (number, rest) = line.split_once(':')?;
+        let (names, path) = rest.split_once(':')?;
+        let about = match self.version {
+            Version::V1 => {
+                Controller::listed(names, |c| c == ',').iter().any(|c| self.controllers.contains(c))
+            }
+            Version::V2 => number == "0" && names.is_empty(),
+        };
+        if !about || path.ends_with(" (deleted)") {
+            return None;
+        }
+        // Both paths start at the root of the caller's cgroup namespace.
+        let own = match self.root.as_str() {
+            "/" => path,
+            root => path.strip_prefix(root).filter(|r| r.is_empty() || r.starts_with('/'))?,
+        };
+        Some(own.trim_end_matches('/').to_owned())
     }
 }
 
@@ -224,6 +299,7 @@ pub(super) fn writable(path: &str) -> Result<(), Errno> {
 struct Line<'a> {
     id: &'a str,
     above: &'a str,
+    device: &'a str,
     root: String,
     point: String,
     options: &'a str,
@@ -240,6 +316,7 @@ impl<'a> Line<'a> {
         Some(Line {
             id: front.first()?,
             above: front.get(1)?,
+            device: front.get(2)?,
             root: unescape(front.get(3)?)?,
             point: unescape(front.get(4)?)?,
             options: front.get(5)?,
@@ -281,6 +358,8 @@ impl<'a> Line<'a> {
             controllers,
             root: self.root.clone(),
             point: self.point.clone(),
+            device: self.device.to_owned(),
+            own: None,
             read_only: read_only(self.options) || read_only(self.super_options),
         }
     }

@@ -1,6 +1,6 @@
 //! The cgroup of a sandbox: one directory in each tree that has something to say.
 //!
-//! All paths are `<top>/garth/<id>`. For root the top is where the tree is mounted; for everyone
+//! Those of `garth wrap` are `<top>/garth/<id>`. For root the top is where the tree is mounted; for everyone
 //! else it is a directory of the unified tree that was delegated to them. The shared directory
 //! `garth` is made by the first sandbox and goes with the last.
 //!
@@ -9,16 +9,29 @@
 //! [`Cgroup::release`] needs nothing but the record: it kills who is left, removes the
 //! directories, and may be repeated.
 //!
+//! Those of a container are where config.json wants them: [`choose_container`] decides,
+//! [`Cgroup::create_container`] makes them, and [`Cgroup::remove`] takes them away when it has ended.
+//!
 //! In a hybrid setup a controller is taken from the v1 tree that has it, otherwise from the
 //! unified one. A kernel never has the same controller in both.
 
 mod choose;
+mod container;
+mod devices;
+mod filter;
 mod hierarchy;
+mod inside;
+mod make;
+mod oom;
 mod release;
+pub mod stats;
+mod stats_v1;
+mod stats_v2;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod v1;
 mod v2;
+mod values;
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -28,9 +41,17 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use choose::choose;
+pub use container::{Driver, Wanted, choose_container};
+pub(super) use devices::device_properties;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
+pub use inside::Inside;
+pub use make::Entrance;
+pub use oom::{Oom, OomEvent};
 pub use release::{find, leftovers};
+pub use stats::Stats;
+pub(super) use v2::weight_of_shares;
 
+use super::systemd::Unit;
 use crate::spec::limits::Limits;
 use crate::sys::Errno;
 use crate::{Error, Result};
@@ -44,10 +65,16 @@ pub struct Cgroup {
     id: String,
     parent: String,
     dirs: Vec<Dir>,
+    /// What is above belongs to others, too, and stays: it is a container's.
+    #[serde(default)]
+    kept: bool,
+    /// The scope that systemd made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 /// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
-/// name a directory outside of `<parent>`.
+/// name a directory outside of `<top>`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 struct Dir {
     version: Version,
@@ -121,6 +148,14 @@ impl Cgroup {
         self.dirs.iter().map(|dir| self.path(dir).join("cgroup.procs")).collect()
     }
 
+    /// As [`Cgroup::join_paths`], for a process of one thread that writes "0", itself. In v1 that is
+    /// `tasks`: only there does the kernel know that nobody else of a process can be forking, and
+    /// leaves out a lock that waits for every processor (5 to 15 ms where nobody has moved a process
+    /// for a while; cgroup_procs_write_start(), Linux 5.16).
+    pub fn own_join_paths(&self) -> Vec<PathBuf> {
+        self.dirs.iter().map(|dir| self.path(dir).join(own_file(dir.version))).collect()
+    }
+
     /// The directory that has `controller`, for reading its counters.
     pub fn directory(&self, controller: Controller) -> Option<(Version, PathBuf)> {
         let dir = self.dirs.iter().find(|dir| dir.controllers.contains(&controller))?;
@@ -132,7 +167,7 @@ impl Cgroup {
         self.dirs.is_empty()
     }
 
-    /// The sandbox.
+    /// The name of its directory: for `wrap`, the sandbox.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -146,6 +181,13 @@ impl Cgroup {
         pids.sort_unstable();
         pids.dedup();
         pids
+    }
+
+    /// Those in the container's own directory: not in cgroups that it has made inside. Of the v1
+    /// trees that of the devices counts, as it does for engines.
+    pub fn own_pids(&self) -> Vec<i32> {
+        let dir = self.place(Controller::Devices).or(self.dirs.first());
+        dir.map(|dir| release::pids_in(&self.path(dir))).unwrap_or_default()
     }
 
     /// Stops every process inside, and returns when all have stopped.
@@ -186,6 +228,22 @@ impl Cgroup {
                     .hint("a process inside waits for a device or a file server"));
             }
             sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its processes are stopped, or about to be.
+    pub fn is_frozen(&self) -> bool {
+        self.dirs.iter().any(|dir| self.dir_is_frozen(dir))
+    }
+
+    fn dir_is_frozen(&self, dir: &Dir) -> bool {
+        let read = |file: &str| fs::read_to_string(self.path(dir).join(file)).unwrap_or_default();
+        match dir.version {
+            Version::V1 if dir.controllers.contains(&Controller::Freezer) => {
+                matches!(read("freezer.state").trim(), "FROZEN" | "FREEZING")
+            }
+            Version::V1 => false,
+            Version::V2 => read("cgroup.freeze").trim() == "1",
         }
     }
 
@@ -242,7 +300,9 @@ impl Cgroup {
     }
 
     fn shared(&self, dir: &Dir) -> PathBuf {
-        Path::new(&dir.top).join(&self.parent)
+        // Joined with nothing, a path would end in a slash.
+        let top = PathBuf::from(&dir.top);
+        if self.parent.is_empty() { top } else { top.join(&self.parent) }
     }
 
     fn path(&self, dir: &Dir) -> PathBuf {
@@ -251,7 +311,9 @@ impl Cgroup {
 
     /// A record may have been read from a damaged file. Each name must be one step down.
     fn check_names(&self) -> Result<()> {
-        for name in [&self.id, &self.parent] {
+        let above = self.parent.split('/').filter(|_| !self.kept || !self.parent.is_empty());
+        let above = above.chain([self.id.as_str()]);
+        for name in above {
             if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0', '\n']) {
                 return Err(Error::new(format!("cgroup {name:?}: not a name for a directory")));
             }
@@ -295,4 +357,12 @@ fn write(file: &Path, value: &str) -> Result<()> {
     let open = OpenOptions::new().write(true).open(file);
     open.and_then(|mut file: File| file.write_all(value.as_bytes()))
         .map_err(|error| Error::io(format!("write \"{value}\" to {}", file.display()), &error))
+}
+
+/// The file to which a process of one thread writes "0" to join; see [`Cgroup::own_join_paths`].
+fn own_file(version: Version) -> &'static str {
+    match version {
+        Version::V1 => "tasks",
+        Version::V2 => "cgroup.procs",
+    }
 }

@@ -7,18 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{Cgroup, Controller, Dir, Hierarchy, Version, hierarchy, write};
+use super::{Cgroup, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
 use crate::sys::pidfd;
 use crate::{Error, Result};
 
 /// How long release waits for killed processes to be gone. A process that exits gives its memory
 /// back first, and that takes about 0.3 s for each gigabyte.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long remove waits for processes that are being taken down already.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many processes are held open at a time; the limit on open files may be low.
 const BATCH: usize = 128;
@@ -31,8 +34,28 @@ impl Cgroup {
     /// The directory that stays, why, and the processes in it. The others are removed all the
     /// same.
     pub fn release(&self) -> Result<()> {
+        self.take_away(true, PATIENCE)
+    }
+
+    /// Removes the directories and those in them, of a container that has ended. Kills nobody,
+    /// needs only the record, and may be repeated.
+    ///
+    /// # Errors
+    /// The directory that stays, why, and the processes in it. The others are removed all the
+    /// same.
+    pub fn remove(&self) -> Result<()> {
+        self.take_away(false, SHORT_PATIENCE)
+    }
+
+    fn take_away(&self, kill: bool, patience: Duration) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
         self.check_names()?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
+        if let Some(unit) = &self.unit {
+            self.stop(unit, kill, end);
+        }
         let mut pause = Duration::from_micros(100);
         loop {
             // Most sandboxes are empty by now; so try before looking.
@@ -62,15 +85,62 @@ impl Cgroup {
             if !retry || Instant::now() > end {
                 return Err(failed(error));
             }
-            self.kill();
+            if kill {
+                self.kill();
+            }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }
-        for dir in &self.dirs {
+        for dir in self.dirs.iter().filter(|_| !self.kept) {
             // Fails while another sandbox is in it, which is as it should be.
             let _ = fs::remove_dir(self.shared(dir));
         }
         Ok(())
+    }
+
+    /// Lets systemd take its scope away, which would kill whoever is still inside: so they end
+    /// first, or it stays. That it is not there, or systemd is not, is no failure: what counts is
+    /// that the directories go.
+    fn stop(&self, unit: &Unit, kill: bool, end: Instant) {
+        loop {
+            if self.pids().is_empty() {
+                let _ = unit.stop();
+                return;
+            }
+            if Instant::now() > end {
+                return;
+            }
+            if kill {
+                self.kill();
+            }
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends `signal` to every process inside, those of cgroups made inside included. For SIGKILL
+    /// nobody escapes; for others, processes stand still meanwhile, where they can be made to, so
+    /// that none forks one that is not signalled.
+    ///
+    /// # Errors
+    /// A process that may not be signalled.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        if signal == libc::SIGKILL {
+            self.kill();
+            return Ok(());
+        }
+        let was_frozen = self.is_frozen();
+        let frozen = !was_frozen && self.freezer().is_some() && self.freeze().is_ok();
+        let mut result = Ok(());
+        self.each_process(&mut |pid, process| match pidfd::send_signal(process, signal) {
+            Err(errno) if errno.0 != libc::ESRCH => {
+                result = Err(Error::os(format!("send signal {signal} to process {pid}"), errno));
+            }
+            _ => {}
+        });
+        if frozen {
+            self.thaw()?;
+        }
+        result
     }
 
     /// Sends SIGKILL to every process inside. They are gone some time later.
@@ -83,18 +153,9 @@ impl Cgroup {
                 let _ = write(&own.join("pids.max"), "0");
             }
         }
-        for some in self.pids().chunks(BATCH) {
-            let open = |pid: &i32| pidfd::open(*pid).ok().map(|process| (*pid, process));
-            let opened: Vec<(i32, OwnedFd)> = some.iter().filter_map(open).collect();
-            // A number may have come to mean someone else since it was read. Whoever is inside
-            // now is who was opened: a number is not given away while it is in use.
-            let inside = self.pids();
-            for (pid, process) in opened {
-                if inside.binary_search(&pid).is_ok() {
-                    let _ = pidfd::send_signal(process.as_fd(), libc::SIGKILL);
-                }
-            }
-        }
+        self.each_process(&mut |_, process| {
+            let _ = pidfd::send_signal(process, libc::SIGKILL);
+        });
         // A frozen v1 process does not take even SIGKILL until it is let go.
         for dir in &self.dirs {
             if dir.controllers.contains(&Controller::Freezer) && dir.version == Version::V1 {
@@ -104,10 +165,28 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Every process that is inside now, held open.
+    fn each_process(&self, act: &mut dyn FnMut(i32, BorrowedFd<'_>)) {
+        for some in self.pids().chunks(BATCH) {
+            let open = |pid: &i32| pidfd::open(*pid).ok().map(|process| (*pid, process));
+            let opened: Vec<(i32, OwnedFd)> = some.iter().filter_map(open).collect();
+            // A number may have come to mean someone else since it was read. Whoever is inside
+            // now is who was opened: a number is not given away while it is in use.
+            let inside = self.pids();
+            for (pid, process) in opened {
+                if inside.binary_search(&pid).is_ok() {
+                    act(pid, process.as_fd());
+                }
+            }
+        }
+    }
+}
+
 /// The directories of the sandbox `id` as they are found in the trees, for when its record is
 /// lost.
 pub fn find(host: &Hierarchy, id: &str) -> Cgroup {
-    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), dirs: Vec::new() };
+    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
     if cgroup.check_names().is_err() {
         return cgroup;
     }
@@ -131,7 +210,7 @@ pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> bool) -> Vec<Cgroup> 
     found
         .into_iter()
         .filter(|(id, _)| !alive(id))
-        .map(|(id, dirs)| Cgroup { id, parent: host.parent.clone(), dirs })
+        .map(|(id, dirs)| Cgroup { id, parent: host.parent.clone(), dirs, ..Cgroup::default() })
         .collect()
 }
 
@@ -152,12 +231,17 @@ fn places(host: &Hierarchy) -> Vec<Dir> {
     dirs
 }
 
-/// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
-pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) {
+/// The processes in `dir` itself.
+pub(super) fn pids_in(dir: &Path) -> Vec<i32> {
     // In a threaded v2 cgroup this read is refused; its processes are listed above it.
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process that this pid namespace cannot see.
-    pids.extend(text.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
+    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+}
+
+/// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
+pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) {
+    pids.extend(pids_in(dir));
     for name in subdirectories(dir) {
         pids_below(&dir.join(&name), pids);
     }
@@ -182,7 +266,7 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
     fs::remove_dir(dir)
 }
 
-fn subdirectories(dir: &Path) -> Vec<String> {
+pub(super) fn subdirectories(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     entries
         .flatten()

@@ -9,23 +9,23 @@ use super::*;
 use crate::spec::units::Size;
 
 /// A name that no other test uses.
-fn unique(prefix: &str) -> String {
+pub(in crate::host) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A directory that goes when the test ends, also when it fails.
-struct Scratch(PathBuf);
+pub(in crate::host) struct Scratch(pub(in crate::host) PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub(in crate::host) fn new() -> Scratch {
         let dir = std::env::temp_dir().join(unique("garth-test"));
         fs::create_dir_all(&dir).unwrap();
         Scratch(dir)
     }
 
     /// Lays out files; a name that ends in `/` is a directory.
-    fn with(self, files: &[(&str, &str)]) -> Scratch {
+    pub(in crate::host) fn with(self, files: &[(&str, &str)]) -> Scratch {
         for (name, text) in files {
             let path = self.0.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ impl Scratch {
         self
     }
 
-    fn point(&self) -> &str {
+    pub(in crate::host) fn point(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }
@@ -106,7 +106,7 @@ fn places_left(host: &Hierarchy) -> Vec<PathBuf> {
 }
 
 /// Kills the child when the test ends.
-struct Reaped(Child);
+pub(in crate::host) struct Reaped(pub(in crate::host) Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {
@@ -154,7 +154,8 @@ fn controllers_are_found_in_mountinfo() {
     assert!(host.v1(Controller::Pids).unwrap().read_only);
     assert!(host.v1(Controller::Freezer).is_none());
     assert_eq!(host.v2().unwrap().point, "/sys/fs/cgroup/unified");
-    assert_eq!(host.own.as_deref(), Some("/b"));
+    assert_eq!(host.v2().unwrap().own.as_deref(), Some("/b"));
+    assert_eq!(host.v1(Controller::Memory).unwrap().own.as_deref(), Some("/a"));
     let part = host.mounts.iter().find(|mount| mount.root != "/").unwrap();
     assert_eq!(part.point, "/var/part of/memory");
 }
@@ -637,7 +638,7 @@ fn output(command: &mut Command) -> String {
     text
 }
 
-fn wait_for(what: impl Fn() -> bool) {
+pub(in crate::host) fn wait_for(mut what: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if what() {
             return;

@@ -183,7 +183,7 @@ fn accept_loopback6(batch: &mut Batch, index: u32) {
 }
 
 /// struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).
-fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
+pub(super) fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
     let mut fixed = [0; 16];
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     if up {

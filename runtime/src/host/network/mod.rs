@@ -10,6 +10,7 @@
 //! everything between two sandboxes passes the `firewall`.
 
 mod conntrack;
+pub mod device;
 mod firewall;
 mod lease;
 mod link;

@@ -1,0 +1,88 @@
+//! Where an engine reads what went wrong: `--log FILE --log-format text|json`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::container::{Warn, now, rfc3339};
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `time="..." level=error msg="..."`.
+    #[default]
+    Text,
+    /// One object a line, with the keys level, msg and time.
+    Json,
+}
+
+/// Options of every verb that are about the log.
+#[derive(Debug, Clone, Args)]
+pub struct Log {
+    /// Write errors and warnings also to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// How the log is written
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// Accepted and without effect
+    #[arg(long, global = true, hide = true)]
+    debug: bool,
+}
+
+impl Log {
+    /// The log that these arguments ask for, when they could not be understood as a whole.
+    pub fn of_arguments(args: &[OsString]) -> Log {
+        let value = |name: &str| {
+            let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+            let inline = format!("{name}=");
+            while let Some(arg) = args.next() {
+                match arg.strip_prefix(&inline) {
+                    Some(value) => return Some(value.to_owned()),
+                    None if arg == name => return args.next(),
+                    // What comes behind is the program's.
+                    None if arg == "--" => return None,
+                    None => {}
+                }
+            }
+            None
+        };
+        let json = value("--log-format").as_deref() == Some("json");
+        Log {
+            log: value("--log").map(PathBuf::from),
+            log_format: if json { LogFormat::Json } else { LogFormat::Text },
+            debug: false,
+        }
+    }
+
+    /// Tells what is odd: in the log, or to whoever reads our standard error.
+    pub fn warn(&self, message: &str) {
+        match self.log {
+            Some(_) => self.write("warning", message),
+            None => super::tell(&format!("warning: {message}")),
+        }
+    }
+
+    /// For those who warn later.
+    pub fn warnings(&self) -> Warn {
+        let log = self.clone();
+        Warn::by(move |message| log.warn(message))
+    }
+
+    /// One line; a log that cannot be written is no reason to fail for another.
+    pub fn write(&self, level: &str, message: &str) {
+        let Some(path) = &self.log else { return };
+        let time = rfc3339(now());
+        let line = match self.log_format {
+            LogFormat::Json => {
+                serde_json::json!({"level": level, "msg": message, "time": time}).to_string()
+            }
+            LogFormat::Text => format!("time=\"{time}\" level={level} msg={message:?}"),
+        };
+        let file = File::options().append(true).create(true).open(path);
+        let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+    }
+}

@@ -1,0 +1,50 @@
+//! `garth events`.
+
+use std::io::Write;
+
+use clap::Args;
+
+use crate::cli::Global;
+use crate::container::{self, Event};
+use crate::error::{Error, Result};
+use crate::spec::units::Span;
+
+/// Tell what a container uses, and when it runs out of memory, a line of JSON each.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Time between two counts
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    interval: Span,
+    /// Tell once what it uses
+    #[arg(long)]
+    stats: bool,
+    /// The container
+    id: String,
+}
+
+impl Events {
+    pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let containers = global.journal().containers();
+        if self.stats {
+            let data = Some(container::stats(&containers, &self.id)?);
+            return tell(&Event { kind: "stats", id: &self.id, data }).map(|_| 0);
+        }
+        if self.interval.0.is_zero() {
+            return Err(Error::new("--interval 0: the duration must be greater than 0"));
+        }
+        let mut heard = true;
+        let all = container::events(&containers, &self.id, self.interval.0, |event| {
+            heard = tell(&event)?;
+            if heard { Ok(()) } else { Err(Error::new("nobody listens")) }
+        });
+        // A reader that has gone away has heard enough.
+        if heard { all.map(|()| 0) } else { Ok(0) }
+    }
+}
+
+/// False: the reader has gone away.
+fn tell(event: &Event<'_>) -> Result<bool> {
+    let text = serde_json::to_string(event).map_err(|e| Error::new(format!("write JSON: {e}")))?;
+    let mut out = std::io::stdout().lock();
+    Ok(writeln!(out, "{text}").and_then(|()| out.flush()).is_ok())
+}

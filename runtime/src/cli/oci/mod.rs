@@ -1,0 +1,149 @@
+//! The verbs of an OCI runtime, spelled as runc spells them.
+
+mod criu;
+mod events;
+mod exec;
+mod lifecycle;
+mod list;
+mod mounts;
+mod spec;
+mod update;
+
+pub use criu::{Checkpoint, Restore};
+pub use events::Events;
+pub use exec::{ExecFlags, Words};
+pub use lifecycle::{Create, Pause, Resume, Run, Start, State};
+pub use list::{List, ps};
+pub use mounts::Mounts;
+pub use spec::{Spec, features};
+pub use update::Update;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::Status;
+
+/// The exit code of these verbs for failures of garth itself.
+pub const FAILED: i32 = 1;
+
+/// That of `exec`, whose other codes are the program's.
+pub const EXEC_FAILED: i32 = 255;
+
+/// The exit code for arguments that could not be understood, if the verb is one that only containers
+/// have.
+pub fn usage(args: &[OsString]) -> Option<i32> {
+    const WITH_VALUE: [&str; 6] =
+        ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--criu"];
+    const VERBS: [&str; 15] = [
+        "create",
+        "start",
+        "run",
+        "state",
+        "list",
+        "pause",
+        "resume",
+        "update",
+        "events",
+        "mounts",
+        "spec",
+        "features",
+        "checkpoint",
+        "restore",
+        "ps",
+    ];
+    let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
+    while let Some(arg) = args.next() {
+        if WITH_VALUE.contains(&&*arg) {
+            args.next();
+        } else if !arg.starts_with('-') {
+            return VERBS.contains(&&*arg).then_some(FAILED);
+        }
+    }
+    None
+}
+
+/// The contents of a file, or of standard input for `-`, and how errors name it.
+///
+/// # Errors
+/// When it cannot be read.
+fn read_input(file: PathBuf) -> Result<(Vec<u8>, String)> {
+    if file.as_os_str() == "-" {
+        let mut text = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut text);
+        read.map_err(|e| Error::io("read standard input", &e))?;
+        return Ok((text, "standard input".into()));
+    }
+    let shown = file.display().to_string();
+    let text = std::fs::read(&file).map_err(|e| Error::io(format!("read {shown}"), &e))?;
+    Ok((text, shown))
+}
+
+/// Is there a container of this name? Otherwise a verb that both faces have is about a sandbox,
+/// unless there is none of this name either.
+pub fn is_container(yards: &Journal, id: &str) -> bool {
+    yards.containers().has(id) || !yards.has(id)
+}
+
+/// What a verb does to one container, or, with `--regex`, to each that a pattern matches; all are
+/// tried, and the first error is returned.
+///
+/// # Errors
+/// That of `each`.
+pub fn for_each(
+    containers: &Journal,
+    regex: bool,
+    name: &str,
+    each: impl Fn(&str) -> Result<()>,
+) -> Result<i32> {
+    if !regex {
+        return each(name).map(|()| 0);
+    }
+    let pattern =
+        regex_lite::Regex::new(name).map_err(|e| Error::new(format!("--regex {name:?}: {e}")))?;
+    let ids = containers.ids()?;
+    let matching = ids.iter().filter(|id| !id.starts_with('.') && pattern.is_match(id));
+    let results: Vec<Result<()>> = matching.map(|id| each(id)).collect();
+    results.into_iter().collect::<Result<()>>().map(|()| 0)
+}
+
+/// A container as `state` and `list` print it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    oci_version: String,
+    id: String,
+    pid: i32,
+    status: Status,
+    bundle: String,
+    rootfs: String,
+    created: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    owner: String,
+}
+
+impl Row {
+    /// What is on record, and what can be seen.
+    pub fn of(container: &Container) -> Row {
+        let state = container.state();
+        Row {
+            oci_version: state.oci_version,
+            id: state.id,
+            pid: state.pid,
+            status: state.status,
+            bundle: state.bundle,
+            rootfs: container.record.rootfs().to_string_lossy().into_owned(),
+            created: container.record.created(),
+            annotations: state.annotations,
+            owner: crate::host::users::lookup(&container.record.owner.to_string(), None)
+                .map_or_else(|_| container.record.owner.to_string(), |user| user.name),
+        }
+    }
+}

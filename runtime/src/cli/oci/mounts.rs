@@ -1,0 +1,55 @@
+//! `garth mounts`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::container;
+use crate::error::{Error, Result};
+use crate::spec::oci::Mount;
+
+/// Change what is mounted in a container that runs.
+#[derive(Debug, Subcommand)]
+pub enum Mounts {
+    /// Mount what a list says, in the form of config.json's `mounts`
+    Add(Which),
+    /// Unmount what is at the destinations of such a list
+    Remove(Which),
+}
+
+/// A container and a list of mounts.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The container
+    id: String,
+    /// The list, as JSON [default: standard input]
+    #[arg(default_value = "-", hide_default_value = true)]
+    file: PathBuf,
+}
+
+impl Mounts {
+    pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let containers = global.journal().containers();
+        match self {
+            Mounts::Add(Which { id, file }) => {
+                container::add_mounts(&containers, &id, &read(file)?).map(|()| 0)
+            }
+            Mounts::Remove(Which { id, file }) => {
+                container::remove_mounts(&containers, &id, &read(file)?).map(|()| 0)
+            }
+        }
+    }
+}
+
+/// A list, or an object that has it under `mounts`.
+fn read(file: PathBuf) -> Result<Vec<Mount>> {
+    let (text, shown) = super::read_input(file)?;
+    let failed = |e: serde_json::Error| Error::new(format!("{shown}: {e}"));
+    let mut value: Value = serde_json::from_slice(&text).map_err(failed)?;
+    if let Some(list) = value.get_mut("mounts") {
+        value = list.take();
+    }
+    serde_json::from_value(value).map_err(failed)
+}

@@ -1,0 +1,56 @@
+//! `garth spec` and `garth features`.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::PrettyFormatter;
+
+use crate::cli::{Global, print};
+use crate::error::{Error, Result};
+use crate::spec::oci::{self, Config};
+use crate::sys::process;
+
+/// Write an example of a config.json; with --rootless, one for a caller who is not root.
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// The bundle [default: the current directory]
+    #[arg(short, long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+}
+
+impl Spec {
+    /// With --rootless, one for the caller, who is not root: in a user namespace.
+    pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let rootless = global.rootless.as_deref() == Some("true");
+        let config = Config::example(rootless.then(process::effective_ids));
+        let text = indented(&config, b"\t")?;
+        let path = self.bundle.unwrap_or_default().join("config.json");
+        let failed = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::new(format!("{} exists", path.display())).hint("remove it first")
+            }
+            _ => Error::io(format!("write {}", path.display()), &e),
+        };
+        let mut file = File::create_new(&path).map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        Ok(0)
+    }
+}
+
+/// Print what is implemented, as JSON.
+pub fn features() -> Result<i32> {
+    let text = indented(&oci::features(), b"    ")?;
+    print(&(String::from_utf8_lossy(&text) + "\n"));
+    Ok(0)
+}
+
+fn indented(value: &impl Serialize, indent: &[u8]) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut writer = Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(indent));
+    value.serialize(&mut writer).map_err(|e| Error::new(format!("write JSON: {e}")))?;
+    Ok(text)
+}

@@ -1,0 +1,136 @@
+//! `garth update`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::Global;
+use crate::container::{self, Schemata};
+use crate::error::{Error, Result};
+use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::spec::units::Size;
+
+/// Give a container that runs other limits.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
+    /// input. The other options are ignored then
+    #[arg(short, long, value_name = "FILE")]
+    resources: Option<PathBuf>,
+    /// Weight of I/O, 10 to 1000
+    #[arg(long, value_name = "N")]
+    blkio_weight: Option<u16>,
+    /// Period of the CPU limit, in microseconds
+    #[arg(long, value_name = "N")]
+    cpu_period: Option<u64>,
+    /// CPU time in each period, in microseconds; -1 is without limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    cpu_quota: Option<i64>,
+    /// CPU time that may be saved up, in microseconds
+    #[arg(long, value_name = "N")]
+    cpu_burst: Option<u64>,
+    /// Weight of CPU time against other containers
+    #[arg(long, alias = "cpu-shares", value_name = "N")]
+    cpu_share: Option<u64>,
+    /// Period of the real-time limit, in microseconds
+    #[arg(long, value_name = "N")]
+    cpu_rt_period: Option<u64>,
+    /// Real-time in each of its periods, in microseconds
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    cpu_rt_runtime: Option<i64>,
+    /// 1: only when nobody else wants to run
+    #[arg(long, value_name = "N")]
+    cpu_idle: Option<i64>,
+    /// CPUs to run on
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
+    /// Memory, with or without a unit; -1 is without limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory: Option<String>,
+    /// Memory that is left to it when memory is short
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_reservation: Option<String>,
+    /// Memory and swap together; -1 is without limit
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Kernel memory: accepted and without effect since Linux 5.4
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, hide = true)]
+    kernel_memory: Option<String>,
+    /// TCP buffers, cgroup v1 only
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, hide = true)]
+    kernel_memory_tcp: Option<String>,
+    /// Processes; -1 is without limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Share of the L3 cache (Intel RDT)
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// Share of the memory bandwidth (Intel RDT)
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
+    /// The container
+    id: String,
+}
+
+impl Update {
+    pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let resources = match &self.resources {
+            Some(file) => {
+                let (text, shown) = super::read_input(file.clone())?;
+                serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
+            }
+            None => self.flags()?,
+        };
+        let schemata =
+            Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
+        container::update(&global.journal().containers(), &self.id, &resources, &schemata)
+            .map(|()| 0)
+    }
+
+    fn flags(&self) -> Result<Resources> {
+        // As in runc, 0 is no limit that anybody wants to set.
+        let cpu = Cpu {
+            shares: self.cpu_share.filter(|n| *n != 0),
+            quota: self.cpu_quota.filter(|n| *n != 0),
+            burst: self.cpu_burst,
+            period: self.cpu_period.filter(|n| *n != 0),
+            realtime_runtime: self.cpu_rt_runtime,
+            realtime_period: self.cpu_rt_period.filter(|n| *n != 0),
+            cpus: self.cpuset_cpus.clone().filter(|list| !list.is_empty()),
+            mems: self.cpuset_mems.clone().filter(|list| !list.is_empty()),
+            idle: self.cpu_idle,
+        };
+        let memory = Memory {
+            limit: size("memory", self.memory.as_deref())?,
+            reservation: size("memory-reservation", self.memory_reservation.as_deref())?,
+            swap: size("memory-swap", self.memory_swap.as_deref())?,
+            kernel_tcp: size("kernel-memory-tcp", self.kernel_memory_tcp.as_deref())?,
+            ..Memory::default()
+        };
+        let weight = self.blkio_weight.filter(|n| *n != 0);
+        let pids = self.pids_limit.filter(|n| *n != 0);
+        Ok(Resources {
+            cpu: (cpu != Cpu::default()).then_some(cpu),
+            memory: (memory != Memory::default()).then_some(memory),
+            block_io: weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() }),
+            pids: pids.map(|n| Pids { limit: Some(n) }),
+            ..Resources::default()
+        })
+    }
+}
+
+fn size(flag: &str, text: Option<&str>) -> Result<Option<i64>> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("-1") => Ok(Some(-1)),
+        Some(text) => {
+            let size: Size =
+                text.parse().map_err(|error: Error| error.within(format_args!("--{flag}")))?;
+            let bytes = i64::try_from(size.0);
+            bytes.map(Some).map_err(|_| Error::new(format!("--{flag} {text}: too large")))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `checkpoint`: a container that runs becomes files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::criu::{DESCRIPTORS, Images, external_mounts, external_namespaces};
+use super::record::Record;
+use super::{Container, Warn, delete};
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::Status;
+
+/// How a container is checkpointed.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoint {
+    /// What `restore` is told as well.
+    pub images: Images,
+    /// The images of an earlier `--pre-dump`, from the new ones on.
+    pub parent_path: Option<PathBuf>,
+    /// It goes on afterwards.
+    pub leave_running: bool,
+    /// Only its memory, while it runs; the rest with the next call.
+    pub pre_dump: bool,
+    /// A descriptor to which criu writes a byte when pages can be fetched.
+    pub status_fd: Option<i32>,
+    /// Where pages are sent: address and port.
+    pub page_server: Option<(String, u16)>,
+}
+
+/// Writes a container's state to files; it is deleted then, unless it is left running.
+///
+/// # Errors
+/// When it does not run, without criu, and what criu says.
+pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    let entry = container.lock()?;
+    let status = container.status();
+    if !matches!(status, Status::Running | Status::Paused) {
+        return Err(Error::new(format!("container cannot be checkpointed in {status} state")));
+    }
+    let (pid, _process) = container.expect_running("checkpoint")?;
+    let record = &container.record;
+    let terminal = record.config.process.as_ref().is_some_and(|program| program.terminal);
+    if terminal && !how.images.shell_job {
+        return Err(Error::new(
+            "checkpoint: the container has a terminal, whose other end is outside",
+        )
+        .hint("give --shell-job, or run it without a terminal"));
+    }
+    let images = how.images.path()?;
+    fs::create_dir_all(&images)
+        .map_err(|e| Error::io(format!("make --image-path {}", images.display()), &e))?;
+    let verb = if how.pre_dump { "pre-dump" } else { "dump" };
+    let mut criu = how.images.command(verb, "dump.log")?;
+    let command = &mut criu.command;
+    command.args(["--tree", &pid.to_string()]).arg("--root").arg(record.rootfs());
+    if let Some(freezer) = freezer(record) {
+        command.arg("--freeze-cgroup").arg(freezer);
+    }
+    if let Some(parent) = &how.parent_path {
+        if parent.is_absolute() {
+            return Err(Error::new("--parent-path: it counts from the images, so it is relative"));
+        }
+        command.arg("--prev-images-dir").arg(parent);
+    }
+    if let Some((address, port)) = &how.page_server {
+        command.args(["--page-server", "--address", address, "--port", &port.to_string()]);
+    }
+    if let Some(fd) = how.status_fd {
+        command.args(["--status-fd", &fd.to_string()]);
+    }
+    if how.pre_dump {
+        command.arg("--track-mem");
+    } else {
+        if how.leave_running {
+            command.arg("--leave-running");
+        }
+        for (at, _) in external_mounts(record)? {
+            command.arg("--external").arg(format!("mnt[{at}]:{at}"));
+        }
+        for (kind, path, name) in external_namespaces(record) {
+            let inode = fs::metadata(&path)
+                .map_err(|e| Error::io(format!("open namespace {}", path.display()), &e))?
+                .ino();
+            command.arg("--external").arg(format!("{kind}[{inode}]:{name}"));
+        }
+        let descriptors = descriptors(pid);
+        for name in descriptors.iter().filter(|name| name.starts_with("file[")) {
+            command.arg("--external").arg(name);
+        }
+        let text = serde_json::to_vec(&descriptors)
+            .map_err(|e| Error::new(format!("write {DESCRIPTORS}: {e}")))?;
+        let file = images.join(DESCRIPTORS);
+        fs::write(&file, text).map_err(|e| Error::io(format!("write {}", file.display()), &e))?;
+    }
+    criu.run()?;
+    if how.leave_running || how.pre_dump {
+        return Ok(());
+    }
+    delete::release(entry, Some(container.record.clone()), warn)
+}
+
+/// The directory by which all of its processes are stopped.
+fn freezer(record: &Record) -> Option<PathBuf> {
+    let paths = record.cgroup.paths();
+    paths.get("freezer").or_else(|| paths.get("")).cloned()
+}
+
+/// What the standard descriptors of a process are, in the words in which criu names what is outside:
+/// `pipe:[1]`, or `file[MOUNT:INODE]` for files of the host, or just where a link leads.
+fn descriptors(pid: i32) -> [String; 3] {
+    let own = mount_ids(Path::new(&format!("/proc/{pid}/mountinfo")));
+    [0, 1, 2].map(|number| {
+        let link = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
+        let link = link.to_string_lossy().into_owned();
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+        let inode = fs::metadata(format!("/proc/{pid}/fd/{number}")).map(|file| file.ino());
+        match (mount, inode) {
+            (Some(mount), Ok(inode)) if link.starts_with('/') && !own.contains(&mount) => {
+                format!("file[{mount:x}:{inode:x}]")
+            }
+            _ => link,
+        }
+    })
+}
+
+fn mount_ids(mountinfo: &Path) -> Vec<u64> {
+    let text = fs::read(mountinfo).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+}

@@ -1,0 +1,108 @@
+//! `create` and `run`.
+
+use std::fs;
+
+use super::prepare::{Options, Prepared, prepare};
+use super::record::Record;
+use super::terminal::{self, Terminal};
+use super::{CREATED, CREATING, Warn, delete, hooks};
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::Status;
+use crate::start::Process;
+use crate::sys::process::{Ended, Signals};
+
+/// Makes a container whose process waits for [`super::start`].
+///
+/// # Errors
+/// What failed; nothing is left then.
+pub fn create(journal: &Journal, id: &str, options: &Options) -> Result<()> {
+    let options = Options { detached: true, ..options.clone() };
+    let Prepared { entry, record, .. } = prepare(journal, id, &options, true)?;
+    let (from, to) = (entry.file(CREATING), entry.file(CREATED));
+    fs::rename(&from, &to).map_err(|e| {
+        let _ = delete::release(entry, Some(record), &options.warn);
+        Error::io(format!("rename {} to {}", from.display(), to.display()), &e)
+    })
+}
+
+/// What becomes of a container that [`run`] has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detached {
+    /// It is waited for.
+    No,
+    /// It goes on by itself.
+    Yes,
+}
+
+/// What becomes of a container that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is deleted.
+    Delete,
+    /// It stays on record.
+    Keep,
+}
+
+/// Creates and starts a container in one, and waits for its end unless it is detached; none is
+/// returned then.
+///
+/// # Errors
+/// What failed before its program was executed; nothing is left then.
+pub fn run(
+    journal: &Journal,
+    id: &str,
+    options: &Options,
+    (detached, ending): (Detached, Ending),
+) -> Result<Option<Ended>> {
+    let signals = match detached {
+        Detached::Yes => None,
+        Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
+    };
+    let options = Options { detached: signals.is_none(), ..options.clone() };
+    let Prepared { entry, record, process, terminal } = prepare(journal, id, &options, false)?;
+    let lists = record.config.hooks.clone().unwrap_or_default();
+    let state = record.state(Status::Running, process.pid());
+    if let Err(error) = hooks::run(&lists.poststart, "poststart", &state) {
+        let _ = delete::release(entry, Some(record), &options.warn);
+        return Err(error);
+    }
+    // Others may work on it while it runs.
+    drop(entry);
+    let Some(signals) = signals else { return Ok(None) };
+    let foreground = Foreground { signals: &signals, terminal, ending, warn: &options.warn };
+    wait(journal, record, &process, foreground).map(Some)
+}
+
+/// What belongs to a container that is waited for.
+pub(super) struct Foreground<'a> {
+    /// Blocked before it was started.
+    pub signals: &'a Signals,
+    /// The master of its terminal, if it came to us.
+    pub terminal: Option<Terminal>,
+    /// What becomes of it.
+    pub ending: Ending,
+    /// Who is told what is no reason to fail.
+    pub warn: &'a Warn,
+}
+
+/// The foreground: until the first process has ended.
+pub(super) fn wait(
+    journal: &Journal,
+    record: Record,
+    process: &Process,
+    foreground: Foreground<'_>,
+) -> Result<Ended> {
+    let Foreground { signals, terminal, ending, warn } = foreground;
+    terminal::attend(process, signals, terminal)?;
+    let ended = process.wait()?;
+    if ending == Ending::Delete {
+        match super::lock(journal, &record.id) {
+            Ok(entry) => delete::release(entry, Some(record), warn)?,
+            // Somebody else has deleted it.
+            Err(_) if !journal.has(&record.id) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ended)
+}

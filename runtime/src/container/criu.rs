@@ -1,0 +1,190 @@
+//! What `checkpoint` and `restore` have in common: criu(8), which does both, and what it must be told
+//! of a container. It is driven by its command line, and its own words are in the log that it writes.
+//!
+//! What comes from outside is named on both sides: mounts whose source is the host's, namespaces
+//! that were joined, and the files that the container was given as its standard descriptors.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::record::Record;
+use super::{linux, mounts};
+use crate::error::{Error, Result};
+use crate::host::cgroup::Hierarchy;
+use crate::spec::oci::NamespaceType;
+
+/// What both are told.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    /// The program; none: `criu`, looked for in PATH.
+    pub criu: Option<PathBuf>,
+    /// Where the images are; none: `checkpoint` in the current directory.
+    pub image_path: Option<PathBuf>,
+    /// Where logs are; none: with the images.
+    pub work_path: Option<PathBuf>,
+    /// Connections of TCP stay established.
+    pub tcp_established: bool,
+    /// Sockets of Unix whose other end is outside.
+    pub ext_unix_sk: bool,
+    /// The session and the terminal are the caller's.
+    pub shell_job: bool,
+    /// Locks on files.
+    pub file_locks: bool,
+    /// Memory is fetched when it is needed.
+    pub lazy_pages: bool,
+    /// Pages that were fetched are punched out of the images.
+    pub auto_dedup: bool,
+    /// `soft`, `full`, `strict` or `ignore`.
+    pub manage_cgroups: Option<String>,
+    /// Namespaces whose contents are left out: `network`.
+    pub empty_ns: Vec<String>,
+}
+
+/// The descriptors that the container was started with, in runc's file.
+pub const DESCRIPTORS: &str = "descriptors.json";
+
+/// Names for namespaces that belong to others.
+const EXTERNAL: [(NamespaceType, &str, &str); 2] =
+    [(NamespaceType::Network, "net", "extRootNetNS"), (NamespaceType::Pid, "pid", "extRootPidNS")];
+
+impl Images {
+    /// The images' directory, absolute.
+    pub fn path(&self) -> Result<PathBuf> {
+        absolute(self.image_path.as_deref().unwrap_or(Path::new("checkpoint")))
+    }
+
+    fn work(&self) -> Result<PathBuf> {
+        match &self.work_path {
+            Some(path) => absolute(path),
+            None => self.path(),
+        }
+    }
+
+    /// criu with the verb and what both verbs have.
+    pub fn command(&self, verb: &str, log: &str) -> Result<Criu> {
+        let program = self.criu.clone().unwrap_or("criu".into());
+        if !is_there(&program) {
+            return Err(Error::new(format!("{verb}: criu is not installed"))
+                .hint("install the package criu; it does this part of the work"));
+        }
+        let (images, work) = (self.path()?, self.work()?);
+        fs::create_dir_all(&work)
+            .map_err(|e| Error::io(format!("make --work-path {}", work.display()), &e))?;
+        let mut command = Command::new(program);
+        command.arg(verb).arg("--images-dir").arg(&images).arg("--work-dir").arg(&work);
+        command.args(["--log-file", log, "-v4"]);
+        let mode = self.manage_cgroups.as_deref().unwrap_or("soft");
+        if !["soft", "full", "strict", "ignore"].contains(&mode) {
+            return Err(Error::new(format!("--manage-cgroups-mode {mode}: no such mode"))
+                .hint("known are soft, full, strict and ignore"));
+        }
+        command.arg(format!("--manage-cgroups={mode}"));
+        for (asked, flag) in [
+            (self.tcp_established, "--tcp-established"),
+            (self.ext_unix_sk, "--ext-unix-sk"),
+            (self.shell_job, "--shell-job"),
+            (self.file_locks, "--file-locks"),
+            (self.lazy_pages, "--lazy-pages"),
+            (self.auto_dedup, "--auto-dedup"),
+        ] {
+            if asked {
+                command.arg(flag);
+            }
+        }
+        for namespace in &self.empty_ns {
+            if namespace != "network" {
+                return Err(Error::new(format!(
+                    "--empty-ns {namespace}: namespace is not supported"
+                ))
+                .hint("only network is"));
+            }
+            command.args(["--empty-ns", "net"]);
+        }
+        Ok(Criu { command, verb: verb.to_owned(), log: work.join(log) })
+    }
+}
+
+/// One call of criu.
+pub struct Criu {
+    /// With what it is told so far.
+    pub command: Command,
+    verb: String,
+    log: PathBuf,
+}
+
+impl Criu {
+    /// # Errors
+    /// With the last error of its log.
+    pub fn run(&mut self) -> Result<()> {
+        let verb = &self.verb;
+        let status =
+            self.command.status().map_err(|e| Error::io(format!("{verb}: run criu"), &e))?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
+        // `(00.012345) Error (criu/file.c:12): words`; the first is the cause.
+        let first = log.lines().find_map(|line| line.split_once("Error (")?.1.split_once("): "));
+        let words =
+            first.map_or("no reason given".to_owned(), |(_, words)| words.trim().to_owned());
+        Err(Error::new(format!("{verb}: criu failed: {words}")).hint(format!(
+            "its log is {}; criu check tells what this kernel lacks",
+            self.log.display()
+        )))
+    }
+}
+
+/// The mounts of a container whose source is outside: where they are inside, and the source.
+pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    for mount in &record.config.mounts {
+        if mounts::bind(mount).is_some() {
+            let source = mount.source.clone().unwrap_or_default();
+            all.push((mount.destination.clone(), source));
+        } else if mount.kind.as_deref() == Some("cgroup") && !record.cgroup.unified_only() {
+            for inside in record.cgroup.inside(&Hierarchy::read()?) {
+                let at = Path::new(&mount.destination).join(&inside.name);
+                let source = inside.directory.to_string_lossy().into_owned();
+                all.push((at.to_string_lossy().into_owned(), source));
+            }
+        }
+    }
+    // What is masked with a file has /dev/null over it; directories have a file system of their own.
+    let root = record.rootfs();
+    for path in linux(&record.config).masked_paths {
+        let in_proc = path.starts_with("/proc/") || path.starts_with("/sys/");
+        let there = match in_proc {
+            true => PathBuf::from(&path),
+            false => root.join(path.trim_start_matches('/')),
+        };
+        if fs::symlink_metadata(&there).is_ok_and(|file| !file.is_dir()) {
+            all.push((path, "/dev/null".into()));
+        }
+    }
+    Ok(all)
+}
+
+/// The namespaces that were joined: the kind for criu, the file, and the name that both verbs use.
+pub fn external_namespaces(record: &Record) -> Vec<(&'static str, PathBuf, &'static str)> {
+    let linux = linux(&record.config);
+    let path = |kind| linux.namespace(kind).and_then(|namespace| namespace.path.clone());
+    let joined = EXTERNAL.iter().filter_map(|(kind, word, name)| {
+        path(*kind).map(|path| (*word, PathBuf::from(path), *name))
+    });
+    joined.collect()
+}
+
+/// Is it a path to a file, or a name that PATH leads to?
+fn is_there(program: &Path) -> bool {
+    if program.components().count() > 1 {
+        return program.is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin"));
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|e| Error::io(format!("{}", path.display()), &e))
+}

@@ -1,0 +1,101 @@
+//! `delete`, and the release of all that a container had.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::record::Record;
+use super::{CGROUP, Container, Warn, hooks, linux, lock};
+use crate::error::{Error, Result};
+use crate::host::cgroup::Cgroup;
+use crate::host::journal::{Entry, Journal};
+use crate::host::rdt;
+use crate::spec::oci::Status;
+use crate::sys::{pidfd, process};
+
+/// Removes a container that has stopped, or one that was never started; with `force` any, whatever
+/// its record looks like, and none is no error.
+///
+/// # Errors
+/// When it runs, or something could not be released; it stays on record then.
+pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<()> {
+    if force {
+        journal.check_id(id)?;
+        sweep(journal, id);
+        if !journal.has(id) {
+            return Ok(());
+        }
+    }
+    let entry = match lock(journal, id) {
+        Err(_) if force && !journal.has(id) => return Ok(()),
+        entry => entry?,
+    };
+    let record = match Container::open(journal, id) {
+        Ok(container) => {
+            let status = container.status();
+            let ended = matches!(status, Status::Stopped | Status::Created | Status::Creating);
+            if !ended && !force {
+                return Err(Error::new(format!(
+                    "cannot delete container {id} that is not stopped: {status}"
+                ))
+                .hint("end it with garth kill, or use --force"));
+            }
+            Some(container.record)
+        }
+        Err(_) if force => None,
+        Err(error) => return Err(error),
+    };
+    release(entry, record, warn)
+}
+
+/// Ends what is left of a container and removes all that it had; without a record that can be read,
+/// what its id and its process lead to.
+///
+/// # Errors
+/// The first thing that could not be released; the container stays on record then.
+pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Result<()> {
+    let journal = entry.journal().clone();
+    let id = entry.id().to_owned();
+    if let Some(pidfd) = journal.open_process(&id) {
+        let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        if let Some(record) = &record {
+            let _ = record.cgroup.thaw();
+        }
+        let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+    }
+    let Some(record) = record else {
+        let text = fs::read_link(entry.file(CGROUP)).unwrap_or_default();
+        if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
+            cgroup.release()?;
+        }
+        return entry.remove();
+    };
+    record.cgroup.release()?;
+    if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
+        rdt::release(group, &wanted, &id)?;
+    }
+    let lists = record.config.hooks.clone().unwrap_or_default();
+    let state = record.state(Status::Stopped, 0);
+    entry.remove()?;
+    // The container is gone, whatever a hook makes of that (runtime.md, "Lifecycle"), and so each is
+    // run.
+    for (index, hook) in lists.poststop.iter().enumerate() {
+        if let Err(error) = hooks::run_one(hook, &format!("poststop[{index}]"), &state) {
+            warn.tell(&error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// What a create that was killed has left under a name that begins with a dot.
+fn sweep(journal: &Journal, id: &str) {
+    let suffix = format!("-{id}");
+    for name in journal.ids().unwrap_or_default() {
+        if name.starts_with('.')
+            && name.ends_with(&suffix)
+            && let Ok(Some(entry)) = journal.lock(&name)
+        {
+            let _ = entry.remove();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `events`: what a container uses, again and again, and when it runs out of memory.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Container;
+use crate::error::{Error, Result};
+use crate::host::cgroup::{OomEvent, Stats};
+use crate::host::journal::Journal;
+use crate::spec::oci::Status;
+use crate::sys::process;
+
+/// One line, in the shape of runc's.
+#[derive(Debug, Serialize)]
+pub struct Event<'a> {
+    /// `stats` or `oom`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The container.
+    pub id: &'a str,
+    /// The counters, of `stats`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Stats>,
+}
+
+/// The counters of a container that has not stopped.
+///
+/// # Errors
+/// When it has, in runc's words.
+pub fn stats(journal: &Journal, id: &str) -> Result<Stats> {
+    open(journal, id).map(|container| container.record.cgroup.stats())
+}
+
+/// Tells what the container uses after each `interval`, and each lack of memory at once, until the
+/// container is gone or `tell` fails.
+///
+/// # Errors
+/// As for [`stats`], and what `tell` returned.
+pub fn events(
+    journal: &Journal,
+    id: &str,
+    interval: Duration,
+    mut tell: impl FnMut(Event<'_>) -> Result<()>,
+) -> Result<()> {
+    let container = open(journal, id)?;
+    let cgroup = &container.record.cgroup;
+    let mut oom = cgroup.notify_oom()?;
+    let mut next = Instant::now() + interval;
+    loop {
+        let left = next.saturating_duration_since(Instant::now());
+        // Rounded up: a rest below a millisecond is not waited for in a busy loop.
+        let left = left + Duration::from_millis(1);
+        let [news] = process::readable([oom.as_fd()], Some(left))
+            .map_err(|errno| Error::os("wait for news of the container", errno))?;
+        if news {
+            match oom.news()? {
+                OomEvent::Oom => tell(Event { kind: "oom", id, data: None })?,
+                OomEvent::Gone => return Ok(()),
+                OomEvent::Nothing => {}
+            }
+        }
+        if Instant::now() >= next {
+            if !journal.has(id) {
+                return Ok(());
+            }
+            tell(Event { kind: "stats", id, data: Some(cgroup.stats()) })?;
+            next = Instant::now() + interval;
+        }
+    }
+}
+
+fn open(journal: &Journal, id: &str) -> Result<Container> {
+    let container = Container::open(journal, id)?;
+    match container.status() {
+        Status::Stopped => Err(Error::new(format!("container with id {id} is not running"))),
+        _ => Ok(container),
+    }
+}

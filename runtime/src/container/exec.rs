@@ -1,0 +1,171 @@
+//! `exec`.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use super::environment::{self, listen_fds};
+use super::prepare::{connect, surroundings, write_pid_file};
+use super::terminal::{self, Console, Terminal};
+use super::{Container, linux};
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::plan::container::{Surroundings, compile_exec};
+use crate::plan::seccomp::{self, Filter};
+use crate::spec::oci::{NamespaceType, Process as Program, Status};
+use crate::start::{Event, Line, Process, converse};
+use crate::sys::line;
+use crate::sys::process::{Ended, Signals};
+
+/// How a program joins a container.
+#[derive(Clone, Debug, Default)]
+pub struct Exec {
+    /// The program; what is absent from it was filled in from the container's own by the caller.
+    pub program: Program,
+    /// A socket that takes the master of the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// A file for the process id.
+    pub pid_file: Option<PathBuf>,
+    /// A socket that takes a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Descriptors from 3 on that the program inherits.
+    pub preserve_fds: u32,
+    /// Join a paused container: the program goes on when it is resumed.
+    pub ignore_paused: bool,
+    /// Nobody waits for the program.
+    pub detached: bool,
+    /// Where it joins below the container's own cgroup: by controller, or for all under the name "".
+    pub cgroups: BTreeMap<String, String>,
+}
+
+/// A program that has joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its process.
+    pub process: Process,
+    terminal: Option<Terminal>,
+}
+
+impl Joined {
+    /// Waits for its end; meanwhile signals and what is typed go to it. `signals` must have been
+    /// blocked before it was started.
+    ///
+    /// # Errors
+    /// When the kernel cannot wait.
+    pub fn attend(self, signals: &Signals) -> Result<Ended> {
+        terminal::attend(&self.process, signals, self.terminal)?;
+        self.process.wait()
+    }
+}
+
+/// Runs a program in a running container. When this returns, it has been executed.
+///
+/// # Errors
+/// When the container does not run, or the step that failed.
+pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
+    let container = Container::open(journal, id)?;
+    // In runc's words.
+    let refuse = |how: &str| Error::new(format!("exec failed: {how}"));
+    match container.status() {
+        Status::Running | Status::Created => {}
+        Status::Paused if exec.ignore_paused => {}
+        Status::Paused => {
+            return Err(refuse(
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        Status::Stopped => return Err(refuse("cannot exec in a stopped container")),
+        Status::Creating => return Err(refuse("cannot exec in a container that is being created")),
+    }
+    let stopped = || refuse("cannot exec in a stopped container");
+    let (pid, target) = container.process().ok_or_else(stopped)?;
+    let linux = linux(&container.record.config);
+    let mut program = exec.program.clone();
+    if program.args.is_empty() {
+        return Err(refuse("process args cannot be empty"));
+    }
+    if !program.cwd.starts_with('/') {
+        return Err(refuse("Cwd must be an absolute path"));
+    }
+    let socket = exec.console_socket.as_deref();
+    let console = Console::choose(program.terminal, socket, exec.detached)
+        .map_err(|error| error.within("exec failed"))?;
+    let sockets = listen_fds();
+    let home = |uid| environment::home_in_container(pid, uid);
+    environment::complete(&mut program, sockets, home);
+    program.console_size = console.size().or(program.console_size);
+    let line = Line::new()?;
+    let entrance = match exec.cgroups.is_empty() {
+        true => container.record.cgroup.entrance(Some(pid))?,
+        false => container.record.cgroup.entrance_below(&exec.cgroups)?,
+    };
+    let given = Surroundings {
+        id: id.to_owned(),
+        seccomp: match &linux.seccomp {
+            Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
+            None => None,
+        },
+        line: line.number(),
+        console: console.descriptor(),
+        preserve: super::prepare::inherited(exec.preserve_fds)?,
+        cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
+        cgroup_files: entrance.files,
+        ..surroundings()?
+    };
+    // What cannot be seen must not count as shared: the program would be run outside.
+    let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
+    let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
+    let process = converse(&plan, line, |event, process| match event {
+        Event::Maps | Event::Mounted => Ok(()),
+        Event::Begun => super::prepare::raise_limits(&container.record, &program, process.pid()),
+        Event::Listener(descriptor) => super::prepare::send_listener(
+            &container.record,
+            Status::Running,
+            process.pid(),
+            &descriptor,
+        ),
+    })?;
+    match hand_over(exec, console, &process) {
+        Ok(terminal) => Ok(Joined { process, terminal }),
+        Err(error) => {
+            process.kill();
+            let _ = process.wait();
+            Err(error)
+        }
+    }
+}
+
+/// Tells those who were named that the program runs.
+fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<Terminal>> {
+    if let Some(path) = &exec.pid_file {
+        write_pid_file(path, process.pid())?;
+    }
+    if let Some(socket) = connect(exec.pidfd_socket.as_deref(), "--pidfd-socket")? {
+        line::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
+            .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
+    }
+    console.take()
+}
+
+/// CLONE_NEW* of the namespaces of process `pid` that are not our own, as the links in /proc tell;
+/// none when a link is not there because the process has ended.
+fn foreign_namespaces(pid: i32) -> Option<i32> {
+    const LINKS: [(&str, NamespaceType); 8] = [
+        ("user", NamespaceType::User),
+        ("mnt", NamespaceType::Mount),
+        ("net", NamespaceType::Network),
+        ("ipc", NamespaceType::Ipc),
+        ("uts", NamespaceType::Uts),
+        ("pid", NamespaceType::Pid),
+        ("cgroup", NamespaceType::Cgroup),
+        ("time", NamespaceType::Time),
+    ];
+    let link = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}")).ok();
+    let pid = pid.to_string();
+    LINKS.iter().try_fold(0, |flags, (name, kind)| {
+        // A kernel without this kind has no link for anybody.
+        let Some(own) = link("self", name) else { return Some(flags) };
+        let foreign = link(&pid, name)? != own;
+        Some(if foreign { flags | kind.number() as i32 } else { flags })
+    })
+}

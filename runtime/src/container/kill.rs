@@ -1,0 +1,65 @@
+//! `kill`.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::Container;
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::{NamespaceType, Status};
+use crate::sys::{Errno, pidfd, process};
+
+/// Who gets the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// The first process.
+    First,
+    /// Every process in the container's cgroup.
+    All,
+}
+
+/// Sends a signal.
+///
+/// # Errors
+/// When the container does not run, in the words that engines look for.
+pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    if targets == Targets::All {
+        // Also when the first has ended: others may be left in a shared pid namespace.
+        return container.record.cgroup.kill_all(signal);
+    }
+    let not_running = || Error::new(format!("kill {id}: container not running"));
+    if container.status() == Status::Stopped {
+        return Err(not_running());
+    }
+    let (_, pidfd) = container.process().ok_or_else(not_running)?;
+    match pidfd::send_signal(pidfd.as_fd(), signal) {
+        Err(Errno(libc::ESRCH)) => {
+            return Err(Error::new(format!("kill {id}: process already finished")));
+        }
+        result => {
+            result.map_err(|errno| Error::os(format!("send signal {signal} to {id}"), errno))?;
+        }
+    }
+    if signal == libc::SIGKILL {
+        // Without a pid namespace of its own, the end of the first is not that of the others.
+        if !super::linux(&container.record.config).is_new(NamespaceType::Pid) {
+            let _ = container.record.cgroup.kill_all(signal);
+        }
+        // Frozen in a v1 freezer, not even SIGKILL is taken.
+        if container.status() == Status::Paused {
+            let _ = container.record.cgroup.thaw();
+        }
+    }
+    Ok(())
+}
+
+/// Ends every process of a container, and waits until the first is gone.
+pub(super) fn everything(container: &Container) {
+    if let Some((_, pidfd)) = container.process() {
+        let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = container.record.cgroup.thaw();
+        let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+    }
+    container.record.cgroup.kill();
+}

@@ -1,0 +1,182 @@
+//! OCI containers (runtime.md of the specification): their life cycle, one file a verb.
+//!
+//! A container is a directory of the journal, `<root>/containers/<id>/`:
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `record.json` | the bundle's configuration and what was made for it: the intent, written first |
+//! | `cgroup` | a link: where the cgroup is, for when the record is damaged |
+//! | `process` | a link: the first process, as soon as there is one |
+//! | `creating`, then `created` | the socket at which that process waits for `start` |
+//!
+//! Nobody holds the directory's lock between two calls: each verb takes it for as long as it works.
+//! So the state is read off what is there: no process, or one that has ended, is `stopped`; a socket
+//! is `creating` or `created`, unless the freezer says `paused`; otherwise it is `running`.
+
+mod checkpoint;
+mod create;
+mod criu;
+mod delete;
+mod environment;
+mod events;
+mod exec;
+mod hooks;
+mod kill;
+mod mounts;
+mod pause;
+mod prepare;
+mod ps;
+mod record;
+mod restore;
+mod start;
+mod terminal;
+mod time;
+mod trees;
+mod update;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+pub use checkpoint::{Checkpoint, checkpoint};
+pub use create::{Detached, Ending, create, run};
+pub use criu::Images;
+pub use delete::delete;
+pub use events::{Event, events, stats};
+pub use exec::{Exec, Joined, exec};
+pub use kill::{Targets, kill};
+pub use mounts::{add_mounts, remove_mounts};
+pub use pause::{pause, resume};
+pub use prepare::{Options, Warn};
+pub use ps::{pids, table};
+pub use record::Record;
+pub use restore::{Restore, restore};
+pub use start::start;
+pub use time::{now, rfc3339};
+pub use update::{Schemata, update};
+
+use crate::error::{Error, Result};
+use crate::host::journal::{Entry, Journal};
+use crate::spec::oci::{self, State, Status};
+use crate::sys::{Errno, line};
+
+/// The socket's name until the parent has done all of its part.
+const CREATING: &str = "creating";
+/// A link that says where the cgroup is, as [`crate::host::cgroup::Cgroup::to_text`] writes it.
+const CGROUP: &str = "cgroup";
+/// The socket's name from then until the start.
+const CREATED: &str = "created";
+
+/// A container on record.
+#[derive(Debug)]
+pub struct Container {
+    journal: Journal,
+    /// What was asked, and what was made.
+    pub record: Record,
+}
+
+impl Container {
+    /// Reads the record of `id`. `journal` is that of containers.
+    ///
+    /// # Errors
+    /// When there is no such container, or its record cannot be read.
+    pub fn open(journal: &Journal, id: &str) -> Result<Container> {
+        Ok(Container { journal: journal.clone(), record: Record::read(journal, id)? })
+    }
+
+    /// All that can be read, in the order of their ids, and why the others cannot.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn all(journal: &Journal) -> Result<Vec<Result<Container>>> {
+        let ids = journal.ids()?;
+        let ids = ids.iter().filter(|id| !id.starts_with('.'));
+        // One that was deleted meanwhile is not there any more, and one that is only about to be
+        // made is not there yet.
+        let open = |id: &String| match Container::open(journal, id) {
+            Err(_) if !journal.has_record(id) => None,
+            open => Some(open),
+        };
+        Ok(ids.filter_map(open).collect())
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// Its first process, if it lives.
+    pub fn process(&self) -> Option<(i32, OwnedFd)> {
+        let process = self.journal.process(self.id())?;
+        Some((process.pid, process.open()?))
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self) -> Status {
+        status(&self.journal, self.id(), &self.record)
+    }
+
+    /// The state, as the specification has it.
+    pub fn state(&self) -> State {
+        let status = self.status();
+        let pid = match status {
+            Status::Stopped => 0,
+            _ => self.journal.process(self.id()).map_or(0, |process| process.pid),
+        };
+        self.record.state(status, pid)
+    }
+
+    /// Takes the lock, for a verb that changes something.
+    fn lock(&self) -> Result<Entry> {
+        lock(&self.journal, self.id())
+    }
+
+    /// # Errors
+    /// In the words that engines look for, when no program runs.
+    fn expect_running(&self, verb: &str) -> Result<(i32, OwnedFd)> {
+        let not = |how: &str| Error::new(format!("{verb} {}: container {how}", self.id()));
+        match (self.status(), self.process()) {
+            (Status::Running | Status::Paused, Some(process)) => Ok(process),
+            (Status::Creating | Status::Created, _) => Err(not("has not been started")),
+            _ => Err(not("not running")),
+        }
+    }
+}
+
+fn status(journal: &Journal, id: &str, record: &Record) -> Status {
+    let lives = journal.open_process(id).is_some();
+    let has = |name: &str| journal.file(id, name).symlink_metadata().is_ok();
+    match lives {
+        false if has(CREATING) => Status::Creating,
+        false => Status::Stopped,
+        true if has(CREATING) => Status::Creating,
+        true if record.cgroup.is_frozen() => Status::Paused,
+        true if has(CREATED) && listens(journal, id) => Status::Created,
+        true => Status::Running,
+    }
+}
+
+/// Whoever said `Go` may have been killed before it removed the socket; then nobody listens there.
+fn listens(journal: &Journal, id: &str) -> bool {
+    let Ok(dir) = std::fs::File::open(journal.file(id, "")) else { return false };
+    !matches!(line::knock(dir.as_fd(), CREATED), Err(Errno(libc::ECONNREFUSED)))
+}
+
+/// Waits for the lock: others hold it only while they work.
+fn lock(journal: &Journal, id: &str) -> Result<Entry> {
+    use std::time::{Duration, Instant};
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match journal.lock(id)? {
+            Some(entry) => return Ok(entry),
+            None if Instant::now() > end => {
+                return Err(Error::new(format!("container {id} is being worked on by another"))
+                    .hint("a create, start, exec or delete of it has not ended"));
+            }
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// The namespaces whose absence from a configuration means the runtime's own.
+fn linux(config: &oci::Config) -> oci::Linux {
+    config.linux.clone().unwrap_or_default()
+}

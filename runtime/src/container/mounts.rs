@@ -1,0 +1,131 @@
+//! `mounts add` and `mounts remove`: what is mounted in a container that runs.
+//!
+//! A source is opened here, as a mount that is attached nowhere (open_tree(2)); in the container's
+//! namespace it is only put in its place. So nothing of the container's is run or trusted.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path as StdPath;
+
+use super::Container;
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::plan::Path;
+use crate::plan::container::{Surroundings, compile_mounts};
+use crate::spec::oci::Mount;
+use crate::start::Inside;
+use crate::sys::mntns;
+
+/// Mounts these in a running container, in their order.
+///
+/// # Errors
+/// The first that cannot be had; those before it stay.
+pub fn add_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    let entry = container.lock()?;
+    let doors = Doors::open(&container)?;
+    let mut config = container.record.config.clone();
+    config.mounts = mounts.to_vec();
+    let mut trees: Vec<(usize, OwnedFd)> = Vec::new();
+    for (index, mount) in config.mounts.iter_mut().enumerate() {
+        check(mount).map_err(|error| error.within(format_args!("mounts[{index}]")))?;
+        if let Some(recursive) = bind(mount) {
+            trees.push((index, open_source(mount, &container.record.bundle, recursive)?));
+        }
+    }
+    let given = Surroundings {
+        trees: trees.iter().map(|(index, fd)| (*index, fd.as_raw_fd())).collect(),
+        ..Surroundings::default()
+    };
+    let plan = compile_mounts(&config, &given)?;
+    // A step that mounts a tree closes it.
+    for (_, tree) in trees {
+        let _ = tree.into_raw_fd();
+    }
+    doors.inside().mount(&plan.steps)?;
+    drop(entry);
+    Ok(())
+}
+
+/// Takes away what is mounted in a running container at the destinations of these.
+///
+/// # Errors
+/// The first that cannot be taken away; those before it are gone.
+pub fn remove_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    let entry = container.lock()?;
+    let doors = Doors::open(&container)?;
+    let path = |mount: &Mount| Path::new(StdPath::new(&mount.destination));
+    let paths: Vec<Path> = mounts.iter().map(path).collect();
+    if let Some(at) = paths.iter().position(|path| path.parts.is_empty()) {
+        return Err(Error::new(format!("mounts[{at}]: the root cannot be unmounted")));
+    }
+    doors.inside().unmount(&paths)?;
+    drop(entry);
+    Ok(())
+}
+
+/// The container's mount namespace and root, open.
+struct Doors {
+    namespace: File,
+    root: File,
+}
+
+impl Doors {
+    fn open(container: &Container) -> Result<Doors> {
+        let (pid, _process) = container.expect_running("mounts")?;
+        let namespace = format!("/proc/{pid}/ns/mnt");
+        if std::fs::read_link(&namespace).ok() == std::fs::read_link("/proc/self/ns/mnt").ok() {
+            return Err(Error::new(format!("container {} has the host's mounts", container.id())));
+        }
+        let open = |path: &str, flags: i32| {
+            let file = File::options().read(true).custom_flags(flags).open(path);
+            file.map_err(|e| Error::io(format!("open {path}"), &e))
+        };
+        let doors = Doors {
+            namespace: open(&namespace, 0)?,
+            root: open(&format!("/proc/{pid}/root"), libc::O_PATH | libc::O_DIRECTORY)?,
+        };
+        // The number may have come to mean somebody else, unless its process still lives now.
+        container.expect_running("mounts")?;
+        Ok(doors)
+    }
+
+    fn inside(&self) -> Inside<'_> {
+        Inside { namespace: self.namespace.as_fd(), root: self.root.as_fd() }
+    }
+}
+
+fn check(mount: &Mount) -> Result<()> {
+    if !mount.destination.starts_with('/') {
+        return Err(Error::new(format!(
+            "destination {:?}: not an absolute path",
+            mount.destination
+        )));
+    }
+    if mount.kind.as_deref() == Some("cgroup") {
+        return Err(Error::new("type cgroup: it can only be mounted at the creation"));
+    }
+    Ok(())
+}
+
+/// Is it a bind mount, and with what is mounted below its source?
+pub(super) fn bind(mount: &Mount) -> Option<bool> {
+    let has = |word: &str| mount.options.iter().any(|option| option == word);
+    let bind = mount.kind.as_deref() == Some("bind") || has("bind") || has("rbind");
+    bind.then(|| has("rbind"))
+}
+
+/// A mount of the source that is attached nowhere. Relative sources are the bundle's.
+fn open_source(mount: &mut Mount, bundle: &StdPath, recursive: bool) -> Result<OwnedFd> {
+    let source = bundle.join(mount.source.as_deref().unwrap_or_default());
+    let source = source.to_string_lossy().into_owned();
+    let path = CString::new(source.as_str())
+        .map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
+    let tree = mntns::detached_copy(&path, recursive)
+        .map_err(|errno| Error::os(format!("mount {source} on {}", mount.destination), errno))?;
+    mount.source = Some(source);
+    Ok(tree)
+}

@@ -1,0 +1,32 @@
+//! `pause` and `resume`: the freezer of the container's cgroup.
+
+use super::Container;
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::Status;
+
+/// Stops every process of a container where it is.
+///
+/// # Errors
+/// When it does not run, in runc's words, or has no freezer.
+pub fn pause(journal: &Journal, id: &str) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    let _entry = container.lock()?;
+    match container.status() {
+        Status::Running | Status::Created => container.record.cgroup.freeze(),
+        _ => Err(Error::new("container not running")),
+    }
+}
+
+/// Lets a paused container go on.
+///
+/// # Errors
+/// When it is not paused, in runc's words.
+pub fn resume(journal: &Journal, id: &str) -> Result<()> {
+    let container = Container::open(journal, id)?;
+    let _entry = container.lock()?;
+    match container.status() {
+        Status::Paused => container.record.cgroup.thaw(),
+        _ => Err(Error::new("container not paused")),
+    }
+}

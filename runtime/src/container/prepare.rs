@@ -1,0 +1,488 @@
+//! What `create` and `run` have in common: from a bundle to a process that is ready.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::environment::{self, listen_fds};
+use super::record::Record;
+use super::terminal::{Console, Terminal};
+use super::{CGROUP, CREATING, hooks, linux, time, trees};
+use crate::error::{Error, Result};
+use crate::host::cgroup::{self, Driver, Entrance};
+use crate::host::journal::{Entry, Journal, ProcessId};
+use crate::host::network::device;
+use crate::host::{facts, rdt};
+use crate::plan;
+use crate::plan::container::{CgroupMount, Kernel, Surroundings};
+use crate::plan::seccomp::{self, Filter};
+use crate::spec::CapabilitySet;
+use crate::spec::oci::{
+    self, Config, Hooks, IdMapping, NamespaceType, Process as Program, SeccompState, Status,
+};
+use crate::start::{Event, Line, Process, converse};
+use crate::sys::{file, line, process, task};
+
+/// How a container is created, beside what its configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The bundle; empty: the current directory.
+    pub bundle: PathBuf,
+    /// A socket that takes the master of the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// A file for the process id.
+    pub pid_file: Option<PathBuf>,
+    /// A socket that takes a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// Descriptors from 3 on that the program inherits, beside those of LISTEN_FDS.
+    pub preserve_fds: u32,
+    /// chroot(2) instead of pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the session keyring.
+    pub no_new_keyring: bool,
+    /// cgroups by systemd.
+    pub systemd_cgroup: bool,
+    /// No cgroup at all.
+    pub no_cgroup: bool,
+    /// Nobody waits for the program: it is created only, or left to itself.
+    pub detached: bool,
+    /// Who is told what is odd but no error.
+    pub warn: Warn,
+}
+
+/// Somebody who is told what is odd but no error; by default nobody.
+#[derive(Clone, Default)]
+pub struct Warn(Option<Arc<Tell>>);
+
+type Tell = dyn Fn(&str) + Send + Sync;
+
+impl Warn {
+    /// Calls this for each.
+    pub fn by(tell: impl Fn(&str) + Send + Sync + 'static) -> Warn {
+        Warn(Some(Arc::new(tell)))
+    }
+
+    /// Says it.
+    pub fn tell(&self, warning: &str) {
+        if let Some(tell) = &self.0 {
+            tell(warning);
+        }
+    }
+}
+
+impl std::fmt::Debug for Warn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Warn").finish_non_exhaustive()
+    }
+}
+
+/// A container whose process is ready, or runs already.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its place in the journal.
+    pub entry: Entry,
+    /// What was written down.
+    pub record: Record,
+    /// Its first process.
+    pub process: Process,
+    /// The master of its terminal, if it came to us.
+    pub terminal: Option<Terminal>,
+}
+
+/// Makes a container. With `waits` its process waits for `start`, otherwise its program runs.
+///
+/// # Errors
+/// What failed; nothing is left then.
+pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> Result<Prepared> {
+    let bundle = bundle(&options.bundle)?;
+    let config = read_config(&bundle)?;
+    config.warnings().iter().for_each(|warning| options.warn.tell(warning));
+    warn_of_capabilities(&config, &options.warn)?;
+    let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
+    let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
+    let (entry, record) = place_config(journal, id, &bundle, config, options)?;
+    match launch(&entry, &record, options, console, waits) {
+        Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
+        Err(error) => {
+            // The error that counts is the first; what could not be released stays recorded.
+            let _ = super::delete::release(entry, Some(record), &options.warn);
+            Err(error)
+        }
+    }
+}
+
+/// A bundle's place in the journal, with its record, and nothing else of it yet.
+///
+/// # Errors
+/// What is wrong with the bundle, and when the name is taken.
+pub fn place(journal: &Journal, id: &str, options: &Options) -> Result<(Entry, Record)> {
+    let bundle = bundle(&options.bundle)?;
+    let config = read_config(&bundle)?;
+    config.warnings().iter().for_each(|warning| options.warn.tell(warning));
+    place_config(journal, id, &bundle, config, options)
+}
+
+fn place_config(
+    journal: &Journal,
+    id: &str,
+    bundle: &Path,
+    config: Config,
+    options: &Options,
+) -> Result<(Entry, Record)> {
+    // A name that is taken is said before anything else is looked at.
+    let entry = journal.create(id)?;
+    match begin(&entry, bundle, config, options) {
+        Ok(record) => Ok((entry, record)),
+        Err(error) => {
+            let _ = entry.remove();
+            Err(error)
+        }
+    }
+}
+
+fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Result<Record> {
+    let linux = linux(&config);
+    let wanted = cgroup::Wanted {
+        id: entry.id(),
+        cgroups_path: linux.cgroups_path.as_deref(),
+        driver: match (options.no_cgroup, options.systemd_cgroup) {
+            (true, _) => Driver::Disabled,
+            (false, true) => Driver::Systemd,
+            (false, false) => Driver::Cgroupfs,
+        },
+        rootless: facts::confined(),
+        resources: &linux.resources.clone().unwrap_or_default(),
+        annotations: &config.annotations,
+    };
+    let cgroup = cgroup::choose_container(&cgroup::Hierarchy::read()?, &wanted)?;
+    let rdt = match &linux.intel_rdt {
+        Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
+        None => None,
+    };
+    let record = Record {
+        id: entry.id().to_owned(),
+        created: time::now(),
+        bundle: bundle.to_owned(),
+        owner: process::effective_ids().0,
+        cgroup,
+        rdt,
+        config,
+    };
+    // The intent is on record before the first side effect outside the journal; twice, as a record
+    // may be damaged.
+    record.write(entry)?;
+    let link = entry.file(CGROUP);
+    symlink(record.cgroup.to_text(), &link)
+        .map_err(|e| Error::io(format!("write {}", link.display()), &e))?;
+    Ok(record)
+}
+
+fn bundle(path: &Path) -> Result<PathBuf> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    fs::canonicalize(path).map_err(|e| Error::io(format!("bundle {}", path.display()), &e))
+}
+
+fn read_config(bundle: &Path) -> Result<Config> {
+    let path = bundle.join("config.json");
+    let failed = |e: &std::io::Error| {
+        Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
+    };
+    // Of a fifo nothing may ever come, and of a device there is no end.
+    if !fs::metadata(&path).map_err(|e| failed(&e))?.is_file() {
+        return Err(Error::new(format!("{}: not a regular file", path.display())));
+    }
+    let text = fs::read(&path).map_err(|e| failed(&e))?;
+    let mut config =
+        Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))?;
+    config.validate().map_err(|error| error.within(format_args!("{}", path.display())))?;
+    // From here on paths mean the same wherever they are read.
+    if let Some(root) = &mut config.root {
+        let path = bundle.join(&root.path);
+        let path = fs::canonicalize(&path)
+            .map_err(|e| Error::io(format!("root.path {}", path.display()), &e))?;
+        root.path = path.to_string_lossy().into_owned();
+    }
+    for mount in &mut config.mounts {
+        if let Some(source) = &mut mount.source
+            && !source.starts_with('/')
+            && mount.options.iter().any(|option| option == "bind" || option == "rbind")
+        {
+            *source = bundle.join(&*source).to_string_lossy().into_owned();
+        }
+    }
+    Ok(config)
+}
+
+/// Those that the caller does not hold itself are left out.
+fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
+    let sets = config.process.as_ref().and_then(|program| program.capabilities.as_ref());
+    let Some(sets) = sets else { return Ok(()) };
+    if linux(config).namespace(NamespaceType::User).is_some() {
+        return Ok(());
+    }
+    let last = facts::last_capability()?;
+    let wanted = plan::container::capability_bits(&sets.permitted, last)
+        | plan::container::capability_bits(&sets.bounding, last);
+    let missing = CapabilitySet(wanted & !process::capabilities());
+    if missing.0 != 0 {
+        warn.tell(&format!(
+            "process.capabilities: {} cannot be granted, as the caller does not hold it",
+            missing.names()
+        ));
+    }
+    Ok(())
+}
+
+/// Root in a container that has a cgroup namespace, and a writable mount of it, may make cgroups of
+/// its own; this is its user id outside.
+fn cgroup_owner(config: &Config) -> Option<u32> {
+    let linux = config.linux.as_ref()?;
+    let writable = |mount: &oci::Mount| {
+        mount.kind.as_deref() == Some("cgroup") && !mount.options.iter().any(|word| word == "ro")
+    };
+    let own = linux.is_new(NamespaceType::User) && linux.is_new(NamespaceType::Cgroup);
+    if !own || !config.mounts.iter().any(writable) {
+        return None;
+    }
+    linux.uid_mappings.iter().find(|map| map.container_id == 0).map(|map| map.host_id)
+}
+
+/// What a mount of type `cgroup` shows.
+fn cgroup_mounts(record: &Record) -> Result<Vec<CgroupMount>> {
+    let asked = |mount: &oci::Mount| mount.kind.as_deref() == Some("cgroup");
+    if !record.config.mounts.iter().any(asked) {
+        return Ok(Vec::new());
+    }
+    let inside = record.cgroup.inside(&cgroup::Hierarchy::read()?);
+    let mounts = inside.into_iter().map(|tree| CgroupMount {
+        name: tree.name,
+        links: tree.links,
+        own: tree.directory,
+        options: tree
+            .options
+            .split(',')
+            .filter(|word| !word.is_empty())
+            .map(String::from)
+            .collect(),
+    });
+    Ok(mounts.collect())
+}
+
+fn launch(
+    entry: &Entry,
+    record: &Record,
+    options: &Options,
+    console: Console,
+    waits: bool,
+) -> Result<(Process, Option<Terminal>)> {
+    let config = &completed(&record.config, &console);
+    let linux = linux(config);
+    let lists = config.hooks.clone().unwrap_or_default();
+    let line = Line::new()?;
+    let listener = if waits { Some(listen(entry)?) } else { None };
+    let filter = match &linux.seccomp {
+        Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
+        None => None,
+    };
+    let resources = linux.resources.clone().unwrap_or_default();
+    // A scope of systemd's is made around a process.
+    let entrance = match options.systemd_cgroup {
+        true => Entrance::default(),
+        false => {
+            record.cgroup.create_container(&resources, None)?;
+            if let Some(root) = cgroup_owner(config) {
+                record.cgroup.delegate(root)?;
+            }
+            record.cgroup.entrance(None)?
+        }
+    };
+    let trees = trees::open(config)?;
+    let given = Surroundings {
+        trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
+        id: record.id.clone(),
+        seccomp: filter,
+        line: line.number(),
+        listener: listener.as_ref().map(AsRawFd::as_raw_fd),
+        console: console.descriptor(),
+        preserve: inherited(options.preserve_fds)?,
+        no_pivot: options.no_pivot,
+        no_keyring: options.no_new_keyring,
+        cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
+        cgroup_files: entrance.files,
+        cgroups: cgroup_mounts(record)?,
+        confined: facts::confined(),
+        states: [
+            hooks::around_pid(&record.state(Status::Creating, 0))?,
+            hooks::around_pid(&record.state(Status::Created, 0))?,
+        ],
+        ..surroundings()?
+    };
+    let plan = plan::container::compile(config, &given)?;
+    let process = converse(&plan, line, |event, process| match event {
+        Event::Maps => write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
+        Event::Begun => {
+            entry.write_process(&ProcessId::of(process.pid())?)?;
+            if options.systemd_cgroup {
+                record.cgroup.create_container(&resources, Some(process.pid()))?;
+            }
+            outside(&linux, record, process.pid())?;
+            match &config.process {
+                Some(program) => raise_limits(record, program, process.pid()),
+                None => Ok(()),
+            }
+        }
+        Event::Mounted => before_root(&lists, record, process.pid()),
+        Event::Listener(descriptor) => {
+            send_listener(record, Status::Creating, process.pid(), &descriptor)
+        }
+    })?;
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, process.pid())?;
+    }
+    if let Some(socket) = connect(options.pidfd_socket.as_deref(), "--pidfd-socket")? {
+        line::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
+            .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
+    }
+    let terminal = console.take()?;
+    Ok((process, terminal))
+}
+
+/// With what depends on this call and not on the bundle alone.
+fn completed(config: &Config, console: &Console) -> Config {
+    let mut completed = config.clone();
+    if let Some(program) = &mut completed.process {
+        let home = |uid| environment::home_in_bundle(config, uid);
+        environment::complete(program, listen_fds(), home);
+        program.console_size = console.size().or(program.console_size);
+    }
+    completed
+}
+
+/// How many descriptors from 3 on the program gets: so many, and the sockets of LISTEN_FDS. Each must
+/// have been given to us, or else one of our own would be passed on in its place.
+///
+/// # Errors
+/// The first that was not.
+pub fn inherited(preserve: u32) -> Result<u32> {
+    let count = preserve.saturating_add(listen_fds());
+    let missing = (3..).take(count as usize).find(|fd| !file::is_inherited(*fd));
+    match missing {
+        None => Ok(count),
+        Some(fd) => Err(Error::new(format!("descriptor {fd} of {count} from 3 on is not open"))
+            .hint("--preserve-fds and LISTEN_FDS tell how many the caller has opened")),
+    }
+}
+
+/// What is the same for each container and each exec.
+pub fn surroundings() -> Result<Surroundings> {
+    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    Ok(Surroundings {
+        last_capability: facts::last_capability()?,
+        held_capabilities: process::capabilities(),
+        oom_score_adj: score.trim().parse().unwrap_or(0),
+        kernel: Kernel {
+            apparmor: Path::new("/sys/module/apparmor/parameters/enabled").exists(),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        },
+        ..Surroundings::default()
+    })
+}
+
+/// What is given to the process from outside: network devices, cache and memory bandwidth.
+fn outside(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
+    for (name, device) in &linux.net_devices {
+        device::give(name, device.name.as_deref().unwrap_or(name), pid)
+            .map_err(|error| error.within("linux.netDevices"))?;
+    }
+    match (&record.rdt, &linux.intel_rdt) {
+        (Some(group), Some(wanted)) => rdt::join(&rdt::mounted()?, group, wanted, pid, &record.id),
+        _ => Ok(()),
+    }
+}
+
+fn before_root(lists: &Hooks, record: &Record, pid: i32) -> Result<()> {
+    let state = record.state(Status::Creating, pid);
+    hooks::run(&lists.prestart, "prestart", &state)?;
+    hooks::run(&lists.create_runtime, "createRuntime", &state)
+}
+
+/// user_namespaces(7): the maps can be written once, from outside.
+pub fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
+    let lines = |maps: &[IdMapping]| -> String {
+        let line = |map: &IdMapping| format!("{} {} {}\n", map.container_id, map.host_id, map.size);
+        maps.iter().map(line).collect()
+    };
+    let write = |file: &str, text: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        fs::write(&path, text).map_err(|e| Error::io(format!("write {text:?} to {path}"), &e))
+    };
+    write("uid_map", &lines(uids))?;
+    write("gid_map", &lines(gids))
+}
+
+/// A hard limit above the caller's own needs a privilege that a user namespace does not give.
+pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
+    if linux(&record.config).namespace(NamespaceType::User).is_none() {
+        return Ok(());
+    }
+    for limit in &program.rlimits {
+        task::set_rlimit_of(pid, limit.kind.number(), limit.soft, limit.hard).map_err(|errno| {
+            Error::os(format!("limit {} to {}:{}", limit.kind, limit.soft, limit.hard), errno)
+        })?;
+    }
+    Ok(())
+}
+
+/// A socket given by path.
+pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
+    let Some(path) = path else { return Ok(None) };
+    let socket = line::connect_stream(path);
+    socket
+        .map(Some)
+        .map_err(|errno| Error::os(format!("connect to {flag} {}", path.display()), errno))
+}
+
+fn listen(entry: &Entry) -> Result<OwnedFd> {
+    line::listen(entry.as_lock().as_fd(), CREATING)
+        .map_err(|errno| Error::os(format!("make {}", entry.file(CREATING).display()), errno))
+}
+
+/// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").
+pub fn send_listener(
+    record: &Record,
+    status: Status,
+    pid: i32,
+    descriptor: &OwnedFd,
+) -> Result<()> {
+    let profile = linux(&record.config).seccomp;
+    let (path, metadata) =
+        profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
+    let path = path.ok_or_else(|| {
+        Error::new("linux.seccomp: SCMP_ACT_NOTIFY without listenerPath")
+            .hint("nobody would answer the notifications")
+    })?;
+    let state = SeccompState {
+        oci_version: oci::VERSION.into(),
+        fds: vec!["seccompFd".into()],
+        pid,
+        metadata: metadata.unwrap_or_default(),
+        state: record.state(status, pid),
+    };
+    let text = serde_json::to_vec(&state)
+        .map_err(|e| Error::new(format!("write the state of the container: {e}")))?;
+    let socket = line::connect_stream(Path::new(&path))
+        .map_err(|errno| Error::os(format!("connect to listenerPath {path}"), errno))?;
+    line::send_descriptor(socket.as_raw_fd(), &text, descriptor.as_raw_fd())
+        .map_err(|errno| Error::os(format!("send the seccomp listener to {path}"), errno))
+}
+
+/// Whole or not at all: who waits for the file reads it at once.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
+    let new = path.with_file_name(format!(".{name}"));
+    let write = fs::write(&new, pid.to_string()).and_then(|()| fs::rename(&new, path));
+    write.map_err(|e| Error::io(format!("write --pid-file {}", path.display()), &e))
+}

@@ -1,0 +1,156 @@
+//! `restore`: files become a container that runs.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
+use super::prepare::{self, write_pid_file};
+use super::record::Record;
+use super::{Detached, Ending, Options, create, delete, linux};
+use crate::error::{Error, Result};
+use crate::host::cgroup::{Hierarchy, Version};
+use crate::host::journal::{Entry, Journal, ProcessId};
+use crate::start::Process;
+use crate::sys::process::{Ended, Signals};
+use crate::sys::{file, mntns};
+
+/// How a container is restored.
+#[derive(Clone, Debug, Default)]
+pub struct Restore {
+    /// What `checkpoint` was told as well.
+    pub images: Images,
+    /// As for `run`: bundle, files for the process id.
+    pub options: Options,
+    /// `TYPE:NAME` for another profile of a security module.
+    pub lsm_profile: Option<String>,
+    /// Another context for mounts.
+    pub lsm_mount_context: Option<String>,
+}
+
+/// Makes a container from images, and waits for its end unless it is detached; none is returned
+/// then.
+///
+/// # Errors
+/// Without criu, what criu says; nothing is left then.
+pub fn restore(
+    journal: &Journal,
+    id: &str,
+    how: &Restore,
+    (detached, ending): (Detached, Ending),
+) -> Result<Option<Ended>> {
+    let signals = match detached {
+        Detached::Yes => None,
+        Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
+    };
+    // Before anything is made.
+    let mut criu = how.images.command("restore", "restore.log")?;
+    let (entry, record) = prepare::place(journal, id, &how.options)?;
+    let process = match revive(&entry, &record, how, &mut criu) {
+        Ok(process) => process,
+        Err(error) => {
+            let _ = delete::release(entry, Some(record), &how.options.warn);
+            return Err(error);
+        }
+    };
+    drop(entry);
+    let Some(signals) = signals else { return Ok(None) };
+    let warn = &how.options.warn;
+    let foreground = create::Foreground { signals: &signals, terminal: None, ending, warn };
+    create::wait(journal, record, &process, foreground).map(Some)
+}
+
+fn revive(entry: &Entry, record: &Record, how: &Restore, criu: &mut Criu) -> Result<Process> {
+    let config = &record.config;
+    if let Some(hooks) = &config.hooks
+        && !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty())
+    {
+        return Err(Error::new("restore: hooks prestart and createRuntime cannot be run")
+            .hint("join a network namespace that is ready by its path instead"));
+    }
+    let resources = linux(config).resources.unwrap_or_default();
+    record.cgroup.create_container(&resources, None)?;
+    let command = &mut criu.command;
+    // Its parent shall be us, not criu.
+    command.args(["--restore-detached", "--restore-sibling"]);
+    let pid_file = entry.file("restored");
+    command.arg("--pidfile").arg(&pid_file);
+    for (at, source) in external_mounts(record)? {
+        command.arg("--external").arg(format!("mnt[{at}]:{source}"));
+    }
+    for (controllers, path) in cgroup_roots(record)? {
+        command.arg("--cgroup-root").arg(format!("{controllers}:{path}"));
+    }
+    let mut namespaces = Vec::new();
+    for (_, path, name) in external_namespaces(record) {
+        let open = File::options().read(true).custom_flags(libc::O_CLOEXEC).open(&path);
+        let open = open.map_err(|e| Error::io(format!("open namespace {}", path.display()), &e))?;
+        file::inherit(&open).map_err(|errno| Error::os("pass a namespace on", errno))?;
+        command.arg("--inherit-fd").arg(format!("fd[{}]:{name}", open.as_raw_fd()));
+        namespaces.push(open);
+    }
+    for (number, name) in descriptors(&how.images.path()?)?.iter().enumerate() {
+        if name.starts_with("pipe:") || name.starts_with("file[") {
+            command.arg("--inherit-fd").arg(format!("fd[{number}]:{name}"));
+        }
+    }
+    for (flag, value) in
+        [("--lsm-profile", &how.lsm_profile), ("--lsm-mount-context", &how.lsm_mount_context)]
+    {
+        if let Some(value) = value {
+            command.arg(flag).arg(value);
+        }
+    }
+    let root = PathBuf::from(config.root.as_ref().map_or("", |root| root.path.as_str()));
+    command.arg("--root").arg(&root);
+    // The root must be a mount of its own, which the host has no use for.
+    mntns::with_own_mount(&root, || criu.run()).map_err(|errno| {
+        Error::os(format!("make a mount of {} for criu", root.display()), errno)
+    })??;
+    let text = fs::read_to_string(&pid_file)
+        .map_err(|e| Error::io(format!("read {}", pid_file.display()), &e))?;
+    let _ = fs::remove_file(&pid_file);
+    let pid = text.trim().parse();
+    let pid = pid.map_err(|_| Error::new(format!("restore: criu wrote {text:?} as process id")))?;
+    let process = Process::adopt(pid)?;
+    let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id)).and_then(|()| {
+        match &how.options.pid_file {
+            Some(path) => write_pid_file(path, pid),
+            None => Ok(()),
+        }
+    });
+    if let Err(error) = recorded {
+        process.kill();
+        return Err(error);
+    }
+    Ok(process)
+}
+
+/// Where each tree's part of the container is, in criu's words: controllers, and the path from the
+/// root of the tree.
+fn cgroup_roots(record: &Record) -> Result<Vec<(String, String)>> {
+    let host = Hierarchy::read()?;
+    let paths = record.cgroup.paths();
+    let mut roots = Vec::new();
+    for mount in &host.mounts {
+        let names: Vec<&str> = match mount.version {
+            Version::V1 => mount.controllers.iter().map(|one| one.v1_name()).collect(),
+            Version::V2 => vec![""],
+        };
+        let Some(own) = names.first().and_then(|name| paths.get(*name)) else { continue };
+        let Ok(below) = own.strip_prefix(&mount.point) else { continue };
+        let path = Path::new("/").join(mount.root.trim_start_matches('/')).join(below);
+        roots.push((names.join(","), path.to_string_lossy().into_owned()));
+    }
+    Ok(roots)
+}
+
+/// What the standard descriptors were.
+fn descriptors(images: &Path) -> Result<Vec<String>> {
+    let file = images.join(DESCRIPTORS);
+    let text = fs::read(&file).map_err(|e| {
+        Error::io(format!("read {}", file.display()), &e).hint("there is no checkpoint")
+    })?;
+    serde_json::from_slice(&text).map_err(|e| Error::new(format!("{}: {e}", file.display())))
+}

@@ -1,0 +1,297 @@
+//! The foreground: a container's program that is waited for, with the caller's terminal or without.
+//!
+//! A program with `terminal` has a pseudo-terminal of its own. Its master goes to whoever listens at
+//! `--console-socket`, or comes to us: then the caller's terminal lets every byte through as it is,
+//! and we carry them back and forth until the program has ended.
+
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, Write, stderr, stdin, stdout};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::prepare::connect;
+use crate::error::{Error, Result};
+use crate::spec::oci::ConsoleSize;
+use crate::start::Process;
+use crate::sys::process::{self, Signals};
+use crate::sys::raw::RawFd;
+use crate::sys::terminal::{self, Attributes};
+use crate::sys::{Errno, file, line, pidfd};
+
+/// Who gets the master of the program's terminal.
+#[derive(Debug)]
+pub enum Console {
+    /// The program has no terminal.
+    None,
+    /// Whoever listens at the console socket.
+    Socket(OwnedFd),
+    /// We do.
+    Here {
+        /// The caller's terminal.
+        host: File,
+        /// Where the master arrives.
+        ours: OwnedFd,
+        /// Where the child sends it.
+        theirs: OwnedFd,
+    },
+}
+
+impl Console {
+    /// Chooses by what the program wants and by who will be there.
+    ///
+    /// # Errors
+    /// In runc's words: a terminal that nobody would hold, and a socket that nothing would be sent to.
+    pub fn choose(terminal: bool, socket: Option<&Path>, detached: bool) -> Result<Console> {
+        match (terminal, socket) {
+            (true, None) if detached => Err(Error::new(
+                "cannot allocate tty if garth will detach without setting console socket",
+            )),
+            (_, Some(_)) if !(terminal && detached) => Err(Error::new(
+                "cannot use console socket if garth will not detach or allocate tty",
+            )),
+            (false, _) => Ok(Console::None),
+            (true, Some(_)) => {
+                let socket = connect(socket, "--console-socket")?;
+                Ok(socket.map_or(Console::None, Console::Socket))
+            }
+            (true, None) => {
+                let host = host()?;
+                let (ours, theirs) = UnixStream::pair()
+                    .map_err(|e| Error::io("make a pair of sockets for a terminal", &e))?;
+                Ok(Console::Here { host, ours: ours.into(), theirs: theirs.into() })
+            }
+        }
+    }
+
+    /// The descriptor that the child sends the master to.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Console::None => None,
+            Console::Socket(socket) => Some(socket.as_raw_fd()),
+            Console::Here { theirs, .. } => Some(theirs.as_raw_fd()),
+        }
+    }
+
+    /// The size of the caller's terminal, if that is where the program will be seen.
+    pub fn size(&self) -> Option<ConsoleSize> {
+        let Console::Here { host, .. } = self else { return None };
+        let (width, height) = terminal::size(host.as_raw_fd()).ok()?;
+        Some(ConsoleSize { width: width.into(), height: height.into() })
+    }
+
+    /// Takes the master, once the program has been executed.
+    ///
+    /// # Errors
+    /// When none came.
+    pub fn take(self) -> Result<Option<Terminal>> {
+        let Console::Here { host, ours, theirs } = self else { return Ok(None) };
+        drop(theirs);
+        let failed = |errno| Error::os("take the master of the terminal", errno);
+        let master = line::take_descriptor(ours.as_fd()).map_err(failed)?;
+        let master = master.ok_or_else(|| Error::new("no master of the terminal came"))?;
+        file::set_nonblocking(master.as_fd()).map_err(failed)?;
+        Ok(Some(Terminal { host, master: master.into() }))
+    }
+}
+
+/// The caller's terminal: some of the three may be redirected.
+fn host() -> Result<File> {
+    let copy = |fd: BorrowedFd<'_>| {
+        let copy = fd.try_clone_to_owned();
+        copy.map(File::from).map_err(|e| Error::io("copy the descriptor of the terminal", &e))
+    };
+    if stderr().is_terminal() {
+        return copy(stderr().as_fd());
+    }
+    if stdout().is_terminal() {
+        return copy(stdout().as_fd());
+    }
+    if stdin().is_terminal() {
+        return copy(stdin().as_fd());
+    }
+    File::options().read(true).write(true).open("/dev/tty").map_err(|e| {
+        Error::io("the program wants a terminal, and there is none here: open /dev/tty", &e)
+            .hint("set process.terminal to false, or detach with --console-socket")
+    })
+}
+
+/// The terminal of a program in the foreground.
+#[derive(Debug)]
+pub struct Terminal {
+    host: File,
+    master: File,
+}
+
+impl Terminal {
+    fn resize(&self) {
+        if let Ok((width, height)) = terminal::size(self.host.as_raw_fd()) {
+            let _ = terminal::set_size(self.master.as_raw_fd(), width, height);
+        }
+    }
+}
+
+/// Passes on signals, and what is typed and shown, until the process has ended; it is not reaped.
+///
+/// # Errors
+/// When the kernel cannot wait.
+pub fn attend(process: &Process, signals: &Signals, terminal: Option<Terminal>) -> Result<()> {
+    let Some(terminal) = terminal else { return forward(process, signals) };
+    terminal.resize();
+    if !stdout().is_terminal()
+        && let Ok(attributes) = Attributes::of(terminal.master.as_fd())
+    {
+        // Whoever reads a file or a pipe wants lines as the program wrote them.
+        let _ = attributes.plain_lines().apply(terminal.master.as_fd());
+    }
+    let _raw = Raw::enter(&terminal.host);
+    relay(process, signals, &terminal)
+}
+
+/// The program is in a session of its own: signals that a terminal sends to its foreground, as for
+/// ^C, reach only us.
+fn forward(process: &Process, signals: &Signals) -> Result<()> {
+    loop {
+        let [ended, _] = process::readable([process.pidfd(), signals.as_fd()], None)
+            .map_err(|errno| Error::os("wait for the container", errno))?;
+        if ended {
+            return Ok(());
+        }
+        while let Some(arrived) = signals.next() {
+            if arrived.signal != libc::SIGCHLD {
+                let _ = pidfd::send_signal(process.pidfd(), arrived.signal);
+            }
+        }
+    }
+}
+
+/// The caller's terminal as it was, when this goes.
+struct Raw<'a> {
+    host: &'a File,
+    before: Option<Attributes>,
+}
+
+impl Raw<'_> {
+    fn enter(host: &File) -> Raw<'_> {
+        let before = Attributes::of(host.as_fd()).ok();
+        if let Some(attributes) = &before {
+            let _ = attributes.raw().apply(host.as_fd());
+        }
+        Raw { host, before }
+    }
+}
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        if let Some(attributes) = &self.before {
+            let _ = attributes.apply(self.host.as_fd());
+        }
+    }
+}
+
+/// As much as a pipe takes without waiting when it is ready (PIPE_BUF of pipe(7)).
+const PIECE: usize = 4096;
+
+/// One direction: what was read and not yet written.
+struct Flow {
+    from: File,
+    to: File,
+    held: Vec<u8>,
+    open: bool,
+}
+
+impl Flow {
+    fn new(from: File, to: File) -> Flow {
+        Flow { from, to, held: Vec::new(), open: true }
+    }
+
+    /// What is waited for at either end.
+    fn wants(&self) -> [Option<(BorrowedFd<'_>, i16)>; 2] {
+        match self.held.is_empty() {
+            true => [self.open.then(|| (self.from.as_fd(), libc::POLLIN)), None],
+            false => [None, Some((self.to.as_fd(), libc::POLLOUT))],
+        }
+    }
+
+    /// Reads a piece; false: there is nothing now.
+    fn read(&mut self) -> bool {
+        let mut piece = [0; PIECE];
+        match self.from.read(&mut piece) {
+            // A master whose terminal nobody has open any more fails with EIO.
+            Ok(0) => self.open = false,
+            Ok(count) => {
+                self.held.extend_from_slice(&piece[..count]);
+                return true;
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.open = false,
+        }
+        false
+    }
+
+    fn write(&mut self) {
+        let end = self.held.len().min(PIECE);
+        match self.to.write(&self.held[..end]) {
+            Ok(count) => drop(self.held.drain(..count)),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // Nobody takes it any more: the program shall not be stopped by that.
+            Err(_) => self.held.clear(),
+        }
+    }
+}
+
+fn relay(process: &Process, signals: &Signals, terminal: &Terminal) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("copy a descriptor", &e);
+    let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from).map_err(failed);
+    let master = || copy(terminal.master.as_fd());
+    let mut typed = Flow::new(copy(stdin().as_fd())?, master()?);
+    let mut shown = Flow::new(master()?, copy(stdout().as_fd())?);
+    loop {
+        let ([keys, input], [output, screen]) = (typed.wants(), shown.wants());
+        let end = Some((process.pidfd(), libc::POLLIN));
+        let news = Some((signals.as_fd(), libc::POLLIN));
+        let [ended, arrived, keys, input, output, screen] =
+            process::ready([end, news, keys, input, output, screen], None)
+                .map_err(|errno: Errno| Error::os("wait for the container", errno))?;
+        if arrived != 0 {
+            pass_on(process, signals, terminal);
+        }
+        if keys != 0 {
+            typed.read();
+        }
+        if input != 0 {
+            typed.write();
+        }
+        if output != 0 {
+            shown.read();
+        }
+        if screen != 0 {
+            shown.write();
+        }
+        if ended != 0 {
+            break;
+        }
+    }
+    // What the program wrote last. poll(2) on a master first moves on what is on its way.
+    loop {
+        while !shown.held.is_empty() {
+            shown.write();
+        }
+        let wanted = [Some((shown.from.as_fd(), libc::POLLIN))];
+        match process::ready(wanted, Some(Duration::ZERO)) {
+            Ok([some]) if some != 0 && shown.read() => {}
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn pass_on(process: &Process, signals: &Signals, terminal: &Terminal) {
+    while let Some(arrived) = signals.next() {
+        match arrived.signal {
+            libc::SIGCHLD => {}
+            libc::SIGWINCH => terminal.resize(),
+            signal => drop(pidfd::send_signal(process.pidfd(), signal)),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Mounts that only the parent can open: id-mapped ones, whose user namespace must be made first, and
+//! those that stay in one peer group with the host's, which the child's have left.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use crate::error::{Error, Result};
+use crate::spec::oci::{Config, IdMapping, Mount, MountOptions};
+use crate::sys::raw::{self, MountAttr};
+use crate::sys::{file, fork, pidfd, process};
+
+/// The mounts of `config` that the parent opens, by their place in the list.
+///
+/// # Errors
+/// A source that cannot be opened, or a file system that cannot be mapped.
+pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
+    let linux = config.linux.as_ref();
+    let shared = matches!(
+        linux.and_then(|linux| linux.rootfs_propagation.as_deref()),
+        Some("shared" | "rshared")
+    );
+    let mut trees = Vec::new();
+    for (index, mount) in config.mounts.iter().enumerate() {
+        let options = mount.parse_options()?;
+        let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
+        if options.is_bind() && (mapped || shared) {
+            let open = open_one(config, mount, &options, mapped);
+            trees.push((
+                index,
+                open.map_err(|error| error.within(format_args!("mounts[{index}]")))?,
+            ));
+        }
+    }
+    Ok(trees)
+}
+
+fn open_one(
+    config: &Config,
+    mount: &Mount,
+    options: &MountOptions,
+    mapped: bool,
+) -> Result<OwnedFd> {
+    let source = mount.source.as_deref().unwrap_or("");
+    let path =
+        CString::new(source).map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
+    let tree = file::tree(&path, options.bind == Some(true))
+        .map_err(|errno| Error::os(format!("open {source}"), errno))?;
+    if !mapped {
+        return Ok(tree);
+    }
+    let linux = config.linux.as_ref();
+    let of_container = || linux.map(|linux| (&linux.uid_mappings[..], &linux.gid_mappings[..]));
+    let (uids, gids) = match (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice()) {
+        ([], []) => of_container().unwrap_or_default(),
+        own => own,
+    };
+    let userns = user_namespace(uids, gids)?;
+    let attr = MountAttr {
+        set: libc::MOUNT_ATTR_IDMAP,
+        userns: userns.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    raw::mount_setattr(tree.as_raw_fd(), &attr, options.idmap == Some(true)).map_err(|errno| {
+        Error::os(format!("map the ids of {source}"), errno)
+            .hint("not every file system can be mapped, and none twice: see KERNEL.md")
+    })?;
+    Ok(tree)
+}
+
+/// A user namespace with these maps, in which nobody stays.
+fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
+    let idle = fork::idle(libc::CLONE_NEWUSER as u64)
+        .map_err(|errno| Error::os("make a user namespace for an id-mapped mount", errno))?;
+    let path = format!("/proc/{}/ns/user", idle.pid);
+    let made = super::prepare::write_maps(idle.pid, uids, gids)
+        .and_then(|()| File::open(&path).map_err(|e| Error::io(format!("open {path}"), &e)));
+    let _ = pidfd::send_signal(idle.pidfd.as_fd(), libc::SIGKILL);
+    let _ = process::wait(idle.pidfd.as_fd(), true);
+    made
+}

@@ -1,0 +1,101 @@
+//! `update`: other limits for a container that runs.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::Container;
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::spec::oci::{Resources, Status};
+
+/// Lines for the `schemata` of a resctrl group (Documentation/filesystems/resctrl.rst).
+#[derive(Clone, Debug, Default)]
+pub struct Schemata {
+    /// `L3:0=f;1=f0`.
+    pub l3_cache: Option<String>,
+    /// `MB:0=20;1=70`.
+    pub memory_bandwidth: Option<String>,
+}
+
+/// Gives a container other limits; what is absent stays as it is. The record has them as well.
+///
+/// # Errors
+/// When it has stopped, or what the kernel refused; the limits from before are set again then.
+pub fn update(
+    journal: &Journal,
+    id: &str,
+    resources: &Resources,
+    schemata: &Schemata,
+) -> Result<()> {
+    let mut container = Container::open(journal, id)?;
+    let entry = container.lock()?;
+    if matches!(container.status(), Status::Stopped | Status::Creating) {
+        return Err(Error::new("container not running"));
+    }
+    let record = &mut container.record;
+    let linux = record.config.linux.get_or_insert_default();
+    let before = linux.resources.clone().unwrap_or_default();
+    let after = merged(&before, resources)?;
+    if let Err(error) = record.cgroup.update(resources) {
+        let _ = record.cgroup.update(&before);
+        return Err(error);
+    }
+    for line in [&schemata.l3_cache, &schemata.memory_bandwidth].into_iter().flatten() {
+        let group = record.rdt.as_ref().ok_or_else(|| {
+            Error::new(format!("Intel RDT: {line}: the container has no resctrl group"))
+                .hint("create it with linux.intelRdt, where /sys/fs/resctrl is mounted")
+        })?;
+        let file = group.join("schemata");
+        fs::write(&file, format!("{line}\n"))
+            .map_err(|e| Error::io(format!("write {line:?} to {}", file.display()), &e))?;
+    }
+    if after != before {
+        linux.resources = Some(after);
+        record.write(&entry)?;
+    }
+    Ok(())
+}
+
+/// `before`, with what `changes` says instead. Lists are replaced as a whole.
+fn merged(before: &Resources, changes: &Resources) -> Result<Resources> {
+    let failed = |e: serde_json::Error| Error::new(format!("merge resources: {e}"));
+    let mut all = serde_json::to_value(before).map_err(failed)?;
+    overlay(&mut all, serde_json::to_value(changes).map_err(failed)?);
+    serde_json::from_value(all).map_err(failed)
+}
+
+fn overlay(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                overlay(below.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_stays_and_what_is_there_counts() {
+        let parse = |text: &str| serde_json::from_str::<Resources>(text).unwrap();
+        let before = parse(
+            r#"{"memory":{"limit":100,"swap":200},"pids":{"limit":5},"unified":{"a":"1","b":"2"},
+                "devices":[{"allow":false,"access":"rwm"}]}"#,
+        );
+        let changes = parse(
+            r#"{"memory":{"limit":150},"cpu":{"shares":7},"unified":{"b":"3"},
+                "devices":[{"allow":true}]}"#,
+        );
+        let after = parse(
+            r#"{"memory":{"limit":150,"swap":200},"pids":{"limit":5},"cpu":{"shares":7},
+                "unified":{"a":"1","b":"3"},"devices":[{"allow":true}]}"#,
+        );
+        assert_eq!(merged(&before, &changes).unwrap(), after);
+        assert_eq!(merged(&before, &Resources::default()).unwrap(), before);
+    }
+}

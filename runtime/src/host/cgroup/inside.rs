@@ -1,0 +1,101 @@
+//! The cgroup trees as a container sees them below its /sys/fs/cgroup, and as engines name them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::hierarchy::{Controller, Hierarchy, Version};
+use super::{Cgroup, Dir};
+
+/// One tree to be mounted in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Which generation.
+    pub version: Version,
+    /// The directory in /sys/fs/cgroup to mount on, such as `cpu,cpuacct`; empty: on it itself.
+    pub name: String,
+    /// Names that are links to it, where several controllers share a tree: `cpu`, `cpuacct`.
+    pub links: Vec<String>,
+    /// The container's own directory on the host, to be bound where there is no cgroup namespace.
+    pub directory: PathBuf,
+    /// The file system to mount in a cgroup namespace, `cgroup` or `cgroup2`.
+    pub kind: &'static str,
+    /// Its options (`cpu,cpuacct`, or `none,name=systemd`); empty for `cgroup2`.
+    pub options: String,
+}
+
+impl Cgroup {
+    /// The trees to mount in the container, in the order of the host's. In v1, and where both
+    /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
+    /// alone is mounted as it is.
+    pub fn inside(&self, host: &Hierarchy) -> Vec<Inside> {
+        let unified_only = self.unified_only();
+        let mut all = Vec::new();
+        for dir in &self.dirs {
+            let directory = self.path(dir);
+            if dir.version == Version::V2 {
+                let name = if unified_only { "" } else { "unified" };
+                all.push(Inside {
+                    version: Version::V2,
+                    name: name.into(),
+                    links: Vec::new(),
+                    directory,
+                    kind: "cgroup2",
+                    options: String::new(),
+                });
+                continue;
+            }
+            // The name that the tree has on the host: programs look for that one.
+            let Some(name) = mount_name(host, dir).or_else(|| {
+                let names: Vec<&str> = dir.controllers.iter().map(|c| plain(*c)).collect();
+                (!names.is_empty()).then(|| names.join(","))
+            }) else {
+                continue;
+            };
+            let options: Vec<&str> = dir
+                .controllers
+                .iter()
+                .map(|c| if *c == Controller::Systemd { "none,name=systemd" } else { c.v1_name() })
+                .collect();
+            let links = dir.controllers.iter().map(|c| plain(*c)).filter(|link| *link != name);
+            all.push(Inside {
+                version: Version::V1,
+                links: links.map(str::to_owned).collect(),
+                name,
+                directory,
+                kind: "cgroup",
+                options: options.join(","),
+            });
+        }
+        all
+    }
+
+    /// The container's directories by controller, as engines read them in a state file: `memory`,
+    /// `name=systemd`, and `""` for the unified tree.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let mut paths = BTreeMap::new();
+        for dir in &self.dirs {
+            let own = self.path(dir);
+            if dir.version == Version::V2 {
+                paths.insert(String::new(), own.clone());
+            }
+            for controller in dir.controllers.iter().filter(|_| dir.version == Version::V1) {
+                paths.insert(controller.v1_name().to_owned(), own.clone());
+            }
+        }
+        paths
+    }
+}
+
+/// A controller as the name of a directory.
+fn plain(controller: Controller) -> &'static str {
+    controller.v1_name().trim_start_matches("name=")
+}
+
+fn mount_name(host: &Hierarchy, dir: &Dir) -> Option<String> {
+    let mount = host.trees().find(|mount| {
+        mount.version == Version::V1
+            && !dir.controllers.is_empty()
+            && mount.controllers == dir.controllers
+    })?;
+    Some(Path::new(&mount.point).file_name()?.to_str()?.to_owned())
+}

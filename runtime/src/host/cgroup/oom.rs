@@ -1,0 +1,115 @@
+//! Being told when the kernel kills in a cgroup for want of memory.
+//!
+//! v1 has an eventfd for it, which is also written when the cgroup goes; in v2 memory.events can be
+//! watched by inotify.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::hierarchy::{Controller, Version};
+use super::{Cgroup, write};
+use crate::sys::watch;
+use crate::{Error, Result};
+
+/// A watch on one cgroup. Readable when something may have happened: then ask [`Oom::news`].
+#[derive(Debug)]
+pub struct Oom {
+    fd: File,
+    dir: PathBuf,
+    version: Version,
+    /// Kills that have been told.
+    told: u64,
+    /// Must stay open as long as the registration lasts.
+    _control: Option<File>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OomEvent {
+    /// The kernel has killed, or found that nothing can be killed.
+    Oom,
+    /// Nothing that is told here.
+    Nothing,
+    /// The cgroup is gone.
+    Gone,
+}
+
+impl Cgroup {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// No memory controller, and what the kernel refused.
+    pub fn notify_oom(&self) -> Result<Oom> {
+        let dir = self
+            .place(Controller::Memory)
+            .ok_or_else(|| Error::new("watch for lack of memory: no memory cgroup"))?;
+        let (own, version) = (self.path(dir), dir.version);
+        let failed = |error: &std::io::Error| {
+            Error::io(format!("watch for lack of memory in {}", own.display()), error)
+        };
+        match version {
+            Version::V1 => {
+                let control =
+                    File::open(own.join("memory.oom_control")).map_err(|error| failed(&error))?;
+                let fd: OwnedFd = watch::eventfd().map_err(|errno| failed(&errno.into()))?;
+                let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
+                write(&own.join("cgroup.event_control"), &line)?;
+                let (fd, _control) = (fd.into(), Some(control));
+                Ok(Oom { fd, dir: own, version, told: 0, _control })
+            }
+            Version::V2 => {
+                let file = own.join("memory.events");
+                let fd = watch::file(&[&file, &own.join("cgroup.events")])
+                    .map_err(|errno| failed(&errno.into()))?;
+                let told = kills(&own).unwrap_or(0);
+                Ok(Oom { fd: fd.into(), dir: own, version, told, _control: None })
+            }
+        }
+    }
+}
+
+impl Oom {
+    /// Takes what has arrived. Returns at once; meant to be called when the descriptor is readable.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be read.
+    pub fn news(&mut self) -> Result<OomEvent> {
+        let mut buffer = [0; 4096];
+        match self.fd.read(&mut buffer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Ok(OomEvent::Nothing);
+            }
+            Err(error) => return Err(Error::io("read the news of a cgroup", &error)),
+        }
+        if !self.dir.exists() {
+            return Ok(OomEvent::Gone);
+        }
+        if self.version == Version::V1 {
+            return Ok(OomEvent::Oom);
+        }
+        let now = kills(&self.dir).unwrap_or(self.told);
+        let more = now > self.told;
+        self.told = now;
+        if more {
+            return Ok(OomEvent::Oom);
+        }
+        // A cgroup does not go while it is watched by an engine that waits for its last process.
+        let populated = fs::read_to_string(self.dir.join("cgroup.events"))
+            .is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
+        Ok(if populated { OomEvent::Nothing } else { OomEvent::Gone })
+    }
+}
+
+impl AsFd for Oom {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn kills(dir: &Path) -> Option<u64> {
+    let text = fs::read_to_string(dir.join("memory.events")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}

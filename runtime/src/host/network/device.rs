@@ -1,0 +1,106 @@
+//! A network device of the host that a container gets (`linux.netDevices` of config.json): moved into
+//! its network namespace, renamed, with the addresses it had, and up.
+
+use libc::{
+    IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
+    RT_SCOPE_UNIVERSE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
+};
+
+use super::link::ifinfomsg;
+use crate::error::{Error, Result};
+use crate::sys::netlink::{Batch, Family, Refusal, Socket, attribute, attributes};
+use crate::sys::netns;
+
+/// An address as the kernel tells it: struct ifaddrmsg without the index, and the attributes.
+struct Address {
+    head: [u8; 4],
+    attributes: Vec<(u16, Vec<u8>)>,
+}
+
+/// Moves device `name` into the network namespace of process `pid`, where it is called `new_name`.
+///
+/// # Errors
+/// No such device, one of the new name there already, or what the kernel refuses.
+pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
+    let refused = |refusal: Refusal| {
+        let error = Error::os(format!("{} {name}", refusal.doing), refusal.errno);
+        match (refusal.errno.0, refusal.text) {
+            (libc::ENODEV, _) => error.hint("no network device of this name on the host"),
+            (libc::EEXIST, _) => error.hint(format!("the container has a {new_name} already")),
+            (_, Some(text)) => error.hint(text),
+            _ => error,
+        }
+    };
+    let open =
+        || Socket::open(Family::Route).map_err(|errno| Error::os("open a netlink socket", errno));
+    let mut host = open()?;
+    let index = index_of(&mut host, name).map_err(refused)?;
+    let addresses = addresses_of(&mut host, index).map_err(refused)?;
+    let mut batch = Batch::new();
+    batch.message("move network device", RTM_NEWLINK, 0, &ifinfomsg(index, false));
+    batch.u32(IFLA_NET_NS_PID, pid as u32);
+    batch.text(IFLA_IFNAME, new_name);
+    host.execute(batch).map_err(refused)?;
+
+    let mut inside = netns::in_netns_of(pid, open)
+        .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
+    // The index may have been taken there.
+    let index = index_of(&mut inside, new_name).map_err(refused)?;
+    let mut batch = Batch::new();
+    for address in &addresses {
+        let mut fixed = [0u8; 8];
+        fixed[..4].copy_from_slice(&address.head);
+        fixed[4..].copy_from_slice(&index.to_ne_bytes());
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        batch.message("give its address to network device", RTM_NEWADDR, flags, &fixed);
+        for (kind, value) in &address.attributes {
+            batch.attr(*kind, value);
+        }
+    }
+    batch.message("bring up network device", RTM_NEWLINK, 0, &ifinfomsg(index, true));
+    inside.execute(batch).map_err(refused)
+}
+
+fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal> {
+    let mut batch = Batch::new();
+    batch.message("find network device", RTM_GETLINK, 0, &ifinfomsg(0, false));
+    batch.text(IFLA_IFNAME, name);
+    let mut found = Ok(0);
+    socket.exchange(batch, |_, answer| match answer {
+        // struct ifinfomsg: the index is its second word.
+        Ok((_, body)) => {
+            if let Some(index) = body.get(4..8).and_then(|bytes| bytes.try_into().ok()) {
+                found = Ok(u32::from_ne_bytes(index));
+            }
+        }
+        Err(refusal) => found = Err(refusal),
+    })?;
+    found
+}
+
+/// The addresses that would be lost on the way: permanent ones of global scope (the rest comes back
+/// by itself, or was not the device's own).
+fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Address>, Refusal> {
+    const HEAD: usize = 8;
+    // linux/if_addr.h; not in libc.
+    const IFA_CACHEINFO: u16 = 6;
+    let mut batch = Batch::new();
+    batch.message("list the addresses of network device", RTM_GETADDR, NLM_F_DUMP, &[0; HEAD]);
+    let mut found = Vec::new();
+    socket.exchange(batch, |_, answer| {
+        let Ok((_, body)) = answer else { return };
+        let (Some(head), Some(rest)) = (body.get(..HEAD), body.get(HEAD..)) else { return };
+        let flags = attribute(rest, IFA_FLAGS)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map_or(u32::from(head[2]), u32::from_ne_bytes);
+        let own = head[4..8] == index.to_ne_bytes();
+        if own && head[3] == RT_SCOPE_UNIVERSE && flags & IFA_F_PERMANENT != 0 {
+            let kept = attributes(rest)
+                .filter(|(kind, _)| *kind != IFA_CACHEINFO && *kind != libc::IFA_LABEL)
+                .map(|(kind, value)| (kind, value.to_vec()))
+                .collect();
+            found.push(Address { head: [head[0], head[1], head[2], head[3]], attributes: kept });
+        }
+    })?;
+    Ok(found)
+}

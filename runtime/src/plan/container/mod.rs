@@ -1,0 +1,405 @@
+//! An OCI bundle's [`Config`] to a [`Plan`]. Read it from top to bottom: it is the order of the steps
+//! that `create`, `run` and `exec` take, and the reasons for that order.
+
+mod mounts;
+mod privileges;
+mod scheduling;
+
+pub use privileges::capability_bits;
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::compile::{c_path, c_string};
+use super::seccomp::Filter;
+use super::step::{Hook, Path, Step};
+use super::{Plan, seccomp};
+use crate::error::{Error, Result};
+use crate::spec::oci::{self, Config, NamespaceType, Process};
+use crate::sys::CStrings;
+use crate::sys::raw::MountAttr;
+
+/// What a container's plan must know of the machine and of what its parent has prepared.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The container's name.
+    pub id: String,
+    /// The highest capability that the kernel knows.
+    pub last_capability: u8,
+    /// The capabilities that the caller has and can pass on, a bit for each.
+    pub held_capabilities: u64,
+    /// The caller's own oom_score_adj: to set the same needs no privilege, and is left out.
+    pub oom_score_adj: i32,
+    /// The caller is in a user namespace, where device files cannot be made.
+    pub confined: bool,
+    /// The directory of a unified cgroup that the child begins in.
+    pub cgroup: Option<RawFd>,
+    /// The files through which it joins those of v1.
+    pub cgroup_files: Vec<PathBuf>,
+    /// The hierarchies that a mount of type `cgroup` shows.
+    pub cgroups: Vec<CgroupMount>,
+    /// The program's seccomp filter.
+    pub seccomp: Option<Filter>,
+    /// The mounts, by their place in the list, that the parent has opened.
+    pub trees: Vec<(usize, RawFd)>,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve: u32,
+    /// The child's end of the line to its parent.
+    pub line: RawFd,
+    /// Where the start is waited for; none: start at once.
+    pub listener: Option<RawFd>,
+    /// A socket that takes the master of the terminal.
+    pub console: Option<RawFd>,
+    /// chroot(2) instead of pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the session keyring.
+    pub no_keyring: bool,
+    /// The state as JSON, up to the process id and behind it, while creating and when created.
+    pub states: [[Vec<u8>; 2]; 2],
+    /// The group map of the user namespace was written without privilege.
+    pub setgroups_denied: bool,
+    /// Which security modules can be asked for.
+    pub kernel: Kernel,
+}
+
+/// Which security modules can be asked for.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Kernel {
+    /// AppArmor.
+    pub apparmor: bool,
+    /// SELinux.
+    pub selinux: bool,
+}
+
+/// One hierarchy as a container sees it below /sys/fs/cgroup.
+#[derive(Debug, Default, Clone)]
+pub struct CgroupMount {
+    /// The directory's name, `cpu,cpuacct`; empty for a lone unified hierarchy.
+    pub name: String,
+    /// Other names for it, `cpu`.
+    pub links: Vec<String>,
+    /// The container's own directory, outside.
+    pub own: PathBuf,
+    /// Options of the file system, `cpu` or `name=systemd`; none: it is cgroup2.
+    pub options: Vec<String>,
+}
+
+struct Compiler<'a> {
+    config: &'a Config,
+    linux: &'a oci::Linux,
+    given: &'a Surroundings,
+    plan: Plan,
+    /// The program is in a user namespace of the container's, where it can have all capabilities.
+    own_capabilities: bool,
+    /// What becomes read-only only when all is in place.
+    late: Vec<(Path, MountAttr, String)>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(config: &'a Config, given: &'a Surroundings) -> Compiler<'a> {
+        static NONE: LazyLock<oci::Linux> = LazyLock::new(oci::Linux::default);
+        let linux = config.linux.as_ref().unwrap_or(&NONE);
+        let cgroup = given.cgroup;
+        let plan = Plan { has_line: true, awaits_go: true, cgroup, ..Plan::default() };
+        let own_capabilities = linux.namespace(NamespaceType::User).is_some();
+        Compiler { config, linux, given, plan, own_capabilities, late: Vec::new() }
+    }
+}
+
+/// Compiles `create` and `run`.
+///
+/// # Errors
+/// What cannot be had, or a string with a NUL byte.
+pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
+    let mut compiler = Compiler::new(config, given);
+    let Some(process) = &config.process else {
+        return Err(Error::new("config.json: no process").hint("a container runs one"));
+    };
+    compiler.begin(process)?;
+    compiler.join_cgroups()?;
+    compiler.namespaces()?;
+    compiler.identity()?;
+    compiler.file_system()?;
+    compiler.process(process)?;
+    compiler.await_start()?;
+    compiler.execute(process)?;
+    Ok(compiler.plan)
+}
+
+/// Compiles `exec`: the namespaces of the process behind `target` (an open pidfd) that are in
+/// `flags`, then the same tail of steps as in [`compile`].
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_exec(
+    config: &Config,
+    process: &Process,
+    given: &Surroundings,
+    target: RawFd,
+    flags: i32,
+) -> Result<Plan> {
+    let mut compiler = Compiler::new(config, given);
+    compiler.begin(process)?;
+    let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
+    compiler.affinity(affinity.initial.as_ref())?;
+    compiler.join_cgroups()?;
+    compiler.affinity(affinity.r#final.as_ref())?;
+    let joins = |flag: i32| flags & flag != 0;
+    if flags != 0 {
+        compiler.push(Step::Join { fd: target, flags }, "namespaces");
+    }
+    if joins(libc::CLONE_NEWPID) {
+        compiler.sibling();
+    }
+    compiler.own_capabilities = joins(libc::CLONE_NEWUSER);
+    if joins(libc::CLONE_NEWUSER) {
+        compiler.become_root();
+    }
+    compiler.push(Step::AwaitGo, "always");
+    compiler.push(Step::Session, "always");
+    compiler.terminal(process, false)?;
+    compiler.process(process)?;
+    compiler.push(Step::Ready { listener: None }, "always");
+    compiler.execute(process)?;
+    Ok(compiler.plan)
+}
+
+/// Compiles the mounts of `config`, and nothing else: for a container that runs. Sources outside are
+/// in [`Surroundings::trees`].
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_mounts(config: &Config, given: &Surroundings) -> Result<Plan> {
+    let mut compiler = Compiler::new(config, given);
+    compiler.mount_each()?;
+    Ok(compiler.plan)
+}
+
+impl Compiler<'_> {
+    fn push(&mut self, step: Step, origin: impl Into<String>) {
+        self.plan.push(step, origin);
+    }
+
+    /// What is inherited, and what only somebody outside may do to itself.
+    fn begin(&mut self, process: &Process) -> Result<()> {
+        let given = self.given;
+        // The parent may be killed at any moment; whoever is not yet on record must not survive it.
+        self.push(Step::DieWithParent, "always");
+        self.push(Step::CloseOnExec { from: 3 + given.preserve }, "always");
+        // Modes of what is made below are given in full.
+        self.push(Step::Umask(0), "always");
+        // Those who share a namespace with it may try what they can on a process from outside.
+        self.push(Step::NotDumpable, "always");
+        self.outside(process)
+    }
+
+    fn join_cgroups(&mut self) -> Result<()> {
+        // Before the cgroup namespace is made, whose root is the cgroup one is in at that time.
+        for file in &self.given.cgroup_files {
+            self.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "cgroupsPath");
+        }
+        Ok(())
+    }
+
+    /// The namespace of this kind that shall be joined.
+    fn joined(&self, kind: NamespaceType) -> Option<&str> {
+        self.linux.namespace(kind)?.path.as_deref()
+    }
+
+    fn is_new(&self, kind: NamespaceType) -> bool {
+        self.linux.is_new(kind)
+    }
+
+    /// A namespace belongs to the user namespace in which it was made, so that one comes first. By
+    /// path, or as new: what is joined after the clone can only be followed by unshare(2).
+    fn namespaces(&mut self) -> Result<()> {
+        use NamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Time, User, Uts};
+        let new = [Mount, Network, Ipc, Uts, Pid]
+            .into_iter()
+            .filter(|kind| self.is_new(*kind))
+            .fold(0, |flags, kind| flags | kind.number() as i32);
+        // After a user namespace that is joined, the others can only be unshared.
+        let mut late = 0;
+        if self.joined(User).is_some() {
+            self.enter(User)?;
+            late = new;
+        } else if self.is_new(User) {
+            self.plan.namespaces = (new | libc::CLONE_NEWUSER) as u64;
+            self.push(Step::AwaitMaps, "linux.uidMappings");
+        } else {
+            self.plan.namespaces = new as u64;
+        }
+        // The mount namespace comes last: the paths of the others are those of the host.
+        for kind in [Network, Ipc, Uts, Pid, Cgroup, Time, Mount] {
+            self.enter(kind)?;
+        }
+        if late != 0 {
+            self.push(Step::Unshare { flags: late }, "linux.namespaces");
+        }
+        if late & libc::CLONE_NEWPID != 0 || self.joined(Pid).is_some() {
+            self.sibling();
+        }
+        if self.linux.namespace(User).is_some() {
+            self.become_root();
+        }
+        let mut flags = 0;
+        if self.is_new(Cgroup) {
+            flags |= libc::CLONE_NEWCGROUP;
+        }
+        if self.is_new(Time) {
+            flags |= crate::plan::CLONE_NEWTIME;
+        }
+        // The record, the network, and whatever else needs the process id.
+        self.push(Step::AwaitGo, "always");
+        if flags != 0 {
+            self.push(Step::Unshare { flags }, "linux.namespaces");
+        }
+        if self.is_new(Time) && !self.linux.time_offsets.is_empty() {
+            let path = c_string("/proc/self/timens_offsets")?;
+            let line = |(clock, offset): (&String, &oci::TimeOffset)| {
+                format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
+            };
+            let data: String = self.linux.time_offsets.iter().map(line).collect();
+            self.push(Step::Write { path, data: data.into_bytes() }, "linux.timeOffsets");
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, kind: NamespaceType) -> Result<()> {
+        if let Some(path) = self.joined(kind) {
+            let step = Step::Enter { path: c_string(path)?, flags: kind.number() as i32 };
+            self.push(step, "linux.namespaces");
+        }
+        Ok(())
+    }
+
+    /// Only children enter a pid namespace that was joined.
+    fn sibling(&mut self) {
+        self.push(Step::Sibling, "namespaces");
+        self.push(Step::DieWithParent, "always");
+    }
+
+    /// In a user namespace, whoever makes files must be somebody there.
+    fn become_root(&mut self) {
+        let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
+        self.push(step, "linux.uidMappings");
+    }
+
+    /// Host name, loopback and sysctls: what the new namespaces look like from inside.
+    fn identity(&mut self) -> Result<()> {
+        self.push(Step::Session, "always");
+        if let Some(name) = self.config.hostname.as_deref() {
+            self.push(Step::Hostname(name.as_bytes().to_vec()), "hostname");
+        }
+        if let Some(name) = self.config.domainname.as_deref() {
+            self.push(Step::Domainname(name.as_bytes().to_vec()), "domainname");
+        }
+        if self.is_new(NamespaceType::Network) {
+            self.push(Step::LoopbackUp, "linux.namespaces");
+        }
+        for (name, value) in &self.linux.sysctl {
+            // The host's /proc/sys shows the namespaces of whoever opens a file in it. A name with
+            // slashes keeps its dots, as those of interfaces (sysctl.d(5)).
+            let file = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+            let path = c_string(&format!("/proc/sys/{file}"))?;
+            self.push(Step::Write { path, data: value.clone().into_bytes() }, "linux.sysctl");
+        }
+        Ok(())
+    }
+
+    fn file_system(&mut self) -> Result<()> {
+        let prestart = self.config.hooks.as_ref();
+        let hooks = prestart.cloned().unwrap_or_default();
+        if self.is_new(NamespaceType::Mount) {
+            self.mounts()?;
+        }
+        if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+            self.push(Step::Mounted, "hooks");
+        }
+        for hook in &hooks.create_container {
+            self.hook(hook, 0, "hooks.createContainer")?;
+        }
+        if self.is_new(NamespaceType::Mount) {
+            self.enter_root()?;
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, hook: &oci::Hook, state: usize, origin: &str) -> Result<()> {
+        let args = match hook.args.as_slice() {
+            [] => vec![c_string(&hook.path)?],
+            args => args.iter().map(|arg| c_string(arg)).collect::<Result<_>>()?,
+        };
+        let env = hook.env.iter().map(|pair| c_string(pair)).collect::<Result<_>>()?;
+        let hook = Hook {
+            path: c_string(&hook.path)?,
+            argv: CStrings::new(args),
+            envp: CStrings::new(env),
+            timeout: match hook.timeout {
+                Some(seconds) => i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX),
+                None => -1,
+            },
+            state: self.given.states[state].clone(),
+        };
+        self.push(Step::Hook(Box::new(hook)), origin);
+        Ok(())
+    }
+
+    fn terminal(&mut self, process: &Process, console: bool) -> Result<()> {
+        if !process.terminal {
+            return Ok(());
+        }
+        let Some(socket) = self.given.console else {
+            return Err(Error::new("process.terminal: no console socket to send its master to")
+                .hint("give --console-socket, or set terminal to false"));
+        };
+        let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let size = process.console_size.as_ref().filter(|size| size.height + size.width > 0);
+        let size = size.map(|size| (cells(size.width), cells(size.height)));
+        self.push(Step::Terminal { socket, size, console }, "process.terminal");
+        Ok(())
+    }
+
+    /// Everything is done that can fail for reasons of the configuration; what is left needs no
+    /// descriptor but the line and the listener. Of those that lead to directories none may be open
+    /// when paths are walked that others have chosen.
+    fn await_start(&mut self) -> Result<()> {
+        let listener = self.given.listener;
+        self.push(Step::Ready { listener }, "always");
+        let hooks = self.config.hooks.as_ref().map(|hooks| hooks.start_container.clone());
+        for hook in &hooks.unwrap_or_default() {
+            self.hook(hook, 1, "hooks.startContainer")?;
+        }
+        Ok(())
+    }
+
+    fn attributes(&mut self, path: &str, attr: MountAttr, recursive: bool, origin: &str) {
+        let path = Path::new(std::path::Path::new(path));
+        self.push(Step::Attributes { path, attr, recursive }, origin);
+    }
+}
+
+/// The places where a program may be, for [`Step::Find`] and [`Step::Exec`].
+fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
+    let Some(program) = process.args.first().filter(|program| !program.is_empty()) else {
+        return Err(Error::new("process.args: no program to run"));
+    };
+    let name = c_string(program)?;
+    if program.contains('/') {
+        return Ok((name.clone(), vec![name]));
+    }
+    let path = process.env.iter().rev().find_map(|pair| pair.strip_prefix("PATH="));
+    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let join = |dir: &str| {
+        let dir = if dir.is_empty() { "." } else { dir };
+        c_string(&format!("{}/{program}", dir.trim_end_matches('/')))
+    };
+    Ok((name, path.split(':').map(join).collect::<Result<_>>()?))
+}
+
+/// Does loading this filter yield a descriptor for a supervisor?
+fn notifies(filter: &Filter) -> bool {
+    filter.flags & seccomp::NEW_LISTENER != 0
+}

@@ -1,0 +1,337 @@
+//! The mounts of a bundle, its devices, and the way into its root.
+
+use std::ffi::{CStr, CString};
+
+use super::{CgroupMount, Compiler};
+use crate::error::{Error, Result};
+use crate::plan::compile::{c_path, c_string};
+use crate::plan::step::{MountStep, Path, Procfs, Source, Step};
+use crate::spec::oci::{Mount, MountOptions, NamespaceType};
+use crate::sys::raw::MountAttr;
+
+/// The device files that every container has (config-linux.md, "Default Devices").
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// What lxcfs(1) and the like cover in a proc file system; nothing else there may be.
+const MAY_BE_COVERED: [&CStr; 10] = [
+    c"proc/cpuinfo",
+    c"proc/diskstats",
+    c"proc/meminfo",
+    c"proc/stat",
+    c"proc/swaps",
+    c"proc/uptime",
+    c"proc/loadavg",
+    c"proc/slabinfo",
+    c"proc/sys/kernel/ns_last_pid",
+    c"proc/sys/crypto/fips_enabled",
+];
+
+impl Compiler<'_> {
+    pub(super) fn mounts(&mut self) -> Result<()> {
+        // Whatever the root's own propagation shall be: what is laid over `/` must not reach the
+        // host, and what the host mounts later may still come in.
+        let kind = match self.linux.rootfs_propagation.as_deref() {
+            Some("private" | "rprivate" | "unbindable" | "runbindable") => libc::MS_PRIVATE,
+            _ => libc::MS_SLAVE,
+        };
+        self.push(Step::Propagation(kind), "linux.rootfsPropagation");
+        let Some(root) = &self.config.root else {
+            return Err(Error::new("config.json: no root").hint("root.path is required on Linux"));
+        };
+        if let Some(label) = &self.linux.mount_label
+            && !self.given.kernel.selinux
+        {
+            return Err(Error::new(format!("linux.mountLabel {label:?}: no SELinux"))
+                .hint("this kernel has it not enabled: leave the label out"));
+        }
+        // Over itself: hooks look for the container's root there.
+        let (source, over) = (c_string(&root.path)?, c_string(&root.path)?);
+        let attr = MountAttr::default();
+        self.push(Step::Root { source, over, recursive: true, attr }, "root.path");
+        self.mount_each()?;
+        self.devices()
+    }
+
+    pub(super) fn mount_each(&mut self) -> Result<()> {
+        let config = self.config;
+        for (index, mount) in config.mounts.iter().enumerate() {
+            self.mount(index, mount).map_err(|error| error.within(origin(index)))?;
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, index: usize, mount: &Mount) -> Result<()> {
+        let options = mount.parse_options()?;
+        let kind = mount.kind.as_deref().unwrap_or("");
+        if kind == "cgroup" && !options.is_bind() {
+            return self.cgroup(index, mount, &options);
+        }
+        let origin = origin(index);
+        let given = self.given.trees.iter().find(|(of, _)| *of == index);
+        let source = match (given, options.bind) {
+            (Some((_, fd)), _) => {
+                let name = mount.source.clone().unwrap_or_default();
+                Source::Tree { fd: *fd, name: c_string(&name)? }
+            }
+            (None, Some(recursive)) => {
+                let source = mount.source.as_deref().unwrap_or("");
+                Source::Bind { path: c_string(source)?, recursive }
+            }
+            (None, None) => self.file_system_of(kind, mount, &options)?,
+        };
+        let target = Path::new(std::path::Path::new(&mount.destination));
+        let mut attr = attributes(&options);
+        if options.bind.is_none() {
+            // A new mount has nothing to be cleared of.
+            attr.clear = 0;
+        }
+        // What is copied or made in it needs it writable for a while.
+        let read_only = attr.set & libc::MOUNT_ATTR_RDONLY;
+        let late = options.bind.is_none()
+            && read_only != 0
+            && (options.tmpcopyup || target.whole.as_c_str() == c"dev");
+        if late {
+            attr.set &= !read_only;
+        }
+        let step = MountStep {
+            recursive: MountAttr {
+                set: options.recursive_set,
+                clear: options.recursive_clear,
+                ..MountAttr::default()
+            },
+            copy_up: options.tmpcopyup,
+            mode_of_target: kind == "tmpfs"
+                && options.bind.is_none()
+                && !options.data.iter().any(|(key, _)| key == "mode"),
+            // What is mounted there is relied upon by those who look for it by this path.
+            no_links: matches!(kind, "proc" | "sysfs") && options.bind.is_none()
+                || MAY_BE_COVERED.contains(&target.whole.as_c_str()),
+            procfs: procfs(kind, &target),
+            ..MountStep::new(source, target.clone(), attr)
+        };
+        self.push(Step::Mount(step), origin.clone());
+        for (propagation, recursive) in options.propagation.clone() {
+            let attr = MountAttr { propagation, ..MountAttr::default() };
+            self.push(Step::Attributes { path: target.clone(), attr, recursive }, origin.clone());
+        }
+        if late {
+            let attr = MountAttr { set: read_only, ..MountAttr::default() };
+            if target.whole.as_c_str() == c"dev" {
+                self.late.push((target, attr, origin));
+            } else {
+                self.push(Step::Attributes { path: target, attr, recursive: false }, origin);
+            }
+        }
+        Ok(())
+    }
+
+    fn file_system_of(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
+        if kind.is_empty() {
+            return Err(Error::new(format!("mount on {}: no type", mount.destination))
+                .hint("give a type, or the option bind or rbind"));
+        }
+        let pair = |(key, value): &(String, Option<String>)| {
+            Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?))
+        };
+        let mut list: Vec<(CString, Option<CString>)> =
+            options.data.iter().map(pair).collect::<Result<_>>()?;
+        for flag in &options.superblock {
+            list.push((c_string(flag)?, None));
+        }
+        if let Some(source) = mount.source.as_deref().filter(|source| !source.is_empty()) {
+            list.insert(0, (c"source".into(), Some(c_string(source)?)));
+        }
+        Ok(Source::New { kind: c_string(kind)?, options: list })
+    }
+
+    /// One directory for each hierarchy, each showing the container's own part; or the unified one.
+    fn cgroup(&mut self, index: usize, mount: &Mount, options: &MountOptions) -> Result<()> {
+        let origin = origin(index);
+        let attr = attributes(options);
+        let target = std::path::Path::new(&mount.destination);
+        let fresh = self.is_new(NamespaceType::Cgroup);
+        let given = self.given;
+        if let [unified] = given.cgroups.as_slice()
+            && unified.name.is_empty()
+        {
+            self.push(step(hierarchy(unified, fresh)?, Path::new(target), attr), origin);
+            return Ok(());
+        }
+        let tmpfs = Source::New {
+            kind: c"tmpfs".into(),
+            options: vec![(c"mode".into(), Some(c"755".into()))],
+        };
+        let open = MountAttr { set: attr.set & !libc::MOUNT_ATTR_RDONLY, ..attr };
+        self.push(step(tmpfs, Path::new(target), open), origin.clone());
+        for cgroup in &given.cgroups {
+            let path = Path::new(&target.join(&cgroup.name));
+            self.push(step(hierarchy(cgroup, fresh)?, path, attr), origin.clone());
+            for link in &cgroup.links {
+                let path = Path::new(&target.join(link));
+                self.push(Step::Link { path, text: c_string(&cgroup.name)? }, origin.clone());
+            }
+        }
+        if attr.set & libc::MOUNT_ATTR_RDONLY != 0 {
+            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            self.push(Step::Attributes { path: Path::new(target), attr, recursive: false }, origin);
+        }
+        for (propagation, recursive) in options.propagation.clone() {
+            let attr = MountAttr { propagation, ..MountAttr::default() };
+            self.attributes(&mount.destination, attr, recursive, "mounts");
+        }
+        Ok(())
+    }
+
+    /// Device files and the links that programs take for granted; not where the host's own /dev is
+    /// mounted, which has them.
+    fn devices(&mut self) -> Result<()> {
+        let bound = self.config.mounts.iter().any(|mount| {
+            mount.destination.trim_end_matches('/') == "/dev"
+                && mount.parse_options().is_ok_and(|options| options.is_bind())
+        });
+        if bound {
+            return Ok(());
+        }
+        for (name, major, minor) in DEVICES {
+            let path = format!("/dev/{name}");
+            if !self.linux.devices.iter().any(|device| device.path == path) {
+                let device = libc::makedev(major, minor);
+                self.device(&path, libc::S_IFCHR | 0o666, device, None, "default")?;
+            }
+        }
+        for device in &self.linux.devices {
+            let mode = device.kind.number() | device.file_mode.unwrap_or(0o666) & 0o7777;
+            let number = libc::makedev(device.major as u32, device.minor as u32);
+            let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
+            self.device(&device.path, mode, number, Some(owner), "linux.devices")?;
+        }
+        for (name, text) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            let path = Path::new(std::path::Path::new(&format!("/dev/{name}")));
+            self.push(Step::Link { path, text: c_string(text)? }, "default");
+        }
+        Ok(())
+    }
+
+    fn device(
+        &mut self,
+        path: &str,
+        mode: u32,
+        device: u64,
+        owner: Option<(u32, u32)>,
+        origin: &str,
+    ) -> Result<()> {
+        let target = Path::new(std::path::Path::new(path));
+        let file = mode & libc::S_IFMT;
+        // mknod(2) of devices is for the initial user namespace only.
+        let confined = self.given.confined || self.linux.namespace(NamespaceType::User).is_some();
+        let step = if confined && file != libc::S_IFIFO {
+            let source = Source::Bind { path: c_string(path)?, recursive: false };
+            step(source, target, MountAttr::default())
+        } else {
+            Step::Device { path: target, mode, device, owner }
+        };
+        self.push(step, origin);
+        Ok(())
+    }
+
+    /// What comes last, when all is in place, and the way in.
+    pub(super) fn enter_root(&mut self) -> Result<()> {
+        if let Some(process) = &self.config.process {
+            // A directory of the image's, or made as it is needed (runc's rule).
+            let path = Path::new(std::path::Path::new(&process.cwd));
+            if !path.parts.is_empty() {
+                self.push(Step::MakeDirectory(path), "process.cwd");
+            }
+            self.terminal(process, true)?;
+        }
+        for path in &self.linux.masked_paths {
+            self.push(Step::Mask(Path::new(std::path::Path::new(path))), "linux.maskedPaths");
+        }
+        for path in &self.linux.readonly_paths {
+            let path = Path::new(std::path::Path::new(path));
+            self.push(Step::ReadOnly(path), "linux.readonlyPaths");
+        }
+        for (path, attr, origin) in std::mem::take(&mut self.late) {
+            self.push(Step::Attributes { path, attr, recursive: false }, origin);
+        }
+        if self.config.root.as_ref().is_some_and(|root| root.readonly) {
+            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+            self.attributes("/", attr, false, "root.readonly");
+        }
+        match self.given.no_pivot {
+            false => self.push(Step::Pivot, "always"),
+            true => self.push(Step::Chroot, "--no-pivot"),
+        }
+        if let Some(kind) = self.linux.rootfs_propagation.as_deref() {
+            let (name, recursive) = match kind.strip_prefix('r') {
+                Some(name) => (name, true),
+                None => (kind, false),
+            };
+            let propagation = match name {
+                "private" => libc::MS_PRIVATE,
+                "slave" => libc::MS_SLAVE,
+                "shared" => libc::MS_SHARED,
+                "unbindable" => libc::MS_UNBINDABLE,
+                _ => {
+                    return Err(Error::new(format!("linux.rootfsPropagation {kind:?}"))
+                        .hint("known are shared, slave, private, unbindable, and each with an r"));
+                }
+            };
+            let attr = MountAttr { propagation, ..MountAttr::default() };
+            self.attributes("/", attr, recursive, "linux.rootfsPropagation");
+        }
+        Ok(())
+    }
+}
+
+fn procfs(kind: &str, target: &Path) -> Procfs {
+    match target.whole.as_c_str() {
+        path if path == c"proc" => Procfs::Only,
+        path if MAY_BE_COVERED.contains(&path) => Procfs::Free,
+        _ if kind == "proc" => Procfs::Free,
+        _ => Procfs::Off,
+    }
+}
+
+/// A mount that was not asked for at this very place.
+fn step(source: Source, target: Path, attr: MountAttr) -> Step {
+    Step::Mount(MountStep { procfs: Procfs::Off, ..MountStep::new(source, target, attr) })
+}
+
+fn origin(index: usize) -> String {
+    format!("mounts[{index}]")
+}
+
+/// In a cgroup namespace of its own a new mount shows the container's part; elsewhere it is bound.
+fn hierarchy(cgroup: &CgroupMount, fresh: bool) -> Result<Source> {
+    if !fresh {
+        return Ok(Source::Bind { path: c_path(&cgroup.own)?, recursive: false });
+    }
+    let option = |text: &String| {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key, Some(c_string(value)?)),
+            None => (text.as_str(), None),
+        };
+        Ok((c_string(key)?, value))
+    };
+    let kind = if cgroup.options.is_empty() { c"cgroup2" } else { c"cgroup" };
+    let options = cgroup.options.iter().map(option).collect::<Result<_>>()?;
+    Ok(Source::New { kind: kind.into(), options })
+}
+
+fn attributes(options: &MountOptions) -> MountAttr {
+    MountAttr { set: options.set, clear: options.clear, ..MountAttr::default() }
+}

@@ -1,0 +1,196 @@
+//! From the root of a container to its program: limits, ids, capabilities, filters.
+
+use super::scheduling::{bit_list, io_priority, memory_policy, scheduler_attr};
+use super::{Compiler, candidates, notifies};
+use crate::error::{Error, Result};
+use crate::plan::compile::c_string;
+use crate::plan::step::Step;
+use crate::spec::Capability;
+use crate::spec::oci::Process;
+use crate::sys::CStrings;
+use crate::sys::raw::CapSets;
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+impl Compiler<'_> {
+    /// What is set before namespaces are entered, in the host's /proc and with the caller's rights.
+    pub(super) fn outside(&mut self, process: &Process) -> Result<()> {
+        if let Some(score) = process.oom_score_adj
+            && score != self.given.oom_score_adj
+        {
+            let path = c_string("/proc/self/oom_score_adj")?;
+            let data = score.to_string().into_bytes();
+            self.push(Step::Write { path, data }, "process.oomScoreAdj");
+        }
+        Ok(())
+    }
+
+    /// The processors of a joining process, before it is in its cgroup and from then on.
+    pub(super) fn affinity(&mut self, list: Option<&String>) -> Result<()> {
+        if let Some(list) = list {
+            let step = Step::Affinity(bit_list(list, "process.execCPUAffinity")?);
+            self.push(step, "process.execCPUAffinity");
+        }
+        Ok(())
+    }
+
+    /// The identity of the program, and all that is left to fail.
+    pub(super) fn process(&mut self, process: &Process) -> Result<()> {
+        self.scheduling(process)?;
+        self.labels(process)?;
+        if process.no_new_privileges {
+            self.push(Step::NoNewPrivileges, "process.noNewPrivileges");
+        }
+        for limit in &process.rlimits {
+            let resource = limit.kind.number();
+            let step = Step::Rlimit { resource, soft: limit.soft, hard: limit.hard };
+            self.push(step, "process.rlimits");
+        }
+        self.push(Step::StandardFiles { uid: process.user.uid }, "process.user");
+        // Of the descriptors that lead to directories none may be open any more when a path is
+        // walked that others have chosen.
+        let mut keep: Vec<i32> = [Some(self.given.line), self.given.listener]
+            .into_iter()
+            .flatten()
+            .filter(|fd| *fd >= 0)
+            .collect();
+        keep.sort_unstable();
+        self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
+        // Before the ids: the program may begin where its user could not go.
+        self.push(Step::Directory(c_string(&process.cwd)?), "process.cwd");
+        let sets = process.capabilities.clone().unwrap_or_default();
+        let last = self.given.last_capability;
+        // The bounding set needs CAP_SETPCAP, which goes with the ids.
+        let keep = self.bits(&sets.bounding);
+        self.push(Step::Bounding { keep, last }, "process.capabilities");
+        let user = &process.user;
+        if let Some(groups) = self.groups(process) {
+            self.push(Step::Groups(groups), "process.user");
+        }
+        let ids = Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: true };
+        self.push(ids, "process.user");
+        let wanted = CapSets {
+            effective: self.bits(&sets.effective),
+            permitted: self.bits(&sets.permitted),
+            inheritable: self.bits(&sets.inheritable),
+        };
+        // A filter without no_new_privs needs CAP_SYS_ADMIN, until it is loaded.
+        let late = self.given.seccomp.is_some() && !process.no_new_privileges;
+        let for_filter = if late { CAP_SYS_ADMIN } else { 0 };
+        let now = CapSets {
+            effective: wanted.effective | for_filter,
+            permitted: wanted.permitted | for_filter,
+            ..wanted
+        };
+        self.push(Step::Capabilities(now), "process.capabilities");
+        // The kernel raises only what is both permitted and inheritable. Bundles made for runc ask for
+        // more, which it passes over; the reader of the configuration warns of it.
+        let ambient = self.bits(&sets.ambient) & wanted.permitted & wanted.inheritable;
+        if ambient != 0 {
+            self.push(Step::Ambient(ambient), "process.capabilities");
+        }
+        if !self.given.no_keyring {
+            // After the ids, so that the keyring belongs to the user.
+            let name = c_string(&format!("_ses.{}", self.given.id))?;
+            self.push(Step::Keyring(Some(name)), "always");
+        }
+        self.push(Step::Umask(user.umask.unwrap_or(0o022)), "process.user");
+        let (name, paths) = candidates(process)?;
+        self.push(Step::Find { name, paths }, "process.args");
+        // Someone must take the supervisor's descriptor while the parent is still there.
+        if let Some(filter) = self.given.seccomp.clone().filter(notifies) {
+            self.push(Step::Seccomp(filter), "linux.seccomp");
+        }
+        Ok(())
+    }
+
+    /// The last steps: from the filter on nothing but capset and execve is needed.
+    pub(super) fn execute(&mut self, process: &Process) -> Result<()> {
+        self.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
+        if let Some(filter) = self.given.seccomp.clone().filter(|filter| !notifies(filter)) {
+            self.push(Step::Seccomp(filter), "linux.seccomp");
+        }
+        if self.given.seccomp.is_some() && !process.no_new_privileges {
+            let sets = process.capabilities.clone().unwrap_or_default();
+            let wanted = CapSets {
+                effective: self.bits(&sets.effective),
+                permitted: self.bits(&sets.permitted),
+                inheritable: self.bits(&sets.inheritable),
+            };
+            self.push(Step::Capabilities(wanted), "process.capabilities");
+        }
+        let (_, paths) = candidates(process)?;
+        let strings = |list: &[String]| -> Result<CStrings> {
+            Ok(CStrings::new(list.iter().map(|text| c_string(text)).collect::<Result<_>>()?))
+        };
+        let (argv, envp) = (strings(&process.args)?, strings(&process.env)?);
+        self.push(Step::Exec { paths, argv, envp }, "process.args");
+        Ok(())
+    }
+
+    fn scheduling(&mut self, process: &Process) -> Result<()> {
+        if let Some(wanted) = &self.linux.personality {
+            let domain = wanted.domain.number();
+            self.push(Step::Personality(domain), "linux.personality");
+        }
+        if let Some(scheduler) = &process.scheduler {
+            self.push(Step::Scheduler(scheduler_attr(scheduler)?), "process.scheduler");
+        }
+        if let Some(priority) = &process.io_priority {
+            self.push(Step::IoPriority(io_priority(priority)?), "process.ioPriority");
+        }
+        if let Some(policy) = &self.linux.memory_policy {
+            let (mode, nodes) = memory_policy(policy)?;
+            self.push(Step::MemoryPolicy { mode, nodes }, "linux.memoryPolicy");
+        }
+        Ok(())
+    }
+
+    /// Labels take effect at the next execve.
+    fn labels(&mut self, process: &Process) -> Result<()> {
+        if let Some(profile) = &process.apparmor_profile {
+            if !self.given.kernel.apparmor {
+                return Err(Error::new(format!(
+                    "process.apparmorProfile {profile:?}: no AppArmor"
+                ))
+                .hint("this kernel has it not enabled: leave the profile out"));
+            }
+            let step = Step::WriteOwn {
+                file: c_string("attr/apparmor/exec")?,
+                data: format!("exec {profile}").into_bytes(),
+            };
+            self.push(step, "process.apparmorProfile");
+        }
+        if let Some(label) = &process.selinux_label {
+            if !self.given.kernel.selinux {
+                return Err(Error::new(format!("process.selinuxLabel {label:?}: no SELinux"))
+                    .hint("this kernel has it not enabled: leave the label out"));
+            }
+            let data = label.clone().into_bytes();
+            let step = Step::WriteOwn { file: c_string("attr/exec")?, data };
+            self.push(step, "process.selinuxLabel");
+        }
+        Ok(())
+    }
+
+    /// What cannot be granted is left out, with a warning (config.md, "Linux Process"). In a user
+    /// namespace everything can.
+    fn bits(&self, names: &[String]) -> u64 {
+        let held = if self.own_capabilities { u64::MAX } else { self.given.held_capabilities };
+        capability_bits(names, self.given.last_capability) & held
+    }
+
+    /// None where they cannot be set and none are asked for: a user namespace whose group map was
+    /// written without privilege.
+    fn groups(&self, process: &Process) -> Option<Vec<u32>> {
+        let groups = &process.user.additional_gids;
+        (!groups.is_empty() || !self.given.setgroups_denied).then(|| groups.clone())
+    }
+}
+
+/// A name that the kernel does not know is passed over, with a warning when the file is read.
+pub fn capability_bits(names: &[String], last: u8) -> u64 {
+    let known = (2u64 << last) - 1;
+    let set = names.iter().filter_map(|name| name.parse::<Capability>().ok());
+    set.fold(0, |set, capability| set | 1 << capability.0) & known
+}

@@ -1,0 +1,163 @@
+//! Copying what a tmpfs will cover into it (the mount option `tmpcopyup`), by descriptors only and
+//! without allocation. Links are copied, never followed.
+
+use std::ffi::CStr;
+
+use crate::sys::Errno;
+use crate::sys::copy::{self, DirEntry};
+use crate::sys::raw::{self, RawFd, Stat};
+
+type Result<T = ()> = std::result::Result<T, Errno>;
+
+/// How deep directories may be: two descriptors are open for each level.
+const DEEPEST: usize = 128;
+
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+const RESOLVE_BENEATH: u64 = 0x08;
+
+/// A directory that is being copied.
+#[derive(Clone, Copy)]
+struct Level {
+    from: RawFd,
+    to: RawFd,
+    /// Where its next entry is, since below it the buffer is used for others.
+    next: i64,
+}
+
+/// Copies the contents of directory `from` into the mount `to`, which takes its mode and owner, too.
+/// ELOOP: it is too deep.
+pub fn copy_up(from: RawFd, to: RawFd) -> Result {
+    let mut levels = [Level { from: -1, to: -1, next: 0 }; DEEPEST];
+    levels[0] = Level { from: directory(from, c".")?, to: directory(to, c".")?, next: 0 };
+    let mut depth = 1;
+    while depth > 0 {
+        let level = &mut levels[depth - 1];
+        match next_directory(level)? {
+            Some(below) => {
+                *levels.get_mut(depth).ok_or(Errno(libc::ELOOP))? = below;
+                depth += 1;
+            }
+            None => {
+                // Only now: making something in it has changed its time, and needs its own mode.
+                likeness(level.to, c".", &raw::stat(level.from)?)?;
+                raw::close(level.from);
+                raw::close(level.to);
+                depth -= 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the mount `to` the mode of what it covers.
+pub fn mode_of(covered: RawFd, to: RawFd) -> Result {
+    raw::fchmodat(to, c".", raw::stat(covered)?.mode & 0o7777)
+}
+
+/// Copies entries until one is a directory, which comes next; none: all are done.
+fn next_directory(level: &mut Level) -> Result<Option<Level>> {
+    let mut buffer = [0u8; 2048];
+    copy::seek(level.from, level.next)?;
+    loop {
+        let end = copy::entries(level.from, &mut buffer)?;
+        if end == 0 {
+            return Ok(None);
+        }
+        let mut at = 0;
+        while let Some(entry) = buffer.get(at..end).and_then(copy::first_entry) {
+            at += entry.length;
+            level.next = entry.next;
+            if entry.name != c"."
+                && entry.name != c".."
+                && let Some(below) = copy_entry(level, &entry)?
+            {
+                return Ok(Some(below));
+            }
+        }
+    }
+}
+
+fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> Result<Option<Level>> {
+    let name = entry.name;
+    let there = open(level.from, name, libc::O_PATH | libc::O_NOFOLLOW)?;
+    let stat = raw::stat(there);
+    raw::close(there);
+    let stat = stat?;
+    match stat.mode & libc::S_IFMT {
+        libc::S_IFDIR => {
+            match raw::mkdirat(level.to, name, 0o700) {
+                Ok(()) | Err(Errno(libc::EEXIST)) => {}
+                Err(errno) => return Err(errno),
+            }
+            let (from, to) = (directory(level.from, name)?, directory(level.to, name)?);
+            return Ok(Some(Level { from, to, next: 0 }));
+        }
+        libc::S_IFREG => file(level, name)?,
+        libc::S_IFLNK => {
+            let mut text = [0u8; 4096];
+            let text = copy::link_text(level.from, name, &mut text)?;
+            raw::symlinkat(text, level.to, name)?;
+            owner(level.to, name, &stat)?;
+            copy::set_modified(level.to, name, stat.modified)?;
+        }
+        // Its socket is not where it would be looked for.
+        libc::S_IFSOCK => {}
+        kind => match raw::mknodat(level.to, name, kind | 0o600, stat.rdev) {
+            // In a user namespace nobody makes devices, but a fifo is none.
+            Err(Errno(libc::EPERM)) if kind != libc::S_IFIFO => {}
+            made => made.and_then(|()| likeness(level.to, name, &stat))?,
+        },
+    }
+    Ok(None)
+}
+
+fn file(level: &Level, name: &CStr) -> Result {
+    // Were it a fifo by now, opening it would wait for a writer.
+    let from = open(level.from, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK)?;
+    let stat = raw::stat(from)?;
+    if stat.mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno(libc::ESTALE));
+    }
+    let to = copy::create(level.to, name)?;
+    copy::contents(from, to)?;
+    likeness(level.to, name, &stat)?;
+    // After the owner, whose change takes it away.
+    match copy::attribute(from, to, c"security.capability") {
+        Err(Errno(libc::EPERM)) | Ok(()) => {}
+        Err(errno) => return Err(errno),
+    }
+    raw::close(to);
+    raw::close(from);
+    Ok(())
+}
+
+fn open(dir: RawFd, name: &CStr, flags: i32) -> Result<RawFd> {
+    let resolve = match flags & libc::O_PATH {
+        0 => RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+        // With O_NOFOLLOW, the link itself.
+        _ => RESOLVE_BENEATH,
+    };
+    raw::openat2(dir, name, flags, resolve)
+}
+
+fn directory(dir: RawFd, name: &CStr) -> Result<RawFd> {
+    open(dir, name, libc::O_RDONLY | libc::O_DIRECTORY)
+}
+
+/// Owner, mode and time of what is not a link; the owner first, whose change clears bits of the mode.
+fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
+    owner(dir, name, stat)?;
+    raw::fchmodat(dir, name, stat.mode & 0o7777)?;
+    copy::set_modified(dir, name, stat.modified)
+}
+
+/// An owner that the user namespace does not know cannot be given.
+fn owner(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
+    match raw::fchownat(dir, name, stat.owner.0, stat.owner.1) {
+        Err(Errno(libc::EINVAL | libc::EPERM)) | Ok(()) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests;

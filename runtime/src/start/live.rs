@@ -1,0 +1,74 @@
+//! Mounts that come to a container, or go, while it runs.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::mounts::Tree;
+use crate::error::{Error, Result};
+use crate::plan::{Path, Planned, Step};
+use crate::sys::mntns::in_mount_namespace;
+
+/// A container's mount namespace and its root, both open.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside<'a> {
+    /// The namespace file.
+    pub namespace: BorrowedFd<'a>,
+    /// The root, below which every path is resolved.
+    pub root: BorrowedFd<'a>,
+}
+
+impl Inside<'_> {
+    /// Takes steps that mount; sources outside are open already.
+    ///
+    /// # Errors
+    /// The first that failed; those before it stay done.
+    pub fn mount(&self, steps: &[Planned]) -> Result<()> {
+        let root = self.root.as_raw_fd();
+        let all = in_mount_namespace(self.namespace, || {
+            let mut tree = Tree::at(root);
+            steps.iter().find_map(|planned| {
+                let result = match &planned.step {
+                    Step::Mount(mount) => tree.mount(mount),
+                    Step::Attributes { path, attr, recursive } => {
+                        tree.attributes(path, attr, *recursive)
+                    }
+                    Step::Link { path, text } => tree.link(path, text),
+                    _ => Err(crate::sys::Errno(libc::ENOSYS)),
+                };
+                result.err().map(|errno| (planned, errno))
+            })
+        });
+        match all.map_err(enter)? {
+            None => Ok(()),
+            Some((Planned { step, origin }, errno)) => {
+                Err(Error::os(format!("{step} ({origin})"), errno))
+            }
+        }
+    }
+
+    /// Takes mounts away, each from where it is seen; who uses it goes on until it lets go.
+    ///
+    /// # Errors
+    /// The first that failed, EINVAL where nothing is mounted; those before it stay done.
+    pub fn unmount(&self, paths: &[Path]) -> Result<()> {
+        let root = self.root.as_raw_fd();
+        let all = in_mount_namespace(self.namespace, || {
+            let mut tree = Tree::at(root);
+            paths.iter().find_map(|path| tree.unmount(path).err().map(|errno| (path, errno)))
+        });
+        match all.map_err(enter)? {
+            None => Ok(()),
+            Some((path, errno)) => {
+                let shown = path.whole.to_string_lossy();
+                let error = Error::os(format!("unmount /{shown}"), errno);
+                Err(match errno.0 {
+                    libc::EINVAL => error.hint("nothing is mounted there"),
+                    _ => error,
+                })
+            }
+        }
+    }
+}
+
+fn enter(errno: crate::sys::Errno) -> Error {
+    Error::os("enter the container's mount namespace", errno)
+}

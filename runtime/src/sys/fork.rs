@@ -1,0 +1,130 @@
+//! Processes that a child starts by itself, as fork(2) does: both go on after the call, each with its
+//! own copy of memory. For children that do not share their parent's ([`super::clone::Memory`]).
+
+use core::ffi::CStr;
+
+use super::raw::{self, RawFd, call};
+use super::{CStrings, Errno};
+
+/// struct clone_args of clone3(2), to its first size.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the pid
+/// namespace that was joined or made for children. 0 in the second, its process id in the first.
+pub fn sibling() -> Result<i32, Errno> {
+    let args = CloneArgs { flags: libc::CLONE_PARENT as u64, ..CloneArgs::default() };
+    call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()).map(|pid| pid as i32)
+}
+
+/// How a program of [`run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It exited with 0.
+    Success,
+    /// It exited with another code.
+    Code(i32),
+    /// A signal killed it.
+    Signal(i32),
+    /// It had not ended in time, and was killed.
+    Late,
+}
+
+/// Runs a program with `input` as its standard input, and waits for its end, `timeout`
+/// milliseconds at most (negative: without end).
+pub fn run(
+    program: &CStr,
+    argv: &CStrings,
+    envp: &CStrings,
+    input: &[&[u8]],
+    timeout: i32,
+) -> Result<Outcome, Errno> {
+    let stdin = memory_file(input)?;
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    if pid == 0 {
+        let _ = raw::dup2(stdin, 0);
+        let _ = raw::set_signal_mask(0);
+        // The standard library ignores it, and what is ignored stays so at execve.
+        let _ = raw::set_disposition(libc::SIGPIPE, false);
+        raw::execve(program, argv, envp);
+        raw::exit(127);
+    }
+    raw::close(stdin);
+    let outcome = wait(pidfd, timeout);
+    raw::close(pidfd);
+    outcome
+}
+
+/// A file in memory with these contents, to be read from its beginning.
+fn memory_file(contents: &[&[u8]]) -> Result<RawFd, Errno> {
+    let file = call!(libc::SYS_memfd_create, c"state".as_ptr(), libc::MFD_CLOEXEC)? as RawFd;
+    for part in contents {
+        raw::write(file, part)?;
+    }
+    call!(libc::SYS_lseek, file, 0, libc::SEEK_SET)?;
+    Ok(file)
+}
+
+fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
+    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
+    let late = call!(libc::SYS_poll, &raw mut poll, 1, timeout)? == 0;
+    if late {
+        call!(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, 0, 0)?;
+    }
+    // SAFETY: siginfo_t is plain memory, for which all zeroes is a value.
+    let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_waitid, libc::P_PIDFD, pidfd, &raw mut info, libc::WEXITED, 0)?;
+    // SAFETY: waitid has filled in the fields of a SIGCHLD siginfo.
+    let status = unsafe { info.si_status() };
+    Ok(match info.si_code {
+        _ if late => Outcome::Late,
+        libc::CLD_EXITED if status == 0 => Outcome::Success,
+        libc::CLD_EXITED => Outcome::Code(status),
+        _ => Outcome::Signal(status),
+    })
+}
+
+/// This process's id, in its own pid namespace.
+pub fn own_pid() -> i32 {
+    call!(libc::SYS_getpid).map_or(0, |pid| pid as i32)
+}
+
+/// A process that does nothing, in new namespaces of these kinds (CLONE_NEW*), until it is killed: for
+/// what can be had of a namespace only while somebody is in it.
+pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    if pid == 0 {
+        // Should the parent be killed, so is this one.
+        let _ = raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0);
+        loop {
+            let _ = call!(libc::SYS_pause);
+        }
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}

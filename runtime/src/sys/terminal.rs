@@ -1,0 +1,91 @@
+//! Pseudo-terminals (pty(7)), by descriptor only: no path inside a sandbox is walked but the one to
+//! its own multiplexer. What works on plain descriptors may be used between clone3 and execve.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::Errno;
+use super::errno::check;
+use super::raw::{RawFd, call};
+
+const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+
+/// Is the open file on a devpts, and not something that a root file system has put in its place?
+pub fn is_multiplexer(fd: RawFd) -> Result<bool, Errno> {
+    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
+    let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
+    Ok(stat.f_type == DEVPTS_SUPER_MAGIC)
+}
+
+/// Unlocks the terminal behind its master and opens it (TIOCGPTPEER, Linux 4.13), close-on-exec.
+pub fn open_peer(master: RawFd) -> Result<RawFd, Errno> {
+    let unlocked = 0i32;
+    call!(libc::SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlocked)?;
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    call!(libc::SYS_ioctl, master, libc::TIOCGPTPEER, flags).map(|fd| fd as RawFd)
+}
+
+/// Sets the window's size, in characters.
+pub fn set_size(terminal: RawFd, width: u16, height: u16) -> Result<(), Errno> {
+    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    call!(libc::SYS_ioctl, terminal, libc::TIOCSWINSZ, &raw const size).map(drop)
+}
+
+/// The window's size: width and height.
+pub fn size(terminal: RawFd) -> Result<(u16, u16), Errno> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    call!(libc::SYS_ioctl, terminal, libc::TIOCGWINSZ, &raw mut size)?;
+    Ok((size.ws_col, size.ws_row))
+}
+
+/// Makes it the controlling terminal of this session, which has none.
+pub fn take_control(terminal: RawFd) -> Result<(), Errno> {
+    call!(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, 0).map(drop)
+}
+
+// ---- for the parent -----------------------------------------------------------------------------
+
+/// How a terminal treats what passes through it (termios(3)).
+#[derive(Clone, Copy)]
+pub struct Attributes(libc::termios);
+
+impl std::fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attributes").finish_non_exhaustive()
+    }
+}
+
+impl Attributes {
+    /// Those of a terminal. ENOTTY: it is none.
+    pub fn of(terminal: BorrowedFd<'_>) -> Result<Attributes, Errno> {
+        // SAFETY: termios is plain numbers, for which all zeroes is a value; the call fills it.
+        unsafe {
+            let mut attributes: libc::termios = std::mem::zeroed();
+            check(libc::tcgetattr(terminal.as_raw_fd(), &raw mut attributes))?;
+            Ok(Attributes(attributes))
+        }
+    }
+
+    /// Gives them to a terminal, when what was written before has gone out.
+    pub fn apply(&self, terminal: BorrowedFd<'_>) -> Result<(), Errno> {
+        // SAFETY: a live termios.
+        let result =
+            unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, &raw const self.0) };
+        check(result).map(drop)
+    }
+
+    /// Every byte as it is, at once: for one who passes them on.
+    #[must_use]
+    pub fn raw(mut self) -> Attributes {
+        // SAFETY: changes the plain numbers of a live termios.
+        unsafe { libc::cfmakeraw(&raw mut self.0) };
+        self
+    }
+
+    /// A new line stays a new line, without a carriage return before it.
+    #[must_use]
+    pub fn plain_lines(mut self) -> Attributes {
+        self.0.c_oflag &= !libc::ONLCR;
+        self
+    }
+}
