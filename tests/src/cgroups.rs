@@ -36,10 +36,12 @@ impl Cgroups {
         Cgroups { trees }
     }
 
-    /// Shell commands that put our directories over the trees.
+    /// Shell commands that put our directories in place of the trees. Not over them: who looks for
+    /// a tree in the table of mounts may take the first.
     pub fn script(&self) -> String {
         let bind = |(point, dir): &(PathBuf, PathBuf)| {
-            format!("mount --bind {} {}\n", dir.display(), point.display())
+            let (point, dir) = (point.display(), dir.display());
+            format!("mount --bind {dir} /mnt; umount -l {point}; mount --move /mnt {point}\n")
         };
         self.trees.iter().map(bind).collect()
     }

@@ -8,12 +8,16 @@
 //! What a test needs, it says first: `needs!(root, netns, "nginx")`. Where that is missing, the
 //! test prints why and passes; with `REQUIRE=all` in the environment it fails.
 //!
+//! A [`Bundle`] is an OCI bundle in a yard, for the tests of what is specified of a runtime.
+//!
 //! The binary is `$GARTH`, or the newest of target/release and target/debug.
 #![expect(clippy::unwrap_used, reason = "where the harness fails, the test fails")]
 
+mod bundle;
 mod call;
 mod cgroups;
 mod snapshot;
+mod socket;
 mod yard;
 
 use std::path::{Path, PathBuf};
@@ -21,8 +25,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
 pub use snapshot::Snapshot;
+pub use socket::{Socket, answer_notification, terminal};
 pub use yard::Yard;
 
 /// How long anything may take before the test fails. Generous: it bounds, it does not measure.

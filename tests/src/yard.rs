@@ -1,10 +1,10 @@
 //! A small host of its own for a test.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
+use std::{env, fs};
 
 use crate::cgroups::Cgroups;
 use crate::{Call, PATIENCE, Snapshot, binary, children, until, which};
@@ -57,9 +57,11 @@ impl Yard {
             mount -t tmpfs -o mode=0755 tmpfs /srv
             ip link set lo up
             {setup}
+            {}
             echo ready
             cat",
-            cgroups.script()
+            cgroups.script(),
+            env::var("RUNTIME_SETUP").unwrap_or_default()
         );
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
@@ -102,7 +104,7 @@ impl Yard {
         call
     }
 
-    fn call(&self, net: Option<&str>) -> Call {
+    pub(crate) fn call(&self, net: Option<&str>) -> Call {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.init)).args(["--mount", "--uts", "--pid"]);
         match net {

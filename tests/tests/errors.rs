@@ -182,8 +182,9 @@ fn a_user_without_any_privilege() {
 fn a_sandbox_that_is_not_there() {
     needs!(root);
     let yard = Yard::new();
-    for words in ["exec web -- true", "kill web", "delete web"] {
-        yard.garth(words).run().refused(125, "web");
+    // The codes and the words are those that engines expect of an OCI runtime.
+    for (code, words) in [(255, "exec web -- true"), (1, "kill web"), (1, "delete web")] {
+        yard.garth(words).run().refused(code, "container \"web\" does not exist; garth ps");
     }
 }
 

@@ -1,0 +1,348 @@
+# shellcheck shell=bash
+# What the clients' scripts share: a yard, an image, and the running of checks.
+#
+# usage of each script: tests/clients/CLIENT.sh RUNTIME [CHECK...]
+#
+# A script starts its engine with RUNTIME as the only OCI runtime and runs its checks, functions
+# named check_..., in the order of the file. It prints `ok NAME`, `not ok NAME: why` or
+# `skip NAME: why` for each, and exits with 1 if any failed. VERBOSE=1 prints what a failed check
+# said, and the end of the engine's log.
+#
+# The yard: own mount, network, pid, host name, ipc and cgroup namespaces; /etc, /var and /root are
+# overlays of the host's, /run and /dev/shm are empty; each cgroup tree is a directory of this
+# script's in the host's tree. When pid 1 of the yard ends, so does everything in it, and the
+# directories are removed. Nothing that an engine does is seen outside.
+set -u
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH LC_ALL=C
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 2
+}
+
+# --- Outside: the yard ---------------------------------------------------------------------------
+
+# Lines "point dir controllers": where a cgroup tree is mounted, our directory there, and what it
+# controls (v2, where it is of version 2). The directory is below the cgroup that we are in, so that
+# limits on us hold for all that we start.
+cgroup_dirs() {
+    local root point rest kind options controllers path
+    while read -r _ _ _ root point rest; do
+        kind=${rest#* - }
+        options=,${kind##* },
+        kind=${kind%% *}
+        case $kind in cgroup | cgroup2) ;; *) continue ;; esac
+        while IFS=: read -r _ controllers path; do
+            case $kind:$options in
+            cgroup2:*) [ -z "$controllers" ] || continue ;;
+            *",${controllers%%,*},"*) [ -n "$controllers" ] || continue ;;
+            *) continue ;;
+            esac
+            # A tree may be mounted from below its root.
+            [ "$root" = / ] || path=${path#"$root"}
+            echo "$point ${point}${path%/}/garth-clients-$$ ${controllers:-v2}"
+        done </proc/self/cgroup
+    done </proc/self/mountinfo
+}
+
+remove_cgroups() {
+    local _ dir
+    while read -r _ dir _; do
+        # What has just died may hold its cgroup for a moment.
+        for _ in {1..100}; do
+            [ -d "$dir" ] || break
+            find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null
+            [ ! -d "$dir" ] || sleep 0.05
+        done
+        [ ! -d "$dir" ] || echo "${0##*/}: left behind: $dir" >&2
+    done <<<"$trees"
+}
+
+# Runs the calling script again, inside.
+enter_yard() {
+    local script=$1 runtime=${2-} yard trees
+    [ "$(id -u)" = 0 ] || die "must be root"
+    [ -x "$runtime" ] || die "usage: ${0##*/} RUNTIME [CHECK...]; not a program: $runtime"
+    shift 2
+    yard=$(mktemp -d "/tmp/garth-clients-$$.XXXXXX") || exit 2
+    chmod 755 "$yard"
+    trees=$(cgroup_dirs)
+    trap 'remove_cgroups; rmdir "$yard"' EXIT
+    local point dir file
+    while read -r point dir _; do
+        mkdir "$dir" || exit 2
+        # A cpuset of version 1 has nothing at first, and nobody can be put in it.
+        for file in cpuset.cpus cpuset.mems; do
+            [ ! -e "$dir/$file" ] || cat "${dir%/*}/$file" >"$dir/$file"
+        done 2>/dev/null
+    done <<<"$trees"
+    (
+        # The cgroup namespace is rooted at our directories. In a tree of version 2 we then go one
+        # down, since controllers can be enabled only where no process is.
+        while read -r point dir _; do
+            echo "$BASHPID" >"$dir/cgroup.procs" || exit 2
+        done <<<"$trees"
+        # shellcheck disable=SC2016
+        exec unshare --cgroup bash -c '
+            trees=$1; shift
+            while read -r point dir _; do
+                [ "$point" = /sys/fs/cgroup ] || continue
+                mkdir "$dir/init"
+                echo $$ >"$dir/init/cgroup.procs"
+                for name in $(cat "$dir/cgroup.controllers"); do
+                    echo "+$name" >"$dir/cgroup.subtree_control"
+                done
+            done <<<"$trees"
+            exec "$@"' _ "$trees" \
+            unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc \
+            --propagation private -- env YARD="$yard" TREES="$trees" bash "$(realpath "$script")" "$(realpath -s "$runtime")" "$@"
+    ) </dev/null &
+    # A signal must find us waiting, not the shell busy with a child in the foreground: then the
+    # yard is killed and what it had on the host is removed.
+    local child=$!
+    trap 'kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM HUP
+    wait "$child"
+    exit
+}
+
+# --- Inside --------------------------------------------------------------------------------------
+
+furnish_yard() {
+    local dir version=2
+    mount -t tmpfs -o mode=755 tmpfs "$YARD"
+    for dir in etc var root; do
+        mkdir -p "$YARD/host/$dir" "$YARD/host/$dir.work"
+        mount -t overlay -o "lowerdir=/$dir,upperdir=$YARD/host/$dir,workdir=$YARD/host/$dir.work" \
+            overlay "/$dir"
+    done
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+    mkdir -p /run/lock "$YARD/tmp" "$YARD/bin"
+    # Engines and CNI bind namespaces here and make it shared.
+    mkdir /run/netns
+    mount -t tmpfs tmpfs /run/netns
+    chmod 1777 "$YARD/tmp"
+    # This network namespace's /sys, and the cgroup trees as this cgroup namespace sees them.
+    umount -Rl /sys
+    mount -t sysfs sysfs /sys
+    if [[ $TREES != "/sys/fs/cgroup "* ]]; then
+        version=1
+        mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+    fi
+    local point controllers
+    while read -r point _ controllers; do
+        # Old crun takes a tree of version 2 beside those of version 1 for a version that it does
+        # not know.
+        [ "$NAME:$controllers:$version" != crun:v2:1 ] || continue
+        mkdir -p "$point"
+        case $controllers in
+        v2) mount -t cgroup2 cgroup2 "$point" ;;
+        name=*) mount -t cgroup -o "none,$controllers" cgroup "$point" ;;
+        *) mount -t cgroup -o "$controllers" cgroup "$point" ;;
+        esac
+    done <<<"$TREES"
+    ip link set lo up
+    hostname yard
+    export TMPDIR=$YARD/tmp HOME=/root
+    unset XDG_RUNTIME_DIR XDG_CONFIG_HOME DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET LISTEN_FDS
+    cd "$YARD" || exit 2
+}
+
+# An image, as `docker save` makes it, in $YARD/yard.tar: busybox, three users, a page to serve.
+make_image() {
+    local root=$YARD/rootfs diff
+    mkdir -p "$root"/{bin,dev,etc,home/app,proc,root,run,srv,sys,tmp,usr,var}
+    cp "$(command -v busybox)" "$root/bin/busybox"
+    chroot "$root" /bin/busybox --install -s /bin
+    ln -s ../bin "$root/usr/bin"
+    chmod 1777 "$root/tmp"
+    echo hello >"$root/srv/hello"
+    echo 'not a program' >"$root/etc/plain"
+    printf '#!/bin/sh\necho from a script\n' >"$root/bin/greet"
+    chmod 755 "$root/bin/greet"
+    printf '%s:x:%s:%s::%s:/bin/sh\n' root 0 0 /root app 1000 1000 /home/app \
+        nobody 65534 65534 / >"$root/etc/passwd"
+    printf '%s:x:%s:%s\n' root 0 '' app 1000 '' extra 2000 app nogroup 65534 '' >"$root/etc/group"
+    chown 1000:1000 "$root/home/app"
+    mkdir "$YARD/image"
+    tar -C "$root" --numeric-owner -cf "$YARD/image/layer.tar" .
+    diff=$(sha256sum <"$YARD/image/layer.tar")
+    cat >"$YARD/image/config.json" <<END
+{"architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
+ "config": {"Env": ["PATH=/usr/bin:/bin", "FROM_IMAGE=yes"], "Cmd": ["sh"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:${diff%% *}"]},
+ "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "tests"}]}
+END
+    echo '[{"Config": "config.json", "RepoTags": ["localhost/yard:latest"], "Layers": ["layer.tar"]}]' \
+        >"$YARD/image/manifest.json"
+    tar -C "$YARD/image" -cf "$YARD/yard.tar" manifest.json config.json layer.tar
+}
+
+# podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
+podman_files() {
+    # Raising a limit needs CAP_SYS_RESOURCE, which a nested host may lack: no more than we have.
+    cat >"$YARD/containers.conf" <<END
+[containers]
+default_capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE",
+    "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"]
+default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$(ulimit -Hu):$(ulimit -Hu)"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "$NAME"
+runtime_supports_json = ["$NAME"]
+runtime_supports_nocgroup = ["crun", "garth"]
+helper_binaries_dir = ["/usr/lib/podman", "/usr/libexec/podman", "/usr/bin"]
+init_path = "/usr/bin/catatonit"
+[engine.runtimes]
+$NAME = ["$RUNTIME"]
+[network]
+network_backend = "netavark"
+END
+    cat >"$YARD/storage.conf" <<END
+[storage]
+driver = "overlay"
+graphroot = "$1"
+runroot = "$2"
+END
+    export CONTAINERS_CONF=$YARD/containers.conf CONTAINERS_STORAGE_CONF=$YARD/storage.conf
+}
+
+# --- Checks --------------------------------------------------------------------------------------
+
+# is WHAT GOT WANTED
+is() {
+    [ "$2" = "$3" ] || {
+        echo "$1 is '$2', not '$3'" >&2
+        return 1
+    }
+}
+
+# has TEXT PART...: every part is somewhere in the text, in whatever case.
+has() {
+    local text=$1 part
+    shift
+    for part; do
+        [[ ${text,,} = *"${part,,}"* ]] || {
+            echo "'$part' is not in '$text'" >&2
+            return 1
+        }
+    done
+}
+
+# fails CODE COMMAND...: it ends with that code; what it says is printed, stderr too.
+fails() {
+    local wanted=$1 code=0 said
+    shift
+    said=$("$@" 2>&1) || code=$?
+    printf '%s\n' "$said"
+    [ "$code" = "$wanted" ] || {
+        echo "exit code of '$*' is $code, not $wanted: $said" >&2
+        return 1
+    }
+}
+
+# until_ok COMMAND...: again and again until it succeeds; not for ever.
+until_ok() {
+    local end=$((SECONDS + 20))
+    until "$@" >"$YARD/until" 2>&1; do
+        if ((SECONDS > end)); then
+            echo "waited in vain for '$*': $(tail -n 3 "$YARD/until")" >&2
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+# until_is WANTED COMMAND...: until it prints that.
+until_is() {
+    local wanted=$1
+    shift
+    # shellcheck disable=SC2016
+    prints() { [ "$("${@:2}" 2>&1)" = "$1" ] || { "${@:2}"; return 1; }; }
+    until_ok prints "$wanted" "$@"
+}
+
+# until_has PART COMMAND...: until it prints something with that in it.
+until_has() {
+    local part=$1
+    shift
+    shows() { has "$("${@:2}" 2>&1)" "$1"; }
+    until_ok shows "$part" "$@"
+}
+
+# on_tty COMMAND-LINE: runs it on a terminal of 33 lines and 77 columns; reads what is typed from
+# stdin. Ends as the command does. What it prints has no carriage returns.
+on_tty() {
+    set -o pipefail
+    timeout -k 5 40 script -qefc "stty rows 33 cols 77; $1" /dev/null | tr -d '\r'
+}
+
+# For use inside: waits until the terminal has got its size, which engines set after the start.
+# shellcheck disable=SC2034
+WAIT_SIZE='i=0; until [ "$(stty size)" = "33 77" ] || [ $i = 200 ]; do i=$((i+1)); sleep 0.05; done; stty size'
+
+# cgroup_file PID CONTROLLER FILE: what a file says of the cgroup that the process is in.
+cgroup_file() {
+    local path
+    path=$(awk -F: -v name="$2" '("," $2 ",") ~ ("," name ",") { print $3 }' "/proc/$1/cgroup")
+    cat "/sys/fs/cgroup/$2$path/$3"
+}
+
+# skip WHY: leaves the check.
+skip() {
+    echo "$*" >&2
+    exit 77
+}
+
+# A function of the script's: called after each check, it removes what the check has left.
+tidy() { :; }
+
+# Runs the checks of the script, or those named.
+run_checks() {
+    local names=("$@") name code why failed=0 number=0 start=$SECONDS
+    [ $# != 0 ] || mapfile -t names < <(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0")
+    for name in "${names[@]}"; do
+        declare -F "check_$name" >/dev/null || die "no such check: $name"
+        number=$((number + 1))
+        # Not in a condition: there `set -e` would have no effect.
+        (
+            # shellcheck disable=SC2154
+            trap 'code=$?; echo "line $LINENO: $BASH_COMMAND: exit code $code" >&2' ERR
+            set -eE
+            "check_$name"
+        ) >"$YARD/said" 2>&1 </dev/null
+        code=$?
+        case $code in
+        0) echo "ok $name" ;;
+        77) echo "skip $name: $(tail -n 1 "$YARD/said")" ;;
+        *)
+            failed=$((failed + 1))
+            # Without the lines of how the engine's own word went up through our functions.
+            why=$(grep -avE '^$|^line [0-9]+: (timeout|return)' "$YARD/said" | tail -n 3 | tr '\n' '|' | cut -c 1-600)
+            echo "not ok $name: ${why%|}"
+            [ -z "${VERBOSE-}" ] || {
+                sed 's/^/    /' "$YARD/said"
+                [ ! -e "$YARD/log" ] || tail -n 15 "$YARD/log" | sed 's/^/    log: /'
+            }
+            ;;
+        esac
+        tidy >"$YARD/tidied" 2>&1 </dev/null || {
+            failed=$((failed + 1))
+            echo "not ok $name: cannot be tidied: $(grep -v '^$' "$YARD/tidied" | tail -n 2 | tr '\n' '|')"
+        }
+    done
+    echo "# $number checks, $failed failed, $((SECONDS - start)) s, $NAME"
+    [ "$failed" = 0 ]
+}
+
+[ -n "${YARD-}" ] || enter_yard "$0" "$@"
+# The runtime is copied: whoever builds it anew meanwhile does not disturb us, and everyone may run it.
+NAME=${1##*/}
+furnish_yard
+cp "$1" "$YARD/bin/$NAME"
+chmod 755 "$YARD/bin/$NAME"
+RUNTIME=$YARD/bin/$NAME
+shift
+make_image

@@ -1,0 +1,150 @@
+//! Real engines with Garth as their runtime: podman, docker, containerd, and podman without root.
+//!
+//! Each script of tests/clients runs twice, with runc and with Garth: where runc fails too, the
+//! machine or the engine is to blame.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use garth_tests::{binary, needs, which};
+
+/// What came of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Skipped,
+    Failed,
+}
+
+/// What a script said: its checks by name, each with the reason where it did not pass.
+type Outcomes = BTreeMap<String, (Outcome, String)>;
+
+/// The lines `ok NAME`, `skip NAME: why` and `not ok NAME: why`.
+fn outcomes(text: &str) -> Outcomes {
+    let mut all = Outcomes::new();
+    for line in text.lines() {
+        let kinds =
+            [("ok ", Outcome::Passed), ("skip ", Outcome::Skipped), ("not ok ", Outcome::Failed)];
+        for (word, outcome) in kinds {
+            if let Some(rest) = line.strip_prefix(word) {
+                let (name, why) = rest.split_once(": ").unwrap_or((rest, ""));
+                // A check that passed and could not be tidied up after comes twice.
+                all.insert(name.to_owned(), (outcome, why.to_owned()));
+            }
+        }
+    }
+    all
+}
+
+/// The checks that count against the runtime: where the control does better.
+fn worse(control: &Outcomes, tested: &Outcomes) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, (there, _)) in control {
+        match (there, tested.get(name)) {
+            (Outcome::Failed, _) | (_, Some((Outcome::Passed, _))) => {}
+            (Outcome::Skipped, Some((Outcome::Skipped, _))) => {}
+            (_, Some((outcome, why))) => found.push(format!("{name}: {outcome:?}: {why}")),
+            (_, None) => found.push(format!("{name}: not even tried")),
+        }
+    }
+    found
+}
+
+fn table(control: &Outcomes, tested: &Outcomes) -> String {
+    let mut text = format!("{:36} {:8} garth\n", "", "runc");
+    for (name, (there, reason)) in control {
+        let (here, why) = match tested.get(name) {
+            Some((outcome, why)) => (format!("{outcome:?}"), why.as_str()),
+            None => ("-".to_owned(), ""),
+        };
+        let why = if why.is_empty() { reason } else { why };
+        let there = format!("{there:?}");
+        writeln!(text, "{name:36} {there:8} {here:8} {why}").unwrap_or_default();
+    }
+    text
+}
+
+/// Runs a script with a runtime. Nothing of it is left on this host.
+fn run(client: &str, runtime: &Path) -> Outcomes {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("clients/{client}.sh"));
+    let mut command = Command::new(script);
+    command.arg(runtime).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the script starts");
+    let mark = format!("garth-clients-{}", child.id());
+    let ran = child.wait_with_output().expect("the script ends");
+    let [text, errors] =
+        [ran.stdout, ran.stderr].map(|out| String::from_utf8_lossy(&out).into_owned());
+    let all = outcomes(&text);
+    let failed = all.values().any(|(outcome, _)| *outcome == Outcome::Failed);
+    let code = ran.status.code();
+    assert_eq!(
+        code,
+        Some(i32::from(failed)),
+        "{client} with {}: {text}{errors}",
+        runtime.display()
+    );
+    let left: Vec<PathBuf> = ["/sys/fs/cgroup".as_ref(), "/tmp".as_ref()]
+        .into_iter()
+        .flat_map(|dir| named(dir, &mark, 4))
+        .collect();
+    assert!(left.is_empty(), "{client} has left {left:?}: {errors}");
+    all
+}
+
+/// The directories whose names begin with `mark`, not deeper than that.
+fn named(dir: &Path, mark: &str, depth: u32) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().map_while(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(mark) {
+            found.push(entry.path());
+        } else if depth > 1 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(named(&entry.path(), mark, depth - 1));
+        }
+    }
+    found
+}
+
+fn garth_does_as_well_as_runc(client: &str) {
+    let control = run(client, &which("runc").expect("runc"));
+    let tested = run(client, &binary());
+    let table = table(&control, &tested);
+    println!("{client}\n{table}");
+    let passed = control.values().filter(|(outcome, _)| *outcome == Outcome::Passed).count();
+    assert!(passed * 10 >= control.len() * 9, "{client} does not work here with runc\n{table}");
+    let worse = worse(&control, &tested);
+    assert!(worse.is_empty(), "{client}: {} of {}: {worse:#?}", worse.len(), control.len());
+}
+
+#[test]
+fn podman() {
+    needs!(root, netns, "runc", "podman", "script", "curl", "busybox");
+    garth_does_as_well_as_runc("podman");
+}
+
+#[test]
+fn podman_without_root() {
+    needs!(root, netns, "runc", "podman", "newuidmap", "slirp4netns", "script", "curl", "busybox");
+    garth_does_as_well_as_runc("podman-rootless");
+}
+
+#[test]
+fn docker() {
+    needs!(root, netns, "runc", "dockerd", "script", "curl", "busybox");
+    garth_does_as_well_as_runc("docker");
+}
+
+#[test]
+fn containerd() {
+    needs!(root, netns, "runc", "containerd", "ctr", "script", "busybox");
+    garth_does_as_well_as_runc("containerd");
+}
+
+#[test]
+fn where_runc_does_better_it_counts() {
+    let control =
+        outcomes("ok a\nok b\nok c\nskip d: old\nnot ok e: sick\nok f\nskip g: new\n# end");
+    let tested = outcomes("ok a\nnot ok b: why\nskip c: no\nskip d: no\nnot ok e: no\nok g");
+    assert_eq!(worse(&control, &tested), ["b: Failed: why", "c: Skipped: no", "f: not even tried"]);
+}

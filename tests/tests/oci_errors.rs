@@ -1,0 +1,417 @@
+//! What is wrong with a bundle, a name, the state directory, the disk or the caller is said in one
+//! line, also where engines read it (`--log`), and nothing is left of the attempt.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use garth_tests::{Bundle, ROOT, Ran, Yard, needs};
+use serde_json::json;
+
+/// One line of garth's own, exit code 1, the same in the log, nothing left.
+#[track_caller]
+fn assert_refused(bundle: &Bundle<'_>, ran: &Ran, text: &str) {
+    assert_eq!(ran.code, 1, "{ran}");
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("garth: "), "{ran}");
+    assert!(ran.stderr.contains(text), "{text:?} is not in {ran}");
+    assert!(bundle.logged_error().contains(text), "{text:?} is not in {}", bundle.log_text());
+    bundle.assert_nothing_left();
+}
+
+/// `create` with the words of the shell, refused.
+#[track_caller]
+fn create_refused(bundle: &Bundle<'_>, words: &str, text: &str) {
+    let ran = bundle.sh(&format!("$R create {words} </dev/null")).run();
+    assert_refused(bundle, &ran, text);
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_refused() {
+    needs!(root);
+    let yard = Yard::new();
+    let bundle = Bundle::new(&yard);
+    let whole = bundle.config.to_string();
+    let file = yard.path(&bundle.dir("config.json"));
+    let try_it = |what: &str, text: &[u8]| {
+        bundle.save();
+        std::fs::write(&file, text).unwrap();
+        let ran = bundle.call(&format!("create --bundle {} {}", bundle.dir(""), bundle.id)).run();
+        assert_eq!(ran.code, 1, "{what}: {ran}");
+        assert!(ran.stderr.starts_with("garth: ") && ran.stderr.lines().count() == 1, "{ran}");
+        assert!(ran.stderr.contains("config.json"), "{what}: {ran}");
+        assert!(bundle.logged_error().contains("config.json"), "{what}");
+    };
+    for length in (0..whole.len()).step_by(whole.len() / 40) {
+        try_it(&format!("the first {length} bytes"), &whole.as_bytes()[..length]);
+    }
+    try_it("binary", &(0..=255u8).cycle().take(100_000).collect::<Vec<_>>());
+    try_it("not UTF-8", &[b"{\"ociVersion\":\"", &[0xff, 0xfe][..], b"\"}"].concat());
+    try_it("deeply nested", "[".repeat(1_000_000).as_bytes());
+    try_it("nested objects", "{\"a\":".repeat(200_000).as_bytes());
+    try_it("twenty megabytes of one string", "x".repeat(20 << 20).as_bytes());
+    for wrong in [
+        "null",
+        "[]",
+        "7",
+        "\"text\"",
+        "{}",
+        "{\"ociVersion\":7}",
+        "{\"ociVersion\":\"1.0.2\",\"process\":[]}",
+        "{\"ociVersion\":\"1.0.2\",\"process\":{\"args\":\"true\",\"cwd\":\"/\"}}",
+        "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":-1},\"cwd\":\"/\"}}",
+        "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":4294967296},\"cwd\":\"/\"}}",
+    ] {
+        try_it(wrong, wrong.as_bytes());
+    }
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_large_config_is_no_error() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let long = "x".repeat(10 << 20);
+    bundle.config["annotations"] = json!({"long": long});
+    assert_eq!(bundle.script("echo it runs").run().ok(), "it runs");
+    let state = bundle.create();
+    assert_eq!(state.code, 0);
+    assert_eq!(bundle.state()["annotations"]["long"].as_str().unwrap().len(), long.len());
+}
+
+#[test]
+fn a_bundle_that_is_none_is_refused() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.save();
+    create_refused(&bundle, "--bundle /srv/nowhere $ID", "/srv/nowhere");
+    create_refused(&bundle, "--bundle /srv $ID", "config.json");
+    create_refused(&bundle, "--bundle /etc/hostname $ID", "/etc/hostname");
+    let odd = |script: &str, text: &str| {
+        let ran = bundle
+            .sh(&format!(
+                "mkdir -p /srv/odd; cd /srv/odd; rm -rf config.json; {script}
+                exec $R create --bundle /srv/odd $ID </dev/null"
+            ))
+            .run();
+        assert_refused(&bundle, &ran, text);
+    };
+    odd("mkdir config.json", "not a regular file");
+    odd("mkfifo config.json", "not a regular file");
+    odd("ln -s /dev/zero config.json", "not a regular file");
+    odd("ln -s config.json config.json", "ELOOP");
+    odd("cp $B/config.json .", "root.path");
+
+    bundle.config["root"]["path"] = "nowhere".into();
+    create_refused(&bundle, "--bundle $B $ID", "nowhere");
+    bundle.config["root"]["path"] = "config.json".into();
+    create_refused(&bundle, "--bundle $B $ID", "config.json");
+    bundle.config["root"]["path"] = "".into();
+    create_refused(&bundle, "--bundle $B $ID", "root");
+    yard.sh(&format!("ln -s rootfs {}", bundle.dir("link"))).run().ok();
+    bundle.config["root"]["path"] = "link".into();
+    assert_eq!(bundle.script("echo it runs").run().ok(), "it runs");
+}
+
+#[test]
+fn verbs_at_the_wrong_time_say_so() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let refused = |ran: Ran, text: &str| {
+        assert_eq!(ran.code, 1, "{ran}");
+        assert!(ran.stderr.contains(text) && ran.stderr.lines().count() == 1, "{text:?}: {ran}");
+    };
+    for words in ["start box0", "state box0", "delete box0", "kill box0 TERM"] {
+        refused(bundle.call(words).run(), "container \"box0\" does not exist");
+    }
+    bundle.script("exec sleep 600").create().ok();
+    refused(bundle.create(), "exists");
+    assert_eq!(bundle.status(), "created");
+    bundle.start().ok();
+    refused(bundle.create(), "exists");
+    refused(bundle.start(), "cannot start");
+    refused(bundle.delete(), "not stopped");
+    assert_eq!(bundle.status(), "running");
+    refused(bundle.kill("NOSUCH"), "NOSUCH");
+    refused(bundle.kill("9999"), "9999");
+    assert_eq!(bundle.status(), "running");
+    bundle.kill("KILL").ok();
+    bundle.until("stopped");
+    refused(bundle.create(), "exists");
+    refused(bundle.start(), "stopped");
+    refused(bundle.kill("KILL"), "not running");
+    let exec = bundle.exec("", "echo it runs");
+    assert!(exec.code == 255 && exec.stderr.contains("stopped"), "{exec}");
+    bundle.delete().ok();
+    refused(bundle.delete(), "does not exist");
+    bundle.delete_force().ok();
+}
+
+/// Whatever is in the entry of a container that runs, `delete --force` ends it and takes all away.
+#[test]
+fn a_damaged_entry_can_be_deleted_by_force() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut neighbour = Bundle::named(&yard, "neighbour");
+    neighbour.sleeping();
+    let others = neighbour.pid();
+    let mut bundle = Bundle::new(&yard);
+    for damage in [
+        "true",
+        "rm record.json",
+        ": >record.json",
+        "head -c 100 record.json >x; mv x record.json",
+        "head -c 100000 /dev/urandom >record.json",
+        "rm record.json; mkdir record.json; touch record.json/file",
+        "echo '{}' >record.json",
+        "sed -i 's/\"id\":\"box0\"/\"id\":\"neighbour\"/' record.json",
+        "cp ../neighbour/record.json record.json",
+        "rm process; ln -s garbage process",
+        "rm process; ln -s '1 2 3' process",
+        "rm process; ln -s '-1 -1 -1' process",
+        "rm process; ln -s '99999999999999999999 1 x' process",
+        "rm process",
+        "rm process; mkdir process",
+        "rm cgroup; ln -s garbage cgroup",
+        "rm cgroup; ln -s / cgroup",
+        "rm cgroup",
+        "touch foreign; mkdir -p dir/dir; touch dir/dir/file; ln -s /etc link; mkfifo fifo",
+        "rm record.json process",
+        "rm record.json; ln -s /etc/passwd record.json",
+        "touch record.new creating created",
+    ] {
+        bundle.sleeping();
+        let script = format!(
+            "cd {ROOT}/containers/box0 && {{ {damage}; }} && for v in state 'exec' 'kill'; do
+                $R $v box0 true 2>&1; done; $R list 2>&1; $R delete --force box0"
+        );
+        let ran = bundle.sh(&script).run();
+        assert_eq!(ran.code, 0, "{damage}: {ran}");
+        assert!(!ran.stdout.contains("panicked"), "{damage}: {ran}");
+        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x sleep")).run().ok();
+        assert_eq!(left, format!("neighbour\n{others}"), "{damage}");
+        let left = yard.sh("find /sys/fs/cgroup -name box0").run().ok();
+        assert_eq!(left, "", "{damage}");
+        assert!(yard.path("/etc/passwd").exists());
+    }
+    assert_eq!(neighbour.status(), "running");
+    neighbour.delete_force().ok();
+    drop(bundle);
+}
+
+/// A state directory without space, or without inodes. The log is on another disk.
+#[test]
+fn on_a_full_disk_creating_fails_and_deleting_works() {
+    needs!(root);
+    for (options, fill) in [
+        ("size=256k", "head -c 300k /dev/zero >/run/spec/fill 2>/dev/null; true"),
+        ("nr_inodes=64", "for i in $(seq 100); do true >/run/spec/fill.$i; done 2>/dev/null; true"),
+    ] {
+        let yard = Yard::new();
+        yard.sh(&format!("mkdir {ROOT}; mount -t tmpfs -o mode=700,{options} tmpfs {ROOT}"))
+            .run()
+            .ok();
+        let mut neighbour = Bundle::named(&yard, "neighbour");
+        neighbour.sleeping();
+        let mut other = Bundle::named(&yard, "other");
+        other.script("exec sleep 600").create().ok();
+        let mut bundle = Bundle::new(&yard);
+        bundle.config["annotations"] = json!({"long": "x".repeat(10_000)});
+        let before = yard.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
+        let full = format!("{fill}\nexec </dev/null\n");
+        for verb in ["create", "run", "run -d"] {
+            // With nothing free, and with as little free as lets it come a part of the way.
+            for room in [
+                "",
+                "rm -f /run/spec/fill.1",
+                "rm -f /run/spec/fill.[1-2]",
+                "rm -f /run/spec/fill.[1-3]",
+                "rm -f /run/spec/fill.[1-4]",
+            ] {
+                let ran = bundle
+                    .sh(&format!(
+                        "{full} {room}\n $R {verb} --bundle $B $ID >$B/out 2>$B/err
+                        code=$?; cat $B/err >&2; exit $code"
+                    ))
+                    .run();
+                if room.is_empty() {
+                    assert_eq!(ran.code, 1, "{options} {verb}: {ran}");
+                    assert!(ran.stderr.contains("ENOSPC"), "{options} {verb}: {ran}");
+                    assert!(bundle.logged_error().contains("ENOSPC"), "{}", bundle.log_text());
+                }
+                let deleted = bundle.sh("$R delete --force $ID").run();
+                assert_eq!(deleted.code, 0, "{options} {verb}: {deleted}");
+                let left = yard.sh("ls -A /run/spec/containers").run().ok();
+                assert_eq!(left, "neighbour\nother", "{options} {verb} {room}");
+            }
+        }
+        // Those that are there can be worked with.
+        assert_eq!((neighbour.status(), other.status()), ("running".into(), "created".into()));
+        assert_eq!(neighbour.exec("", "echo it runs").ok(), "it runs");
+        other.start().ok();
+        neighbour.kill("KILL").ok();
+        neighbour.until("stopped");
+        neighbour.delete().ok();
+        other.delete_force().ok();
+        yard.sh("rm -f /run/spec/fill*").run().ok();
+        let after = yard.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
+        assert!(after.lines().count() < before.lines().count() + 2, "{before}\n{after}");
+        bundle.config.as_object_mut().unwrap().remove("annotations");
+        assert_eq!(bundle.script("echo again").run().ok(), "again");
+        yard.sh(&format!("umount {ROOT}")).run().ok();
+    }
+}
+
+#[test]
+fn a_state_directory_of_somebody_else_is_not_used() {
+    needs!(root);
+    let yard = Yard::new();
+    let bundle = Bundle::new(&yard);
+    bundle.save();
+    for (how, what) in [("chown 1000", "belongs to another"), ("chmod 777", "open to others")] {
+        yard.sh(&format!("rm -rf {ROOT}; mkdir -m 700 {ROOT}; {how} {ROOT}")).run().ok();
+        for words in ["create --bundle /srv/box0 box0", "state box0", "list", "delete box0"] {
+            let ran = bundle.call(words).run();
+            assert_eq!(ran.code, 1, "{how} {words}: {ran}");
+            assert!(ran.stderr.contains(what), "{how} {words}: {ran}");
+        }
+        let left = yard.sh(&format!("ls -A {ROOT}; rm -rf {ROOT}/*")).run().ok();
+        assert!(["", "containers"].contains(&left.as_str()), "{left}");
+        yard.sh(&format!("rm -rf {ROOT}")).run().ok();
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_said() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.save();
+    for root in ["/proc/nowhere/root", "/etc/passwd", "/dev/null/root", "/sys/garth"] {
+        let script = format!("$GARTH --root {root} create --bundle $B $ID </dev/null");
+        let ran = bundle.sh(&script).run();
+        assert!(ran.code == 1 && ran.stderr.contains(root), "{root}: {ran}");
+    }
+    // /run itself may not be there.
+    let script = "unshare -m sh -c 'umount -l /run; mount -t tmpfs t /run; rm -rf /run/*
+        exec $GARTH run --bundle $B $ID </dev/null'";
+    assert_eq!(bundle.script("echo it runs").sh(script).run().ok(), "it runs");
+}
+
+#[test]
+fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    for verb in ["create", "run -d"] {
+        for (options, text) in [
+            ("--pid-file /srv/nowhere/pid", "/srv/nowhere/pid"),
+            ("--pid-file /proc/pid", "/proc/pid"),
+            ("--pid-file /srv/box0", "/srv/box0"),
+            ("--pidfd-socket /srv/nowhere", "--pidfd-socket"),
+            ("--pidfd-socket /etc/passwd", "--pidfd-socket"),
+            ("--preserve-fds 3", "--preserve-fds"),
+            ("--preserve-fds 4294967295", "--preserve-fds"),
+        ] {
+            let ran = bundle.sh(&format!("$R {verb} {options} --bundle $B $ID </dev/null")).run();
+            assert_refused(&bundle, &ran, text);
+        }
+    }
+    bundle.config["process"]["terminal"] = true.into();
+    for socket in ["/srv/nowhere", "/etc/passwd", "/srv"] {
+        create_refused(&bundle, &format!("--console-socket {socket} --bundle $B $ID"), socket);
+    }
+    bundle.config["process"]["terminal"] = false.into();
+    // An exec is as a run: who cannot be told of is not left behind.
+    bundle.sleeping();
+    for options in [
+        "--pid-file /srv/nowhere/pid",
+        "-d --pid-file /srv/nowhere/pid",
+        "-d --pidfd-socket /etc/passwd",
+        "-d --preserve-fds 2",
+    ] {
+        let ran = bundle.sh(&format!("$R exec {options} $ID sleep 700 </dev/null")).run();
+        assert_eq!(ran.code, 255, "{options}: {ran}");
+        let others = yard.sh("pgrep -fx 'sleep 700'").run();
+        assert_eq!(others.stdout, "", "{options}");
+    }
+    assert_eq!(bundle.status(), "running");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_hide_the_error() {
+    needs!(root);
+    let yard = Yard::new();
+    let bundle = Bundle::new(&yard);
+    bundle.save();
+    for log in ["/srv/nowhere/log", "/srv", "/proc/log", "/dev/full"] {
+        let ran = yard.garth(&format!("--root {ROOT} --log {log} --log-format json state x")).run();
+        assert!(ran.code == 1 && ran.stderr.contains("does not exist"), "{log}: {ran}");
+    }
+}
+
+#[test]
+fn what_the_caller_has_done_to_itself_does_not_matter() {
+    needs!(root, "python3");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "true; true"]}]);
+    for list in ["createRuntime", "createContainer", "poststart", "poststop"] {
+        bundle.config["hooks"][list] = hook.clone();
+    }
+    bundle
+        .script("grep -E '^(SigBlk|SigIgn|ShdPnd|SigPnd)' /proc/self/status; umask; echo it runs");
+    // What it finds: the shell has no part in it, the caller is python.
+    let odd = |setup: &str| {
+        yard.write(
+            "/srv/caller.py",
+            &format!(
+                "import os, signal, sys, resource\n{setup}\nos.execvp(sys.argv[1], sys.argv[1:])\n"
+            ),
+        );
+        bundle.sh("rm -f $B/out; python3 /srv/caller.py $R run --bundle $B $ID </dev/null").run()
+    };
+    let plain = odd("").ok();
+    assert!(plain.contains("it runs") && plain.contains("SigBlk:\t0000000000000000"), "{plain}");
+    for setup in [
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "[signal.signal(s, signal.SIG_IGN) for s in range(1, 32) if s not in (9, 19)]",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); os.kill(os.getpid(), signal.SIGUSR1)",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))",
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+        "os.umask(0o777)",
+        "os.close(0)",
+        "os.chdir('/proc/self')",
+        "[os.dup2(1, n) for n in range(20, 30)]",
+        "os.environ.clear()",
+        "os.setsid()",
+    ] {
+        let ran = odd(setup);
+        assert_eq!(ran.stdout, plain, "{setup}: {ran}");
+        assert_eq!(ran.code, 0, "{setup}: {ran}");
+    }
+    // Without the three, what it writes goes nowhere, and it runs all the same.
+    for setup in ["os.close(1)", "os.close(2)", "os.close(0); os.close(1); os.close(2)"] {
+        let ran = odd(setup);
+        assert_eq!(ran.code, 0, "{setup}: {ran}");
+    }
+    // With too few files there is an error, no panic, and nothing is left.
+    for files in 3..16 {
+        let ran = odd(&format!("resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"));
+        assert!(!ran.stderr.contains("panicked"), "{files}: {ran}");
+        bundle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_container_in_a_cgroup_that_cannot_be_its_own_is_refused() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    for path in ["/", "..", "../..", "/.."] {
+        bundle.config["linux"]["cgroupsPath"] = path.into();
+        create_refused(&bundle, "--bundle $B $ID", "cgroupsPath");
+    }
+}

@@ -1,0 +1,173 @@
+//! linux.resources on cgroups of version 2.
+
+use std::path::Path;
+
+use garth_tests::Bundle;
+use serde_json::{Value, json};
+
+use crate::refused;
+
+macro_rules! bundle_v2 {
+    ($yard:ident, $bundle:ident) => {
+        let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        if !controllers.is_ok_and(|list| list.contains("memory")) {
+            return garth_tests::skip("cgroups of version 2 with controllers");
+        }
+        bundle!($yard, $bundle);
+    };
+}
+
+const MIB: i64 = 1 << 20;
+
+fn limited(bundle: &mut Bundle, name: &str, value: Value) {
+    bundle.config["linux"]["resources"][name] = value;
+    bundle.script("exec sleep 600").create().ok();
+}
+
+fn file(bundle: &Bundle, name: &str) -> String {
+    let path = format!("/sys/fs/cgroup/{}/{name}", bundle.id);
+    bundle.yard().read(&path).trim_end().to_owned()
+}
+
+#[test]
+fn memory() {
+    bundle_v2!(yard, bundle);
+    limited(&mut bundle, "memory", json!({"limit": 64 * MIB, "reservation": 32 * MIB}));
+    assert_eq!(file(&bundle, "memory.max"), (64 * MIB).to_string());
+    assert_eq!(file(&bundle, "memory.low"), (32 * MIB).to_string());
+}
+
+/// Version 2 limits swap alone, and the configuration says memory and swap together.
+#[test]
+fn memory_and_swap() {
+    bundle_v2!(yard, bundle);
+    if !Path::new("/proc/swaps").exists() {
+        return garth_tests::skip("a kernel with swap");
+    }
+    limited(&mut bundle, "memory", json!({"limit": 64 * MIB, "swap": 80 * MIB}));
+    assert_eq!(file(&bundle, "memory.swap.max"), (16 * MIB).to_string());
+}
+
+#[test]
+fn memory_is_felt() {
+    bundle_v2!(yard, bundle);
+    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
+    let ran = bundle.script("dd if=/dev/zero of=/dev/null bs=64M count=1").run();
+    assert_eq!(ran.code, 137, "{ran}");
+}
+
+#[test]
+fn memory_check_before_update() {
+    bundle_v2!(yard, bundle);
+    bundle.config["linux"]["resources"]["memory"] =
+        json!({"limit": 64 * MIB, "checkBeforeUpdate": true});
+    let script =
+        "dd if=/dev/zero of=/dev/shm/held bs=1M count=32 2>/dev/null; echo held; exec sleep 600";
+    bundle.script(script).detach().ok();
+    garth_tests::until("it holds memory", || (bundle.output() == "held").then_some(()));
+    let call = bundle.call(&format!("update --resources - {}", bundle.id));
+    let resources = json!({"memory": {"limit": 8 * MIB, "checkBeforeUpdate": true}});
+    assert_ne!(call.input(&resources.to_string()).run().code, 0);
+    assert_eq!(bundle.status(), "running");
+    assert_eq!(file(&bundle, "memory.max"), (64 * MIB).to_string());
+}
+
+#[test]
+fn cpu() {
+    bundle_v2!(yard, bundle);
+    let cpu = json!({"shares": 1024, "quota": 20_000, "period": 50_000, "burst": 10_000});
+    limited(&mut bundle, "cpu", cpu);
+    // Newer runtimes keep the default at the default, older ones map the ranges.
+    assert!(["39", "100"].contains(&&*file(&bundle, "cpu.weight")));
+    assert_eq!(file(&bundle, "cpu.max"), "20000 50000");
+    assert_eq!(file(&bundle, "cpu.max.burst"), "10000");
+}
+
+#[test]
+fn cpu_idle() {
+    bundle_v2!(yard, bundle);
+    limited(&mut bundle, "cpu", json!({"idle": 1}));
+    assert_eq!(file(&bundle, "cpu.idle"), "1");
+}
+
+#[test]
+fn pids() {
+    bundle_v2!(yard, bundle);
+    limited(&mut bundle, "pids", json!({"limit": 23}));
+    assert_eq!(file(&bundle, "pids.max"), "23");
+}
+
+#[test]
+fn unified() {
+    bundle_v2!(yard, bundle);
+    let unified = json!({"memory.high": "33554432", "pids.max": "17", "cpu.weight": "77"});
+    limited(&mut bundle, "unified", unified);
+    assert_eq!(file(&bundle, "memory.high"), "33554432");
+    assert_eq!(file(&bundle, "pids.max"), "17");
+    assert_eq!(file(&bundle, "cpu.weight"), "77");
+}
+
+#[test]
+fn unified_with_a_controller_that_is_not_there_is_refused() {
+    bundle_v2!(yard, bundle);
+    bundle.config["linux"]["resources"]["unified"] = json!({"tea.max": "1"});
+    refused(&mut bundle);
+}
+
+#[test]
+fn unified_with_a_path_is_refused() {
+    bundle_v2!(yard, bundle);
+    bundle.config["linux"]["resources"]["unified"] = json!({"../memory.max": "33554432"});
+    refused(&mut bundle);
+}
+
+#[test]
+fn the_mount_in_a_cgroup_namespace() {
+    bundle_v2!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    let script = "cat /proc/self/cgroup; head -n 1 /sys/fs/cgroup/cgroup.procs
+        mkdir /sys/fs/cgroup/sub && echo made; true";
+    assert_eq!(bundle.script(script).run().ok(), "0::/\n1");
+}
+
+#[test]
+fn a_mount_that_can_be_written_belongs_to_the_user() {
+    bundle_v2!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.user_namespace(200_000);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
+    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
+    let script = "cd /sys/fs/cgroup; mkdir sub && echo $$ >sub/cgroup.procs && echo moved; \
+        stat -c %u . cgroup.procs memory.max";
+    assert_eq!(bundle.script(script).run().ok(), "moved\n0\n0\n65534");
+}
+
+#[test]
+fn pause_and_resume() {
+    bundle_v2!(yard, bundle);
+    bundle.sleeping();
+    bundle.call(&format!("pause {}", bundle.id)).run().ok();
+    assert_eq!((file(&bundle, "cgroup.freeze"), bundle.status()), ("1".into(), "paused".into()));
+    bundle.call(&format!("resume {}", bundle.id)).run().ok();
+    assert_eq!((file(&bundle, "cgroup.freeze"), bundle.status()), ("0".into(), "running".into()));
+}
+
+#[test]
+fn devices() {
+    bundle_v2!(yard, bundle);
+    bundle.config["linux"]["resources"]["devices"] = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+    ]);
+    yard.sh(&format!(
+        "mknod -m 666 {0} c 1 11; mknod -m 666 {1} c 1 4",
+        bundle.rootfs("kmsg"),
+        bundle.rootfs("port")
+    ))
+    .run()
+    .ok();
+    let script = "(exec 3</kmsg) 2>/dev/null && echo read; (exec 3>/kmsg) 2>/dev/null && echo write
+        head -c 1 /port 2>&1 | grep -o 'not permitted'; head -c 1 /dev/zero >/dev/null && echo zero";
+    assert_eq!(bundle.script(script).run().ok(), "read\nnot permitted\nzero");
+}

@@ -1,0 +1,178 @@
+//! Bad input: ids, config.json, state that is damaged. An error, soon, and nothing left.
+
+use garth_tests::Bundle;
+use serde_json::json;
+
+/// A create with this text as config.json must fail.
+fn config_is_refused(text: &str) {
+    bundle!(yard, bundle);
+    yard.write("/srv/config.json", text);
+    let create = "mv /srv/config.json $B/config.json; exec $R create --bundle $B $ID </dev/null";
+    let ran = bundle.sh(create).run();
+    assert!(ran.code > 0, "{ran}");
+    assert!(!(bundle.log_text() + &ran.stderr).is_empty(), "failed without a word");
+    assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("goroutine"), "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn no_config() {
+    bundle!(yard, bundle);
+    let ran = bundle.sh("rm $B/config.json; exec $R create --bundle $B $ID </dev/null").run();
+    assert!(ran.code > 0, "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn no_bundle() {
+    bundle!(yard, bundle);
+    let ran = bundle.call(&format!("create --bundle /srv/nothing {}", bundle.id)).run();
+    assert!(ran.code > 0, "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn an_empty_config() {
+    config_is_refused("");
+}
+
+#[test]
+fn a_config_that_is_no_json() {
+    config_is_refused("tea");
+}
+
+#[test]
+fn a_config_that_is_not_an_object() {
+    config_is_refused("[1, 2]");
+    config_is_refused("null");
+}
+
+#[test]
+fn a_truncated_config() {
+    config_is_refused("{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": [\"sh\"");
+}
+
+#[test]
+fn a_config_with_values_of_the_wrong_type() {
+    config_is_refused("{\"ociVersion\": 1, \"root\": {\"path\": \"rootfs\"}}");
+    config_is_refused(
+        "{\"ociVersion\": \"1.0.2\", \"process\": {\"args\": \"sh\"}, \"root\": {\"path\": 3}}",
+    );
+}
+
+#[test]
+fn a_config_that_is_nested_without_end() {
+    config_is_refused(&("[".repeat(100_000)));
+}
+
+#[test]
+fn a_config_with_a_nul_in_an_argument() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(["echo", "one\u{0}two"]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "{ran}");
+    assert_eq!(ran.stdout, "");
+}
+
+#[test]
+fn a_huge_config_that_is_right_runs() {
+    bundle!(yard, bundle);
+    for number in 0..20_000 {
+        bundle.config["annotations"][format!("org.example.{number}")] = "x".repeat(50).into();
+    }
+    assert_eq!(bundle.script("echo runs").run().ok(), "runs");
+}
+
+#[test]
+fn unknown_properties_are_ignored() {
+    bundle!(yard, bundle);
+    bundle.config["tea"] = json!({"green": true});
+    bundle.config["process"]["tea"] = "green".into();
+    bundle.config["linux"]["tea"] = json!([1, 2]);
+    assert_eq!(bundle.script("echo runs").run().ok(), "runs");
+}
+
+fn id_is_refused(id: &str) {
+    bundle!(yard, bundle);
+    bundle.save();
+    let look = || yard.sh("find /run -not -path '/run/garth*' -not -path /run/spec").run().ok();
+    let before = look();
+    let create = format!("create --bundle {}", bundle.dir(""));
+    let ran = bundle.call(&create).arg(id).run();
+    assert!(ran.code > 0, "{id:?}: {ran}");
+    assert!(!ran.stderr.contains("panicked"), "{ran}");
+    bundle.assert_nothing_left();
+    assert_eq!(look(), before);
+}
+
+#[test]
+fn an_id_with_a_slash() {
+    id_is_refused("one/two");
+}
+
+#[test]
+fn an_id_that_leads_out_of_the_state_directory() {
+    id_is_refused("../out");
+    id_is_refused("..");
+    id_is_refused(".");
+}
+
+#[test]
+fn an_id_with_a_newline_or_a_blank() {
+    id_is_refused("one\ntwo");
+    id_is_refused("one two");
+}
+
+#[test]
+fn an_empty_id() {
+    id_is_refused("");
+}
+
+#[test]
+fn an_id_of_1025_characters() {
+    id_is_refused(&"x".repeat(1025));
+}
+
+#[test]
+fn an_id_with_everything_that_is_allowed() {
+    bundle!(yard, one);
+    drop(one);
+    let mut bundle = Bundle::named(&yard, "A-z_0.9+x");
+    assert_eq!(bundle.script("echo runs").run().ok(), "runs");
+}
+
+/// A container whose files in the state directory have been damaged must be deleted by force, and
+/// another must not be troubled.
+fn damaged(how: &str) {
+    bundle!(yard, bundle);
+    let mut other = Bundle::named(&yard, "sound");
+    bundle.sleeping();
+    other.sleeping();
+    let damage =
+        format!("find /run/spec -path '*{}*' -type f | while read file; do {how}; done", bundle.id);
+    yard.sh(&damage).run().ok();
+    bundle.delete_force().ok();
+    bundle.assert_nothing_left_but(&other);
+    assert_eq!(other.status(), "running");
+    assert_eq!(other.call("list -q").run().ok(), "sound");
+}
+
+#[test]
+fn state_files_that_are_empty() {
+    damaged(": >$file");
+}
+
+#[test]
+fn state_files_that_are_truncated() {
+    damaged("truncate -s 40 $file");
+}
+
+#[test]
+fn state_files_that_are_garbage() {
+    damaged("echo '{\"tea\": ]' >$file");
+}
+
+#[test]
+fn state_files_that_are_gone() {
+    damaged("rm $file");
+}

@@ -1,0 +1,346 @@
+//! hooks: when, where, with what, and what follows when they fail.
+
+use garth_tests::{Bundle, parsed};
+use serde_json::{Value, json};
+
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// One more hook of this kind: a shell script, where /share is a directory of the bundle that the
+/// container has too. (Where the container's own files are not yet the root, it is elsewhere.)
+fn hook(bundle: &mut Bundle, kind: &str, script: &str) {
+    let path = if kind == "startContainer" { "/bin/sh" } else { "/usr/bin/env" };
+    let share = if kind == "startContainer" { "/share".to_owned() } else { bundle.dir("share") };
+    let script = format!("cd {share}; {script}");
+    let args = match kind {
+        "startContainer" => json!(["sh", "-c", script]),
+        _ => json!(["env", "sh", "-c", script]),
+    };
+    let hook =
+        json!({"path": path, "args": args, "env": ["PATH=/usr/bin:/bin", format!("KIND={kind}")]});
+    match bundle.config["hooks"][kind].as_array_mut() {
+        Some(list) => list.push(hook),
+        None => bundle.config["hooks"][kind] = json!([hook]),
+    }
+}
+
+fn share(bundle: &mut Bundle) {
+    let share = bundle.dir("share");
+    bundle.yard().sh(&format!("mkdir {share}")).run().ok();
+    bundle.mount("/share", "bind", &share, &["bind"]);
+}
+
+fn read(bundle: &Bundle, file: &str) -> String {
+    bundle.yard().read(&bundle.dir(&format!("share/{file}")))
+}
+
+#[test]
+fn all_six_in_their_order() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in KINDS {
+        for number in 1..=2 {
+            hook(&mut bundle, kind, &format!("echo {kind} {number} >>order"));
+        }
+    }
+    bundle.script("echo process >>/share/order").create().ok();
+    let created = "prestart 1\nprestart 2\ncreateRuntime 1\ncreateRuntime 2\n\
+        createContainer 1\ncreateContainer 2\n";
+    assert_eq!(read(&bundle, "order"), created);
+    bundle.start().ok();
+    bundle.until("stopped");
+    let order = read(&bundle, "order");
+    let started: Vec<&str> = order.strip_prefix(created).unwrap().lines().collect();
+    assert_eq!(started[..2], ["startContainer 1", "startContainer 2"]);
+    // The process and the hooks after its start need not wait for each other.
+    let rest: Vec<&str> = started[2..].iter().copied().filter(|line| *line != "process").collect();
+    assert_eq!((rest, started.len()), (vec!["poststart 1", "poststart 2"], 5));
+    bundle.delete().ok();
+    assert!(read(&bundle, "order").ends_with("\npoststop 1\npoststop 2\n"));
+}
+
+#[test]
+fn all_six_in_run() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in KINDS {
+        hook(&mut bundle, kind, &format!("echo {kind} >>order"));
+    }
+    bundle.script("sleep 0.2").run().ok();
+    assert_eq!(read(&bundle, "order"), KINDS.join("\n") + "\n");
+}
+
+fn namespaces(kind: &str, where_runs_the_process: bool) {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    let names = "for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done";
+    hook(&mut bundle, kind, &format!("({names}) >hook"));
+    bundle.script(&format!("({names}) >/share/process; sleep 0.1")).run().ok();
+    let runtime = yard.sh(names).run().ok() + "\n";
+    let (hook, process) = (read(&bundle, "hook"), read(&bundle, "process"));
+    let expected = if where_runs_the_process { &process } else { &runtime };
+    assert_eq!(&hook, expected, "{kind}");
+}
+
+#[test]
+fn prestart_runs_in_the_runtimes_namespaces() {
+    namespaces("prestart", false);
+}
+
+#[test]
+fn create_runtime_runs_in_the_runtimes_namespaces() {
+    namespaces("createRuntime", false);
+}
+
+#[test]
+fn create_container_runs_in_the_containers_namespaces() {
+    namespaces("createContainer", true);
+}
+
+#[test]
+fn start_container_runs_in_the_containers_namespaces() {
+    namespaces("startContainer", true);
+}
+
+#[test]
+fn poststart_runs_in_the_runtimes_namespaces() {
+    namespaces("poststart", false);
+}
+
+#[test]
+fn poststop_runs_in_the_runtimes_namespaces() {
+    namespaces("poststop", false);
+}
+
+#[test]
+fn create_container_runs_before_the_root_is_changed() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    yard.write("/srv/outside", "outside");
+    hook(&mut bundle, "createContainer", "cat /srv/outside >seen");
+    bundle.run().ok();
+    assert_eq!(read(&bundle, "seen"), "outside");
+}
+
+#[test]
+fn create_container_can_mount_for_the_container() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    yard.write("/srv/data/file", "text");
+    let target = bundle.rootfs("mnt");
+    hook(&mut bundle, "createContainer", &format!("mount --bind /srv/data {target}"));
+    assert_eq!(bundle.script("cat /mnt/file").run().ok(), "text");
+}
+
+#[test]
+fn start_container_is_looked_up_in_the_root_file_system() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    yard.write(&bundle.rootfs("hook"), "#!/bin/sh\necho $1 >/share/seen\n");
+    yard.sh(&format!("chmod +x {}", bundle.rootfs("hook"))).run().ok();
+    bundle.config["hooks"]["startContainer"] = json!([{"path": "/hook", "args": ["hook", "word"]}]);
+    bundle.run().ok();
+    assert_eq!(read(&bundle, "seen"), "word\n");
+}
+
+/// What each kind was given, in a life from create to delete.
+fn states(bundle: &mut Bundle) -> (u64, Vec<(&'static str, Value)>) {
+    share(bundle);
+    bundle.config["annotations"] = json!({"org.example.key": "value"});
+    for kind in KINDS {
+        hook(bundle, kind, &format!("cat >state.{kind}"));
+    }
+    bundle.script("exec sleep 600").create().ok();
+    bundle.start().ok();
+    let pid = bundle.pid();
+    bundle.kill("KILL").ok();
+    bundle.until("stopped");
+    bundle.delete().ok();
+    (pid, KINDS.map(|kind| (kind, parsed(&read(bundle, &format!("state.{kind}"))))).to_vec())
+}
+
+#[test]
+fn the_state_is_on_their_input() {
+    bundle!(yard, bundle);
+    let (pid, states) = states(&mut bundle);
+    for (kind, state) in states {
+        assert_eq!(state["id"], bundle.id, "{kind}: {state}");
+        assert_eq!(state["bundle"], bundle.dir(""), "{kind}: {state}");
+        assert_eq!(state["annotations"]["org.example.key"], "value", "{kind}: {state}");
+        assert!(state["ociVersion"].is_string(), "{kind}: {state}");
+        // Inside the container another number may be meant.
+        if ["prestart", "createRuntime", "poststart"].contains(&kind) {
+            assert_eq!(state["pid"], pid, "{kind}: {state}");
+        }
+    }
+}
+
+#[test]
+fn the_status_in_the_state_is_that_of_the_moment() {
+    bundle!(yard, bundle);
+    let (_, states) = states(&mut bundle);
+    let found: Vec<(&str, &str)> =
+        states.iter().map(|(kind, state)| (*kind, state["status"].as_str().unwrap())).collect();
+    let expected = [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("startContainer", "created"),
+        ("poststart", "running"),
+        ("poststop", "stopped"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn arguments_and_environment_are_those_given() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in ["createRuntime", "createContainer", "poststop"] {
+        // What a shell adds of its own is not looked at.
+        let script = format!(
+            "cd {}; echo \"$0,$1,$2,$#\" >args.{kind}; env | grep -v -E '^(PWD|OLDPWD|SHLVL|_)=' >env.{kind}",
+            bundle.dir("share")
+        );
+        bundle.config["hooks"][kind] = json!([{"path": "/bin/sh",
+            "args": ["sh", "-c", script, "zero", "one word", "two"],
+            "env": ["PATH=/usr/bin:/bin", "TEA=green and black"]}]);
+    }
+    bundle.run().ok();
+    for kind in ["createRuntime", "createContainer", "poststop"] {
+        assert_eq!(read(&bundle, &format!("args.{kind}")), "zero,one word,two,2\n", "{kind}");
+        let env = read(&bundle, &format!("env.{kind}"));
+        let mut env: Vec<&str> = env.lines().collect();
+        env.sort_unstable();
+        assert_eq!(env, ["PATH=/usr/bin:/bin", "TEA=green and black"], "{kind}");
+    }
+}
+
+fn fails_create(kind: &str) {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, kind, "echo broken-hook >&2; exit 3");
+    hook(&mut bundle, kind, "touch after");
+    let ran = bundle.create();
+    assert_ne!(ran.code, 0, "{ran}");
+    assert!(!(bundle.log_text() + &ran.stderr).is_empty());
+    assert!(!yard.path(&bundle.dir("share/after")).exists(), "the next hook has run");
+    assert_ne!(bundle.call(&format!("state {}", bundle.id)).run().code, 0);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn prestart_that_fails_fails_create() {
+    fails_create("prestart");
+}
+
+#[test]
+fn create_runtime_that_fails_fails_create() {
+    fails_create("createRuntime");
+}
+
+#[test]
+fn create_container_that_fails_fails_create() {
+    fails_create("createContainer");
+}
+
+#[test]
+fn start_container_that_fails_fails_start() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "startContainer", "exit 3");
+    bundle.script("touch /share/process").create().ok();
+    let ran = bundle.start();
+    assert_ne!(ran.code, 0, "{ran}");
+    garth_tests::until("it is stopped or gone", || {
+        let ran = bundle.call(&format!("state {}", bundle.id)).run();
+        (ran.code != 0 || ran.stdout.contains("\"stopped\"")).then_some(())
+    });
+    assert!(!yard.path(&bundle.dir("share/process")).exists(), "the process has run");
+}
+
+#[test]
+fn start_container_that_fails_fails_run() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "startContainer", "exit 3");
+    let ran = bundle.script("echo it runs").run();
+    assert!(ran.code != 0 && ran.stdout.is_empty(), "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn poststart_that_fails_fails_start_and_stops_the_container() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "poststart", "exit 3");
+    bundle.script("exec sleep 600").create().ok();
+    let ran = bundle.start();
+    assert_ne!(ran.code, 0, "{ran}");
+    garth_tests::until("it is stopped or gone", || {
+        let ran = bundle.call(&format!("state {}", bundle.id)).run();
+        (ran.code != 0 || ran.stdout.contains("\"stopped\"")).then_some(())
+    });
+}
+
+#[test]
+fn poststop_that_fails_is_a_warning() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "poststop", "exit 3");
+    hook(&mut bundle, "poststop", "touch after");
+    bundle.script("exec sleep 600").create().ok();
+    bundle.start().ok();
+    bundle.kill("KILL").ok();
+    bundle.until("stopped");
+    bundle.delete().ok();
+    assert!(yard.path(&bundle.dir("share/after")).exists(), "the next hook has not run");
+    assert!(!bundle.log_text().is_empty(), "no warning");
+}
+
+#[test]
+fn a_timeout_ends_the_hook() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "createRuntime", "exec sleep 600");
+    bundle.config["hooks"]["createRuntime"][0]["timeout"] = 1.into();
+    assert_ne!(bundle.create().code, 0);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_timeout_of_zero_is_refused() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "createRuntime", "exec sleep 1");
+    bundle.config["hooks"]["createRuntime"][0]["timeout"] = 0.into();
+    let ran = bundle.create();
+    assert_ne!(ran.code, 0, "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_hook_that_is_not_there_fails_create() {
+    bundle!(yard, bundle);
+    bundle.config["hooks"]["createRuntime"] = json!([{"path": "/no/such/hook"}]);
+    assert_ne!(bundle.create().code, 0);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_relative_path_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["hooks"]["createRuntime"] = json!([{"path": "true"}]);
+    assert_ne!(bundle.create().code, 0);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn prestart_can_give_the_network_namespace_an_interface() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    let script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); \
+        ip link add veth7 type veth peer name veth8 netns $pid";
+    hook(&mut bundle, "prestart", &format!("tr -d '\\n' | {{ {script}; }}"));
+    assert_eq!(bundle.script("ls /sys/class/net").run().ok(), "lo\nveth8");
+}

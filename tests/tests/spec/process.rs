@@ -1,0 +1,454 @@
+//! process: arguments, environment, working directory, file descriptors, and what the kernel keeps
+//! of a process: scheduling, personality, memory policy, oom score.
+
+use garth_tests::{Bundle, Yard, needs};
+use serde_json::json;
+
+use crate::{refused, status_of};
+
+#[test]
+fn arguments() {
+    bundle!(yard, bundle);
+    let script = "for word; do echo \"<$word>\"; done";
+    bundle.config["process"]["args"] = json!(["sh", "-c", script, "zero", "a b", "", "*", "ü"]);
+    assert_eq!(bundle.run().ok(), "<a b>\n<>\n<*>\n<ü>");
+}
+
+#[test]
+fn an_absolute_executable() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(["/bin/echo", "hello"]);
+    bundle.config["process"]["env"] = json!([]);
+    assert_eq!(bundle.run().ok(), "hello");
+}
+
+#[test]
+fn an_executable_relative_to_the_working_directory() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["cwd"] = "/bin".into();
+    bundle.config["process"]["args"] = json!(["./echo", "hello"]);
+    assert_eq!(bundle.run().ok(), "hello");
+}
+
+#[test]
+fn the_path_of_the_config_is_searched() {
+    bundle!(yard, bundle);
+    yard.sh(&format!("mkdir {0}; ln -s /bin/busybox {0}/echo", bundle.rootfs("tools"))).run().ok();
+    bundle.config["process"]["env"] = json!(["PATH=/nothing:/tools"]);
+    bundle.config["process"]["args"] = json!(["echo", "hello"]);
+    assert_eq!(bundle.run().ok(), "hello");
+}
+
+#[test]
+fn a_script_with_an_interpreter() {
+    bundle!(yard, bundle);
+    yard.write(&bundle.rootfs("script"), "#!/bin/sh\necho \"$1 $#\"\n");
+    yard.sh(&format!("chmod +x {}", bundle.rootfs("script"))).run().ok();
+    bundle.config["process"]["args"] = json!(["/script", "one", "two"]);
+    assert_eq!(bundle.run().ok(), "one 2");
+}
+
+#[test]
+fn environment() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["env"] =
+        json!(["PATH=/bin", "ONE=1", "TWO=a b  c", "EMPTY=", "EQUALS=a=b", "HOME=/tmp"]);
+    bundle.config["process"]["args"] = json!(["env"]);
+    let text = bundle.run().ok();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["EMPTY=", "EQUALS=a=b", "HOME=/tmp", "ONE=1", "PATH=/bin", "TWO=a b  c"]);
+}
+
+#[test]
+fn nothing_of_the_callers_environment() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(["env"]);
+    let text = bundle.start_run("").env("SECRET", "secret").env("LANG", "xx").run().ok();
+    for line in text.lines() {
+        let name = line.split('=').next().unwrap();
+        assert!(["PATH", "TERM", "HOME"].contains(&name), "{text}");
+    }
+}
+
+#[test]
+fn home_is_that_of_the_user() {
+    bundle!(yard, bundle);
+    yard.write(
+        &bundle.rootfs("etc/passwd"),
+        "root:x:0:0::/root:/bin/sh\nu:x:7:7::/home/u:/bin/sh\n",
+    );
+    assert_eq!(bundle.script("echo $HOME").run().ok(), "/root");
+    bundle.config["process"]["user"] = json!({"uid": 7, "gid": 7});
+    assert_eq!(bundle.script("echo $HOME").run().ok(), "/home/u");
+}
+
+#[test]
+fn cwd() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["cwd"] = "/etc".into();
+    assert_eq!(bundle.script("pwd; readlink /proc/self/cwd").run().ok(), "/etc\n/etc");
+}
+
+#[test]
+fn a_cwd_that_is_not_there_is_made() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["cwd"] = "/some/where".into();
+    assert_eq!(bundle.script("pwd").run().ok(), "/some/where");
+}
+
+#[test]
+fn a_relative_cwd_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["cwd"] = "etc".into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn a_cwd_that_is_a_file_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["cwd"] = "/etc/passwd".into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn a_cwd_that_the_user_cannot_enter_is_refused() {
+    bundle!(yard, bundle);
+    yard.sh(&format!("chmod 700 {}", bundle.rootfs("root"))).run().ok();
+    bundle.config["process"]["cwd"] = "/root".into();
+    bundle.config["process"]["user"] = json!({"uid": 7, "gid": 7});
+    let script = "ls /root && echo seen";
+    assert!(!bundle.script(script).run().stdout.contains("seen"));
+}
+
+#[test]
+fn input_and_both_outputs_are_passed_on() {
+    bundle!(yard, bundle);
+    bundle.script("cat; echo error >&2");
+    let ran = bundle.start_run("").input("some\ntext").run();
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "some\ntext", "error"));
+}
+
+/// The file descriptors of the shell that says this. A pipe or a substitution would be one more, and
+/// from 10 on they are the shell's own.
+const OPEN: &str = "ls /proc/$$/fd >/tmp/open; grep -x '[0-9]' /tmp/open; true";
+
+#[test]
+fn no_other_file_descriptor_is_open() {
+    bundle!(yard, bundle);
+    bundle.script(OPEN);
+    let run = "exec 5</etc/passwd 8</ 9</dev/null; exec $R run --bundle $B $ID";
+    assert_eq!(bundle.sh(run).run().ok(), "0\n1\n2");
+}
+
+#[test]
+fn preserve_fds() {
+    bundle!(yard, bundle);
+    yard.write("/srv/three", "three");
+    yard.write("/srv/four", "four");
+    bundle.script(&format!("cat <&3; echo; cat <&4; echo; {OPEN}"));
+    let run =
+        "exec 3</srv/three 4</srv/four 5</etc/passwd; exec $R run --preserve-fds 2 --bundle $B $ID";
+    assert_eq!(bundle.sh(run).run().ok(), "three\nfour\n0\n1\n2\n3\n4");
+}
+
+#[test]
+fn listen_fds() {
+    bundle!(yard, bundle);
+    yard.write("/srv/three", "three");
+    bundle.script(&format!("cat <&3; echo; echo $LISTEN_FDS $LISTEN_PID; {OPEN}"));
+    let run =
+        "exec 3</srv/three 4</etc/passwd; LISTEN_FDS=1 LISTEN_PID=$$ exec $R run --bundle $B $ID";
+    assert_eq!(bundle.sh(run).run().ok(), "three\n1 1\n0\n1\n2\n3");
+}
+
+#[test]
+fn signals_that_the_caller_ignores_are_not_ignored() {
+    bundle!(yard, bundle);
+    bundle.script("exec cat /proc/self/status").save();
+    let status = bundle.sh("trap '' HUP TERM; exec $R run --bundle $B $ID").run().ok();
+    assert_eq!(status_of(&status, "SigBlk"), "0000000000000000");
+    let ignored = u64::from_str_radix(&status_of(&status, "SigIgn"), 16).unwrap();
+    assert_eq!(ignored & (1 << (libc::SIGHUP - 1) | 1 << (libc::SIGTERM - 1)), 0, "{ignored:x}");
+}
+
+#[test]
+fn no_args_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!([]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "{ran}");
+}
+
+fn not_executed(args: &[&str], words: &[&str]) {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(args);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "{ran}");
+    let text = (bundle.log_text() + &ran.stderr).to_lowercase();
+    assert!(words.iter().any(|word| text.contains(word)), "none of {words:?} in {text}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_name_that_is_not_in_path_is_refused_in_the_words_of_runc() {
+    not_executed(&["no-such-command"], &["executable file not found", "no such file or directory"]);
+}
+
+#[test]
+fn a_path_that_is_not_there_is_refused_in_the_words_of_runc() {
+    not_executed(&["/no/such/command"], &["no such file or directory"]);
+}
+
+#[test]
+fn a_file_that_is_not_executable_is_refused_in_the_words_of_runc() {
+    not_executed(&["/etc/passwd"], &["permission denied"]);
+}
+
+#[test]
+fn a_directory_is_refused_in_the_words_of_runc() {
+    not_executed(&["/etc"], &["permission denied", "is a directory"]);
+}
+
+#[test]
+fn oom_score_adj() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["oomScoreAdj"] = 700.into();
+    assert_eq!(bundle.script("cat /proc/self/oom_score_adj").run().ok(), "700");
+}
+
+#[test]
+fn without_oom_score_adj_it_stays_as_it_was() {
+    bundle!(yard, bundle);
+    bundle.script("cat /proc/self/oom_score_adj").save();
+    let run = "echo 300 >/proc/self/oom_score_adj; exec $R run --bundle $B $ID";
+    assert_eq!(bundle.sh(run).run().ok(), "300");
+}
+
+#[test]
+fn an_oom_score_adj_out_of_range_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["oomScoreAdj"] = 2000.into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn personality_linux32() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
+    assert_eq!(bundle.script("uname -m").run().ok(), "i686");
+}
+
+#[test]
+fn personality_linux() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["personality"] = json!({"domain": "LINUX"});
+    bundle.script("uname -m").save();
+    assert_eq!(bundle.sh("exec linux32 $R run --bundle $B $ID").run().ok(), "x86_64");
+}
+
+#[test]
+fn an_unknown_personality_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["personality"] = json!({"domain": "TEA"});
+    refused(&mut bundle);
+}
+
+#[test]
+fn io_priority() {
+    bundle!(yard, bundle);
+    for (class, level, found) in
+        [("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"), ("IOPRIO_CLASS_IDLE", 0, "idle")]
+    {
+        bundle.config["process"]["ioPriority"] = json!({"class": class, "priority": level});
+        assert_eq!(bundle.script("ionice").run().ok(), found);
+    }
+}
+
+#[test]
+fn an_unknown_io_priority_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_TEA", "priority": 4});
+    refused(&mut bundle);
+}
+
+/// Policy and nice value: fields 41 and 19 of proc_pid_stat(5).
+const SCHEDULING: &str = "awk '{ print $41, $19 }' /proc/self/stat";
+
+#[test]
+fn scheduler_batch_with_nice() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
+    assert_eq!(bundle.script(SCHEDULING).run().ok(), "3 7");
+}
+
+#[test]
+fn scheduler_other_with_nice() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 5});
+    assert_eq!(bundle.script(SCHEDULING).run().ok(), "0 5");
+}
+
+#[test]
+fn scheduler_idle() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
+    assert_eq!(bundle.script(SCHEDULING).run().ok(), "5 0");
+}
+
+#[test]
+fn scheduler_with_reset_on_fork() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] =
+        json!({"policy": "SCHED_OTHER", "nice": -5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
+    // The shell itself has it, and what the shell forks has not (sched(7)).
+    let script = "cut -d' ' -f19 /proc/$$/stat; (cut -d' ' -f19 /proc/self/stat; true)";
+    assert_eq!(bundle.script(script).run().ok(), "-5\n0");
+}
+
+#[test]
+fn an_unknown_scheduler_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_TEA"});
+    refused(&mut bundle);
+}
+
+#[test]
+fn a_scheduler_flag_that_is_unknown_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["scheduler"] =
+        json!({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_TEA"]});
+    refused(&mut bundle);
+}
+
+#[test]
+fn exec_cpu_affinity() {
+    bundle!(yard, bundle);
+    bundle.sleeping();
+    let ran = bundle.exec_process("", |process| {
+        process["args"] = json!(["cat", "/proc/self/status"]);
+        process["execCPUAffinity"] = json!({"initial": "0", "final": "1"});
+    });
+    assert_eq!(status_of(&ran.ok(), "Cpus_allowed_list"), "1");
+}
+
+#[test]
+fn exec_cpu_affinity_of_the_config() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+    bundle.sleeping();
+    let status = bundle.exec("", "cat /proc/self/status").ok();
+    assert_eq!(status_of(&status, "Cpus_allowed_list"), "0");
+}
+
+#[test]
+fn an_exec_cpu_affinity_that_is_no_list_is_refused() {
+    bundle!(yard, bundle);
+    bundle.sleeping();
+    let ran = bundle.exec_process("", |process| {
+        process["args"] = json!(["echo", "it runs"]);
+        process["execCPUAffinity"] = json!({"initial": "tea"});
+    });
+    assert!(ran.code != 0 && ran.stdout.is_empty(), "{ran}");
+}
+
+#[test]
+fn memory_policy_bind() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
+    let script = "grep -m 1 -o 'bind[^ ]*' /proc/self/numa_maps";
+    assert_eq!(bundle.script(script).run().ok(), "bind:0");
+}
+
+#[test]
+fn memory_policy_interleave_with_a_flag() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0",
+        "flags": ["MPOL_F_STATIC_NODES"]});
+    let script = "grep -m 1 -o 'interleave[^ ]*' /proc/self/numa_maps";
+    assert_eq!(bundle.script(script).run().ok(), "interleave=static:0");
+}
+
+#[test]
+fn memory_policy_local() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_LOCAL"});
+    let script = "grep -m 1 -o ' local ' /proc/self/numa_maps";
+    assert_eq!(bundle.script(script).run().ok().trim(), "local");
+}
+
+#[test]
+fn an_unknown_memory_policy_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_TEA", "nodes": "0"});
+    refused(&mut bundle);
+}
+
+#[test]
+fn a_memory_policy_with_a_node_that_is_not_there_is_refused() {
+    bundle!(yard, bundle);
+    bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "900"});
+    refused(&mut bundle);
+}
+
+/// How many keyrings with the container's name its process sees.
+fn keyrings(name: &str, options: &str) -> String {
+    let yard = Yard::new();
+    // A name that no other container on this machine has.
+    let mut bundle = Bundle::named(&yard, &format!("{name}{}", std::process::id()));
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    let script = format!("grep -c _ses.{} /proc/keys; true", bundle.id);
+    bundle.script(&script).run_with(options).ok()
+}
+
+#[test]
+fn a_session_keyring_of_its_own() {
+    needs!(root);
+    assert_eq!(keyrings("own", ""), "1");
+}
+
+#[test]
+fn no_new_keyring() {
+    needs!(root);
+    assert_eq!(keyrings("same", "--no-new-keyring"), "0");
+}
+
+#[test]
+fn an_apparmor_profile_is_refused_without_apparmor() {
+    bundle!(yard, bundle);
+    if yard.path("/sys/kernel/security/apparmor").exists() {
+        return garth_tests::skip("a kernel without AppArmor");
+    }
+    bundle.config["process"]["apparmorProfile"] = "tea".into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn an_selinux_label_is_refused_without_selinux() {
+    bundle!(yard, bundle);
+    if yard.path("/sys/fs/selinux/enforce").exists() {
+        return garth_tests::skip("a kernel without SELinux");
+    }
+    bundle.config["process"]["selinuxLabel"] = "system_u:system_r:container_t:s0:c1,c2".into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn a_mount_label_is_refused_without_selinux() {
+    bundle!(yard, bundle);
+    if yard.path("/sys/fs/selinux/enforce").exists() {
+        return garth_tests::skip("a kernel without SELinux");
+    }
+    bundle.config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2".into();
+    refused(&mut bundle);
+}
+
+#[test]
+fn intel_rdt_is_refused_without_resctrl() {
+    bundle!(yard, bundle);
+    if yard.path("/sys/fs/resctrl/schemata").exists() {
+        return garth_tests::skip("a machine without resctrl");
+    }
+    bundle.config["linux"]["intelRdt"] = json!({"closID": "tea", "l3CacheSchema": "L3:0=f"});
+    refused(&mut bundle);
+}
