@@ -23,7 +23,7 @@ killpoints:
 bench:
     tests/bench
 
-# Fuzz the parsers: flags, seccomp, host_files (nightly Rust, cargo-fuzz).
+# Fuzz the parsers: flags, seccomp, config, host_files (nightly Rust, cargo-fuzz).
 fuzz target="flags" seconds="60":
     cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . {{target}} -- -max_total_time={{seconds}}
 
