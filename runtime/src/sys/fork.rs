@@ -117,6 +117,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    let undumpable = super::clone::Undumpable::now();
     let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
     if pid == 0 {
         // Should the parent be killed, so is this one.
@@ -125,6 +126,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
             let _ = call!(libc::SYS_pause);
         }
     }
+    drop(undumpable);
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
