@@ -61,8 +61,11 @@ pub fn run(
     if pid == 0 {
         let _ = raw::dup2(stdin, 0);
         let _ = raw::set_signal_mask(0);
-        // The standard library ignores it, and what is ignored stays so at execve.
-        let _ = raw::set_disposition(libc::SIGPIPE, false);
+        // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by whoever
+        // called.
+        for signal in 1..=64 {
+            let _ = raw::set_disposition(signal, false);
+        }
         raw::execve(program, argv, envp);
         raw::exit(127);
     }

@@ -68,9 +68,9 @@ fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
     assert_eq!(held.line(), "1");
     // From outside, through the descriptor that was opened inside.
     let pid = bundle.sh("$R ps --format json $ID | tr -d '[]\\n' | tr , ' '").run().ok();
-    let sleeper = pid.split_whitespace().find(|pid| {
-        yard.read(&format!("/proc/{pid}/cmdline")).starts_with("sleep")
-    });
+    let sleeper = pid
+        .split_whitespace()
+        .find(|pid| yard.read(&format!("/proc/{pid}/cmdline")).starts_with("sleep"));
     let fd = format!("/proc/{}/fd/4", sleeper.unwrap());
     yard.sh(&format!("kill -9 {}", bundle.pid())).run().ok();
     let ran = yard.sh(&format!("test -e {fd} && (exec 3>>{fd}) && echo written")).run();

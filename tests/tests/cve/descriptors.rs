@@ -65,7 +65,7 @@ fn cve_2024_21626_only_the_standard_descriptors_are_inherited() {
         {"path": "/bin/sh", "args": ["sh", "-c", "cd /proc/self/fd; ls >/tmp/hook"], "env": ["PATH=/bin"]},
     ]});
     bundle.script(list);
-    let leak = "exec 5</ 9</srv 23</proc;";
+    let leak = "exec 5</ 8</srv 9</proc;";
     let ran = bundle.sh(&format!("{leak} exec $R run --bundle $B $ID")).run();
     assert_eq!(ran.ok(), "0 1 2 3");
     let create = "$R create --bundle $B $ID </dev/null >$B/out 2>$B/err && $R start $ID";
@@ -85,9 +85,8 @@ fn cve_2024_21626_listen_fds_of_somebody_else() {
     bundle!(yard, bundle);
     yard.write("/srv/marker", "");
     bundle.script("test -e /proc/self/fd/3/marker && echo it leaks; echo $LISTEN_FDS");
-    let script = |pid: &str| {
-        format!("exec 3</srv; export LISTEN_FDS=1 {pid}; exec $R run --bundle $B $ID")
-    };
+    let script =
+        |pid: &str| format!("exec 3</srv; export LISTEN_FDS=1 {pid}; exec $R run --bundle $B $ID");
     assert_eq!(bundle.sh(&script("LISTEN_PID=1")).run().ok(), "");
     assert_eq!(bundle.sh(&script("")).run().ok(), "");
     assert_eq!(bundle.sh(&script("LISTEN_PID=$$")).run().ok(), "it leaks\n1");

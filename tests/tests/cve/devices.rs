@@ -22,9 +22,16 @@ fn mask(bundle: &mut Bundle, dev: &str) {
 #[test]
 fn cve_2025_31133_what_masks_is_the_null_device() {
     garth_tests::needs!(root);
-    for fake in ["ln -s /etc/passwd null", "ln -s /proc/sys/kernel/core_pattern null", "touch null",
-        "mknod null c 1 5", "mknod null b 1 3", "mkfifo null", "ln -s /proc/self/fd/0 null", "true"]
-    {
+    for fake in [
+        "ln -s /etc/passwd null",
+        "ln -s /proc/sys/kernel/core_pattern null",
+        "touch null",
+        "mknod null c 1 5",
+        "mknod null b 1 3",
+        "mkfifo null",
+        "ln -s /proc/self/fd/0 null",
+        "true",
+    ] {
         let yard = Yard::new();
         let mut bundle = Bundle::new(&yard);
         let dev = with_dev(&yard, fake);

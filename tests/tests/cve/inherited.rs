@@ -24,6 +24,7 @@ fn signals_are_neither_ignored_nor_blocked() {
     let ran = bundle.sh(&format!("{caller} $R run --bundle $B $ID")).run();
     assert_signals(&ran.ok());
     assert_signals(&yard.read(&bundle.rootfs("/tmp/status")));
+    bundle.config["hooks"] = json!(null);
     bundle.sleeping();
     let ran = bundle.sh(&format!("{caller} $R exec $ID cat /proc/self/status")).run();
     assert_signals(&ran.ok());
@@ -42,7 +43,8 @@ fn the_environment_is_not_the_callers() {
     bundle.config["process"]["user"] = json!({"uid": 7, "gid": 7});
     yard.sh(&format!("chmod 1777 {}", bundle.rootfs("/tmp"))).run().ok();
     let secret = "export SECRET=1 LD_PRELOAD=/srv/evil.so NOTIFY_SOCKET=/srv/socket;";
-    let ran = bundle.script("env").sh(&format!("{secret} exec $R run --bundle $B $ID")).run();
+    bundle.config["process"]["args"] = json!(["env"]);
+    let ran = bundle.sh(&format!("{secret} exec $R run --bundle $B $ID")).run();
     assert_eq!(ran.ok(), "PATH=/bin\nTERM=xterm\nHOME=/");
     let all = yard.read("/srv/hooks") + &yard.read(&bundle.rootfs("/tmp/hook"));
     assert_eq!(all.matches("HOOK=1").count(), 5, "{all}");

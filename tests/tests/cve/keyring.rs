@@ -19,6 +19,7 @@ fn a_keyring_that_another_container_has_laid_is_not_joined() {
     other.sleeping();
     let joined = other.call(&format!("exec {} intruder session-keyring", other.id)).run().ok();
     assert_ne!(joined, laid);
+    bundle.delete_force();
 }
 
 #[test]

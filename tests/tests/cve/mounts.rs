@@ -25,6 +25,8 @@ fn cve_2021_30465_a_link_in_a_volume_does_not_lead_out() {
     bundle!(yard, bundle);
     yard.sh(LINK).run().ok();
     redirected(&mut bundle, "/vol/link");
+    // Where it leads inside.
+    yard.sh(&format!("mkdir -p {}", bundle.rootfs("/srv/open"))).run().ok();
     let text = bundle.script("cat /mnt/file /srv/open/file").run().ok();
     assert_eq!(text, "open\nsecret");
 }
@@ -93,7 +95,8 @@ fn refused_with_link(name: &str, fake: &str) {
     yard.sh(&format!("mkdir -p /srv/vol/{fake}; rmdir {place}; ln -s /vol/{fake} {place}"))
         .run()
         .ok();
-    let volume = json!({"destination": "/vol", "type": "bind", "source": "/srv/vol", "options": ["bind"]});
+    let volume =
+        json!({"destination": "/vol", "type": "bind", "source": "/srv/vol", "options": ["bind"]});
     bundle.config["mounts"].as_array_mut().unwrap().insert(0, volume);
     let ran = bundle.script("echo it runs").run();
     assert!(ran.code != 0 && ran.stdout.is_empty(), "{name}: {ran}");
@@ -135,8 +138,22 @@ fn cve_2019_16884_nothing_lies_over_a_part_of_proc() {
         yard.sh(&link).run().ok();
     }
     let before = bundle.config["mounts"].clone();
-    let tried = ["/proc", "/proc/", "/proc/self", "/proc/self/attr", "/proc/sys", "/./proc/1", "//proc/1",
-        "/mnt/../proc/self", "/proc/sys/../self", "/link0", "/link1", "/link2", "/link3", "/link4/"];
+    let tried = [
+        "/proc",
+        "/proc/",
+        "/proc/self",
+        "/proc/self/attr",
+        "/proc/sys",
+        "/./proc/1",
+        "//proc/1",
+        "/mnt/../proc/self",
+        "/proc/sys/../self",
+        "/link0",
+        "/link1",
+        "/link2",
+        "/link3",
+        "/link4/",
+    ];
     for target in tried {
         bundle.config["mounts"] = before.clone();
         bundle.mount(target, "bind", "/srv/fake", &["bind"]);
@@ -160,18 +177,25 @@ fn a_path_that_is_exchanged_does_not_redirect_the_options_of_a_mount() {
     garth_tests::needs!("strace");
     bundle.sleeping();
     bundle.exec("", "mkdir -p /tmp/hub/proc").ok();
-    yard.write("/srv/mounts.json", r#"[{"destination": "/tmp/hub/proc", "type": "tmpfs",
-        "source": "tmpfs", "options": ["tmpcopyup", "ro", "shared"]}]"#);
+    yard.write(
+        "/srv/mounts.json",
+        r#"[{"destination": "/tmp/hub/proc", "type": "tmpfs",
+        "source": "tmpfs", "options": ["tmpcopyup", "ro", "shared"]}]"#,
+    );
     // As soon as it is in its place, the running container moves that, and lays a link there.
     let script = "strace -f -o /srv/trace -e trace=move_mount \
             -e inject=move_mount:delay_exit=1000000 $R mounts add $ID /srv/mounts.json & add=$!
-        until $R exec $ID mountpoint -q /tmp/hub/proc; do sleep 0.01; done
+        until $R exec $ID grep -q ' /tmp/hub/proc ' /proc/self/mountinfo; do sleep 0.01; done
         $R exec $ID sh -c 'mv /tmp/hub /tmp/moved && ln -s / /tmp/hub'
         wait $add";
     bundle.sh(script).run().ok();
     let table = bundle.exec("", "cat /proc/self/mountinfo").ok();
-    let line = |point: &str| table.lines().rfind(|line| line.split(' ').nth(4) == Some(point)).unwrap();
-    assert!(line("/tmp/moved/proc").contains(" ro,") && line("/tmp/moved/proc").contains("shared:"), "{table}");
+    let line =
+        |point: &str| table.lines().rfind(|line| line.split(' ').nth(4) == Some(point)).unwrap();
+    assert!(
+        line("/tmp/moved/proc").contains(" ro,") && line("/tmp/moved/proc").contains("shared:"),
+        "{table}"
+    );
     assert!(line("/proc").contains(" rw,") && !line("/proc").contains("shared:"), "{table}");
 }
 

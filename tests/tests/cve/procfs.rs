@@ -19,11 +19,13 @@ fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
         "mount --bind /srv/fake /proc".into(),
         "mount --bind /proc/sys/net/ipv6 /proc/sys/net/ipv4".into(),
     ] {
-        let script = format!("unshare -m sh -c '{hostile}; echo; exec sleep 600'");
+        let script = format!("unshare -m -n sh -c '{hostile}; echo; exec sleep 600'");
         let holder = yard.sh(&format!("exec {script}")).start();
         holder.line();
         let pid = yard.sh("for p in /proc/[0-9]*; do test \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 600 ' && echo ${p#/proc/}; done 2>/dev/null; true").run().ok();
         bundle.namespace("mount", Some(&format!("/proc/{pid}/ns/mnt")));
+        // Each network namespace has files of its own there.
+        bundle.namespace("network", Some(&format!("/proc/{pid}/ns/net")));
         bundle.config["mounts"] = json!([]);
         bundle.config["linux"]["maskedPaths"] = json!([]);
         bundle.config["linux"]["readonlyPaths"] = json!([]);
@@ -54,10 +56,19 @@ fn cve_2025_52881_sysctls_are_the_kernels() {
 #[test]
 fn sysctls_of_the_whole_host_are_refused() {
     bundle!(yard, bundle);
-    for name in ["kernel.core_pattern", "kernel/core_pattern", "net/../kernel/core_pattern",
-        "net.ipv4/../../kernel/core_pattern", "net/x/../../kernel/core_pattern", "fs.suid_dumpable",
-        "kernel.hostname", "net", "net/", "/kernel/core_pattern", "fs/mqueue/../suid_dumpable"]
-    {
+    for name in [
+        "kernel.core_pattern",
+        "kernel/core_pattern",
+        "net/../kernel/core_pattern",
+        "net.ipv4/../../kernel/core_pattern",
+        "net/x/../../kernel/core_pattern",
+        "fs.suid_dumpable",
+        "kernel.hostname",
+        "net",
+        "net/",
+        "/kernel/core_pattern",
+        "fs/mqueue/../suid_dumpable",
+    ] {
         bundle.config["linux"]["sysctl"] = json!({name: "1"});
         let ran = bundle.script("echo it runs").run();
         assert!(ran.code != 0 && ran.stdout.is_empty(), "{name}: {ran}");

@@ -22,7 +22,9 @@ fn a_denied_call_is_denied_by_every_door() {
         json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures, "syscalls": [
             {"names": ["getppid"], "action": "SCMP_ACT_ERRNO"}]})
     };
-    for architectures in [&["SCMP_ARCH_X86_64"][..], &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]] {
+    for architectures in
+        [&["SCMP_ARCH_X86_64"][..], &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]]
+    {
         bundle.config["linux"]["seccomp"] = filter(architectures);
         assert_eq!(bundle.script("intruder getppid").run().ok(), "errno 1");
         for door in ["x32", "i386"] {
