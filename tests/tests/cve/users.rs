@@ -78,5 +78,5 @@ fn supplementary_groups_are_those_asked_for() {
     bundle.sh(&run).run().ok();
     let ran = bundle.sh(&format!("exec {with_groups} $R exec --user 7:8 $ID id -G")).run();
     assert_eq!(ran.ok(), "8");
-    assert_eq!(bundle.output(), "0");
+    garth_tests::until("it has written", || (bundle.output() == "0").then_some(()));
 }
