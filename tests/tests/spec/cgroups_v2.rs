@@ -143,6 +143,26 @@ fn a_mount_that_can_be_written_belongs_to_the_user() {
 }
 
 #[test]
+fn a_mount_that_can_be_written_belongs_to_the_processs_own_user() {
+    bundle_v2!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
+    let script = "cd /sys/fs/cgroup; mkdir sub && rmdir sub && echo made
+        stat -c %u . cgroup.procs pids.max";
+    assert_eq!(bundle.script(script).run().ok(), "made\n1000\n1000\n0");
+}
+
+#[test]
+fn a_mount_that_cannot_be_written_stays_roots() {
+    bundle_v2!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    assert_eq!(bundle.script("stat -c %u /sys/fs/cgroup").run().ok(), "0");
+}
+
+#[test]
 fn pause_and_resume() {
     bundle_v2!(yard, bundle);
     bundle.sleeping();

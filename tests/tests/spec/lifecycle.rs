@@ -32,7 +32,8 @@ fn run_returns_128_and_the_signal() {
     bundle!(yard, bundle);
     // Pid 1 of a pid namespace gets only signals it asks for, but SIGKILL from outside.
     let running = bundle.script("exec sleep 600").start_run("").start();
-    until("it runs", || (bundle.call("list -q").run().stdout == bundle.id).then_some(()));
+    let state = format!("state {}", bundle.id);
+    until("it is there", || (bundle.call(&state).run().code == 0).then_some(()));
     bundle.until("running");
     bundle.kill("KILL").ok();
     assert_eq!(running.wait().code, 137);
