@@ -145,6 +145,18 @@ fn what_cannot_be_added_or_removed_is_an_error() {
     assert!(mounts(&bundle, "add", &list).fails(1).contains("does not exist"));
 }
 
+/// The option is what the specification asks for; the type alone does as well.
+#[test]
+fn a_mount_of_type_bind_is_one_and_its_source_may_be_relative() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    yard.write(&bundle.dir("beside/file"), "text");
+    bundle.mount("/data", "bind", "beside", &["ro"]);
+    let script = "cat /data/file; touch /data/made 2>/dev/null || echo ro";
+    assert_eq!(bundle.script(script).run().ok(), "textro");
+}
+
 /// A pidfd, of the process with this number in the yard.
 fn assert_pidfd(socket: &Socket, of: impl Fn(&[&str]) -> bool) {
     let (_, fds) = socket.receive();

@@ -71,7 +71,7 @@ fn suite() -> PathBuf {
 #[test]
 fn containers_have_the_unified_tree() {
     needs!(root, "linux.uml", "busybox");
-    let script = "${GARTH%/*}/suite --test-threads=1 cgroups_v2";
+    let script = "modprobe loop; ${GARTH%/*}/suite --test-threads=1 cgroups_v2";
     let said = there_with("containers", script, &[("suite", suite())]);
     let passed = said.matches(" ... ok\n").count();
     assert!(said.contains("test result: ok.") && passed >= 20, "{passed} passed:\n{said}");

@@ -397,7 +397,9 @@ pub fn surroundings() -> Result<Surroundings> {
         held_capabilities: process::capabilities(),
         oom_score_adj: score.trim().parse().unwrap_or(0),
         kernel: Kernel {
-            apparmor: Path::new("/sys/module/apparmor/parameters/enabled").exists(),
+            // There is a file, too, where it was turned off at boot.
+            apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with('Y')),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         },
         ..Surroundings::default()

@@ -90,6 +90,69 @@ fn cpu_idle() {
 }
 
 #[test]
+fn cpuset() {
+    bundle_v2!(yard, bundle);
+    if !controllers().contains("cpuset") {
+        return garth_tests::skip("the cpuset controller of version 2");
+    }
+    limited(&mut bundle, "cpu", json!({"cpus": "0", "mems": "0"}));
+    assert_eq!(
+        (file(&bundle, "cpuset.cpus"), file(&bundle, "cpuset.mems")),
+        ("0".into(), "0".into())
+    );
+}
+
+#[test]
+fn block_io_throttling() {
+    bundle_v2!(yard, bundle);
+    let device = yard.sh("cat /sys/block/*/dev | head -n 1").run().stdout;
+    let Some((major, minor)) = device.split_once(':') else {
+        return garth_tests::skip("a block device");
+    };
+    let numbers = (major.parse::<u32>().unwrap(), minor.parse::<u32>().unwrap());
+    let rate = |rate: u32| json!([{"major": numbers.0, "minor": numbers.1, "rate": rate}]);
+    let io = json!({"throttleReadBpsDevice": rate(1 << 20), "throttleWriteIOPSDevice": rate(77)});
+    limited(&mut bundle, "blockIO", io);
+    let expected = format!("{device} rbps=1048576 wbps=max riops=max wiops=77");
+    assert_eq!(file(&bundle, "io.max"), expected);
+}
+
+fn controllers() -> String {
+    std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap()
+}
+
+#[test]
+fn a_limit_without_its_controller_is_refused() {
+    bundle_v2!(yard, bundle);
+    let there = controllers();
+    for (controller, limit) in [
+        ("cpuset", json!({"cpu": {"cpus": "0"}})),
+        ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2 * MIB}]})),
+        ("rdma", json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}})),
+    ] {
+        if !there.contains(controller) {
+            bundle.config["linux"]["resources"] = limit;
+            refused(&mut bundle);
+        }
+    }
+}
+
+/// What version 2 has nothing for is not passed over.
+#[test]
+fn what_only_version_1_has_is_refused() {
+    bundle_v2!(yard, bundle);
+    for limit in [
+        json!({"memory": {"kernelTCP": MIB}}),
+        json!({"memory": {"swappiness": 10}}),
+        json!({"cpu": {"realtimeRuntime": 1000, "realtimePeriod": 100_000}}),
+        json!({"network": {"classID": 7}}),
+    ] {
+        bundle.config["linux"]["resources"] = limit;
+        refused(&mut bundle);
+    }
+}
+
+#[test]
 fn pids() {
     bundle_v2!(yard, bundle);
     limited(&mut bundle, "pids", json!({"limit": 23}));

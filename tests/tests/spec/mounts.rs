@@ -104,14 +104,6 @@ fn bind_from_a_relative_source() {
 }
 
 #[test]
-fn bind_by_its_type_alone_from_a_relative_source() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.dir("beside/file"), "text");
-    bundle.mount("/data", "bind", "beside", &["ro"]);
-    assert_eq!(bundle.script("cat /data/file").run().ok(), "text");
-}
-
-#[test]
 fn bind_by_its_option_alone() {
     bundle!(yard, bundle);
     yard.write("/srv/data/file", "text");

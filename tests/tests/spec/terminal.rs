@@ -138,7 +138,8 @@ fn of_run_in_the_foreground_is_the_callers() {
     // The size may come a little later.
     bundle.script(
         "test -t 0 && read word && echo \"<$word>\"
-        until stty size 2>/dev/null; do sleep 0.05; done; exit 7",
+        for n in $(seq 50); do size=$(stty size 2>/dev/null); test \"$size\" && break; sleep 0.05; done
+        echo $size; exit 7",
     );
     // script(1) gives the runtime a terminal.
     let run = "stty rows 21 cols 99; exec $R run --bundle $B $ID";
