@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use garth::plan::container::{self, Kernel, Surroundings};
+use garth::plan::container::{self, CgroupMount, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
 use garth::plan::{Given, HostMount, Plan, Step, User, compile};
 use garth::spec::oci::Config;
@@ -247,6 +247,29 @@ fn mount_label_is_the_context_of_what_has_no_label_by_the_policy() {
     let [dev, own] = labelled[..] else { panic!("{labelled:?}") };
     assert!(dev.contains("mount tmpfs on /dev") && dev.contains(label), "{dev}");
     assert!(own.contains("on /own") && own.contains("context=own"), "{own}");
+}
+
+#[test]
+fn a_mount_of_cgroups_has_all_that_its_options_say_or_is_refused() {
+    let cgroups = |options: &[&str]| {
+        let mounts = serde_json::json!([{"destination": "/sys/fs/cgroup", "type": "cgroup",
+            "options": options}]);
+        let config = serde_json::json!({
+            "ociVersion": "1.3.0", "process": {"args": ["true"], "cwd": "/"},
+            "root": {"path": "/srv/rootfs"}, "mounts": mounts,
+            "linux": {"namespaces": [{"type": "mount"}]},
+        });
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        let unified = CgroupMount { own: "/sys/fs/cgroup/box".into(), ..CgroupMount::default() };
+        let given = Surroundings { cgroups: vec![unified], ..Surroundings::default() };
+        container::compile(&config, &given).map(|plan| plan.to_string())
+    };
+    let plan = cgroups(&["nosuid", "rro", "rslave"]).unwrap();
+    let of_it: Vec<&str> = plan.lines().filter(|line| line.contains("mounts[0]")).collect();
+    let [bind, below, propagation] = of_it[..] else { panic!("{of_it:?}") };
+    assert!(bind.contains("nosuid") && below.contains("ro") && propagation.contains("slave"));
+    let error = cgroups(&["memory_recursiveprot"]).unwrap_err().to_string();
+    assert!(error.contains("mounts[0]") && error.contains("memory_recursiveprot"), "{error}");
 }
 
 #[test]

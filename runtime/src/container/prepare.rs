@@ -244,7 +244,7 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
     let writable = |mount: &oci::Mount| {
         mount.kind.as_deref() == Some("cgroup")
             && mount.destination.trim_end_matches('/') == "/sys/fs/cgroup"
-            && !mount.options.iter().any(|word| word == "ro")
+            && !mount.options.iter().any(|word| word == "ro" || word == "rro")
     };
     if !linux.is_new(NamespaceType::Cgroup) || !config.mounts.iter().any(writable) {
         return None;

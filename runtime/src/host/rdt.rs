@@ -55,13 +55,26 @@ pub fn join(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> 
     if !lines.is_empty() {
         write(top, &group.join("schemata"), &(lines.join("\n") + "\n"))?;
     }
-    write(top, &group.join("tasks"), &pid.to_string())?;
     if wanted.enable_monitoring {
-        let monitoring = group.join("mon_groups").join(id);
-        make(&monitoring)?;
-        write(top, &monitoring.join("tasks"), &pid.to_string())?;
+        make(&monitoring(group, id))?;
     }
-    Ok(())
+    enter(top, group, wanted, pid, id)
+}
+
+/// Puts one more process of the container into its group, and into its monitoring group.
+///
+/// # Errors
+/// As for [`join`].
+pub fn enter(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> Result<()> {
+    write(top, &group.join("tasks"), &pid.to_string())?;
+    match wanted.enable_monitoring {
+        true => write(top, &monitoring(group, id).join("tasks"), &pid.to_string()),
+        false => Ok(()),
+    }
+}
+
+fn monitoring(group: &Path, id: &str) -> PathBuf {
+    group.join("mon_groups").join(id)
 }
 
 /// Takes away what [`join`] made: the monitoring group, and the group unless it was named.
@@ -76,7 +89,7 @@ pub fn release(group: &Path, wanted: &IntelRdt, id: &str) -> Result<()> {
         _ => Ok(()),
     };
     if wanted.enable_monitoring {
-        remove(&group.join("mon_groups").join(id))?;
+        remove(&monitoring(group, id))?;
     }
     if wanted.clos_id.is_none() { remove(group) } else { Ok(()) }
 }
@@ -181,6 +194,8 @@ mod tests {
         let read = |path: &str| fs::read_to_string(group.join(path)).unwrap();
         assert_eq!(read("schemata"), "L3:0=f\nMB:0=20\nL2:0=3\n");
         assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("42".into(), "42".into()));
+        enter(&top, &group, &wanted, 43, "box").unwrap();
+        assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("43".into(), "43".into()));
         // The real file system removes a group with all its files.
         for file in ["schemata", "tasks", "mon_groups/box/tasks"] {
             fs::remove_file(group.join(file)).unwrap();

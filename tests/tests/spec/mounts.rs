@@ -559,6 +559,16 @@ fn cgroup_shows_the_containers_own() {
 }
 
 #[test]
+fn cgroup_rro() {
+    bundle!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rro"]);
+    let script = "touch /sys/fs/cgroup/x && echo made
+        mkdir /sys/fs/cgroup/memory/x && echo made; echo end";
+    assert_eq!(bundle.script(script).run().ok(), "end");
+}
+
+#[test]
 fn cgroup_in_a_cgroup_namespace() {
     bundle!(yard, bundle);
     bundle.namespace("cgroup", None);

@@ -74,7 +74,7 @@ impl Compiler<'_> {
         let options = mount.parse_options()?;
         let kind = mount.kind.as_deref().unwrap_or("");
         if options.remount {
-            self.remount(index, mount, &options);
+            self.change(index, mount, attributes(&options), &options);
             return Ok(());
         }
         if kind == "cgroup" && !options.is_bind() {
@@ -139,9 +139,9 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// What is mounted there already has other attributes.
-    fn remount(&mut self, index: usize, mount: &Mount, options: &MountOptions) {
-        let attr = attributes(options);
+    /// Changes what is mounted there already: these attributes, and what the options say of the mounts
+    /// below and of propagation.
+    fn change(&mut self, index: usize, mount: &Mount, attr: MountAttr, options: &MountOptions) {
         if attr != MountAttr::default() {
             self.attributes(&mount.destination, attr, false, &origin(index));
         }
@@ -188,10 +188,15 @@ impl Compiler<'_> {
         let target = std::path::Path::new(&mount.destination);
         let fresh = self.is_new(NamespaceType::Cgroup);
         let given = self.given;
+        if let Some((key, _)) = options.data.first() {
+            return Err(Error::new(format!("option {key:?} on a mount of type cgroup"))
+                .hint("it shows the trees as the host has mounted them"));
+        }
         if let [unified] = given.cgroups.as_slice()
             && unified.name.is_empty()
         {
             self.push(step(hierarchy(unified, fresh)?, Path::new(target), attr), origin);
+            self.change(index, mount, MountAttr::default(), options);
             return Ok(());
         }
         let tmpfs = Source::New {
@@ -212,10 +217,7 @@ impl Compiler<'_> {
             let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             self.push(Step::Attributes { path: Path::new(target), attr, recursive: false }, origin);
         }
-        for (propagation, recursive) in options.propagation.clone() {
-            let attr = MountAttr { propagation, ..MountAttr::default() };
-            self.attributes(&mount.destination, attr, recursive, "mounts");
-        }
+        self.change(index, mount, MountAttr::default(), options);
         Ok(())
     }
 
