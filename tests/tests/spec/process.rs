@@ -293,7 +293,8 @@ fn scheduler_other_with_nice() {
 fn scheduler_idle() {
     bundle!(yard, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
-    assert_eq!(bundle.script(SCHEDULING).run().ok(), "5 0");
+    // This policy has no nice value; what is shown for it is the caller's.
+    assert_eq!(bundle.script(SCHEDULING).run().ok().split(' ').next(), Some("5"));
 }
 
 #[test]
@@ -397,7 +398,8 @@ fn keyrings(name: &str, options: &str) -> String {
     // A name that no other container on this machine has.
     let mut bundle = Bundle::named(&yard, &format!("{name}{}", std::process::id()));
     bundle.config["linux"]["maskedPaths"] = json!([]);
-    let script = format!("grep -c _ses.{} /proc/keys; true", bundle.id);
+    // _ses.ID with runc; the name is not specified, but every runtime has the id in it.
+    let script = format!("grep -c {} /proc/keys; true", bundle.id);
     bundle.script(&script).run_with(options).ok()
 }
 
