@@ -1,5 +1,5 @@
 //! A verb whose options are described to the parser only when it is typed: there are many verbs, and
-//! each start would pay for all of them.
+//! each start would pay for all of them. Not for a verb with an option named as one of all verbs is.
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 

@@ -71,7 +71,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run a command or daemon in a yard of its own
-    Wrap(Deferred<wrap::Wrap>),
+    Wrap(wrap::Wrap),
     /// Print what a command would do, step by step, and do nothing
     #[command(subcommand)]
     Explain(Explain),
@@ -193,7 +193,7 @@ pub fn main() -> i32 {
 
 fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
     match verb {
-        Verb::Wrap(verb) => verb.0.run(global, args),
+        Verb::Wrap(verb) => verb.run(global, args),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
         Verb::Create(verb) => verb.0.run(global),
         Verb::Start(verb) => verb.0.run(global),

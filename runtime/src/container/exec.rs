@@ -101,7 +101,6 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         false => container.record.cgroup.entrance_below(&exec.cgroups)?,
     };
     let given = Surroundings {
-        id: id.to_owned(),
         seccomp: match &linux.seccomp {
             Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
             None => None,
@@ -115,6 +114,8 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     };
     // What cannot be seen must not count as shared: the program would be run outside.
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
+    // The number may have come to mean somebody outside, unless its process still lives now.
+    container.process().ok_or_else(stopped)?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     let process = converse(&plan, line, |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),

@@ -105,10 +105,14 @@ fn check(mount: &Mount) -> Result<()> {
             mount.destination
         )));
     }
-    if mount.kind.as_deref() == Some("cgroup") {
-        return Err(Error::new("type cgroup: it can only be mounted at the creation"));
+    // What these show are the namespaces of whoever makes them: here they would be the host's.
+    let of_namespaces = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+    match mount.kind.as_deref().filter(|kind| of_namespaces.contains(kind)) {
+        Some(kind) if bind(mount).is_none() => {
+            Err(Error::new(format!("type {kind}: it can only be mounted at the creation")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Is it a bind mount, and with what is mounted below its source?

@@ -312,7 +312,6 @@ fn launch(
     let trees = trees::open(config)?;
     let given = Surroundings {
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
-        id: record.id.clone(),
         seccomp: filter,
         line: line.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
@@ -499,6 +498,14 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
     let new = path.with_file_name(format!(".{name}"));
-    let write = fs::write(&new, pid.to_string()).and_then(|()| fs::rename(&new, path));
+    let write = || {
+        use std::io::Write;
+        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
+        // leads to is not written to.
+        let _ = fs::remove_file(&new);
+        fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
+        fs::rename(&new, path)
+    };
+    let write = write();
     write.map_err(|e| Error::io(format!("write --pid-file {}", path.display()), &e))
 }

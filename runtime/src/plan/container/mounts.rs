@@ -107,35 +107,37 @@ impl Compiler<'_> {
         if late {
             attr.set &= !read_only;
         }
+        let mut finally: Vec<(MountAttr, bool)> = Vec::new();
+        for (propagation, recursive) in options.propagation.clone() {
+            finally.push((MountAttr { propagation, ..MountAttr::default() }, recursive));
+        }
+        if late {
+            let attr = MountAttr { set: read_only, ..MountAttr::default() };
+            if target.whole.as_c_str() == c"dev" {
+                self.late.push((target.clone(), attr, origin.clone()));
+            } else {
+                finally.push((attr, false));
+            }
+        }
         let step = MountStep {
             recursive: MountAttr {
                 set: options.recursive_set,
                 clear: options.recursive_clear,
                 ..MountAttr::default()
             },
+            finally,
             copy_up: options.tmpcopyup,
             mode_of_target: kind == "tmpfs"
                 && options.bind.is_none()
                 && !options.data.iter().any(|(key, _)| key == "mode"),
             // What is mounted there is relied upon by those who look for it by this path.
-            no_links: matches!(kind, "proc" | "sysfs") && options.bind.is_none()
+            no_links: matches!(kind, "proc" | "sysfs")
+                || [c"proc", c"sys"].contains(&target.whole.as_c_str())
                 || MAY_BE_COVERED.contains(&target.whole.as_c_str()),
             procfs: procfs(kind, &target),
-            ..MountStep::new(source, target.clone(), attr)
+            ..MountStep::new(source, target, attr)
         };
-        self.push(Step::Mount(step), origin.clone());
-        for (propagation, recursive) in options.propagation.clone() {
-            let attr = MountAttr { propagation, ..MountAttr::default() };
-            self.push(Step::Attributes { path: target.clone(), attr, recursive }, origin.clone());
-        }
-        if late {
-            let attr = MountAttr { set: read_only, ..MountAttr::default() };
-            if target.whole.as_c_str() == c"dev" {
-                self.late.push((target, attr, origin));
-            } else {
-                self.push(Step::Attributes { path: target, attr, recursive: false }, origin);
-            }
-        }
+        self.push(Step::Mount(step), origin);
         Ok(())
     }
 
