@@ -16,6 +16,7 @@ use super::facts;
 use super::journal::Journal;
 use super::network::pasta::{self, Pasta};
 use super::network::{self, Leftovers, Network};
+use super::plugin::Plugin;
 use super::resource::{Held, Owner, Resource};
 use crate::error::{Error, Result};
 use crate::spec::{self, Limits, Sandbox};
@@ -29,6 +30,9 @@ pub struct Resources {
     pub network: Option<Network>,
     /// The private network of a sandbox without privilege.
     pub pasta: Option<Pasta>,
+    /// What executables of the operator's make.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
 }
 
 impl Resources {
@@ -69,7 +73,8 @@ impl Resources {
         journal: &Journal,
         lease: impl FnOnce(Vec<spec::Publish>) -> Result<Network>,
     ) -> Result<Resources> {
-        let mut resources = Resources::default();
+        let plugins = Plugin::find_all(&sandbox.plugins)?;
+        let mut resources = Resources { plugins, ..Resources::default() };
         if !sandbox.limits.is_empty() {
             resources.cgroup =
                 Some(cgroup::choose(&Hierarchy::read()?, id, &sandbox.limits, false)?);
@@ -89,10 +94,10 @@ impl Resources {
     /// What the annotations of a container ask for (`spec/annotation.rs`).
     ///
     /// # Errors
-    /// A value that is none.
+    /// A value that is none, a plugin that is not there.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
-        let _ = annotations;
-        Ok(Resources::default())
+        let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
+        Ok(Resources { plugins, ..Resources::default() })
     }
 
     /// Releases what the id alone leads to, for a sandbox whose record is lost.
@@ -107,8 +112,19 @@ impl Resources {
         if facts::privileged() {
             Network::forget(journal.root(), id)?;
         }
+        let plugins = Plugin::noted(journal, id)?;
         let owner = Owner { journal, id, limits: Limits::NONE };
-        Resources { cgroup: Some(cgroup), network: None, pasta }.release(&owner)
+        Resources { cgroup: Some(cgroup), network: None, pasta, plugins }.release(&owner)
+    }
+
+    /// As [`Resources::forget`], for a container: what its annotations had asked for.
+    ///
+    /// # Errors
+    /// What could not be released, or found.
+    pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
+        let plugins = Plugin::noted(journal, id)?;
+        let owner = Owner { journal, id, limits: Limits::NONE };
+        Resources { plugins, ..Resources::default() }.release(&owner)
     }
 
     /// All of them, in the order of their making.
@@ -117,6 +133,7 @@ impl Resources {
         list.extend(self.cgroup.iter().map(|one| one as &dyn Resource));
         list.extend(self.network.iter().map(|one| one as &dyn Resource));
         list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
+        list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
         list
     }
 

@@ -8,6 +8,7 @@ pub mod limits;
 mod mount;
 pub mod network;
 pub mod oci;
+mod plugin;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -19,6 +20,7 @@ pub use sandbox::{
 
 pub use limits::Limits;
 pub use network::{Network, Publish};
+pub use plugin::Plugin;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.
