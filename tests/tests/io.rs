@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use garth_tests::{Yard, needs, second_kernel};
+use garth_tests::{Bundle, Yard, needs, second_kernel};
 
 /// How far a rate may be from what was asked, and how often it is tried: others may keep the
 /// machine from reaching it, but nothing may let it be passed.
@@ -103,6 +103,37 @@ fn bad_input_is_refused_in_one_line() {
         ran.refused(125, why);
     }
     yard.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_runs_is_given_limits_by_path() {
+    needs!(root);
+    let yard = Yard::new();
+    let file = OnDisk::new("update");
+    let explain = format!("explain wrap --io read=5MB/s:{} -- true", file.0.display());
+    if yard.garth(&explain).run().code != 0 {
+        return garth_tests::skip("a disk below the target directory and the io controller");
+    }
+    let mut bundle = Bundle::new(&yard);
+    bundle.sleeping();
+    let update = |limits: &str| {
+        let words = format!("update --io {limits}:{} {}", file.0.display(), bundle.id);
+        bundle.call(&words).run()
+    };
+    update("read=5MB/s,riops=70").ok();
+    let limits = |file: &str| yard.sh(&format!("cat /sys/fs/cgroup/blkio/{}/{file}", bundle.id));
+    let v1 = limits("blkio.throttle.read_bps_device").run();
+    match v1.code {
+        0 => {
+            assert!(v1.stdout.ends_with(" 5000000"), "{v1}");
+            let operations = limits("blkio.throttle.read_iops_device").run();
+            assert!(operations.stdout.ends_with(" 70"), "{operations}");
+            assert!(update("write=5MB/s").fails(1).contains("does not know whose a write is"));
+        }
+        _ => assert!(bundle.cgroup("io", "io.max").contains("rbps=5000000")),
+    }
+    let ran = bundle.call(&format!("update --io read=5MB/s:/srv {}", bundle.id)).run();
+    assert!(ran.fails(1).contains("on tmpfs a limit would do nothing"));
 }
 
 /// Loop devices on files in memory; ext4 on the first; a RAID 5 of the next three, and ext4 on that.

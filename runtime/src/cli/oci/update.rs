@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
+use crate::cli::wrap::throttles;
 use crate::container::{self, Schemata};
 use crate::error::{Error, Result};
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
@@ -20,6 +21,9 @@ pub struct Update {
     /// Weight of I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
     /// Period of the CPU limit, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
@@ -82,7 +86,7 @@ impl Update {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.flags()?,
+            None => self.flags(global)?,
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
@@ -90,7 +94,7 @@ impl Update {
             .map(|()| 0)
     }
 
-    fn flags(&self) -> Result<Resources> {
+    fn flags(&self, global: &Global) -> Result<Resources> {
         // As in runc, 0 is no limit that anybody wants to set.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
@@ -111,11 +115,18 @@ impl Update {
             ..Memory::default()
         };
         let weight = self.blkio_weight.filter(|n| *n != 0);
+        let mut block_io = weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() });
+        if !self.io.is_empty() {
+            let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
+            let containers = global.journal().containers();
+            let io = container::throttles(&containers, &self.id, &throttles?.concat())?;
+            block_io = Some(BlockIo { weight, ..io });
+        }
         let pids = self.pids_limit.filter(|n| *n != 0);
         Ok(Resources {
             cpu: (cpu != Cpu::default()).then_some(cpu),
             memory: (memory != Memory::default()).then_some(memory),
-            block_io: weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() }),
+            block_io,
             pids: pids.map(|n| Pids { limit: Some(n) }),
             ..Resources::default()
         })

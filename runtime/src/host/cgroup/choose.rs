@@ -90,11 +90,7 @@ fn asked(limits: &Limits) -> Vec<(Controller, String)> {
 /// Whose a buffered write is the kernel knows by whose memory it was written to.
 fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
     if host.v1(Controller::Memory).is_some() {
-        return Err(Error::new(
-            "a limit on writing would do nothing here: the memory controller is in a v1 tree, and \
-             only in the unified one would it tell whose a write is that goes to memory first",
-        )
-        .hint("boot with the unified tree (cgroup_no_v1=all), or limit read= and riops= only"));
+        return Err(io::memory_is_elsewhere());
     }
     if !unified.contains(&Controller::Memory) {
         unified.push(Controller::Memory);

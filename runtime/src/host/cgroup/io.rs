@@ -10,9 +10,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Write;
+use super::container::missing;
 use super::disk::{Found, Machine};
-use super::hierarchy::Version;
+use super::hierarchy::{Controller, Version};
+use super::{Cgroup, Write};
 use crate::spec::io::{Throttle, bytes};
 use crate::spec::oci::{BlockIo, ThrottleDevice};
 use crate::{Error, Result};
@@ -39,6 +40,9 @@ pub struct DiskLimits {
 
 /// File systems that tell the kernel whose a write is (SB_I_CGROUPWB; Linux 4.2 to 5.x).
 const TELL: [&str; 7] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "bcachefs"];
+
+const UNIFIED: &str =
+    "boot with the unified tree (cgroup_no_v1=all), or limit read= and riops= only";
 
 /// Finds the disks below the paths of `throttles`, where `version` has the controller.
 ///
@@ -92,7 +96,7 @@ fn check_writes(throttle: &Throttle, found: &Found, version: Version) -> Result<
             "a limit on writing would do nothing here: cgroup v1 does not know whose a write is \
              that goes to memory first",
         )
-        .hint("boot with the unified tree (cgroup_no_v1=all), or limit read= and riops= only")),
+        .hint(UNIFIED)),
         (Version::V2, Some(kind)) if !TELL.contains(&kind.as_str()) => Err(Error::new(format!(
             "a limit on writing would do nothing: {kind} does not tell the kernel whose a write is"
         ))
@@ -151,8 +155,32 @@ impl DiskLimits {
     }
 }
 
-/// The same in the words of config.json, for a container that runs.
-pub fn block_io(limits: &[DiskLimits]) -> BlockIo {
+impl Cgroup {
+    /// The same for a cgroup that is there, in the words of config.json.
+    ///
+    /// # Errors
+    /// As for [`resolve`], and where no tree has the controller.
+    pub fn throttles(&self, throttles: &[Throttle]) -> Result<BlockIo> {
+        let version = |controller| self.place(controller).map(|dir| dir.version);
+        let io = version(Controller::Io).ok_or_else(|| missing(Controller::Io))?;
+        let writes = throttles.iter().any(Throttle::limits_writes);
+        if io == Version::V2 && writes && version(Controller::Memory) != Some(Version::V2) {
+            return Err(memory_is_elsewhere());
+        }
+        Ok(block_io(&resolve(throttles, io)?))
+    }
+}
+
+/// Words for a hybrid setup with the io controller in the unified tree.
+pub(super) fn memory_is_elsewhere() -> Error {
+    Error::new(
+        "a limit on writing would do nothing here: the memory controller is in a v1 tree, and only \
+         in the unified one would it tell whose a write is that goes to memory first",
+    )
+    .hint(UNIFIED)
+}
+
+fn block_io(limits: &[DiskLimits]) -> BlockIo {
     let list = |of: fn(&DiskLimits) -> Option<u64>| -> Vec<ThrottleDevice> {
         let one = |disk: &DiskLimits| {
             let (major, minor) = disk.device.split_once(':')?;
