@@ -82,6 +82,33 @@ fn reading_is_limited_on_this_kernel() {
 }
 
 #[test]
+fn a_sandbox_that_runs_is_given_another_limit() {
+    needs!(root);
+    let yard = Yard::new();
+    let file = OnDisk::new("live");
+    let path = file.0.display();
+    let wrap = yard.garth(&format!("wrap -d --name web --io read=100MB/s:{path} -- sleep 600"));
+    let started = wrap.run();
+    if started.code != 0 {
+        assert!(started.stderr.contains("--io "), "{started}");
+        return garth_tests::skip("a disk below the target directory and the io controller");
+    }
+    yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
+    let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
+    let ran = yard.garth(&dd).run();
+    assert!(ratio(&ran.stderr, 4e6) < 1.0 + BOUND, "{ran}");
+    yard.garth("update --io read=4MB/s:/srv web").run().refused(1, "on tmpfs a limit would do");
+    yard.garth("delete --force web").run().ok();
+    yard.garth("wrap -d --name bare -- sleep 600").run().ok();
+    let update = format!("update --io read=4MB/s:{path} bare");
+    yard.garth(&update).run().refused(1, "made without the io controller");
+    yard.garth("delete --force bare").run().ok();
+    let update = format!("update --io read=4MB/s:{path} nobody");
+    yard.garth(&update).run().refused(1, "container \"nobody\" does not exist");
+    yard.assert_nothing_left();
+}
+
+#[test]
 fn bad_input_is_refused_in_one_line() {
     needs!(root);
     let yard = Yard::new();

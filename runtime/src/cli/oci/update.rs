@@ -8,10 +8,12 @@ use crate::cli::Global;
 use crate::cli::wrap::throttles;
 use crate::container::{self, Schemata};
 use crate::error::{Error, Result};
+use crate::service;
+use crate::spec::Throttle;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use crate::spec::units::Size;
 
-/// Give a container that runs other limits.
+/// Give a container that runs other limits, or a sandbox other `--io`.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -81,6 +83,9 @@ pub struct Update {
 
 impl Update {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        if !self.io.is_empty() && !super::is_container(&global.journal(), &self.id) {
+            return service::throttle(&global.journal(), &self.id, &self.throttles()?).map(|()| 0);
+        }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
@@ -92,6 +97,11 @@ impl Update {
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
         container::update(&global.journal().containers(), &self.id, &resources, &schemata)
             .map(|()| 0)
+    }
+
+    fn throttles(&self) -> Result<Vec<Throttle>> {
+        let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
+        Ok(throttles?.concat())
     }
 
     fn flags(&self, global: &Global) -> Result<Resources> {
@@ -117,9 +127,8 @@ impl Update {
         let weight = self.blkio_weight.filter(|n| *n != 0);
         let mut block_io = weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() });
         if !self.io.is_empty() {
-            let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
             let containers = global.journal().containers();
-            let io = container::throttles(&containers, &self.id, &throttles?.concat())?;
+            let io = container::throttles(&containers, &self.id, &self.throttles()?)?;
             block_io = Some(BlockIo { weight, ..io });
         }
         let pids = self.pids_limit.filter(|n| *n != 0);

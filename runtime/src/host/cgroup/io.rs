@@ -38,7 +38,7 @@ pub struct DiskLimits {
     pub wiops: Option<u64>,
 }
 
-/// File systems that tell the kernel whose a write is (SB_I_CGROUPWB; Linux 4.2 to 5.x).
+/// File systems that tell the kernel whose a write is (SB_I_CGROUPWB).
 const TELL: [&str; 7] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "bcachefs"];
 
 const UNIFIED: &str =
@@ -156,6 +156,31 @@ impl DiskLimits {
 }
 
 impl Cgroup {
+    /// Gives the cgroup of a sandbox other limits; those that `throttles` does not name stay.
+    ///
+    /// # Errors
+    /// When it was chosen without the controllers, and as for [`resolve`].
+    pub fn throttle(&self, throttles: &[Throttle]) -> Result<()> {
+        let without = |what: &str| {
+            Error::new(format!(
+                "the cgroup of {} was made without the {what} controller",
+                self.id()
+            ))
+            .hint("it comes with --io at the start, and with write= that of memory in v2")
+        };
+        let (version, dir) = self.directory(Controller::Io).ok_or_else(|| without("io"))?;
+        let limits = resolve(throttles, version)?;
+        let memory = self.directory(Controller::Memory);
+        if version == Version::V2
+            && memory.is_none()
+            && throttles.iter().any(Throttle::limits_writes)
+        {
+            return Err(without("memory"));
+        }
+        let mut writes = limits.iter().flat_map(|disk| disk.writes(&dir, version));
+        writes.try_for_each(|item| super::write(&item.file, &item.value))
+    }
+
     /// The same for a cgroup that is there, in the words of config.json.
     ///
     /// # Errors
