@@ -11,6 +11,7 @@ const BOUND: f64 = 0.03;
 const TRIES: u32 = 3;
 
 fn assert_close(name: &str, ratios: &[f64]) {
+    println!("{name}: {ratios:.3?} of what was asked");
     let most = ratios.iter().copied().fold(0.0, f64::max);
     assert!(!ratios.is_empty() && most < 1.0 + BOUND, "{name}: too fast: {ratios:?}");
     assert!(most > 1.0 - BOUND, "{name}: too slow: {ratios:?}");
@@ -25,14 +26,14 @@ fn ratio(dd: &str, asked: f64) -> f64 {
     bytes / seconds.parse::<f64>().unwrap() / asked
 }
 
-/// A file of 16 MiB on the disk that the tests are built on, if that is a disk.
+/// A file of 24 MiB on the disk that the tests are built on, if that is a disk.
 struct OnDisk(PathBuf);
 
 impl OnDisk {
     fn new(name: &str) -> OnDisk {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let file = dir.join(format!("{name}-{}", std::process::id()));
-        std::fs::write(&file, vec![7; 16 << 20]).unwrap();
+        std::fs::write(&file, vec![7; 24 << 20]).unwrap();
         std::fs::File::open(&file).unwrap().sync_all().unwrap();
         OnDisk(file)
     }
@@ -72,7 +73,7 @@ fn reading_is_limited_on_this_kernel() {
         }
     }
     assert_close("read", &ratios);
-    // 128 requests at 64 a second, of 128 KiB each.
+    // 192 requests at 64 a second, of 128 KiB each.
     let ran = yard.garth(&words("riops=64")).run();
     assert!(ratio(&ran.stderr, 64.0 * f64::from(128 << 10)) < 1.0 + BOUND, "{ran}");
     // A control: without a limit it is faster.
@@ -96,7 +97,8 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
     let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
     let ran = yard.garth(&dd).run();
-    assert!(ratio(&ran.stderr, 4e6) < 1.0 + BOUND, "{ran}");
+    // In two seconds the first tenth of one, which is free, counts for more.
+    assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
     yard.garth("update --io read=4MB/s:/srv web").run().refused(1, "on tmpfs a limit would do");
     yard.garth("delete --force web").run().ok();
     yard.garth("wrap -d --name bare -- sleep 600").run().ok();
@@ -190,7 +192,7 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
             try read read=4MB/s /run/a if=/mnt/file of=/dev/null iflag=direct
             try write write=4MB/s /run/a if=/dev/zero of=/mnt/new count=80 oflag=direct
             try buffered write=4MB/s /run/a if=/dev/zero of=/mnt/new count=80 conv=fsync
-            try riops riops=20 /run/a if=/mnt/file of=/dev/null iflag=direct
+            try riops riops=80 /run/a if=/mnt/file of=/dev/null iflag=direct bs=50k
             try array-read read=4MB/s /run/b if=/mnt/file of=/dev/null iflag=direct
             try array-write write=4MB/s /run/b if=/dev/zero of=/mnt/new count=80 oflag=direct
             $GARTH wrap -d --name yard --io read=4MB/s,wiops=50:/run/a -- sleep 60
@@ -207,8 +209,8 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
     for name in ["read", "write", "array-read", "array-write"] {
         assert_close(name, &[ratio(&of(name), 4e6)]);
     }
-    // 20 requests a second of 250 KiB each.
-    assert_close("riops", &[ratio(&of("riops"), 20.0 * 256_000.0)]);
+    // 80 requests a second of 50 KiB each; what the file system reads for itself counts, too.
+    assert_close("riops", &[ratio(&of("riops"), 80.0 * f64::from(50 << 10))]);
     // Metadata and the journal are written as well, and count.
     let buffered = ratio(&of("buffered"), 4e6);
     assert!((0.8..1.0 + BOUND).contains(&buffered), "buffered: {buffered}");
