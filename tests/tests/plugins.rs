@@ -318,6 +318,29 @@ fn create(bundle: &Bundle) -> Ran {
 }
 
 #[test]
+fn a_create_that_is_killed_leaves_nothing_that_delete_does_not_find() {
+    needs!(root);
+    // `add` takes its time, so that some of the kills meet it: before, at, and after its mark.
+    let slow = MARKER.replace(": >$mark ;;", "sleep 0.03 && : >$mark && sleep 0.03 ;;");
+    let yard = yard_with("marker", &slow);
+    let mut bundle = Bundle::new(&yard);
+    bundle.config["annotations"]["dev.garth.plugin.marker"] = "as=y".into();
+    let mut added = 0;
+    for milliseconds in (2..150).step_by(6) {
+        let create = format!(
+            "GARTH_PLUGIN_PATH={PLUGINS} timeout -s KILL 0.{milliseconds:03} \
+             $R create --bundle $B $ID </dev/null >$B/out 2>&1"
+        );
+        let _ = bundle.sh(&create).run();
+        added += u32::from(yard.path(&format!("{MARKS}/container-y")).exists());
+        bundle.delete_force().ok();
+        bundle.assert_nothing_left();
+    }
+    assert!(added > 0, "none of the creates came as far as the plugin");
+    yard.assert_nothing_left();
+}
+
+#[test]
 fn a_container_asks_by_annotation() {
     needs!(root);
     let yard = yard_with("marker", MARKER);
