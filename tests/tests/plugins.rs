@@ -238,10 +238,10 @@ fn one_that_is_not_there_is_named_with_where_it_was_looked_for() {
     let yard = yard_with("plain", "");
     garth(&yard, "wrap --plugin absent:x=1 -- true")
         .run()
-        .refused(125, "plugin absent: not found in /srv/plugins; GARTH_PLUGIN_PATH names");
+        .refused(125, "plugin absent: there is none in /srv/plugins; GARTH_PLUGIN_PATH names");
     yard.garth("wrap --plugin absent -- true").run().refused(
         125,
-        "plugin absent: not found in /usr/local/libexec/garth/plugins or /usr/libexec/garth/plugins",
+        "plugin absent: there is none in /usr/local/libexec/garth/plugins or /usr/libexec/garth/plugins",
     );
     garth(&yard, "wrap --plugin ../plain -- true").run().refused(125, "is not a name for a plugin");
     garth(&yard, "wrap --plugin plain:x -- true").run().refused(125, "\"x\" is not key=value");

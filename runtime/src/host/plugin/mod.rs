@@ -230,7 +230,7 @@ fn find(directories: &[PathBuf], name: &str) -> Result<PathBuf> {
     }
     let places: Vec<String> = directories.iter().map(|dir| dir.display().to_string()).collect();
     let places = if places.is_empty() { "no directory".into() } else { places.join(" or ") };
-    Err(Error::new(format!("plugin {name}: not found in {places}"))
+    Err(Error::new(format!("plugin {name}: there is none in {places}"))
         .hint("GARTH_PLUGIN_PATH names other directories"))
 }
 

@@ -147,6 +147,6 @@ fn only_files_that_nobody_else_can_change_are_run() {
     fs::set_permissions(&place.0, fs::Permissions::from_mode(0o1777)).unwrap();
     assert!(place.find().unwrap_err().to_string().contains("or its directory can be changed"));
     let error = find(&[place.0.clone(), "/nowhere".into()], "other").unwrap_err().to_string();
-    let looked = format!("plugin other: not found in {} or /nowhere; ", place.0.display());
+    let looked = format!("plugin other: there is none in {} or /nowhere; ", place.0.display());
     assert!(error.starts_with(&looked), "{error}");
 }
