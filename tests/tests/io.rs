@@ -213,6 +213,7 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
     assert_close("riops", &[ratio(&of("riops"), 80.0 * f64::from(50 << 10))]);
     // Metadata and the journal are written as well, and count.
     let buffered = ratio(&of("buffered"), 4e6);
+    println!("buffered: {buffered:.3}");
     assert!((0.8..1.0 + BOUND).contains(&buffered), "buffered: {buffered}");
     for line in [
         "7:0 rbps=4000000 wbps=max riops=max wiops=50",
