@@ -7,6 +7,7 @@ pub mod limits;
 mod mount;
 pub mod network;
 pub mod oci;
+pub mod rate;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -18,6 +19,7 @@ pub use sandbox::{
 
 pub use limits::Limits;
 pub use network::{Network, Publish};
+pub use rate::Rates;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.

@@ -13,7 +13,7 @@ mod conntrack;
 pub mod device;
 mod firewall;
 mod lease;
-mod link;
+pub(super) mod link;
 mod nft;
 pub mod pasta;
 mod uplink;
