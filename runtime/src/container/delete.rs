@@ -70,7 +70,9 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         }
         return entry.remove();
     };
-    record.cgroup.release()?;
+    // Who is left dies with the cgroup, so that comes first.
+    let cgroup = record.cgroup.release();
+    cgroup.and(record.resources.release(&record.owner(&journal)))?;
     if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
         rdt::release(group, &wanted, &id)?;
     }

@@ -11,6 +11,7 @@ pub mod network;
 pub mod rdt;
 pub mod record;
 pub mod resolver;
+pub mod resource;
 pub mod resources;
 pub mod seal;
 pub mod systemd;

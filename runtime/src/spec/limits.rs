@@ -48,6 +48,10 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// No limits.
+    pub const NONE: &Limits =
+        &Limits { memory: None, swap: None, cpus: None, cpuset: None, pids: None };
+
     /// Nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Limits::default()

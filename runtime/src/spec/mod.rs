@@ -3,6 +3,7 @@
 //! Nothing here looks at the machine. Text is parsed and checked; names (of users, of capabilities
 //! beyond their spelling) are resolved later, against the host.
 
+pub mod annotation;
 pub mod limits;
 mod mount;
 pub mod network;

@@ -51,6 +51,7 @@ pub use release::{find, leftovers};
 pub use stats::Stats;
 pub(super) use v2::weight_of_shares;
 
+use super::resource::{Held, Owner, Resource};
 use super::systemd::Unit;
 use crate::spec::limits::Limits;
 use crate::sys::Errno;
@@ -322,6 +323,26 @@ impl Cgroup {
             Some(dir) => Err(Error::new(format!("cgroup in {:?}: not an absolute path", dir.top))),
             None => Ok(()),
         }
+    }
+}
+
+/// As `garth wrap` has it; a container's is made by [`Cgroup::create_container`].
+impl Resource for Cgroup {
+    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
+        self.create(owner.limits)
+    }
+
+    fn release(&self, _: &Owner) -> Result<()> {
+        Cgroup::release(self)
+    }
+
+    fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
+        let own = self.dirs.iter().map(|dir| self.path(dir)).filter(|own| own.exists());
+        Ok(own.map(|own| format!("cgroup {}", own.display())).collect())
+    }
+
+    fn describe(&self, owner: &Owner) -> Vec<String> {
+        Cgroup::describe(self, owner.limits)
     }
 }
 
