@@ -99,12 +99,12 @@ fn the_kernel_has_what_was_asked_as_tc_tells_it() {
         assert!(filter.contains("Egress Redirect to device gifb00001b58) stolen"), "{filter}");
         let ifb = sh("ip -d addr show gifb00001b58");
         assert!(ifb.contains("UP") && !ifb.contains("inet6"), "{ifb}");
-        assert_eq!(bandwidth::rates(7000).unwrap(), rates("up=10Mbit/s,down=2MB/s"));
+        assert_eq!(Kept::read().unwrap().of(7000), rates("up=10Mbit/s,down=2MB/s"));
         // More than 32 bits of bytes in a second.
         bandwidth::change(&end("veth0", 7000), &rates("100Gbit/s")).unwrap();
         let fast = sh("tc qdisc show dev veth0 root");
         assert!(fast.contains("rate 100Gbit"), "{fast}");
-        assert_eq!(bandwidth::rates(7000).unwrap(), rates("100Gbit/s"));
+        assert_eq!(Kept::read().unwrap().of(7000), rates("100Gbit/s"));
     });
 }
 
@@ -122,11 +122,11 @@ fn rates_are_changed_and_taken_off_one_by_one() {
             bandwidth::change(&veth0, &rates(step)).unwrap();
             assert_eq!(Kept::read().unwrap().of(7000), rates(step), "{step}");
         }
-        bandwidth::end(&veth0).unwrap();
+        bandwidth::take_off(7000).unwrap();
         assert_eq!(links(), before);
         let left = sh("tc qdisc show dev veth0");
         assert!(left.contains("noqueue") && left.lines().count() == 1, "{left}");
-        bandwidth::end(&veth0).unwrap();
+        bandwidth::take_off(7000).unwrap();
     });
 }
 
@@ -151,7 +151,7 @@ fn what_a_link_leaves_behind_is_found_and_goes() {
         bandwidth::release(7000).unwrap();
         sh("while ip link show gifb00001b58 >/dev/null 2>&1; do sleep 0.01; done");
         assert_eq!(links(), before);
-        bandwidth::end(&end("veth0", 7000)).unwrap();
+        bandwidth::take_off(7000).unwrap();
     });
 }
 
@@ -164,12 +164,12 @@ fn somebody_elses_queue_or_filter_is_left_alone() {
         let error = bandwidth::change(&veth0, &rates("down=1Mbit/s")).unwrap_err().to_string();
         assert!(error.contains("veth0 has a queue (tbf) that is not Garth's"), "{error}");
         bandwidth::change(&veth0, &rates("up=1Mbit/s")).unwrap();
-        bandwidth::end(&veth0).unwrap();
+        bandwidth::take_off(7000).unwrap();
         assert!(sh("tc qdisc show dev veth0 root").contains("rate 5Mbit"));
         sh("tc qdisc add dev veth0 clsact");
         let error = bandwidth::change(&veth0, &rates("up=1Mbit/s")).unwrap_err().to_string();
         assert!(error.contains("a filter on what comes in that is not Garth's"), "{error}");
-        bandwidth::end(&veth0).unwrap();
+        bandwidth::take_off(7000).unwrap();
         assert!(sh("tc qdisc show dev veth0").contains("clsact"));
     });
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
-use crate::container::{self, Schemata};
+use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
+use crate::service;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::spec::rate::Change;
 use crate::spec::units::Size;
 
-/// Give a container that runs other limits.
+/// Give a sandbox that runs another rate, or a container other limits.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -71,12 +73,34 @@ pub struct Update {
     /// Share of the memory bandwidth (Intel RDT)
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// The container
+    /// How fast the network may be from now on: up=10Mbit/s,down=none; what is not named stays
+    #[arg(long, value_name = "RATES")]
+    rate: Option<String>,
+    /// The sandbox or container
     id: String,
 }
 
 impl Update {
+    pub(in crate::cli) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
+        let rate = rate.map_err(|error| error.within("--rate"))?;
+        if !super::is_container(&global.journal(), &self.id) {
+            if self.has_limits() {
+                return Err(Error::new(format!(
+                    "{} is a sandbox: only --rate can be changed",
+                    self.id
+                ))
+                .hint("start it again with other limits"));
+            }
+            let rate = rate.ok_or_else(|| {
+                Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s")
+            })?;
+            return service::update(&global.journal(), &self.id, rate).map(|()| 0);
+        }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
@@ -86,8 +110,17 @@ impl Update {
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
-        container::update(&global.journal().containers(), &self.id, &resources, &schemata)
-            .map(|()| 0)
+        let changes = Changes { resources, schemata, rate };
+        container::update(&global.journal().containers(), &self.id, &changes).map(|()| 0)
+    }
+
+    /// Is anything asked for that only containers have?
+    fn has_limits(&self) -> bool {
+        let flags = self.flags().is_ok_and(|resources| resources == Resources::default());
+        !flags
+            || self.resources.is_some()
+            || self.l3_cache_schema.is_some()
+            || self.mem_bw_schema.is_some()
     }
 
     fn flags(&self) -> Result<Resources> {

@@ -11,7 +11,8 @@ use libc::{
     RTM_GETNSID,
 };
 
-use super::{End, open, tc, worded};
+use super::queues::{open, worded};
+use super::{End, tc};
 use crate::error::{Error, Result};
 use crate::host::network::link::ifinfomsg;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
@@ -54,7 +55,7 @@ pub fn ends_of(pid: i32) -> Result<Vec<End>> {
         return Err(refuse("the container has no network device but loopback")
             .hint("the engine must have made its network before, or by a prestart hook"));
     }
-    let hosts = hosts(&mut open()?).map_err(|r| worded(r, ""))?;
+    let hosts = all(&mut open()?).map_err(|r| worded(r, ""))?;
     let mut ends = Vec::new();
     for link in links {
         let end = link.peer.and_then(|peer| hosts.iter().find(|end| end.index == peer));
@@ -133,7 +134,8 @@ fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
     Ok(found)
 }
 
-fn hosts(socket: &mut Socket) -> std::result::Result<Vec<End>, Refusal> {
+/// All links of the socket's namespace.
+pub fn all(socket: &mut Socket) -> std::result::Result<Vec<End>, Refusal> {
     let mut found = Vec::new();
     dump(socket, |_, index, attributes| {
         found.push(End {

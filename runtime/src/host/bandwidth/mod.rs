@@ -9,30 +9,36 @@
 //!
 //! What the sandbox receives is what the host's end sends, and that has a queue. What comes in has
 //! none; so it is redirected to an ifb, a device that has nothing but a queue. The bucket of the host's
-//! end dies with it, and so does the redirection; the ifb does not, so it has a name that follows from
-//! the link's index and is removed by whoever releases the sandbox, or by `gc`, which knows it by
-//! having no such link.
+//! end dies with it, and so does the redirection; the ifb does not, so its name follows from the
+//! link's index, and it is removed by whoever releases the sandbox, or by `gc`, which knows it by
+//! there being no such link.
 //!
-//! Nothing of this is written down but the intent: what is kept is read off the kernel ([`rates`]).
+//! On record is only which links there are: a symbolic link `rate` in the owner's directory, made
+//! before anything else. What they are held to is read off the kernel ([`Kept`]).
 
 mod ends;
+mod queues;
 mod shape;
 mod tc;
 
-pub use ends::ends_of;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 
+use serde::{Deserialize, Serialize};
+
+pub use ends::ends_of;
+pub use queues::{Kept, PREFIX, begin, change, describe, release, remove_stray, strays, take_off};
+
+use super::facts;
+use super::journal::Journal;
+use super::resource::{Owner, Resource};
 use crate::error::{Error, Result};
 use crate::spec::Rates;
-use crate::sys::netlink::{Batch, Family, Refusal, Socket};
-use shape::Bucket;
-use tc::Qdisc;
-
-/// How the names of our ifbs begin; the index of the link in hexadecimal follows. Not as the names of
-/// links do, by which the firewall knows them.
-const PREFIX: &str = "gifb";
+use crate::spec::rate::Change;
 
 /// The host's end of a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Its name.
     pub name: String,
@@ -42,276 +48,163 @@ pub struct End {
     pub mtu: u32,
 }
 
-fn ifb_name(link: u32) -> String {
-    format!("{PREFIX}{link:08x}")
+/// The rates of a sandbox's or a container's links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// What was asked at the start.
+    pub rates: Rates,
+    /// The link that a sandbox will have; none: an engine makes a container's links, which are found
+    /// when they are there.
+    pub link: Option<End>,
 }
 
-/// The link that an ifb of this name belongs to.
-fn link_of(ifb: &str) -> Option<u32> {
-    let digits = ifb.strip_prefix(PREFIX).filter(|digits| digits.len() == 8)?;
-    u32::from_str_radix(digits, 16).ok()
-}
-
-/// What there is about a link already.
-#[derive(Debug, Default)]
-struct Present {
-    root: Option<Qdisc>,
-    ingress: bool,
-    ifb: Option<u32>,
-}
-
-impl Present {
-    fn look(socket: &mut Socket, end: &End) -> Result<Present> {
-        let mut present = Present {
-            ifb: tc::index_of(socket, &ifb_name(end.index)).map_err(|r| worded(r, ""))?,
-            ..Present::default()
-        };
-        for qdisc in tc::qdiscs(socket, Some(end.index)).map_err(|r| worded(r, ""))? {
-            match qdisc.ingress {
-                true => present.ingress = true,
-                false => present.root = Some(qdisc),
-            }
-        }
-        Ok(present)
-    }
-}
-
-/// Holds a link that was just made, and has no queue yet, to these rates.
+/// Can they be had by this caller, in a private network?
 ///
 /// # Errors
-/// What the kernel does not have, or refuses.
-pub fn begin(end: &End, rates: &Rates) -> Result<()> {
-    let mut socket = open()?;
-    apply(&mut socket, end, rates, Present::default())
+/// Without root: the network is pasta's then.
+pub fn check(rates: &Rates) -> Result<()> {
+    if rates.is_empty() || facts::privileged() {
+        return Ok(());
+    }
+    Err(Error::new(format!("--rate {rates}: needs root"))
+        .hint("without root the network is pasta's, which has no end on this host"))
 }
 
-/// Holds a link to these rates, whatever it was held to before: nothing, if they are empty. Packets
-/// that wait go on waiting, unless it was by a rate that is taken off.
-///
-/// # Errors
-/// What the kernel does not have, or refuses, and a link that somebody else's queue is on.
-pub fn change(end: &End, rates: &Rates) -> Result<()> {
-    let mut socket = open()?;
-    let present = Present::look(&mut socket, end)?;
-    let other = |what: &str| {
-        Error::new(format!("--rate {rates}: {} has {what} that is not Garth's", end.name))
-            .hint(format!("see it with `tc qdisc show dev {}`", end.name))
-    };
-    if let Some(root) = present.root.as_ref().filter(|root| root.is_configured())
-        && rates.down.is_some()
-        && root.rate.is_none()
-    {
-        return Err(other(&format!("a queue ({})", root.kind)));
-    }
-    if rates.up.is_some() && present.ingress && present.ifb.is_none() {
-        return Err(other("a filter on what comes in"));
-    }
-    apply(&mut socket, end, rates, present)
-}
+/// Which links are held to a rate, as the owner's directory has it.
+const MARK: &str = "rate";
 
-fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Result<()> {
-    let name = ifb_name(end.index);
-    let mut batch = Batch::new();
-    let ours = present.root.as_ref().is_some_and(|root| root.rate.is_some());
-    match rates.down {
-        Some(rate) => tc::set_tbf(&mut batch, end.index, Bucket::new(rate, end.mtu)),
-        None if ours => tc::remove_tbf(&mut batch, end.index),
-        None => {}
-    }
-    let Some(rate) = rates.up else {
-        if present.ifb.is_some() && present.ingress {
-            tc::remove_ingress(&mut batch, end.index);
-        }
-        socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)))?;
-        return match present.ifb {
-            Some(ifb) => tc::delete_link(socket, ifb).map_err(|r| worded(r, &format!(" {name}"))),
-            None => Ok(()),
-        };
-    };
-    let ifb = match present.ifb {
-        Some(ifb) => ifb,
-        None => make_ifb(socket, &name)?,
-    };
-    tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu));
-    tc::bring_up(&mut batch, ifb, has_ipv6());
-    if !present.ingress {
-        // In one batch, which nothing interrupts: no filter without its target, and never half.
-        tc::add_ingress(&mut batch, end.index);
-        tc::redirect(&mut batch, end.index, ifb);
-    }
-    let applied = socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)));
-    if applied.is_err() && present.ifb.is_none() {
-        let mut batch = Batch::new();
-        tc::remove_ingress(&mut batch, end.index);
-        let _ = socket.execute(batch);
-        let _ = tc::delete_link(socket, ifb);
-    }
-    applied
-}
-
-/// One of the same name is a leftover: the link that it belonged to had the same index and is gone,
-/// or else it would have been found.
-fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
-    let failed = |refusal| worded(refusal, &format!(" {name}"));
-    match tc::make_ifb(socket, name) {
-        Err(refusal) if refusal.errno.0 == libc::EEXIST => {
-            if let Some(index) = tc::index_of(socket, name).map_err(failed)? {
-                tc::delete_link(socket, index).map_err(failed)?;
-            }
-            tc::make_ifb(socket, name).map_err(failed)?;
-        }
-        made => made.map_err(failed)?,
-    }
-    let index = tc::index_of(socket, name).map_err(failed)?;
-    index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else meanwhile")))
-}
-
-/// What a link is held to.
-///
-/// # Errors
-/// When the kernel does not say.
-pub fn rates(link: u32) -> Result<Rates> {
-    let all = Kept::read()?;
-    Ok(all.of(link))
-}
-
-/// What all links are held to, read at once.
-#[derive(Debug, Default)]
-pub struct Kept {
-    down: Vec<(u32, crate::spec::units::Rate)>,
-    up: Vec<(u32, crate::spec::units::Rate)>,
-}
-
-impl Kept {
-    /// Reads it.
+impl Bandwidth {
+    /// Holds what lives as `owner`, whose first process is `pid`, to other rates, from now on.
     ///
     /// # Errors
-    /// When the kernel does not say.
-    pub fn read() -> Result<Kept> {
-        let mut socket = open()?;
-        let mut kept = Kept::default();
-        let links = tc::names(&mut socket).map_err(|r| worded(r, ""))?;
-        for qdisc in tc::qdiscs(&mut socket, None).map_err(|r| worded(r, ""))? {
-            let Some(rate) = qdisc.rate else { continue };
-            let name = links.iter().find(|(index, _)| *index == qdisc.link);
-            match name.and_then(|(_, name)| link_of(name)) {
-                Some(link) => kept.up.push((link, rate)),
-                None => kept.down.push((qdisc.link, rate)),
+    /// What the kernel refuses, or a network that no rate can be kept of.
+    pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
+        let ends = match &self.link {
+            Some(link) => vec![link.clone()],
+            None => self.links(owner, pid)?,
+        };
+        let kept = Kept::read()?;
+        let mut after = Rates::default();
+        for end in &ends {
+            after = change.of(kept.of(end.index));
+            after.check()?;
+        }
+        if !after.is_empty() {
+            mark(owner, &ends)?;
+        }
+        for end in &ends {
+            queues::change(end, &change.of(kept.of(end.index)))?;
+        }
+        if after.is_empty() {
+            unmark(owner)?;
+        }
+        Ok(after)
+    }
+
+    /// The host's ends of a container's links: those that it was given, as long as they are there, and
+    /// not those that it may pretend to have by now.
+    fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<End>> {
+        let ends = queues::by_index(&marked(owner.journal, owner.id))?;
+        match ends.is_empty() {
+            false => Ok(ends),
+            true => ends_of(pid),
+        }
+    }
+}
+
+impl Resource for Bandwidth {
+    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        if self.rates.is_empty() {
+            return Ok(());
+        }
+        let within = |error: Error| error.within(format_args!("--rate {}", self.rates));
+        if let Some(link) = &self.link {
+            mark(owner, std::slice::from_ref(link))?;
+            return begin(link, &self.rates).map_err(within);
+        }
+        let ends = ends_of(pid).map_err(within)?;
+        // The containers of a pod share its network; the first of them, which lives longest, has the
+        // rate, and the others may ask for the same.
+        let kept = Kept::read()?;
+        let taken = |end: &&End| !kept.of(end.index).is_empty();
+        let free = ends.iter().filter(|end| !taken(end)).cloned().collect::<Vec<_>>();
+        for end in ends.iter().filter(taken) {
+            let other = kept.of(end.index);
+            if other != self.rates {
+                return Err(within(Error::new(format!(
+                    "{} is held to {other} by another container of the same network",
+                    end.name
+                ))));
             }
         }
-        Ok(kept)
-    }
-
-    /// Of one link.
-    pub fn of(&self, link: u32) -> Rates {
-        let find = |list: &[(u32, _)]| list.iter().find(|(l, _)| *l == link).map(|(_, rate)| *rate);
-        Rates { up: find(&self.up), down: find(&self.down) }
-    }
-}
-
-/// Removes what does not die with a link, and waits for none of it. None may be there.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn release(link: u32) -> Result<()> {
-    let name = ifb_name(link);
-    let failed = |refusal| worded(refusal, &format!(" {name}"));
-    let mut socket = open()?;
-    match tc::index_of(&mut socket, &name).map_err(failed)? {
-        None => Ok(()),
-        Some(index) => tc::delete_link(&mut socket, index).map_err(failed),
-    }
-}
-
-/// Takes off everything from a link that lives on, as that of an engine's container may; one that is
-/// gone is fine.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn end(link: &End) -> Result<()> {
-    match change(link, &Rates::default()) {
-        Err(error) if error.errno().is_some_and(|errno| errno.0 == libc::ENODEV) => {
-            release(link.index)
+        if free.is_empty() {
+            return Ok(());
         }
-        result => result,
+        mark(owner, &free)?;
+        free.iter().try_for_each(|end| change(end, &self.rates).map_err(within))
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        // A sandbox's own link dies with it; that of a container is its engine's, and may go on.
+        forget(owner, self.link.is_some())
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        queues::inspect(&marked(owner.journal, owner.id))
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        self.link.iter().flat_map(|link| describe(link, &self.rates)).collect()
     }
 }
 
-/// Ifbs without their link, by name and index. The link may have been looked at in between two
-/// states: look twice.
-///
-/// # Errors
-/// When the kernel does not say.
-pub fn strays() -> Result<Vec<(String, u32)>> {
-    let links = tc::names(&mut open()?).map_err(|r| worded(r, ""))?;
-    let lives = |link: u32| links.iter().any(|(index, _)| *index == link);
-    let ifbs = links.iter().filter_map(|(index, name)| Some((name, *index, link_of(name)?)));
-    let strays = ifbs.filter(|(_, _, link)| !lives(*link));
-    Ok(strays.map(|(name, index, _)| (name.clone(), index)).collect())
-}
-
-/// Removes one of [`strays`].
+/// Releases what the mark leads to, also when nothing else is known of the owner. Links that die with
+/// their owner are left to that.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn remove_stray(name: &str, index: u32) -> Result<()> {
-    tc::delete_link(&mut open()?, index).map_err(|r| worded(r, &format!(" {name}")))
-}
-
-/// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
-pub fn describe(end: &End, rates: &Rates) -> Vec<String> {
-    let tbf = |device: &str, rate, way: &str| {
-        let Bucket { burst, limit, .. } = Bucket::new(rate, end.mtu);
-        format!("qdisc tbf on {device}: rate {rate} burst {burst} limit {limit} ({way})")
+pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
+    let links = marked(owner.journal, owner.id).into_iter();
+    let results: Vec<Result<()>> = match links_die {
+        true => links.map(release).collect(),
+        false => links.map(take_off).collect(),
     };
-    let mut lines = Vec::new();
-    if let Some(rate) = rates.down {
-        lines.push(tbf(&end.name, rate, "down"));
-    }
-    if let Some(rate) = rates.up {
-        let ifb = ifb_name(end.index);
-        lines.push(format!("ifb {ifb}"));
-        lines.push(tbf(&ifb, rate, "up"));
-        lines.push(format!("qdisc ingress on {}: all redirected to {ifb}", end.name));
-    }
-    lines
+    results.into_iter().collect()
 }
 
-fn has_ipv6() -> bool {
-    std::path::Path::new("/proc/sys/net/ipv6").exists()
-}
-
-fn open() -> Result<Socket> {
-    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
-}
-
-/// `set the rate of garth0ae70001: the kernel's words: EINVAL (Invalid argument)`.
-fn worded(refusal: Refusal, object: &str) -> Error {
-    let Refusal { doing, errno, text, .. } = refusal;
-    let error = match text {
-        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
-        None => Error::os(format!("{doing}{object}"), errno),
-    };
-    match errno.0 {
-        libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
-        // What a kernel says of a discipline, filter, action or kind of link that it does not have.
-        libc::ENOENT | libc::EOPNOTSUPP => {
-            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb")
+/// Writes down which links will be held to a rate: at once, or not at all.
+fn mark(owner: &Owner, ends: &[End]) -> Result<()> {
+    let path = owner.journal.file(owner.id, MARK);
+    let mut indexes = marked(owner.journal, owner.id);
+    indexes.extend(ends.iter().map(|end| end.index));
+    indexes.sort_unstable();
+    indexes.dedup();
+    let text: Vec<String> = indexes.iter().map(u32::to_string).collect();
+    let failed = |error: &std::io::Error| Error::io(format!("write {}", path.display()), error);
+    match symlink(text.join(" "), &path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let new = path.with_extension("new");
+            let _ = fs::remove_file(&new);
+            symlink(text.join(" "), &new).map_err(|e| failed(&e))?;
+            fs::rename(&new, &path).map_err(|e| failed(&e))
         }
-        _ => error,
+        made => made.map_err(|e| failed(&e)),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ifb_is_known_by_the_index_of_its_link() {
-        assert_eq!(ifb_name(0x4ae7_0001), "gifb4ae70001");
-        assert_eq!(link_of("gifb4ae70001"), Some(0x4ae7_0001));
-        for other in ["gifb", "gifb1", "gifb4ae7000x", "garth4ae70001", "gifb4ae700012"] {
-            assert_eq!(link_of(other), None, "{other}");
+fn unmark(owner: &Owner) -> Result<()> {
+    let path = owner.journal.file(owner.id, MARK);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()), &error))
         }
+        _ => Ok(()),
     }
+}
+
+/// The indexes of the links on record.
+fn marked(journal: &Journal, id: &str) -> Vec<u32> {
+    let text = fs::read_link(journal.file(id, MARK)).unwrap_or_default();
+    let text = text.to_string_lossy();
+    text.split(' ').filter_map(|index| index.parse().ok()).collect()
 }

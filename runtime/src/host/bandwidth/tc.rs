@@ -166,25 +166,6 @@ pub fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, Refusal>
     found
 }
 
-/// The index and name of every device.
-pub fn names(socket: &mut Socket) -> Result<Vec<(u32, String)>, Refusal> {
-    let mut batch = Batch::new();
-    batch.message("list links", RTM_GETLINK, NLM_F_DUMP, &ifinfomsg(0, false));
-    let mut found = Vec::new();
-    let mut refused = Ok(());
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => found.extend(named(body)),
-        Err(refusal) => refused = Err(refusal),
-    })?;
-    refused.map(|()| found)
-}
-
-fn named(body: &[u8]) -> Option<(u32, String)> {
-    let name = attribute(body.get(16..)?, IFLA_IFNAME)?;
-    let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)).into_owned();
-    Some((word(body, 4)?, name))
-}
-
 /// A discipline that a device has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qdisc {
