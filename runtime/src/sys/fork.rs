@@ -101,6 +101,35 @@ fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
     })
 }
 
+/// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptor
+/// than `keep` and in a session of its own. It must do with system calls: other threads of ours, and
+/// the locks that they held, are not in the copy.
+pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
+    // Without a signal at its end, nobody who waits for children in general gets this one.
+    let args = CloneArgs::default();
+    let clone = || call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
+    let pid = clone()?;
+    if pid != 0 {
+        let mut status = 0;
+        call!(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0)?;
+        return if status == 0 { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
+    }
+    // Once more, so that it is the child of no one who would have to reap it.
+    match clone() {
+        Ok(0) => {}
+        again => raw::exit(i32::from(again.is_err())),
+    }
+    // A reader of our output, and whoever wants our lock, would wait for it.
+    let number = keep as u32;
+    if number > 0 {
+        let _ = raw::close_fds(0, number - 1);
+    }
+    let _ = raw::close_fds(number + 1, u32::MAX);
+    let _ = raw::setsid();
+    action(keep);
+    raw::exit(0);
+}
+
 /// This process's id, in its own pid namespace.
 pub fn own_pid() -> i32 {
     call!(libc::SYS_getpid).map_or(0, |pid| pid as i32)

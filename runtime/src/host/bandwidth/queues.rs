@@ -107,7 +107,8 @@ fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Res
             None => Ok(()),
         };
     };
-    let ifb = match present.ifb {
+    // Without a redirection to it, it is a leftover that may be about to be deleted.
+    let ifb = match present.ifb.filter(|_| present.ingress) {
         Some(ifb) => ifb,
         None => make_ifb(socket, &name)?,
     };
@@ -119,7 +120,7 @@ fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Res
         tc::redirect(&mut batch, end.index, ifb);
     }
     let applied = socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)));
-    if applied.is_err() && present.ifb.is_none() {
+    if applied.is_err() && !present.ingress {
         let mut batch = Batch::new();
         tc::remove_ingress(&mut batch, end.index);
         let _ = socket.execute(batch);
@@ -179,7 +180,8 @@ impl Kept {
     }
 }
 
-/// Removes what does not die with a link, and waits for none of it. None may be there.
+/// Removes what does not die with a link, in the background: nobody waits for the 20 ms that it takes.
+/// There may be nothing.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -187,9 +189,12 @@ pub fn release(link: u32) -> Result<()> {
     let name = ifb_name(link);
     let failed = |refusal| worded(refusal, &format!(" {name}"));
     let mut socket = open()?;
+    // By its index, which no other will have: a sandbox of the same address may make one of the same
+    // name meanwhile.
     match tc::index_of(&mut socket, &name).map_err(failed)? {
         None => Ok(()),
-        Some(index) => tc::delete_link(&mut socket, index).map_err(failed),
+        Some(index) => tc::delete_link_behind(&mut socket, index)
+            .map_err(|errno| Error::os(format!("delete the ifb {name}"), errno)),
     }
 }
 

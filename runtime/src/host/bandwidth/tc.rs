@@ -10,6 +10,7 @@ use libc::{
 use super::shape::Bucket;
 use crate::host::network::link::ifinfomsg;
 use crate::spec::units::Rate;
+use crate::sys::Errno;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 
 // linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h; not in libc.
@@ -149,6 +150,13 @@ pub fn delete_link(socket: &mut Socket, index: u32) -> Result<(), Refusal> {
         Err(refusal) if refusal.errno.0 == libc::ENODEV => Ok(()),
         result => result,
     }
+}
+
+/// As [`delete_link`], without waiting for it.
+pub fn delete_link_behind(socket: &mut Socket, index: u32) -> Result<(), Errno> {
+    let mut batch = Batch::new();
+    batch.message("delete the ifb", RTM_DELLINK, 0, &ifinfomsg(index, false));
+    socket.execute_behind(batch)
 }
 
 /// The index of a device; none: there is no such device.
