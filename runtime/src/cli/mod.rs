@@ -110,6 +110,8 @@ enum Verb {
     Kill(manage::Kill),
     /// Release what an ended sandbox had
     Delete(manage::Delete),
+    /// Tell what is there of what a sandbox or container has outside
+    Check(manage::Check),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
@@ -202,6 +204,7 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Exec(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),
         Verb::Delete(verb) => verb.run(global),
+        Verb::Check(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.run(global),
     }

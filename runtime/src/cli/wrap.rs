@@ -99,6 +99,9 @@ struct Yard {
     /// Processes and threads
     #[arg(long, value_name = "NUMBER")]
     pids_limit: Option<String>,
+    /// Ask a plugin to make something for the sandbox: NAME[:key=value,...]
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Vec<String>,
     /// Make a path of the host writable
     #[arg(long, value_name = "PATH")]
     rw: Vec<String>,
@@ -403,6 +406,9 @@ impl Yard {
         limits.pids =
             self.pids_limit.as_deref().map(|text| number("--pids-limit", text)).transpose()?;
         limits.cpuset = self.cpuset_cpus.clone();
+        for text in &self.plugin {
+            sandbox.plugins.push(text.parse()?);
+        }
         for text in &self.ulimit {
             sandbox.rlimits.push(text.parse::<Rlimit>()?);
         }

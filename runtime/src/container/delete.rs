@@ -7,12 +7,10 @@ use std::time::Duration;
 use super::record::Record;
 use super::{CGROUP, Container, Warn, hooks, linux, lock};
 use crate::error::{Error, Result};
-use crate::host::bandwidth;
 use crate::host::cgroup::Cgroup;
 use crate::host::journal::{Entry, Journal};
 use crate::host::rdt;
-use crate::host::resource::Owner;
-use crate::spec::Limits;
+use crate::host::resources::Resources;
 use crate::spec::oci::Status;
 use crate::sys::{pidfd, process};
 
@@ -71,8 +69,7 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
             cgroup.release()?;
         }
-        let owner = Owner { journal: &journal, id: &id, limits: Limits::NONE };
-        bandwidth::forget(&owner, false)?;
+        Resources::forget_container(&journal, &id)?;
         return entry.remove();
     };
     // Who is left dies with the cgroup, so that comes first.

@@ -176,6 +176,17 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
     }
 }
 
+/// What is there of what the container has outside, a line each.
+///
+/// # Errors
+/// When there is no such container, or something cannot be told.
+pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
+    use crate::host::resource::Resource;
+    let Container { record, .. } = Container::open(journal, id)?;
+    let owner = record.owner(journal);
+    Ok([record.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())
+}
+
 /// The namespaces whose absence from a configuration means the runtime's own.
 fn linux(config: &oci::Config) -> oci::Linux {
     config.linux.clone().unwrap_or_default()

@@ -106,10 +106,13 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let (entry, record) = place_config(journal, id, &bundle, config, options)?;
     match launch(&entry, &record, options, console, waits) {
         Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
+        // The error that counts is the first; what could not be released stays recorded.
         Err(error) => {
-            // The error that counts is the first; what could not be released stays recorded.
-            let _ = super::delete::release(entry, Some(record), &options.warn);
-            Err(error)
+            match super::delete::release(entry, Some(record), &options.warn) {
+                Ok(()) => Err(error),
+                Err(left) => Err(error
+                    .hint(format!("not all was released ({left}): see garth delete --force {id}"))),
+            }
         }
     }
 }

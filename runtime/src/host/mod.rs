@@ -8,6 +8,7 @@ pub mod facts;
 pub mod gc;
 pub mod journal;
 pub mod network;
+pub mod plugin;
 pub mod rdt;
 pub mod record;
 pub mod resolver;

@@ -17,6 +17,7 @@ use super::facts;
 use super::journal::Journal;
 use super::network::pasta::{self, Pasta};
 use super::network::{self, Leftovers, Network};
+use super::plugin::Plugin;
 use super::resource::{Held, Owner, Resource};
 use crate::error::{Error, Result};
 use crate::spec::{self, Limits, Sandbox, annotation};
@@ -33,6 +34,9 @@ pub struct Resources {
     /// How fast its links may be. A private network always has one, which may be given a rate later.
     #[serde(default)]
     pub bandwidth: Option<Bandwidth>,
+    /// What executables of the operator's make.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
 }
 
 impl Resources {
@@ -73,7 +77,8 @@ impl Resources {
         journal: &Journal,
         lease: impl FnOnce(Vec<spec::Publish>) -> Result<Network>,
     ) -> Result<Resources> {
-        let mut resources = Resources::default();
+        let plugins = Plugin::find_all(&sandbox.plugins)?;
+        let mut resources = Resources { plugins, ..Resources::default() };
         if !sandbox.limits.is_empty() {
             resources.cgroup =
                 Some(cgroup::choose(&Hierarchy::read()?, id, &sandbox.limits, false)?);
@@ -97,11 +102,12 @@ impl Resources {
     /// What the annotations of a container ask for (`spec/annotation.rs`).
     ///
     /// # Errors
-    /// A value that is none.
+    /// A value that is none, a plugin that is not there.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
         let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, link: None });
-        Ok(Resources { bandwidth, ..Resources::default() })
+        let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
+        Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
     /// Releases what the id alone leads to, for a sandbox whose record is lost.
@@ -118,7 +124,20 @@ impl Resources {
             Network::forget(journal.root(), id)?;
             bandwidth::forget(&owner, true)?;
         }
-        Resources { cgroup: Some(cgroup), pasta, ..Resources::default() }.release(&owner)
+        let plugins = Plugin::noted(journal, id)?;
+        let cgroup = Some(cgroup);
+        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(&owner)
+    }
+
+    /// As [`Resources::forget`], for a container: what its annotations had asked for.
+    ///
+    /// # Errors
+    /// What could not be released, or found.
+    pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
+        let plugins = Plugin::noted(journal, id)?;
+        let owner = Owner { journal, id, limits: Limits::NONE };
+        let bandwidth = Some(Bandwidth::default());
+        Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
     }
 
     /// All of them, in the order of their making.
@@ -128,6 +147,7 @@ impl Resources {
         list.extend(self.network.iter().map(|one| one as &dyn Resource));
         list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
         list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
+        list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
         list
     }
 

@@ -8,6 +8,7 @@ pub mod limits;
 mod mount;
 pub mod network;
 pub mod oci;
+mod plugin;
 pub mod rate;
 mod sandbox;
 pub mod seccomp;
@@ -20,6 +21,7 @@ pub use sandbox::{
 
 pub use limits::Limits;
 pub use network::{Network, Publish};
+pub use plugin::Plugin;
 pub use rate::Rates;
 pub use seccomp::Profile;
 

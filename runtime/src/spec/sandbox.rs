@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
+use super::plugin::Plugin;
 use super::rate::Rates;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
@@ -64,6 +65,9 @@ pub struct Sandbox {
     /// How fast the private network may be.
     #[serde(default)]
     pub rates: Rates,
+    /// Executables of the operator's that are asked to make something for it.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
     /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
     pub init: bool,
     /// Killed when the thread that started it ends.
@@ -394,6 +398,7 @@ impl Default for Sandbox {
             network: Network::None,
             publish: Vec::new(),
             rates: Rates::default(),
+            plugins: Vec::new(),
             init: true,
             die_with_parent: true,
         }
@@ -449,6 +454,7 @@ impl Sandbox {
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
         }
+        Plugin::check_all(&self.plugins)?;
         self.limits.check()
     }
 
@@ -468,6 +474,11 @@ impl Sandbox {
                     .hint("use --network private"))
             }
         }
+    }
+
+    /// It has something outside that must be released, and so is written down.
+    pub fn has_outside(&self) -> bool {
+        self.network == Network::Private || !self.limits.is_empty() || !self.plugins.is_empty()
     }
 
     /// Only a value that belongs to one of the new namespaces may be set: others are the host's.

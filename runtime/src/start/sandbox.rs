@@ -15,7 +15,7 @@ use crate::host::resources::Resources;
 use crate::host::{facts, gc, users};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User};
-use crate::spec::{Limits, Network, Sandbox, Seccomp};
+use crate::spec::{Limits, Sandbox, Seccomp};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
@@ -59,8 +59,7 @@ impl Sandbox {
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
         let journal = Journal::at(root);
         let mut given = gather(self)?;
-        let recorded =
-            options.name.is_some() || self.network == Network::Private || !self.limits.is_empty();
+        let recorded = options.name.is_some() || self.has_outside();
         if !recorded {
             let plan = compile(self, &given, options)?;
             return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
@@ -71,11 +70,13 @@ impl Sandbox {
         let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
         match yard.start(self, &mut given, options) {
             Ok(process) => Ok(Child { process, yard: Some(yard) }),
-            Err(error) => {
-                // The error that counts is the first; what could not be released stays recorded.
-                let _ = yard.release();
-                Err(error)
-            }
+            // The error that counts is the first; what could not be released stays recorded.
+            Err(error) => match yard.release() {
+                Ok(()) => Err(error),
+                Err(left) => {
+                    Err(error.hint(format!("not all was released ({left}): see garth gc")))
+                }
+            },
         }
     }
 
