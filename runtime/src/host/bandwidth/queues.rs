@@ -37,18 +37,19 @@ struct Present {
     root: Option<Qdisc>,
     ingress: bool,
     ifb: Option<u32>,
+    ifb_root: Option<Qdisc>,
 }
 
 impl Present {
     fn look(socket: &mut Socket, end: &End) -> Result<Present> {
-        let mut present = Present {
-            ifb: tc::index_of(socket, &ifb_name(end.index)).map_err(|r| worded(r, ""))?,
-            ..Present::default()
-        };
-        for qdisc in tc::qdiscs(socket, Some(end.index)).map_err(|r| worded(r, ""))? {
+        let ifb = tc::index_of(socket, &ifb_name(end.index)).map_err(|r| worded(r, ""))?;
+        let mut present = Present { ifb, ..Present::default() };
+        for qdisc in tc::qdiscs(socket).map_err(|r| worded(r, ""))? {
             match qdisc.ingress {
-                true => present.ingress = true,
-                false => present.root = Some(qdisc),
+                true if qdisc.link == end.index => present.ingress = true,
+                false if qdisc.link == end.index => present.root = Some(qdisc),
+                false if Some(qdisc.link) == ifb => present.ifb_root = Some(qdisc),
+                _ => {}
             }
         }
         Ok(present)
@@ -64,8 +65,7 @@ pub fn begin(end: &End, rates: &Rates) -> Result<()> {
     apply(&mut socket, end, rates, Present::default())
 }
 
-/// Holds a link to these rates, whatever it was held to before: nothing, if they are empty. Packets
-/// that wait go on waiting, unless it was by a rate that is taken off.
+/// Holds a link to these rates, whatever it was held to before; if they are empty, to none.
 ///
 /// # Errors
 /// What the kernel does not have, or refuses, and a link that somebody else's queue is on.
@@ -91,11 +91,11 @@ pub fn change(end: &End, rates: &Rates) -> Result<()> {
 fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Result<()> {
     let name = ifb_name(end.index);
     let mut batch = Batch::new();
-    let ours = present.root.as_ref().is_some_and(|root| root.rate.is_some());
-    match rates.down {
-        Some(rate) => tc::set_tbf(&mut batch, end.index, Bucket::new(rate, end.mtu)),
-        None if ours => tc::remove_tbf(&mut batch, end.index),
-        None => {}
+    let root = present.root.as_ref();
+    match (rates.down, root.filter(|root| root.rate.is_some())) {
+        (Some(rate), _) => tc::set_tbf(&mut batch, end.index, Bucket::new(rate, end.mtu), root),
+        (None, Some(ours)) => tc::remove_tbf(&mut batch, ours),
+        (None, None) => {}
     }
     let Some(rate) = rates.up else {
         if present.ifb.is_some() && present.ingress {
@@ -108,11 +108,11 @@ fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Res
         };
     };
     // Without a redirection to it, it is a leftover that may be about to be deleted.
-    let ifb = match present.ifb.filter(|_| present.ingress) {
-        Some(ifb) => ifb,
-        None => make_ifb(socket, &name)?,
+    let (ifb, root) = match present.ifb.filter(|_| present.ingress) {
+        Some(ifb) => (ifb, present.ifb_root.as_ref()),
+        None => (make_ifb(socket, &name)?, None),
     };
-    tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu));
+    tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu), root);
     tc::bring_up(&mut batch, ifb, has_ipv6());
     if !present.ingress {
         // In one batch, which nothing interrupts: no filter without its target, and never half.
@@ -162,7 +162,7 @@ impl Kept {
         let mut socket = open()?;
         let mut kept = Kept::default();
         let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
-        for qdisc in tc::qdiscs(&mut socket, None).map_err(|r| worded(r, ""))? {
+        for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
             let Some(rate) = qdisc.rate else { continue };
             let link = links.iter().find(|link| link.index == qdisc.link);
             match link.and_then(|link| link_of(&link.name)) {
@@ -180,8 +180,12 @@ impl Kept {
     }
 }
 
-/// Removes what does not die with a link, in the background: nobody waits for the 20 ms that it takes.
-/// There may be nothing.
+/// Removes what does not die with a link that is about to, in the background: nobody waits for the
+/// 20 ms that it takes. There may be nothing.
+///
+/// The link may live on for a while, as long as the kernel has still to send what a program wrote
+/// before it ended. That passes without a limit, and is no more than socket buffers hold; by an ifb
+/// that is gone it would not pass at all.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -189,13 +193,15 @@ pub fn release(link: u32) -> Result<()> {
     let name = ifb_name(link);
     let failed = |refusal| worded(refusal, &format!(" {name}"));
     let mut socket = open()?;
+    let Some(index) = tc::index_of(&mut socket, &name).map_err(failed)? else { return Ok(()) };
+    let mut batch = Batch::new();
+    tc::remove_ingress(&mut batch, link);
+    // It may be gone, or this may have been done.
+    let _ = socket.execute(batch);
     // By its index, which no other will have: a sandbox of the same address may make one of the same
     // name meanwhile.
-    match tc::index_of(&mut socket, &name).map_err(failed)? {
-        None => Ok(()),
-        Some(index) => tc::delete_link_behind(&mut socket, index)
-            .map_err(|errno| Error::os(format!("delete the ifb {name}"), errno)),
-    }
+    let deleted = tc::delete_link_behind(&mut socket, index);
+    deleted.map_err(|errno| Error::os(format!("delete the ifb {name}"), errno))
 }
 
 /// Takes off everything of ours from a link that lives on, as that of an engine's container may; one
@@ -222,7 +228,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     let mut socket = open()?;
     let mut there = Vec::new();
     let all = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
-    for qdisc in tc::qdiscs(&mut socket, None).map_err(|r| worded(r, ""))? {
+    for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
         let device = all.iter().find(|end| end.index == qdisc.link).map(|end| &end.name);
         if let (Some(rate), Some(device)) = (qdisc.rate, device)
             && (links.contains(&qdisc.link) || link_of(device).is_some_and(|l| links.contains(&l)))

@@ -33,14 +33,24 @@ const TCA_EGRESS_REDIR: i32 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 
-/// The handle of our root disciplines, `6761:` ("ga"), by which they are known.
-const HANDLE: u32 = 0x6761_0000;
+/// The handles of our root disciplines, by which they are known: `6761:` ("ga"), or the other.
+const HANDLES: [u32; 2] = [0x6761_0000, 0x6762_0000];
 
-/// A token bucket as the root discipline of a device, instead of a bucket of ours, which keeps what
-/// it holds, or of the default.
-pub fn set_tbf(batch: &mut Batch, index: u32, bucket: Bucket) {
+/// A token bucket as the root discipline of a device, instead of the default, or of a bucket of ours.
+///
+/// That one is changed and keeps what it holds, unless the rate falls: it may hold a train of segments
+/// that is larger than the new burst, and would wait for so many tokens for ever. So another takes its
+/// place then, and what waited is lost; TCP sends it again.
+pub fn set_tbf(batch: &mut Batch, index: u32, bucket: Bucket, before: Option<&Qdisc>) {
+    let before = before.and_then(|qdisc| Some((qdisc.handle, qdisc.rate?)));
+    let [one, other] = HANDLES;
+    let handle = match before {
+        Some((handle, rate)) if rate.0 / 8 <= bucket.rate => handle,
+        Some((handle, _)) if handle == one => other,
+        _ => one,
+    };
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    batch.message("set the rate", RTM_NEWQDISC, flags, &tcmsg(index, HANDLE, TC_H_ROOT, 0));
+    batch.message("set the rate", RTM_NEWQDISC, flags, &tcmsg(index, handle, TC_H_ROOT, 0));
     batch.text(TCA_KIND, "tbf");
     batch.nest(TCA_OPTIONS, |batch| {
         batch.attr(TCA_TBF_PARMS, &tbf_qopt(bucket));
@@ -66,9 +76,9 @@ fn tbf_qopt(bucket: Bucket) -> [u8; 36] {
     fixed
 }
 
-/// Takes our root discipline off a device, which has its default again.
-pub fn remove_tbf(batch: &mut Batch, index: u32) {
-    let fixed = tcmsg(index, HANDLE, TC_H_ROOT, 0);
+/// Takes a root discipline of ours off a device, which has its default again.
+pub fn remove_tbf(batch: &mut Batch, before: &Qdisc) {
+    let fixed = tcmsg(before.link, before.handle, TC_H_ROOT, 0);
     batch.message("take off the rate", RTM_DELQDISC, 0, &fixed);
 }
 
@@ -183,7 +193,7 @@ pub struct Qdisc {
     pub ingress: bool,
     /// `tbf`, `noqueue`, ...
     pub kind: String,
-    /// `6761:` for ours, 0 for one that nobody has asked for.
+    /// Its name: one of two for ours, 0 for one that nobody has asked for.
     pub handle: u32,
     /// The rate, if it is one of ours.
     pub rate: Option<Rate>,
@@ -196,15 +206,14 @@ impl Qdisc {
     }
 }
 
-/// The root and ingress disciplines of every device, or of one.
-pub fn qdiscs(socket: &mut Socket, only: Option<u32>) -> Result<Vec<Qdisc>, Refusal> {
+/// The root and ingress disciplines of every device.
+pub fn qdiscs(socket: &mut Socket) -> Result<Vec<Qdisc>, Refusal> {
     let mut batch = Batch::new();
-    let fixed = tcmsg(only.unwrap_or(0), 0, 0, 0);
-    batch.message("list queueing disciplines", RTM_GETQDISC, NLM_F_DUMP, &fixed);
+    batch.message("list queueing disciplines", RTM_GETQDISC, NLM_F_DUMP, &tcmsg(0, 0, 0, 0));
     let mut found = Vec::new();
     let mut refused = Ok(());
     socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => found.extend(qdisc(body).filter(|q| only.is_none_or(|i| i == q.link))),
+        Ok((_, body)) => found.extend(qdisc(body)),
         Err(refusal) => refused = Err(refusal),
     })?;
     refused.map(|()| found)
@@ -220,7 +229,7 @@ fn qdisc(body: &[u8]) -> Option<Qdisc> {
         return None;
     }
     let mut rate = None;
-    if kind == "tbf" && handle == HANDLE {
+    if kind == "tbf" && HANDLES.contains(&handle) {
         let options = attribute(attributes, TCA_OPTIONS)?;
         let narrow = attribute(options, TCA_TBF_PARMS).and_then(|parms| word(parms, 8));
         let wide = attribute(options, TCA_TBF_RATE64).and_then(|bytes| bytes.try_into().ok());
