@@ -157,3 +157,34 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_done_aside_is_not_waited_for_and_holds_nothing_else() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (mut other, open) = std::io::pipe().unwrap();
+        let begin = std::time::Instant::now();
+        aside(writer.as_raw_fd(), |fd| {
+            let mut pause = libc::timespec { tv_sec: 2, tv_nsec: 0 };
+            let _ = raw::write(fd, b"begun");
+            let _ = call!(libc::SYS_nanosleep, &raw mut pause, 0);
+        })
+        .unwrap();
+        let mut word = [0; 5];
+        reader.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"begun");
+        // End of file comes when nobody holds the other end, and the one aside still sleeps.
+        drop(open);
+        assert_eq!(other.read(&mut word).unwrap(), 0);
+        assert!(begin.elapsed().as_secs() < 2, "it was waited for");
+        // Nor is there a child of ours.
+        drop(writer);
+        assert_eq!(reader.read(&mut word).unwrap(), 0);
+    }
+}
