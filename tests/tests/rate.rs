@@ -239,7 +239,7 @@ fn a_rate_that_cannot_be_kept_is_refused() {
     for (words, why) in [
         ("alone --rate 1Mbit/s", "the sandbox has no network"),
         ("alone --rate 1", "no unit"),
-        ("alone --memory 1g --rate 1Mbit/s", "only --rate can be changed"),
+        ("alone --memory 1g --rate 1Mbit/s", "only --rate and --io can be changed"),
         ("alone", "nothing to change"),
     ] {
         yard.garth(&format!("update {words}")).run().refused(125, why);

@@ -12,7 +12,7 @@ use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
     CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rates, Rlimit, Root,
-    Sandbox, Seccomp,
+    Sandbox, Seccomp, Throttle,
 };
 use crate::start::Options;
 use crate::sys::process::Signals;
@@ -99,6 +99,9 @@ struct Yard {
     /// Processes and threads
     #[arg(long, value_name = "NUMBER")]
     pids_limit: Option<String>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
     /// Ask a plugin to make something for the sandbox: NAME[:key=value,...]
     #[arg(long, value_name = "PLUGIN")]
     plugin: Vec<String>,
@@ -171,6 +174,15 @@ struct Yard {
     /// The command and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// The value of one `--io`; paths are made absolute, as the record is read elsewhere.
+pub(super) fn throttles(text: &str) -> Result<Vec<Throttle>> {
+    let mut throttles = Throttle::parse(text)?;
+    for throttle in &mut throttles {
+        throttle.path = absolute(&throttle.path)?;
+    }
+    Ok(throttles)
 }
 
 impl Wrap {
@@ -406,6 +418,9 @@ impl Yard {
         limits.pids =
             self.pids_limit.as_deref().map(|text| number("--pids-limit", text)).transpose()?;
         limits.cpuset = self.cpuset_cpus.clone();
+        for text in &self.io {
+            limits.io.extend(throttles(text)?);
+        }
         for text in &self.plugin {
             sandbox.plugins.push(text.parse()?);
         }

@@ -8,7 +8,8 @@ use super::Container;
 use crate::error::{Error, Result};
 use crate::host::bandwidth::Bandwidth;
 use crate::host::journal::{Entry, Journal};
-use crate::spec::oci::{Resources, Status};
+use crate::spec::Throttle;
+use crate::spec::oci::{BlockIo, Resources, Status};
 use crate::spec::rate::Change;
 
 /// Lines for the `schemata` of a resctrl group (Documentation/filesystems/resctrl.rst).
@@ -42,9 +43,6 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     if matches!(container.status(), Status::Stopped | Status::Creating) {
         return Err(Error::new("container not running"));
     }
-    if let Some(change) = rate {
-        slow_down(&mut container, &entry, *change)?;
-    }
     let record = &mut container.record;
     let linux = record.config.linux.get_or_insert_default();
     let before = linux.resources.clone().unwrap_or_default();
@@ -62,8 +60,15 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
         fs::write(&file, format!("{line}\n"))
             .map_err(|e| Error::io(format!("write {line:?} to {}", file.display()), &e))?;
     }
+    if let Some(change) = rate
+        && let Err(error) = slow_down(&mut container, &entry, *change)
+    {
+        let _ = container.record.cgroup.update(&before);
+        return Err(error);
+    }
     if after != before {
-        linux.resources = Some(after);
+        let record = &mut container.record;
+        record.config.linux.get_or_insert_default().resources = Some(after);
         record.write(&entry)?;
     }
     Ok(())
@@ -80,6 +85,14 @@ fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result
     let owner = record.owner(entry.journal());
     let bandwidth = record.resources.bandwidth.as_ref();
     bandwidth.map_or(Ok(()), |bandwidth| bandwidth.update(&owner, pid, change).map(drop))
+}
+
+/// Limits on the disks below paths, in the words of config.json.
+///
+/// # Errors
+/// When there is no such container, or a limit would do nothing.
+pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
+    Container::open(journal, id)?.record.cgroup.throttles(wanted)
 }
 
 /// `before`, with what `changes` says instead. Lists are replaced as a whole.

@@ -4,6 +4,7 @@
 //! beyond their spelling) are resolved later, against the host.
 
 pub mod annotation;
+pub mod io;
 pub mod limits;
 mod mount;
 pub mod network;
@@ -19,6 +20,7 @@ pub use sandbox::{
     CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
 };
 
+pub use io::Throttle;
 pub use limits::Limits;
 pub use network::{Network, Publish};
 pub use plugin::Plugin;

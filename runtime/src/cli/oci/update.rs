@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
+use crate::cli::wrap::throttles;
 use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
+use crate::host::journal::Journal;
 use crate::service;
+use crate::spec::Throttle;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use crate::spec::rate::Change;
 use crate::spec::units::Size;
 
-/// Give a sandbox that runs another rate, or a container other limits.
+/// Give a container that runs other limits, or a sandbox other `--rate` and `--io`.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -22,6 +25,9 @@ pub struct Update {
     /// Weight of I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
     /// Period of the CPU limit, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
@@ -88,30 +94,38 @@ impl Update {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
         let rate = rate.map_err(|error| error.within("--rate"))?;
-        if !super::is_container(&global.journal(), &self.id) {
-            if self.has_limits() {
-                return Err(Error::new(format!(
-                    "{} is a sandbox: only --rate can be changed",
-                    self.id
-                ))
-                .hint("start it again with other limits"));
-            }
-            let rate = rate.ok_or_else(|| {
-                Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s")
-            })?;
-            return service::update(&global.journal(), &self.id, rate).map(|()| 0);
+        let journal = global.journal();
+        if !super::is_container(&journal, &self.id) {
+            return self.of_sandbox(&journal, rate).map(|()| 0);
         }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.flags()?,
+            None => self.with_disks(&journal)?,
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
         let changes = Changes { resources, schemata, rate };
-        container::update(&global.journal().containers(), &self.id, &changes).map(|()| 0)
+        container::update(&journal.containers(), &self.id, &changes).map(|()| 0)
+    }
+
+    /// Sandboxes keep what they were started with, but for this.
+    fn of_sandbox(&self, journal: &Journal, rate: Option<Change>) -> Result<()> {
+        let id = &self.id;
+        if self.has_limits() {
+            let error =
+                Error::new(format!("{id} is a sandbox: only --rate and --io can be changed"));
+            return Err(error.hint("start it again with other limits"));
+        }
+        if rate.is_none() && self.io.is_empty() {
+            return Err(Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s"));
+        }
+        if !self.io.is_empty() {
+            service::throttle(journal, id, &self.throttles()?)?;
+        }
+        rate.map_or(Ok(()), |rate| service::update(journal, id, rate))
     }
 
     /// Is anything asked for that only containers have?
@@ -121,6 +135,21 @@ impl Update {
             || self.resources.is_some()
             || self.l3_cache_schema.is_some()
             || self.mem_bw_schema.is_some()
+    }
+
+    fn throttles(&self) -> Result<Vec<Throttle>> {
+        let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
+        Ok(throttles?.concat())
+    }
+
+    fn with_disks(&self, journal: &Journal) -> Result<Resources> {
+        let mut resources = self.flags()?;
+        if !self.io.is_empty() {
+            let disks = container::throttles(&journal.containers(), &self.id, &self.throttles()?)?;
+            let weight = resources.block_io.and_then(|block_io| block_io.weight);
+            resources.block_io = Some(BlockIo { weight, ..disks });
+        }
+        Ok(resources)
     }
 
     fn flags(&self) -> Result<Resources> {

@@ -18,9 +18,11 @@
 mod choose;
 mod container;
 mod devices;
+mod disk;
 mod filter;
 mod hierarchy;
 mod inside;
+pub mod io;
 mod make;
 mod oom;
 mod release;
@@ -56,6 +58,7 @@ use super::systemd::Unit;
 use crate::spec::limits::Limits;
 use crate::sys::Errno;
 use crate::{Error, Result};
+use io::DiskLimits;
 
 /// The directories of one sandbox, made or not: the record from which they can be removed.
 ///
@@ -72,6 +75,9 @@ pub struct Cgroup {
     /// The scope that systemd made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<Unit>,
+    /// What `--io` limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disks: Vec<DiskLimits>,
 }
 
 /// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
@@ -274,6 +280,9 @@ impl Cgroup {
                 }
             }
         }
+        for disk in &self.disks {
+            lines.push(format!("limit {} as {}", disk.name, disk.words));
+        }
         for item in self.writes(limits) {
             let condition = if item.optional { ", if the kernel accounts swap" } else { "" };
             let file = item.file.display();
@@ -287,7 +296,11 @@ impl Cgroup {
             Version::V1 => v1::writes(&self.path(dir), &dir.controllers, limits),
             Version::V2 => v2::writes(&self.path(dir), &dir.controllers, limits),
         };
-        self.dirs.iter().flat_map(of).collect()
+        let mut writes: Vec<Write> = self.dirs.iter().flat_map(of).collect();
+        if let Some((version, dir)) = self.directory(Controller::Io) {
+            writes.extend(self.disks.iter().flat_map(|disk| disk.writes(&dir, version)));
+        }
+        writes
     }
 
     /// Controllers that share a tree (`cpu,cpuacct`) share the directory.
