@@ -28,6 +28,7 @@ pub mod cli;
 pub mod container;
 pub mod error;
 pub mod host;
+pub mod limit;
 pub mod plan;
 pub mod service;
 pub mod spec;

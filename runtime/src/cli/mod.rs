@@ -3,6 +3,7 @@
 
 mod doctor;
 mod enter;
+mod limit;
 mod log;
 mod manage;
 mod oci;
@@ -110,6 +111,8 @@ enum Verb {
     Kill(manage::Kill),
     /// Release what an ended sandbox had
     Delete(manage::Delete),
+    /// Limit what runs already, or a command, to a rate or a part of the time
+    Limit(limit::Limit),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
@@ -201,6 +204,7 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Exec(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),
         Verb::Delete(verb) => verb.run(global),
+        Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.run(global),
     }

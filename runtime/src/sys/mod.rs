@@ -25,7 +25,9 @@ pub mod process;
 pub mod raw;
 pub mod task;
 pub mod terminal;
+pub mod timer;
 pub mod watch;
+pub mod xattr;
 
 pub use cstrings::CStrings;
 pub use errno::Errno;
