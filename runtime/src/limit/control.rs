@@ -91,7 +91,8 @@ pub struct Settings {
     pub period: Duration,
     /// The target is never stopped for longer than this.
     pub longest_stop: Duration,
-    /// A run is at least this long: in less a process does nothing.
+    /// A run is at least this long. A process that copies from or to its socket moves megabytes in
+    /// a millisecond, so it is short; it counts from when the target has done something.
     pub shortest_run: Duration,
 }
 
@@ -105,7 +106,7 @@ impl Settings {
             rate,
             period: Duration::from_secs_f64(seconds),
             longest_stop: Duration::from_secs(5),
-            shortest_run: Duration::from_millis(1),
+            shortest_run: Duration::from_micros(200),
         }
     }
 }
@@ -119,8 +120,10 @@ pub struct Closed {
     since: Duration,
     last: Duration,
     committed: f64,
-    /// It runs although its account is not in order.
-    in_debt: bool,
+    /// Bytes that the target has written or read.
+    handled: u64,
+    /// It has done something since it was let run.
+    has_run: bool,
     /// Bytes in credit; negative: in debt.
     account: f64,
     /// How fast the target commits while it runs, bytes per second: when to look again.
@@ -129,8 +132,8 @@ pub struct Closed {
     forgiven: f64,
 }
 
-/// No look is nearer than this: a measurement takes about a tenth of it.
-const SHORTEST_LOOK: Duration = Duration::from_micros(500);
+/// No look is nearer than this: a measurement takes about a fifth of it.
+const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
 impl Closed {
     /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
@@ -142,15 +145,17 @@ impl Closed {
             since: now,
             last: now,
             committed: moved as f64,
-            in_debt: false,
+            handled: moved,
+            has_run: false,
             account: 0.0,
             speed: settings.rate,
             forgiven: 0.0,
         }
     }
 
-    /// What to do at `now`, `committed` bytes being committed since the beginning of time.
-    pub fn decide(&mut self, now: Duration, committed: u64) -> Decision {
+    /// What to do at `now`, `committed` bytes being committed since the beginning of time, and
+    /// `handled` bytes written or read by the target itself.
+    pub fn decide(&mut self, now: Duration, committed: u64, handled: u64) -> Decision {
         let Settings { rate, period, longest_stop, shortest_run } = self.settings;
         let passed = now.saturating_sub(self.last).as_secs_f64();
         // What was committed and did not come to pass, as when a connection is cut, comes back.
@@ -158,6 +163,8 @@ impl Closed {
         self.last = now;
         self.committed = committed as f64;
         self.account += rate * passed - more;
+        self.has_run |= handled > self.handled;
+        self.handled = handled;
 
         let share = self.share();
         // A target that has stood still may catch up by two periods, no more; and a run that begins
@@ -179,7 +186,7 @@ impl Closed {
                 let left = Duration::from_secs_f64(self.account / self.speed);
                 left.clamp(SHORTEST_LOOK, period / 8)
             } else if in_state < self.least_run() {
-                self.least_run() - in_state
+                (self.least_run() - in_state).min(SHORTEST_LOOK)
             } else {
                 self.turn(false, now)
             }
@@ -191,17 +198,17 @@ impl Closed {
         Decision { run: self.run, look_in: look_in.max(SHORTEST_LOOK.min(shortest_run)) }
     }
 
-    /// A run that was due to the longest stop is there to keep the target alive, so it must be one:
-    /// on a machine with much to do, a process begins some milliseconds after it was let go.
+    /// A run must be one: on a machine with much to do, a process begins some milliseconds after it
+    /// was let go, and one that does something else than move bytes shall come to that too.
     fn least_run(&self) -> Duration {
-        const ENOUGH: u32 = 10;
-        if self.in_debt { self.settings.shortest_run * ENOUGH } else { self.settings.shortest_run }
+        const PATIENCE: Duration = Duration::from_millis(10);
+        if self.has_run { self.settings.shortest_run } else { PATIENCE }
     }
 
     /// The target was let run at `now` for a reason of somebody else's, such as a signal that it has
     /// to see; the account stays as it is.
     pub fn let_run(&mut self, now: Duration) {
-        (self.run, self.since, self.in_debt) = (true, now, true);
+        (self.run, self.since, self.has_run) = (true, now, false);
     }
 
     /// Nobody has looked for a while, in which the target ran: begins anew.
@@ -212,7 +219,7 @@ impl Closed {
     fn turn(&mut self, run: bool, now: Duration) -> Duration {
         self.run = run;
         self.since = now;
-        self.in_debt = run && self.account < self.share();
+        self.has_run = false;
         match run {
             true => {
                 let full = Duration::from_secs_f64((self.account / self.speed).max(0.0));

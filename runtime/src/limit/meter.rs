@@ -61,6 +61,8 @@ pub struct Reading {
     pub moved: Traffic,
     /// What will move, whatever the target does.
     pub pending: Traffic,
+    /// What the target itself has written or read.
+    pub handled: Traffic,
 }
 
 impl Reading {
@@ -204,7 +206,7 @@ impl Meter {
         match self.count {
             Count::Sockets => self.sockets.read(),
             Count::Link => {
-                let pending = self.sockets.read()?.pending;
+                let Reading { pending, handled, .. } = self.sockets.read()?;
                 let mut now = Traffic::default();
                 for pid in tree.pids() {
                     if let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/dev")) {
@@ -216,13 +218,13 @@ impl Meter {
                     up: now.up.saturating_sub(self.link.up),
                     down: now.down.saturating_sub(self.link.down),
                 };
-                Ok(Reading { moved, pending })
+                Ok(Reading { moved, pending, handled })
             }
             Count::Io => {
                 self.look_at_io(tree);
                 let mut moved = self.io_gone;
                 self.io.values().for_each(|pair| moved += since(pair));
-                Ok(Reading { moved, pending: Traffic::default() })
+                Ok(Reading { moved, pending: Traffic::default(), handled: moved })
             }
         }
     }

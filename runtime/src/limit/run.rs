@@ -304,7 +304,9 @@ impl<'a> Limiter<'a> {
             Law::Open(open) => open.decide(now),
             Law::Closed(closed) => {
                 let Want::Rate(_, direction) = self.asked.want else { return Ok(look_soon()) };
-                closed.decide(now, direction.of(self.reading.committed()))
+                let Reading { handled, .. } = self.reading;
+                let committed = direction.of(self.reading.committed());
+                closed.decide(now, committed, direction.of(handled))
             }
         };
         match (self.running, run) {
@@ -336,7 +338,7 @@ impl<'a> Limiter<'a> {
             }
         }
         let took = monotonic().saturating_sub(now);
-        self.next_look = now + (took * 10).max(Duration::from_millis(5));
+        self.next_look = now + (took * 5).max(Duration::from_millis(2));
         Ok(())
     }
 

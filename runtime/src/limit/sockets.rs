@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::meter::{Reading, Traffic};
 use super::tree::Tree;
@@ -39,6 +40,11 @@ const MESSAGE: usize = 72;
 /// Where a cookie lies in an inet_diag_sockid.
 const COOKIE: usize = 40;
 
+/// How long the last counters of a socket are waited for.
+const DEATH: Duration = Duration::from_secs(2);
+/// Milliseconds, or two round trips, after which the other side has nothing to send.
+const QUIET: u32 = 200;
+
 /// One socket's last counters.
 #[derive(Clone, Debug)]
 struct Followed {
@@ -52,6 +58,8 @@ struct Followed {
     unread: u64,
     /// The most that was ever waiting to be read.
     window: u64,
+    /// Nothing has come for so long that nobody is about to fill the window.
+    quiet: bool,
 }
 
 /// The sockets of one network namespace.
@@ -60,6 +68,9 @@ struct Space {
     diag: Socket,
     deaths: Socket,
     followed: HashMap<u64, Followed>,
+    /// Those that are not found any more, and whose last counters have not come yet: the kernel
+    /// tells a death from a queue of work.
+    dying: HashMap<u64, (Followed, Instant)>,
 }
 
 /// The sockets of a tree.
@@ -145,16 +156,21 @@ impl Sockets {
     pub fn read(&mut self) -> Result<Reading> {
         let mut moved = self.gone;
         let mut pending = Traffic::default();
+        let mut unread = 0;
+        let mut unacked = 0;
         for space in self.spaces.values_mut() {
             let gone = space.read()?;
             self.gone += gone;
             moved += gone;
+            space.dying.values().for_each(|(socket, _)| moved += socket.moved());
             for socket in space.followed.values() {
                 moved += socket.moved();
                 pending += socket.pending();
+                (unacked, unread) = (unacked + socket.unacked, unread + socket.unread);
             }
         }
-        Ok(Reading { moved, pending })
+        let handled = Traffic { up: moved.up + unacked, down: moved.down.saturating_sub(unread) };
+        Ok(Reading { moved, pending, handled })
     }
 }
 
@@ -167,13 +183,15 @@ impl Followed {
     }
 
     fn pending(&self) -> Traffic {
-        Traffic { up: self.unacked, down: self.window.saturating_sub(self.unread) }
+        let room = self.window.saturating_sub(self.unread);
+        Traffic { up: self.unacked, down: if self.quiet { 0 } else { room } }
     }
 
     fn update(&mut self, now: &Followed) {
         (self.acked, self.unacked) = (now.acked, now.unacked);
         (self.received, self.unread) = (now.received, now.unread);
         self.window = self.window.max(now.unread);
+        self.quiet = now.quiet;
     }
 }
 
@@ -185,7 +203,7 @@ impl Space {
             let deaths = Socket::open(Family::Diag).map_err(failed)?;
             // An old kernel tells no deaths: then the last look counts.
             let _ = deaths.join(&DESTROY);
-            Ok(Space { diag, deaths, followed: HashMap::new() })
+            Ok(Space { diag, deaths, followed: HashMap::new(), dying: HashMap::new() })
         };
         let same = |a: &str, b: &str| fs::read_link(a).ok() == fs::read_link(b).ok();
         if same(&format!("/proc/{pid}/ns/net"), "/proc/self/ns/net") {
@@ -261,23 +279,31 @@ impl Space {
             });
             asked.map_err(|refusal| Error::os(refusal.doing, refusal.errno))?;
         }
-        let mut last: HashMap<u64, Followed> = HashMap::new();
+        let now = Instant::now();
+        for cookie in missing {
+            if let Some(mut socket) = self.followed.remove(&cookie) {
+                // Closed in good order, as far as we know: what was written has arrived.
+                socket.acked += socket.unacked;
+                self.dying.insert(cookie, (socket, now));
+            }
+        }
+        let mut gone = Traffic::default();
+        let (followed, dying) = (&mut self.followed, &mut self.dying);
         self.deaths.drain(|_, body| {
-            if let Some(told) = Told::read(body) {
-                last.insert(told.cookie, told.socket);
+            let Some(told) = Told::read(body) else { return };
+            let late = dying.remove(&told.cookie).map(|(socket, _)| socket);
+            if let Some(mut socket) = late.or_else(|| followed.remove(&told.cookie)) {
+                socket.update(&told.socket);
+                gone += socket.moved();
             }
         });
-        let mut gone = Traffic::default();
-        missing.extend(last.keys().filter(|cookie| self.followed.contains_key(cookie)));
-        for cookie in missing {
-            let Some(mut socket) = self.followed.remove(&cookie) else { continue };
-            match last.get(&cookie) {
-                Some(told) => socket.update(told),
-                // Closed in good order, as far as we know: what was written has arrived.
-                None => socket.acked += socket.unacked,
+        self.dying.retain(|_, (socket, since)| {
+            let wait = since.elapsed() < DEATH;
+            if !wait {
+                gone += socket.moved();
             }
-            gone += socket.moved();
-        }
+            wait
+        });
         Ok(gone)
     }
 }
@@ -289,7 +315,8 @@ impl Told {
         let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
         let cookie = u64::from_ne_bytes(id[COOKIE..].try_into().ok()?);
         let info = netlink::attribute(body.get(MESSAGE..)?, INET_DIAG_INFO)?;
-        // Offsets in struct tcp_info (linux/tcp.h); both are there since Linux 4.1.
+        // Offsets in struct tcp_info (linux/tcp.h); the counters are there since Linux 4.1.
+        let u32_in = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
         let u64_in = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
         let socket = Followed {
             family: *body.first()?,
@@ -300,6 +327,8 @@ impl Told {
             unread: u32_at(56)?.into(),
             unacked: u32_at(60)?.into(),
             window: 0,
+            // Milliseconds since the last data, microseconds of a round trip.
+            quiet: u32_in(52)? > QUIET.max(u32_in(68)? / 1000 * 2),
         };
         let inode = u32_at(68)?.into();
         Some(Told { state: *body.get(1)?, inode, cookie, socket })
@@ -333,6 +362,33 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_was_full_once_is_committed_when_it_is_read() {
+        let told = |received, unread, quiet| Followed {
+            family: 0,
+            id: [0; ID],
+            before: Traffic { up: 0, down: 1000 },
+            acked: 0,
+            unacked: 0,
+            received,
+            unread,
+            window: 0,
+            quiet,
+        };
+        let mut socket = told(1000, 0, false);
+        let mut after = |now: Followed| {
+            socket.update(&now);
+            (socket.moved().down, socket.pending().down)
+        };
+        // It fills while nobody reads; then 3000 are read, and as many may come.
+        assert_eq!(after(told(6000, 5000, false)), (5000, 0));
+        assert_eq!(after(told(6000, 2000, false)), (5000, 3000));
+        // They come; or, in the end, they do not.
+        assert_eq!(after(told(9000, 5000, false)), (8000, 0));
+        assert_eq!(after(told(9000, 0, false)), (8000, 5000));
+        assert_eq!(after(told(9000, 0, true)), (8000, 0));
+    }
+
+    #[test]
     fn a_socket_is_counted_to_its_last_byte() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
@@ -357,12 +413,12 @@ mod tests {
             here.write_all(&[7; 5000]).unwrap();
             there.read_exact(&mut [0; 5000]).unwrap();
             there.write_all(&[8; 3000]).unwrap();
-            let reading = crate_until(&mut sockets, |reading| reading.moved.down == 3000);
+            let reading = read_until(&mut sockets, |reading| reading.moved.down == 3000);
             assert_eq!(reading.moved, Traffic { up: 5000, down: 3000 });
             assert_eq!(reading.committed(), Traffic { up: 5000, down: 3000 });
-            // The 3000 bytes were read: as many may come without anybody's doing.
+            assert_eq!(reading.handled, Traffic { up: 5000, down: 0 });
             here.read_exact(&mut [0; 3000]).unwrap();
-            assert_eq!(sockets.read().unwrap().committed().down, 6000);
+            assert_eq!(sockets.read().unwrap().handled.down, 3000);
 
             // Closed without a look in between.
             here.write_all(&[7; 40_000]).unwrap();
@@ -371,16 +427,17 @@ mod tests {
             there.read_exact(&mut [0; 40_000]).unwrap();
             drop((here, there));
             let total = Traffic { up: 45_000, down: 23_000 };
-            let reading = crate_until(&mut sockets, |reading| {
+            let reading = read_until(&mut sockets, |reading| {
                 let left = reading.pending == Traffic::default();
-                left && reading.moved.down == total.down
+                left && reading.moved.down >= total.down
             });
             // A FIN counts as a byte.
-            assert!(reading.moved.up - total.up <= 1, "{reading:?}");
+            let Traffic { up, down } = reading.moved;
+            assert!(up - total.up <= 1 && down - total.down <= 1, "{reading:?}");
         }
     }
 
-    fn crate_until(sockets: &mut Sockets, done: impl Fn(&Reading) -> bool) -> Reading {
+    fn read_until(sockets: &mut Sockets, done: impl Fn(&Reading) -> bool) -> Reading {
         for _ in 0..2000 {
             let reading = sockets.read().unwrap();
             if done(&reading) {

@@ -35,7 +35,6 @@ pub fn named(journal: &Journal, name: &str) -> Result<i32> {
 /// What forbids it.
 pub fn check(root: &Path, pid: i32) -> Result<Tree> {
     let own = std::process::id() as i32;
-    let mut tree = Tree::of(pid)?;
     let called = || format!("process {pid} ({})", tree::name(pid));
     if pid == own {
         return Err(Error::new(format!("{}: a limiter cannot stop itself", called())));
@@ -43,6 +42,7 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
     if pid == 1 {
         return Err(Error::new(format!("{}: the first process cannot be stopped", called())));
     }
+    let mut tree = Tree::of(pid)?;
     let stat = Stat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
     if stat.flags & PF_KTHREAD != 0 {
         return Err(Error::new(format!("{}: a thread of the kernel cannot be stopped", called())));

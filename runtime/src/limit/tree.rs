@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -126,6 +127,11 @@ impl Tree {
     pub fn of(root: i32) -> Result<Tree> {
         let stat = Stat::of(root).filter(|stat| !stat.is_over());
         let stat = stat.ok_or_else(|| gone(root))?;
+        let own = std::process::id();
+        if !Path::new(&format!("/proc/self/task/{own}/children")).exists() {
+            return Err(Error::new("this kernel does not tell the children of a process")
+                .hint("it was built without CONFIG_PROC_CHILDREN"));
+        }
         let mut tree = Tree {
             root,
             session: (stat.session == root).then_some(root),

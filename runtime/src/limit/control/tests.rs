@@ -76,7 +76,10 @@ fn run(link: &Link, settings: Settings, seconds: f64, random: &mut Random) -> (C
         if now >= look_at {
             // Of a receiver: what has come, or what it has read and with it made room for.
             let committed = if link.receives { f64::max(moved, written + window) } else { written };
-            let decision = controller.decide(Duration::from_secs_f64(now), committed as u64);
+            let decision = {
+                let now = Duration::from_secs_f64(now);
+                controller.decide(now, committed as u64, written as u64)
+            };
             if decision.run != wanted {
                 wanted = decision.run;
                 turn_at = now + link.lateness * random.next();
@@ -216,10 +219,10 @@ fn a_rest_does_not_save_up_for_more_than_two_periods() {
     let settings = Settings::of_rate(1e6);
     let period = settings.period.as_secs_f64();
     let mut controller = Closed::new(settings, Duration::ZERO, 0);
-    assert!(controller.decide(Duration::from_secs(1000), 0).run);
+    assert!(controller.decide(Duration::from_secs(1000), 0, 0).run);
     let most = (1e6 * period * 2.5) as u64;
     let soon = Duration::from_secs(1000) + Duration::from_millis(2);
-    assert!(!controller.decide(soon, most + 3000).run);
+    assert!(!controller.decide(soon, most + 3000, 0).run);
 }
 
 #[test]
@@ -227,10 +230,10 @@ fn what_never_came_to_pass_comes_back() {
     let settings = Settings::of_rate(1e6);
     let ms = Duration::from_millis;
     let mut controller = Closed::new(settings, Duration::ZERO, 0);
-    assert!(!controller.decide(ms(10), 1_000_000).run);
-    assert!(!controller.decide(ms(20), 1_000_000).run);
+    assert!(!controller.decide(ms(10), 1_000_000, 0).run);
+    assert!(!controller.decide(ms(20), 1_000_000, 0).run);
     // The connection was cut, and what was queued in it is gone.
-    assert!(controller.decide(ms(200), 100_000).run);
+    assert!(controller.decide(ms(200), 100_000, 0).run);
 }
 
 #[test]
