@@ -406,7 +406,7 @@ mod tests {
             space.find(&new, false, &mut settled).unwrap();
             assert_eq!(settled, new, "the listening one is settled too");
             assert_eq!(space.followed.len(), 1);
-            let number = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
+            let number = fs::metadata("/proc/self/ns/net").unwrap().ino();
             sockets.spaces.insert(number, space);
 
             // What was before does not count; what waits to be read is moved.
@@ -443,7 +443,7 @@ mod tests {
             if done(&reading) {
                 return reading;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         panic!("not reached: {:?}", sockets.read());
     }
