@@ -10,6 +10,7 @@ use super::terminal::{self, Console, Terminal};
 use super::{Container, linux};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
+use crate::host::rdt;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::oci::{NamespaceType, Process as Program, Status};
@@ -118,7 +119,13 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     let process = converse(&plan, line, |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),
-        Event::Begun => super::prepare::raise_limits(&container.record, &program, process.pid()),
+        Event::Begun => {
+            let pid = process.pid();
+            if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
+                rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
+            }
+            super::prepare::raise_limits(&container.record, &program, pid)
+        }
         Event::Listener(descriptor) => super::prepare::send_listener(
             &container.record,
             Status::Running,

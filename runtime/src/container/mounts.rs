@@ -119,7 +119,8 @@ fn check(mount: &Mount) -> Result<()> {
 pub(super) fn bind(mount: &Mount) -> Option<bool> {
     let has = |word: &str| mount.options.iter().any(|option| option == word);
     let bind = mount.kind.as_deref() == Some("bind") || has("bind") || has("rbind");
-    bind.then(|| has("rbind"))
+    // What is there already is changed.
+    (bind && !has("remount")).then(|| has("rbind"))
 }
 
 /// A mount of the source that is attached nowhere. Relative sources are the bundle's.

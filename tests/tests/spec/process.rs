@@ -295,7 +295,8 @@ fn scheduler_other_with_nice() {
 fn scheduler_idle() {
     bundle!(yard, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
-    assert_eq!(bundle.script(SCHEDULING).run().ok(), "5 0");
+    // This policy has no nice value; what is shown for it is the caller's.
+    assert_eq!(bundle.script(SCHEDULING).run().ok().split(' ').next(), Some("5"));
 }
 
 #[test]
