@@ -5,8 +5,10 @@
 
 use std::path::PathBuf;
 
+use garth::plan::container::{self, CgroupMount, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
 use garth::plan::{Given, HostMount, Plan, Step, User, compile};
+use garth::spec::oci::Config;
 use garth::spec::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
 
 fn given(uid: u32, privileged: bool) -> Given {
@@ -208,4 +210,79 @@ fn a_rule_of_order_notices_a_wrong_order() {
         assert_order("reversed", &plan, |s| matches!(s, Step::Mount(_)), pivot);
     });
     assert!(wrong.is_err());
+}
+
+/// The plan of a container with these mounts and this label for them, line by line.
+fn container(mounts: serde_json::Value, label: Option<&str>) -> Vec<String> {
+    let mut config = serde_json::json!({
+        "ociVersion": "1.3.0",
+        "process": {"args": ["true"], "cwd": "/"},
+        "root": {"path": "/srv/rootfs"},
+        "mounts": mounts,
+        "linux": {"namespaces": [{"type": "mount"}]},
+    });
+    if let Some(label) = label {
+        config["linux"]["mountLabel"] = label.into();
+    }
+    let config = Config::parse(config.to_string().as_bytes()).unwrap();
+    config.validate().unwrap();
+    let kernel = Kernel { apparmor: false, selinux: true };
+    let given = Surroundings { kernel, ..Surroundings::default() };
+    let plan = container::compile(&config, &given).unwrap();
+    plan.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn mount_label_is_the_context_of_what_has_no_label_by_the_policy() {
+    let mounts = serde_json::json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"},
+        {"destination": "/own", "type": "tmpfs", "source": "tmpfs", "options": ["context=own"]},
+        {"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["bind"]},
+    ]);
+    let label = "system_u:object_r:container_file_t:s0:c1,c2";
+    let plan = container(mounts, Some(label));
+    let labelled: Vec<&String> = plan.iter().filter(|line| line.contains("context=")).collect();
+    let [dev, own] = labelled[..] else { panic!("{labelled:?}") };
+    assert!(dev.contains("mount tmpfs on /dev") && dev.contains(label), "{dev}");
+    assert!(own.contains("on /own") && own.contains("context=own"), "{own}");
+}
+
+#[test]
+fn a_mount_of_cgroups_has_all_that_its_options_say_or_is_refused() {
+    let cgroups = |options: &[&str]| {
+        let mounts = serde_json::json!([{"destination": "/sys/fs/cgroup", "type": "cgroup",
+            "options": options}]);
+        let config = serde_json::json!({
+            "ociVersion": "1.3.0", "process": {"args": ["true"], "cwd": "/"},
+            "root": {"path": "/srv/rootfs"}, "mounts": mounts,
+            "linux": {"namespaces": [{"type": "mount"}]},
+        });
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        let unified = CgroupMount { own: "/sys/fs/cgroup/box".into(), ..CgroupMount::default() };
+        let given = Surroundings { cgroups: vec![unified], ..Surroundings::default() };
+        container::compile(&config, &given).map(|plan| plan.to_string())
+    };
+    let plan = cgroups(&["nosuid", "rro", "rslave"]).unwrap();
+    let of_it: Vec<&str> = plan.lines().filter(|line| line.contains("mounts[0]")).collect();
+    let [bind, below, propagation] = of_it[..] else { panic!("{of_it:?}") };
+    assert!(bind.contains("nosuid") && below.contains("ro") && propagation.contains("slave"));
+    let error = cgroups(&["memory_recursiveprot"]).unwrap_err().to_string();
+    assert!(error.contains("mounts[0]") && error.contains("memory_recursiveprot"), "{error}");
+}
+
+#[test]
+fn a_remount_changes_attributes_and_mounts_nothing() {
+    let mounts = serde_json::json!([
+        {"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["bind"]},
+        {"destination": "/data", "options": ["remount", "bind", "ro", "rnosuid", "rslave"]},
+    ]);
+    let plan = container(mounts, None);
+    let of_it: Vec<&String> = plan.iter().filter(|line| line.contains("mounts[1]")).collect();
+    assert_eq!(of_it.len(), 3, "{of_it:?}");
+    for (line, word) in of_it.iter().zip(["ro", "nosuid", "slave"]) {
+        assert!(line.contains("/data") && line.contains(word), "{line}");
+        assert!(line.contains("change the mount"), "{line}");
+    }
 }

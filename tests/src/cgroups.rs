@@ -21,6 +21,7 @@ impl Cgroups {
         let mut trees = Vec::new();
         for point in points() {
             remove_stale(&point);
+            pass_on(&point);
             let dir = point.join(&name);
             if fs::create_dir(&dir).is_err() {
                 continue;
@@ -68,6 +69,18 @@ fn points() -> Vec<PathBuf> {
         kind.starts_with("cgroup").then(|| mount.split(' ').nth(4).unwrap().into())
     };
     table.lines().filter_map(point).collect()
+}
+
+/// In a unified tree a directory has those controllers that the one above passes on.
+fn pass_on(point: &Path) {
+    let read = |file: &str| fs::read_to_string(point.join(file)).unwrap_or_default();
+    let (has, passed) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    for name in ["cpu", "cpuset", "io", "memory", "pids"] {
+        let is_in = |list: &str| list.split_whitespace().any(|word| word == name);
+        if is_in(&has) && !is_in(&passed) {
+            let _ = fs::write(point.join("cgroup.subtree_control"), format!("+{name}"));
+        }
+    }
 }
 
 fn remove_stale(point: &Path) {

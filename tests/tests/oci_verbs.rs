@@ -240,7 +240,8 @@ fn sockets_that_were_passed_on_are_counted_in_the_environment() {
     let mut bundle = Bundle::new(&yard);
     bundle.script("echo $LISTEN_FDS $LISTEN_PID; cat <&3");
     yard.write("/srv/text", "three");
-    let ran = bundle.sh("exec 3</srv/text; LISTEN_FDS=1 $R run --bundle $B $ID").run();
+    let ran =
+        bundle.sh("exec 3</srv/text; LISTEN_FDS=1 LISTEN_PID=$$ exec $R run --bundle $B $ID").run();
     assert_eq!(ran.ok(), "1 1\nthree");
 }
 

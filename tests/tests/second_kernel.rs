@@ -1,7 +1,7 @@
 //! The same program on another kernel, in User-Mode Linux: Linux 6.1 with the unified cgroup tree and
 //! its controllers, without Landlock, time namespaces, IPv6 and nftables' inet family.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use garth_tests::{binary, needs};
@@ -9,14 +9,26 @@ use garth_tests::{binary, needs};
 /// Runs a script there; `$GARTH` is a copy of the binary, which itself may be in a directory that the
 /// guest has of its own, such as /tmp. One boot, a few seconds.
 fn there(name: &str, script: &str) -> String {
+    there_with(name, script, &[])
+}
+
+/// With copies of these programs beside the binary.
+fn there_with(name: &str, script: &str, programs: &[(&str, PathBuf)]) -> String {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/run.sh");
     let dir = std::env::temp_dir().join(format!("garth-second-{name}-{}", std::process::id()));
     std::fs::create_dir(&dir).expect("a directory for the binary");
     let copy = dir.join("garth");
     std::fs::copy(binary(), &copy).expect("a copy of the binary");
-    let script = format!("GARTH={}\n{script}", copy.display());
+    for (name, program) in programs {
+        std::fs::copy(program, dir.join(name)).expect("a copy of a program");
+    }
+    let script = format!("export GARTH={}\n{script}", copy.display());
     let mut command = Command::new(runner);
-    let ran = command.args(["-m", "512M", "-w"]).arg(&dir).args(["sh", "-c", &script]).output();
+    let ran = command
+        .args(["-m", "512M", "-t", "300", "-w"])
+        .arg(&dir)
+        .args(["sh", "-c", &script])
+        .output();
     let _ = std::fs::remove_dir_all(&dir);
     let ran = ran.expect("tests/uml/run.sh runs");
     let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -39,6 +51,31 @@ fn limits_hold_in_the_unified_tree() {
     for line in ["memory 137", "pids 2", "50000 100000", "67108864", "0::/", "\n0\n"] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }
+}
+
+/// The suite of the specification (`tests/spec`), as it was built last.
+fn suite() -> PathBuf {
+    let here = std::env::current_exe().expect("this test has a file");
+    let list = std::fs::read_dir(here.parent().expect("a directory")).expect("it can be read");
+    let is_suite = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("spec-") && path.extension().is_none()
+    };
+    let built = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    let all = list.filter_map(|entry| Some(entry.ok()?.path())).filter(is_suite);
+    all.max_by_key(built).expect("the suite: cargo test -p garth-tests --test spec --no-run")
+}
+
+/// What the machine itself cannot be asked where its controllers are those of version 1: limits in
+/// files and felt, devices by eBPF, the freezer, delegation, update, events, the end of them all.
+#[test]
+fn containers_have_the_unified_tree() {
+    needs!(root, "linux.uml", "busybox");
+    let script = "modprobe loop; ${GARTH%/*}/suite --test-threads=1 cgroups_v2";
+    let said = there_with("containers", script, &[("suite", suite())]);
+    let passed = said.matches(" ... ok\n").count();
+    assert!(said.contains("test result: ok.") && passed >= 20, "{passed} passed:\n{said}");
+    assert!(!said.contains("skipped: needs cgroups of version 2"), "{said}");
 }
 
 #[test]

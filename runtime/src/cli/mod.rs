@@ -1,6 +1,7 @@
 //! The command line: what is typed becomes a call of the library, and its result becomes text and
 //! an exit code. No decision about the kernel is made here.
 
+mod deferred;
 mod doctor;
 mod enter;
 mod limit;
@@ -15,8 +16,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use self::deferred::Deferred;
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
+use crate::host::seal;
 use crate::sys::process;
 
 /// As engines read it: `garth version`, then what else there is to know.
@@ -74,49 +77,49 @@ enum Verb {
     #[command(subcommand)]
     Explain(Explain),
     /// Make a container from an OCI bundle; its program waits for `start`
-    Create(oci::Create),
+    Create(Deferred<oci::Create>),
     /// Start the program of a created container
-    Start(oci::Start),
+    Start(Deferred<oci::Start>),
     /// Create and start a container, wait for its end, and delete it
-    Run(oci::Run),
+    Run(Deferred<oci::Run>),
     /// Print the state of a container as JSON
-    State(oci::State),
+    State(Deferred<oci::State>),
     /// List the containers
-    List(oci::List),
+    List(Deferred<oci::List>),
     /// Stop every process of a container where it is
-    Pause(oci::Pause),
+    Pause(Deferred<oci::Pause>),
     /// Let a paused container go on
-    Resume(oci::Resume),
+    Resume(Deferred<oci::Resume>),
     /// Give a container that runs other limits
-    Update(oci::Update),
+    Update(Deferred<oci::Update>),
     /// Tell what a container uses, and when it runs out of memory
-    Events(oci::Events),
+    Events(Deferred<oci::Events>),
     /// Write an example of a config.json; with --rootless, one for a caller who is not root
-    Spec(oci::Spec),
+    Spec(Deferred<oci::Spec>),
     /// Print what is implemented, as JSON
     Features,
     /// Write the state of a container that runs to files, by criu(8)
-    Checkpoint(oci::Checkpoint),
+    Checkpoint(Deferred<oci::Checkpoint>),
     /// Make a container from a checkpoint
-    Restore(oci::Restore),
+    Restore(Deferred<oci::Restore>),
     /// Change what is mounted in a container that runs
     #[command(subcommand)]
     Mounts(oci::Mounts),
     /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
     /// container
-    Ps(manage::Ps),
+    Ps(Deferred<manage::Ps>),
     /// Run a command inside a running sandbox
-    Exec(enter::Exec),
+    Exec(Deferred<enter::Exec>),
     /// Send a signal to a sandbox
-    Kill(manage::Kill),
+    Kill(Deferred<manage::Kill>),
     /// Release what an ended sandbox had
-    Delete(manage::Delete),
+    Delete(Deferred<manage::Delete>),
     /// Limit what runs already, or a command, to a rate or a part of the time
-    Limit(limit::Limit),
+    Limit(Deferred<limit::Limit>),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
-    Doctor(doctor::Doctor),
+    Doctor(Deferred<doctor::Doctor>),
 }
 
 impl Verb {
@@ -128,10 +131,10 @@ impl Verb {
             Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
             Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
             Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),
-            Verb::Ps(verb) if verb.is_of_container() => Some(oci::FAILED),
-            Verb::Exec(verb) if of_container(verb.id()) => Some(oci::EXEC_FAILED),
-            Verb::Kill(verb) if of_container(verb.id()) => Some(oci::FAILED),
-            Verb::Delete(verb) if of_container(verb.id()) => Some(oci::FAILED),
+            Verb::Ps(verb) if verb.0.is_of_container() => Some(oci::FAILED),
+            Verb::Exec(verb) if of_container(verb.0.id()) => Some(oci::EXEC_FAILED),
+            Verb::Kill(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
+            Verb::Delete(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
             _ => None,
         }
     }
@@ -161,6 +164,15 @@ pub fn main() -> i32 {
     // A caller may have left it ignored, and then the kernel would reap our children for us.
     process::reset_sigchld();
     let args: Vec<OsString> = std::env::args_os().collect();
+    // The verbs that need it ask for themselves; before the arguments are parsed it costs less, for
+    // they are parsed again in the new start.
+    if matches!(&*verb(&args), "create" | "run" | "exec")
+        && let Err(error) = seal::own_program()
+    {
+        complain(&error);
+        log::Log::of_arguments(&args).write("error", &error.to_string());
+        return oci::FAILED;
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &args),
@@ -186,27 +198,27 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
     match verb {
         Verb::Wrap(verb) => verb.run(global, args),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
-        Verb::Create(verb) => verb.run(global),
-        Verb::Start(verb) => verb.run(global),
-        Verb::Run(verb) => verb.run(global),
-        Verb::State(verb) => verb.run(global),
-        Verb::List(verb) => verb.run(global),
-        Verb::Pause(verb) => verb.run(global),
-        Verb::Resume(verb) => verb.run(global),
-        Verb::Update(verb) => verb.run(global),
-        Verb::Events(verb) => verb.run(global),
+        Verb::Create(verb) => verb.0.run(global),
+        Verb::Start(verb) => verb.0.run(global),
+        Verb::Run(verb) => verb.0.run(global),
+        Verb::State(verb) => verb.0.run(global),
+        Verb::List(verb) => verb.0.run(global),
+        Verb::Pause(verb) => verb.0.run(global),
+        Verb::Resume(verb) => verb.0.run(global),
+        Verb::Update(verb) => verb.0.run(global),
+        Verb::Events(verb) => verb.0.run(global),
         Verb::Mounts(verb) => verb.run(global),
-        Verb::Spec(verb) => verb.run(global),
+        Verb::Spec(verb) => verb.0.run(global),
         Verb::Features => oci::features(),
-        Verb::Checkpoint(verb) => verb.run(global),
-        Verb::Restore(verb) => verb.run(global),
-        Verb::Ps(verb) => verb.run(global),
-        Verb::Exec(verb) => verb.run(global),
-        Verb::Kill(verb) => verb.run(global),
-        Verb::Delete(verb) => verb.run(global),
-        Verb::Limit(verb) => verb.run(global),
+        Verb::Checkpoint(verb) => verb.0.run(global),
+        Verb::Restore(verb) => verb.0.run(global),
+        Verb::Ps(verb) => verb.0.run(global),
+        Verb::Exec(verb) => verb.0.run(global),
+        Verb::Kill(verb) => verb.0.run(global),
+        Verb::Delete(verb) => verb.0.run(global),
+        Verb::Limit(verb) => verb.0.run(global),
         Verb::Gc => manage::gc(global),
-        Verb::Doctor(verb) => verb.run(global),
+        Verb::Doctor(verb) => verb.0.run(global),
     }
 }
 
@@ -243,7 +255,22 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let error = Error::new(line).hint(hint);
     complain(&error);
     log::Log::of_arguments(args).write("error", &error.to_string());
-    oci::usage(args).unwrap_or(OURS)
+    oci::usage(&verb(args)).unwrap_or(OURS)
+}
+
+/// The verb among these arguments, unparsed; empty when there is none.
+fn verb(args: &[OsString]) -> String {
+    const WITH_VALUE: [&str; 6] =
+        ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--criu"];
+    let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
+    while let Some(arg) = args.next() {
+        if WITH_VALUE.contains(&&*arg) {
+            args.next();
+        } else if !arg.starts_with('-') {
+            return arg.into_owned();
+        }
+    }
+    String::new()
 }
 
 /// Prints to standard output; a reader that has gone away is no failure of ours.

@@ -59,9 +59,15 @@ pub fn home_in_container(pid: i32, uid: u32) -> String {
     home.unwrap_or_else(|| "/".into())
 }
 
-/// sd_listen_fds(3): how many sockets this process was given, which the program gets.
+/// sd_listen_fds(3): how many sockets this process was given, which the program gets. The variables
+/// of a service above it, which has not taken its own away, are not meant for us: the descriptors
+/// with these numbers are something else.
 pub fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    match number("LISTEN_PID") {
+        Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

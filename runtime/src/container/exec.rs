@@ -10,6 +10,7 @@ use super::terminal::{self, Console, Terminal};
 use super::{Container, linux};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
+use crate::host::rdt;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::oci::{NamespaceType, Process as Program, Status};
@@ -100,7 +101,6 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         false => container.record.cgroup.entrance_below(&exec.cgroups)?,
     };
     let given = Surroundings {
-        id: id.to_owned(),
         seccomp: match &linux.seccomp {
             Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
             None => None,
@@ -114,10 +114,18 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     };
     // What cannot be seen must not count as shared: the program would be run outside.
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
+    // The number may have come to mean somebody outside, unless its process still lives now.
+    container.process().ok_or_else(stopped)?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     let process = converse(&plan, line, |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),
-        Event::Begun => super::prepare::raise_limits(&container.record, &program, process.pid()),
+        Event::Begun => {
+            let pid = process.pid();
+            if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
+                rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
+            }
+            super::prepare::raise_limits(&container.record, &program, pid)
+        }
         Event::Listener(descriptor) => super::prepare::send_listener(
             &container.record,
             Status::Running,

@@ -105,17 +105,22 @@ fn check(mount: &Mount) -> Result<()> {
             mount.destination
         )));
     }
-    if mount.kind.as_deref() == Some("cgroup") {
-        return Err(Error::new("type cgroup: it can only be mounted at the creation"));
+    // What these show are the namespaces of whoever makes them: here they would be the host's.
+    let of_namespaces = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+    match mount.kind.as_deref().filter(|kind| of_namespaces.contains(kind)) {
+        Some(kind) if bind(mount).is_none() => {
+            Err(Error::new(format!("type {kind}: it can only be mounted at the creation")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Is it a bind mount, and with what is mounted below its source?
 pub(super) fn bind(mount: &Mount) -> Option<bool> {
     let has = |word: &str| mount.options.iter().any(|option| option == word);
     let bind = mount.kind.as_deref() == Some("bind") || has("bind") || has("rbind");
-    bind.then(|| has("rbind"))
+    // What is there already is changed.
+    (bind && !has("remount")).then(|| has("rbind"))
 }
 
 /// A mount of the source that is attached nowhere. Relative sources are the bundle's.

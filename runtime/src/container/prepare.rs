@@ -205,9 +205,10 @@ fn read_config(bundle: &Path) -> Result<Config> {
         root.path = path.to_string_lossy().into_owned();
     }
     for mount in &mut config.mounts {
+        let bind = mount.parse_options()?.is_bind();
         if let Some(source) = &mut mount.source
             && !source.starts_with('/')
-            && mount.options.iter().any(|option| option == "bind" || option == "rbind")
+            && bind
         {
             *source = bundle.join(&*source).to_string_lossy().into_owned();
         }
@@ -235,18 +236,28 @@ fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     Ok(())
 }
 
-/// Root in a container that has a cgroup namespace, and a writable mount of it, may make cgroups of
-/// its own; this is its user id outside.
+/// The user of a program that has a cgroup namespace, and in it a mount that can be written, may make
+/// cgroups of its own (config-linux.md, "Cgroup ownership"); this is its user id outside. Root has no
+/// need of it.
 fn cgroup_owner(config: &Config) -> Option<u32> {
     let linux = config.linux.as_ref()?;
     let writable = |mount: &oci::Mount| {
-        mount.kind.as_deref() == Some("cgroup") && !mount.options.iter().any(|word| word == "ro")
+        mount.kind.as_deref() == Some("cgroup")
+            && mount.destination.trim_end_matches('/') == "/sys/fs/cgroup"
+            && !mount.options.iter().any(|word| word == "ro" || word == "rro")
     };
-    let own = linux.is_new(NamespaceType::User) && linux.is_new(NamespaceType::Cgroup);
-    if !own || !config.mounts.iter().any(writable) {
+    if !linux.is_new(NamespaceType::Cgroup) || !config.mounts.iter().any(writable) {
         return None;
     }
-    linux.uid_mappings.iter().find(|map| map.container_id == 0).map(|map| map.host_id)
+    let uid = config.process.as_ref().map_or(0, |program| program.user.uid);
+    let outside = match linux.namespace(NamespaceType::User) {
+        None => Some(uid),
+        Some(_) => linux.uid_mappings.iter().find_map(|map| {
+            let offset = uid.checked_sub(map.container_id)?;
+            (offset < map.size).then_some(map.host_id + offset)
+        }),
+    };
+    outside.filter(|uid| *uid != 0)
 }
 
 /// What a mount of type `cgroup` shows.
@@ -292,8 +303,8 @@ fn launch(
         true => Entrance::default(),
         false => {
             record.cgroup.create_container(&resources, None)?;
-            if let Some(root) = cgroup_owner(config) {
-                record.cgroup.delegate(root)?;
+            if let Some(uid) = cgroup_owner(config) {
+                record.cgroup.delegate(uid)?;
             }
             record.cgroup.entrance(None)?
         }
@@ -301,7 +312,6 @@ fn launch(
     let trees = trees::open(config)?;
     let given = Surroundings {
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
-        id: record.id.clone(),
         seccomp: filter,
         line: line.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
@@ -326,6 +336,9 @@ fn launch(
             entry.write_process(&ProcessId::of(process.pid())?)?;
             if options.systemd_cgroup {
                 record.cgroup.create_container(&resources, Some(process.pid()))?;
+                if let Some(uid) = cgroup_owner(config) {
+                    record.cgroup.delegate(uid)?;
+                }
             }
             outside(&linux, record, process.pid())?;
             match &config.process {
@@ -383,7 +396,9 @@ pub fn surroundings() -> Result<Surroundings> {
         held_capabilities: process::capabilities(),
         oom_score_adj: score.trim().parse().unwrap_or(0),
         kernel: Kernel {
-            apparmor: Path::new("/sys/module/apparmor/parameters/enabled").exists(),
+            // There is a file, too, where it was turned off at boot.
+            apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with('Y')),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         },
         ..Surroundings::default()
@@ -483,6 +498,14 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
     let new = path.with_file_name(format!(".{name}"));
-    let write = fs::write(&new, pid.to_string()).and_then(|()| fs::rename(&new, path));
+    let write = || {
+        use std::io::Write;
+        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
+        // leads to is not written to.
+        let _ = fs::remove_file(&new);
+        fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
+        fs::rename(&new, path)
+    };
+    let write = write();
     write.map_err(|e| Error::io(format!("write --pid-file {}", path.display()), &e))
 }

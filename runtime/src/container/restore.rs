@@ -12,6 +12,7 @@ use super::{Detached, Ending, Options, create, delete, linux};
 use crate::error::{Error, Result};
 use crate::host::cgroup::{Hierarchy, Version};
 use crate::host::journal::{Entry, Journal, ProcessId};
+use crate::host::rdt;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 use crate::sys::{file, mntns};
@@ -115,6 +116,7 @@ fn revive(entry: &Entry, record: &Record, how: &Restore, criu: &mut Criu) -> Res
     let pid = pid.map_err(|_| Error::new(format!("restore: criu wrote {text:?} as process id")))?;
     let process = Process::adopt(pid)?;
     let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id)).and_then(|()| {
+        give_cache(record, pid)?;
         match &how.options.pid_file {
             Some(path) => write_pid_file(path, pid),
             None => Ok(()),
@@ -125,6 +127,17 @@ fn revive(entry: &Entry, record: &Record, how: &Restore, criu: &mut Criu) -> Res
         return Err(error);
     }
     Ok(process)
+}
+
+/// criu knows nothing of resctrl.
+fn give_cache(record: &Record, pid: i32) -> Result<()> {
+    let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) else {
+        return Ok(());
+    };
+    let top = rdt::mounted()?;
+    rdt::join(&top, group, &wanted, pid, &record.id)?;
+    let others = record.cgroup.pids().into_iter().filter(|other| *other != pid);
+    others.into_iter().try_for_each(|other| rdt::enter(&top, group, &wanted, other, &record.id))
 }
 
 /// Where each tree's part of the container is, in criu's words: controllers, and the path from the

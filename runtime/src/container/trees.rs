@@ -24,7 +24,7 @@ pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
     for (index, mount) in config.mounts.iter().enumerate() {
         let options = mount.parse_options()?;
         let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
-        if options.is_bind() && (mapped || shared) {
+        if options.is_bind() && !options.remount && (mapped || shared) {
             let open = open_one(config, mount, &options, mapped);
             trees.push((
                 index,

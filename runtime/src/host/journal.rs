@@ -271,7 +271,8 @@ impl Journal {
             return Error::new(format!(
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
-            ));
+            ))
+            .hint("garth ps and garth list show those that are there");
         }
         Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
     }

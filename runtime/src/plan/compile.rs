@@ -403,7 +403,7 @@ impl Compiler<'_> {
             plan.push(Step::Capabilities(sets), "capabilities");
         }
         // After the ids, so that the keyring belongs to the user.
-        plan.push(Step::Keyring(None), "always");
+        plan.push(Step::Keyring, "always");
     }
 
     /// The mounts that are writable, once more, by another mechanism.

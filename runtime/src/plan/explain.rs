@@ -62,6 +62,9 @@ impl fmt::Display for Step {
             Step::Write { path, data } => {
                 write!(f, "write {} to {}", data.escape_ascii(), text(path))
             }
+            Step::WriteProc { file, data } => {
+                write!(f, "write {} to /proc/{}", data.escape_ascii(), text(file))
+            }
             Step::AwaitGo => write!(f, "wait for the caller's part"),
             Step::AwaitMaps => write!(f, "wait for the id maps"),
             Step::Sibling => write!(f, "go on in a second process"),
@@ -141,7 +144,7 @@ impl fmt::Display for Step {
                 write!(f, "make ambient {}", CapabilitySet(*set).names())
             }
             Step::NoNewPrivileges => write!(f, "set no_new_privs"),
-            Step::Keyring(_) => write!(f, "join a new session keyring"),
+            Step::Keyring => write!(f, "join a new session keyring"),
             Step::Landlock { rules, .. } => {
                 write!(f, "landlock: write only below")?;
                 for (path, _) in rules {
@@ -217,6 +220,13 @@ impl MountStep {
     fn ending(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.copy_up {
             write!(f, " with what it covers")?;
+        }
+        for (attr, recursive) in &self.finally {
+            write!(f, ", then")?;
+            attributes(f, *recursive, attr)?;
+            if attr.propagation != 0 {
+                write!(f, " {}", propagation(attr.propagation))?;
+            }
         }
         if self.optional { write!(f, " if it is there") } else { Ok(()) }
     }

@@ -54,6 +54,14 @@ pub enum Step {
         /// All that is written, in one write(2).
         data: Vec<u8>,
     },
+    /// Write to a file of the proc file system at /proc: of that one and of no other, since in a mount
+    /// namespace that was joined others may have put something in its place (CVE-2025-52881).
+    WriteProc {
+        /// Below /proc, as `sys/net/ipv4/ip_forward`.
+        file: CString,
+        /// All that is written, in one write(2).
+        data: Vec<u8>,
+    },
     /// Wait until the parent has done its part: id maps, record, network.
     AwaitGo,
     /// Wait until the parent has written the id maps; over a line.
@@ -224,8 +232,8 @@ pub enum Step {
     Ambient(u64),
     /// PR_SET_NO_NEW_PRIVS.
     NoNewPrivileges,
-    /// A fresh session keyring, perhaps with a name.
-    Keyring(Option<CString>),
+    /// A fresh session keyring.
+    Keyring,
     /// Deny the rights in `handled` outside of `rules`.
     Landlock {
         /// LANDLOCK_ACCESS_FS_* that need a rule.
@@ -347,6 +355,8 @@ pub struct MountStep {
     pub attr: MountAttr,
     /// Attributes of this one and of those below it.
     pub recursive: MountAttr,
+    /// What changes of it when it is in its place; with the mounts below it, or alone.
+    pub finally: Vec<(MountAttr, bool)>,
     /// The files that it covers are copied into it, while it is still writable.
     pub copy_up: bool,
     /// It gets the mode of the directory that it covers, if there was one.
@@ -369,6 +379,7 @@ impl MountStep {
             target,
             attr,
             recursive: MountAttr::default(),
+            finally: Vec::new(),
             copy_up: false,
             mode_of_target: false,
             no_links: false,

@@ -114,6 +114,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::CloseAllBut { from, keep } => close_all_but(*from, keep),
         Step::Descriptor { to, from } => descriptor(*to, *from),
         Step::Write { path, data } => write(path, data),
+        Step::WriteProc { file, data } => write_proc(file, data),
         Step::AwaitGo => await_go(script),
         Step::AwaitMaps => ask(script, Record::Maps, 0),
         Step::Sibling => sibling(script),
@@ -159,7 +160,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Capabilities(sets) => raw::capset(*sets),
         Step::Ambient(set) => ambient(*set),
         Step::NoNewPrivileges => raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
-        Step::Keyring(name) => keyring(name.as_deref()),
+        Step::Keyring => keyring(),
         Step::Landlock { handled, scoped, rules } => landlock(*handled, *scoped, rules),
         Step::Fork { filter } => fork(script, number, filter),
         Step::AwaitInit => await_init(script),
@@ -369,6 +370,23 @@ fn write(path: &CStr, data: &[u8]) -> Result {
     written
 }
 
+fn write_proc(file: &CStr, data: &[u8]) -> Result {
+    const RESOLVE_NO_XDEV: u64 = 0x01;
+    const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+    const RESOLVE_BENEATH: u64 = 0x08;
+    let proc = raw::openat2(raw::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    if !raw::is_procfs_root(proc)? {
+        return Err(Errno(libc::EXDEV));
+    }
+    // Nothing that is mounted over a part of it is entered.
+    let resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+    let file = raw::openat2(proc, file, libc::O_WRONLY, resolve)?;
+    raw::close(proc);
+    let written = raw::write(file, data);
+    raw::close(file);
+    written
+}
+
 fn enter(path: &CStr, flags: i32) -> Result {
     let namespace = raw::openat2(raw::AT_FDCWD, path, libc::O_RDONLY, 0)?;
     let entered = raw::setns(namespace, flags);
@@ -398,8 +416,8 @@ fn ambient(set: u64) -> Result {
     Ok(())
 }
 
-fn keyring(name: Option<&CStr>) -> Result {
-    match raw::new_session_keyring(name) {
+fn keyring() -> Result {
+    match raw::new_session_keyring() {
         // A kernel without keys has none to hide; a full quota (EDQUOT) is an error.
         Err(Errno(libc::ENOSYS)) => Ok(()),
         result => result,

@@ -128,8 +128,13 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             "a hard limit can be raised only with CAP_SYS_RESOURCE, which the caller lacks"
         }
         (Step::Groups(_) | Step::Ids { .. }, libc::EPERM) => "only root can become another user",
-        (Step::Write { .. }, libc::ENOENT) => "the kernel has no such setting",
-        (Step::Write { .. }, libc::EINVAL) => "the kernel refuses this value",
+        (Step::Write { .. } | Step::WriteProc { .. }, libc::ENOENT) => {
+            "the kernel has no such setting"
+        }
+        (Step::Write { .. } | Step::WriteProc { .. }, libc::EINVAL) => {
+            "the kernel refuses this value"
+        }
+        (Step::WriteProc { .. }, libc::EXDEV) => "something else is mounted there, or above it",
         (Step::Bounding { .. } | Step::Ambient(_), libc::EPERM) => {
             "the caller does not hold the capability itself"
         }

@@ -11,7 +11,9 @@ use crate::sys::{Errno, terminal};
 
 type Result<T = ()> = std::result::Result<T, Errno>;
 
+const RESOLVE_NO_XDEV: u64 = 0x01;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+const RESOLVE_NO_SYMLINKS: u64 = 0x04;
 const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
@@ -118,6 +120,10 @@ impl Tree {
         }
         raw::move_mount(new, target)?;
         raw::close(target);
+        // By descriptor: the path may lead elsewhere by now.
+        for (attr, recursive) in &mount.finally {
+            raw::mount_setattr(new, attr, *recursive)?;
+        }
         raw::close(new);
         Ok(())
     }
@@ -126,7 +132,6 @@ impl Tree {
         match mount.no_links {
             false => self.open(&mount.target.whole, 0),
             true => {
-                const RESOLVE_NO_SYMLINKS: u64 = 0x04;
                 let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
                 raw::openat2(self.root()?, &mount.target.whole, libc::O_PATH, resolve)
             }
@@ -215,12 +220,15 @@ impl Tree {
 
     /// A terminal of the sandbox's own devpts: its master and its peer.
     pub fn terminal(&mut self) -> Result<(RawFd, RawFd)> {
-        let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-        let flags = libc::O_RDWR | libc::O_NOCTTY;
-        let master = raw::openat2(self.root()?, c"dev/pts/ptmx", flags, resolve)?;
-        if !terminal::is_multiplexer(master)? {
+        // Looked at before anything in it is opened for more than its path: what somebody inside has
+        // put there instead (a fifo, another device) shall not even be opened.
+        let pts = self.open(c"dev/pts", libc::O_DIRECTORY)?;
+        if !terminal::is_devpts(pts)? {
             return Err(Errno(libc::ENOTTY));
         }
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+        let master = raw::openat2(pts, c"ptmx", libc::O_RDWR | libc::O_NOCTTY, resolve)?;
+        raw::close(pts);
         Ok((master, terminal::open_peer(master)?))
     }
 

@@ -309,12 +309,18 @@ pub fn scope<T: Sync, R, E>(
     let mask = SignalMask::block_all();
     // A change of ids in the child would leave the memory, which is also ours, not dumpable.
     let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0, 0);
+    // A copy is out of reach of debuggers from its birth on: see `Undumpable`.
+    let undumpable = match request.memory {
+        Memory::Copied | Memory::Forked => Some(Undumpable::now()),
+        Memory::Borrowed | Memory::Beside => None,
+    };
     let entry = Entry { body, data };
     // SAFETY: `entry`, `data` and the ground outlive the child's use of them: for Copied the kernel
     // returns here only when the child has executed or exited, for the others `await_gone` below
     // waits for the same, and for a nested child. `T: Sync` allows use from both sides. The stack
     // is used by this child alone.
     let pid = unsafe { clone3(&args, &entry) }?;
+    drop(undumpable);
     // SAFETY: the kernel has stored a new descriptor that nobody else owns.
     let cloned = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
     let result = match request.memory {
@@ -449,6 +455,34 @@ impl Drop for KillAndWait<'_> {
     fn drop(&mut self) {
         kill(self.pid);
         self.words.await_gone();
+    }
+}
+
+/// Until dropped, this process is not dumpable (PR_SET_DUMPABLE), and neither is a child that it gets
+/// meanwhile, from its first instruction on.
+///
+/// Such a child may be in a new user namespace, in which every process with the caller's user id has
+/// all capabilities, as its owner (user_namespaces(7)), a container without any capability included
+/// that sees the host's processes. The child still has the caller's root and descriptors.
+pub(super) struct Undumpable {
+    before: bool,
+}
+
+impl Undumpable {
+    pub(super) fn now() -> Undumpable {
+        let before = raw::prctl(libc::PR_GET_DUMPABLE, 0, 0) == Ok(1);
+        if before {
+            let _ = raw::prctl(libc::PR_SET_DUMPABLE, 0, 0);
+        }
+        Undumpable { before }
+    }
+}
+
+impl Drop for Undumpable {
+    fn drop(&mut self) {
+        if self.before {
+            let _ = raw::prctl(libc::PR_SET_DUMPABLE, 1, 0);
+        }
     }
 }
 

@@ -61,8 +61,11 @@ pub fn run(
     if pid == 0 {
         let _ = raw::dup2(stdin, 0);
         let _ = raw::set_signal_mask(0);
-        // The standard library ignores it, and what is ignored stays so at execve.
-        let _ = raw::set_disposition(libc::SIGPIPE, false);
+        // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by whoever
+        // called.
+        for signal in 1..=64 {
+            let _ = raw::set_disposition(signal, false);
+        }
         raw::execve(program, argv, envp);
         raw::exit(127);
     }
@@ -141,6 +144,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    let undumpable = super::clone::Undumpable::now();
     let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
     if pid == 0 {
         // Should the parent be killed, so is this one.
@@ -149,6 +153,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
             let _ = call!(libc::SYS_pause);
         }
     }
+    drop(undumpable);
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
 }

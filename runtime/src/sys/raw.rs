@@ -164,6 +164,8 @@ pub fn symlinkat(text: &CStr, dir: RawFd, path: &CStr) -> Result<()> {
 /// What [`stat`] tells of a file.
 #[derive(Clone, Copy)]
 pub struct Stat {
+    /// Its number in its file system.
+    pub inode: u64,
     /// Type and permission bits.
     pub mode: u32,
     /// The device that a device file stands for, as makedev(3) packs it.
@@ -180,6 +182,7 @@ pub fn stat(fd: RawFd) -> Result<Stat> {
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };
     call!(libc::SYS_fstat, fd, &raw mut stat)?;
     Ok(Stat {
+        inode: stat.st_ino,
         mode: stat.st_mode,
         rdev: stat.st_rdev,
         owner: (stat.st_uid, stat.st_gid),
@@ -196,6 +199,13 @@ pub fn is_procfs(fd: RawFd) -> Result<bool> {
     Ok(stat.f_type == PROC_SUPER_MAGIC)
 }
 
+/// Is this open directory the root of a proc file system, and not a part of one?
+pub fn is_procfs_root(fd: RawFd) -> Result<bool> {
+    // fs/proc/root.c: PROC_ROOT_INO.
+    const ROOT: u64 = 1;
+    Ok(is_procfs(fd)? && stat(fd)?.inode == ROOT)
+}
+
 /// chdir(2).
 pub fn chdir(path: &CStr) -> Result<()> {
     call!(libc::SYS_chdir, path.as_ptr()).map(drop)
@@ -210,7 +220,8 @@ pub fn fchdir(fd: RawFd) -> Result<()> {
 pub fn is_below_root() -> Result<bool> {
     let mut path = [0u8; 4096];
     match call!(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) {
-        Err(Errno(libc::ERANGE | libc::ENAMETOOLONG)) => Ok(true),
+        // What cannot be told could be outside.
+        Err(Errno(libc::ERANGE | libc::ENAMETOOLONG)) => Ok(false),
         result => result.map(|_| path[0] == b'/'),
     }
 }
@@ -403,12 +414,11 @@ pub fn capset(sets: CapSets) -> Result<()> {
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
 }
 
-/// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, anonymous without a name; one with
-/// this name that the user has already is joined (keyctl(2)).
-pub fn new_session_keyring(name: Option<&CStr>) -> Result<()> {
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a name that
+/// is there already would be joined (keyctl(2)).
+pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
-    let name = name.map_or(core::ptr::null(), CStr::as_ptr);
-    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0).map(drop)
+    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
 }
 
 /// One instruction of a classic BPF program, as struct sock_filter lays it out.

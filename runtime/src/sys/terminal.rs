@@ -10,7 +10,7 @@ use super::raw::{RawFd, call};
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 
 /// Is the open file on a devpts, and not something that a root file system has put in its place?
-pub fn is_multiplexer(fd: RawFd) -> Result<bool, Errno> {
+pub fn is_devpts(fd: RawFd) -> Result<bool, Errno> {
     // SAFETY: statfs is plain numbers, for which all zeroes is a value.
     let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
     call!(libc::SYS_fstatfs, fd, &raw mut stat)?;

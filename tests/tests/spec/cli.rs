@@ -23,6 +23,8 @@ fn spec_writes_a_config_that_runs() {
     config["process"]["terminal"] = false.into();
     config["process"]["env"] = serde_json::json!(["PATH=/bin"]);
     config["linux"]["cgroupsPath"] = format!("/{}", bundle.id).into();
+    // That one is asked in `mounts`: a yard has but a part of each tree, where not everyone finds its own.
+    config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
     bundle.config = config;
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
 }

@@ -1,4 +1,4 @@
-//! Bad input: ids, config.json, state that is damaged. An error, soon, and nothing left.
+//! Bad input: ids and config.json. An error, soon, and nothing left.
 
 use garth_tests::Bundle;
 use serde_json::json;
@@ -139,40 +139,4 @@ fn an_id_with_everything_that_is_allowed() {
     drop(one);
     let mut bundle = Bundle::named(&yard, "A-z_0.9+x");
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
-}
-
-/// A container whose files in the state directory have been damaged must be deleted by force, and
-/// another must not be troubled.
-fn damaged(how: &str) {
-    bundle!(yard, bundle);
-    let mut other = Bundle::named(&yard, "sound");
-    bundle.sleeping();
-    other.sleeping();
-    let damage =
-        format!("find /run/spec -path '*{}*' -type f | while read file; do {how}; done", bundle.id);
-    yard.sh(&damage).run().ok();
-    bundle.delete_force().ok();
-    bundle.assert_nothing_left_but(&other);
-    assert_eq!(other.status(), "running");
-    assert_eq!(other.call("list -q").run().ok(), "sound");
-}
-
-#[test]
-fn state_files_that_are_empty() {
-    damaged(": >$file");
-}
-
-#[test]
-fn state_files_that_are_truncated() {
-    damaged("truncate -s 40 $file");
-}
-
-#[test]
-fn state_files_that_are_garbage() {
-    damaged("echo '{\"tea\": ]' >$file");
-}
-
-#[test]
-fn state_files_that_are_gone() {
-    damaged("rm $file");
 }

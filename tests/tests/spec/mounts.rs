@@ -166,6 +166,29 @@ recursive!(recursive_rro "rro" "ro", recursive_rnosuid "rnosuid" "nosuid",
     recursive_rnoatime "rnoatime" "noatime", recursive_rnodiratime "rnodiratime" "nodiratime",
     recursive_rrelatime "rrelatime" "relatime", recursive_rnosymfollow "rnosymfollow" "nosymfollow");
 
+/// What the mount below has is taken away.
+fn recursive_clears(option: &str, from: &str) {
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    tree(&yard);
+    yard.sh(&format!("mount -o remount,bind,{from} /srv/data/sub")).run().ok();
+    bundle.mount("/data", "bind", "/srv/data", &["rbind", option]);
+    let mount = mount_of(&mut bundle, "/data/sub");
+    assert!(!has(&mount.options, from), "{option}: {mount:?}");
+    fell(&yard);
+}
+
+macro_rules! recursive_clears {
+    ($($name:ident $option:literal $from:literal),+) => {
+        $(#[test] fn $name() { needs!(root); recursive_clears($option, $from); })+
+    };
+}
+
+recursive_clears!(recursive_rsuid "rsuid" "nosuid", recursive_rdev "rdev" "nodev",
+    recursive_rexec "rexec" "noexec", recursive_ratime "ratime" "noatime",
+    recursive_rdiratime "rdiratime" "nodiratime", recursive_rstrictatime "rstrictatime" "relatime",
+    recursive_rsymfollow "rsymfollow" "nosymfollow");
+
 #[test]
 fn recursive_rrw_takes_read_only_away() {
     bundle!(yard, bundle);
@@ -224,6 +247,30 @@ fn sync_flag(option: &str) {
 fn flag_sync() {
     needs!(root);
     sync_flag("sync");
+}
+
+#[test]
+fn flag_lazytime() {
+    needs!(root);
+    sync_flag("lazytime");
+}
+
+#[test]
+fn flag_remount_changes_what_is_mounted() {
+    bundle!(yard, bundle);
+    bundle.mount("/made", "tmpfs", "made", &["mode=755"]);
+    bundle.mount("/made", "tmpfs", "made", &["remount", "ro", "nosuid"]);
+    let script = "grep -c ' /made ' /proc/self/mountinfo; touch /made/x 2>&1";
+    let text = bundle.script(script).run().stdout;
+    assert!(text.starts_with("1\n") && text.contains("Read-only file system"), "{text}");
+    assert!(has(&mount_of(&mut bundle, "/made").options, "nosuid"));
+}
+
+#[test]
+fn flag_remount_of_what_is_not_mounted_is_refused() {
+    bundle!(yard, bundle);
+    bundle.mount("/etc", "tmpfs", "made", &["remount", "ro"]);
+    refused(&mut bundle);
 }
 
 #[test]
@@ -509,6 +556,16 @@ fn cgroup_shows_the_containers_own() {
     let script = "head -n 1 /sys/fs/cgroup/memory/cgroup.procs
         touch /sys/fs/cgroup/x && echo made; mkdir /sys/fs/cgroup/memory/x && echo made; true";
     assert_eq!(bundle.script(script).run().ok(), "1");
+}
+
+#[test]
+fn cgroup_rro() {
+    bundle!(yard, bundle);
+    bundle.namespace("cgroup", None);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rro"]);
+    let script = "touch /sys/fs/cgroup/x && echo made
+        mkdir /sys/fs/cgroup/memory/x && echo made; echo end";
+    assert_eq!(bundle.script(script).run().ok(), "end");
 }
 
 #[test]

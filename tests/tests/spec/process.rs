@@ -1,6 +1,8 @@
 //! process: arguments, environment, working directory, file descriptors, and what the kernel keeps
 //! of a process: scheduling, personality, memory policy, oom score.
 
+use std::fs;
+
 use garth_tests::{Bundle, Yard, needs};
 use serde_json::json;
 
@@ -293,7 +295,8 @@ fn scheduler_other_with_nice() {
 fn scheduler_idle() {
     bundle!(yard, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
-    assert_eq!(bundle.script(SCHEDULING).run().ok(), "5 0");
+    // This policy has no nice value; what is shown for it is the caller's.
+    assert_eq!(bundle.script(SCHEDULING).run().ok().split(' ').next(), Some("5"));
 }
 
 #[test]
@@ -391,26 +394,26 @@ fn a_memory_policy_with_a_node_that_is_not_there_is_refused() {
     refused(&mut bundle);
 }
 
-/// How many keyrings with the container's name its process sees.
-fn keyrings(name: &str, options: &str) -> String {
+/// Has the container the session keyring that the caller has?
+fn keyring_is_the_callers(options: &str) -> bool {
     let yard = Yard::new();
-    // A name that no other container on this machine has.
-    let mut bundle = Bundle::named(&yard, &format!("{name}{}", std::process::id()));
-    bundle.config["linux"]["maskedPaths"] = json!([]);
-    let script = format!("grep -c _ses.{} /proc/keys; true", bundle.id);
-    bundle.script(&script).run_with(options).ok()
+    let mut bundle = Bundle::new(&yard);
+    let program = bundle.rootfs("/bin/intruder");
+    fs::copy(env!("CARGO_BIN_EXE_intruder"), yard.path(&program)).unwrap();
+    let outside = yard.sh(&format!("exec {program} session-keyring")).run().ok();
+    outside == bundle.script("intruder session-keyring").run_with(options).ok()
 }
 
 #[test]
 fn a_session_keyring_of_its_own() {
     needs!(root);
-    assert_eq!(keyrings("own", ""), "1");
+    assert!(!keyring_is_the_callers(""));
 }
 
 #[test]
 fn no_new_keyring() {
     needs!(root);
-    assert_eq!(keyrings("same", "--no-new-keyring"), "0");
+    assert!(keyring_is_the_callers("--no-new-keyring"));
 }
 
 #[test]

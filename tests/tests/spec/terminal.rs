@@ -135,7 +135,12 @@ fn of_exec_by_a_process_file_with_its_size() {
 fn of_run_in_the_foreground_is_the_callers() {
     bundle!(yard, bundle);
     bundle.config["process"]["terminal"] = true.into();
-    bundle.script("test -t 0 && read word && echo \"<$word>\"; stty size; exit 7");
+    // The size may come a little later.
+    bundle.script(
+        "test -t 0 && read word && echo \"<$word>\"
+        for n in $(seq 50); do size=$(stty size 2>/dev/null); test \"$size\" && break; sleep 0.05; done
+        echo $size; exit 7",
+    );
     // script(1) gives the runtime a terminal.
     let run = "stty rows 21 cols 99; exec $R run --bundle $B $ID";
     let ran = bundle

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::Global;
 use crate::container::{self, Container, Exec};
 use crate::error::{Error, Result};
-use crate::spec::oci::{Process, User};
+use crate::spec::oci::Process;
 use crate::sys::process::Signals;
 
 /// What `exec` has for containers alone.
@@ -151,8 +151,9 @@ impl ExecFlags {
             program.cwd = cwd.to_string_lossy().into_owned();
         }
         if let Some(user) = words.user {
-            let User { uid, gid, .. } = user_of(&user)?;
-            (program.user.uid, program.user.gid) = (uid, gid);
+            let (uid, gid) = user_of(&user)?;
+            program.user.uid = uid;
+            program.user.gid = gid.unwrap_or(program.user.gid);
         }
         program.user.additional_gids.extend(&self.additional_gids);
         program.no_new_privileges |= self.no_new_privs;
@@ -198,14 +199,20 @@ fn read(path: &Path) -> Result<Process> {
     serde_json::from_slice(&text).map_err(|e| Error::new(format!("--process {shown}: {e}")))
 }
 
-/// `UID[:GID]`, numbers only: names could mean anything in a root that is not trusted.
-fn user_of(text: &str) -> Result<User> {
+/// `UID[:GID]`, numbers only: names could mean anything in a root that is not trusted. Without a group
+/// it stays that of the container's own program.
+fn user_of(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |part: &str| {
-        part.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(|| {
+        // Digits only: parse() takes a plus sign, too. The highest number means "as it is" to the
+        // kernel.
+        let id = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok());
+        id.flatten().filter(|id| *id != u32::MAX).ok_or_else(|| {
             Error::new(format!("--user {text}: {part:?} is not a number of a user or group"))
                 .hint("write UID[:GID] in numbers")
         })
     };
-    let (uid, gid) = text.split_once(':').unwrap_or((text, "0"));
-    Ok(User { uid: number(uid)?, gid: number(gid)?, ..User::default() })
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
+        None => Ok((number(text)?, None)),
+    }
 }

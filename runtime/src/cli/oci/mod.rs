@@ -19,7 +19,6 @@ pub use spec::{Spec, features};
 pub use update::Update;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -38,9 +37,7 @@ pub const EXEC_FAILED: i32 = 255;
 
 /// The exit code for arguments that could not be understood, if the verb is one that only containers
 /// have.
-pub fn usage(args: &[OsString]) -> Option<i32> {
-    const WITH_VALUE: [&str; 6] =
-        ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--criu"];
+pub fn usage(verb: &str) -> Option<i32> {
     const VERBS: [&str; 15] = [
         "create",
         "start",
@@ -58,15 +55,7 @@ pub fn usage(args: &[OsString]) -> Option<i32> {
         "restore",
         "ps",
     ];
-    let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
-    while let Some(arg) = args.next() {
-        if WITH_VALUE.contains(&&*arg) {
-            args.next();
-        } else if !arg.starts_with('-') {
-            return VERBS.contains(&&*arg).then_some(FAILED);
-        }
-    }
-    None
+    VERBS.contains(&verb).then_some(FAILED)
 }
 
 /// The contents of a file, or of standard input for `-`, and how errors name it.

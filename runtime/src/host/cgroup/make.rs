@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use super::hierarchy::{Controller, Version};
-use super::{Cgroup, Dir, own_file, release, v1, v2, values, write};
+use super::{Cgroup, Dir, own_file, release, v1, v2, values, walk, write};
 use crate::spec::oci::Resources;
 use crate::{Error, Result};
 
@@ -267,7 +267,7 @@ fn holding(dir: &Path, pid: i32) -> Option<PathBuf> {
     if text.lines().any(|line| line.parse() == Ok(pid)) {
         return Some(dir.to_owned());
     }
-    release::subdirectories(dir).iter().find_map(|name| holding(&dir.join(name), pid))
+    walk::inside(dir).iter().find_map(|name| holding(&dir.join(name), pid))
 }
 
 /// Makes `path` and what is missing above it, down from `top`; adds what it made.

@@ -33,6 +33,7 @@ pub(super) mod tests;
 mod v1;
 mod v2;
 mod values;
+mod walk;
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};

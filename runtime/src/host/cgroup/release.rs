@@ -12,6 +12,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::walk::{self, walk};
 use super::{Cgroup, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
 use crate::sys::pidfd;
 use crate::{Error, Result};
@@ -57,6 +58,8 @@ impl Cgroup {
             self.stop(unit, kill, end);
         }
         let mut pause = Duration::from_micros(100);
+        // Nobody is given up on who was not killed before: looking alone may take its time.
+        let mut patient = kill;
         loop {
             // Most sandboxes are empty by now; so try before looking.
             let mut left = Vec::new();
@@ -82,11 +85,12 @@ impl Cgroup {
             if pids.contains(&own) {
                 return Err(failed(error).hint(format!("this process ({own}) is inside itself")));
             }
-            if !retry || Instant::now() > end {
+            if !retry || (!patient && Instant::now() > end) {
                 return Err(failed(error));
             }
             if kill {
                 self.kill();
+                patient = false;
             }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -242,9 +246,12 @@ pub(super) fn pids_in(dir: &Path) -> Vec<i32> {
 /// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
 pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) {
     pids.extend(pids_in(dir));
-    for name in subdirectories(dir) {
-        pids_below(&dir.join(&name), pids);
-    }
+    let mut collect = |below: &Path| {
+        pids.extend(pids_in(below));
+        Ok(true)
+    };
+    // One that has gone meanwhile has no processes.
+    let _ = walk(dir, &mut collect, &mut |_| Ok(()));
 }
 
 /// Removes `dir` and the cgroups in it, the innermost first. Never follows a link, never removes
@@ -256,21 +263,21 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
         result => return result,
     }
-    let inner = subdirectories(dir);
-    if inner.is_empty() {
-        return fs::remove_dir(dir);
-    }
-    for name in inner {
-        remove_tree(&dir.join(&name))?;
-    }
+    let is = |error: &std::io::Error, errno| error.raw_os_error() == Some(errno);
+    let mut leaf = |below: &Path| match fs::remove_dir(below) {
+        Err(error) if is(&error, libc::EBUSY) => Ok(true),
+        Err(error) if !is(&error, libc::ENOENT) => Err(error),
+        _ => Ok(false),
+    };
+    let mut emptied = |below: &Path| match fs::remove_dir(below) {
+        Err(error) if !is(&error, libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    };
+    walk(dir, &mut leaf, &mut emptied)?;
     fs::remove_dir(dir)
 }
 
+/// Those whose names are text, as ids and names of containers are.
 pub(super) fn subdirectories(dir: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    walk::inside(dir).into_iter().filter_map(|name| name.into_string().ok()).collect()
 }

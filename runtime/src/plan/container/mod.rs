@@ -24,8 +24,6 @@ use crate::sys::raw::MountAttr;
 /// What a container's plan must know of the machine and of what its parent has prepared.
 #[derive(Debug, Default)]
 pub struct Surroundings {
-    /// The container's name.
-    pub id: String,
     /// The highest capability that the kernel knows.
     pub last_capability: u8,
     /// The capabilities that the caller has and can pass on, a bit for each.
@@ -257,12 +255,12 @@ impl Compiler<'_> {
             self.push(Step::Unshare { flags }, "linux.namespaces");
         }
         if self.is_new(Time) && !self.linux.time_offsets.is_empty() {
-            let path = c_string("/proc/self/timens_offsets")?;
+            let file = c_string("self/timens_offsets")?;
             let line = |(clock, offset): (&String, &oci::TimeOffset)| {
                 format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
             };
             let data: String = self.linux.time_offsets.iter().map(line).collect();
-            self.push(Step::Write { path, data: data.into_bytes() }, "linux.timeOffsets");
+            self.push(Step::WriteProc { file, data: data.into_bytes() }, "linux.timeOffsets");
         }
         Ok(())
     }
@@ -300,11 +298,9 @@ impl Compiler<'_> {
             self.push(Step::LoopbackUp, "linux.namespaces");
         }
         for (name, value) in &self.linux.sysctl {
-            // The host's /proc/sys shows the namespaces of whoever opens a file in it. A name with
-            // slashes keeps its dots, as those of interfaces (sysctl.d(5)).
-            let file = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-            let path = c_string(&format!("/proc/sys/{file}"))?;
-            self.push(Step::Write { path, data: value.clone().into_bytes() }, "linux.sysctl");
+            // /proc/sys shows the namespaces of whoever opens a file in it.
+            let file = c_string(&format!("sys/{}", oci::sysctl_path(name)?))?;
+            self.push(Step::WriteProc { file, data: value.clone().into_bytes() }, "linux.sysctl");
         }
         Ok(())
     }

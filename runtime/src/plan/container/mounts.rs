@@ -33,6 +33,9 @@ const MAY_BE_COVERED: [&CStr; 10] = [
     c"proc/sys/crypto/fips_enabled",
 ];
 
+/// File systems whose labels the policy of SELinux gives: they take no option `context`.
+const LABELLED_BY_THE_POLICY: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
+
 impl Compiler<'_> {
     pub(super) fn mounts(&mut self) -> Result<()> {
         // Whatever the root's own propagation shall be: what is laid over `/` must not reach the
@@ -70,6 +73,10 @@ impl Compiler<'_> {
     fn mount(&mut self, index: usize, mount: &Mount) -> Result<()> {
         let options = mount.parse_options()?;
         let kind = mount.kind.as_deref().unwrap_or("");
+        if options.remount {
+            self.change(index, mount, attributes(&options), &options);
+            return Ok(());
+        }
         if kind == "cgroup" && !options.is_bind() {
             return self.cgroup(index, mount, &options);
         }
@@ -100,36 +107,55 @@ impl Compiler<'_> {
         if late {
             attr.set &= !read_only;
         }
+        let mut finally: Vec<(MountAttr, bool)> = Vec::new();
+        for (propagation, recursive) in options.propagation.clone() {
+            finally.push((MountAttr { propagation, ..MountAttr::default() }, recursive));
+        }
+        if late {
+            let attr = MountAttr { set: read_only, ..MountAttr::default() };
+            if target.whole.as_c_str() == c"dev" {
+                self.late.push((target.clone(), attr, origin.clone()));
+            } else {
+                finally.push((attr, false));
+            }
+        }
         let step = MountStep {
             recursive: MountAttr {
                 set: options.recursive_set,
                 clear: options.recursive_clear,
                 ..MountAttr::default()
             },
+            finally,
             copy_up: options.tmpcopyup,
             mode_of_target: kind == "tmpfs"
                 && options.bind.is_none()
                 && !options.data.iter().any(|(key, _)| key == "mode"),
             // What is mounted there is relied upon by those who look for it by this path.
-            no_links: matches!(kind, "proc" | "sysfs") && options.bind.is_none()
+            no_links: matches!(kind, "proc" | "sysfs")
+                || [c"proc", c"sys"].contains(&target.whole.as_c_str())
                 || MAY_BE_COVERED.contains(&target.whole.as_c_str()),
             procfs: procfs(kind, &target),
-            ..MountStep::new(source, target.clone(), attr)
+            ..MountStep::new(source, target, attr)
         };
-        self.push(Step::Mount(step), origin.clone());
+        self.push(Step::Mount(step), origin);
+        Ok(())
+    }
+
+    /// Changes what is mounted there already: these attributes, and what the options say of the mounts
+    /// below and of propagation.
+    fn change(&mut self, index: usize, mount: &Mount, attr: MountAttr, options: &MountOptions) {
+        if attr != MountAttr::default() {
+            self.attributes(&mount.destination, attr, false, &origin(index));
+        }
+        let (set, clear) = (options.recursive_set, options.recursive_clear);
+        if set | clear != 0 {
+            let attr = MountAttr { set, clear, ..MountAttr::default() };
+            self.attributes(&mount.destination, attr, true, &origin(index));
+        }
         for (propagation, recursive) in options.propagation.clone() {
             let attr = MountAttr { propagation, ..MountAttr::default() };
-            self.push(Step::Attributes { path: target.clone(), attr, recursive }, origin.clone());
+            self.attributes(&mount.destination, attr, recursive, &origin(index));
         }
-        if late {
-            let attr = MountAttr { set: read_only, ..MountAttr::default() };
-            if target.whole.as_c_str() == c"dev" {
-                self.late.push((target, attr, origin));
-            } else {
-                self.push(Step::Attributes { path: target, attr, recursive: false }, origin);
-            }
-        }
-        Ok(())
     }
 
     fn file_system_of(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
@@ -145,6 +171,12 @@ impl Compiler<'_> {
         for flag in &options.superblock {
             list.push((c_string(flag)?, None));
         }
+        if let Some(label) = &self.linux.mount_label
+            && !LABELLED_BY_THE_POLICY.contains(&kind)
+            && !options.data.iter().any(|(key, _)| key == "context")
+        {
+            list.push((c"context".into(), Some(c_string(label)?)));
+        }
         if let Some(source) = mount.source.as_deref().filter(|source| !source.is_empty()) {
             list.insert(0, (c"source".into(), Some(c_string(source)?)));
         }
@@ -158,10 +190,15 @@ impl Compiler<'_> {
         let target = std::path::Path::new(&mount.destination);
         let fresh = self.is_new(NamespaceType::Cgroup);
         let given = self.given;
+        if let Some((key, _)) = options.data.first() {
+            return Err(Error::new(format!("option {key:?} on a mount of type cgroup"))
+                .hint("it shows the trees as the host has mounted them"));
+        }
         if let [unified] = given.cgroups.as_slice()
             && unified.name.is_empty()
         {
             self.push(step(hierarchy(unified, fresh)?, Path::new(target), attr), origin);
+            self.change(index, mount, MountAttr::default(), options);
             return Ok(());
         }
         let tmpfs = Source::New {
@@ -182,10 +219,7 @@ impl Compiler<'_> {
             let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             self.push(Step::Attributes { path: Path::new(target), attr, recursive: false }, origin);
         }
-        for (propagation, recursive) in options.propagation.clone() {
-            let attr = MountAttr { propagation, ..MountAttr::default() };
-            self.attributes(&mount.destination, attr, recursive, "mounts");
-        }
+        self.change(index, mount, MountAttr::default(), options);
         Ok(())
     }
 

@@ -90,9 +90,9 @@ impl Compiler<'_> {
             self.push(Step::Ambient(ambient), "process.capabilities");
         }
         if !self.given.no_keyring {
-            // After the ids, so that the keyring belongs to the user.
-            let name = c_string(&format!("_ses.{}", self.given.id))?;
-            self.push(Step::Keyring(Some(name)), "always");
+            // After the ids, so that the keyring belongs to the user. Without a name: one with the name
+            // that was expected could have been laid there by another container of this user.
+            self.push(Step::Keyring, "always");
         }
         self.push(Step::Umask(user.umask.unwrap_or(0o022)), "process.user");
         let (name, paths) = candidates(process)?;

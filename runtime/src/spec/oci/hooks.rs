@@ -78,7 +78,7 @@ pub struct Hook {
     /// Absolute.
     #[serde(deserialize_with = "or_null")]
     pub path: String,
-    /// argv, from argv[0] on; empty: the path alone.
+    /// argv, from `argv[0]` on; empty: the path alone.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub args: Vec<String>,
     /// The whole environment.

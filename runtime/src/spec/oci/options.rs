@@ -259,6 +259,16 @@ impl Mount {
                     .hint("it belongs to the file system, which the host has mounted"));
             }
         }
+        if options.remount {
+            let word = options.data.first().map(|(key, _)| key.as_str());
+            let word = word.or(options.superblock.first().copied());
+            let word = word.or(options.idmap.is_some().then_some("idmap"));
+            let word = word.or(options.tmpcopyup.then_some("tmpcopyup"));
+            if let Some(word) = word {
+                return Err(Error::new(format!("option {word:?} on a remount"))
+                    .hint("only the attributes of a mount can change: mount it as it shall be"));
+            }
+        }
         if options.tmpcopyup && (options.is_bind() || self.kind.as_deref() != Some("tmpfs")) {
             return Err(Error::new("option tmpcopyup on something else than a tmpfs"));
         }
@@ -397,6 +407,8 @@ mod tests {
             ("bind", ["ro", "lazytime"], "\"lazytime\" on a bind mount"),
             ("proc", ["ro", "tmpcopyup"], "something else than a tmpfs"),
             ("tmpfs", ["bind", "tmpcopyup"], "something else than a tmpfs"),
+            ("tmpfs", ["remount", "size=4k"], "\"size\" on a remount"),
+            ("none", ["remount", "sync"], "\"sync\" on a remount"),
         ] {
             let error = mount(kind, &options).parse_options().unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

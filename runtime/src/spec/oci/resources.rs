@@ -287,6 +287,15 @@ impl Resources {
             check_interface(&priority.name)
                 .map_err(|error| error.within(format_args!("network.priorities[{at}].name")))?;
         }
+        let none = |device: &WeightDevice| device.weight.or(device.leaf_weight).is_none();
+        let mut weights = self.block_io.iter().flat_map(|io| &io.weight_device).enumerate();
+        if let Some((at, _)) = weights.find(|(_, device)| none(device)) {
+            return refuse(format!("blockIO.weightDevice[{at}]"), "neither weight nor leafWeight");
+        }
+        let none = |rdma: &Rdma| rdma.hca_handles.or(rdma.hca_objects).is_none();
+        if let Some((name, _)) = self.rdma.iter().find(|(_, rdma)| none(rdma)) {
+            return refuse(format!("rdma {name:?}"), "neither hcaHandles nor hcaObjects");
+        }
         if let Some(name) = self.rdma.keys().find(|name| !is_file_name(name)) {
             return refuse("rdma", format!("{name:?} is not the name of a device"));
         }

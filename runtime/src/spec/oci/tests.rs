@@ -536,7 +536,11 @@ fn resources_by_name() {
     }
     let priorities = json!({"network": {"priorities": [{"name": "a b", "priority": 1}]}});
     refused(resources(priorities), "linux.resources: network.priorities[0].name: ");
-    refused(resources(json!({"rdma": {"a b": {}}})), "linux.resources: rdma: \"a b\"");
+    let rdma = |limits: Value| resources(json!({"rdma": {"mlx 0": limits}}));
+    refused(rdma(json!({"hcaObjects": 1})), "linux.resources: rdma: \"mlx 0\"");
+    refused(rdma(json!({})), "linux.resources: rdma \"mlx 0\": neither hcaHandles nor");
+    let weight = json!({"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}});
+    refused(resources(weight), "linux.resources: blockIO.weightDevice[0]: neither weight nor");
     for name in ["", "../x", "a/b", ".", ".."] {
         refused(resources(json!({"unified": {name: "1"}})), "linux.resources: unified: ");
     }

@@ -1,0 +1,83 @@
+//! The runtime's own file, which a process that is about to become the container's still executes.
+
+use garth_tests::{Bundle, Yard, until};
+use serde_json::json;
+
+/// Somebody inside looks for a process that is not busybox, keeps its file open for reading, and opens
+/// it for writing as soon as nobody executes it any more ("Text file busy"). What came of it is said.
+const ATTACK: &str = "
+    foreign() {
+        for p in /proc/[0-9]*; do
+            case $(readlink $p/exe) in */busybox|'') ;; *) echo $p/exe; return;; esac
+        done 2>/dev/null
+    }
+    until file=$(foreign) && [ -n \"$file\" ]; do usleep 5000; done
+    exec 4<$file; echo >/tmp/open
+    for n in $(seq 1000); do
+        (exec 3>>/proc/self/fd/4) 2>/tmp/why && echo written >/tmp/why
+        grep -q busy /tmp/why || break
+        usleep 10000
+    done
+    mv /tmp/why /tmp/result; exec sleep 600";
+
+/// A copy of the runtime for this test alone, as `$R`; and an input that never comes.
+const COPY: &str = "set -- $R; cp $1 /srv/runtime; shift; R=\"/srv/runtime $*\"
+    test -e /srv/fifo || mkfifo /srv/fifo; exec 9<>/srv/fifo </dev/null >/dev/null 2>&1;";
+
+/// The process behind this pid file is what the attacker has found; it ends then.
+#[track_caller]
+fn assert_refused(yard: &Yard, bundle: &Bundle, pid_file: &str) {
+    let (open, result) =
+        (yard.path(&bundle.rootfs("/tmp/open")), yard.path(&bundle.rootfs("/tmp/result")));
+    until("the file is open", || open.exists().then_some(()));
+    yard.sh(&format!("kill -9 $(cat {pid_file})")).run().ok();
+    let text = until("the attack has ended", || std::fs::read_to_string(&result).ok());
+    assert!(text.contains("Read-only file system"), "{text}");
+}
+
+fn attacked_in_exec(program: &str) {
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let script = bundle.rootfs("/bin/script");
+    yard.write(&script, "#!/proc/self/exe update\n");
+    yard.sh(&format!("chmod 755 {script}")).run().ok();
+    bundle.script(ATTACK);
+    bundle.sh(&format!("{COPY} exec $R run --detach --bundle $B $ID")).run().ok();
+    let exec = format!("{COPY} exec $R exec --detach --pid-file /srv/pid $ID {program} <&9");
+    bundle.sh(&exec).run().ok();
+    assert_refused(&yard, &bundle, "/srv/pid");
+}
+
+#[test]
+fn cve_2019_5736_exec_of_proc_self_exe() {
+    garth_tests::needs!(root);
+    attacked_in_exec("/proc/self/exe mounts add x");
+}
+
+#[test]
+fn cve_2019_5736_exec_of_a_script_for_proc_self_exe() {
+    garth_tests::needs!(root);
+    attacked_in_exec("/bin/script --resources -");
+}
+
+#[test]
+fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
+    bundle!(yard, bundle);
+    // So that its end is not that of the attacker.
+    bundle.without_namespace("pid");
+    bundle.config["process"]["args"] = json!(["/proc/self/exe", "mounts", "add", "x"]);
+    let run = "exec $R run --detach --pid-file /srv/pid --bundle $B $ID <&9";
+    bundle.sh(&format!("{COPY} {run}")).run().ok();
+    let exec = bundle.sh(&format!("{COPY} exec $R exec --detach $ID sh -c \"$ATTACK\""));
+    exec.env("ATTACK", ATTACK).run().ok();
+    assert_refused(&yard, &bundle, "/srv/pid");
+}
+
+/// There is no loader that a root file system could bring along.
+#[test]
+fn cve_2019_5736_no_library_of_the_image_is_loaded() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(["/proc/self/exe", "--version"]);
+    let text = bundle.run().ok();
+    assert!(text.starts_with("garth"), "{text}");
+}
