@@ -415,3 +415,27 @@ fn a_container_in_a_cgroup_that_cannot_be_its_own_is_refused() {
         create_refused(&bundle, "--bundle $B $ID", "cgroupsPath");
     }
 }
+
+#[test]
+fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut owner = Bundle::named(&yard, "owner");
+    owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
+    owner.sleeping();
+    let mut guest = Bundle::named(&yard, "guest");
+    guest.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
+    guest.script("true").save();
+    yard.sh("mkdir /srv/images").run().ok();
+    for words in ["create", "run", "restore --image-path /srv/images"] {
+        let refused = guest.call(&format!("{words} --bundle {} guest", guest.dir(""))).run();
+        let said = refused.fails(1);
+        assert!(said.contains("cgroup is not empty"), "{words}: {said}");
+        assert!(guest.call("state guest").run().fails(1).contains("does not exist"), "{words}");
+        assert_eq!(owner.status(), "running", "{words}");
+    }
+    guest.call("delete --force guest").run().ok();
+    assert_eq!(owner.status(), "running");
+    owner.call("delete --force owner").run().ok();
+    yard.assert_nothing_left();
+}

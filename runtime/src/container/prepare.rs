@@ -157,6 +157,7 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
         annotations: &config.annotations,
     };
     let cgroup = cgroup::choose_container(&cgroup::Hierarchy::read()?, &wanted)?;
+    cgroup.check_unused()?;
     let rdt = match &linux.intel_rdt {
         Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
         None => None,

@@ -28,7 +28,9 @@ impl Cgroup {
             return Ok(());
         }
         self.check_names()?;
-        self.check_unused()?;
+        if self.unit.is_none() {
+            self.check_unused()?;
+        }
         if let Some(unit) = &self.unit {
             let pid = pid.ok_or_else(|| {
                 Error::new(format!("make scope {}: no process to put in it", unit.name))
@@ -109,11 +111,16 @@ impl Cgroup {
         }
     }
 
-    /// Another container's cgroup is not shared, and processes that join a frozen one stop.
-    fn check_unused(&self) -> Result<()> {
+    /// Another container's cgroup is not shared, and processes that join a frozen one stop. To be
+    /// asked before the cgroup is on record as one's own: whatever is on record is ended by a
+    /// release.
+    ///
+    /// # Errors
+    /// A cgroup with processes in it, or a frozen one.
+    pub fn check_unused(&self) -> Result<()> {
         for dir in &self.dirs {
             let own = self.path(dir);
-            if self.unit.is_some() || !own.exists() {
+            if !own.exists() {
                 continue;
             }
             let mut pids = Vec::new();
