@@ -188,7 +188,7 @@ fn a_damaged_entry_can_be_deleted_by_force() {
         let ran = bundle.sh(&script).run();
         assert_eq!(ran.code, 0, "{damage}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "{damage}: {ran}");
-        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x sleep")).run().ok();
+        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x -r DRST sleep")).run().ok();
         assert_eq!(left, format!("neighbour\n{others}"), "{damage}");
         let left = yard.sh("find /sys/fs/cgroup -name box0").run().ok();
         assert_eq!(left, "", "{damage}");
