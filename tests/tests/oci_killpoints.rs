@@ -1,0 +1,215 @@
+//! Killed at any point of any verb, Garth leaves a container of which the state can be asked, which
+//! `delete --force` removes with all that it had, and whose id can be had again.
+//!
+//! Each verb is killed in Garth's own process, and in any of its children too. A container's process
+//! outlives the verb that makes it, so strace stands beside (`-D`) and not above.
+//!
+//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 3.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+
+use garth_tests::{Bundle, CHANGES, Yard, needs, points, sample};
+
+const DETACH: &str =
+    "$R run --detach --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
+const CREATE: &str = "$R create --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
+
+/// Kills `$R words` at each point, with strace's `-f` or nothing. `before` is what comes first.
+fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
+    let strace = |options: &str| {
+        format!(
+            "{before}
+            timeout 20 strace -D {follow} {options} $R {words} </dev/null >$B/out 2>$B/err
+            echo code $?"
+        )
+    };
+    let counted = bundle
+        .sh(&format!(
+            "{}
+            $R delete --force $ID",
+            strace(&format!("-o $B/trace -e trace={CHANGES}"))
+        ))
+        .run();
+    assert_eq!((counted.code, counted.stdout.as_str()), (0, "code 0"), "{words}: {counted}");
+    bundle.assert_nothing_left();
+    let all = points(&bundle.yard().read(&bundle.dir("trace")), !follow.is_empty());
+    let chosen = sample(&all, 3);
+    println!("{follow} {words}: {} of {} points", chosen.len(), all.len());
+    for point in &chosen {
+        let script = format!(
+            "{}
+            timeout 20 $R state $ID >$B/state 2>&1
+            echo state $?
+            grep -e '\"status\"' -e 'does not exist' -e 'record' $B/state >/dev/null || cat $B/state
+            timeout 20 $R list >/dev/null 2>$B/list || echo list $?
+            timeout 20 $R delete --force $ID 2>&1
+            echo delete $?",
+            strace(&point.strace())
+        );
+        let killed = bundle.sh(&script).run();
+        let mut lines = killed.stdout.lines();
+        let (code, state, deleted) = (lines.next(), lines.next(), lines.next());
+        let at = format!("{follow} {words} killed at {point}");
+        assert!(code.is_some_and(|line| line.starts_with("code ")), "{at}: {killed}");
+        assert!(code != Some("code 124"), "{at}: it hangs: {killed}");
+        assert!(matches!(state, Some("state 0" | "state 1")), "{at}: {killed}");
+        assert_eq!((deleted, lines.next()), (Some("delete 0"), None), "{at}: {killed}");
+        let left = settled(bundle);
+        assert!(left.is_empty(), "{at}: left behind:\n{}\n{killed}", left.join("\n"));
+        let again = bundle
+            .sh("[ -S $B/console ] && console=\"--console-socket $B/console\"
+                { timeout 20 $R create --bundle $B $console $ID && timeout 20 $R start $ID &&
+                timeout 20 $R delete --force $ID; } </dev/null >$B/out 2>&1 || cat $B/out")
+            .run();
+        assert_eq!(again.stdout, "", "{at}: again: {again}");
+    }
+    bundle.assert_nothing_left();
+}
+
+/// What is left when what ends has had time for it.
+fn settled(bundle: &Bundle<'_>) -> Vec<String> {
+    let mut left = bundle.left();
+    for _ in 0..100 {
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        left = bundle.left();
+    }
+    left
+}
+
+/// In Garth's own process, then in all that it starts.
+fn survives(before: &str, words: &str) {
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, before, words);
+    }
+}
+
+#[test]
+fn create() {
+    needs!(root, "strace");
+    survives("", "create --bundle $B --pid-file $B/pid $ID");
+}
+
+#[test]
+fn start() {
+    needs!(root, "strace");
+    survives(CREATE, "start $ID");
+}
+
+#[test]
+fn run() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("true");
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, "", "run --bundle $B $ID");
+    }
+}
+
+#[test]
+fn run_detached() {
+    needs!(root, "strace");
+    survives("", "run --detach --bundle $B $ID");
+}
+
+#[test]
+fn exec() {
+    needs!(root, "strace");
+    survives(DETACH, "exec $ID true");
+}
+
+#[test]
+fn exec_detached() {
+    needs!(root, "strace");
+    survives(DETACH, "exec --detach --pid-file $B/exec.pid $ID sleep 600");
+}
+
+#[test]
+fn kill() {
+    needs!(root, "strace");
+    survives(DETACH, "kill $ID KILL");
+    survives(DETACH, "kill --all $ID KILL");
+}
+
+#[test]
+fn delete() {
+    needs!(root, "strace");
+    survives(CREATE, "delete $ID");
+    survives(DETACH, "delete --force $ID");
+}
+
+#[test]
+fn pause_and_resume() {
+    needs!(root, "strace");
+    survives(DETACH, "pause $ID");
+    survives(&format!("{DETACH}; $R pause $ID"), "resume $ID");
+}
+
+#[test]
+fn update() {
+    needs!(root, "strace");
+    survives(DETACH, "update --pids-limit 50 $ID");
+}
+
+#[test]
+fn mounts_add() {
+    needs!(root, "strace");
+    let list = r#"[{"destination":"/mnt","type":"tmpfs","source":"tmpfs"}]"#;
+    let before = format!("{DETACH}; echo '{list}' >$B/mounts");
+    survives(&before, "mounts add $ID $B/mounts");
+}
+
+#[test]
+fn create_with_hooks() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    for hook in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
+        let path = if hook == "startContainer" { "/bin/true" } else { "/usr/bin/true" };
+        bundle.config["hooks"][hook] = serde_json::json!([{"path": path}]);
+    }
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, "", "create --bundle $B $ID");
+        kill_at_each(&bundle, follow, CREATE, "start $ID");
+    }
+}
+
+#[test]
+fn create_with_a_user_namespace() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    bundle.user_namespace(100_000);
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, "", "create --bundle $B $ID");
+    }
+}
+
+#[test]
+fn create_with_a_terminal() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    bundle.config["process"]["terminal"] = true.into();
+    // Somebody takes each terminal and lets go of it.
+    let listener = UnixListener::bind(yard.path(&bundle.dir("console"))).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 100]);
+        }
+    });
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, "", "create --bundle $B --console-socket $B/console $ID");
+    }
+}
