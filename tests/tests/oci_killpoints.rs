@@ -7,10 +7,7 @@
 //! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 3.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io::Read;
-use std::os::unix::net::UnixListener;
-
-use garth_tests::{Bundle, CHANGES, Yard, needs, points, sample};
+use garth_tests::{Bundle, CHANGES, Socket, Yard, needs, points, sample};
 
 const DETACH: &str =
     "$R run --detach --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
@@ -202,11 +199,12 @@ fn create_with_a_terminal() {
     let mut bundle = Bundle::new(&yard);
     bundle.script("exec sleep 600");
     bundle.config["process"]["terminal"] = true.into();
-    // Somebody takes each terminal and lets go of it.
-    let listener = UnixListener::bind(yard.path(&bundle.dir("console"))).unwrap();
+    // Somebody takes each terminal and holds it: without its master a terminal has no name any more.
+    let socket = Socket::listen(&yard.path(&bundle.dir("console")));
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let _ = stream.read(&mut [0; 100]);
+        let mut held = Vec::new();
+        loop {
+            held.push(socket.receive());
         }
     });
     for follow in ["", "-f"] {
