@@ -10,6 +10,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The system calls that change something, as strace's `-e trace=` takes them.
 pub const CHANGES: &str = "clone,clone3,fork,vfork,execve,execveat,exit_group,unshare,setns,\
@@ -30,10 +32,32 @@ pub struct Point {
 }
 
 impl Point {
-    /// strace's options for a kill here.
-    pub fn strace(&self) -> String {
+    /// strace's options for a kill here, and for a trace that says whether it came to that.
+    pub fn strace(&self, trace: &str) -> String {
         let Point { call, n } = self;
-        format!("-o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={n}")
+        format!("-o {trace} -e trace={call} -e inject={call}:signal=KILL:when={n}")
+    }
+
+    /// Has a process been killed here? With `pids` as for [`points`]. strace may not have written
+    /// its last line yet when the command has ended.
+    pub fn was_reached(&self, trace: impl Fn() -> String, pids: bool) -> bool {
+        for _ in 0..20 {
+            if self.is_end(&trace(), pids) {
+                return true;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
+    fn is_end(&self, trace: &str, pids: bool) -> bool {
+        counts(trace, pids).iter().any(|((call, pid), count)| {
+            let killed = |line: &str| {
+                line.strip_prefix(pid)
+                    .is_some_and(|line| line.trim_start() == "+++ killed by SIGKILL +++")
+            };
+            *call == self.call && *count == self.n && trace.lines().any(killed)
+        })
     }
 }
 
@@ -46,7 +70,52 @@ impl fmt::Display for Point {
 /// The points in a trace: a system call and how often the busiest process makes it. With `pids`,
 /// as strace's `-f` writes it, each line begins with one.
 pub fn points(trace: &str, pids: bool) -> Vec<Point> {
-    let mut counts = BTreeMap::<(&str, &str), u32>::new();
+    // strace comes in when the command is being executed already.
+    let trace = match trace.split_once('\n') {
+        Some((first, rest)) if first.contains("execve(") => rest,
+        _ => trace,
+    };
+    let mut most = BTreeMap::<&str, u32>::new();
+    for ((name, _), count) in counts(trace, pids) {
+        let entry = most.entry(name).or_default();
+        *entry = count.max(*entry);
+    }
+    most.into_iter()
+        .flat_map(|(name, count)| (1..=count).map(move |n| Point { call: name.to_owned(), n }))
+        .collect()
+}
+
+/// How many of the points that were tried were reached: what is done differs a little from one run to
+/// the next, and where nobody was killed nothing was tried.
+#[derive(Debug, Default)]
+pub struct Tally {
+    tried: usize,
+    missed: Vec<String>,
+}
+
+impl Tally {
+    /// One more.
+    pub fn count(&mut self, point: &Point, reached: bool) {
+        self.tried += 1;
+        if !reached {
+            self.missed.push(point.to_string());
+        }
+    }
+
+    /// Says it, and fails when more than a tenth (one, of a few) was not reached.
+    #[track_caller]
+    pub fn finish(self, what: &str) {
+        let Tally { tried, missed } = self;
+        let names = missed.join(", ");
+        println!("{what}: killed at {} of {tried} points, but: {names}", tried - missed.len());
+        let few = missed.len() <= tried.div_ceil(10).max(1) && missed.len() < tried;
+        assert!(few, "{what}: of {tried} points these were not reached: {names}");
+    }
+}
+
+/// How often each process makes each call.
+fn counts(trace: &str, pids: bool) -> BTreeMap<(&str, &str), u32> {
+    let mut counts = BTreeMap::new();
     for line in trace.lines() {
         // `1234 mkdir("/run", 0755) = 0`
         let (pid, call) = if pids { line.split_once(' ').unwrap() } else { ("", line) };
@@ -56,14 +125,7 @@ pub fn points(trace: &str, pids: bool) -> Vec<Point> {
             *counts.entry((name, pid)).or_default() += 1;
         }
     }
-    let mut most = BTreeMap::<&str, u32>::new();
-    for ((name, _), count) in counts {
-        let entry = most.entry(name).or_default();
-        *entry = count.max(*entry);
-    }
-    most.into_iter()
-        .flat_map(|(name, count)| (1..=count).map(move |n| Point { call: name.to_owned(), n }))
-        .collect()
+    counts
 }
 
 /// Those that are asked for: `few` of them unless `KILLPOINTS` says otherwise.

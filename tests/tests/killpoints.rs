@@ -5,7 +5,7 @@
 //!
 //! `KILLPOINTS=all` takes every point, a number takes so many; the default is 16.
 
-use garth_tests::{CHANGES, Point, Ran, Yard, needs, points, sample};
+use garth_tests::{CHANGES, Point, Ran, Tally, Yard, needs, points, sample};
 
 /// `-f` or nothing, and garth's words.
 fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Ran {
@@ -22,9 +22,11 @@ fn points_of(yard: &Yard, follow: &str, words: &str) -> Vec<Point> {
 fn survives(follow: &str, words: &str) {
     let yard = Yard::with_neighbour();
     let points = points_of(&yard, follow, words);
-    println!("garth {words}: {} points", points.len());
+    let mut tally = Tally::default();
     for point in points {
-        let killed = strace(&yard, follow, &point.strace(), words);
+        let killed = strace(&yard, follow, &point.strace("/srv/trace"), words);
+        let reached = point.was_reached(|| yard.read("/srv/trace"), !follow.is_empty());
+        tally.count(&point, reached);
         let point = format!("{point}, exit code {}", killed.code);
         // The first may come while the kernel still ends the sandbox, or a keeper cleans up too.
         for _ in 0..20 {
@@ -34,13 +36,13 @@ fn survives(follow: &str, words: &str) {
                 break;
             }
         }
-        println!("killed at {point}");
         yard.assert_nothing_left();
         // And all can be had again.
         let again = yard.garth(words).run();
         assert_eq!(again.code, 0, "again after a kill at {point}: {again}");
         yard.assert_nothing_left();
     }
+    tally.finish(&format!("{follow} {words}"));
 }
 
 const WRAP: &str = "wrap -p 8080:80 -p [::1]:8081:81/udp --memory 64m --pids-limit 64 -- true";

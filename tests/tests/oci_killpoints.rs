@@ -4,10 +4,14 @@
 //! Each verb is killed in Garth's own process, and in any of its children too. A container's process
 //! outlives the verb that makes it, so strace stands beside (`-D`) and not above.
 //!
-//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 3.
+//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 8, and always
+//! those where processes speak to each other.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, CHANGES, Socket, Yard, needs, points, sample};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use garth_tests::{Bundle, CHANGES, Point, Socket, Tally, Yard, needs, points, sample};
 
 const DETACH: &str =
     "$R run --detach --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
@@ -31,10 +35,9 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
         .run();
     assert_eq!((counted.code, counted.stdout.as_str()), (0, "code 0"), "{words}: {counted}");
     bundle.assert_nothing_left();
-    let all = points(&bundle.yard().read(&bundle.dir("trace")), !follow.is_empty());
-    let chosen = sample(&all, 3);
-    println!("{follow} {words}: {} of {} points", chosen.len(), all.len());
-    for point in &chosen {
+    let trace = || bundle.yard().read(&bundle.dir("trace"));
+    let mut tally = Tally::default();
+    for point in &chosen(&points(&trace(), !follow.is_empty())) {
         let script = format!(
             "{}
             timeout 20 $R state $ID >$B/state 2>&1
@@ -43,12 +46,18 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
             timeout 20 $R list >/dev/null 2>$B/list || echo list $?
             timeout 20 $R delete --force $ID 2>&1
             echo delete $?",
-            strace(&point.strace())
+            strace(&point.strace("$B/trace"))
         );
         let killed = bundle.sh(&script).run();
         let mut lines = killed.stdout.lines();
         let (code, state, deleted) = (lines.next(), lines.next(), lines.next());
         let at = format!("{follow} {words} killed at {point}");
+        let reached = point.was_reached(trace, !follow.is_empty());
+        tally.count(point, reached);
+        if reached && follow.is_empty() {
+            // As timeout(1) and the shell tell of SIGKILL.
+            assert_eq!(code, Some("code 137"), "{at}: {killed}");
+        }
         assert!(code.is_some_and(|line| line.starts_with("code ")), "{at}: {killed}");
         assert!(code != Some("code 124"), "{at}: it hangs: {killed}");
         assert!(matches!(state, Some("state 0" | "state 1")), "{at}: {killed}");
@@ -63,6 +72,17 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
         assert_eq!(again.stdout, "", "{at}: again: {again}");
     }
     bundle.assert_nothing_left();
+    tally.finish(&format!("{follow} {words}"));
+}
+
+/// A sample, and always where two processes wait for each other's word: whoever is killed there may
+/// leave the other waiting.
+fn chosen(all: &[Point]) -> Vec<Point> {
+    let mut chosen = sample(all, 8);
+    let taken: Vec<String> = chosen.iter().map(Point::to_string).collect();
+    let talks = |point: &&Point| point.call == "sendto" && !taken.contains(&point.to_string());
+    chosen.extend(all.iter().filter(talks).cloned());
+    chosen
 }
 
 /// What is left when what ends has had time for it.
@@ -200,14 +220,22 @@ fn create_with_a_terminal() {
     bundle.script("exec sleep 600");
     bundle.config["process"]["terminal"] = true.into();
     // Somebody takes each terminal and holds it: without its master a terminal has no name any more.
-    let socket = Socket::listen(&yard.path(&bundle.dir("console")));
-    std::thread::spawn(move || {
+    let path = yard.path(&bundle.dir("console"));
+    let socket = Socket::listen(&path);
+    let receiver = std::thread::spawn(move || {
         let mut held = Vec::new();
+        // Some are killed when they have connected and not sent it yet.
         loop {
-            held.push(socket.receive());
+            let (text, fds) = socket.receive();
+            held.extend(fds);
+            if text == "end" {
+                break;
+            }
         }
     });
     for follow in ["", "-f"] {
         kill_at_each(&bundle, follow, "", "create --bundle $B --console-socket $B/console $ID");
     }
+    UnixStream::connect(path).unwrap().write_all(b"end").unwrap();
+    receiver.join().unwrap();
 }

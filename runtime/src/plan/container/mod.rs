@@ -283,6 +283,8 @@ impl Compiler<'_> {
     fn become_root(&mut self) {
         let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
         self.push(step, "linux.uidMappings");
+        // A change of ids takes the signal back (PR_SET_PDEATHSIG(2const)).
+        self.push(Step::DieWithParent, "always");
     }
 
     /// Host name, loopback and sysctls: what the new namespaces look like from inside.
