@@ -143,6 +143,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Attributes { path, attr, recursive } => tree.attributes(path, attr, *recursive),
         Step::Chroot => tree.chroot(),
         Step::Terminal { socket, size, console } => terminal(tree, *socket, *size, *console),
+        Step::TerminalHeld => terminal_held(),
         Step::StandardFiles { uid } => standard_files(*uid),
         Step::Personality(domain) => task::personality(*domain),
         Step::IoPriority(packed) => task::io_priority(*packed),
@@ -311,9 +312,6 @@ fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: b
     if let Some((width, height)) = size {
         terminal::set_size(peer, width, height)?;
     }
-    line::send_descriptor(socket, b"/dev/ptmx", master)?;
-    raw::close(master);
-    raw::close(socket);
     if console {
         tree.console(peer)?;
     }
@@ -322,7 +320,15 @@ fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: b
         raw::dup2(peer, fd)?;
     }
     raw::close(peer);
+    // Last: whoever gets it may let go of it at once, and then the terminal has no name any more.
+    line::send_descriptor(socket, b"/dev/ptmx", master)?;
+    raw::close(master);
+    raw::close(socket);
     Ok(())
+}
+
+fn terminal_held() -> Result {
+    if terminal::is_hung_up(0)? { Err(Errno(libc::EIO)) } else { Ok(()) }
 }
 
 fn standard_files(uid: u32) -> Result {
