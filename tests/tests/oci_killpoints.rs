@@ -4,7 +4,7 @@
 //! Each verb is killed in Garth's own process, and in any of its children too. A container's process
 //! outlives the verb that makes it, so strace stands beside (`-D`) and not above.
 //!
-//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 8, and always
+//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 6, and always
 //! those where processes speak to each other.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -78,7 +78,7 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
 /// A sample, and always where two processes wait for each other's word: whoever is killed there may
 /// leave the other waiting.
 fn chosen(all: &[Point]) -> Vec<Point> {
-    let mut chosen = sample(all, 8);
+    let mut chosen = sample(all, 6);
     let taken: Vec<String> = chosen.iter().map(Point::to_string).collect();
     let talks = |point: &&Point| point.call == "sendto" && !taken.contains(&point.to_string());
     chosen.extend(all.iter().filter(talks).cloned());
@@ -207,6 +207,19 @@ fn create_with_a_user_namespace() {
     let mut bundle = Bundle::new(&yard);
     bundle.script("exec sleep 600");
     bundle.user_namespace(100_000);
+    for follow in ["", "-f"] {
+        kill_at_each(&bundle, follow, "", "create --bundle $B $ID");
+    }
+}
+
+/// Then a second process goes on in the place of the first, and no namespace ends with it.
+#[test]
+fn create_in_a_pid_namespace_that_is_there() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    bundle.namespace("pid", Some("/proc/1/ns/pid"));
     for follow in ["", "-f"] {
         kill_at_each(&bundle, follow, "", "create --bundle $B $ID");
     }
