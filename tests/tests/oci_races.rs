@@ -64,7 +64,11 @@ fn of_8_creates_in_one_cgroup_one_wins() {
     for round in 0..rounds(200, 25) {
         // Its directory is there already in every other round.
         if round % 2 == 1 {
-            yard.sh("for tree in /sys/fs/cgroup/*/; do mkdir -p $tree/box0; done").run();
+            yard.sh("for tree in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do
+                    mkdir -p $tree/box0
+                done")
+                .run()
+                .ok();
         }
         let ran = bundle.sh(&at_once(8, "$R create --bundle $B $ID-$n")).run();
         assert_eq!((count(&ran, "code 0"), count(&ran, "code 1")), (1, 7), "round {round}: {ran}");
