@@ -23,7 +23,7 @@ pub const CHANGES: &str = "clone,clone3,fork,vfork,execve,execveat,exit_group,un
     pidfd_send_signal,wait4,waitid,close,close_range";
 
 /// One place to be killed at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The name of the system call.
     pub call: String,
@@ -102,7 +102,7 @@ impl Tally {
         }
     }
 
-    /// Says it, and fails when more than half was not reached: who waits by looking again and again
+    /// Says it, and fails when less than a third was reached: who waits by looking again and again
     /// does so more often in one run than in another.
     #[track_caller]
     pub fn finish(self, what: &str) {
@@ -110,10 +110,7 @@ impl Tally {
         let names = missed.join(", ");
         let killed = tried - missed.len();
         println!("{what}: killed at {killed} points; not reached: {} {names}", missed.len());
-        assert!(
-            missed.len() * 2 <= tried,
-            "{what}: of {tried} points these were not reached: {names}"
-        );
+        assert!(killed * 3 >= tried, "{what}: of {tried} points these were not reached: {names}");
     }
 }
 
