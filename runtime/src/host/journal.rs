@@ -357,7 +357,16 @@ impl Entry {
         }
         // Of containers these are all; where no more files can be opened they go all the same.
         if self.journal.part == Part::Containers {
-            for name in ["creating", "created", "record.new", "record.json", "process", "cgroup"] {
+            const NAMES: [&str; 7] = [
+                "creating",
+                "created",
+                "record.new",
+                "record.json",
+                "process",
+                "claimed",
+                "cgroup",
+            ];
+            for name in NAMES {
                 let _ = fs::remove_file(dir.join(name));
             }
         }

@@ -46,7 +46,7 @@ pub use container::{Driver, Wanted, choose_container};
 pub(super) use devices::device_properties;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
-pub use make::Entrance;
+pub use make::{Claim, Entrance};
 pub use oom::{Oom, OomEvent};
 pub use release::{find, leftovers};
 pub use stats::Stats;
