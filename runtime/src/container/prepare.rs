@@ -410,7 +410,7 @@ pub fn inherited(preserve: u32) -> Result<u32> {
 
 /// What is the same for each container and each exec.
 pub fn surroundings() -> Result<Surroundings> {
-    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let score = file::read_kernel("/proc/self/oom_score_adj").unwrap_or_default();
     Ok(Surroundings {
         last_capability: facts::last_capability()?,
         held_capabilities: process::capabilities(),

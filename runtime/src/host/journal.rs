@@ -398,7 +398,7 @@ impl ProcessId {
 }
 
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = file::read_kernel(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold spaces and parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -406,7 +406,7 @@ fn start_time(pid: i32) -> Option<u64> {
 
 fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let text = file::read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     Ok(text.trim().to_owned())
 }
 
