@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
-use super::prepare::{self, write_pid_file};
+use super::outside::write_pid_file;
+use super::prepare;
 use super::record::Record;
 use super::{Detached, Ending, Options, create, delete, linux};
 use crate::error::{Error, Result};
