@@ -44,12 +44,16 @@ cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/yard/sock "$@"; }
 POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "yard", "attempt": 0},
     "hostname": "pod", "log_directory": "'$YARD/logs'",
     "dns_config": {"servers": ["192.0.2.53"], "searches": ["example.org"]}'
-# pod [MORE]: a pod with these fields of its "linux" part; prints its id.
-pod() { cri RunPodSandbox "{\"config\": {$POD, \"linux\": {${1-}}}}" id; }
+# pod [MORE]: a pod with these fields of its "linux" part; prints its id. Who makes a container says again
+# how its pod is.
+pod() {
+    echo "${1-}" >"$YARD/linux"
+    cri RunPodSandbox "{\"config\": {$POD, \"linux\": {${1-}}}}" id
+}
 # container POD COMMAND-LINE [MORE [LINUX]]: creates one; prints its id.
 container() {
     local more=${3-} linux=${4-}
-    cri CreateContainer "{\"sandbox\": \"$1\", \"sandbox_config\": {$POD},
+    cri CreateContainer "{\"sandbox\": \"$1\", \"sandbox_config\": {$POD, \"linux\": {$(cat "$YARD/linux")}},
         \"config\": {\"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
             \"command\": [\"sh\", \"-c\", \"$2\"], \"log_path\": \"box.log\" ${more:+, $more},
             \"linux\": {$linux}}}" id
@@ -136,7 +140,7 @@ check_stop() {
     cri StopContainer "{\"id\": \"$box\", \"timeout\": 20}"
     is state "$(status "$box" state)" $EXITED
     is code "$(status "$box" exit_code)" 9
-    has "$(fails 1 in_box "$box" true)" 'not in running state'
+    has "$(fails 1 in_box "$box" true)" CONTAINER_EXITED
 }
 
 check_stop_of_who_does_not_listen() {
@@ -182,10 +186,10 @@ check_out_of_memory() {
 }
 
 check_containers_of_a_pod_share() {
-    local pod one two kind
-    pod=$(pod '"security_context": {"namespace_options": {"pid": 1}}')
-    one=$(idle "$pod")
-    two=$(container "$pod" 'sleep 1000' '"metadata": {"name": "other"}')
+    local pod one two kind own='"security_context": {"namespace_options": {"pid": 1}}'
+    pod=$(pod "$own")
+    one=$(idle "$pod" '' "$own")
+    two=$(container "$pod" 'sleep 1000' '"metadata": {"name": "other"}' "$own")
     start "$two"
     for kind in net ipc uts; do
         is $kind "$(readlink "/proc/$(pid "$one")/ns/$kind")" "$(readlink "/proc/$(pid "$pod")/ns/$kind")"
@@ -218,9 +222,8 @@ check_network_of_a_pod() {
 }
 
 check_network_of_the_host() {
-    local one
-    one=$(idle "$(pod '"security_context": {"namespace_options": {"network": 2}}')" '' \
-        '"security_context": {"namespace_options": {"network": 2}}')
+    local one POD=${POD/'"hostname": "pod",'/} host='"security_context": {"namespace_options": {"network": 2}}'
+    one=$(idle "$(pod "$host")" '' "$host")
     is net "$(readlink "/proc/$(pid "$one")/ns/net")" "$(readlink /proc/self/ns/net)"
 }
 
@@ -228,7 +231,7 @@ check_security() {
     local one status
     one=$(idle "$(pod)" '' '"security_context": {"readonly_rootfs": true, "no_new_privs": true,
         "run_as_user": {"value": 1000}, "run_as_group": {"value": 2000}, "seccomp": {"profile_type": 0},
-        "masked_paths": ["/proc/kcore"], "readonly_paths": ["/proc/sys"],
+        "masked_paths": ["/proc/version"], "readonly_paths": ["/proc/sys"],
         "capabilities": {"add_capabilities": ["NET_ADMIN"], "drop_capabilities": ["CHOWN"]}}')
     is ids "$(in_box "$one" 'echo $(id -u) $(id -g)')" '1000 2000'
     status=$(in_box "$one" 'cat /proc/self/status')
@@ -238,7 +241,7 @@ check_security() {
     is net_admin $((bounding >> 12 & 1)) 1
     is chown $((bounding & 1)) 0
     has "$(in_box "$one" 'echo x >/etc/x' stderr)" 'Read-only'
-    is masked "$(in_box "$one" 'wc -c </proc/kcore')" 0
+    has "$(in_box "$one" 'cat /proc/self/mountinfo')" ' /proc/version ' ' /proc/sys ro,'
 }
 
 check_privileged() {
@@ -284,7 +287,7 @@ check_daemon_restart() {
 
 check_nothing_is_left() {
     is state "$(known)" ''
-    is cgroups "$(find /sys/fs/cgroup -mindepth 2 -type d -path '*k8s.io*')" ''
+    is cgroups "$(find /sys/fs/cgroup -mindepth 3 -type d -path '*/k8s.io/*')" ''
     is shims "$(pgrep -f containerd-shim || true)" ''
 }
 
