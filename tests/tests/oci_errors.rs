@@ -271,7 +271,7 @@ fn a_damaged_entry_can_be_deleted_by_force() {
         let ran = bundle.sh(&script).run();
         assert_eq!(ran.code, 0, "{damage}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "{damage}: {ran}");
-        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x sleep")).run().ok();
+        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x -r DRST sleep")).run().ok();
         assert_eq!(left, format!("neighbour\n{others}"), "{damage}");
         let trees = "'(' -fstype cgroup -o -fstype cgroup2 ')'";
         let left = yard.sh(&format!("find /sys/fs/cgroup {trees} -name box0")).run().ok();

@@ -1,7 +1,7 @@
 //! The command line: what is typed becomes a call of the library, and its result becomes text and
 //! an exit code. No decision about the kernel is made here.
 
-mod deferred;
+mod alone;
 mod doctor;
 mod enter;
 mod log;
@@ -16,10 +16,8 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use self::deferred::Deferred;
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
-use crate::host::seal;
 use crate::sys::process;
 
 /// As engines read it: `garth version`, then what else there is to know.
@@ -77,47 +75,47 @@ enum Verb {
     #[command(subcommand)]
     Explain(Explain),
     /// Make a container from an OCI bundle; its program waits for `start`
-    Create(Deferred<oci::Create>),
+    Create(oci::Create),
     /// Start the program of a created container
-    Start(Deferred<oci::Start>),
+    Start(oci::Start),
     /// Create and start a container, wait for its end, and delete it
-    Run(Deferred<oci::Run>),
+    Run(oci::Run),
     /// Print the state of a container as JSON
-    State(Deferred<oci::State>),
+    State(oci::State),
     /// List the containers
-    List(Deferred<oci::List>),
+    List(oci::List),
     /// Stop every process of a container where it is
-    Pause(Deferred<oci::Pause>),
+    Pause(oci::Pause),
     /// Let a paused container go on
-    Resume(Deferred<oci::Resume>),
+    Resume(oci::Resume),
     /// Give a container that runs other limits
-    Update(Deferred<oci::Update>),
+    Update(oci::Update),
     /// Tell what a container uses, and when it runs out of memory
-    Events(Deferred<oci::Events>),
+    Events(oci::Events),
     /// Write an example of a config.json; with --rootless, one for a caller who is not root
-    Spec(Deferred<oci::Spec>),
+    Spec(oci::Spec),
     /// Print what is implemented, as JSON
     Features,
     /// Write the state of a container that runs to files, by criu(8)
-    Checkpoint(Deferred<oci::Checkpoint>),
+    Checkpoint(oci::Checkpoint),
     /// Make a container from a checkpoint
-    Restore(Deferred<oci::Restore>),
+    Restore(oci::Restore),
     /// Change what is mounted in a container that runs
     #[command(subcommand)]
     Mounts(oci::Mounts),
     /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
     /// container
-    Ps(Deferred<manage::Ps>),
+    Ps(manage::Ps),
     /// Run a command inside a running sandbox
-    Exec(Deferred<enter::Exec>),
+    Exec(enter::Exec),
     /// Send a signal to a sandbox
-    Kill(Deferred<manage::Kill>),
+    Kill(manage::Kill),
     /// Release what an ended sandbox had
-    Delete(Deferred<manage::Delete>),
+    Delete(manage::Delete),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
-    Doctor(Deferred<doctor::Doctor>),
+    Doctor(doctor::Doctor),
 }
 
 impl Verb {
@@ -129,10 +127,10 @@ impl Verb {
             Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
             Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
             Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),
-            Verb::Ps(verb) if verb.0.is_of_container() => Some(oci::FAILED),
-            Verb::Exec(verb) if of_container(verb.0.id()) => Some(oci::EXEC_FAILED),
-            Verb::Kill(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
-            Verb::Delete(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
+            Verb::Ps(verb) if verb.is_of_container() => Some(oci::FAILED),
+            Verb::Exec(verb) if of_container(verb.id()) => Some(oci::EXEC_FAILED),
+            Verb::Kill(verb) if of_container(verb.id()) => Some(oci::FAILED),
+            Verb::Delete(verb) if of_container(verb.id()) => Some(oci::FAILED),
             _ => None,
         }
     }
@@ -162,20 +160,10 @@ pub fn main() -> i32 {
     // A caller may have left it ignored, and then the kernel would reap our children for us.
     process::reset_sigchld();
     let args: Vec<OsString> = std::env::args_os().collect();
-    // The verbs that need it ask for themselves; before the arguments are parsed it costs less, for
-    // they are parsed again in the new start.
-    if matches!(&*verb(&args), "create" | "run" | "exec")
-        && let Err(error) = seal::own_program()
-    {
-        complain(&error);
-        log::Log::of_arguments(&args).write("error", &error.to_string());
-        return oci::FAILED;
-    }
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let (global, verb) = match parse(&args) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error, &args),
     };
-    let Cli { global, verb, .. } = cli;
     let failed = verb.failed(&global);
     if let Err(error) = global.log.check() {
         // What ends or removes must not need a disk with space on it.
@@ -200,30 +188,55 @@ pub fn main() -> i32 {
     }
 }
 
+fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
+    fn alone<V: Args>(
+        name: &'static str,
+        args: &[OsString],
+        verb: fn(V) -> Verb,
+    ) -> Option<(Global, Verb)> {
+        alone::parse(name, args).map(|(global, options)| (global, verb(options)))
+    }
+    let quick = match &*verb(args) {
+        "wrap" => alone("wrap", args, Verb::Wrap),
+        "create" => alone("create", args, Verb::Create),
+        "start" => alone("start", args, Verb::Start),
+        "run" => alone("run", args, Verb::Run),
+        "state" => alone("state", args, Verb::State),
+        "exec" => alone("exec", args, Verb::Exec),
+        "kill" => alone("kill", args, Verb::Kill),
+        "delete" => alone("delete", args, Verb::Delete),
+        _ => None,
+    };
+    match quick {
+        Some(parsed) => Ok(parsed),
+        None => Cli::try_parse_from(args).map(|cli| (cli.global, cli.verb)),
+    }
+}
+
 fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
     match verb {
         Verb::Wrap(verb) => verb.run(global, args),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
-        Verb::Create(verb) => verb.0.run(global),
-        Verb::Start(verb) => verb.0.run(global),
-        Verb::Run(verb) => verb.0.run(global),
-        Verb::State(verb) => verb.0.run(global),
-        Verb::List(verb) => verb.0.run(global),
-        Verb::Pause(verb) => verb.0.run(global),
-        Verb::Resume(verb) => verb.0.run(global),
-        Verb::Update(verb) => verb.0.run(global),
-        Verb::Events(verb) => verb.0.run(global),
+        Verb::Create(verb) => verb.run(global),
+        Verb::Start(verb) => verb.run(global),
+        Verb::Run(verb) => verb.run(global),
+        Verb::State(verb) => verb.run(global),
+        Verb::List(verb) => verb.run(global),
+        Verb::Pause(verb) => verb.run(global),
+        Verb::Resume(verb) => verb.run(global),
+        Verb::Update(verb) => verb.run(global),
+        Verb::Events(verb) => verb.run(global),
         Verb::Mounts(verb) => verb.run(global),
-        Verb::Spec(verb) => verb.0.run(global),
+        Verb::Spec(verb) => verb.run(global),
         Verb::Features => oci::features(),
-        Verb::Checkpoint(verb) => verb.0.run(global),
-        Verb::Restore(verb) => verb.0.run(global),
-        Verb::Ps(verb) => verb.0.run(global),
-        Verb::Exec(verb) => verb.0.run(global),
-        Verb::Kill(verb) => verb.0.run(global),
-        Verb::Delete(verb) => verb.0.run(global),
+        Verb::Checkpoint(verb) => verb.run(global),
+        Verb::Restore(verb) => verb.run(global),
+        Verb::Ps(verb) => verb.run(global),
+        Verb::Exec(verb) => verb.run(global),
+        Verb::Kill(verb) => verb.run(global),
+        Verb::Delete(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
-        Verb::Doctor(verb) => verb.0.run(global),
+        Verb::Doctor(verb) => verb.run(global),
     }
 }
 

@@ -7,6 +7,7 @@
 //! a part out of an exception cannot be said there: they are refused.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use super::hierarchy::{Controller, Version};
@@ -289,12 +290,16 @@ fn write_v1(dir: &Path, rules: &[Rule]) -> Result<()> {
             write(&deny, line)?;
         }
     }
+    let file = fs::OpenOptions::new().write(true).open(&allow);
+    let mut file = file.map_err(|e| Error::io(format!("open {}", allow.display()), &e))?;
     for rule in &wanted.rules {
         let words = rule.words();
         if !all_allowed && there.contains(&words.as_str()) {
             continue;
         }
-        match write(&allow, &words) {
+        let failed =
+            |e: &std::io::Error| Error::io(format!("write \"{words}\" to {}", allow.display()), e);
+        match file.write_all(words.as_bytes()).map_err(|e| failed(&e)) {
             Err(error) if rule.own && error.errno() == Some(Errno(libc::EPERM)) => {}
             Err(error) => {
                 return Err(error.hint("the cgroup above does not have it").within("devices"));
