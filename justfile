@@ -17,7 +17,7 @@ test:
 # The kill-point test at every point, not a sample.
 killpoints:
     cargo build --release
-    KILLPOINTS=all cargo test --package garth-tests --test killpoints -- --nocapture
+    KILLPOINTS=all cargo test --package garth-tests --test killpoints --test oci_killpoints -- --nocapture
 
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:

@@ -16,6 +16,7 @@
 mod bundle;
 mod call;
 mod cgroups;
+mod points;
 mod snapshot;
 mod socket;
 mod yard;
@@ -27,6 +28,7 @@ use std::{env, fs};
 
 pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
+pub use points::{CHANGES, Point, Tally, points, sample};
 pub use snapshot::Snapshot;
 pub use socket::{Socket, answer_notification, terminal};
 pub use yard::Yard;

@@ -2,7 +2,7 @@
 //! line, also where engines read it (`--log`), and nothing is left of the attempt.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, ROOT, Ran, Yard, needs};
+use garth_tests::{Bundle, ROOT, Ran, Socket, Yard, needs};
 use serde_json::json;
 
 /// One line of garth's own, exit code 1, the same in the log, nothing left.
@@ -656,4 +656,56 @@ fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     assert_eq!(owner.status(), "running");
     owner.call("delete --force owner").run().ok();
     yard.assert_nothing_left();
+}
+
+#[test]
+fn who_was_never_in_its_cgroup_ends_nobody_there() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut owner = Bundle::named(&yard, "owner");
+    owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
+    owner.sleeping();
+    // As whoever was killed between its record and its claim has left it.
+    for record in ["sed 's/\"id\":\"owner\"/\"id\":\"guest\"/' owner/record.json", "echo {"] {
+        let script = format!(
+            "cd {ROOT}/containers && mkdir guest && cp -P owner/cgroup guest && \
+            {record} >guest/record.json && $R delete --force guest"
+        );
+        owner.sh(&script).run().ok();
+        assert_eq!(owner.status(), "running", "{record}");
+        assert_eq!(owner.exec("", "echo lives").ok(), "lives", "{record}");
+        let guest = yard.sh(&format!("ls {ROOT}/containers")).run().ok();
+        assert_eq!(guest, "owner", "{record}");
+    }
+    owner.call("delete --force owner").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_terminal_that_its_receiver_lets_go_of_is_refused() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let socket = Socket::listen(&yard.path(&bundle.dir("console")));
+    let receiver = std::thread::spawn(move || {
+        for _ in 0..3 {
+            drop(socket.receive());
+        }
+    });
+    // Whoever has sent it rests for a while, so that it is closed when they go on.
+    let slow = "timeout 20 strace -f -o /dev/null -e trace=sendmsg \
+        -e inject=sendmsg:delay_exit=300000 $R";
+    let held = "see that the terminal's master is held";
+    bundle.script("exec sleep 600").config["process"]["terminal"] = true.into();
+    for words in ["create", "run --detach"] {
+        let words = format!("{words} --console-socket $B/console --bundle $B $ID </dev/null");
+        let ran = bundle.sh(&format!("exec {slow} {words}")).run();
+        assert_refused(&bundle, &ran, held);
+    }
+    bundle.config["process"]["terminal"] = false.into();
+    bundle.sleeping();
+    let words = "exec --tty --detach --console-socket $B/console $ID sleep 600 </dev/null";
+    let ran = bundle.sh(&format!("exec {slow} {words}")).run();
+    assert!(ran.code != 0 && ran.stderr.contains(held), "{ran}");
+    receiver.join().unwrap();
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::environment::{self, listen_fds};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CGROUP, CREATING, hooks, linux, time, trees};
+use super::{CGROUP, CLAIMED, CREATING, hooks, linux, time, trees};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{self, Driver, Entrance};
+use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::network::device;
 use crate::host::{facts, rdt};
@@ -103,7 +103,9 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
     let (entry, record) = place_config(journal, id, &bundle, config, options)?;
-    match launch(&entry, &record, options, console, waits) {
+    // Held until a failed start has given up its cgroup.
+    let mut claim = Claim::default();
+    match launch(&entry, &record, options, console, waits, &mut claim) {
         Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
         Err(error) => {
             // The error that counts is the first; what could not be released stays recorded.
@@ -292,6 +294,7 @@ fn launch(
     options: &Options,
     console: Console,
     waits: bool,
+    claim: &mut Claim,
 ) -> Result<(Process, Option<Terminal>)> {
     let config = &completed(&record.config, &console);
     let linux = linux(config);
@@ -307,7 +310,7 @@ fn launch(
     let entrance = match options.systemd_cgroup {
         true => Entrance::default(),
         false => {
-            record.cgroup.create_container(&resources, None)?;
+            *claim = make_cgroup(entry, record, &resources, None)?;
             if let Some(uid) = cgroup_owner(config) {
                 record.cgroup.delegate(uid)?;
             }
@@ -340,7 +343,7 @@ fn launch(
         Event::Begun => {
             entry.write_process(&ProcessId::of(process.pid())?)?;
             if options.systemd_cgroup {
-                record.cgroup.create_container(&resources, Some(process.pid()))?;
+                *claim = make_cgroup(entry, record, &resources, Some(process.pid()))?;
                 if let Some(uid) = cgroup_owner(config) {
                     record.cgroup.delegate(uid)?;
                 }
@@ -365,6 +368,22 @@ fn launch(
     }
     let terminal = console.take()?;
     Ok((process, terminal))
+}
+
+/// Makes the container's cgroup, and marks it as the container's before anybody can be in it.
+///
+/// # Errors
+/// As of [`cgroup::Cgroup::create_container`].
+pub fn make_cgroup(
+    entry: &Entry,
+    record: &Record,
+    resources: &oci::Resources,
+    pid: Option<i32>,
+) -> Result<Claim> {
+    let claim = record.cgroup.create_container(resources, pid)?;
+    let mark = entry.file(CLAIMED);
+    fs::File::create(&mark).map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
+    Ok(claim)
 }
 
 /// With what depends on this call and not on the bundle alone.
@@ -395,7 +414,7 @@ pub fn inherited(preserve: u32) -> Result<u32> {
 
 /// What is the same for each container and each exec.
 pub fn surroundings() -> Result<Surroundings> {
-    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let score = file::read_kernel("/proc/self/oom_score_adj").unwrap_or_default();
     Ok(Surroundings {
         last_capability: facts::last_capability()?,
         held_capabilities: process::capabilities(),

@@ -14,6 +14,7 @@ use super::hierarchy::{Controller, Version};
 use super::{Cgroup, filter, write};
 use crate::host::dbus::Value;
 use crate::spec::oci::Resources;
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, bpf};
 use crate::{Error, Result};
 
@@ -270,7 +271,7 @@ impl Cgroup {
 fn write_v1(dir: &Path, rules: &[Rule]) -> Result<()> {
     let wanted = exceptions(rules)?;
     let list = dir.join("devices.list");
-    let text = fs::read_to_string(&list)
+    let text = read_kernel(&list)
         .map_err(|error| Error::io(format!("read {}", list.display()), &error))?;
     let (allow, deny) = (dir.join("devices.allow"), dir.join("devices.deny"));
     let there: Vec<&str> = text.lines().map(str::trim).collect();

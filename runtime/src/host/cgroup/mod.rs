@@ -50,7 +50,7 @@ pub(super) use devices::device_properties;
 pub use fuzz::compute;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
-pub use make::Entrance;
+pub use make::{Claim, Entrance};
 pub use oom::{Oom, OomEvent};
 pub use release::{find, leftovers};
 pub use stats::Stats;
