@@ -23,9 +23,11 @@ killpoints:
 bench:
     tests/bench
 
-# Fuzz the parsers: flags, seccomp, config, host_files (nightly Rust, cargo-fuzz).
-fuzz target="flags" seconds="60":
-    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . {{target}} -- -max_total_time={{seconds}}
+# Fuzz the parsers: flags, seccomp, config, host_files (nightly Rust, cargo-fuzz). Without a sanitizer it is
+# six times as fast: there is no unsafe code in them.
+fuzz target="flags" seconds="60" sanitizer="none":
+    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . --sanitizer {{sanitizer}} {{target}} -- \
+        -max_total_time={{seconds}} -max_len=32768 -timeout=10 -rss_limit_mb=2048
 
 # Regenerate what is generated and checked for drift.
 generate:

@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
@@ -164,6 +165,14 @@ pub fn main() -> i32 {
         Err(error) => return usage(&error, &args),
     };
     let failed = verb.failed(&global);
+    if let Err(error) = global.log.check() {
+        // What ends or removes must not need a disk with space on it.
+        if !matches!(verb, Verb::Kill(_) | Verb::Delete(_) | Verb::Gc) {
+            complain(&error);
+            return failed.unwrap_or(OURS);
+        }
+        tell(&format!("warning: {error}"));
+    }
     match run(verb, &global, args) {
         Ok(code) => code,
         Err(error) => {
@@ -248,9 +257,15 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
         return 0;
     }
     let text = error.render().to_string();
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let failed = oci::usage(&verb(args), error).unwrap_or(OURS);
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Who asks for nothing gets what --help prints, as from runc.
+        if args.len() <= 1 {
+            print(&text);
+            return 0;
+        }
         let _ = error.print();
-        return OURS;
+        return failed;
     }
     // What is wrong comes first, then perhaps tips, then how the verb is used.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
@@ -264,7 +279,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let error = Error::new(line).hint(hint);
     complain(&error);
     log::Log::of_arguments(args).write("error", &error.to_string());
-    oci::usage(&verb(args)).unwrap_or(OURS)
+    failed
 }
 
 /// The verb among these arguments, unparsed; empty when there is none.

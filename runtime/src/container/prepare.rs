@@ -190,9 +190,13 @@ fn read_config(bundle: &Path) -> Result<Config> {
         Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
     };
     // Of a fifo nothing may ever come, and of a device there is no end.
-    if !fs::metadata(&path).map_err(|e| failed(&e))?.is_file() {
+    let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
         return Err(Error::new(format!("{}: not a regular file", path.display())));
     }
+    // Nor has memory for what will not be taken.
+    oci::check_size(metadata.len())
+        .map_err(|error| error.within(format_args!("{}", path.display())))?;
     let text = fs::read(&path).map_err(|e| failed(&e))?;
     let mut config =
         Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))?;

@@ -19,6 +19,8 @@ mod choose;
 mod container;
 mod devices;
 mod filter;
+#[cfg(fuzzing)]
+mod fuzz;
 mod hierarchy;
 mod inside;
 mod make;
@@ -44,6 +46,8 @@ use serde::{Deserialize, Serialize};
 pub use choose::choose;
 pub use container::{Driver, Wanted, choose_container};
 pub(super) use devices::device_properties;
+#[cfg(fuzzing)]
+pub use fuzz::compute;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
 pub use make::{Claim, Entrance};
