@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -379,7 +379,9 @@ pub fn make_cgroup(
 ) -> Result<Claim> {
     let claim = record.cgroup.create_container(resources, pid)?;
     let mark = entry.file(CLAIMED);
-    fs::File::create(&mark).map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
+    // Whatever the umask is, as all else in the state directory.
+    let made = fs::OpenOptions::new().write(true).create(true).mode(0o600).open(&mark);
+    made.map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
     Ok(claim)
 }
 
