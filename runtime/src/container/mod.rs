@@ -120,12 +120,13 @@ impl Container {
 
     /// The state, as the specification has it.
     pub fn state(&self) -> State {
-        let status = self.status();
-        let pid = match status {
-            Status::Stopped => 0,
-            _ => self.journal.process(self.id()).map_or(0, |process| process.pid),
-        };
-        self.record.state(status, pid)
+        match (self.status(), self.journal.process(self.id())) {
+            (Status::Stopped, _) => self.record.state(Status::Stopped, 0),
+            (status, Some(process)) => self.record.state(status, process.pid),
+            (Status::Creating, None) => self.record.state(Status::Creating, 0),
+            // Deleted between the two looks.
+            (_, None) => self.record.state(Status::Stopped, 0),
+        }
     }
 
     /// Takes the lock, for a verb that changes something.
