@@ -16,6 +16,7 @@
 mod bundle;
 mod call;
 mod cgroups;
+mod guest;
 mod snapshot;
 mod socket;
 mod yard;
@@ -27,6 +28,7 @@ use std::{env, fs};
 
 pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
+pub use guest::{second_kernel, second_kernel_with};
 pub use snapshot::Snapshot;
 pub use socket::{Socket, answer_notification, terminal};
 pub use yard::Yard;

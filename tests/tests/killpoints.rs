@@ -21,9 +21,18 @@ const CHANGES: &str = "clone,clone3,fork,vfork,execve,execveat,exit_group,unshar
     sethostname,setsid,setresuid,setresgid,setgroups,capset,prctl,seccomp,prlimit64,kill,\
     pidfd_send_signal,wait4,waitid,close,close_range";
 
+/// Its mark, if it stays, is a file below the state root.
+const PLUGIN: &str = r#"#!/bin/sh
+case $(cat) in
+*'"verb":"add"'*) mkdir -p /run/garth/marks && : >/run/garth/marks/mark ;;
+*'"verb":"del"'*) rm -f /run/garth/marks/mark ;;
+esac
+"#;
+
 /// `-f` or nothing, and garth's words.
 fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Ran {
-    yard.sh(&format!("exec strace {follow} {options} $GARTH {words}")).run()
+    let call = yard.sh(&format!("exec strace {follow} {options} $GARTH {words}"));
+    call.env("GARTH_PLUGIN_PATH", "/srv/plugins").run()
 }
 
 /// The points of a command: a system call and how often the busiest process makes it.
@@ -61,6 +70,8 @@ fn points(yard: &Yard, follow: &str, words: &str) -> Vec<(String, u32)> {
 
 fn survives(follow: &str, words: &str) {
     let yard = Yard::with_neighbour();
+    yard.write("/srv/plugins/mark", PLUGIN);
+    yard.sh("chmod 755 /srv/plugins /srv/plugins/mark").run().ok();
     let points = points(&yard, follow, words);
     println!("garth {words}: {} points", points.len());
     for (call, n) in points {
@@ -78,13 +89,14 @@ fn survives(follow: &str, words: &str) {
         println!("killed at {point}");
         yard.assert_nothing_left();
         // And all can be had again.
-        let again = yard.garth(words).run();
+        let again = yard.garth(words).env("GARTH_PLUGIN_PATH", "/srv/plugins").run();
         assert_eq!(again.code, 0, "again after a kill at {point}: {again}");
         yard.assert_nothing_left();
     }
 }
 
 const WRAP: &str = "wrap -p 8080:80 -p [::1]:8081:81/udp --memory 64m --pids-limit 64 -- true";
+const WITH_PLUGIN: &str = "wrap --plugin mark --memory 64m -- true";
 const DETACHED: &str = "wrap -d --name web -p 8080:80 --pids-limit 64 -- true";
 
 #[test]
@@ -109,4 +121,16 @@ fn a_detaching_garth_may_be_killed_at_any_point() {
 fn any_process_of_a_detached_start_may_be_killed_at_any_point() {
     needs!(root, netns, "strace");
     survives("-f", DETACHED);
+}
+
+#[test]
+fn garth_may_be_killed_at_any_point_beside_a_plugin() {
+    needs!(root, "strace");
+    survives("", WITH_PLUGIN);
+}
+
+#[test]
+fn any_process_may_be_killed_at_any_point_the_plugins_too() {
+    needs!(root, "strace");
+    survives("-f", WITH_PLUGIN);
 }

@@ -9,6 +9,7 @@ use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
+use crate::host::record::Record;
 use crate::service;
 use crate::sys::{pidfd, process};
 
@@ -182,6 +183,34 @@ impl Delete {
             false => Err(Error::new(format!("{} is running", self.name))
                 .hint("end it with garth kill, or use --force")),
         }
+    }
+}
+
+/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// The sandbox or container
+    name: String,
+}
+
+impl Check {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let journal = global.journal();
+        let there = match oci::is_container(&journal, &self.name) {
+            true => container::check(&journal.containers(), &self.name)?,
+            false => {
+                let record = Record::read(&journal, &self.name)?;
+                record.resources.inspect(&record.owner(&journal))?
+            }
+        };
+        match self.json {
+            true => print(&to_json(&there)?),
+            false => there.iter().for_each(|line| print(&format!("{line}\n"))),
+        }
+        Ok(0)
     }
 }
 

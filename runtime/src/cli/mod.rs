@@ -113,6 +113,8 @@ enum Verb {
     Kill(Deferred<manage::Kill>),
     /// Release what an ended sandbox had
     Delete(Deferred<manage::Delete>),
+    /// Tell what is there of what a sandbox or container has outside
+    Check(Deferred<manage::Check>),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
@@ -213,6 +215,7 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Exec(verb) => verb.0.run(global),
         Verb::Kill(verb) => verb.0.run(global),
         Verb::Delete(verb) => verb.0.run(global),
+        Verb::Check(verb) => verb.0.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.0.run(global),
     }

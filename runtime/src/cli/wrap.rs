@@ -12,7 +12,7 @@ use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
     CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rlimit, Root, Sandbox,
-    Seccomp,
+    Seccomp, Throttle,
 };
 use crate::start::Options;
 use crate::sys::process::Signals;
@@ -96,6 +96,12 @@ struct Yard {
     /// Processes and threads
     #[arg(long, value_name = "NUMBER")]
     pids_limit: Option<String>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
+    /// Ask a plugin to make something for the sandbox: NAME[:key=value,...]
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Vec<String>,
     /// Make a path of the host writable
     #[arg(long, value_name = "PATH")]
     rw: Vec<String>,
@@ -165,6 +171,15 @@ struct Yard {
     /// The command and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// The value of one `--io`; paths are made absolute, as the record is read elsewhere.
+pub(super) fn throttles(text: &str) -> Result<Vec<Throttle>> {
+    let mut throttles = Throttle::parse(text)?;
+    for throttle in &mut throttles {
+        throttle.path = absolute(&throttle.path)?;
+    }
+    Ok(throttles)
 }
 
 impl Wrap {
@@ -396,6 +411,12 @@ impl Yard {
         limits.pids =
             self.pids_limit.as_deref().map(|text| number("--pids-limit", text)).transpose()?;
         limits.cpuset = self.cpuset_cpus.clone();
+        for text in &self.io {
+            limits.io.extend(throttles(text)?);
+        }
+        for text in &self.plugin {
+            sandbox.plugins.push(text.parse()?);
+        }
         for text in &self.ulimit {
             sandbox.rlimits.push(text.parse::<Rlimit>()?);
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::journal::{Entry, Journal};
 use crate::host::rdt;
+use crate::host::resources::Resources;
 use crate::spec::oci::Status;
 use crate::sys::{pidfd, process};
 
@@ -68,9 +69,12 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
             cgroup.release()?;
         }
+        Resources::forget_container(&journal, &id)?;
         return entry.remove();
     };
-    record.cgroup.release()?;
+    // Who is left dies with the cgroup, so that comes first.
+    let cgroup = record.cgroup.release();
+    cgroup.and(record.resources.release(&record.owner(&journal)))?;
     if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
         rdt::release(group, &wanted, &id)?;
     }

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::Container;
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
-use crate::spec::oci::{Resources, Status};
+use crate::spec::Throttle;
+use crate::spec::oci::{BlockIo, Resources, Status};
 
 /// Lines for the `schemata` of a resctrl group (Documentation/filesystems/resctrl.rst).
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,14 @@ pub fn update(
         record.write(&entry)?;
     }
     Ok(())
+}
+
+/// Limits on the disks below paths, in the words of config.json.
+///
+/// # Errors
+/// When there is no such container, or a limit would do nothing.
+pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
+    Container::open(journal, id)?.record.cgroup.throttles(wanted)
 }
 
 /// `before`, with what `changes` says instead. Lists are replaced as a whole.

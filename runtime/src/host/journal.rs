@@ -87,6 +87,14 @@ impl Journal {
         &self.root
     }
 
+    /// What its entries are of: `sandbox` or `container`.
+    pub fn kind(&self) -> &'static str {
+        match self.part {
+            Part::Yards => "sandbox",
+            Part::Containers => "container",
+        }
+    }
+
     fn yards(&self) -> PathBuf {
         self.root.join(match self.part {
             Part::Yards => "yards",

@@ -10,7 +10,7 @@ use crate::host::network::{Config, Network};
 use crate::host::{facts, resources};
 use crate::plan::{IdMap, Plan, Step};
 use crate::spec::units::Size;
-use crate::spec::{Limits, Sandbox};
+use crate::spec::{Limits, Sandbox, Throttle};
 use crate::start::{self, Options};
 use crate::sys::{netns, process};
 
@@ -61,6 +61,7 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
     note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
+    note("disk limit", Degraded, disk_limit());
     note("private network", Degraded, private_network(journal));
     note("ipv6", Degraded, ipv6());
     note("raising limits", Degraded, raising_limits());
@@ -143,6 +144,16 @@ fn limit(limits: Limits) -> Result<String> {
     let cgroup = cgroup::choose(&Hierarchy::read()?, "doctor", &limits, false)?;
     let file = cgroup.join_paths().first().map(|path| path.display().to_string());
     Ok(file.unwrap_or_default().trim_end_matches("/doctor/cgroup.procs").to_owned())
+}
+
+/// The io controller, at the disk of the root.
+fn disk_limit() -> Result<String> {
+    let one = |text: &str| limit(Limits { io: Throttle::parse(text)?, ..none() });
+    let read = one("riops=1:/")?;
+    Ok(match one("wiops=1:/") {
+        Ok(_) => read,
+        Err(_) => format!("{read}, for reading: the kernel cannot tell whose writes are"),
+    })
 }
 
 /// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
+use super::plugin::Plugin;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
 
@@ -60,6 +61,9 @@ pub struct Sandbox {
     pub network: Network,
     /// Ports of the sandbox that the host shall serve.
     pub publish: Vec<Publish>,
+    /// Executables of the operator's that are asked to make something for it.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
     /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
     pub init: bool,
     /// Killed when the thread that started it ends.
@@ -389,6 +393,7 @@ impl Default for Sandbox {
             limits: Limits::default(),
             network: Network::None,
             publish: Vec::new(),
+            plugins: Vec::new(),
             init: true,
             die_with_parent: true,
         }
@@ -441,7 +446,13 @@ impl Sandbox {
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
         }
+        Plugin::check_all(&self.plugins)?;
         self.limits.check()
+    }
+
+    /// It has something outside that must be released, and so is written down.
+    pub fn has_outside(&self) -> bool {
+        self.network == Network::Private || !self.limits.is_empty() || !self.plugins.is_empty()
     }
 
     /// Only a value that belongs to one of the new namespaces may be set: others are the host's.

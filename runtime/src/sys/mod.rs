@@ -22,6 +22,7 @@ pub mod openat2;
 pub mod pidfd;
 pub mod port;
 pub mod process;
+pub mod program;
 pub mod raw;
 pub mod task;
 pub mod terminal;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use garth::spec::units::{Rate, Size, Span};
-use garth::spec::{CapabilitySet, Mount, Network, Publish, Rlimit};
+use garth::spec::{CapabilitySet, Mount, Network, Plugin, Publish, Rlimit, Throttle};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -23,6 +23,10 @@ fuzz_target!(|text: &str| {
     let _ = Mount::writable(text).map_err(one_line);
     let _ = text.parse::<Network>().map_err(one_line);
     let _ = text.parse::<Rlimit>().map_err(one_line);
+    let _ = Throttle::parse(text).map_err(one_line);
+    if let Ok(plugin) = text.parse::<Plugin>().map_err(one_line) {
+        assert_eq!(plugin.to_string().parse::<Plugin>().unwrap(), plugin);
+    }
     let _ = CapabilitySet::parse(text).map_err(one_line);
     if let Ok(size) = text.parse::<Size>() {
         assert_eq!(size.to_string().parse::<Size>().unwrap(), size);

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
+use crate::cli::wrap::throttles;
 use crate::container::{self, Schemata};
 use crate::error::{Error, Result};
+use crate::service;
+use crate::spec::Throttle;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use crate::spec::units::Size;
 
-/// Give a container that runs other limits.
+/// Give a container that runs other limits, or a sandbox other `--io`.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -20,6 +23,9 @@ pub struct Update {
     /// Weight of I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
     /// Period of the CPU limit, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
@@ -77,12 +83,15 @@ pub struct Update {
 
 impl Update {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        if !self.io.is_empty() && !super::is_container(&global.journal(), &self.id) {
+            return service::throttle(&global.journal(), &self.id, &self.throttles()?).map(|()| 0);
+        }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.flags()?,
+            None => self.flags(global)?,
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
@@ -90,7 +99,12 @@ impl Update {
             .map(|()| 0)
     }
 
-    fn flags(&self) -> Result<Resources> {
+    fn throttles(&self) -> Result<Vec<Throttle>> {
+        let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
+        Ok(throttles?.concat())
+    }
+
+    fn flags(&self, global: &Global) -> Result<Resources> {
         // As in runc, 0 is no limit that anybody wants to set.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
@@ -111,11 +125,17 @@ impl Update {
             ..Memory::default()
         };
         let weight = self.blkio_weight.filter(|n| *n != 0);
+        let mut block_io = weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() });
+        if !self.io.is_empty() {
+            let containers = global.journal().containers();
+            let io = container::throttles(&containers, &self.id, &self.throttles()?)?;
+            block_io = Some(BlockIo { weight, ..io });
+        }
         let pids = self.pids_limit.filter(|n| *n != 0);
         Ok(Resources {
             cpu: (cpu != Cpu::default()).then_some(cpu),
             memory: (memory != Memory::default()).then_some(memory),
-            block_io: weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() }),
+            block_io,
             pids: pids.map(|n| Pids { limit: Some(n) }),
             ..Resources::default()
         })

@@ -18,9 +18,11 @@
 mod choose;
 mod container;
 mod devices;
+mod disk;
 mod filter;
 mod hierarchy;
 mod inside;
+pub mod io;
 mod make;
 mod oom;
 mod release;
@@ -52,10 +54,12 @@ pub use release::{find, leftovers};
 pub use stats::Stats;
 pub(super) use v2::weight_of_shares;
 
+use super::resource::{Held, Owner, Resource};
 use super::systemd::Unit;
 use crate::spec::limits::Limits;
 use crate::sys::Errno;
 use crate::{Error, Result};
+use io::DiskLimits;
 
 /// The directories of one sandbox, made or not: the record from which they can be removed.
 ///
@@ -72,6 +76,9 @@ pub struct Cgroup {
     /// The scope that systemd made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<Unit>,
+    /// What `--io` limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disks: Vec<DiskLimits>,
 }
 
 /// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
@@ -274,6 +281,9 @@ impl Cgroup {
                 }
             }
         }
+        for disk in &self.disks {
+            lines.push(format!("limit {} as {}", disk.name, disk.words));
+        }
         for item in self.writes(limits) {
             let condition = if item.optional { ", if the kernel accounts swap" } else { "" };
             let file = item.file.display();
@@ -287,7 +297,11 @@ impl Cgroup {
             Version::V1 => v1::writes(&self.path(dir), &dir.controllers, limits),
             Version::V2 => v2::writes(&self.path(dir), &dir.controllers, limits),
         };
-        self.dirs.iter().flat_map(of).collect()
+        let mut writes: Vec<Write> = self.dirs.iter().flat_map(of).collect();
+        if let Some((version, dir)) = self.directory(Controller::Io) {
+            writes.extend(self.disks.iter().flat_map(|disk| disk.writes(&dir, version)));
+        }
+        writes
     }
 
     /// Controllers that share a tree (`cpu,cpuacct`) share the directory.
@@ -323,6 +337,26 @@ impl Cgroup {
             Some(dir) => Err(Error::new(format!("cgroup in {:?}: not an absolute path", dir.top))),
             None => Ok(()),
         }
+    }
+}
+
+/// As `garth wrap` has it; a container's is made by [`Cgroup::create_container`].
+impl Resource for Cgroup {
+    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
+        self.create(owner.limits)
+    }
+
+    fn release(&self, _: &Owner) -> Result<()> {
+        Cgroup::release(self)
+    }
+
+    fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
+        let own = self.dirs.iter().map(|dir| self.path(dir)).filter(|own| own.exists());
+        Ok(own.map(|own| format!("cgroup {}", own.display())).collect())
+    }
+
+    fn describe(&self, owner: &Owner) -> Vec<String> {
+        Cgroup::describe(self, owner.limits)
     }
 }
 

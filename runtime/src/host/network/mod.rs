@@ -26,6 +26,7 @@ use std::path::Path;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
+use super::resource::{Held, Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Family, Refusal, Socket};
 use crate::sys::{Errno, netns, port};
@@ -356,6 +357,42 @@ impl Network {
 
     fn entry(&self) -> Entry<'_> {
         Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish }
+    }
+}
+
+impl Resource for Network {
+    fn acquire(&self, _: &Owner, held: &mut Held) -> Result<()> {
+        held.extend(self.reserve()?);
+        self.prepare()
+    }
+
+    fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
+        Network::connect(self, pid)
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        Network::release(self, owner.journal.root())
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let address = self.inner4;
+        let mut there = Vec::new();
+        if lease::holder(owner.journal.root(), address).as_deref() == Some(owner.id) {
+            there.push(format!("lease of {address}"));
+        }
+        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        if elements.contains(&address) {
+            there.push(format!("firewall elements of {address}"));
+        }
+        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        if links.iter().any(|link| link.name == self.link) {
+            there.push(format!("link {}", self.link));
+        }
+        Ok(there)
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        Network::describe(self)
     }
 }
 
