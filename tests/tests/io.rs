@@ -99,11 +99,11 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     let ran = yard.garth(&dd).run();
     // In two seconds the first tenth of one, which is free, counts for more.
     assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
-    yard.garth("update --io read=4MB/s:/srv web").run().refused(1, "on tmpfs a limit would do");
+    yard.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
     yard.garth("delete --force web").run().ok();
     yard.garth("wrap -d --name bare -- sleep 600").run().ok();
     let update = format!("update --io read=4MB/s:{path} bare");
-    yard.garth(&update).run().refused(1, "made without the io controller");
+    yard.garth(&update).run().refused(125, "made without the io controller");
     yard.garth("delete --force bare").run().ok();
     let update = format!("update --io read=4MB/s:{path} nobody");
     yard.garth(&update).run().refused(1, "container \"nobody\" does not exist");

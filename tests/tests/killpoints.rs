@@ -39,6 +39,11 @@ fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Ran {
 fn points(yard: &Yard, follow: &str, words: &str) -> Vec<(String, u32)> {
     strace(yard, follow, &format!("-o /srv/trace -e trace={CHANGES}"), words).ok();
     yard.assert_nothing_left();
+    counted(yard, follow)
+}
+
+/// Those of the trace that was written.
+fn counted(yard: &Yard, follow: &str) -> Vec<(String, u32)> {
     let mut counts = BTreeMap::<(String, String), u32>::new();
     for line in yard.read("/srv/trace").lines() {
         // `1234 mkdir("/run", 0755) = 0`; the pid only with -f.
@@ -97,6 +102,7 @@ fn survives(follow: &str, words: &str) {
 
 const WRAP: &str = "wrap -p 8080:80 -p [::1]:8081:81/udp --memory 64m --pids-limit 64 -- true";
 const WITH_PLUGIN: &str = "wrap --plugin mark --memory 64m -- true";
+const RATED: &str = "wrap --network private --rate up=10Mbit/s,down=2MB/s -- true";
 const DETACHED: &str = "wrap -d --name web -p 8080:80 --pids-limit 64 -- true";
 
 #[test]
@@ -133,4 +139,35 @@ fn garth_may_be_killed_at_any_point_beside_a_plugin() {
 fn any_process_may_be_killed_at_any_point_the_plugins_too() {
     needs!(root, "strace");
     survives("-f", WITH_PLUGIN);
+}
+
+#[test]
+fn a_garth_that_keeps_a_rate_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    survives("", RATED);
+}
+
+#[test]
+fn an_update_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    let yard = Yard::with_neighbour();
+    let start = || {
+        yard.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
+    };
+    start();
+    const UPDATE: &str = "update web --rate up=10Mbit/s,down=2MB/s";
+    strace(&yard, "", &format!("-o /srv/trace -e trace={CHANGES}"), UPDATE).ok();
+    yard.garth("delete --force web").run().ok();
+    yard.assert_nothing_left();
+    for (call, n) in counted(&yard, "") {
+        start();
+        let options = format!("-o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={n}");
+        let killed = strace(&yard, "", &options, UPDATE);
+        println!("killed at {call} {n}, exit code {}", killed.code);
+        // What was begun can be finished, and what was left can be released.
+        yard.garth("update web --rate up=1Mbit/s").run().ok();
+        assert!(yard.garth("ps").run().ok().contains("up=1Mbit/s"), "after a kill at {call} {n}");
+        yard.garth("delete --force web").run().ok();
+        yard.assert_nothing_left();
+    }
 }

@@ -52,8 +52,8 @@ impl Ps {
             entries.iter().for_each(|entry| print(&format!("{}\n", entry.name)));
             return Ok(0);
         }
-        let mut rows =
-            vec![["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "COMMAND"].map(String::from)];
+        let titles = ["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "RATE", "COMMAND"];
+        let mut rows = vec![titles.map(String::from)];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         for entry in entries {
             rows.push([
@@ -63,6 +63,7 @@ impl Ps {
                 entry.created.map_or("-".into(), |then| age(now.saturating_sub(then))),
                 entry.addresses.into_iter().next().unwrap_or("-".into()),
                 if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
+                entry.rates.unwrap_or("-".into()),
                 entry.command.join(" "),
             ]);
         }

@@ -89,7 +89,7 @@ enum Verb {
     Pause(Deferred<oci::Pause>),
     /// Let a paused container go on
     Resume(Deferred<oci::Resume>),
-    /// Give a container that runs other limits
+    /// Give a sandbox or a container that runs other limits
     Update(Deferred<oci::Update>),
     /// Tell what a container uses, and when it runs out of memory
     Events(Deferred<oci::Events>),
@@ -127,6 +127,7 @@ impl Verb {
         let of_container = |id: &str| oci::is_container(&global.journal(), id);
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
+            Verb::Update(verb) if !of_container(verb.0.id()) => None,
             Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
             Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
             Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),

@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 
 use super::{Format, Global, print, to_json};
 use crate::error::{Error, Result};
-use crate::host::{network, resolver, resources, seal, users};
+use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
-    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rlimit, Root, Sandbox,
-    Seccomp, Throttle,
+    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rates, Rlimit, Root,
+    Sandbox, Seccomp, Throttle,
 };
 use crate::start::Options;
 use crate::sys::process::Signals;
@@ -78,6 +78,9 @@ struct Yard {
     /// IPv6 addresses of private networks
     #[arg(long, value_name = "CIDR")]
     pool6: Option<String>,
+    /// How fast the private network may be: up=10Mbit/s,down=2MB/s, or one rate for both ways
+    #[arg(long, value_name = "RATES")]
+    rate: Option<String>,
     /// User and group that the command runs as: names or numbers
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -296,7 +299,11 @@ impl Yard {
             None if !self.publish.is_empty() => sandbox.network = Network::Private,
             None => {}
         }
+        if let Some(text) = &self.rate {
+            sandbox.rates = text.parse::<Rates>().map_err(|error| error.within("--rate"))?;
+        }
         if sandbox.network == Network::Private {
+            bandwidth::check(&sandbox.rates)?;
             self.without_root(sandbox)?;
         }
         Ok(())

@@ -51,7 +51,7 @@ pub use record::Record;
 pub use restore::{Restore, restore};
 pub use start::start;
 pub use time::{now, rfc3339};
-pub use update::{Schemata, throttles, update};
+pub use update::{Changes, Schemata, throttles, update};
 
 use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal};

@@ -365,7 +365,9 @@ impl Entry {
         }
         // Of containers these are all; where no more files can be opened they go all the same.
         if self.journal.part == Part::Containers {
-            for name in ["creating", "created", "record.new", "record.json", "process", "cgroup"] {
+            for name in
+                ["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"]
+            {
                 let _ = fs::remove_file(dir.join(name));
             }
         }

@@ -1,6 +1,7 @@
 //! What must exist outside the sandbox and be released: cgroup, network, and the journal in which
 //! they are written down first. And the facts of the host that a plan depends on.
 
+pub mod bandwidth;
 pub mod cgroup;
 pub mod dbus;
 pub mod facts;

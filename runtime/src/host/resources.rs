@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::{self, Bandwidth};
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
 use super::journal::Journal;
@@ -19,7 +20,7 @@ use super::network::{self, Leftovers, Network};
 use super::plugin::Plugin;
 use super::resource::{Held, Owner, Resource};
 use crate::error::{Error, Result};
-use crate::spec::{self, Limits, Sandbox};
+use crate::spec::{self, Limits, Sandbox, annotation};
 
 /// What a sandbox or container has outside.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Resources {
     pub network: Option<Network>,
     /// The private network of a sandbox without privilege.
     pub pasta: Option<Pasta>,
+    /// How fast its links may be. A private network always has one, which may be given a rate later.
+    #[serde(default)]
+    pub bandwidth: Option<Bandwidth>,
     /// What executables of the operator's make.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
@@ -82,8 +86,12 @@ impl Resources {
         if sandbox.network == spec::Network::Private {
             let publish = sandbox.publish.clone();
             if facts::privileged() {
-                resources.network = Some(lease(publish)?);
+                let network = lease(publish)?;
+                resources.bandwidth =
+                    Some(Bandwidth { rates: sandbox.rates, link: Some(network.end()) });
+                resources.network = Some(network);
             } else {
+                bandwidth::check(&sandbox.rates)?;
                 let pid_file = journal.file(id, "pasta.pid");
                 resources.pasta = Some(Pasta { program: find_pasta()?, pid_file, publish });
             }
@@ -96,8 +104,10 @@ impl Resources {
     /// # Errors
     /// A value that is none, a plugin that is not there.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
+        let rates = annotation::rates(annotations)?;
+        let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, link: None });
         let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
-        Ok(Resources { plugins, ..Resources::default() })
+        Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
     /// Releases what the id alone leads to, for a sandbox whose record is lost.
@@ -109,12 +119,14 @@ impl Resources {
         let cgroup = cgroup::find(&Hierarchy::read()?, id);
         let pid_file = journal.file(id, "pasta.pid");
         let pasta = pid_file.exists().then(|| Pasta { program: "pasta".into(), pid_file, publish });
+        let owner = Owner { journal, id, limits: Limits::NONE };
         if facts::privileged() {
             Network::forget(journal.root(), id)?;
+            bandwidth::forget(&owner, true)?;
         }
         let plugins = Plugin::noted(journal, id)?;
-        let owner = Owner { journal, id, limits: Limits::NONE };
-        Resources { cgroup: Some(cgroup), network: None, pasta, plugins }.release(&owner)
+        let cgroup = Some(cgroup);
+        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(&owner)
     }
 
     /// As [`Resources::forget`], for a container: what its annotations had asked for.
@@ -124,7 +136,8 @@ impl Resources {
     pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
         let plugins = Plugin::noted(journal, id)?;
         let owner = Owner { journal, id, limits: Limits::NONE };
-        Resources { plugins, ..Resources::default() }.release(&owner)
+        let bandwidth = Some(Bandwidth::default());
+        Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
     }
 
     /// All of them, in the order of their making.
@@ -133,6 +146,7 @@ impl Resources {
         list.extend(self.cgroup.iter().map(|one| one as &dyn Resource));
         list.extend(self.network.iter().map(|one| one as &dyn Resource));
         list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
+        list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
         list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
         list
     }
@@ -228,6 +242,22 @@ fn without_links(mut leftovers: Leftovers) -> Leftovers {
     leftovers
 }
 
+/// Ifbs whose link is gone. The link is there first and is gone first, so whoever it belonged to,
+/// nobody needs such an ifb; but the list of links is not read in one instant, so it is read twice.
+fn stray_ifbs() -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let mut strays = bandwidth::strays()?;
+    if !strays.is_empty() {
+        let again = bandwidth::strays()?;
+        strays.retain(|stray| again.contains(stray));
+    }
+    for (name, index) in strays {
+        bandwidth::remove_stray(&name, index)?;
+        removed.push(format!("ifb {name}"));
+    }
+    Ok(removed)
+}
+
 fn find_pasta() -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     pasta::find(&path).ok_or_else(|| {
@@ -249,6 +279,7 @@ pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
     let mut results = vec![stray_cgroups(journal)];
     if facts::privileged() {
         results.push(stray_network(journal));
+        results.push(stray_ifbs());
     }
     results
 }

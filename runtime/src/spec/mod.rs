@@ -10,6 +10,7 @@ mod mount;
 pub mod network;
 pub mod oci;
 mod plugin;
+pub mod rate;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -23,6 +24,7 @@ pub use io::Throttle;
 pub use limits::Limits;
 pub use network::{Network, Publish};
 pub use plugin::Plugin;
+pub use rate::Rates;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.

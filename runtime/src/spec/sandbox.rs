@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
 use super::plugin::Plugin;
+use super::rate::Rates;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
 
@@ -61,6 +62,9 @@ pub struct Sandbox {
     pub network: Network,
     /// Ports of the sandbox that the host shall serve.
     pub publish: Vec<Publish>,
+    /// How fast the private network may be.
+    #[serde(default)]
+    pub rates: Rates,
     /// Executables of the operator's that are asked to make something for it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
@@ -393,6 +397,7 @@ impl Default for Sandbox {
             limits: Limits::default(),
             network: Network::None,
             publish: Vec::new(),
+            rates: Rates::default(),
             plugins: Vec::new(),
             init: true,
             die_with_parent: true,
@@ -432,6 +437,9 @@ impl Sandbox {
             return Err(Error::new("-p publishes a port of a private network")
                 .hint("use --network private, or leave --network out"));
         }
+        if !self.rates.is_empty() {
+            self.validate_rates()?;
+        }
         if self.hostname.is_some() && !self.namespaces.uts.is_new() {
             return Err(Error::new("--hostname needs a UTS namespace of its own"));
         }
@@ -448,6 +456,24 @@ impl Sandbox {
         }
         Plugin::check_all(&self.plugins)?;
         self.limits.check()
+    }
+
+    /// A rate is kept on the wire between host and sandbox, so there must be one.
+    fn validate_rates(&self) -> Result<()> {
+        let refuse = |why: &str| Error::new(format!("--rate {}: {why}", self.rates));
+        match &self.network {
+            Network::Private => self.rates.check(),
+            Network::None => Err(refuse("the sandbox has no network")
+                .hint("add --network private, or publish a port with -p")),
+            Network::Host => {
+                Err(refuse("the host's network is shared, and has no queue of this sandbox's own")
+                    .hint("use --network private"))
+            }
+            Network::Join(_) => {
+                Err(refuse("the network of another is not this sandbox's to slow down")
+                    .hint("use --network private"))
+            }
+        }
     }
 
     /// It has something outside that must be released, and so is written down.

@@ -238,6 +238,16 @@ impl Socket {
         }
     }
 
+    /// Sends the batch from a process aside, and does not wait for what becomes of it: rtnetlink works
+    /// inside `sendmsg`, and a device's deletion takes tens of milliseconds there.
+    pub fn execute_behind(&self, mut batch: Batch) -> Result<(), Errno> {
+        number(&mut batch.bytes, 1);
+        super::fork::aside(self.fd.as_raw_fd(), |fd| {
+            let (address, length) = (batch.bytes.as_ptr(), batch.bytes.len());
+            let _ = super::raw::call!(libc::SYS_sendto, fd, address, length, 0, 0, 0);
+        })
+    }
+
     /// Makes the kernel act on a change of carrier now. Link watching is a work item that may run
     /// later, and until it ran the queue of a link that just came up drops packets; asking for the
     /// link state does the work at once.

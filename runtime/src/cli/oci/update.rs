@@ -6,14 +6,16 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::cli::wrap::throttles;
-use crate::container::{self, Schemata};
+use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
+use crate::host::journal::Journal;
 use crate::service;
 use crate::spec::Throttle;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::spec::rate::Change;
 use crate::spec::units::Size;
 
-/// Give a container that runs other limits, or a sandbox other `--io`.
+/// Give a container that runs other limits, or a sandbox other `--rate` and `--io`.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -77,26 +79,62 @@ pub struct Update {
     /// Share of the memory bandwidth (Intel RDT)
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// The container
+    /// How fast the network may be from now on: up=10Mbit/s,down=none; what is not named stays
+    #[arg(long, value_name = "RATES")]
+    rate: Option<String>,
+    /// The sandbox or container
     id: String,
 }
 
 impl Update {
+    pub(in crate::cli) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        if !self.io.is_empty() && !super::is_container(&global.journal(), &self.id) {
-            return service::throttle(&global.journal(), &self.id, &self.throttles()?).map(|()| 0);
+        let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
+        let rate = rate.map_err(|error| error.within("--rate"))?;
+        let journal = global.journal();
+        if !super::is_container(&journal, &self.id) {
+            return self.of_sandbox(&journal, rate).map(|()| 0);
         }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.flags(global)?,
+            None => self.with_disks(&journal)?,
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
-        container::update(&global.journal().containers(), &self.id, &resources, &schemata)
-            .map(|()| 0)
+        let changes = Changes { resources, schemata, rate };
+        container::update(&journal.containers(), &self.id, &changes).map(|()| 0)
+    }
+
+    /// Sandboxes keep what they were started with, but for this.
+    fn of_sandbox(&self, journal: &Journal, rate: Option<Change>) -> Result<()> {
+        let id = &self.id;
+        if self.has_limits() {
+            let error =
+                Error::new(format!("{id} is a sandbox: only --rate and --io can be changed"));
+            return Err(error.hint("start it again with other limits"));
+        }
+        if rate.is_none() && self.io.is_empty() {
+            return Err(Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s"));
+        }
+        if !self.io.is_empty() {
+            service::throttle(journal, id, &self.throttles()?)?;
+        }
+        rate.map_or(Ok(()), |rate| service::update(journal, id, rate))
+    }
+
+    /// Is anything asked for that only containers have?
+    fn has_limits(&self) -> bool {
+        let flags = self.flags().is_ok_and(|resources| resources == Resources::default());
+        !flags
+            || self.resources.is_some()
+            || self.l3_cache_schema.is_some()
+            || self.mem_bw_schema.is_some()
     }
 
     fn throttles(&self) -> Result<Vec<Throttle>> {
@@ -104,7 +142,17 @@ impl Update {
         Ok(throttles?.concat())
     }
 
-    fn flags(&self, global: &Global) -> Result<Resources> {
+    fn with_disks(&self, journal: &Journal) -> Result<Resources> {
+        let mut resources = self.flags()?;
+        if !self.io.is_empty() {
+            let disks = container::throttles(&journal.containers(), &self.id, &self.throttles()?)?;
+            let weight = resources.block_io.and_then(|block_io| block_io.weight);
+            resources.block_io = Some(BlockIo { weight, ..disks });
+        }
+        Ok(resources)
+    }
+
+    fn flags(&self) -> Result<Resources> {
         // As in runc, 0 is no limit that anybody wants to set.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
@@ -125,17 +173,11 @@ impl Update {
             ..Memory::default()
         };
         let weight = self.blkio_weight.filter(|n| *n != 0);
-        let mut block_io = weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() });
-        if !self.io.is_empty() {
-            let containers = global.journal().containers();
-            let io = container::throttles(&containers, &self.id, &self.throttles()?)?;
-            block_io = Some(BlockIo { weight, ..io });
-        }
         let pids = self.pids_limit.filter(|n| *n != 0);
         Ok(Resources {
             cpu: (cpu != Cpu::default()).then_some(cpu),
             memory: (memory != Memory::default()).then_some(memory),
-            block_io,
+            block_io: weight.map(|n| BlockIo { weight: Some(n), ..BlockIo::default() }),
             pids: pids.map(|n| Pids { limit: Some(n) }),
             ..Resources::default()
         })

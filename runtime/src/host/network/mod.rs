@@ -13,7 +13,7 @@ mod conntrack;
 pub mod device;
 mod firewall;
 mod lease;
-mod link;
+pub(super) mod link;
 mod nft;
 pub mod pasta;
 mod uplink;
@@ -26,6 +26,7 @@ use std::path::Path;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::End;
 use super::resource::{Held, Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Family, Refusal, Socket};
@@ -119,6 +120,11 @@ impl Network {
         let leases: Vec<_> = leases.collect();
         let elements = leases.iter().map(|(address, _)| *address).collect();
         Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
+    }
+
+    /// The host's end of the link.
+    pub fn end(&self) -> End {
+        End { name: self.link.clone(), index: link::index(self.inner4), mtu: self.mtu }
     }
 
     /// The sandbox's addresses.
