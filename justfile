@@ -19,6 +19,13 @@ killpoints:
     cargo build --release
     KILLPOINTS=all cargo test --package garth-tests --test killpoints -- --nocapture
 
+# Rates over a real link with tight bounds, 200 killed limiters, and the AWS CLI. Needs root, a quiet
+# machine, and for the last a package index.
+limits:
+    cargo build --release
+    LIMIT=all cargo test --package garth-tests --test limit -- --nocapture --test-threads 1
+    tests/limit-aws
+
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:
     tests/bench

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
 use crate::host::record::Record;
+use crate::limit;
 use crate::service;
 use crate::sys::{pidfd, process};
 
@@ -216,7 +217,12 @@ impl Check {
 }
 
 pub(super) fn gc(global: &Global) -> Result<i32> {
-    let Report { removed, failed } = collector::collect(&global.journal())?;
+    let journal = global.journal();
+    let Report { mut removed, mut failed } = collector::collect(&journal)?;
+    // Limiters first tell what they have stopped in a record, too.
+    let (released, unreleased) = limit::release_all(journal.root())?;
+    removed.extend(released);
+    failed.extend(unreleased);
     for what in &removed {
         print(&format!("removed {what}\n"));
     }

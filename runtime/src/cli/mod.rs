@@ -4,6 +4,7 @@
 mod deferred;
 mod doctor;
 mod enter;
+mod limit;
 mod log;
 mod manage;
 mod oci;
@@ -115,6 +116,8 @@ enum Verb {
     Delete(Deferred<manage::Delete>),
     /// Tell what is there of what a sandbox or container has outside
     Check(Deferred<manage::Check>),
+    /// Limit what runs already, or a command, to a rate or a part of the time
+    Limit(Deferred<limit::Limit>),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
@@ -217,6 +220,7 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Kill(verb) => verb.0.run(global),
         Verb::Delete(verb) => verb.0.run(global),
         Verb::Check(verb) => verb.0.run(global),
+        Verb::Limit(verb) => verb.0.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.0.run(global),
     }

@@ -133,6 +133,30 @@ pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
     raw::exit(0);
 }
 
+/// A child with a copy of this process's memory that does `work` and exits with its answer. For a
+/// process of one thread: the child has only the calling one, and what another had locked stays so.
+pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    if pid == 0 {
+        raw::exit(work());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Keeps all memory of this process resident (mlockall(2)), so that no page has to be read back.
+pub fn lock_memory() -> Result<(), Errno> {
+    call!(libc::SYS_mlockall, libc::MCL_CURRENT).map(drop)
+}
+
 /// This process's id, in its own pid namespace.
 pub fn own_pid() -> i32 {
     call!(libc::SYS_getpid).map_or(0, |pid| pid as i32)

@@ -26,7 +26,9 @@ pub mod program;
 pub mod raw;
 pub mod task;
 pub mod terminal;
+pub mod timer;
 pub mod watch;
+pub mod xattr;
 
 pub use cstrings::CStrings;
 pub use errno::Errno;
