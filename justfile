@@ -19,10 +19,11 @@ killpoints:
     cargo build --release
     KILLPOINTS=all cargo test --package garth-tests --test killpoints -- --nocapture
 
-# Rates over a real link with tight bounds, 200 killed limiters, and the AWS CLI. Needs root, a quiet
-# machine, and for the last a package index.
+# Rates of sandboxes and of limits over a real link with tight bounds, 200 killed limiters, and the AWS
+# CLI. Needs root, a quiet machine, and for the last a package index.
 limits:
     cargo build --release
+    RATES=all cargo test --package garth-tests --test rate -- --nocapture --test-threads 1
     LIMIT=all cargo test --package garth-tests --test limit -- --nocapture --test-threads 1
     tests/limit-aws
 

@@ -163,7 +163,10 @@ fn main() {
 
     let duty = format!("{}%", 100.0 * ASKED / LINK);
     let rate = format!("{ASKED}Mbit/s");
-    let shape = format!("qdisc change dev bench0 root tbf rate {rate} burst 64k latency 50ms");
+    // Another bucket in the place of the link's: one that is changed may hold a train of segments that is
+    // larger than its new burst, and would never send it.
+    let shape = "qdisc replace dev bench0 root handle 2: tbf rate";
+    let shape = format!("{shape} {rate} burst 64k latency 50ms");
     let shape: Vec<&str> = ["tc"].into_iter().chain(shape.split(' ')).collect();
     let shape: Vec<&str> = shape.iter().map(|word| word.trim_end_matches("/s")).collect();
     let courses = [

@@ -99,6 +99,9 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     let ran = yard.garth(&dd).run();
     // In two seconds the first tenth of one, which is free, counts for more.
     assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
+    yard.garth(&format!("update --io read=none:{path} web")).run().ok();
+    let ran = yard.garth(&dd).run();
+    assert!(ratio(&ran.stderr, 4e6) > 2.0, "the limit was taken off: {ran}");
     yard.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
     yard.garth("delete --force web").run().ok();
     yard.garth("wrap -d --name bare -- sleep 600").run().ok();

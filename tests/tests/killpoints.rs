@@ -103,6 +103,8 @@ fn survives(follow: &str, words: &str) {
 const WRAP: &str = "wrap -p 8080:80 -p [::1]:8081:81/udp --memory 64m --pids-limit 64 -- true";
 const WITH_PLUGIN: &str = "wrap --plugin mark --memory 64m -- true";
 const RATED: &str = "wrap --network private --rate up=10Mbit/s,down=2MB/s -- true";
+const GROUPED: &str =
+    "wrap --network private --rate-group all:up=10Mbit/s,down=2MB/s,share=2 -- true";
 const DETACHED: &str = "wrap -d --name web -p 8080:80 --pids-limit 64 -- true";
 
 #[test]
@@ -145,6 +147,12 @@ fn any_process_may_be_killed_at_any_point_the_plugins_too() {
 fn a_garth_that_keeps_a_rate_may_be_killed_at_any_point() {
     needs!(root, netns, "strace");
     survives("", RATED);
+}
+
+#[test]
+fn the_first_and_last_of_a_rate_group_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    survives("", GROUPED);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-"""One end of a transfer: rate.py send|receive listen|connect tcp|udp ADDRESS SECONDS
+"""One end of a transfer: rate.py send|receive listen|connect tcp|udp ADDRESS SECONDS [AFTER]
 
 The receiver prints how many bits of payload it got in a second: over SECONDS, after a pause in which
-the transfer finds its speed; or, if SECONDS is 0, for each half second, without end. Who sends goes on
+the transfer finds its speed, and then goes on receiving for AFTER seconds, so that another window
+of time, which began later, sees no change; or, if SECONDS is 0, for each half second, without end. Who sends goes on
 until the receiver has gone."""
 
 import socket
@@ -11,8 +12,8 @@ import time
 PORT = 5001
 PAUSE = 3
 
-does, how, protocol, address, seconds = sys.argv[1:]
-seconds = float(seconds)
+does, how, protocol, address, seconds, *after = sys.argv[1:]
+seconds, after = float(seconds), sum(map(float, after))
 udp = protocol == "udp"
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 end = socket.socket(family, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
@@ -51,7 +52,7 @@ if does == "send":
     chunk = bytes(1448 if udp else 65536)
     try:
         # UDP hears of a receiver that has gone, if at all, by an error.
-        last = time.monotonic() + (PAUSE + seconds + 1 if seconds else 1000)
+        last = time.monotonic() + (PAUSE + seconds + after + 1 if seconds else 1000)
         while time.monotonic() < last:
             end.send(chunk)
     except OSError:
@@ -61,6 +62,8 @@ elif seconds:
     end.recv_into(buffer)
     receive(PAUSE)
     print(receive(seconds))
+    if after:
+        receive(after)
 else:
     while True:
         print(receive(0.5))

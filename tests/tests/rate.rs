@@ -4,12 +4,15 @@
 //! whoever receives it. Rates count frames with their Ethernet headers, so the payload of TCP with
 //! timestamps, in full frames of 1514 bytes, is 1448/1514 of it by IPv4 and 1428/1514 by IPv6.
 //!
-//! `RATES=all` measures 1 Mbit/s to 1 Gbit/s over five seconds, and holds them to 2 %. Without it one
+//! `RATES=all` measures 1 Mbit/s to 1 Gbit/s over five seconds, and holds them to 2 %, and shares of a
+//! group to 10 %. Without it one
 //! rate is measured for a moment, with bounds that a busy machine keeps.
 
 use garth_tests::{Bundle, Running, Yard, needs, until};
 
 const METER: &str = include_str!("rate.py");
+/// Seconds for which a transfer goes on when it has been measured.
+const AFTER: u32 = 1;
 
 /// Payload over frame.
 const TCP4: f64 = 1448. / 1514.;
@@ -40,8 +43,9 @@ fn neighbour(yard: &Yard, way: Way, protocol: &str, address: &str, seconds: f64)
         Way::Up => "receive",
         Way::Down => "send",
     };
-    let script =
-        format!("exec python3 -u /srv/rate.py {does} listen {protocol} {address} {seconds}");
+    let script = format!(
+        "exec python3 -u /srv/rate.py {does} listen {protocol} {address} {seconds} {AFTER}"
+    );
     let running = yard.neighbour(&script).start();
     assert_eq!(running.line(), "ready");
     running
@@ -53,7 +57,7 @@ fn inside(way: Way, protocol: &str, address: &str, seconds: f64) -> String {
         Way::Up => "send",
         Way::Down => "receive",
     };
-    format!("python3 -u /srv/rate.py {does} connect {protocol} {address} {seconds}")
+    format!("python3 -u /srv/rate.py {does} connect {protocol} {address} {seconds} {AFTER}")
 }
 
 /// Bits of payload in a second, as the receiver counted them.
@@ -158,6 +162,110 @@ fn a_rate_is_changed_while_it_is_used() {
     yard.garth("kill -s KILL web").run().ok();
     here.wait();
     drop(there);
+    yard.assert_nothing_left();
+}
+
+/// The neighbour's two addresses, so that two transfers go on at once, and their payload in a frame.
+const SIDES: [(&str, f64); 2] = [("192.0.2.2", TCP4), ("2001:db8::2", TCP6)];
+
+/// Bits in a second, counted in frames, of two sandboxes that transfer at once.
+fn measure_two(yard: &Yard, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2] {
+    // For another second both go on, as they do not begin in the same moment.
+    let there = SIDES.map(|(address, _)| neighbour(yard, way, "tcp", address, seconds));
+    let here = [0, 1].map(|n| {
+        let command = inside(way, "tcp", SIDES[n].0, seconds);
+        yard.garth(&format!("wrap --network private {} -- {command}", flags[n])).start()
+    });
+    let got = [0, 1].map(|n| {
+        let counted = match way {
+            Way::Up => there[n].line(),
+            Way::Down => here[n].line(),
+        };
+        counted.parse::<f64>().unwrap_or_else(|_| panic!("not a figure: {counted}")) / SIDES[n].1
+    });
+    // The next group may have another budget: this one must be gone.
+    here.into_iter().for_each(|running| drop(running.wait().ok()));
+    got
+}
+
+#[test]
+fn a_group_divides_its_budget_by_shares() {
+    needs!(root, netns, ipv6, "python3");
+    let yard = with_meter();
+    let (seconds, bound) = if all() { (5., 0.1) } else { (3., 0.4) };
+    for way in [Way::Up, Way::Down] {
+        let group =
+            |share: u32| format!("--rate-group all:up=20Mbit/s,down=20Mbit/s,share={share}");
+        let [one, three] = measure_two(&yard, [&group(1), &group(3)], way, seconds);
+        println!("{way:?}: {one} and {three} of 20 Mbit/s");
+        assert_near(one, 5e6, bound, &format!("a share of 1 {way:?}"));
+        assert_near(three, 15e6, bound, &format!("a share of 3 {way:?}"));
+        // Who is alone has all, and no more.
+        let got = measure(&yard, &group(1), way, ("tcp", "192.0.2.2"), seconds);
+        assert_near(got, 20e6 * TCP4, bound, &format!("alone {way:?}"));
+    }
+    // A bound of one's own leaves the rest to the other.
+    let group = "--rate-group all:up=20Mbit/s";
+    let bounded = format!("{group} --rate up=4Mbit/s");
+    let [own, rest] = measure_two(&yard, [&bounded, group], Way::Up, seconds);
+    assert_near(own, 4e6, bound, "a bound of its own");
+    assert_near(rest, 16e6, bound, "the rest");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_group_is_one_for_all_and_goes_with_the_last() {
+    needs!(root, netns, "tc");
+    let yard = Yard::with_neighbour();
+    let member = |name: &str, group: &str| {
+        yard.garth(&format!(
+            "wrap -d --name {name} --network private --rate-group {group} -- sleep 600"
+        ))
+    };
+    let devices = || yard.sh("ip -o link show type ifb | cut -d: -f2 | sort | xargs").run().ok();
+    let told =
+        yard.garth("explain wrap --network private --rate-group all:up=9Mbit/s -- true").run();
+    assert!(told.ok().contains("ifb gifbu-all, if it is not there: htb of 9Mbit/s"));
+    member("one", "all:up=10Mbit/s,down=2MB/s").run().ok();
+    member("two", "all:up=10Mbit/s,down=2MB/s,share=2").run().ok();
+    assert_eq!(devices(), "gifbd-all gifbu-all");
+    let shown = yard.garth("ps").run().ok();
+    assert!(shown.contains("up=10Mbit/s,down=16Mbit/s in all"), "{shown}");
+    let there = yard.garth("check two").run().ok();
+    assert!(there.contains("of at most 10Mbit/s on gifbu-all"), "{there}");
+    for (group, why) in [
+        ("all:up=11Mbit/s,down=2MB/s", "has 10Mbit/s on gifbu-all"),
+        ("all:up=10Mbit/s", "has a limit on gifbd-all"),
+        ("all:10", "no unit"),
+        ("all:up=1bit/s", "less than 8kbit/s"),
+        ("all", "no : behind the name"),
+        ("all:up=1Mbit/s,share=0", "not from 1 to 100"),
+        ("all:up=1Mbit/s --rate up=2Mbit/s", "more than all of rate group all"),
+        ("all:up=1Mbit/s --rate down=1Mbit/s", "has no down="),
+    ] {
+        member("three", group).run().refused(125, why);
+    }
+    for network in ["none", "host"] {
+        let words = format!("wrap --network {network} --rate-group all:up=1Mbit/s -- true");
+        yard.garth(&words).run().refused(125, "--rate-group all:up=1Mbit/s");
+    }
+    yard.garth("update one --rate up=1Mbit/s").run().refused(125, "is in rate group all");
+    // One that is killed with everybody who looks after it is taken out later, and the other stays.
+    yard.garth("delete --force one").run().ok();
+    assert_eq!(devices(), "gifbd-all gifbu-all");
+    yard.sh("echo x > /run/garth/yards/two/record.json").run().ok();
+    yard.garth("delete --force two").run().ok();
+    assert_eq!(devices(), "");
+    yard.assert_nothing_left();
+    // Nothing of it is left on record.
+    member("one", "all:up=10Mbit/s").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/one /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x sleep").run().ok();
+    until("the link is gone", || {
+        yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
+    });
+    let told = yard.garth("gc").run().ok();
+    assert!(told.contains("removed ifb gifbu-all"), "{told}");
     yard.assert_nothing_left();
 }
 

@@ -11,8 +11,8 @@ use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
-    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rates, Rlimit, Root,
-    Sandbox, Seccomp, Throttle,
+    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup, Rates,
+    Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
 use crate::start::Options;
 use crate::sys::process::Signals;
@@ -81,6 +81,9 @@ struct Yard {
     /// How fast the private network may be: up=10Mbit/s,down=2MB/s, or one rate for both ways
     #[arg(long, value_name = "RATES")]
     rate: Option<String>,
+    /// A budget shared with the other sandboxes of that name: office:up=100Mbit/s,down=50Mbit/s,share=2
+    #[arg(long, value_name = "GROUP")]
+    rate_group: Option<String>,
     /// User and group that the command runs as: names or numbers
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -302,8 +305,13 @@ impl Yard {
         if let Some(text) = &self.rate {
             sandbox.rates = text.parse::<Rates>().map_err(|error| error.within("--rate"))?;
         }
+        if let Some(text) = &self.rate_group {
+            let group = text.parse::<RateGroup>().map_err(|error| error.within("--rate-group"))?;
+            sandbox.rate_group = Some(group);
+        }
         if sandbox.network == Network::Private {
             bandwidth::check(&sandbox.rates)?;
+            bandwidth::check_group(sandbox.rate_group.as_ref())?;
             self.without_root(sandbox)?;
         }
         Ok(())

@@ -87,11 +87,15 @@ impl Resources {
             let publish = sandbox.publish.clone();
             if facts::privileged() {
                 let network = lease(publish)?;
-                resources.bandwidth =
-                    Some(Bandwidth { rates: sandbox.rates, link: Some(network.end()) });
+                resources.bandwidth = Some(Bandwidth {
+                    rates: sandbox.rates,
+                    group: sandbox.rate_group.clone(),
+                    link: Some(network.end()),
+                });
                 resources.network = Some(network);
             } else {
                 bandwidth::check(&sandbox.rates)?;
+                bandwidth::check_group(sandbox.rate_group.as_ref())?;
                 let pid_file = journal.file(id, "pasta.pid");
                 resources.pasta = Some(Pasta { program: find_pasta()?, pid_file, publish });
             }
@@ -105,7 +109,7 @@ impl Resources {
     /// A value that is none, a plugin that is not there.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
-        let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, link: None });
+        let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, ..Bandwidth::default() });
         let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
@@ -246,9 +250,10 @@ fn without_links(mut leftovers: Leftovers) -> Leftovers {
 /// nobody needs such an ifb; but the list of links is not read in one instant, so it is read twice.
 fn stray_ifbs() -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    let mut strays = bandwidth::strays()?;
+    let all = || Ok::<_, Error>([bandwidth::strays()?, bandwidth::group_strays()?].concat());
+    let mut strays = all()?;
     if !strays.is_empty() {
-        let again = bandwidth::strays()?;
+        let again = all()?;
         strays.retain(|stray| again.contains(stray));
     }
     for (name, index) in strays {

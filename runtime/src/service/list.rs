@@ -64,6 +64,8 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         let kept = kept.get_or_insert_with(|| Kept::read().unwrap_or_default());
         kept.of(link.index)
     });
+    let group = record.sandbox.rate_group.filter(|_| lives);
+    let group = group.map(|group| format!("{} in {}", group.rates, group.name));
     Entry {
         name,
         state,
@@ -71,7 +73,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         created: Some(record.created),
         addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
         ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
-        rates: rates.filter(|rates| !rates.is_empty()).map(|rates| rates.to_string()),
+        rates: rates.filter(|rates| !rates.is_empty()).map(|rates| rates.to_string()).or(group),
         command: words.collect(),
     }
 }

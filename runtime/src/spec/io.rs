@@ -2,7 +2,7 @@
 //!
 //! A term is `KEY=VALUE` or `KEY=VALUE:PATH`. Either one PATH stands behind one of the terms and is
 //! meant for all, or each has its own. Rates need their unit ([`Rate`]); operations in a second are
-//! plain numbers, with `k` and `M` for thousands and millions. PATH is on the host: a file or
+//! plain numbers, with `k` and `M` for thousands and millions. `none` takes a limit off. PATH is on the host: a file or
 //! directory, whose file system is on the disk, or the device itself.
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ const SPELLING: &str = "write read=50MB/s:PATH, write=, riops= or wiops=, separa
 /// The kernel counts operations in 32 bits.
 const MOST_OPERATIONS: u64 = u32::MAX as u64;
 
-/// What a sandbox may do in a second on the disk below `path`; `None` is no limit.
+/// What a sandbox may do in a second on the disk below `path`. `None` says nothing, as in an update,
+/// which leaves what there is; zero takes the limit off.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
@@ -94,10 +95,10 @@ impl Throttle {
             }
         }
         match key {
-            "read" => put(&mut self.read, value.parse()?, key),
-            "write" => put(&mut self.write, value.parse()?, key),
-            "riops" => put(&mut self.riops, count(value)?, key),
-            "wiops" => put(&mut self.wiops, count(value)?, key),
+            "read" => put(&mut self.read, rate(value)?, key),
+            "write" => put(&mut self.write, rate(value)?, key),
+            "riops" => put(&mut self.riops, operations(key, value)?, key),
+            "wiops" => put(&mut self.wiops, operations(key, value)?, key),
             _ => Err(Error::new(format!("there is no key {key:?}")).hint(SPELLING)),
         }
     }
@@ -106,12 +107,12 @@ impl Throttle {
     pub fn check(&self) -> Result<()> {
         let shown = self.path.display();
         for (key, rate) in [("read", self.read), ("write", self.write)] {
-            if let Some(rate) = rate.filter(|rate| bytes(*rate) == 0) {
+            if let Some(rate) = rate.filter(|rate| rate.0 != 0 && bytes(*rate) == 0) {
                 return Err(Error::new(format!("--io {key}={rate}:{shown}: less than a byte")));
             }
         }
         for (key, operations) in [("riops", self.riops), ("wiops", self.wiops)] {
-            if let Some(n) = operations.filter(|n| !(1..=MOST_OPERATIONS).contains(n)) {
+            if let Some(n) = operations.filter(|n| *n > MOST_OPERATIONS) {
                 return Err(Error::new(format!(
                     "--io {key}={n}:{shown}: not between 1 and {MOST_OPERATIONS}"
                 )));
@@ -122,7 +123,22 @@ impl Throttle {
 
     /// Does it limit what is written?
     pub fn limits_writes(&self) -> bool {
-        self.write.is_some() || self.wiops.is_some()
+        self.write.is_some_and(|rate| rate.0 != 0) || self.wiops.is_some_and(|n| n != 0)
+    }
+}
+
+fn rate(text: &str) -> Result<Rate> {
+    if text == "none" { Ok(Rate(0)) } else { text.parse() }
+}
+
+fn operations(key: &str, text: &str) -> Result<u64> {
+    match text {
+        "none" => Ok(0),
+        text => match count(text)? {
+            0 => Err(Error::new(format!("{key}={text}: not between 1 and {MOST_OPERATIONS}"))
+                .hint("none takes a limit off")),
+            n => Ok(n),
+        },
     }
 }
 
@@ -156,6 +172,9 @@ mod tests {
         let two = Throttle::parse("read=1MB/s:/a,read=2MB/s:/b:c").unwrap();
         assert_eq!(two[1].path, Path::new("/b:c"));
         assert_eq!(two.len(), 2);
+        let none = one("read=none,write=none,riops=none:/data");
+        assert_eq!((none.read, none.riops, none.wiops), (Some(Rate(0)), Some(0), None));
+        assert!(!none.limits_writes() && all.limits_writes());
     }
 
     #[test]

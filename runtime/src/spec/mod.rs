@@ -11,6 +11,7 @@ pub mod network;
 pub mod oci;
 mod plugin;
 pub mod rate;
+mod rate_group;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -25,6 +26,7 @@ pub use limits::Limits;
 pub use network::{Network, Publish};
 pub use plugin::Plugin;
 pub use rate::Rates;
+pub use rate_group::RateGroup;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.

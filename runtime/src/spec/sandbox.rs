@@ -11,6 +11,7 @@ use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
 use super::plugin::Plugin;
 use super::rate::Rates;
+use super::rate_group::RateGroup;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
 
@@ -65,6 +66,9 @@ pub struct Sandbox {
     /// How fast the private network may be.
     #[serde(default)]
     pub rates: Rates,
+    /// A budget that it shares with others; `rates` are its own bounds in it then.
+    #[serde(default)]
+    pub rate_group: Option<RateGroup>,
     /// Executables of the operator's that are asked to make something for it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
@@ -398,6 +402,7 @@ impl Default for Sandbox {
             network: Network::None,
             publish: Vec::new(),
             rates: Rates::default(),
+            rate_group: None,
             plugins: Vec::new(),
             init: true,
             die_with_parent: true,
@@ -438,7 +443,12 @@ impl Sandbox {
                 .hint("use --network private, or leave --network out"));
         }
         if !self.rates.is_empty() {
-            self.validate_rates()?;
+            self.validate_rates("rate", &self.rates.to_string())?;
+        }
+        if let Some(group) = &self.rate_group {
+            group.check()?;
+            self.validate_rates("rate-group", &group.to_string())?;
+            self.validate_ceiling(group)?;
         }
         if self.hostname.is_some() && !self.namespaces.uts.is_new() {
             return Err(Error::new("--hostname needs a UTS namespace of its own"));
@@ -459,8 +469,8 @@ impl Sandbox {
     }
 
     /// A rate is kept on the wire between host and sandbox, so there must be one.
-    fn validate_rates(&self) -> Result<()> {
-        let refuse = |why: &str| Error::new(format!("--rate {}: {why}", self.rates));
+    fn validate_rates(&self, flag: &str, value: &str) -> Result<()> {
+        let refuse = |why: &str| Error::new(format!("--{flag} {value}: {why}"));
         match &self.network {
             Network::Private => self.rates.check(),
             Network::None => Err(refuse("the sandbox has no network")
@@ -474,6 +484,25 @@ impl Sandbox {
                     .hint("use --network private"))
             }
         }
+    }
+
+    /// Of a member, --rate is a bound within the budget.
+    fn validate_ceiling(&self, group: &RateGroup) -> Result<()> {
+        let ways =
+            [("up", self.rates.up, group.rates.up), ("down", self.rates.down, group.rates.down)];
+        for (way, own, budget) in ways {
+            let Some(own) = own else { continue };
+            let why = match budget {
+                None => format!("rate group {} has no {way}=", group.name),
+                Some(budget) if own > budget => {
+                    format!("more than all of rate group {}, {budget}", group.name)
+                }
+                Some(_) => continue,
+            };
+            return Err(Error::new(format!("--rate {way}={own}: {why}"))
+                .hint("of a member of a group, --rate is its own bound within the group's"));
+        }
+        Ok(())
     }
 
     /// It has something outside that must be released, and so is written down.

@@ -2,7 +2,11 @@
 #![no_main]
 
 use garth::spec::units::{Rate, Size, Span};
-use garth::spec::{CapabilitySet, Mount, Network, Plugin, Publish, Rlimit, Throttle};
+use garth::limit::control::Duty;
+use garth::spec::rate::{Change, Rates};
+use garth::spec::{
+    CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -24,6 +28,15 @@ fuzz_target!(|text: &str| {
     let _ = text.parse::<Network>().map_err(one_line);
     let _ = text.parse::<Rlimit>().map_err(one_line);
     let _ = Throttle::parse(text).map_err(one_line);
+    // What is printed is read back as the same.
+    if let Ok(rates) = text.parse::<Rates>().map_err(one_line) {
+        assert_eq!(rates.to_string().parse::<Rates>().unwrap(), rates);
+    }
+    let _ = text.parse::<Change>().map_err(one_line);
+    if let Ok(group) = text.parse::<RateGroup>().map_err(one_line) {
+        assert_eq!(group.to_string().parse::<RateGroup>().unwrap(), group);
+    }
+    let _ = text.parse::<Duty>().map_err(one_line);
     if let Ok(plugin) = text.parse::<Plugin>().map_err(one_line) {
         assert_eq!(plugin.to_string().parse::<Plugin>().unwrap(), plugin);
     }

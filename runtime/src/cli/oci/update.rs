@@ -25,7 +25,8 @@ pub struct Update {
     /// Weight of I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
-    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=,
+    /// wiops=; none takes a limit off
     #[arg(long, value_name = "LIMITS")]
     io: Vec<String>,
     /// Period of the CPU limit, in microseconds

@@ -17,6 +17,8 @@
 //! before anything else. What they are held to is read off the kernel ([`Kept`]).
 
 mod ends;
+mod group;
+mod htb;
 mod queues;
 mod shape;
 mod tc;
@@ -30,12 +32,14 @@ use serde::{Deserialize, Serialize};
 pub use ends::ends_of;
 pub use queues::{Kept, PREFIX, begin, change, describe, release, remove_stray, strays, take_off};
 
+pub use group::strays as group_strays;
+
 use super::facts;
 use super::journal::Journal;
 use super::resource::{Owner, Resource};
 use crate::error::{Error, Result};
-use crate::spec::Rates;
 use crate::spec::rate::Change;
+use crate::spec::{RateGroup, Rates};
 
 /// The host's end of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,9 @@ pub struct End {
 pub struct Bandwidth {
     /// What was asked at the start.
     pub rates: Rates,
+    /// The budget that it shares with others; `rates` are its own bounds in it then.
+    #[serde(default)]
+    pub group: Option<RateGroup>,
     /// The link that a sandbox will have; none: an engine makes a container's links, which are found
     /// when they are there.
     pub link: Option<End>,
@@ -70,8 +77,24 @@ pub fn check(rates: &Rates) -> Result<()> {
         .hint("without root the network is pasta's, which has no end on this host"))
 }
 
+/// The same for a group.
+///
+/// # Errors
+/// Without root.
+pub fn check_group(group: Option<&RateGroup>) -> Result<()> {
+    match group {
+        Some(group) if !facts::privileged() => {
+            Err(Error::new(format!("--rate-group {group}: needs root"))
+                .hint("without root the network is pasta's, which has no end on this host"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Which links are held to a rate, as the owner's directory has it.
 const MARK: &str = "rate";
+/// And which group they are in.
+const GROUP_MARK: &str = "rate-group";
 
 impl Bandwidth {
     /// Holds what lives as `owner`, whose first process is `pid`, to other rates, from now on.
@@ -79,6 +102,13 @@ impl Bandwidth {
     /// # Errors
     /// What the kernel refuses, or a network that no rate can be kept of.
     pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
+        if let Some(group) = &self.group {
+            return Err(Error::new(format!(
+                "{} is in rate group {}, and keeps what it was started with",
+                owner.id, group.name
+            ))
+            .hint("start it again with another --rate or --rate-group"));
+        }
         let ends = match &self.link {
             Some(link) => vec![link.clone()],
             None => self.links(owner, pid)?,
@@ -114,6 +144,11 @@ impl Bandwidth {
 
 impl Resource for Bandwidth {
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        if let (Some(group), Some(link)) = (&self.group, &self.link) {
+            mark(owner, std::slice::from_ref(link))?;
+            mark_group(owner, &group.name)?;
+            return group::join(owner.journal.root(), link, group, &self.rates);
+        }
         if self.rates.is_empty() {
             return Ok(());
         }
@@ -150,11 +185,19 @@ impl Resource for Bandwidth {
     }
 
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
-        queues::inspect(&marked(owner.journal, owner.id))
+        let links = marked(owner.journal, owner.id);
+        match marked_group(owner.journal, owner.id) {
+            Some(group) => group::inspect(&links, &group),
+            None => queues::inspect(&links),
+        }
     }
 
     fn describe(&self, _: &Owner) -> Vec<String> {
-        self.link.iter().flat_map(|link| describe(link, &self.rates)).collect()
+        let lines = |link| match &self.group {
+            Some(group) => group::describe(link, group, &self.rates),
+            None => describe(link, &self.rates),
+        };
+        self.link.iter().flat_map(lines).collect()
     }
 }
 
@@ -164,7 +207,12 @@ impl Resource for Bandwidth {
 /// # Errors
 /// When the kernel refuses.
 pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
-    let links = marked(owner.journal, owner.id).into_iter();
+    let links = marked(owner.journal, owner.id);
+    if let Some(group) = marked_group(owner.journal, owner.id) {
+        let root = owner.journal.root();
+        links.iter().try_for_each(|link| group::leave(root, *link, &group))?;
+    }
+    let links = links.into_iter();
     let results: Vec<Result<()>> = match links_die {
         true => links.map(release).collect(),
         false => links.map(take_off).collect(),
@@ -190,6 +238,17 @@ fn mark(owner: &Owner, ends: &[End]) -> Result<()> {
         }
         made => made.map_err(|e| failed(&e)),
     }
+}
+
+/// Written after the links' own mark, and before anything of the group is made.
+fn mark_group(owner: &Owner, group: &str) -> Result<()> {
+    let path = owner.journal.file(owner.id, GROUP_MARK);
+    symlink(group, &path).map_err(|e| Error::io(format!("write {}", path.display()), &e))
+}
+
+fn marked_group(journal: &Journal, id: &str) -> Option<String> {
+    let group = fs::read_link(journal.file(id, GROUP_MARK)).ok()?;
+    group.to_str().map(str::to_owned)
 }
 
 fn unmark(owner: &Owner) -> Result<()> {

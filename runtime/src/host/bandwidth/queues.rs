@@ -117,7 +117,7 @@ fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Res
     if !present.ingress {
         // In one batch, which nothing interrupts: no filter without its target, and never half.
         tc::add_ingress(&mut batch, end.index);
-        tc::redirect(&mut batch, end.index, ifb);
+        tc::redirect(&mut batch, end.index, tc::INGRESS_HANDLE, ifb);
     }
     let applied = socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)));
     if applied.is_err() && !present.ingress {
@@ -277,7 +277,7 @@ pub fn describe(end: &End, rates: &Rates) -> Vec<String> {
     lines
 }
 
-fn has_ipv6() -> bool {
+pub(super) fn has_ipv6() -> bool {
     std::path::Path::new("/proc/sys/net/ipv6").exists()
 }
 
@@ -296,7 +296,7 @@ pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
         libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
         // What a kernel says of a discipline, filter, action or kind of link that it does not have.
         libc::ENOENT | libc::EOPNOTSUPP => {
-            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb")
+            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb; sch_htb for groups")
         }
         _ => error,
     }

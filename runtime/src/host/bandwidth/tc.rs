@@ -14,14 +14,17 @@ use crate::sys::Errno;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 
 // linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h; not in libc.
-const TC_H_ROOT: u32 = 0xffff_ffff;
+pub(super) const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_INGRESS: u32 = 0xffff_fff1;
-const INGRESS_HANDLE: u32 = 0xffff_0000;
-const TC_LINKLAYER_ETHERNET: u8 = 1;
+/// What comes in, as the discipline `ingress` has it, and both ways, as `clsact` has them (Linux 4.5).
+pub(super) const INGRESS_HANDLE: u32 = 0xffff_0000;
+pub(super) const CLSACT_IN: u32 = 0xffff_fff2;
+pub(super) const CLSACT_OUT: u32 = 0xffff_fff3;
+pub(super) const TC_LINKLAYER_ETHERNET: u8 = 1;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
 const TCA_TBF_BURST: u16 = 6;
-const TCA_U32_SEL: u16 = 5;
+pub(super) const TCA_U32_SEL: u16 = 5;
 const TCA_U32_ACT: u16 = 7;
 const TC_U32_TERMINAL: u8 = 1;
 const TCA_ACT_KIND: u16 = 1;
@@ -90,27 +93,31 @@ pub fn add_ingress(batch: &mut Batch, index: u32) {
     batch.text(TCA_KIND, "ingress");
 }
 
-/// Takes it away, with the filters.
+/// The same for what goes out as well, which filters see before the queue.
+pub fn add_clsact(batch: &mut Batch, index: u32) {
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
+    batch.message("watch what comes in and goes out", RTM_NEWQDISC, flags, &fixed);
+    batch.text(TCA_KIND, "clsact");
+}
+
+/// Takes either away, with the filters.
 pub fn remove_ingress(batch: &mut Batch, index: u32) {
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
     batch.message("stop watching what comes in", RTM_DELQDISC, 0, &fixed);
 }
 
-/// Sends everything that comes in by a device through the queue of another, `ifb`, from where it goes
-/// on as if it had just come in. A u32 filter, because each kernel that has filters has that one.
-pub fn redirect(batch: &mut Batch, index: u32, ifb: u32) {
+/// Sends everything that passes a hook of a device through the queue of another, `ifb`, from where it
+/// goes on as if it had just come there. A u32 filter, because each kernel that has filters has that one.
+pub fn redirect(batch: &mut Batch, index: u32, hook: u32, ifb: u32) {
     const PRIORITY: u32 = 1;
     let info = PRIORITY << 16 | u32::from((ETH_P_ALL as u16).to_be());
     let flags = NLM_F_CREATE | NLM_F_EXCL;
-    let fixed = tcmsg(index, 0, INGRESS_HANDLE, info);
-    batch.message("redirect what comes in", RTM_NEWTFILTER, flags, &fixed);
+    let fixed = tcmsg(index, 0, hook, info);
+    batch.message("redirect what passes", RTM_NEWTFILTER, flags, &fixed);
     batch.text(TCA_KIND, "u32");
     batch.nest(TCA_OPTIONS, |batch| {
-        // struct tc_u32_sel with one key, whose mask and value of 0 match everything.
-        let mut selector = [0; 32];
-        selector[0] = TC_U32_TERMINAL;
-        selector[2] = 1;
-        batch.attr(TCA_U32_SEL, &selector);
+        batch.attr(TCA_U32_SEL, &match_all());
         batch.nest(TCA_U32_ACT, |batch| {
             batch.nest(1, |batch| {
                 batch.text(TCA_ACT_KIND, "mirred");
@@ -125,6 +132,14 @@ pub fn redirect(batch: &mut Batch, index: u32, ifb: u32) {
             });
         });
     });
+}
+
+/// struct tc_u32_sel with one key, whose mask and value of 0 match everything.
+pub(super) fn match_all() -> [u8; 32] {
+    let mut selector = [0; 32];
+    selector[0] = TC_U32_TERMINAL;
+    selector[2] = 1;
+    selector
 }
 
 /// Makes an ifb. One queue, as it has one bucket; IPv6 sends nothing of its own by it.
@@ -240,7 +255,7 @@ fn qdisc(body: &[u8]) -> Option<Qdisc> {
 }
 
 /// struct tcmsg: family, padding (3), interface index, handle, parent, info.
-fn tcmsg(index: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
+pub(super) fn tcmsg(index: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
     let mut fixed = [0; 20];
     for (at, value) in [(4, index), (8, handle), (12, parent), (16, info)] {
         fixed[at..at + 4].copy_from_slice(&value.to_ne_bytes());

@@ -18,7 +18,7 @@ use crate::spec::io::{Throttle, bytes};
 use crate::spec::oci::{BlockIo, ThrottleDevice};
 use crate::{Error, Result};
 
-/// The limits of one disk; none is no limit.
+/// The limits of one disk; what is none is left as it is, and zero is no limit.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(default)]
 pub struct DiskLimits {
@@ -148,7 +148,11 @@ impl DiskLimits {
                 self.each().map(|(_, file, n)| new(file, format!("{device} {n}"))).collect()
             }
             Version::V2 => {
-                let pairs = self.each().map(|(key, _, n)| format!(" {key}={n}"));
+                // In v1 a zero takes a limit off (blkio-controller.rst), here a word does.
+                let pairs = self.each().map(|(key, _, n)| match n {
+                    0 => format!(" {key}=max"),
+                    n => format!(" {key}={n}"),
+                });
                 vec![new("io.max", format!("{device}{}", pairs.collect::<String>()))]
             }
         }

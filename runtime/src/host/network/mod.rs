@@ -33,7 +33,7 @@ use crate::sys::netlink::{Family, Refusal, Socket};
 use crate::sys::{Errno, netns, port};
 use crate::{Error, Result};
 use firewall::{AddError, Entry};
-pub use lease::link_name;
+pub use lease::{LINK_PREFIX, link_name};
 use uplink::Route;
 
 /// Where addresses come from.
@@ -189,7 +189,7 @@ impl Network {
                 }
                 if let Some((pool, prefix, link)) = known {
                     let link = one_link(&mut socket, link)?;
-                    if link.as_ref().is_some_and(|link| link.starts_with(lease::LINK_PREFIX)) {
+                    if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
                         continue;
                     }
                     let link = link.map_or(String::new(), |link| format!(" on {link}"));
@@ -431,7 +431,7 @@ impl Leftovers {
         let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
         let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
         let ours = |link: &str| {
-            let address = link.strip_prefix(lease::LINK_PREFIX);
+            let address = link.strip_prefix(LINK_PREFIX);
             address.is_some_and(|a| a.len() == 8 && u32::from_str_radix(a, 16).is_ok())
         };
         Ok(Leftovers {
