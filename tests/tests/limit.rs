@@ -139,8 +139,9 @@ fn a_rate_is_held_on_a_real_link() {
         let pid = client.line();
         seconds(1.0);
         let open = repeated(&yard);
-        seconds(2.0);
-        let open = (repeated(&yard) - open) as f64 / 2.0;
+        // As long as with the limit: TCP finds the end of a link every few seconds.
+        seconds(window);
+        let open = (repeated(&yard) - open) as f64 / window;
         let rate = 2 * percent;
         let words = format!("limit --pid {pid} --rate {rate}Mbit/s --direction {direction}");
         let limiter = yard.garth(&words).start();
@@ -156,8 +157,13 @@ fn a_rate_is_held_on_a_real_link() {
         );
         let error = (got / f64::from(rate) - 1.0).abs();
         assert!(error <= bound, "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s");
-        // A few are chance.
-        assert!(sent <= open + 2.0, "{direction} {percent} %: {sent} a second sent again");
+        // A few are chance; and the burst by which a download begins again may overflow the link's
+        // queue, by less than one segment in two thousand.
+        let segments = f64::from(rate) * 1e6 / 8.0 / 1448.0;
+        assert!(
+            sent <= open + (segments / 2000.0).max(2.0),
+            "{direction} {percent} %: {sent} a second sent again"
+        );
         limiter.signal("INT");
         let figures = limiter.wait().ok();
         let last: serde_json::Value =
@@ -233,9 +239,13 @@ fn a_killed_limiter_leaves_nobody_stopped() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         // From before it has begun into its third period.
         std::thread::sleep(Duration::from_micros((random >> 33) % 300_000));
+        // On a machine with much to do it may not have begun by then: so some are killed in a stop.
+        if round % 4 == 0 {
+            until_stopped(&yard, pid);
+        }
+        stopped += usize::from(tree.iter().any(|pid| state(&yard, *pid) == 'T'));
         kill("KILL", garth);
         let killed = Instant::now();
-        stopped += usize::from(tree.iter().any(|pid| state(&yard, *pid) == 'T'));
         while tree.iter().any(|pid| state(&yard, *pid) == 'T') {
             assert!(
                 killed.elapsed() < Duration::from_millis(bound),
