@@ -1,5 +1,5 @@
 //! Compiles `garth-init` (src/sys/init/main.rs), the program that becomes pid 1 of a sandbox, for
-//! the library to embed.
+//! the library to embed; and names the entry point of the `garth` command.
 //!
 //! It is a program of its own rather than a binary of this package because it has nothing in
 //! common with it: no std, no libc, another panic strategy, another way to link; and because the
@@ -24,6 +24,9 @@ fn main() {
     if variable("CARGO_CFG_TARGET_ARCH") != "x86_64" || variable("CARGO_CFG_TARGET_OS") != "linux" {
         return;
     }
+
+    // src/sys/entry.rs.
+    println!("cargo::rustc-link-arg-bins=-Wl,--entry=garth_entry");
 
     let program = Path::new(&variable("OUT_DIR")).join("garth-init");
     let mut rustc = Command::new(variable("RUSTC"));

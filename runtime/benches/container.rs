@@ -158,7 +158,9 @@ fn main() {
 fn compare(what: &str, runtimes: &[Runtime], rounds: usize, call: fn(&Runtime, &str) -> bool) {
     let contender = |runtime: &Runtime| {
         let runtime = runtime.clone();
-        Contender::new(runtime.name, move || assert!(call(&runtime, "bench")))
+        Contender::new(runtime.name, move || {
+            assert!(call(&runtime, "bench"), "{}: {what} failed", runtime.name)
+        })
     };
     let taken = interleaved(runtimes.iter().map(contender).collect(), rounds);
     println!("\n{what}, {rounds} rounds:\n\n{}", table(&taken, "runc"));

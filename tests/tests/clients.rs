@@ -1,4 +1,5 @@
-//! Real engines with Garth as their runtime: podman, docker, containerd, and podman without root.
+//! Real engines with Garth as their runtime: podman, docker, containerd, its CRI plugin as kubelet uses
+//! it, and podman without root.
 //!
 //! Each script of tests/clients runs twice, with runc and with Garth: where runc fails too, the
 //! machine or the engine is to blame.
@@ -154,6 +155,20 @@ fn docker() {
 fn containerd() {
     needs!(root, netns, "runc", "containerd", "ctr", "script", "busybox");
     garth_does_as_well_as_runc("containerd");
+}
+
+#[test]
+fn cri() {
+    needs!(root, netns, "runc", "containerd", "ctr", "busybox");
+    // The script's python is the system's, whichever else there is.
+    let grpc = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).output();
+    if !grpc.is_ok_and(|ran| ran.status.success()) {
+        return garth_tests::skip("the package python3-grpcio");
+    }
+    if !Path::new("/usr/lib/cni/bridge").exists() {
+        return garth_tests::skip("the package containernetworking-plugins");
+    }
+    garth_does_as_well_as_runc("cri");
 }
 
 #[test]

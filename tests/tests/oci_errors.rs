@@ -2,7 +2,7 @@
 //! line, also where engines read it (`--log`), and nothing is left of the attempt.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, ROOT, Ran, Yard, needs};
+use garth_tests::{Bundle, ROOT, Ran, Socket, Yard, needs};
 use serde_json::json;
 
 /// One line of garth's own, exit code 1, the same in the log, nothing left.
@@ -47,6 +47,12 @@ fn a_config_that_cannot_be_read_is_refused() {
     try_it("deeply nested", "[".repeat(1_000_000).as_bytes());
     try_it("nested objects", "{\"a\":".repeat(200_000).as_bytes());
     try_it("twenty megabytes of one string", "x".repeat(20 << 20).as_bytes());
+    // Not even read.
+    bundle.save();
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(100 << 20).unwrap();
+    let ran = bundle.call(&format!("create --bundle {} {}", bundle.dir(""), bundle.id)).run();
+    assert!(ran.fails(1).contains("config.json: 104857600 bytes, at most 16777216 are read"));
+    assert!(bundle.logged_error().contains("104857600 bytes"), "{}", bundle.log_text());
     for wrong in [
         "null",
         "[]",
@@ -117,9 +123,17 @@ fn verbs_at_the_wrong_time_say_so() {
     needs!(root);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
+    let mut neighbour = Bundle::named(&yard, "neighbour");
+    neighbour.sleeping();
+    let log = yard.path(&bundle.dir("log"));
     let refused = |ran: Ran, text: &str| {
         assert_eq!(ran.code, 1, "{ran}");
         assert!(ran.stderr.contains(text) && ran.stderr.lines().count() == 1, "{text:?}: {ran}");
+        let logged = std::fs::read_to_string(&log).unwrap();
+        let last = garth_tests::parsed(logged.lines().last().unwrap());
+        assert_eq!(last["level"], "error", "{logged}");
+        assert!(last["msg"].as_str().unwrap().contains(text), "{text:?}: {logged}");
+        assert_eq!(neighbour.status(), "running");
     };
     for words in ["start box0", "state box0", "delete box0", "kill box0 TERM"] {
         refused(bundle.call(words).run(), "container \"box0\" does not exist");
@@ -145,6 +159,75 @@ fn verbs_at_the_wrong_time_say_so() {
     bundle.delete().ok();
     refused(bundle.delete(), "does not exist");
     bundle.delete_force().ok();
+    bundle.assert_nothing_left_but(&neighbour);
+}
+
+#[test]
+fn a_name_that_is_none_is_refused_by_every_verb() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut neighbour = Bundle::named(&yard, "neighbour");
+    neighbour.sleeping();
+    let bundle = Bundle::new(&yard);
+    bundle.save();
+    let create = format!("create --bundle {}", bundle.dir(""));
+    let run = format!("run --bundle {}", bundle.dir(""));
+    for id in [
+        "",
+        "/",
+        "one/two",
+        "/neighbour",
+        "./neighbour",
+        "neighbour/",
+        "../containers/neighbour",
+        ".",
+        "..",
+        "...",
+        ".hidden",
+        "one two",
+        "one\ntwo",
+        "neighbour\n",
+        "tab\t",
+        "bell\u{7}",
+        "\u{e9}t\u{e9}",
+        "*",
+        "neigh*",
+        "$(id)",
+        &"x".repeat(201),
+        &"x".repeat(1025),
+        &"x".repeat(100_000),
+    ] {
+        for verb in
+            [&*create, &run, "state", "start", "kill", "delete", "delete --force", "pause", "exec"]
+        {
+            std::fs::write(yard.path(&bundle.dir("log")), "").unwrap();
+            let mut call = bundle.call(verb).arg(id);
+            if verb == "exec" {
+                call = call.arg("true");
+            }
+            let ran = call.run();
+            let shown: String = id.chars().take(20).collect();
+            assert_eq!(ran.code, if verb == "exec" { 255 } else { 1 }, "{verb} {shown:?}: {ran}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{verb} {shown:?}: {ran}");
+            let makes = verb.starts_with("create") || verb.starts_with("run");
+            assert!(!makes || ran.stderr.len() < 500, "{verb} {shown:?}: {ran}");
+            let said = |text: &str| {
+                text.contains("invalid container id") || !makes && text.contains("does not exist")
+            };
+            assert!(said(&ran.stderr), "{verb} {shown:?}: {ran}");
+            assert!(said(&bundle.logged_error()), "{verb} {shown:?}: {}", bundle.log_text());
+        }
+    }
+    assert_eq!(neighbour.status(), "running");
+    let left = yard.sh(&format!("ls -A {ROOT}/containers")).run().ok();
+    assert_eq!(left, "neighbour");
+    neighbour.delete_force().ok();
+    // Dots are fine elsewhere, and so is all that fits.
+    for id in ["a.b", "a..b", "a.", "_", "0", "A-z_0.9+x", &"x".repeat(200)] {
+        let ran = bundle.sh(&format!("$R run --bundle $B '{id}' </dev/null")).run();
+        assert_eq!(ran.code, 0, "{id}: {ran}");
+    }
+    bundle.assert_nothing_left();
 }
 
 /// Whatever is in the entry of a container that runs, `delete --force` ends it and takes all away.
@@ -188,15 +271,132 @@ fn a_damaged_entry_can_be_deleted_by_force() {
         let ran = bundle.sh(&script).run();
         assert_eq!(ran.code, 0, "{damage}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "{damage}: {ran}");
-        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x sleep")).run().ok();
+        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x -r DRST sleep")).run().ok();
         assert_eq!(left, format!("neighbour\n{others}"), "{damage}");
-        let left = yard.sh("find /sys/fs/cgroup -name box0").run().ok();
+        let trees = "'(' -fstype cgroup -o -fstype cgroup2 ')'";
+        let left = yard.sh(&format!("find /sys/fs/cgroup {trees} -name box0")).run().ok();
         assert_eq!(left, "", "{damage}");
         assert!(yard.path("/etc/passwd").exists());
     }
     assert_eq!(neighbour.status(), "running");
     neighbour.delete_force().ok();
     drop(bundle);
+}
+
+/// The same for one that waits for its start, and one that has ended; until then each verb says what is
+/// wrong, and what to do.
+#[test]
+fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut neighbour = Bundle::named(&yard, "neighbour");
+    neighbour.sleeping();
+    let mut bundle = Bundle::new(&yard);
+    for state in ["created", "stopped"] {
+        for damage in [
+            ": >record.json",
+            "half=$(($(stat -c %s record.json) / 2)); head -c $half record.json >x; mv x record.json",
+            "head -c 100000 /dev/urandom >record.json",
+            "rm record.json",
+        ] {
+            bundle.script("exec sleep 600").create().ok();
+            if state == "stopped" {
+                bundle.start().ok();
+                bundle.kill("KILL").ok();
+                bundle.until("stopped");
+            }
+            bundle.sh(&format!("cd {ROOT}/containers/box0; {damage}")).run().ok();
+            for words in ["state box0", "start box0", "kill box0", "delete box0", "pause box0"] {
+                std::fs::write(yard.path(&bundle.dir("log")), "").unwrap();
+                let ran = bundle.call(words).run();
+                // What needs no more than the process, or is gone, may do its work.
+                if ran.code == 0 {
+                    assert!(["kill box0", "delete box0"].contains(&words), "{damage}: {ran}");
+                    continue;
+                }
+                assert_eq!(ran.code, 1, "{state} {damage} {words}: {ran}");
+                assert_eq!(ran.stderr.lines().count(), 1, "{state} {damage} {words}: {ran}");
+                assert!(bundle.logged_error().contains("box0"), "{words}: {}", bundle.log_text());
+            }
+            let deleted = bundle.delete_force();
+            assert_eq!(deleted.code, 0, "{state} {damage}: {deleted}");
+            bundle.assert_nothing_left_but(&neighbour);
+            assert_eq!(neighbour.status(), "running");
+        }
+    }
+    // The name can be used again.
+    assert_eq!(bundle.script("echo again").run().ok(), "again");
+    neighbour.delete_force().ok();
+}
+
+/// A bundle, and with it the root file system, the pid file and the log, on a disk that is full.
+#[test]
+fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut neighbour = Bundle::named(&yard, "neighbour");
+    neighbour.sleeping();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("echo it runs");
+    bundle.save();
+    for (options, fill) in [
+        ("size=8m", "head -c 9m /dev/zero >/srv/full/fill 2>/dev/null"),
+        ("nr_inodes=1000", "for i in $(seq 1000); do true >/srv/full/fill.$i; done 2>/dev/null"),
+    ] {
+        yard.sh(&format!(
+            "mkdir -p /srv/full; mount -t tmpfs -o {options} tmpfs /srv/full
+            cp -a /srv/box0/. /srv/full/; {fill}; true"
+        ))
+        .run()
+        .ok();
+        for verb in ["create", "run", "run -d"] {
+            for (what, words) in [
+                ("the pid file", "--log /srv/log VERB --pid-file /srv/full/pid"),
+                ("the log", "--log /srv/full/log VERB"),
+                ("a mount's target", "--log /srv/log VERB"),
+            ] {
+                bundle.config["root"]["path"] = "/srv/full/rootfs".into();
+                bundle.config["mounts"] = json!([]);
+                if what == "a mount's target" {
+                    bundle.mount("/new/new", "tmpfs", "tmpfs", &[]);
+                }
+                let words = words.replace("VERB", verb);
+                let script = format!(
+                    "rm -f /srv/log
+                    $GARTH --root {ROOT} --log-format json {words} --bundle $B $ID \
+                        </dev/null >/srv/out 2>/srv/err
+                    code=$?; cat /srv/err >&2; exit $code"
+                );
+                let ran = bundle.sh(&script).run();
+                // A log and a directory need an inode, and at first no space.
+                if what == "the pid file" || options.starts_with("nr_inodes") {
+                    assert_eq!(ran.code, 1, "{options} {verb} {what}: {ran}");
+                    assert!(ran.stderr.contains("ENOSPC"), "{options} {verb} {what}: {ran}");
+                    assert_eq!(ran.stderr.lines().count(), 1, "{options} {verb} {what}: {ran}");
+                    let logged = || garth_tests::parsed(&yard.read("/srv/log"));
+                    if what != "the log" {
+                        assert_eq!(logged()["level"], "error");
+                        assert!(logged()["msg"].as_str().unwrap().contains("ENOSPC"));
+                    }
+                } else {
+                    assert_eq!(ran.code, 0, "{options} {verb} {what}: {ran}");
+                }
+                assert_eq!(bundle.delete_force().code, 0);
+                let other = format!("process {} ", neighbour.pid());
+                let known = |line: &String| {
+                    line.starts_with(&other)
+                        || line.contains("neighbour")
+                        || line.contains(" /srv/full ")
+                };
+                garth_tests::until("nothing is left", || {
+                    bundle.left().iter().all(known).then_some(())
+                });
+                assert_eq!(neighbour.status(), "running", "{options} {verb} {what}");
+            }
+        }
+        yard.sh("umount /srv/full").run().ok();
+    }
+    neighbour.delete_force().ok();
 }
 
 /// A state directory without space, or without inodes. The log is on another disk.
@@ -339,16 +539,34 @@ fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
     assert_eq!(bundle.status(), "running");
 }
 
+/// Who reads the log would never learn what went wrong: nothing is begun. But what is there can be
+/// ended and removed.
 #[test]
-fn a_log_that_cannot_be_written_does_not_hide_the_error() {
+fn a_log_that_cannot_be_written_is_refused_but_not_to_those_who_remove() {
     needs!(root);
     let yard = Yard::new();
-    let bundle = Bundle::new(&yard);
-    bundle.save();
-    for log in ["/srv/nowhere/log", "/srv", "/proc/log", "/dev/full"] {
-        let ran = yard.garth(&format!("--root {ROOT} --log {log} --log-format json state x")).run();
-        assert!(ran.code == 1 && ran.stderr.contains("does not exist"), "{log}: {ran}");
+    let mut bundle = Bundle::new(&yard);
+    for log in ["/srv/nowhere/log", "/srv", "/proc/log"] {
+        let call = |words: &str| yard.garth(&format!("--root {ROOT} --log {log} {words}")).run();
+        for words in ["create -b /srv/box0 box0", "run -b /srv/box0 box0", "state box0", "list"] {
+            bundle.save();
+            let ran = call(words);
+            assert!(ran.code == 1 && ran.stderr.contains(&format!("--log {log}: ")), "{ran}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{ran}");
+        }
+        bundle.assert_nothing_left();
+        bundle.sleeping();
+        let ran = call("kill box0 KILL");
+        assert!(ran.code == 0 && ran.stderr.starts_with("garth: warning: open --log"), "{ran}");
+        bundle.until("stopped");
+        assert_eq!(call("delete box0").code, 0);
+        bundle.sleeping();
+        assert_eq!(call("delete --force box0").code, 0);
+        bundle.assert_nothing_left();
     }
+    // One that takes nothing any more does not hide the error.
+    let words = format!("--root {ROOT} --log /dev/full --log-format json state x");
+    assert!(yard.garth(&words).run().fails(1).contains("does not exist"));
 }
 
 #[test]
@@ -438,4 +656,56 @@ fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     assert_eq!(owner.status(), "running");
     owner.call("delete --force owner").run().ok();
     yard.assert_nothing_left();
+}
+
+#[test]
+fn who_was_never_in_its_cgroup_ends_nobody_there() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut owner = Bundle::named(&yard, "owner");
+    owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
+    owner.sleeping();
+    // As whoever was killed between its record and its claim has left it.
+    for record in ["sed 's/\"id\":\"owner\"/\"id\":\"guest\"/' owner/record.json", "echo {"] {
+        let script = format!(
+            "cd {ROOT}/containers && mkdir guest && cp -P owner/cgroup guest && \
+            {record} >guest/record.json && $R delete --force guest"
+        );
+        owner.sh(&script).run().ok();
+        assert_eq!(owner.status(), "running", "{record}");
+        assert_eq!(owner.exec("", "echo lives").ok(), "lives", "{record}");
+        let guest = yard.sh(&format!("ls {ROOT}/containers")).run().ok();
+        assert_eq!(guest, "owner", "{record}");
+    }
+    owner.call("delete --force owner").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_terminal_that_its_receiver_lets_go_of_is_refused() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    let socket = Socket::listen(&yard.path(&bundle.dir("console")));
+    let receiver = std::thread::spawn(move || {
+        for _ in 0..3 {
+            drop(socket.receive());
+        }
+    });
+    // Whoever has sent it rests for a while, so that it is closed when they go on.
+    let slow = "timeout 20 strace -f -o /dev/null -e trace=sendmsg \
+        -e inject=sendmsg:delay_exit=300000 $R";
+    let held = "see that the terminal's master is held";
+    bundle.script("exec sleep 600").config["process"]["terminal"] = true.into();
+    for words in ["create", "run --detach"] {
+        let words = format!("{words} --console-socket $B/console --bundle $B $ID </dev/null");
+        let ran = bundle.sh(&format!("exec {slow} {words}")).run();
+        assert_refused(&bundle, &ran, held);
+    }
+    bundle.config["process"]["terminal"] = false.into();
+    bundle.sleeping();
+    let words = "exec --tty --detach --console-socket $B/console $ID sleep 600 </dev/null";
+    let ran = bundle.sh(&format!("exec {slow} {words}")).run();
+    assert!(ran.code != 0 && ran.stderr.contains(held), "{ran}");
+    receiver.join().unwrap();
 }

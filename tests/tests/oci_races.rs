@@ -56,6 +56,36 @@ fn of_24_creates_of_one_name_one_wins() {
 }
 
 #[test]
+fn of_8_creates_in_one_cgroup_one_wins() {
+    needs!(root);
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exec sleep 600");
+    for round in 0..rounds(200, 25) {
+        // Its directory is there already in every other round.
+        if round % 2 == 1 {
+            yard.sh("for tree in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do
+                    mkdir -p $tree/box0
+                done")
+                .run()
+                .ok();
+        }
+        let ran = bundle.sh(&at_once(8, "$R create --bundle $B $ID-$n")).run();
+        assert_eq!((count(&ran, "code 0"), count(&ran, "code 1")), (1, 7), "round {round}: {ran}");
+        assert_said(
+            &ran,
+            &["container's cgroup is not empty", "is being taken by another container"],
+        );
+        let winner = bundle.sh("$R list --quiet").run().ok();
+        bundle.call(&format!("start {winner}")).run().ok();
+        let lives = bundle.call(&format!("exec {winner} echo lives")).run().ok();
+        assert_eq!(lives, "lives", "round {round}");
+        bundle.call(&format!("delete --force {winner}")).run().ok();
+        bundle.assert_nothing_left();
+    }
+}
+
+#[test]
 fn forty_runs_at_once_all_run() {
     needs!(root);
     let yard = Yard::new();

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::container::{Warn, now, rfc3339};
+use crate::error::{Error, Result};
 
 /// How lines of the log are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -72,6 +73,17 @@ impl Log {
         Warn::by(move |message| log.warn(message))
     }
 
+    /// Sees that it can be written, before anything is done: who reads it would never learn why that
+    /// failed.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or made.
+    pub fn check(&self) -> Result<()> {
+        let Some(path) = &self.log else { return Ok(()) };
+        let open = open(path).map(drop);
+        open.map_err(|e| Error::io(format!("open --log {}", path.display()), &e))
+    }
+
     /// One line; a log that cannot be written is no reason to fail for another.
     pub fn write(&self, level: &str, message: &str) {
         let Some(path) = &self.log else { return };
@@ -82,7 +94,10 @@ impl Log {
             }
             LogFormat::Text => format!("time=\"{time}\" level={level} msg={message:?}"),
         };
-        let file = File::options().append(true).create(true).open(path);
-        let _ = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        let _ = open(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
     }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }

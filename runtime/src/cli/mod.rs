@@ -1,7 +1,7 @@
 //! The command line: what is typed becomes a call of the library, and its result becomes text and
 //! an exit code. No decision about the kernel is made here.
 
-mod deferred;
+mod alone;
 mod doctor;
 mod enter;
 mod limit;
@@ -14,12 +14,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use self::deferred::Deferred;
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
-use crate::host::seal;
 use crate::sys::process;
 
 /// As engines read it: `garth version`, then what else there is to know.
@@ -77,51 +76,51 @@ enum Verb {
     #[command(subcommand)]
     Explain(Explain),
     /// Make a container from an OCI bundle; its program waits for `start`
-    Create(Deferred<oci::Create>),
+    Create(oci::Create),
     /// Start the program of a created container
-    Start(Deferred<oci::Start>),
+    Start(oci::Start),
     /// Create and start a container, wait for its end, and delete it
-    Run(Deferred<oci::Run>),
+    Run(oci::Run),
     /// Print the state of a container as JSON
-    State(Deferred<oci::State>),
+    State(oci::State),
     /// List the containers
-    List(Deferred<oci::List>),
+    List(oci::List),
     /// Stop every process of a container where it is
-    Pause(Deferred<oci::Pause>),
+    Pause(oci::Pause),
     /// Let a paused container go on
-    Resume(Deferred<oci::Resume>),
+    Resume(oci::Resume),
     /// Give a sandbox or a container that runs other limits
-    Update(Deferred<oci::Update>),
+    Update(oci::Update),
     /// Tell what a container uses, and when it runs out of memory
-    Events(Deferred<oci::Events>),
+    Events(oci::Events),
     /// Write an example of a config.json; with --rootless, one for a caller who is not root
-    Spec(Deferred<oci::Spec>),
+    Spec(oci::Spec),
     /// Print what is implemented, as JSON
     Features,
     /// Write the state of a container that runs to files, by criu(8)
-    Checkpoint(Deferred<oci::Checkpoint>),
+    Checkpoint(oci::Checkpoint),
     /// Make a container from a checkpoint
-    Restore(Deferred<oci::Restore>),
+    Restore(oci::Restore),
     /// Change what is mounted in a container that runs
     #[command(subcommand)]
     Mounts(oci::Mounts),
     /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
     /// container
-    Ps(Deferred<manage::Ps>),
+    Ps(manage::Ps),
     /// Run a command inside a running sandbox
-    Exec(Deferred<enter::Exec>),
+    Exec(enter::Exec),
     /// Send a signal to a sandbox
-    Kill(Deferred<manage::Kill>),
+    Kill(manage::Kill),
     /// Release what an ended sandbox had
-    Delete(Deferred<manage::Delete>),
+    Delete(manage::Delete),
     /// Tell what is there of what a sandbox or container has outside
-    Check(Deferred<manage::Check>),
+    Check(manage::Check),
     /// Limit what runs already, or a command, to a rate or a part of the time
-    Limit(Deferred<limit::Limit>),
+    Limit(limit::Limit),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
-    Doctor(Deferred<doctor::Doctor>),
+    Doctor(doctor::Doctor),
 }
 
 impl Verb {
@@ -130,14 +129,14 @@ impl Verb {
         let of_container = |id: &str| oci::is_container(&global.journal(), id);
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
-            Verb::Update(verb) if !of_container(verb.0.id()) => None,
+            Verb::Update(verb) if !of_container(verb.id()) => None,
             Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
             Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
             Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),
-            Verb::Ps(verb) if verb.0.is_of_container() => Some(oci::FAILED),
-            Verb::Exec(verb) if of_container(verb.0.id()) => Some(oci::EXEC_FAILED),
-            Verb::Kill(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
-            Verb::Delete(verb) if of_container(verb.0.id()) => Some(oci::FAILED),
+            Verb::Ps(verb) if verb.is_of_container() => Some(oci::FAILED),
+            Verb::Exec(verb) if of_container(verb.id()) => Some(oci::EXEC_FAILED),
+            Verb::Kill(verb) if of_container(verb.id()) => Some(oci::FAILED),
+            Verb::Delete(verb) if of_container(verb.id()) => Some(oci::FAILED),
             _ => None,
         }
     }
@@ -167,21 +166,19 @@ pub fn main() -> i32 {
     // A caller may have left it ignored, and then the kernel would reap our children for us.
     process::reset_sigchld();
     let args: Vec<OsString> = std::env::args_os().collect();
-    // The verbs that need it ask for themselves; before the arguments are parsed it costs less, for
-    // they are parsed again in the new start.
-    if matches!(&*verb(&args), "create" | "run" | "exec")
-        && let Err(error) = seal::own_program()
-    {
-        complain(&error);
-        log::Log::of_arguments(&args).write("error", &error.to_string());
-        return oci::FAILED;
-    }
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let (global, verb) = match parse(&args) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error, &args),
     };
-    let Cli { global, verb, .. } = cli;
     let failed = verb.failed(&global);
+    if let Err(error) = global.log.check() {
+        // What ends or removes must not need a disk with space on it.
+        if !matches!(verb, Verb::Kill(_) | Verb::Delete(_) | Verb::Gc) {
+            complain(&error);
+            return failed.unwrap_or(OURS);
+        }
+        tell(&format!("warning: {error}"));
+    }
     match run(verb, &global, args) {
         Ok(code) => code,
         Err(error) => {
@@ -197,32 +194,57 @@ pub fn main() -> i32 {
     }
 }
 
+fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
+    fn alone<V: Args>(
+        name: &'static str,
+        args: &[OsString],
+        verb: fn(V) -> Verb,
+    ) -> Option<(Global, Verb)> {
+        alone::parse(name, args).map(|(global, options)| (global, verb(options)))
+    }
+    let quick = match &*verb(args) {
+        "wrap" => alone("wrap", args, Verb::Wrap),
+        "create" => alone("create", args, Verb::Create),
+        "start" => alone("start", args, Verb::Start),
+        "run" => alone("run", args, Verb::Run),
+        "state" => alone("state", args, Verb::State),
+        "exec" => alone("exec", args, Verb::Exec),
+        "kill" => alone("kill", args, Verb::Kill),
+        "delete" => alone("delete", args, Verb::Delete),
+        _ => None,
+    };
+    match quick {
+        Some(parsed) => Ok(parsed),
+        None => Cli::try_parse_from(args).map(|cli| (cli.global, cli.verb)),
+    }
+}
+
 fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
     match verb {
         Verb::Wrap(verb) => verb.run(global, args),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
-        Verb::Create(verb) => verb.0.run(global),
-        Verb::Start(verb) => verb.0.run(global),
-        Verb::Run(verb) => verb.0.run(global),
-        Verb::State(verb) => verb.0.run(global),
-        Verb::List(verb) => verb.0.run(global),
-        Verb::Pause(verb) => verb.0.run(global),
-        Verb::Resume(verb) => verb.0.run(global),
-        Verb::Update(verb) => verb.0.run(global),
-        Verb::Events(verb) => verb.0.run(global),
+        Verb::Create(verb) => verb.run(global),
+        Verb::Start(verb) => verb.run(global),
+        Verb::Run(verb) => verb.run(global),
+        Verb::State(verb) => verb.run(global),
+        Verb::List(verb) => verb.run(global),
+        Verb::Pause(verb) => verb.run(global),
+        Verb::Resume(verb) => verb.run(global),
+        Verb::Update(verb) => verb.run(global),
+        Verb::Events(verb) => verb.run(global),
         Verb::Mounts(verb) => verb.run(global),
-        Verb::Spec(verb) => verb.0.run(global),
+        Verb::Spec(verb) => verb.run(global),
         Verb::Features => oci::features(),
-        Verb::Checkpoint(verb) => verb.0.run(global),
-        Verb::Restore(verb) => verb.0.run(global),
-        Verb::Ps(verb) => verb.0.run(global),
-        Verb::Exec(verb) => verb.0.run(global),
-        Verb::Kill(verb) => verb.0.run(global),
-        Verb::Delete(verb) => verb.0.run(global),
-        Verb::Check(verb) => verb.0.run(global),
-        Verb::Limit(verb) => verb.0.run(global),
+        Verb::Checkpoint(verb) => verb.run(global),
+        Verb::Restore(verb) => verb.run(global),
+        Verb::Ps(verb) => verb.run(global),
+        Verb::Exec(verb) => verb.run(global),
+        Verb::Kill(verb) => verb.run(global),
+        Verb::Delete(verb) => verb.run(global),
+        Verb::Check(verb) => verb.run(global),
+        Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
-        Verb::Doctor(verb) => verb.0.run(global),
+        Verb::Doctor(verb) => verb.run(global),
     }
 }
 
@@ -243,9 +265,15 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
         return 0;
     }
     let text = error.render().to_string();
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let failed = oci::usage(&verb(args), error).unwrap_or(OURS);
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Who asks for nothing gets what --help prints, as from runc.
+        if args.len() <= 1 {
+            print(&text);
+            return 0;
+        }
         let _ = error.print();
-        return OURS;
+        return failed;
     }
     // What is wrong comes first, then perhaps tips, then how the verb is used.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
@@ -259,7 +287,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let error = Error::new(line).hint(hint);
     complain(&error);
     log::Log::of_arguments(args).write("error", &error.to_string());
-    oci::usage(&verb(args)).unwrap_or(OURS)
+    failed
 }
 
 /// The verb among these arguments, unparsed; empty when there is none.

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::record::Record;
-use super::{CGROUP, Container, Warn, hooks, linux, lock};
+use super::{CGROUP, CLAIMED, Container, Warn, hooks, linux, lock};
 use crate::error::{Error, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::journal::{Entry, Journal};
@@ -64,16 +64,19 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         }
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
+    // Without the mark no process of this container was ever in its cgroup: others may be.
+    let claimed = entry.file(CLAIMED).symlink_metadata().is_ok();
+    let give_up = |cgroup: &Cgroup| if claimed { cgroup.release() } else { cgroup.leave() };
     let Some(record) = record else {
         let text = fs::read_link(entry.file(CGROUP)).unwrap_or_default();
         if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
-            cgroup.release()?;
+            give_up(&cgroup)?;
         }
         Resources::forget_container(&journal, &id)?;
         return entry.remove();
     };
     // Who is left dies with the cgroup, so that comes first.
-    let cgroup = record.cgroup.release();
+    let cgroup = give_up(&record.cgroup);
     cgroup.and(record.resources.release(&record.owner(&journal)))?;
     if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
         rdt::release(group, &wanted, &id)?;

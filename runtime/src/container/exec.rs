@@ -5,7 +5,8 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::environment::{self, listen_fds};
-use super::prepare::{connect, surroundings, write_pid_file};
+use super::outside::{connect, write_pid_file};
+use super::prepare::surroundings;
 use super::terminal::{self, Console, Terminal};
 use super::{Container, linux};
 use crate::error::{Error, Result};
@@ -124,9 +125,9 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
             if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
                 rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
             }
-            super::prepare::raise_limits(&container.record, &program, pid)
+            super::outside::raise_limits(&container.record, &program, pid)
         }
-        Event::Listener(descriptor) => super::prepare::send_listener(
+        Event::Listener(descriptor) => super::outside::send_listener(
             &container.record,
             Status::Running,
             process.pid(),

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `record.json` | the bundle's configuration and what was made for it: the intent, written first |
 //! | `cgroup` | a link: where the cgroup is, for when the record is damaged |
+//! | `claimed` | the cgroup is the container's alone: who is in it is ended with it |
 //! | `process` | a link: the first process, as soon as there is one |
 //! | `creating`, then `created` | the socket at which that process waits for `start` |
 //!
@@ -23,6 +24,7 @@ mod exec;
 mod hooks;
 mod kill;
 mod mounts;
+mod outside;
 mod pause;
 mod prepare;
 mod ps;
@@ -62,6 +64,8 @@ use crate::sys::{Errno, line};
 const CREATING: &str = "creating";
 /// A link that says where the cgroup is, as [`crate::host::cgroup::Cgroup::to_text`] writes it.
 const CGROUP: &str = "cgroup";
+/// A file: the cgroup was found empty, and nobody else goes in. See [`crate::host::cgroup::Claim`].
+const CLAIMED: &str = "claimed";
 /// The socket's name from then until the start.
 const CREATED: &str = "created";
 

@@ -2,29 +2,26 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::{self, listen_fds};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CGROUP, CREATING, hooks, linux, time, trees};
+use super::{CGROUP, CLAIMED, CREATING, hooks, linux, outside, time, trees};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{self, Driver, Entrance};
+use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
-use crate::host::network::device;
 use crate::host::resources::Resources;
 use crate::host::{facts, rdt};
 use crate::plan;
 use crate::plan::container::{CgroupMount, Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::CapabilitySet;
-use crate::spec::oci::{
-    self, Config, Hooks, IdMapping, NamespaceType, Process as Program, SeccompState, Status,
-};
+use crate::spec::oci::{self, Config, Hooks, NamespaceType, Status};
 use crate::start::{Event, Line, Process, converse};
-use crate::sys::{file, line, process, task};
+use crate::sys::{file, line, process};
 
 /// How a container is created, beside what its configuration says.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +101,9 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
     let (entry, record) = place_config(journal, id, &bundle, config, options)?;
-    match launch(&entry, &record, options, console, waits) {
+    // Held until a failed start has given up its cgroup.
+    let mut claim = Claim::default();
+    match launch(&entry, &record, options, console, waits, &mut claim) {
         Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
         // The error that counts is the first; what could not be released stays recorded.
         Err(error) => {
@@ -197,9 +196,13 @@ fn read_config(bundle: &Path) -> Result<Config> {
         Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
     };
     // Of a fifo nothing may ever come, and of a device there is no end.
-    if !fs::metadata(&path).map_err(|e| failed(&e))?.is_file() {
+    let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
         return Err(Error::new(format!("{}: not a regular file", path.display())));
     }
+    // Nor has memory for what will not be taken.
+    oci::check_size(metadata.len())
+        .map_err(|error| error.within(format_args!("{}", path.display())))?;
     let text = fs::read(&path).map_err(|e| failed(&e))?;
     let mut config =
         Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))?;
@@ -294,6 +297,7 @@ fn launch(
     options: &Options,
     console: Console,
     waits: bool,
+    claim: &mut Claim,
 ) -> Result<(Process, Option<Terminal>)> {
     let config = &completed(&record.config, &console);
     let linux = linux(config);
@@ -309,7 +313,7 @@ fn launch(
     let entrance = match options.systemd_cgroup {
         true => Entrance::default(),
         false => {
-            record.cgroup.create_container(&resources, None)?;
+            *claim = make_cgroup(entry, record, &resources, None)?;
             if let Some(uid) = cgroup_owner(config) {
                 record.cgroup.delegate(uid)?;
             }
@@ -341,18 +345,18 @@ fn launch(
     };
     let plan = plan::container::compile(config, &given)?;
     let process = converse(&plan, line, |event, process| match event {
-        Event::Maps => write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
+        Event::Maps => outside::write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
         Event::Begun => {
             entry.write_process(&ProcessId::of(process.pid())?)?;
             if options.systemd_cgroup {
-                record.cgroup.create_container(&resources, Some(process.pid()))?;
+                *claim = make_cgroup(entry, record, &resources, Some(process.pid()))?;
                 if let Some(uid) = cgroup_owner(config) {
                     record.cgroup.delegate(uid)?;
                 }
             }
-            outside(&linux, record, process.pid())?;
+            outside::give(&linux, record, process.pid())?;
             match &config.process {
-                Some(program) => raise_limits(record, program, process.pid()),
+                Some(program) => outside::raise_limits(record, program, process.pid()),
                 None => Ok(()),
             }
         }
@@ -362,18 +366,37 @@ fn launch(
             record.resources.connect(&owner, process.pid())
         }
         Event::Listener(descriptor) => {
-            send_listener(record, Status::Creating, process.pid(), &descriptor)
+            outside::send_listener(record, Status::Creating, process.pid(), &descriptor)
         }
     })?;
     if let Some(path) = &options.pid_file {
-        write_pid_file(path, process.pid())?;
+        outside::write_pid_file(path, process.pid())?;
     }
-    if let Some(socket) = connect(options.pidfd_socket.as_deref(), "--pidfd-socket")? {
+    if let Some(socket) = outside::connect(options.pidfd_socket.as_deref(), "--pidfd-socket")? {
         line::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
             .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
     }
     let terminal = console.take()?;
     Ok((process, terminal))
+}
+
+/// Makes the container's cgroup, and marks it as the container's before anybody can be in it.
+///
+/// # Errors
+/// As of [`cgroup::Cgroup::create_container`].
+pub fn make_cgroup(
+    entry: &Entry,
+    record: &Record,
+    resources: &oci::Resources,
+    pid: Option<i32>,
+) -> Result<Claim> {
+    let claim = record.cgroup.create_container(resources, pid)?;
+    let mark = entry.file(CLAIMED);
+    // Whatever the umask is, as all else in the state directory.
+    let made =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
+    made.map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
+    Ok(claim)
 }
 
 /// With what depends on this call and not on the bundle alone.
@@ -404,7 +427,7 @@ pub fn inherited(preserve: u32) -> Result<u32> {
 
 /// What is the same for each container and each exec.
 pub fn surroundings() -> Result<Surroundings> {
-    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    let score = file::read_kernel("/proc/self/oom_score_adj").unwrap_or_default();
     Ok(Surroundings {
         last_capability: facts::last_capability()?,
         held_capabilities: process::capabilities(),
@@ -419,107 +442,13 @@ pub fn surroundings() -> Result<Surroundings> {
     })
 }
 
-/// What is given to the process from outside: network devices, cache and memory bandwidth.
-fn outside(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
-    for (name, device) in &linux.net_devices {
-        device::give(name, device.name.as_deref().unwrap_or(name), pid)
-            .map_err(|error| error.within("linux.netDevices"))?;
-    }
-    match (&record.rdt, &linux.intel_rdt) {
-        (Some(group), Some(wanted)) => rdt::join(&rdt::mounted()?, group, wanted, pid, &record.id),
-        _ => Ok(()),
-    }
-}
-
 fn before_root(lists: &Hooks, record: &Record, pid: i32) -> Result<()> {
     let state = record.state(Status::Creating, pid);
     hooks::run(&lists.prestart, "prestart", &state)?;
     hooks::run(&lists.create_runtime, "createRuntime", &state)
 }
 
-/// user_namespaces(7): the maps can be written once, from outside.
-pub fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
-    let lines = |maps: &[IdMapping]| -> String {
-        let line = |map: &IdMapping| format!("{} {} {}\n", map.container_id, map.host_id, map.size);
-        maps.iter().map(line).collect()
-    };
-    let write = |file: &str, text: &str| {
-        let path = format!("/proc/{pid}/{file}");
-        fs::write(&path, text).map_err(|e| Error::io(format!("write {text:?} to {path}"), &e))
-    };
-    write("uid_map", &lines(uids))?;
-    write("gid_map", &lines(gids))
-}
-
-/// A hard limit above the caller's own needs a privilege that a user namespace does not give.
-pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
-    if linux(&record.config).namespace(NamespaceType::User).is_none() {
-        return Ok(());
-    }
-    for limit in &program.rlimits {
-        task::set_rlimit_of(pid, limit.kind.number(), limit.soft, limit.hard).map_err(|errno| {
-            Error::os(format!("limit {} to {}:{}", limit.kind, limit.soft, limit.hard), errno)
-        })?;
-    }
-    Ok(())
-}
-
-/// A socket given by path.
-pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
-    let Some(path) = path else { return Ok(None) };
-    let socket = line::connect_stream(path);
-    socket
-        .map(Some)
-        .map_err(|errno| Error::os(format!("connect to {flag} {}", path.display()), errno))
-}
-
 fn listen(entry: &Entry) -> Result<OwnedFd> {
     line::listen(entry.as_lock().as_fd(), CREATING)
         .map_err(|errno| Error::os(format!("make {}", entry.file(CREATING).display()), errno))
-}
-
-/// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").
-pub fn send_listener(
-    record: &Record,
-    status: Status,
-    pid: i32,
-    descriptor: &OwnedFd,
-) -> Result<()> {
-    let profile = linux(&record.config).seccomp;
-    let (path, metadata) =
-        profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
-    let path = path.ok_or_else(|| {
-        Error::new("linux.seccomp: SCMP_ACT_NOTIFY without listenerPath")
-            .hint("nobody would answer the notifications")
-    })?;
-    let state = SeccompState {
-        oci_version: oci::VERSION.into(),
-        fds: vec!["seccompFd".into()],
-        pid,
-        metadata: metadata.unwrap_or_default(),
-        state: record.state(status, pid),
-    };
-    let text = serde_json::to_vec(&state)
-        .map_err(|e| Error::new(format!("write the state of the container: {e}")))?;
-    let socket = line::connect_stream(Path::new(&path))
-        .map_err(|errno| Error::os(format!("connect to listenerPath {path}"), errno))?;
-    line::send_descriptor(socket.as_raw_fd(), &text, descriptor.as_raw_fd())
-        .map_err(|errno| Error::os(format!("send the seccomp listener to {path}"), errno))
-}
-
-/// Whole or not at all: who waits for the file reads it at once.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
-    let new = path.with_file_name(format!(".{name}"));
-    let write = || {
-        use std::io::Write;
-        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
-        // leads to is not written to.
-        let _ = fs::remove_file(&new);
-        fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
-        fs::rename(&new, path)
-    };
-    let write = write();
-    write.map_err(|e| Error::io(format!("write --pid-file {}", path.display()), &e))
 }

@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
-use super::prepare::{self, write_pid_file};
+use super::outside::write_pid_file;
+use super::prepare;
 use super::record::Record;
 use super::{Detached, Ending, Options, create, delete, linux};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{Hierarchy, Version};
+use crate::host::cgroup::{Claim, Hierarchy, Version};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::rdt;
 use crate::start::Process;
@@ -48,21 +49,28 @@ pub fn restore(
     // Before anything is made.
     let mut criu = how.images.command("restore", "restore.log")?;
     let (entry, record) = prepare::place(journal, id, &how.options)?;
-    let process = match revive(&entry, &record, how, &mut criu) {
+    let mut claim = Claim::default();
+    let process = match revive(&entry, &record, how, &mut criu, &mut claim) {
         Ok(process) => process,
         Err(error) => {
             let _ = delete::release(entry, Some(record), &how.options.warn);
             return Err(error);
         }
     };
-    drop(entry);
+    drop((entry, claim));
     let Some(signals) = signals else { return Ok(None) };
     let warn = &how.options.warn;
     let foreground = create::Foreground { signals: &signals, terminal: None, ending, warn };
     create::wait(journal, record, &process, foreground).map(Some)
 }
 
-fn revive(entry: &Entry, record: &Record, how: &Restore, criu: &mut Criu) -> Result<Process> {
+fn revive(
+    entry: &Entry,
+    record: &Record,
+    how: &Restore,
+    criu: &mut Criu,
+    claim: &mut Claim,
+) -> Result<Process> {
     let config = &record.config;
     if let Some(hooks) = &config.hooks
         && !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty())
@@ -71,7 +79,7 @@ fn revive(entry: &Entry, record: &Record, how: &Restore, criu: &mut Criu) -> Res
             .hint("join a network namespace that is ready by its path instead"));
     }
     let resources = linux(config).resources.unwrap_or_default();
-    record.cgroup.create_container(&resources, None)?;
+    *claim = prepare::make_cgroup(entry, record, &resources, None)?;
     let owner = record.owner(entry.journal());
     let _ = record.resources.acquire(&owner)?;
     let command = &mut criu.command;

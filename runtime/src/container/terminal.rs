@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::prepare::connect;
+use super::outside::connect;
 use crate::error::{Error, Result};
 use crate::spec::oci::ConsoleSize;
 use crate::start::Process;

@@ -73,7 +73,7 @@ fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
     let idle = fork::idle(libc::CLONE_NEWUSER as u64)
         .map_err(|errno| Error::os("make a user namespace for an id-mapped mount", errno))?;
     let path = format!("/proc/{}/ns/user", idle.pid);
-    let made = super::prepare::write_maps(idle.pid, uids, gids)
+    let made = super::outside::write_maps(idle.pid, uids, gids)
         .and_then(|()| File::open(&path).map_err(|e| Error::io(format!("open {path}"), &e)));
     let _ = pidfd::send_signal(idle.pidfd.as_fd(), libc::SIGKILL);
     let _ = process::wait(idle.pidfd.as_fd(), true);

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 use crate::plan::HostMount;
-use crate::sys::process;
+use crate::sys::{file, process};
 
 /// CAP_SYS_ADMIN: without it, namespaces need a user namespace first.
 const CAP_SYS_ADMIN: u8 = 21;
@@ -20,16 +21,25 @@ pub fn privileged() -> bool {
 /// Is the caller in a user namespace other than the first? There, whoever is root is root of a part
 /// only. The first has all ids mapped to themselves.
 pub fn confined() -> bool {
-    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    words != ["0", "0", "4294967295"]
+    static CONFINED: OnceLock<bool> = OnceLock::new();
+    *CONFINED.get_or_init(|| {
+        let text = file::read_kernel("/proc/self/uid_map").unwrap_or_default();
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        words != ["0", "0", "4294967295"]
+    })
 }
 
 /// The highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap, Linux 3.2).
 pub fn last_capability() -> Result<u8> {
+    static LAST: OnceLock<u8> = OnceLock::new();
+    if let Some(last) = LAST.get() {
+        return Ok(*last);
+    }
     let path = "/proc/sys/kernel/cap_last_cap";
-    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
-    text.trim().parse().map_err(|_| Error::new(format!("{path}: {text:?} is not a number")))
+    let text = file::read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let last = text.trim().parse();
+    let last = last.map_err(|_| Error::new(format!("{path}: {text:?} is not a number")))?;
+    Ok(*LAST.get_or_init(|| last))
 }
 
 /// The mounts of this mount namespace.

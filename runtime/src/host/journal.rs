@@ -365,9 +365,17 @@ impl Entry {
         }
         // Of containers these are all; where no more files can be opened they go all the same.
         if self.journal.part == Part::Containers {
-            for name in
-                ["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"]
-            {
+            const NAMES: [&str; 8] = [
+                "creating",
+                "created",
+                "record.new",
+                "record.json",
+                "process",
+                "claimed",
+                "cgroup",
+                "rate",
+            ];
+            for name in NAMES {
                 let _ = fs::remove_file(dir.join(name));
             }
         }
@@ -399,7 +407,7 @@ impl ProcessId {
 }
 
 fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = file::read_kernel(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold spaces and parentheses.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -407,7 +415,7 @@ fn start_time(pid: i32) -> Option<u64> {
 
 fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let text = file::read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     Ok(text.trim().to_owned())
 }
 

@@ -103,6 +103,7 @@ impl fmt::Display for Step {
             }
             Step::Chroot => write!(f, "chroot into the root"),
             Step::Terminal { .. } => write!(f, "make a terminal and hand over its master"),
+            Step::TerminalHeld => write!(f, "see that the terminal's master is held"),
             Step::StandardFiles { uid } => {
                 write!(f, "give the standard files to uid {uid}")
             }

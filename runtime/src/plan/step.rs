@@ -166,6 +166,9 @@ pub enum Step {
         /// Lay it over /dev/console, too.
         console: bool,
     },
+    /// See that somebody still holds the terminal's master: with the last copy closed the terminal is
+    /// gone, and a program without one is not what was asked for. EIO: nobody does.
+    TerminalHeld,
     /// setrlimit(2).
     Rlimit {
         /// RLIMIT_*.

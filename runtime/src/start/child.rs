@@ -27,6 +27,8 @@ pub struct Script<'a> {
     pub init: RawFd,
     /// The child's end of the line, or -1.
     pub line: RawFd,
+    /// The parent's end, of which the child has a copy, or -1.
+    other_end: RawFd,
     /// The connection of whoever has started a program that waited, or -1.
     started: &'a AtomicI32,
     memory: Memory,
@@ -41,6 +43,7 @@ pub struct Open<'a> {
     pub parent: RawFd,
     pub init: RawFd,
     pub line: RawFd,
+    pub other_end: RawFd,
     pub started: &'a AtomicI32,
 }
 
@@ -52,7 +55,7 @@ pub enum Record {
     Go = 1,
     /// The id maps are wanted.
     Maps,
-    /// The process with this id goes on in its place.
+    /// This process, which the second of the words names, goes on in the place of the first.
     Sibling,
     /// The process is the one that will stay: it can be recorded.
     Begun,
@@ -72,9 +75,9 @@ impl<'a> Script<'a> {
     /// The script from its first step on.
     pub fn new(plan: &'a Plan, ground: &'a Ground, open: Open<'a>) -> Script<'a> {
         let (steps, memory) = (&plan.steps, plan.memory());
-        let Open { parent, init, line, started } = open;
+        let Open { parent, init, line, other_end, started } = open;
         let (from, init_works) = (0, [-1; 2]);
-        Script { steps, ground, parent, init, line, started, memory, from, init_works }
+        Script { steps, ground, parent, init, line, other_end, started, memory, from, init_works }
     }
 }
 
@@ -88,6 +91,10 @@ const FAILED: i32 = 125;
 pub fn run(script: &Script<'_>) -> ! {
     let words = script.ground.words();
     let mut tree = Tree::default();
+    if script.other_end >= 0 {
+        // With a copy of it open, the end of the parent would never be heard.
+        raw::close(script.other_end);
+    }
     for (number, planned) in script.steps.iter().enumerate().skip(script.from) {
         words.begin(number);
         if let Err(errno) = take(&planned.step, script, number, &mut tree) {
@@ -136,6 +143,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Attributes { path, attr, recursive } => tree.attributes(path, attr, *recursive),
         Step::Chroot => tree.chroot(),
         Step::Terminal { socket, size, console } => terminal(tree, *socket, *size, *console),
+        Step::TerminalHeld => terminal_held(),
         Step::StandardFiles { uid } => standard_files(*uid),
         Step::Personality(domain) => task::personality(*domain),
         Step::IoPriority(packed) => task::io_priority(*packed),
@@ -229,13 +237,11 @@ fn hear_go(script: &Script<'_>) -> Result {
 }
 
 fn sibling(script: &Script<'_>) -> Result {
-    match fork::sibling()? {
-        // Nothing is said before the parent knows who says it: both write to the same line.
-        0 => hear_go(script),
-        pid => {
-            line::tell(script.line, Message { kind: Record::Sibling as u32, value: pid as u32 })?;
-            raw::exit(0)
-        }
+    match fork::sibling(script.ground.words())? {
+        // The second speaks for itself: the first may be killed at any moment, and would leave it
+        // unknown, with the line open.
+        0 => ask(script, Record::Sibling, 0),
+        _ => raw::exit(0),
     }
 }
 
@@ -306,9 +312,6 @@ fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: b
     if let Some((width, height)) = size {
         terminal::set_size(peer, width, height)?;
     }
-    line::send_descriptor(socket, b"/dev/ptmx", master)?;
-    raw::close(master);
-    raw::close(socket);
     if console {
         tree.console(peer)?;
     }
@@ -317,7 +320,15 @@ fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: b
         raw::dup2(peer, fd)?;
     }
     raw::close(peer);
+    // Last: whoever gets it may let go of it at once, and then the terminal has no name any more.
+    line::send_descriptor(socket, b"/dev/ptmx", master)?;
+    raw::close(master);
+    raw::close(socket);
     Ok(())
+}
+
+fn terminal_held() -> Result {
+    if terminal::is_hung_up(0)? { Err(Errno(libc::EIO)) } else { Ok(()) }
 }
 
 fn standard_files(uid: u32) -> Result {

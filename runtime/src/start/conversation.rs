@@ -1,6 +1,7 @@
 //! Starting a child that may outlive its starter: it has a copy of memory, not a share in it, and the
 //! two talk over a line. The child asks, the parent does its part and says `Go`.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicI32;
 
@@ -8,7 +9,7 @@ use super::child::{self, Open, Record, Script};
 use super::{Process, failure};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
-use crate::sys::clone::{self, Cloned, Ground, Memory, Request};
+use crate::sys::clone::{self, Cloned, Ground, Memory, Request, Words};
 use crate::sys::line::{self, Message};
 use crate::sys::{Errno, pidfd, process, raw::RawFd};
 
@@ -64,43 +65,37 @@ pub fn converse(
     let parent = pidfd::open(std::process::id() as i32)
         .map_err(|errno| Error::os("open a pidfd of this process", errno))?;
     let started = AtomicI32::new(-1);
-    let open =
-        Open { parent: parent.as_raw_fd(), init: -1, line: line.number(), started: &started };
+    let open = Open {
+        parent: parent.as_raw_fd(),
+        init: -1,
+        line: line.number(),
+        other_end: line.parent.as_raw_fd(),
+        started: &started,
+    };
     let script = Script::new(plan, &ground, open);
     let request =
         Request { namespaces: plan.namespaces, memory: Memory::Forked, cgroup: plan.cgroup };
     let Line { parent: line, child } = line;
+    let words = ground.words();
     let mut sibling: Option<Process> = None;
     let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
         // Only the child holds it now, so its end is the end of the line.
         drop(child);
-        let first = Process::new(copy(cloned)?);
-        let mut done = false;
-        while let Some(message) = receive(line.as_fd())? {
-            let process = sibling.as_ref().unwrap_or(&first);
-            match event(message, process)? {
-                Asked::Event(event) => {
-                    part(event, process)?;
-                    answer(line.as_fd())?;
-                }
-                Asked::Sibling(pid) => {
-                    let pidfd = pidfd::open(pid)
-                        .map_err(|errno| Error::os(format!("open process {pid}"), errno))?;
-                    let _ = first.wait();
-                    sibling = Some(Process::new(Cloned { pid, pidfd }));
-                    answer(line.as_fd())?;
-                }
-                Asked::Nothing => {
-                    done = true;
-                    break;
-                }
-            }
-        }
-        Ok(done)
+        // Not for the scope to act upon: the first may be reaped by now, and its number another's.
+        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, &mut part))
     });
-    let (cloned, result) = scope.map_err(|errno| failure::clone(plan, errno))?;
-    let process = sibling.unwrap_or_else(|| Process::new(cloned));
-    let words = ground.words();
+    let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
+    let first = Process::new(cloned);
+    let process = match (sibling, words.second()) {
+        (Some(second), _) => second,
+        // There is one, and it has said nothing: one of the two was killed.
+        (None, Some(pid)) => {
+            first.kill();
+            let _ = first.wait();
+            Process::adopt(pid)?
+        }
+        (None, None) => first,
+    };
     let failed = words.failure().map(|(step, errno)| failure::step(plan, step, errno));
     let last = plan.steps.len().saturating_sub(1);
     let error = match (result, failed) {
@@ -126,6 +121,30 @@ pub fn start(connection: BorrowedFd<'_>, plan: impl FnOnce() -> Result<Plan>) ->
     Err(failure::step(&plan()?, failed.value as usize, Errno(errno)))
 }
 
+/// Until the child is ready (true) or the line has ended.
+fn talk(
+    line: BorrowedFd<'_>,
+    cloned: &Cloned,
+    words: &Words,
+    sibling: &mut Option<Process>,
+    part: &mut impl FnMut(Event, &Process) -> Result<()>,
+) -> Result<bool> {
+    let first = Process::new(copy(cloned)?);
+    while let Some(message) = receive(line)? {
+        let process = sibling.as_ref().unwrap_or(&first);
+        match event(message, process)? {
+            Asked::Event(event) => part(event, process)?,
+            Asked::Sibling => {
+                *sibling = words.second().map(Process::adopt).transpose()?;
+                let _ = first.wait();
+            }
+            Asked::Nothing => return Ok(true),
+        }
+        answer(line)?;
+    }
+    Ok(false)
+}
+
 fn waits(plan: &Plan) -> bool {
     plan.steps.iter().any(|planned| matches!(planned.step, Step::Ready { listener: Some(_) }))
 }
@@ -144,7 +163,7 @@ fn died(plan: &Plan, at: usize, process: &Process) -> Error {
 
 enum Asked {
     Event(Event),
-    Sibling(i32),
+    Sibling,
     Nothing,
 }
 
@@ -161,7 +180,7 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
             .map_err(|errno| Error::os("take the seccomp listener", errno))?;
         Asked::Event(Event::Listener(fd))
     } else if is(Record::Sibling) {
-        Asked::Sibling(message.value as i32)
+        Asked::Sibling
     } else {
         Asked::Nothing
     })

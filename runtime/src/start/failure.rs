@@ -116,6 +116,9 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Unshare { .. }, libc::EINVAL) => {
             "this kernel lacks one of these kinds of namespaces: see garth doctor"
         }
+        (Step::TerminalHeld, libc::EIO) => {
+            "whoever took it at --console-socket has closed it; it ends with its last copy"
+        }
         (_, libc::EMFILE) => "--ulimit nofile leaves no room for the start itself: 16 is enough",
         (_, libc::ENOSYS) => {
             "this kernel lacks the system call: KERNEL.md tells which version has it"

@@ -34,7 +34,8 @@ const WORKING: u32 = 1;
 ///
 /// `says` is the child's thread id word (CLONE_CHILD_CLEARTID): when the child executes or exits,
 /// the kernel clears it and wakes the parent, so no pipe is needed to learn of either. `second` is
-/// the same for a child of [`nested`], and zero when there is none.
+/// the same for a child of [`nested`], and zero when there is none; of a [`super::fork::sibling`] it
+/// keeps the process id.
 #[repr(C)]
 pub struct Words {
     says: AtomicU32,
@@ -73,6 +74,17 @@ impl Words {
             0 => None,
             errno => Some((self.failed_step.load(SeqCst) as usize, Errno(errno as i32))),
         }
+    }
+
+    /// The process id of a second one that the child has started ([`super::fork::sibling`]), in the
+    /// child's pid namespace, which is the caller's.
+    pub fn second(&self) -> Option<i32> {
+        Some(self.second.load(SeqCst) as i32).filter(|pid| *pid > 0)
+    }
+
+    /// Where the kernel writes it.
+    pub(super) fn second_word(&self) -> u64 {
+        self.second.as_ptr() as u64
     }
 
     /// The step the child was last seen at.
@@ -383,7 +395,7 @@ pub fn nested<T: Sync>(
             libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID
         }
     };
-    let word = ground.words().second.as_ptr() as u64;
+    let word = ground.words().second_word();
     let args = CloneArgs {
         flags: flags as u64,
         child_tid: word,

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,6 +12,14 @@ use super::errno::check;
 
 fn c_path(path: &Path) -> Result<CString, Errno> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
+}
+
+/// The text of a small file that the kernel makes up. Such a file tells no size, and std would ask
+/// for it and begin with 32 bytes.
+pub fn read_kernel(path: impl AsRef<Path>) -> std::io::Result<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// renameat2(RENAME_NOREPLACE), Linux 3.15: EEXIST if `to` exists.

@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use super::clone::Words;
 use super::raw::{self, RawFd, call};
 use super::{CStrings, Errno};
 
@@ -21,9 +22,15 @@ struct CloneArgs {
 }
 
 /// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the pid
-/// namespace that was joined or made for children. 0 in the second, its process id in the first.
-pub fn sibling() -> Result<i32, Errno> {
-    let args = CloneArgs { flags: libc::CLONE_PARENT as u64, ..CloneArgs::default() };
+/// namespace that was joined or made for children. 0 in the second, its process id in the first. The
+/// kernel writes that id to [`Words::second`] before the second runs: so there is no moment at which
+/// it is there and the parent, which shares the words, cannot know it, whoever is killed when.
+pub fn sibling(words: &Words) -> Result<i32, Errno> {
+    let args = CloneArgs {
+        flags: (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
+        parent_tid: words.second_word(),
+        ..CloneArgs::default()
+    };
     call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()).map(|pid| pid as i32)
 }
 

@@ -43,6 +43,13 @@ pub fn take_control(terminal: RawFd) -> Result<(), Errno> {
     call!(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, 0).map(drop)
 }
 
+/// Has every copy of its master been closed? (poll(2), POLLHUP.)
+pub fn is_hung_up(terminal: RawFd) -> Result<bool, Errno> {
+    let mut poll = libc::pollfd { fd: terminal, events: 0, revents: 0 };
+    call!(libc::SYS_poll, &raw mut poll, 1, 0)?;
+    Ok(poll.revents & libc::POLLHUP != 0)
+}
+
 // ---- for the parent -----------------------------------------------------------------------------
 
 /// How a terminal treats what passes through it (termios(3)).

@@ -81,3 +81,35 @@ fn cve_2019_5736_no_library_of_the_image_is_loaded() {
     let text = bundle.run().ok();
     assert!(text.starts_with("garth"), "{text}");
 }
+
+/// The names of the calls that `run` makes itself, and the whole trace.
+fn traced(bundle: &Bundle, flags: &str) -> (Vec<String>, String) {
+    let run = format!("{COPY} exec strace -o /srv/trace {flags} $R run --bundle $B $ID");
+    bundle.sh(&run).run().ok();
+    let trace = std::fs::read_to_string(bundle.yard().path("/srv/trace")).unwrap();
+    let name = |line: &str| line.split('(').next().unwrap_or_default().to_owned();
+    (trace.lines().map(name).collect(), trace)
+}
+
+/// What a start does before it is out of reach is little: not even its libc has begun.
+#[test]
+fn the_start_from_a_read_only_mount_comes_first() {
+    garth_tests::needs!(root, strace);
+    bundle!(yard, bundle);
+    bundle.script("true");
+    let (calls, trace) = traced(&bundle, "");
+    let begin = ["execve", "statfs", "open_tree", "mount_setattr", "execveat", "statfs", "brk"];
+    assert!(calls.iter().map(String::as_str).take(begin.len()).eq(begin), "{trace}");
+}
+
+/// Where a mount of the file cannot be had, a sealed copy of it is executed.
+#[test]
+fn without_a_mount_a_sealed_copy_is_started() {
+    garth_tests::needs!(root, strace);
+    bundle!(yard, bundle);
+    bundle.script("true");
+    let (calls, trace) = traced(&bundle, "-e inject=open_tree:error=EPERM:when=1..2");
+    let began = calls.iter().filter(|call| call.starts_with("exec")).count();
+    assert_eq!(began, 2, "{trace}");
+    assert!(trace.contains("F_SEAL_WRITE") && calls.iter().any(|c| c == "memfd_create"), "{trace}");
+}

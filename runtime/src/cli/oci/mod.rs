@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Serialize;
 
 use crate::container::Container;
@@ -35,14 +36,17 @@ pub const FAILED: i32 = 1;
 /// That of `exec`, whose other codes are the program's.
 pub const EXEC_FAILED: i32 = 255;
 
-/// The exit code for arguments that could not be understood, if the verb is one that only containers
-/// have.
-pub fn usage(verb: &str) -> Option<i32> {
-    const VERBS: [&str; 15] = [
+/// The exit code for arguments that could not be understood, if the verb is one that containers have:
+/// runc's, which gives the one of a failed program to an `exec` that lacks nothing but its program.
+pub fn usage(verb: &str, error: &clap::Error) -> Option<i32> {
+    const VERBS: [&str; 18] = [
         "create",
         "start",
         "run",
         "state",
+        "exec",
+        "kill",
+        "delete",
         "list",
         "pause",
         "resume",
@@ -55,7 +59,17 @@ pub fn usage(verb: &str) -> Option<i32> {
         "restore",
         "ps",
     ];
-    VERBS.contains(&verb).then_some(FAILED)
+    let lacks_program = || {
+        let lacks = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(names)) => names.as_slice(),
+            _ => &[],
+        };
+        error.kind() == ErrorKind::MissingRequiredArgument && !lacks.iter().any(|n| n == "<NAME>")
+    };
+    match verb {
+        "exec" if lacks_program() => Some(EXEC_FAILED),
+        verb => VERBS.contains(&verb).then_some(FAILED),
+    }
 }
 
 /// The contents of a file, or of standard input for `-`, and how errors name it.

@@ -7,12 +7,14 @@
 //! a part out of an exception cannot be said there: they are refused.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use super::hierarchy::{Controller, Version};
 use super::{Cgroup, filter, write};
 use crate::host::dbus::Value;
 use crate::spec::oci::Resources;
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, bpf};
 use crate::{Error, Result};
 
@@ -269,7 +271,7 @@ impl Cgroup {
 fn write_v1(dir: &Path, rules: &[Rule]) -> Result<()> {
     let wanted = exceptions(rules)?;
     let list = dir.join("devices.list");
-    let text = fs::read_to_string(&list)
+    let text = read_kernel(&list)
         .map_err(|error| Error::io(format!("read {}", list.display()), &error))?;
     let (allow, deny) = (dir.join("devices.allow"), dir.join("devices.deny"));
     let there: Vec<&str> = text.lines().map(str::trim).collect();
@@ -289,12 +291,16 @@ fn write_v1(dir: &Path, rules: &[Rule]) -> Result<()> {
             write(&deny, line)?;
         }
     }
+    let file = fs::OpenOptions::new().write(true).open(&allow);
+    let mut file = file.map_err(|e| Error::io(format!("open {}", allow.display()), &e))?;
     for rule in &wanted.rules {
         let words = rule.words();
         if !all_allowed && there.contains(&words.as_str()) {
             continue;
         }
-        match write(&allow, &words) {
+        let failed =
+            |e: &std::io::Error| Error::io(format!("write \"{words}\" to {}", allow.display()), e);
+        match file.write_all(words.as_bytes()).map_err(|e| failed(&e)) {
             Err(error) if rule.own && error.errno() == Some(Errno(libc::EPERM)) => {}
             Err(error) => {
                 return Err(error.hint("the cgroup above does not have it").within("devices"));

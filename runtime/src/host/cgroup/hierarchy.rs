@@ -10,6 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, access, process};
 use crate::{Error, Result};
 
@@ -161,7 +162,7 @@ impl Hierarchy {
     /// What this process sees.
     pub fn read() -> Result<Hierarchy> {
         let file = |path: &str| {
-            fs::read_to_string(path).map_err(|error| Error::io(format!("read {path}"), &error))
+            read_kernel(path).map_err(|error| Error::io(format!("read {path}"), &error))
         };
         let mounts = file("/proc/self/mountinfo")?;
         let own = file("/proc/self/cgroup")?;

@@ -1,16 +1,21 @@
 //! Making the cgroup of a container.
 //!
 //! The directories above its own may be anyone's (an engine's, a pod's): what is missing of them is
-//! made, and stays when the container goes. Its own may be there already, if nobody is in it.
+//! made, and stays when the container goes. Its own may be there already, if nobody is in it: so that
+//! of two who find it empty only one goes in, a lock is held meanwhile ([`Claim`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::hierarchy::{Controller, Version};
 use super::{Cgroup, Dir, own_file, release, v1, v2, values, walk, write};
 use crate::spec::oci::Resources;
+use crate::sys::{file, process};
 use crate::{Error, Result};
 
 impl Cgroup {
@@ -18,19 +23,16 @@ impl Cgroup {
     ///
     /// systemd makes a scope around a process only: then `pid` is who will be the container. It
     /// is in every cgroup when this returns. Otherwise the child joins by itself
-    /// ([`Cgroup::join_paths`]).
+    /// ([`Cgroup::join_paths`]), while the answer is held.
     ///
     /// # Errors
-    /// A cgroup with processes in it, a frozen one, and what could not be made or limited. What
-    /// had been made is gone again, as far as nobody else uses it.
-    pub fn create_container(&self, resources: &Resources, pid: Option<i32>) -> Result<()> {
+    /// A cgroup with processes in it, a frozen one, one that another holds, and what could not be
+    /// made or limited. What had been made is gone again, as far as nobody else uses it.
+    pub fn create_container(&self, resources: &Resources, pid: Option<i32>) -> Result<Claim> {
         if self.is_none() {
-            return Ok(());
+            return Ok(Claim::default());
         }
         self.check_names()?;
-        if self.unit.is_none() {
-            self.check_unused()?;
-        }
         if let Some(unit) = &self.unit {
             let pid = pid.ok_or_else(|| {
                 Error::new(format!("make scope {}: no process to put in it", unit.name))
@@ -39,7 +41,10 @@ impl Cgroup {
             unit.start(pid, self.version(), resources)?;
         }
         let mut made = Vec::new();
-        let result = self.make_container(resources, pid, &mut made);
+        let result = self.claim(&mut made).and_then(|claim| {
+            self.make_container(resources, pid, &mut made)?;
+            Ok(claim)
+        });
         if result.is_err() {
             if let Some(unit) = &self.unit {
                 let _ = unit.stop();
@@ -50,6 +55,28 @@ impl Cgroup {
             }
         }
         result
+    }
+
+    /// Makes the first directory, and takes it for oneself alone.
+    fn claim(&self, made: &mut Vec<PathBuf>) -> Result<Claim> {
+        let Some(dir) = self.dirs.first() else { return Ok(Claim::default()) };
+        let own = self.path(dir);
+        // Who gives it back holds it for a moment, too, and takes the directory away.
+        for _ in 0..200 {
+            make_path(Path::new(&dir.top), &own, made)?;
+            match Claim::of(&own)? {
+                Some(claim) => {
+                    // A scope is new, and its process is in it already.
+                    if self.unit.is_none() {
+                        self.check_unused()?;
+                    }
+                    return Ok(claim);
+                }
+                None => sleep(Duration::from_millis(1)),
+            }
+        }
+        let own = own.display();
+        Err(Error::new(format!("container's cgroup is being taken by another container: {own}")))
     }
 
     fn make_container(
@@ -256,6 +283,28 @@ impl Cgroup {
 impl Dir {
     fn answers_to(&self, name: &str) -> bool {
         self.controllers.iter().any(|one| one.name() == name || one.v1_name() == name)
+    }
+}
+
+/// A cgroup of a container's that was found empty, and stays so but for those whom the holder puts
+/// in: nobody else takes it, and nobody removes it, before this is dropped. It is a lock (flock(2)) on
+/// the directory in the first tree; the kernel lets go of it when the holder ends, however it ends.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Claim {
+    _lock: Option<File>,
+}
+
+impl Claim {
+    /// None: another holds it, or has removed the directory.
+    pub(super) fn of(own: &Path) -> Result<Option<Claim>> {
+        let failed = |errno| Error::os(format!("lock cgroup {}", own.display()), errno);
+        let lock = match File::open(own) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|error| failed(error.into()))?,
+        };
+        let locked = process::try_lock(lock.as_fd()).map_err(failed)?;
+        Ok((locked && file::is_at(lock.as_fd(), own)).then_some(Claim { _lock: Some(lock) }))
     }
 }
 

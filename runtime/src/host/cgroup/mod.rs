@@ -21,6 +21,8 @@ mod devices;
 mod disk;
 mod filter;
 mod freezer;
+#[cfg(fuzzing)]
+mod fuzz;
 mod hierarchy;
 mod inside;
 pub mod io;
@@ -48,9 +50,11 @@ pub use choose::choose;
 pub use container::{Driver, Wanted, choose_container};
 pub(super) use devices::device_properties;
 pub use freezer::Freezer;
+#[cfg(fuzzing)]
+pub use fuzz::compute;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
-pub use make::Entrance;
+pub use make::{Claim, Entrance};
 pub use oom::{Oom, OomEvent};
 pub use release::{find, leftovers};
 pub use stats::Stats;

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::walk::{self, walk};
-use super::{Cgroup, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
+use super::{Cgroup, Claim, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
 use crate::sys::pidfd;
 use crate::{Error, Result};
 
@@ -46,6 +46,34 @@ impl Cgroup {
     /// same.
     pub fn remove(&self) -> Result<()> {
         self.take_away(false, SHORT_PATIENCE)
+    }
+
+    /// For a container that never came to be inside: removes the directories, if nobody else is in
+    /// them or about to be. Kills nobody, and whoever is there stays.
+    ///
+    /// # Errors
+    /// What hinders the removal but that.
+    pub fn leave(&self) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
+        self.check_names()?;
+        let Some(first) = self.dirs.first().map(|dir| self.path(dir)) else { return Ok(()) };
+        // With the first gone nobody has come further than that.
+        let claim = Claim::of(&first)?;
+        if claim.is_none() && first.exists() {
+            return Ok(());
+        }
+        // The first is what they lock: it goes last.
+        for own in self.dirs.iter().rev().map(|dir| self.path(dir)) {
+            match fs::remove_dir(&own).map_err(|error| (error.raw_os_error(), error)) {
+                Err((Some(libc::EBUSY | libc::ENOENT), _)) | Ok(()) => {}
+                Err((_, error)) => {
+                    return Err(Error::io(format!("remove cgroup {}", own.display()), &error));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_away(&self, kill: bool, patience: Duration) -> Result<()> {

@@ -7,6 +7,7 @@ use super::values::{Value, throttles};
 use super::{Controller, Write, write};
 use crate::spec::limits::{CPU_PERIOD, Limits};
 use crate::spec::oci::Resources;
+use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 /// What goes into the files of a new cgroup that has `controllers`, in this order.
@@ -55,8 +56,7 @@ pub(super) fn inherit_cpuset(dir: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = dir.join(file);
         let read = |path: &PathBuf| {
-            fs::read_to_string(path)
-                .map_err(|error| Error::io(format!("read {}", path.display()), &error))
+            read_kernel(path).map_err(|error| Error::io(format!("read {}", path.display()), &error))
         };
         if read(&own)?.trim().is_empty() {
             let above = dir.parent().unwrap_or(dir).join(file);

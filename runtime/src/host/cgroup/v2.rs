@@ -9,6 +9,7 @@ use super::{Controller, Write, hierarchy, v1, write};
 use crate::spec::limits::{CPU_PERIOD, Limits};
 use crate::spec::oci::{BlockIo, Memory, Resources};
 use crate::spec::units::Size;
+use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 /// What goes into the files of a new cgroup that has `controllers`, in this order.
@@ -335,7 +336,7 @@ pub(super) fn pass_on_all(dir: &Path) {
 
 /// The state of a directory, cgroup.type; empty at the root of the tree.
 pub(super) fn kind(dir: &Path) -> String {
-    fs::read_to_string(dir.join("cgroup.type")).unwrap_or_default().trim().to_owned()
+    read_kernel(dir.join("cgroup.type")).unwrap_or_default().trim().to_owned()
 }
 
 /// A directory below one with processes is in no valid state, and one below a threaded one is not

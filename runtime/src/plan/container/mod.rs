@@ -123,7 +123,7 @@ pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
     compiler.identity()?;
     compiler.file_system()?;
     compiler.process(process)?;
-    compiler.await_start()?;
+    compiler.await_start(process)?;
     compiler.execute(process)?;
     Ok(compiler.plan)
 }
@@ -161,6 +161,7 @@ pub fn compile_exec(
     compiler.push(Step::Session, "always");
     compiler.terminal(process, false)?;
     compiler.process(process)?;
+    compiler.terminal_held(process);
     compiler.push(Step::Ready { listener: None }, "always");
     compiler.execute(process)?;
     Ok(compiler.plan)
@@ -285,6 +286,8 @@ impl Compiler<'_> {
     fn become_root(&mut self) {
         let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
         self.push(step, "linux.uidMappings");
+        // A change of ids takes the signal back (PR_SET_PDEATHSIG(2const)).
+        self.push(Step::DieWithParent, "always");
     }
 
     /// Host name, loopback and sysctls: what the new namespaces look like from inside.
@@ -362,10 +365,18 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// As late as possible: whoever took the master may close it at any time.
+    fn terminal_held(&mut self, process: &Process) {
+        if process.terminal {
+            self.push(Step::TerminalHeld, "process.terminal");
+        }
+    }
+
     /// Everything is done that can fail for reasons of the configuration; what is left needs no
     /// descriptor but the line and the listener. Of those that lead to directories none may be open
     /// when paths are walked that others have chosen.
-    fn await_start(&mut self) -> Result<()> {
+    fn await_start(&mut self, process: &Process) -> Result<()> {
+        self.terminal_held(process);
         let listener = self.given.listener;
         self.push(Step::Ready { listener }, "always");
         let hooks = self.config.hooks.as_ref().map(|hooks| hooks.start_container.clone());

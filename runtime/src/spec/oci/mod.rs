@@ -43,7 +43,7 @@ pub use linux::{
 };
 pub use mounts::Mount;
 pub use options::MountOptions;
-pub use parse::MAX_BYTES;
+pub use parse::{MAX_BYTES, check_size};
 pub use process::{
     Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User,
 };

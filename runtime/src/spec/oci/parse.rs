@@ -39,13 +39,21 @@ impl Resources {
     }
 }
 
+/// Says whether a file of so many bytes would be read: for whoever asks before he reads it.
+///
+/// # Errors
+/// When it is too large.
+pub fn check_size(bytes: u64) -> Result<()> {
+    match bytes <= MAX_BYTES as u64 {
+        true => Ok(()),
+        false => Err(Error::new(format!("{bytes} bytes, at most {MAX_BYTES} are read"))),
+    }
+}
+
 /// Reads one value; `what` names the file in errors. No string in it has a NUL byte: what comes
 /// after one would be lost on the way to the kernel.
 fn read<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
-    if json.len() > MAX_BYTES {
-        let size = json.len();
-        return Err(Error::new(format!("{what}: {size} bytes, at most {MAX_BYTES} are read")));
-    }
+    check_size(json.len() as u64).map_err(|error| error.within(what))?;
     let refused = |offset: usize, cause: &str| {
         let place = place(json, offset);
         let colon = if place.is_empty() { "" } else { ": " };

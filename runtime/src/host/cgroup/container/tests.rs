@@ -151,7 +151,7 @@ fn without_permission_and_without_limits_there_is_no_cgroup() {
     let without = choose_container(&hybrid(), &disabled(&none)).unwrap();
     assert!(without.is_empty() && without.join_paths().is_empty());
     let record = Cgroup::from_text(&without.to_text()).unwrap();
-    record.create_container(&none, None).unwrap();
+    drop(record.create_container(&none, None).unwrap());
     record.update(&none).unwrap();
     record.remove().unwrap();
     record.release().unwrap();
@@ -205,7 +205,7 @@ impl Real {
     fn make(json: serde_json::Value) -> Option<Real> {
         let resources = resources(json);
         let real = Real::choose(&resources)?;
-        real.cgroup.create_container(&resources, None).unwrap();
+        drop(real.cgroup.create_container(&resources, None).unwrap());
         Some(real)
     }
 
@@ -278,11 +278,30 @@ fn a_container_is_in_every_tree_and_its_own_directory_goes_with_it() {
 #[test]
 fn an_empty_cgroup_is_taken_and_one_with_processes_is_not() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
-    real.cgroup.create_container(&Resources::default(), None).unwrap();
+    drop(real.cgroup.create_container(&Resources::default(), None).unwrap());
     let _child = real.child();
     let words = real.cgroup.create_container(&Resources::default(), None).unwrap_err().to_string();
     assert!(words.contains("container's cgroup is not empty: 1 process(es) found"), "{words}");
     assert!(real.dirs().iter().all(|dir| dir.exists()));
+}
+
+#[test]
+fn a_cgroup_that_is_claimed_is_nobody_elses() {
+    let Some(real) = Real::make(serde_json::json!({})) else { return };
+    let claim = real.cgroup.create_container(&Resources::default(), None).unwrap();
+    let words = real.cgroup.create_container(&Resources::default(), None).unwrap_err().to_string();
+    assert!(words.contains("is being taken by another container"), "{words}");
+    real.cgroup.leave().unwrap();
+    assert!(real.dirs().iter().all(|dir| dir.exists()));
+    drop(claim);
+    real.cgroup.leave().unwrap();
+    assert!(real.dirs().iter().all(|dir| !dir.exists()));
+    real.cgroup.leave().unwrap();
+    // Nor is one that somebody is in.
+    drop(real.cgroup.create_container(&Resources::default(), None).unwrap());
+    let child = real.child();
+    real.cgroup.leave().unwrap();
+    assert_eq!(real.cgroup.pids(), [pid(&child.0)]);
 }
 
 #[test]
@@ -627,7 +646,7 @@ fn a_scope_has_its_process_in_every_tree() {
     let none = Resources::default();
     let words = real.cgroup.create_container(&none, None).unwrap_err().to_string();
     assert_eq!(words, "make scope garth-web.scope: no process to put in it");
-    real.cgroup.create_container(&none, Some(pid(&child.0))).unwrap();
+    drop(real.cgroup.create_container(&none, Some(pid(&child.0))).unwrap());
     assert_eq!(real.cgroup.pids(), [pid(&child.0)]);
     // Another's of the same name is neither taken nor stopped.
     let words = real.cgroup.create_container(&none, Some(1)).unwrap_err().to_string();

@@ -1,0 +1,131 @@
+//! The first instructions of the program, before its libc has started.
+//!
+//! The verbs that put a process into a container start this program a second time, from a read-only
+//! mount of its file (`host/seal.rs` says why). What comes before the second start is lost, and most
+//! of it is the libc's: its start asks the processor for its features by CPUID, which a virtual
+//! machine has to emulate, and relocates the program; together a quarter of a millisecond. So the
+//! entry point of the file is here (`build.rs`), and makes the second start at once.
+//!
+//! Where this cannot be done, for want of CAP_SYS_ADMIN perhaps, the program goes on as usual, and
+//! `host/seal.rs` finds that it is still to be done and has the other ways and the words for it.
+//!
+//! Nothing is relocated yet and `memcpy` is not chosen yet (it is an IFUNC): this code may not call
+//! the standard library, compare or copy slices, or have tables of pointers.
+#![allow(unsafe_code)]
+
+use core::arch::{asm, global_asm};
+use core::mem::MaybeUninit;
+
+// The kernel leaves argc, argv, NULL, envp, NULL at the stack pointer, which is aligned to 16 (System
+// V ABI, AMD64 supplement, 3.4.1). `_start` is libc's and expects the stack and rdx as they were.
+global_asm!(
+    ".globl garth_entry",
+    "garth_entry:",
+    "push rdx",
+    "lea rdi, [rsp + 8]",
+    "sub rsp, 8",
+    "call {}",
+    "add rsp, 8",
+    "pop rdx",
+    "jmp _start",
+    sym begin,
+);
+
+/// Returns when there is nothing to do, or it failed.
+extern "C" fn begin(stack: *const usize) {
+    // SAFETY: `stack` is the initial stack pointer: argc, then argc pointers and a null, then the
+    // environment. `Statfs` is plain memory that the kernel fills.
+    unsafe {
+        let argc = *stack;
+        let argv = stack.add(1).cast::<*const u8>();
+        if !enters_a_container(argc, argv) {
+            return;
+        }
+        let file = c"/proc/self/exe".as_ptr() as usize;
+        let mut stat = MaybeUninit::<libc::statfs64>::uninit();
+        let failed = call(libc::SYS_statfs, [file, stat.as_mut_ptr() as usize, 0, 0, 0]) != 0;
+        // ST_RDONLY: this is the second start, or a read-only file system.
+        let flags = (&raw const (*stat.as_ptr()).f_flags).read();
+        if failed || flags as u64 & libc::ST_RDONLY != 0 {
+            return;
+        }
+        let clone = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+        let tree = call(libc::SYS_open_tree, [libc::AT_FDCWD as usize, file, clone as usize, 0, 0]);
+        if tree < 0 {
+            return;
+        }
+        let read_only: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
+        let (tree, here, empty) =
+            (tree as usize, c"".as_ptr() as usize, libc::AT_EMPTY_PATH as usize);
+        let attr = (&raw const read_only) as usize;
+        let size = size_of_val(&read_only);
+        if call(libc::SYS_mount_setattr, [tree, here, empty, attr, size]) == 0 {
+            let envp = argv.add(argc + 1) as usize;
+            call(libc::SYS_execveat, [tree, here, argv as usize, envp, empty]);
+        }
+        call(libc::SYS_close, [tree, 0, 0, 0, 0]);
+    }
+}
+
+/// Is the verb one of those? A word behind an option may be its value or the verb; if it is taken
+/// for a verb wrongly, the only harm is a second start that was not needed.
+///
+/// # Safety
+/// `argv` has `argc` C strings.
+unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
+    const CREATE: u64 = u64::from_le_bytes(*b"create\0\0");
+    const RUN: u64 = u64::from_le_bytes(*b"run\0\0\0\0\0");
+    const EXEC: u64 = u64::from_le_bytes(*b"exec\0\0\0\0");
+    let (mut nth, mut behind_option) = (1, false);
+    while nth < argc {
+        // SAFETY: `nth` is below argc.
+        let word = unsafe { first_bytes(*argv.add(nth)) };
+        match word {
+            CREATE | RUN | EXEC => return true,
+            _ if word as u8 == b'-' => behind_option = true,
+            _ if behind_option => behind_option = false,
+            _ => return false,
+        }
+        nth += 1;
+    }
+    false
+}
+
+/// The first eight bytes of a C string, zeros behind its end. Volatile, or the compiler might see
+/// a function of the libc in it.
+///
+/// # Safety
+/// `text` is a C string.
+unsafe fn first_bytes(text: *const u8) -> u64 {
+    let (mut word, mut at) = (0, 0);
+    while at < 8 {
+        // SAFETY: not behind the NUL, at which the loop ends.
+        let byte = unsafe { text.add(at).read_volatile() };
+        if byte == 0 {
+            break;
+        }
+        word |= u64::from(byte) << (8 * at);
+        at += 1;
+    }
+    word
+}
+
+/// A system call; what the kernel gives back, an errno as a negative number.
+///
+/// # Safety
+/// As for the system call.
+#[inline(always)]
+unsafe fn call(number: i64, args: [usize; 5]) -> isize {
+    let result: isize;
+    // SAFETY: as in `raw::syscall`.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3],
+            in("r8") args[4], lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}

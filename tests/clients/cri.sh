@@ -1,0 +1,294 @@
+#!/bin/bash
+# containerd's CRI plugin, which is what kubelet talks to: pods and their containers, asked for over gRPC.
+# shellcheck source-path=SCRIPTDIR
+. "${0%/*}/lib.sh"
+
+mkdir /run/yard "$YARD/cni" "$YARD/logs"
+# What holds a pod's namespaces: the same files, and a command that stays.
+mkdir "$YARD/pause"
+sed 's/"Cmd": \["sh"\]/"Cmd": ["sleep", "1000000"]/' "$YARD/image/config.json" >"$YARD/pause/config.json"
+sed 's,localhost/yard,localhost/pause,' "$YARD/image/manifest.json" >"$YARD/pause/manifest.json"
+cp "$YARD/image/layer.tar" "$YARD/pause/"
+tar -C "$YARD/pause" -cf "$YARD/pause.tar" manifest.json config.json layer.tar
+cat >"$YARD/cni/10-yard.conflist" <<END
+{"cniVersion": "0.4.0", "name": "yard", "plugins": [
+ {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false,
+  "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$YARD/ipam"}}]}
+END
+# Lowering what the caller has not needs CAP_SYS_RESOURCE, which a nested host may lack.
+cat >"$YARD/containerd.toml" <<END
+version = 2
+root = "$YARD/containerd"
+state = "/run/yard/state"
+[grpc]
+  address = "/run/yard/sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$YARD/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "localhost/pause:latest"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "$YARD/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "tested"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
+        BinaryName = "$RUNTIME"
+        Root = "/run/yard/runtime"
+END
+
+HERE=$(dirname "$(realpath "$0")")
+cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/yard/sock "$@"; }
+POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "yard", "attempt": 0},
+    "hostname": "pod", "log_directory": "'$YARD/logs'",
+    "dns_config": {"servers": ["192.0.2.53"], "searches": ["example.org"]}'
+# pod [MORE]: a pod with these fields of its "linux" part; prints its id. Who makes a container says again
+# how its pod is.
+pod() {
+    echo "${1-}" >"$YARD/linux"
+    cri RunPodSandbox "{\"config\": {$POD, \"linux\": {${1-}}}}" id
+}
+# container POD COMMAND-LINE [MORE [LINUX]]: creates one; prints its id.
+container() {
+    local more=${3-} linux=${4-}
+    cri CreateContainer "{\"sandbox\": \"$1\", \"sandbox_config\": {$POD, \"linux\": {$(cat "$YARD/linux")}},
+        \"config\": {\"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+            \"command\": [\"sh\", \"-c\", \"$2\"], \"log_path\": \"box.log\" ${more:+, $more},
+            \"linux\": {$linux}}}" id
+}
+start() { cri StartContainer "{\"id\": \"$1\"}" >/dev/null; }
+# idle POD [MORE [LINUX]]: one that runs, does nothing, and ends with 9 when told so; prints its id.
+idle() {
+    local id
+    id=$(container "$1" "trap 'exit 9' TERM; while :; do sleep 1000 & wait; done" "${2-}" "${3-}")
+    start "$id"
+    echo "$id"
+}
+status() { cri ContainerStatus "{\"id\": \"$1\"}" "status.$2"; }
+# in_box ID COMMAND-LINE [FIELD]: ExecSync; what it wrote, or another field of the answer.
+in_box() { cri ExecSync "{\"id\": \"$1\", \"cmd\": [\"sh\", \"-c\", \"$2\"], \"timeout\": 20}" "${3-stdout}"; }
+known() { "$RUNTIME" --root /run/yard/runtime/k8s.io list -q; }
+pid() { "$RUNTIME" --root /run/yard/runtime/k8s.io state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
+CREATED=0 RUNNING=1 EXITED=2
+
+tidy() {
+    local id
+    for id in $(cri ListPodSandbox '{}' items); do
+        cri StopPodSandbox "{\"id\": \"$id\"}" && cri RemovePodSandbox "{\"id\": \"$id\"}" || return 1
+    done
+    rm -f "$YARD"/logs/*
+}
+start_containerd() {
+    containerd --config "$YARD/containerd.toml" >>"$YARD/log" 2>&1 &
+    echo $! >"$YARD/pid"
+    until_ok cri Version || die "containerd: $(tail -n 5 "$YARD/log")"
+}
+start_containerd
+for image in yard pause; do
+    ctr --address /run/yard/sock -n k8s.io image import "$YARD/$image.tar" >>"$YARD/log" 2>&1 ||
+        die "ctr image import: $(tail -n 5 "$YARD/log")"
+done
+
+check_pod_and_container() {
+    local pod box
+    pod=$(pod)
+    is pods "$(known)" "$pod"
+    is state "$(cri PodSandboxStatus "{\"id\": \"$pod\"}" status.state)" 0
+    box=$(container "$pod" 'echo to the log; echo to stderr >&2; exit 7')
+    is created "$(status "$box" state)" $CREATED
+    start "$box"
+    until_is $EXITED status "$box" state
+    is code "$(status "$box" exit_code)" 7
+    has "$(cat "$YARD/logs/box.log")" 'stdout F to the log' 'stderr F to stderr'
+    cri RemoveContainer "{\"id\": \"$box\"}"
+    cri StopPodSandbox "{\"id\": \"$pod\"}"
+    cri RemovePodSandbox "{\"id\": \"$pod\"}"
+    is left "$(known)" ''
+    is pods "$(cri ListPodSandbox '{}' items)" ''
+}
+
+check_exec_sync() {
+    local box
+    box=$(idle "$(pod)")
+    is stdout "$(in_box "$box" 'echo out; echo err >&2')" out
+    is stderr "$(in_box "$box" 'echo out; echo err >&2' stderr)" err
+    is code "$(in_box "$box" 'exit 7' exit_code)" 7
+    is signal "$(in_box "$box" 'kill -9 $$' exit_code)" 137
+    has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"nosuch\"]}")" 'executable file not found'
+    has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"/etc/plain\"]}")" 'permission denied'
+    has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"sleep\", \"60\"], \"timeout\": 1}")" 'deadline'
+    is state "$(status "$box" state)" $RUNNING
+}
+
+check_command_not_found() {
+    local pod box
+    pod=$(pod)
+    box=$(cri CreateContainer "{\"sandbox\": \"$pod\", \"sandbox_config\": {$POD}, \"config\": {
+        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+        \"command\": [\"nosuch\"]}}" id)
+    has "$(fails 1 cri StartContainer "{\"id\": \"$box\"}")" 'executable file not found'
+    is state "$(status "$box" state)" $EXITED
+    is code "$(status "$box" exit_code)" 128
+    is reason "$(status "$box" reason)" StartError
+}
+
+check_stop() {
+    local box
+    box=$(idle "$(pod)")
+    cri StopContainer "{\"id\": \"$box\", \"timeout\": 20}"
+    is state "$(status "$box" state)" $EXITED
+    is code "$(status "$box" exit_code)" 9
+    has "$(fails 1 in_box "$box" true)" CONTAINER_EXITED
+}
+
+check_stop_of_who_does_not_listen() {
+    local pod box
+    pod=$(pod)
+    box=$(container "$pod" 'trap : TERM; while :; do sleep 1000 & wait; done')
+    start "$box"
+    cri StopContainer "{\"id\": \"$box\", \"timeout\": 1}"
+    is code "$(status "$box" exit_code)" 137
+}
+
+check_stats() {
+    local box used
+    box=$(idle "$(pod)")
+    in_box "$box" 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'
+    used=$(cri ContainerStats "{\"id\": \"$box\"}" stats.cpu.used.value)
+    [ "$used" -gt 1000000 ] || { echo "cpu: $used ns" >&2; return 1; }
+    used=$(cri ContainerStats "{\"id\": \"$box\"}" stats.memory.used.value)
+    [ "$used" -gt 4096 ] || { echo "memory: $used" >&2; return 1; }
+    is id "$(cri ContainerStats "{\"id\": \"$box\"}" stats.attributes.id)" "$box"
+}
+
+check_limits_and_their_update() {
+    local box resources='"cpu_period": 100000, "cpu_quota": 50000, "cpu_shares": 512'
+    box=$(idle "$(pod '"cgroup_parent": "/kubepods/one"')" '' \
+        "\"resources\": {$resources, \"memory_limit_in_bytes\": 67108864}")
+    is memory "$(cgroup_file "$(pid "$box")" memory memory.limit_in_bytes)" 67108864
+    is quota "$(cgroup_file "$(pid "$box")" cpu cpu.cfs_quota_us)" 50000
+    is shares "$(cgroup_file "$(pid "$box")" cpu cpu.shares)" 512
+    has "$(cat "/proc/$(pid "$box")/cgroup")" "/kubepods/one/$box"
+    cri UpdateContainerResources "{\"id\": \"$box\", \"linux\": {\"memory_limit_in_bytes\": 134217728}}"
+    is memory "$(cgroup_file "$(pid "$box")" memory memory.limit_in_bytes)" 134217728
+}
+
+check_out_of_memory() {
+    local box pod
+    pod=$(pod)
+    box=$(container "$pod" 'tail /dev/zero' '' '"resources": {"memory_limit_in_bytes": 33554432}')
+    start "$box"
+    until_is $EXITED status "$box" state
+    is code "$(status "$box" exit_code)" 137
+    until_is OOMKilled status "$box" reason
+}
+
+check_containers_of_a_pod_share() {
+    local pod one two kind own='"security_context": {"namespace_options": {"pid": 1}}'
+    pod=$(pod "$own")
+    one=$(idle "$pod" '' "$own")
+    two=$(container "$pod" 'sleep 1000' '"metadata": {"name": "other"}' "$own")
+    start "$two"
+    for kind in net ipc uts; do
+        is $kind "$(readlink "/proc/$(pid "$one")/ns/$kind")" "$(readlink "/proc/$(pid "$pod")/ns/$kind")"
+        is $kind "$(readlink "/proc/$(pid "$two")/ns/$kind")" "$(readlink "/proc/$(pid "$one")/ns/$kind")"
+    done
+    for kind in pid mnt; do
+        [ "$(readlink "/proc/$(pid "$two")/ns/$kind")" != "$(readlink "/proc/$(pid "$one")/ns/$kind")" ]
+    done
+    is hostname "$(in_box "$one" hostname)" pod
+    has "$(in_box "$one" 'cat /etc/resolv.conf')" 'nameserver 192.0.2.53' 'search example.org'
+}
+
+check_processes_of_a_pod_shared() {
+    local pod one
+    pod=$(pod '"security_context": {"namespace_options": {"pid": 0}}')
+    one=$(idle "$pod" '' '"security_context": {"namespace_options": {"pid": 0}}')
+    is pid "$(readlink "/proc/$(pid "$one")/ns/pid")" "$(readlink "/proc/$(pid "$pod")/ns/pid")"
+    has "$(in_box "$one" 'cat /proc/1/cmdline')" sleep
+}
+
+check_network_of_a_pod() {
+    local pod one ip
+    pod=$(pod)
+    one=$(idle "$pod")
+    ip=$(cri PodSandboxStatus "{\"id\": \"$pod\"}" status.network.ip)
+    has "$ip" 10.88.
+    has "$(in_box "$one" 'ip addr')" "$ip/16"
+    in_box "$one" 'httpd -p 8080 -h /srv'
+    until_is hello wget -q -O - "http://$ip:8080/hello"
+}
+
+check_network_of_the_host() {
+    local one POD=${POD/'"hostname": "pod",'/} host='"security_context": {"namespace_options": {"network": 2}}'
+    one=$(idle "$(pod "$host")" '' "$host")
+    is net "$(readlink "/proc/$(pid "$one")/ns/net")" "$(readlink /proc/self/ns/net)"
+}
+
+check_security() {
+    local one status
+    one=$(idle "$(pod)" '' '"security_context": {"readonly_rootfs": true, "no_new_privs": true,
+        "run_as_user": {"value": 1000}, "run_as_group": {"value": 2000}, "seccomp": {"profile_type": 0},
+        "masked_paths": ["/proc/version"], "readonly_paths": ["/proc/sys"],
+        "capabilities": {"add_capabilities": ["NET_ADMIN"], "drop_capabilities": ["CHOWN"]}}')
+    is ids "$(in_box "$one" 'echo $(id -u) $(id -g)')" '1000 2000'
+    status=$(in_box "$one" 'cat /proc/self/status')
+    has "$status" $'NoNewPrivs:\t1' $'Seccomp:\t2'
+    # NET_ADMIN is 12, CHOWN 0.
+    local bounding=$((16#$(awk '$1 == "CapBnd:" { print $2 }' <<<"$status")))
+    is net_admin $((bounding >> 12 & 1)) 1
+    is chown $((bounding & 1)) 0
+    has "$(in_box "$one" 'echo x >/etc/x' stderr)" 'Read-only'
+    has "$(in_box "$one" 'cat /proc/self/mountinfo')" ' /proc/version ' ' /proc/sys ro,'
+}
+
+check_privileged() {
+    local one
+    one=$(idle "$(pod '"security_context": {"privileged": true}')" '' '"security_context": {"privileged": true}')
+    has "$(in_box "$one" 'cat /proc/self/status')" $'Seccomp:\t0'
+    in_box "$one" 'test -c /dev/fuse -o -c /dev/kmsg' exit_code | grep -qx 0
+}
+
+check_sysctl_and_mounts() {
+    local one
+    echo shared >"$YARD/shared"
+    one=$(idle "$(pod '"sysctls": {"net.ipv4.ip_unprivileged_port_start": "80"}')" \
+        "\"mounts\": [{\"container_path\": \"/srv/shared\", \"host_path\": \"$YARD/shared\", \"readonly\": true}],
+        \"envs\": [{\"key\": \"MINE\", \"value\": \"two words\"}], \"working_dir\": \"/srv\"")
+    is sysctl "$(in_box "$one" 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start')" 80
+    is mounted "$(in_box "$one" 'cat /srv/shared; echo x >/srv/shared')" shared
+    is environment "$(in_box "$one" 'echo $MINE in $(pwd)')" 'two words in /srv'
+}
+
+check_many_pods_at_once() {
+    local n
+    for n in {1..6}; do
+        POD=${POD/'"uid": "u1"'/"\"uid\": \"u$n\""} pod >"$YARD/pod.$n" &
+    done
+    wait $(jobs -p | grep -vx "$(cat "$YARD/pid")")
+    is pods "$(known | wc -l)" 6
+}
+
+check_daemon_restart() {
+    local pod one
+    pod=$(pod)
+    one=$(idle "$pod")
+    kill "$(cat "$YARD/pid")"
+    gone() { ! kill -0 "$(cat "$YARD/pid")"; }
+    until_ok gone
+    start_containerd
+    is state "$(status "$one" state)" $RUNNING
+    is output "$(in_box "$one" 'echo still here')" 'still here'
+    cri StopContainer "{\"id\": \"$one\", \"timeout\": 20}"
+    is code "$(status "$one" exit_code)" 9
+}
+
+check_nothing_is_left() {
+    is state "$(known)" ''
+    is cgroups "$(find /sys/fs/cgroup -mindepth 3 -type d -path '*/k8s.io/*')" ''
+    is shims "$(pgrep -f containerd-shim || true)" ''
+}
+
+run_checks "$@"
