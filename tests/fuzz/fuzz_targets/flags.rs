@@ -1,12 +1,10 @@
 //! The text of flags: whatever is typed, an answer or an error in one line, never a panic.
 #![no_main]
 
-use garth::spec::units::{Rate, Size, Span};
 use garth::limit::control::Duty;
 use garth::spec::rate::{Change, Rates};
-use garth::spec::{
-    CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle,
-};
+use garth::spec::units::{Rate, Size, Span};
+use garth::spec::{CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
