@@ -19,6 +19,14 @@ killpoints:
     cargo build --release
     KILLPOINTS=all cargo test --package garth-tests --test killpoints --test oci_killpoints -- --nocapture
 
+# Rates of sandboxes and of limits over a real link with tight bounds, 200 killed limiters, and the AWS
+# CLI. Needs root, a quiet machine, and for the last a package index.
+limits:
+    cargo build --release
+    RATES=all cargo test --package garth-tests --test rate -- --nocapture --test-threads 1
+    LIMIT=all cargo test --package garth-tests --test limit -- --nocapture --test-threads 1
+    tests/limit-aws
+
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:
     tests/bench

@@ -3,9 +3,9 @@
 //! **A sandbox is a short program.** What was asked ([`spec`], a [`Sandbox`]) is compiled to what
 //! will be done ([`plan`], a flat list of steps, pure data); [`start`] does it, in a child that
 //! only executes the list; [`host`] holds what must exist outside the sandbox and be released.
-//! [`service`] is what people do with sandboxes, [`cli`] what they type, [`sys`] the system calls
-//! and the only unsafe code. Each uses only what is before it in this order: `sys`, `spec`, `plan`,
-//! `host`, `start`, `service`, `cli`.
+//! [`service`] is what people do with sandboxes, [`limit`] with what runs already, [`cli`] what they
+//! type, [`sys`] the system calls and the only unsafe code. Each uses only what is before it in this
+//! order: `sys`, `spec`, `plan`, `host`, `start`, `service` and `limit`, `cli`.
 //!
 //! Three ways in:
 //!
@@ -28,6 +28,7 @@ pub mod cli;
 pub mod container;
 pub mod error;
 pub mod host;
+pub mod limit;
 pub mod plan;
 pub mod service;
 pub mod spec;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. A file may use what is on its own floor or below.
-const FLOORS: [(&str, u32); 9] = [
+const FLOORS: [(&str, u32); 10] = [
     ("sys", 0),
     ("spec", 1),
     ("plan", 2),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u32); 9] = [
     ("start", 4),
     ("container", 5),
     ("service", 5),
+    ("limit", 5),
     ("measure", 5),
     ("cli", 6),
 ];

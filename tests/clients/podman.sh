@@ -179,6 +179,21 @@ check_network_bridge() {
     run yard ping -c 1 -W 5 10.88.0.1
 }
 
+check_rates_by_annotation() {
+    "$RUNTIME" update --help | grep -q -e --rate || skip 'this runtime knows no rates'
+    local before
+    before=$(tc qdisc show)
+    idle_with box --annotation dev.garth.rate.up=2MB/s --annotation dev.garth.rate.down=10Mbit/s
+    has "$(tc qdisc show)" 'rate 16Mbit' 'rate 10Mbit'
+    "$RUNTIME" update "$(cat "$YARD/id")" --rate up=none,down=3Mbit/s
+    has "$(tc qdisc show)" 'rate 3Mbit'
+    podman exec box ip addr show eth0
+    podman rm -f -t 0 box
+    is left "$(tc qdisc show)" "$before"
+    has "$(fails 126 podman run --rm --network host --annotation dev.garth.rate.up=2MB/s yard true)" \
+        "the host's network is shared"
+}
+
 check_network_of_two() {
     podman network create net
     podman run -d --name server --network net yard httpd -f -p 80 -h /srv

@@ -16,6 +16,7 @@
 mod bundle;
 mod call;
 mod cgroups;
+mod guest;
 mod points;
 mod snapshot;
 mod socket;
@@ -28,6 +29,7 @@ use std::{env, fs};
 
 pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
+pub use guest::{second_kernel, second_kernel_with};
 pub use points::{CHANGES, Point, Tally, points, sample};
 pub use snapshot::Snapshot;
 pub use socket::{Socket, answer_notification, terminal};

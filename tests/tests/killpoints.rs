@@ -7,9 +7,18 @@
 
 use garth_tests::{CHANGES, Point, Ran, Tally, Yard, needs, points, sample};
 
+/// Its mark, if it stays, is a file below the state root.
+const PLUGIN: &str = r#"#!/bin/sh
+case $(cat) in
+*'"verb":"add"'*) mkdir -p /run/garth/marks && : >/run/garth/marks/mark ;;
+*'"verb":"del"'*) rm -f /run/garth/marks/mark ;;
+esac
+"#;
+
 /// `-f` or nothing, and garth's words.
 fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Ran {
-    yard.sh(&format!("exec strace {follow} {options} $GARTH {words}")).run()
+    let call = yard.sh(&format!("exec strace {follow} {options} $GARTH {words}"));
+    call.env("GARTH_PLUGIN_PATH", "/srv/plugins").run()
 }
 
 /// The points of a command.
@@ -21,6 +30,8 @@ fn points_of(yard: &Yard, follow: &str, words: &str) -> Vec<Point> {
 
 fn survives(follow: &str, words: &str) {
     let yard = Yard::with_neighbour();
+    yard.write("/srv/plugins/mark", PLUGIN);
+    yard.sh("chmod 755 /srv/plugins /srv/plugins/mark").run().ok();
     let points = points_of(&yard, follow, words);
     let mut tally = Tally::default();
     for point in points {
@@ -38,7 +49,7 @@ fn survives(follow: &str, words: &str) {
         }
         yard.assert_nothing_left();
         // And all can be had again.
-        let again = yard.garth(words).run();
+        let again = yard.garth(words).env("GARTH_PLUGIN_PATH", "/srv/plugins").run();
         assert_eq!(again.code, 0, "again after a kill at {point}: {again}");
         yard.assert_nothing_left();
     }
@@ -46,6 +57,10 @@ fn survives(follow: &str, words: &str) {
 }
 
 const WRAP: &str = "wrap -p 8080:80 -p [::1]:8081:81/udp --memory 64m --pids-limit 64 -- true";
+const WITH_PLUGIN: &str = "wrap --plugin mark --memory 64m -- true";
+const RATED: &str = "wrap --network private --rate up=10Mbit/s,down=2MB/s -- true";
+const GROUPED: &str =
+    "wrap --network private --rate-group all:up=10Mbit/s,down=2MB/s,share=2 -- true";
 const DETACHED: &str = "wrap -d --name web -p 8080:80 --pids-limit 64 -- true";
 
 #[test]
@@ -70,4 +85,54 @@ fn a_detaching_garth_may_be_killed_at_any_point() {
 fn any_process_of_a_detached_start_may_be_killed_at_any_point() {
     needs!(root, netns, "strace");
     survives("-f", DETACHED);
+}
+
+#[test]
+fn garth_may_be_killed_at_any_point_beside_a_plugin() {
+    needs!(root, "strace");
+    survives("", WITH_PLUGIN);
+}
+
+#[test]
+fn any_process_may_be_killed_at_any_point_the_plugins_too() {
+    needs!(root, "strace");
+    survives("-f", WITH_PLUGIN);
+}
+
+#[test]
+fn a_garth_that_keeps_a_rate_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    survives("", RATED);
+}
+
+#[test]
+fn the_first_and_last_of_a_rate_group_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    survives("", GROUPED);
+}
+
+#[test]
+fn an_update_may_be_killed_at_any_point() {
+    needs!(root, netns, "strace");
+    let yard = Yard::with_neighbour();
+    let start = || {
+        yard.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
+    };
+    start();
+    const UPDATE: &str = "update web --rate up=10Mbit/s,down=2MB/s";
+    strace(&yard, "", &format!("-o /srv/trace -e trace={CHANGES}"), UPDATE).ok();
+    yard.garth("delete --force web").run().ok();
+    yard.assert_nothing_left();
+    let mut tally = Tally::default();
+    for point in sample(&points(&yard.read("/srv/trace"), false), 16) {
+        start();
+        strace(&yard, "", &point.strace("/srv/trace"), UPDATE);
+        tally.count(&point, point.was_reached(|| yard.read("/srv/trace"), false));
+        // What was begun can be finished, and what was left can be released.
+        yard.garth("update web --rate up=1Mbit/s").run().ok();
+        assert!(yard.garth("ps").run().ok().contains("up=1Mbit/s"), "after a kill at {point}");
+        yard.garth("delete --force web").run().ok();
+        yard.assert_nothing_left();
+    }
+    tally.finish(UPDATE);
 }

@@ -1,40 +1,9 @@
 //! The same program on another kernel, in User-Mode Linux: Linux 6.1 with the unified cgroup tree and
 //! its controllers, without Landlock, time namespaces, IPv6 and nftables' inet family.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use garth_tests::{binary, needs};
-
-/// Runs a script there; `$GARTH` is a copy of the binary, which itself may be in a directory that the
-/// guest has of its own, such as /tmp. One boot, a few seconds.
-fn there(name: &str, script: &str) -> String {
-    there_with(name, script, &[])
-}
-
-/// With copies of these programs beside the binary.
-fn there_with(name: &str, script: &str, programs: &[(&str, PathBuf)]) -> String {
-    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/run.sh");
-    let dir = std::env::temp_dir().join(format!("garth-second-{name}-{}", std::process::id()));
-    std::fs::create_dir(&dir).expect("a directory for the binary");
-    let copy = dir.join("garth");
-    std::fs::copy(binary(), &copy).expect("a copy of the binary");
-    for (name, program) in programs {
-        std::fs::copy(program, dir.join(name)).expect("a copy of a program");
-    }
-    let script = format!("export GARTH={}\n{script}", copy.display());
-    let mut command = Command::new(runner);
-    let ran = command
-        .args(["-m", "512M", "-t", "300", "-w"])
-        .arg(&dir)
-        .args(["sh", "-c", &script])
-        .output();
-    let _ = std::fs::remove_dir_all(&dir);
-    let ran = ran.expect("tests/uml/run.sh runs");
-    let text = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert_ne!(ran.status.code(), Some(125), "{}", text[1]);
-    text.join("\n")
-}
+use garth_tests::{needs, second_kernel as there, second_kernel_with as there_with};
 
 #[test]
 fn limits_hold_in_the_unified_tree() {

@@ -9,6 +9,8 @@ use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
+use crate::host::record::Record;
+use crate::limit;
 use crate::service;
 use crate::sys::{pidfd, process};
 
@@ -51,8 +53,8 @@ impl Ps {
             entries.iter().for_each(|entry| print(&format!("{}\n", entry.name)));
             return Ok(0);
         }
-        let mut rows =
-            vec![["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "COMMAND"].map(String::from)];
+        let titles = ["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "RATE", "COMMAND"];
+        let mut rows = vec![titles.map(String::from)];
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         for entry in entries {
             rows.push([
@@ -62,6 +64,7 @@ impl Ps {
                 entry.created.map_or("-".into(), |then| age(now.saturating_sub(then))),
                 entry.addresses.into_iter().next().unwrap_or("-".into()),
                 if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
+                entry.rates.unwrap_or("-".into()),
                 entry.command.join(" "),
             ]);
         }
@@ -185,8 +188,41 @@ impl Delete {
     }
 }
 
+/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// The sandbox or container
+    name: String,
+}
+
+impl Check {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let journal = global.journal();
+        let there = match oci::is_container(&journal, &self.name) {
+            true => container::check(&journal.containers(), &self.name)?,
+            false => {
+                let record = Record::read(&journal, &self.name)?;
+                record.resources.inspect(&record.owner(&journal))?
+            }
+        };
+        match self.json {
+            true => print(&to_json(&there)?),
+            false => there.iter().for_each(|line| print(&format!("{line}\n"))),
+        }
+        Ok(0)
+    }
+}
+
 pub(super) fn gc(global: &Global) -> Result<i32> {
-    let Report { removed, failed } = collector::collect(&global.journal())?;
+    let journal = global.journal();
+    let Report { mut removed, mut failed } = collector::collect(&journal)?;
+    // Limiters first tell what they have stopped in a record, too.
+    let (released, unreleased) = limit::release_all(journal.root())?;
+    removed.extend(released);
+    failed.extend(unreleased);
     for what in &removed {
         print(&format!("removed {what}\n"));
     }

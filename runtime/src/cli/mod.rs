@@ -4,6 +4,7 @@
 mod alone;
 mod doctor;
 mod enter;
+mod limit;
 mod log;
 mod manage;
 mod oci;
@@ -88,7 +89,7 @@ enum Verb {
     Pause(oci::Pause),
     /// Let a paused container go on
     Resume(oci::Resume),
-    /// Give a container that runs other limits
+    /// Give a sandbox or a container that runs other limits
     Update(oci::Update),
     /// Tell what a container uses, and when it runs out of memory
     Events(oci::Events),
@@ -112,6 +113,10 @@ enum Verb {
     Kill(manage::Kill),
     /// Release what an ended sandbox had
     Delete(manage::Delete),
+    /// Tell what is there of what a sandbox or container has outside
+    Check(manage::Check),
+    /// Limit what runs already, or a command, to a rate or a part of the time
+    Limit(limit::Limit),
     /// Release what crashes have left behind
     Gc,
     /// Tell what this host can do, by trying it, and what to do about the rest
@@ -124,6 +129,7 @@ impl Verb {
         let of_container = |id: &str| oci::is_container(&global.journal(), id);
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
+            Verb::Update(verb) if !of_container(verb.id()) => None,
             Verb::List(_) | Verb::Pause(_) | Verb::Resume(_) | Verb::Update(_) => Some(oci::FAILED),
             Verb::Events(_) | Verb::Mounts(_) | Verb::Spec(_) | Verb::Features => Some(oci::FAILED),
             Verb::Checkpoint(_) | Verb::Restore(_) => Some(oci::FAILED),
@@ -235,6 +241,8 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Exec(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),
         Verb::Delete(verb) => verb.run(global),
+        Verb::Check(verb) => verb.run(global),
+        Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.run(global),
     }

@@ -7,12 +7,12 @@ use clap::{Args, ValueEnum};
 
 use super::{Format, Global, print, to_json};
 use crate::error::{Error, Result};
-use crate::host::{network, resolver, resources, seal, users};
+use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
-    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, Rlimit, Root, Sandbox,
-    Seccomp,
+    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup, Rates,
+    Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
 use crate::start::Options;
 use crate::sys::process::Signals;
@@ -78,6 +78,12 @@ struct Yard {
     /// IPv6 addresses of private networks
     #[arg(long, value_name = "CIDR")]
     pool6: Option<String>,
+    /// How fast the private network may be: up=10Mbit/s,down=2MB/s, or one rate for both ways
+    #[arg(long, value_name = "RATES")]
+    rate: Option<String>,
+    /// A budget shared with the other sandboxes of that name: office:up=100Mbit/s,down=50Mbit/s,share=2
+    #[arg(long, value_name = "GROUP")]
+    rate_group: Option<String>,
     /// User and group that the command runs as: names or numbers
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -96,6 +102,12 @@ struct Yard {
     /// Processes and threads
     #[arg(long, value_name = "NUMBER")]
     pids_limit: Option<String>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=, wiops=
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
+    /// Ask a plugin to make something for the sandbox: NAME[:key=value,...]
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Vec<String>,
     /// Make a path of the host writable
     #[arg(long, value_name = "PATH")]
     rw: Vec<String>,
@@ -165,6 +177,15 @@ struct Yard {
     /// The command and its arguments
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// The value of one `--io`; paths are made absolute, as the record is read elsewhere.
+pub(super) fn throttles(text: &str) -> Result<Vec<Throttle>> {
+    let mut throttles = Throttle::parse(text)?;
+    for throttle in &mut throttles {
+        throttle.path = absolute(&throttle.path)?;
+    }
+    Ok(throttles)
 }
 
 impl Wrap {
@@ -281,7 +302,16 @@ impl Yard {
             None if !self.publish.is_empty() => sandbox.network = Network::Private,
             None => {}
         }
+        if let Some(text) = &self.rate {
+            sandbox.rates = text.parse::<Rates>().map_err(|error| error.within("--rate"))?;
+        }
+        if let Some(text) = &self.rate_group {
+            let group = text.parse::<RateGroup>().map_err(|error| error.within("--rate-group"))?;
+            sandbox.rate_group = Some(group);
+        }
         if sandbox.network == Network::Private {
+            bandwidth::check(&sandbox.rates)?;
+            bandwidth::check_group(sandbox.rate_group.as_ref())?;
             self.without_root(sandbox)?;
         }
         Ok(())
@@ -396,6 +426,12 @@ impl Yard {
         limits.pids =
             self.pids_limit.as_deref().map(|text| number("--pids-limit", text)).transpose()?;
         limits.cpuset = self.cpuset_cpus.clone();
+        for text in &self.io {
+            limits.io.extend(throttles(text)?);
+        }
+        for text in &self.plugin {
+            sandbox.plugins.push(text.parse()?);
+        }
         for text in &self.ulimit {
             sandbox.rlimits.push(text.parse::<Rlimit>()?);
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::journal::{Entry, Journal};
 use crate::host::rdt;
+use crate::host::resources::Resources;
 use crate::spec::oci::Status;
 use crate::sys::{pidfd, process};
 
@@ -71,9 +72,12 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
             give_up(&cgroup)?;
         }
+        Resources::forget_container(&journal, &id)?;
         return entry.remove();
     };
-    give_up(&record.cgroup)?;
+    // Who is left dies with the cgroup, so that comes first.
+    let cgroup = give_up(&record.cgroup);
+    cgroup.and(record.resources.release(&record.owner(&journal)))?;
     if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
         rdt::release(group, &wanted, &id)?;
     }

@@ -53,7 +53,7 @@ pub use record::Record;
 pub use restore::{Restore, restore};
 pub use start::start;
 pub use time::{now, rfc3339};
-pub use update::{Schemata, update};
+pub use update::{Changes, Schemata, throttles, update};
 
 use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal};
@@ -179,6 +179,17 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
             None => std::thread::sleep(Duration::from_millis(1)),
         }
     }
+}
+
+/// What is there of what the container has outside, a line each.
+///
+/// # Errors
+/// When there is no such container, or something cannot be told.
+pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
+    use crate::host::resource::Resource;
+    let Container { record, .. } = Container::open(journal, id)?;
+    let owner = record.owner(journal);
+    Ok([record.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())
 }
 
 /// The namespaces whose absence from a configuration means the runtime's own.

@@ -13,6 +13,7 @@ use super::{CGROUP, CLAIMED, CREATING, hooks, linux, outside, time, trees};
 use crate::error::{Error, Result};
 use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
+use crate::host::resources::Resources;
 use crate::host::{facts, rdt};
 use crate::plan;
 use crate::plan::container::{CgroupMount, Kernel, Surroundings};
@@ -104,10 +105,13 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let mut claim = Claim::default();
     match launch(&entry, &record, options, console, waits, &mut claim) {
         Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
+        // The error that counts is the first; what could not be released stays recorded.
         Err(error) => {
-            // The error that counts is the first; what could not be released stays recorded.
-            let _ = super::delete::release(entry, Some(record), &options.warn);
-            Err(error)
+            match super::delete::release(entry, Some(record), &options.warn) {
+                Ok(()) => Err(error),
+                Err(left) => Err(error
+                    .hint(format!("not all was released ({left}): see garth delete --force {id}"))),
+            }
         }
     }
 }
@@ -157,6 +161,7 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
     };
     let cgroup = cgroup::choose_container(&cgroup::Hierarchy::read()?, &wanted)?;
     cgroup.check_unused()?;
+    let resources = Resources::of_container(&config.annotations)?;
     let rdt = match &linux.intel_rdt {
         Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
         None => None,
@@ -167,6 +172,7 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
         bundle: bundle.to_owned(),
         owner: process::effective_ids().0,
         cgroup,
+        resources,
         rdt,
         config,
     };
@@ -314,6 +320,8 @@ fn launch(
             record.cgroup.entrance(None)?
         }
     };
+    let owner = record.owner(entry.journal());
+    let _ = record.resources.acquire(&owner)?;
     let trees = trees::open(config)?;
     let given = Surroundings {
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
@@ -322,6 +330,7 @@ fn launch(
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
         console: console.descriptor(),
         preserve: inherited(options.preserve_fds)?,
+        connects: !record.resources.is_empty(),
         no_pivot: options.no_pivot,
         no_keyring: options.no_new_keyring,
         cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
@@ -351,7 +360,11 @@ fn launch(
                 None => Ok(()),
             }
         }
-        Event::Mounted => before_root(&lists, record, process.pid()),
+        Event::Mounted => {
+            before_root(&lists, record, process.pid())?;
+            // After the hooks: an engine may make the network in one.
+            record.resources.connect(&owner, process.pid())
+        }
         Event::Listener(descriptor) => {
             outside::send_listener(record, Status::Creating, process.pid(), &descriptor)
         }
@@ -380,7 +393,8 @@ pub fn make_cgroup(
     let claim = record.cgroup.create_container(resources, pid)?;
     let mark = entry.file(CLAIMED);
     // Whatever the umask is, as all else in the state directory.
-    let made = fs::OpenOptions::new().write(true).create(true).mode(0o600).open(&mark);
+    let made =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
     made.map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
     Ok(claim)
 }

@@ -9,6 +9,9 @@ use super::time;
 use crate::error::{Error, Result};
 use crate::host::cgroup::Cgroup;
 use crate::host::journal::{Entry, Journal};
+use crate::host::resource::Owner;
+use crate::host::resources::Resources;
+use crate::spec::Limits;
 use crate::spec::oci::{self, Config, State, Status};
 
 /// The record of one container, written before anything of it is made.
@@ -24,6 +27,9 @@ pub struct Record {
     pub owner: u32,
     /// Its cgroup.
     pub cgroup: Cgroup,
+    /// What its annotations ask for.
+    #[serde(default)]
+    pub resources: Resources,
     /// The directory of its resctrl group, if one was made.
     pub rdt: Option<PathBuf>,
     /// The bundle's configuration, as it was read.
@@ -46,6 +52,11 @@ impl Record {
             true => Ok(record),
             false => Err(damaged(format!("it is that of {:?}", record.id))),
         }
+    }
+
+    /// Whose its resources are. The limits of its own cgroup stand in its configuration.
+    pub fn owner<'a>(&'a self, journal: &'a Journal) -> Owner<'a> {
+        Owner { journal, id: &self.id, limits: Limits::NONE }
     }
 
     /// Writes it: whole or not at all, and on the disk when this returns.

@@ -80,6 +80,8 @@ fn revive(
     }
     let resources = linux(config).resources.unwrap_or_default();
     *claim = prepare::make_cgroup(entry, record, &resources, None)?;
+    let owner = record.owner(entry.journal());
+    let _ = record.resources.acquire(&owner)?;
     let command = &mut criu.command;
     // Its parent shall be us, not criu.
     command.args(["--restore-detached", "--restore-sibling"]);
@@ -123,14 +125,15 @@ fn revive(
     let pid = text.trim().parse();
     let pid = pid.map_err(|_| Error::new(format!("restore: criu wrote {text:?} as process id")))?;
     let process = Process::adopt(pid)?;
-    let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id)).and_then(|()| {
+    let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id));
+    let connected = recorded.and_then(|()| record.resources.connect(&owner, pid)).and_then(|()| {
         give_cache(record, pid)?;
         match &how.options.pid_file {
             Some(path) => write_pid_file(path, pid),
             None => Ok(()),
         }
     });
-    if let Err(error) = recorded {
+    if let Err(error) = connected {
         process.kill();
         return Err(error);
     }

@@ -6,8 +6,11 @@ use serde_json::Value;
 
 use super::Container;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::{Resources, Status};
+use crate::host::bandwidth::Bandwidth;
+use crate::host::journal::{Entry, Journal};
+use crate::spec::Throttle;
+use crate::spec::oci::{BlockIo, Resources, Status};
+use crate::spec::rate::Change;
 
 /// Lines for the `schemata` of a resctrl group (Documentation/filesystems/resctrl.rst).
 #[derive(Clone, Debug, Default)]
@@ -18,16 +21,23 @@ pub struct Schemata {
     pub memory_bandwidth: Option<String>,
 }
 
-/// Gives a container other limits; what is absent stays as it is. The record has them as well.
+/// What shall be different; what is absent stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Limits, in the form of config.json's `linux.resources`.
+    pub resources: Resources,
+    /// Of cache and memory bandwidth.
+    pub schemata: Schemata,
+    /// How fast its links may be.
+    pub rate: Option<Change>,
+}
+
+/// Gives a container other limits. The record has them as well.
 ///
 /// # Errors
 /// When it has stopped, or what the kernel refused; the limits from before are set again then.
-pub fn update(
-    journal: &Journal,
-    id: &str,
-    resources: &Resources,
-    schemata: &Schemata,
-) -> Result<()> {
+pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
+    let Changes { resources, schemata, rate } = changes;
     let mut container = Container::open(journal, id)?;
     let entry = container.lock()?;
     if matches!(container.status(), Status::Stopped | Status::Creating) {
@@ -50,11 +60,39 @@ pub fn update(
         fs::write(&file, format!("{line}\n"))
             .map_err(|e| Error::io(format!("write {line:?} to {}", file.display()), &e))?;
     }
+    if let Some(change) = rate
+        && let Err(error) = slow_down(&mut container, &entry, *change)
+    {
+        let _ = container.record.cgroup.update(&before);
+        return Err(error);
+    }
     if after != before {
-        linux.resources = Some(after);
+        let record = &mut container.record;
+        record.config.linux.get_or_insert_default().resources = Some(after);
         record.write(&entry)?;
     }
     Ok(())
+}
+
+/// What is asked of a container that never had a rate is on record first.
+fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result<()> {
+    let pid = container.process().map_or(0, |(pid, _)| pid);
+    let record = &mut container.record;
+    if record.resources.bandwidth.is_none() {
+        record.resources.bandwidth = Some(Bandwidth::default());
+        record.write(entry)?;
+    }
+    let owner = record.owner(entry.journal());
+    let bandwidth = record.resources.bandwidth.as_ref();
+    bandwidth.map_or(Ok(()), |bandwidth| bandwidth.update(&owner, pid, change).map(drop))
+}
+
+/// Limits on the disks below paths, in the words of config.json.
+///
+/// # Errors
+/// When there is no such container, or a limit would do nothing.
+pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
+    Container::open(journal, id)?.record.cgroup.throttles(wanted)
 }
 
 /// `before`, with what `changes` says instead. Lists are replaced as a whole.

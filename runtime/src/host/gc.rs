@@ -106,7 +106,7 @@ fn kill(journal: &Journal, id: &str) {
 fn release(entry: Entry) -> Result<()> {
     let journal = entry.journal().clone();
     match Record::read(&journal, entry.id()) {
-        Ok(record) => record.resources.release(&journal)?,
+        Ok(record) => record.resources.release(&record.owner(&journal))?,
         Err(_) => Resources::forget(&journal, entry.id())?,
     }
     entry.remove()

@@ -87,6 +87,14 @@ impl Journal {
         &self.root
     }
 
+    /// What its entries are of: `sandbox` or `container`.
+    pub fn kind(&self) -> &'static str {
+        match self.part {
+            Part::Yards => "sandbox",
+            Part::Containers => "container",
+        }
+    }
+
     fn yards(&self) -> PathBuf {
         self.root.join(match self.part {
             Part::Yards => "yards",
@@ -357,7 +365,7 @@ impl Entry {
         }
         // Of containers these are all; where no more files can be opened they go all the same.
         if self.journal.part == Part::Containers {
-            const NAMES: [&str; 7] = [
+            const NAMES: [&str; 8] = [
                 "creating",
                 "created",
                 "record.new",
@@ -365,6 +373,7 @@ impl Entry {
                 "process",
                 "claimed",
                 "cgroup",
+                "rate",
             ];
             for name in NAMES {
                 let _ = fs::remove_file(dir.join(name));

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Entry, Journal};
+use super::resource::Owner;
 use super::resources::Resources;
 use crate::error::{Error, Result};
 use crate::spec::Sandbox;
@@ -29,6 +30,11 @@ impl Record {
         let text = journal.read(id)?;
         serde_json::from_slice(&text)
             .map_err(|e| Error::new(format!("the record of {id}: not a record: {e}")))
+    }
+
+    /// Whose its resources are.
+    pub fn owner<'a>(&'a self, journal: &'a Journal) -> Owner<'a> {
+        Owner { journal, id: &self.id, limits: &self.sandbox.limits }
     }
 
     /// Writes it: whole or not at all, and on the disk when this returns.

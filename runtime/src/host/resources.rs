@@ -1,21 +1,28 @@
-//! The resources of one sandbox, in the order in which they are acquired; they are released in the
-//! opposite order. Everything here is chosen and recorded before anything of it is made.
+//! The resources of one sandbox or container, in the order in which they are acquired; they are
+//! released in the opposite order. Everything here is chosen and recorded before anything of it is
+//! made.
+//!
+//! A container's own cgroup is not among them: it is made where config.json wants it, around a
+//! process or before it, and stands in the container's record ([`cgroup::choose_container`]).
 
-use std::collections::HashSet;
-use std::os::fd::OwnedFd;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::{self, Bandwidth};
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
 use super::journal::Journal;
-use super::network::{self, Leftovers, Network, pasta};
+use super::network::pasta::{self, Pasta};
+use super::network::{self, Leftovers, Network};
+use super::plugin::Plugin;
+use super::resource::{Held, Owner, Resource};
 use crate::error::{Error, Result};
-use crate::spec::{self, Limits, Sandbox};
+use crate::spec::{self, Limits, Sandbox, annotation};
 
-/// What a sandbox has outside.
+/// What a sandbox or container has outside.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resources {
     /// Cgroup directories, if there are limits.
@@ -24,21 +31,13 @@ pub struct Resources {
     pub network: Option<Network>,
     /// The private network of a sandbox without privilege.
     pub pasta: Option<Pasta>,
+    /// How fast its links may be. A private network always has one, which may be given a rate later.
+    #[serde(default)]
+    pub bandwidth: Option<Bandwidth>,
+    /// What executables of the operator's make.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
 }
-
-/// A pasta process, known by the file that it writes its process id to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pasta {
-    /// The program.
-    pub program: PathBuf,
-    /// Where it writes its process id.
-    pub pid_file: PathBuf,
-    /// The published ports.
-    pub publish: Vec<spec::Publish>,
-}
-
-/// What must stay open for as long as the sandbox lives.
-pub type Held = Vec<OwnedFd>;
 
 impl Resources {
     /// Chooses names and addresses. The lease of the addresses is taken here, by a link that says
@@ -78,7 +77,8 @@ impl Resources {
         journal: &Journal,
         lease: impl FnOnce(Vec<spec::Publish>) -> Result<Network>,
     ) -> Result<Resources> {
-        let mut resources = Resources::default();
+        let plugins = Plugin::find_all(&sandbox.plugins)?;
+        let mut resources = Resources { plugins, ..Resources::default() };
         if !sandbox.limits.is_empty() {
             resources.cgroup =
                 Some(cgroup::choose(&Hierarchy::read()?, id, &sandbox.limits, false)?);
@@ -86,13 +86,32 @@ impl Resources {
         if sandbox.network == spec::Network::Private {
             let publish = sandbox.publish.clone();
             if facts::privileged() {
-                resources.network = Some(lease(publish)?);
+                let network = lease(publish)?;
+                resources.bandwidth = Some(Bandwidth {
+                    rates: sandbox.rates,
+                    group: sandbox.rate_group.clone(),
+                    link: Some(network.end()),
+                });
+                resources.network = Some(network);
             } else {
+                bandwidth::check(&sandbox.rates)?;
+                bandwidth::check_group(sandbox.rate_group.as_ref())?;
                 let pid_file = journal.file(id, "pasta.pid");
                 resources.pasta = Some(Pasta { program: find_pasta()?, pid_file, publish });
             }
         }
         Ok(resources)
+    }
+
+    /// What the annotations of a container ask for (`spec/annotation.rs`).
+    ///
+    /// # Errors
+    /// A value that is none, a plugin that is not there.
+    pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
+        let rates = annotation::rates(annotations)?;
+        let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, ..Bandwidth::default() });
+        let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
+        Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
     /// Releases what the id alone leads to, for a sandbox whose record is lost.
@@ -104,15 +123,41 @@ impl Resources {
         let cgroup = cgroup::find(&Hierarchy::read()?, id);
         let pid_file = journal.file(id, "pasta.pid");
         let pasta = pid_file.exists().then(|| Pasta { program: "pasta".into(), pid_file, publish });
+        let owner = Owner { journal, id, limits: Limits::NONE };
         if facts::privileged() {
             Network::forget(journal.root(), id)?;
+            bandwidth::forget(&owner, true)?;
         }
-        Resources { cgroup: Some(cgroup), network: None, pasta }.release(journal)
+        let plugins = Plugin::noted(journal, id)?;
+        let cgroup = Some(cgroup);
+        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(&owner)
+    }
+
+    /// As [`Resources::forget`], for a container: what its annotations had asked for.
+    ///
+    /// # Errors
+    /// What could not be released, or found.
+    pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
+        let plugins = Plugin::noted(journal, id)?;
+        let owner = Owner { journal, id, limits: Limits::NONE };
+        let bandwidth = Some(Bandwidth::default());
+        Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
+    }
+
+    /// All of them, in the order of their making.
+    fn list(&self) -> Vec<&dyn Resource> {
+        let mut list: Vec<&dyn Resource> = Vec::new();
+        list.extend(self.cgroup.iter().map(|one| one as &dyn Resource));
+        list.extend(self.network.iter().map(|one| one as &dyn Resource));
+        list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
+        list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
+        list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
+        list
     }
 
     /// Is there anything?
     pub fn is_empty(&self) -> bool {
-        self.cgroup.is_none() && self.network.is_none() && self.pasta.is_none()
+        self.list().is_empty()
     }
 
     /// The files by which a process joins the cgroups: it writes `0` to each.
@@ -124,30 +169,18 @@ impl Resources {
     ///
     /// # Errors
     /// What could not be made. The caller releases the whole then.
-    pub fn acquire(&self, limits: &Limits) -> Result<Held> {
+    pub fn acquire(&self, owner: &Owner) -> Result<Held> {
         let mut held = Held::new();
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.create(limits)?;
-        }
-        if let Some(network) = &self.network {
-            held = network.reserve()?;
-            network.prepare()?;
-        }
+        self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
         Ok(held)
     }
 
     /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
     ///
     /// # Errors
-    /// What could not be made.
-    pub fn connect(&self, pid: i32) -> Result<()> {
-        if let Some(network) = &self.network {
-            network.connect(pid)?;
-        }
-        if let Some(Pasta { program, pid_file, publish }) = &self.pasta {
-            pasta::start(program, pid, publish, pid_file)?;
-        }
-        Ok(())
+    /// What could not be made. The caller releases the whole then.
+    pub fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        self.list().into_iter().try_for_each(|one| one.connect(owner, pid))
     }
 
     /// Releases everything, whether it was made or not; goes on after a failure, and reports the
@@ -155,19 +188,24 @@ impl Resources {
     ///
     /// # Errors
     /// What could not be released.
-    pub fn release(&self, journal: &Journal) -> Result<()> {
-        let pasta = self.pasta.as_ref().map_or(Ok(()), |pasta| pasta::stop(&pasta.pid_file));
-        let network = self.network.as_ref().map_or(Ok(()), |n| n.release(journal.root()));
-        let cgroup = self.cgroup.as_ref().map_or(Ok(()), Cgroup::release);
-        pasta.and(network).and(cgroup)
+    pub fn release(&self, owner: &Owner) -> Result<()> {
+        let backwards = self.list().into_iter().rev();
+        let results: Vec<Result<()>> = backwards.map(|one| one.release(owner)).collect();
+        results.into_iter().collect()
+    }
+
+    /// What is there now, a line each.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.inspect(owner)).collect();
+        Ok(lines?.concat())
     }
 
     /// The lines of `explain`.
-    pub fn describe(&self, limits: &Limits) -> Vec<String> {
-        let cgroup = self.cgroup.iter().flat_map(|cgroup| cgroup.describe(limits));
-        let network = self.network.iter().flat_map(Network::describe);
-        let pasta = self.pasta.iter().map(|pasta| format!("start {}", pasta.program.display()));
-        cgroup.chain(network).chain(pasta).collect()
+    pub fn describe(&self, owner: &Owner) -> Vec<String> {
+        self.list().into_iter().flat_map(|one| one.describe(owner)).collect()
     }
 }
 
@@ -208,6 +246,23 @@ fn without_links(mut leftovers: Leftovers) -> Leftovers {
     leftovers
 }
 
+/// Ifbs whose link is gone. The link is there first and is gone first, so whoever it belonged to,
+/// nobody needs such an ifb; but the list of links is not read in one instant, so it is read twice.
+fn stray_ifbs() -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let all = || Ok::<_, Error>([bandwidth::strays()?, bandwidth::group_strays()?].concat());
+    let mut strays = all()?;
+    if !strays.is_empty() {
+        let again = all()?;
+        strays.retain(|stray| again.contains(stray));
+    }
+    for (name, index) in strays {
+        bandwidth::remove_stray(&name, index)?;
+        removed.push(format!("ifb {name}"));
+    }
+    Ok(removed)
+}
+
 fn find_pasta() -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     pasta::find(&path).ok_or_else(|| {
@@ -229,6 +284,7 @@ pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
     let mut results = vec![stray_cgroups(journal)];
     if facts::privileged() {
         results.push(stray_network(journal));
+        results.push(stray_ifbs());
     }
     results
 }

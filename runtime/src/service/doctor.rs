@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::host::cgroup::{self, Hierarchy};
 use crate::host::journal::Journal;
 use crate::host::network::{Config, Network};
-use crate::host::{facts, resources};
+use crate::host::{bandwidth, facts, resources};
 use crate::plan::{IdMap, Plan, Step};
-use crate::spec::units::Size;
-use crate::spec::{Limits, Sandbox};
+use crate::spec::units::{Rate, Size};
+use crate::spec::{Limits, Rates, Sandbox, Throttle};
 use crate::start::{self, Options};
 use crate::sys::{netns, process};
 
@@ -61,7 +61,9 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
     note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
-    note("private network", Degraded, private_network(journal));
+    note("disk limit", Degraded, disk_limit());
+    note("private network", Degraded, private_network(journal, &Rates::default()));
+    note("network rates", Degraded, rates(journal));
     note("ipv6", Degraded, ipv6());
     note("raising limits", Degraded, raising_limits());
     found
@@ -145,8 +147,18 @@ fn limit(limits: Limits) -> Result<String> {
     Ok(file.unwrap_or_default().trim_end_matches("/doctor/cgroup.procs").to_owned())
 }
 
+/// The io controller, at the disk of the root.
+fn disk_limit() -> Result<String> {
+    let one = |text: &str| limit(Limits { io: Throttle::parse(text)?, ..none() });
+    let read = one("riops=1:/")?;
+    Ok(match one("wiops=1:/") {
+        Ok(_) => read,
+        Err(_) => format!("{read}, for reading: the kernel cannot tell whose writes are"),
+    })
+}
+
 /// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
-fn private_network(journal: &Journal) -> Result<String> {
+fn private_network(journal: &Journal, rates: &Rates) -> Result<String> {
     if !facts::privileged() {
         return match resources::lacks_private_network() {
             true => Err(Error::new("needs pasta without root").hint("install the package passt")),
@@ -161,11 +173,26 @@ fn private_network(journal: &Journal) -> Result<String> {
             awaits_go: true,
             ..Plan::of([Step::AwaitGo, Step::LoopbackUp])
         };
-        rehearse(plan, |pid| network.connect(pid))
+        rehearse(plan, |pid| {
+            network.connect(pid)?;
+            match rates.is_empty() {
+                true => Ok(()),
+                false => bandwidth::begin(&network.end(), rates),
+            }
+        })
     };
     netns::in_new_netns(rehearsal)
         .map_err(|errno| Error::os("make a network namespace", errno))??;
     Ok("veth, addresses, routes, nftables".into())
+}
+
+/// Both ways, on such a wire.
+fn rates(journal: &Journal) -> Result<String> {
+    let both = Some(Rate(1_000_000));
+    let rates = Rates { up: both, down: both };
+    bandwidth::check(&rates)?;
+    private_network(journal, &rates)?;
+    Ok("tbf, ingress, u32, mirred, ifb".into())
 }
 
 fn ipv6() -> Result<String> {

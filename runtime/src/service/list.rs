@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::host::bandwidth::Kept;
 use crate::host::journal::Journal;
 use crate::host::record::Record;
 
@@ -22,6 +23,8 @@ pub struct Entry {
     pub addresses: Vec<String>,
     /// Its published ports, as `-p` spells them.
     pub ports: Vec<String>,
+    /// What its network is held to now, as `--rate` spells it.
+    pub rates: Option<String>,
     /// The command.
     pub command: Vec<String>,
 }
@@ -33,10 +36,12 @@ pub struct Entry {
 pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
     // A name with a dot is an entry in the making.
     let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
-    Ok(ids.map(|id| look(journal, id)).collect())
+    let mut kept = None;
+    Ok(ids.map(|id| look(journal, id, &mut kept)).collect())
 }
 
-fn look(journal: &Journal, name: String) -> Entry {
+/// `kept` is read once, for the first sandbox that has a network to be held to anything.
+fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
     let process = journal.process(&name);
     let lives = process.as_ref().is_some_and(|process| process.open().is_some());
     let state = match (&process, lives) {
@@ -49,9 +54,18 @@ fn look(journal: &Journal, name: String) -> Entry {
         let state = if lives { "damaged" } else { "ended" };
         let none = Vec::new();
         let (addresses, ports, command) = (none.clone(), none.clone(), none);
-        return Entry { name, state, pid, created: None, addresses, ports, command };
+        let rates = None;
+        return Entry { name, state, pid, created: None, addresses, ports, rates, command };
     };
     let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
+    let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
+    // Where the kernel does not say, nothing is said.
+    let rates = link.filter(|_| lives).map(|link| {
+        let kept = kept.get_or_insert_with(|| Kept::read().unwrap_or_default());
+        kept.of(link.index)
+    });
+    let group = record.sandbox.rate_group.filter(|_| lives);
+    let group = group.map(|group| format!("{} in {}", group.rates, group.name));
     Entry {
         name,
         state,
@@ -59,6 +73,7 @@ fn look(journal: &Journal, name: String) -> Entry {
         created: Some(record.created),
         addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
         ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
+        rates: rates.filter(|rates| !rates.is_empty()).map(|rates| rates.to_string()).or(group),
         command: words.collect(),
     }
 }

@@ -5,8 +5,12 @@ mod detach;
 mod doctor;
 mod list;
 mod supervise;
+mod throttle;
+mod update;
 
 pub use detach::{detach, keep};
 pub use doctor::{Finding, State, examine};
 pub use list::{Entry, list};
 pub use supervise::{supervise, supervise_process};
+pub use throttle::throttle;
+pub use update::update;

@@ -7,6 +7,7 @@
 //! | `cpus` | `--cpus 1.5` | processor time per time, over periods of 100 ms |
 //! | `cpuset` | `--cpuset-cpus 0-3,8` | the processors to run on |
 //! | `pids` | `--pids-limit 100` | processes and threads |
+//! | `io` | `--io read=50MB/s:/srv` | reading and writing, per disk (`io.rs`) |
 //!
 //! With `memory` and no `swap`, docker lets the sandbox swap as much again as it may keep in
 //! memory, and so does Garth: unlimited swap would make the memory limit a way to burden the disk
@@ -14,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::io::Throttle;
 use super::units::Size;
 use crate::{Error, Result};
 
@@ -45,9 +47,16 @@ pub struct Limits {
     /// Processes and threads together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<u64>,
+    /// Reading and writing, on each disk.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<Throttle>,
 }
 
 impl Limits {
+    /// No limits.
+    pub const NONE: &Limits =
+        &Limits { memory: None, swap: None, cpus: None, cpuset: None, pids: None, io: Vec::new() };
+
     /// Nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Limits::default()
@@ -91,7 +100,7 @@ impl Limits {
             return Err(Error::new(format!("--pids-limit {pids}: not between 1 and {MAX_PIDS}"))
                 .hint("leave the flag out for no limit"));
         }
-        Ok(())
+        self.io.iter().try_for_each(Throttle::check)
     }
 
     /// Microseconds of processor time in every [`CPU_PERIOD`].

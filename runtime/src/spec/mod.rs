@@ -3,10 +3,15 @@
 //! Nothing here looks at the machine. Text is parsed and checked; names (of users, of capabilities
 //! beyond their spelling) are resolved later, against the host.
 
+pub mod annotation;
+pub mod io;
 pub mod limits;
 mod mount;
 pub mod network;
 pub mod oci;
+mod plugin;
+pub mod rate;
+mod rate_group;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -16,8 +21,12 @@ pub use sandbox::{
     CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
 };
 
+pub use io::Throttle;
 pub use limits::Limits;
 pub use network::{Network, Publish};
+pub use plugin::Plugin;
+pub use rate::Rates;
+pub use rate_group::RateGroup;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
+use super::plugin::Plugin;
+use super::rate::Rates;
+use super::rate_group::RateGroup;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
 
@@ -60,6 +63,15 @@ pub struct Sandbox {
     pub network: Network,
     /// Ports of the sandbox that the host shall serve.
     pub publish: Vec<Publish>,
+    /// How fast the private network may be.
+    #[serde(default)]
+    pub rates: Rates,
+    /// A budget that it shares with others; `rates` are its own bounds in it then.
+    #[serde(default)]
+    pub rate_group: Option<RateGroup>,
+    /// Executables of the operator's that are asked to make something for it.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
     /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
     pub init: bool,
     /// Killed when the thread that started it ends.
@@ -389,6 +401,9 @@ impl Default for Sandbox {
             limits: Limits::default(),
             network: Network::None,
             publish: Vec::new(),
+            rates: Rates::default(),
+            rate_group: None,
+            plugins: Vec::new(),
             init: true,
             die_with_parent: true,
         }
@@ -427,6 +442,14 @@ impl Sandbox {
             return Err(Error::new("-p publishes a port of a private network")
                 .hint("use --network private, or leave --network out"));
         }
+        if !self.rates.is_empty() {
+            self.validate_rates("rate", &self.rates.to_string())?;
+        }
+        if let Some(group) = &self.rate_group {
+            group.check()?;
+            self.validate_rates("rate-group", &group.to_string())?;
+            self.validate_ceiling(group)?;
+        }
         if self.hostname.is_some() && !self.namespaces.uts.is_new() {
             return Err(Error::new("--hostname needs a UTS namespace of its own"));
         }
@@ -441,7 +464,50 @@ impl Sandbox {
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
         }
+        Plugin::check_all(&self.plugins)?;
         self.limits.check()
+    }
+
+    /// A rate is kept on the wire between host and sandbox, so there must be one.
+    fn validate_rates(&self, flag: &str, value: &str) -> Result<()> {
+        let refuse = |why: &str| Error::new(format!("--{flag} {value}: {why}"));
+        match &self.network {
+            Network::Private => self.rates.check(),
+            Network::None => Err(refuse("the sandbox has no network")
+                .hint("add --network private, or publish a port with -p")),
+            Network::Host => {
+                Err(refuse("the host's network is shared, and has no queue of this sandbox's own")
+                    .hint("use --network private"))
+            }
+            Network::Join(_) => {
+                Err(refuse("the network of another is not this sandbox's to slow down")
+                    .hint("use --network private"))
+            }
+        }
+    }
+
+    /// Of a member, --rate is a bound within the budget.
+    fn validate_ceiling(&self, group: &RateGroup) -> Result<()> {
+        let ways =
+            [("up", self.rates.up, group.rates.up), ("down", self.rates.down, group.rates.down)];
+        for (way, own, budget) in ways {
+            let Some(own) = own else { continue };
+            let why = match budget {
+                None => format!("rate group {} has no {way}=", group.name),
+                Some(budget) if own > budget => {
+                    format!("more than all of rate group {}, {budget}", group.name)
+                }
+                Some(_) => continue,
+            };
+            return Err(Error::new(format!("--rate {way}={own}: {why}"))
+                .hint("of a member of a group, --rate is its own bound within the group's"));
+        }
+        Ok(())
+    }
+
+    /// It has something outside that must be released, and so is written down.
+    pub fn has_outside(&self) -> bool {
+        self.network == Network::Private || !self.limits.is_empty() || !self.plugins.is_empty()
     }
 
     /// Only a value that belongs to one of the new namespaces may be set: others are the host's.

@@ -165,6 +165,19 @@ impl fmt::Display for Span {
     }
 }
 
+/// A number of things, read from `500`, `1.5k`, `2M`; the units are thousands and millions.
+pub(super) fn count(text: &str) -> Result<u64> {
+    let wrong = |why: &str| refuse("number", text, why, "write 500, 1.5k or 2M");
+    let (number, unit) = Number::split(text.trim()).map_err(wrong)?;
+    let scale = match unit.trim_start() {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        _ => return Err(wrong("no such unit")),
+    };
+    number.times(scale).map_err(wrong)
+}
+
 /// A decimal fraction, `digits / 10^places`.
 struct Number {
     digits: u128,

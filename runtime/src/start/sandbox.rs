@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::network;
 use crate::host::record::Record;
-use crate::host::resources::{Held, Resources};
+use crate::host::resource::{Held, Owner};
+use crate::host::resources::Resources;
 use crate::host::{facts, gc, users};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User};
-use crate::spec::{Network, Sandbox, Seccomp};
+use crate::spec::{Limits, Sandbox, Seccomp};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
@@ -42,6 +43,7 @@ pub struct Child {
 #[derive(Debug)]
 struct Yard {
     entry: Entry,
+    limits: Limits,
     resources: Resources,
     held: Held,
 }
@@ -57,22 +59,24 @@ impl Sandbox {
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
         let journal = Journal::at(root);
         let mut given = gather(self)?;
-        let recorded =
-            options.name.is_some() || self.network == Network::Private || !self.limits.is_empty();
+        let recorded = options.name.is_some() || self.has_outside();
         if !recorded {
             let plan = compile(self, &given, options)?;
             return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
         let entry = create(&journal, &id)?;
-        let mut yard = Yard { entry, resources: Resources::default(), held: Held::new() };
+        let limits = self.limits.clone();
+        let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
         match yard.start(self, &mut given, options) {
             Ok(process) => Ok(Child { process, yard: Some(yard) }),
-            Err(error) => {
-                // The error that counts is the first; what could not be released stays recorded.
-                let _ = yard.release();
-                Err(error)
-            }
+            // The error that counts is the first; what could not be released stays recorded.
+            Err(error) => match yard.release() {
+                Ok(()) => Err(error),
+                Err(left) => {
+                    Err(error.hint(format!("not all was released ({left}): see garth gc")))
+                }
+            },
         }
     }
 
@@ -85,11 +89,13 @@ impl Sandbox {
         let mut given = gather(self)?;
         let id = options.name.as_deref().unwrap_or("NAME");
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
-        let resources = Resources::propose(self, id, &Journal::at(root), &options.pools)?;
+        let journal = &Journal::at(root);
+        let resources = Resources::propose(self, id, journal, &options.pools)?;
         given.cgroup_files = resources.cgroup_files();
         given.recorded = options.name.is_some() || !resources.is_empty();
         let plan = compile(self, &given, options)?;
-        Ok(Explanation { outside: resources.describe(&self.limits), plan })
+        let owner = Owner { journal, id, limits: &self.limits };
+        Ok(Explanation { outside: resources.describe(&owner), plan })
     }
 }
 
@@ -133,16 +139,19 @@ impl Yard {
         given.cgroup_files = self.resources.cgroup_files();
         given.recorded = true;
         let plan = compile(sandbox, given, options)?;
-        self.held = self.resources.acquire(&sandbox.limits)?;
+        self.held = self.resources.acquire(&self.owner())?;
         execute(&plan, |pid| {
             self.entry.write_process(&ProcessId::of(pid)?)?;
-            self.resources.connect(pid)
+            self.resources.connect(&self.owner(), pid)
         })
     }
 
+    fn owner(&self) -> Owner<'_> {
+        Owner { journal: self.entry.journal(), id: self.entry.id(), limits: &self.limits }
+    }
+
     fn release(self) -> Result<()> {
-        let journal = self.entry.journal().clone();
-        self.resources.release(&journal)?;
+        self.resources.release(&self.owner())?;
         drop(self.held);
         self.entry.remove()
     }

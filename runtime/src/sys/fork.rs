@@ -111,6 +111,59 @@ fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
     })
 }
 
+/// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptor
+/// than `keep` and in a session of its own. It must do with system calls: other threads of ours, and
+/// the locks that they held, are not in the copy.
+pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
+    // Without a signal at its end, nobody who waits for children in general gets this one.
+    let args = CloneArgs::default();
+    let clone = || call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
+    let pid = clone()?;
+    if pid != 0 {
+        let mut status = 0;
+        call!(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0)?;
+        return if status == 0 { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
+    }
+    // Once more, so that it is the child of no one who would have to reap it.
+    match clone() {
+        Ok(0) => {}
+        again => raw::exit(i32::from(again.is_err())),
+    }
+    // A reader of our output, and whoever wants our lock, would wait for it.
+    let number = keep as u32;
+    if number > 0 {
+        let _ = raw::close_fds(0, number - 1);
+    }
+    let _ = raw::close_fds(number + 1, u32::MAX);
+    let _ = raw::setsid();
+    action(keep);
+    raw::exit(0);
+}
+
+/// A child with a copy of this process's memory that does `work` and exits with its answer. For a
+/// process of one thread: the child has only the calling one, and what another had locked stays so.
+pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    if pid == 0 {
+        raw::exit(work());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+/// Keeps all memory of this process resident (mlockall(2)), so that no page has to be read back.
+pub fn lock_memory() -> Result<(), Errno> {
+    call!(libc::SYS_mlockall, libc::MCL_CURRENT).map(drop)
+}
+
 /// This process's id, in its own pid namespace.
 pub fn own_pid() -> i32 {
     call!(libc::SYS_getpid).map_or(0, |pid| pid as i32)
@@ -139,4 +192,35 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     drop(undumpable);
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_done_aside_is_not_waited_for_and_holds_nothing_else() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (mut other, open) = std::io::pipe().unwrap();
+        let begin = std::time::Instant::now();
+        aside(writer.as_raw_fd(), |fd| {
+            let mut pause = libc::timespec { tv_sec: 2, tv_nsec: 0 };
+            let _ = raw::write(fd, b"begun");
+            let _ = call!(libc::SYS_nanosleep, &raw mut pause, 0);
+        })
+        .unwrap();
+        let mut word = [0; 5];
+        reader.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"begun");
+        // End of file comes when nobody holds the other end, and the one aside still sleeps.
+        drop(open);
+        assert_eq!(other.read(&mut word).unwrap(), 0);
+        assert!(begin.elapsed().as_secs() < 2, "it was waited for");
+        // Nor is there a child of ours.
+        drop(writer);
+        assert_eq!(reader.read(&mut word).unwrap(), 0);
+    }
 }

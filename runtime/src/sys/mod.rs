@@ -22,10 +22,13 @@ pub mod openat2;
 pub mod pidfd;
 pub mod port;
 pub mod process;
+pub mod program;
 pub mod raw;
 pub mod task;
 pub mod terminal;
+pub mod timer;
 pub mod watch;
+pub mod xattr;
 
 pub use cstrings::CStrings;
 pub use errno::Errno;

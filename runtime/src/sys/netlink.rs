@@ -30,6 +30,8 @@ pub enum Family {
     Route = libc::NETLINK_ROUTE as isize,
     /// nftables and connection tracking.
     Netfilter = libc::NETLINK_NETFILTER as isize,
+    /// Sockets and what they have moved (sock_diag(7)).
+    Diag = libc::NETLINK_SOCK_DIAG as isize,
 }
 
 /// The kernel's no to one message of a batch.
@@ -238,6 +240,16 @@ impl Socket {
         }
     }
 
+    /// Sends the batch from a process aside, and does not wait for what becomes of it: rtnetlink works
+    /// inside `sendmsg`, and a device's deletion takes tens of milliseconds there.
+    pub fn execute_behind(&self, mut batch: Batch) -> Result<(), Errno> {
+        number(&mut batch.bytes, 1);
+        super::fork::aside(self.fd.as_raw_fd(), |fd| {
+            let (address, length) = (batch.bytes.as_ptr(), batch.bytes.len());
+            let _ = super::raw::call!(libc::SYS_sendto, fd, address, length, 0, 0, 0);
+        })
+    }
+
     /// Makes the kernel act on a change of carrier now. Link watching is a work item that may run
     /// later, and until it ran the queue of a link that just came up drops packets; asking for the
     /// link state does the work at once.
@@ -253,6 +265,31 @@ impl Socket {
         match unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) } {
             0 => Ok(()),
             _ => Err(last_errno()),
+        }
+    }
+
+    /// Listens to multicast `groups` from now on. A socket without an address is passed over by the
+    /// kernel's own messages, so it gets one.
+    pub fn join(&self, groups: &[i32]) -> Result<(), Errno> {
+        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as u16;
+        let length = size_of_val(&address) as u32;
+        // SAFETY: the address is live and of the length given.
+        let bound = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
+        if bound != 0 {
+            return Err(last_errno());
+        }
+        groups.iter().try_for_each(|group| {
+            self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, *group)
+        })
+    }
+
+    /// Gives to `each` what has come unasked, without waiting. What did not fit the queue is lost.
+    pub fn drain(&self, mut each: impl FnMut(u16, &[u8])) {
+        let mut buffer = [0u8; 16 * 1024];
+        while let Ok(length) = self.receive(&mut buffer) {
+            messages(&buffer[..length]).for_each(|(header, body)| each(header.nlmsg_type, body));
         }
     }
 

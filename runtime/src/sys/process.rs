@@ -106,17 +106,17 @@ impl Signals {
     /// Blocks all signals of this thread but those that report its own faults, and those with which
     /// a shell stops and continues a job.
     pub fn block() -> Result<Signals, Errno> {
-        let open = [
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGFPE,
-            libc::SIGILL,
-            libc::SIGTRAP,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-            libc::SIGCONT,
-        ];
+        Signals::block_but(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT])
+    }
+
+    /// As [`Signals::block`], and SIGTSTP arrives too, for who has something to do before it stops.
+    pub fn block_and_stop_later() -> Result<Signals, Errno> {
+        Signals::block_but(&[libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT])
+    }
+
+    fn block_but(also_open: &[i32]) -> Result<Signals, Errno> {
+        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
+        let open = faults.iter().chain(also_open).copied();
         // SAFETY: sigset_t is plain memory, filled by the calls; the descriptor is new.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();

@@ -199,6 +199,7 @@ fn surroundings(config: &Config, seccomp: Option<Filter>, choices: &mut Choices)
         line: 8,
         listener: some(choices.below(2), 9),
         console: some(choices.below(4).min(1), 11),
+        connects: choices.below(2) == 1,
         no_pivot: choices.below(2) == 1,
         no_keyring: choices.below(2) == 1,
         states: Default::default(),

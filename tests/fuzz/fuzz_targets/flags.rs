@@ -1,8 +1,10 @@
 //! The text of flags: whatever is typed, an answer or an error in one line, never a panic.
 #![no_main]
 
+use garth::limit::control::Duty;
+use garth::spec::rate::{Change, Rates};
 use garth::spec::units::{Rate, Size, Span};
-use garth::spec::{CapabilitySet, Mount, Network, Publish, Rlimit};
+use garth::spec::{CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -23,6 +25,19 @@ fuzz_target!(|text: &str| {
     let _ = Mount::writable(text).map_err(one_line);
     let _ = text.parse::<Network>().map_err(one_line);
     let _ = text.parse::<Rlimit>().map_err(one_line);
+    let _ = Throttle::parse(text).map_err(one_line);
+    // What is printed is read back as the same.
+    if let Ok(rates) = text.parse::<Rates>().map_err(one_line) {
+        assert_eq!(rates.to_string().parse::<Rates>().unwrap(), rates);
+    }
+    let _ = text.parse::<Change>().map_err(one_line);
+    if let Ok(group) = text.parse::<RateGroup>().map_err(one_line) {
+        assert_eq!(group.to_string().parse::<RateGroup>().unwrap(), group);
+    }
+    let _ = text.parse::<Duty>().map_err(one_line);
+    if let Ok(plugin) = text.parse::<Plugin>().map_err(one_line) {
+        assert_eq!(plugin.to_string().parse::<Plugin>().unwrap(), plugin);
+    }
     let _ = CapabilitySet::parse(text).map_err(one_line);
     if let Ok(size) = text.parse::<Size>() {
         assert_eq!(size.to_string().parse::<Size>().unwrap(), size);

@@ -5,12 +5,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
-use crate::container::{self, Schemata};
+use crate::cli::wrap::throttles;
+use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::service;
+use crate::spec::Throttle;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::spec::rate::Change;
 use crate::spec::units::Size;
 
-/// Give a container that runs other limits.
+/// Give a container that runs other limits, or a sandbox other `--rate` and `--io`.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -20,6 +25,10 @@ pub struct Update {
     /// Weight of I/O, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
+    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=,
+    /// wiops=; none takes a limit off
+    #[arg(long, value_name = "LIMITS")]
+    io: Vec<String>,
     /// Period of the CPU limit, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
@@ -71,23 +80,77 @@ pub struct Update {
     /// Share of the memory bandwidth (Intel RDT)
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// The container
+    /// How fast the network may be from now on: up=10Mbit/s,down=none; what is not named stays
+    #[arg(long, value_name = "RATES")]
+    rate: Option<String>,
+    /// The sandbox or container
     id: String,
 }
 
 impl Update {
+    pub(in crate::cli) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
+        let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
+        let rate = rate.map_err(|error| error.within("--rate"))?;
+        let journal = global.journal();
+        if !super::is_container(&journal, &self.id) {
+            return self.of_sandbox(&journal, rate).map(|()| 0);
+        }
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.flags()?,
+            None => self.with_disks(&journal)?,
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
-        container::update(&global.journal().containers(), &self.id, &resources, &schemata)
-            .map(|()| 0)
+        let changes = Changes { resources, schemata, rate };
+        container::update(&journal.containers(), &self.id, &changes).map(|()| 0)
+    }
+
+    /// Sandboxes keep what they were started with, but for this.
+    fn of_sandbox(&self, journal: &Journal, rate: Option<Change>) -> Result<()> {
+        let id = &self.id;
+        if self.has_limits() {
+            let error =
+                Error::new(format!("{id} is a sandbox: only --rate and --io can be changed"));
+            return Err(error.hint("start it again with other limits"));
+        }
+        if rate.is_none() && self.io.is_empty() {
+            return Err(Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s"));
+        }
+        if !self.io.is_empty() {
+            service::throttle(journal, id, &self.throttles()?)?;
+        }
+        rate.map_or(Ok(()), |rate| service::update(journal, id, rate))
+    }
+
+    /// Is anything asked for that only containers have?
+    fn has_limits(&self) -> bool {
+        let flags = self.flags().is_ok_and(|resources| resources == Resources::default());
+        !flags
+            || self.resources.is_some()
+            || self.l3_cache_schema.is_some()
+            || self.mem_bw_schema.is_some()
+    }
+
+    fn throttles(&self) -> Result<Vec<Throttle>> {
+        let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
+        Ok(throttles?.concat())
+    }
+
+    fn with_disks(&self, journal: &Journal) -> Result<Resources> {
+        let mut resources = self.flags()?;
+        if !self.io.is_empty() {
+            let disks = container::throttles(&journal.containers(), &self.id, &self.throttles()?)?;
+            let weight = resources.block_io.and_then(|block_io| block_io.weight);
+            resources.block_io = Some(BlockIo { weight, ..disks });
+        }
+        Ok(resources)
     }
 
     fn flags(&self) -> Result<Resources> {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::hierarchy::{self, Controller, Hierarchy, Mount, Unfit, Version};
-use super::{Cgroup, Dir};
+use super::{Cgroup, Dir, io};
+use crate::spec::Throttle;
 use crate::spec::limits::{Limits, cpu_list};
 use crate::sys::Errno;
 use crate::{Error, Result};
@@ -27,7 +28,12 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             }
             None => {
                 // One by one, so that the refusal names the flag that cannot be met.
-                unified.push(controller);
+                if !unified.contains(&controller) {
+                    unified.push(controller);
+                }
+                if controller == Controller::Io && limits.io.iter().any(Throttle::limits_writes) {
+                    by_memory(host, &mut unified).map_err(|error| error.within(&flag))?;
+                }
                 host.v2_top(&unified)
                     .map_err(|unfit| refusal(host, controller, unfit).within(&flag))?;
             }
@@ -52,6 +58,9 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             cgroup.add(Version::V1, &mount.point, Controller::Freezer);
         }
     }
+    if let Some((version, _)) = cgroup.directory(Controller::Io) {
+        cgroup.disks = io::resolve(&limits.io, version)?;
+    }
     cgroup.check_swap(limits)?;
     cgroup.check_cpuset(limits)?;
     Ok(cgroup)
@@ -72,7 +81,21 @@ fn asked(limits: &Limits) -> Vec<(Controller, String)> {
     if let Some(pids) = limits.pids {
         asked.push((Controller::Pids, format!("--pids-limit {pids}")));
     }
+    if let Some(first) = limits.io.first() {
+        asked.push((Controller::Io, format!("--io {}", first.path.display())));
+    }
     asked
+}
+
+/// Whose a buffered write is the kernel knows by whose memory it was written to.
+fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
+    if host.v1(Controller::Memory).is_some() {
+        return Err(io::memory_is_elsewhere());
+    }
+    if !unified.contains(&Controller::Memory) {
+        unified.push(Controller::Memory);
+    }
+    Ok(())
 }
 
 fn v1_usable(mount: &Mount, parent: &str) -> Result<()> {

@@ -368,7 +368,7 @@ impl<'a> Line<'a> {
 
 /// Undoes the kernel's `\040` for a blank, and the like. None for a path that is not UTF-8: such
 /// a mount point is nobody's cgroup tree.
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     if !text.contains('\\') {
         return Some(text.to_owned());
     }

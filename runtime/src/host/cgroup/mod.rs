@@ -18,11 +18,14 @@
 mod choose;
 mod container;
 mod devices;
+mod disk;
 mod filter;
+mod freezer;
 #[cfg(fuzzing)]
 mod fuzz;
 mod hierarchy;
 mod inside;
+pub mod io;
 mod make;
 mod oom;
 mod release;
@@ -46,6 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use choose::choose;
 pub use container::{Driver, Wanted, choose_container};
 pub(super) use devices::device_properties;
+pub use freezer::Freezer;
 #[cfg(fuzzing)]
 pub use fuzz::compute;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
@@ -56,10 +60,12 @@ pub use release::{find, leftovers};
 pub use stats::Stats;
 pub(super) use v2::weight_of_shares;
 
+use super::resource::{Held, Owner, Resource};
 use super::systemd::Unit;
 use crate::spec::limits::Limits;
 use crate::sys::Errno;
 use crate::{Error, Result};
+use io::DiskLimits;
 
 /// The directories of one sandbox, made or not: the record from which they can be removed.
 ///
@@ -76,6 +82,9 @@ pub struct Cgroup {
     /// The scope that systemd made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<Unit>,
+    /// What `--io` limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disks: Vec<DiskLimits>,
 }
 
 /// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
@@ -278,6 +287,9 @@ impl Cgroup {
                 }
             }
         }
+        for disk in &self.disks {
+            lines.push(format!("limit {} as {}", disk.name, disk.words));
+        }
         for item in self.writes(limits) {
             let condition = if item.optional { ", if the kernel accounts swap" } else { "" };
             let file = item.file.display();
@@ -291,7 +303,11 @@ impl Cgroup {
             Version::V1 => v1::writes(&self.path(dir), &dir.controllers, limits),
             Version::V2 => v2::writes(&self.path(dir), &dir.controllers, limits),
         };
-        self.dirs.iter().flat_map(of).collect()
+        let mut writes: Vec<Write> = self.dirs.iter().flat_map(of).collect();
+        if let Some((version, dir)) = self.directory(Controller::Io) {
+            writes.extend(self.disks.iter().flat_map(|disk| disk.writes(&dir, version)));
+        }
+        writes
     }
 
     /// Controllers that share a tree (`cpu,cpuacct`) share the directory.
@@ -327,6 +343,26 @@ impl Cgroup {
             Some(dir) => Err(Error::new(format!("cgroup in {:?}: not an absolute path", dir.top))),
             None => Ok(()),
         }
+    }
+}
+
+/// As `garth wrap` has it; a container's is made by [`Cgroup::create_container`].
+impl Resource for Cgroup {
+    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
+        self.create(owner.limits)
+    }
+
+    fn release(&self, _: &Owner) -> Result<()> {
+        Cgroup::release(self)
+    }
+
+    fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
+        let own = self.dirs.iter().map(|dir| self.path(dir)).filter(|own| own.exists());
+        Ok(own.map(|own| format!("cgroup {}", own.display())).collect())
+    }
+
+    fn describe(&self, owner: &Owner) -> Vec<String> {
+        Cgroup::describe(self, owner.limits)
     }
 }
 

@@ -139,6 +139,7 @@ fn all_limits() -> Limits {
         cpus: Some(1.5),
         cpuset: Some("0-1".into()),
         pids: Some(100),
+        io: Vec::new(),
     }
 }
 

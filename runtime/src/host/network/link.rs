@@ -38,7 +38,7 @@ const INNER: u32 = 2;
 pub const INNER_NAME: &str = "eth0";
 
 /// The host end's interface index. The kernel counts from 1; ours are far from there.
-fn index(inner4: Ipv4Addr) -> u32 {
+pub fn index(inner4: Ipv4Addr) -> u32 {
     0x4000_0000 | (u32::from(inner4) & 0x3fff_ffff)
 }
 
@@ -183,7 +183,7 @@ fn accept_loopback6(batch: &mut Batch, index: u32) {
 }
 
 /// struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).
-pub(super) fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
+pub(in crate::host) fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
     let mut fixed = [0; 16];
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     if up {

@@ -13,7 +13,7 @@ mod conntrack;
 pub mod device;
 mod firewall;
 mod lease;
-mod link;
+pub(super) mod link;
 mod nft;
 pub mod pasta;
 mod uplink;
@@ -26,12 +26,14 @@ use std::path::Path;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
+use super::bandwidth::End;
+use super::resource::{Held, Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Family, Refusal, Socket};
 use crate::sys::{Errno, netns, port};
 use crate::{Error, Result};
 use firewall::{AddError, Entry};
-pub use lease::link_name;
+pub use lease::{LINK_PREFIX, link_name};
 use uplink::Route;
 
 /// Where addresses come from.
@@ -120,6 +122,11 @@ impl Network {
         Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
     }
 
+    /// The host's end of the link.
+    pub fn end(&self) -> End {
+        End { name: self.link.clone(), index: link::index(self.inner4), mtu: self.mtu }
+    }
+
     /// The sandbox's addresses.
     pub fn addresses(&self) -> Vec<String> {
         let six = self.inner6.map(|address| address.to_string());
@@ -182,7 +189,7 @@ impl Network {
                 }
                 if let Some((pool, prefix, link)) = known {
                     let link = one_link(&mut socket, link)?;
-                    if link.as_ref().is_some_and(|link| link.starts_with(lease::LINK_PREFIX)) {
+                    if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
                         continue;
                     }
                     let link = link.map_or(String::new(), |link| format!(" on {link}"));
@@ -359,6 +366,42 @@ impl Network {
     }
 }
 
+impl Resource for Network {
+    fn acquire(&self, _: &Owner, held: &mut Held) -> Result<()> {
+        held.extend(self.reserve()?);
+        self.prepare()
+    }
+
+    fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
+        Network::connect(self, pid)
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        Network::release(self, owner.journal.root())
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let address = self.inner4;
+        let mut there = Vec::new();
+        if lease::holder(owner.journal.root(), address).as_deref() == Some(owner.id) {
+            there.push(format!("lease of {address}"));
+        }
+        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        if elements.contains(&address) {
+            there.push(format!("firewall elements of {address}"));
+        }
+        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        if links.iter().any(|link| link.name == self.link) {
+            there.push(format!("link {}", self.link));
+        }
+        Ok(there)
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        Network::describe(self)
+    }
+}
+
 /// What is there and belongs to no live sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leftovers {
@@ -388,7 +431,7 @@ impl Leftovers {
         let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
         let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
         let ours = |link: &str| {
-            let address = link.strip_prefix(lease::LINK_PREFIX);
+            let address = link.strip_prefix(LINK_PREFIX);
             address.is_some_and(|a| a.len() == 8 && u32::from_str_radix(a, 16).is_ok())
         };
         Ok(Leftovers {

@@ -6,13 +6,46 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::{Deserialize, Serialize};
+
+use crate::host::resource::{Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::{Errno, pidfd};
 use crate::{Error, Result};
+
+/// A pasta process, known by the file that it writes its process id to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pasta {
+    /// The program.
+    pub program: PathBuf,
+    /// Where it writes its process id.
+    pub pid_file: PathBuf,
+    /// The published ports.
+    pub publish: Vec<Publish>,
+}
+
+impl Resource for Pasta {
+    fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
+        start(&self.program, pid, &self.publish, &self.pid_file).map(drop)
+    }
+
+    fn release(&self, _: &Owner) -> Result<()> {
+        stop(&self.pid_file)
+    }
+
+    fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
+        let running = running(&self.pid_file);
+        Ok(running.map(|(pid, _)| format!("pasta, process {pid}")).into_iter().collect())
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        vec![format!("start {}", self.program.display())]
+    }
+}
 
 /// Where `pasta` is in `path` (the value of PATH).
 pub fn find(path: &str) -> Option<PathBuf> {
@@ -76,18 +109,20 @@ pub fn arguments(pid: i32, publish: &[Publish], pid_file: &Path) -> Vec<String> 
 
 /// Ends the pasta that wrote `pid_file`; one that never started or has ended is fine.
 pub fn stop(pid_file: &Path) -> Result<()> {
-    let text = fs::read_to_string(pid_file).unwrap_or_default();
-    let Ok(pid) = text.trim().parse::<i32>() else { return Ok(()) };
-    let Ok(pidfd) = pidfd::open(pid) else { return Ok(()) };
-    // The number may be another's by now: what the descriptor holds is looked at, then signalled.
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    if !name.starts_with("pasta") && !name.starts_with("passt") {
-        return Ok(());
-    }
+    let Some((pid, pidfd)) = running(pid_file) else { return Ok(()) };
     match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
         Ok(()) | Err(Errno(libc::ESRCH)) => Ok(()),
         Err(errno) => Err(Error::os(format!("end pasta, process {pid}"), errno)),
     }
+}
+
+/// The pasta that wrote `pid_file`, if it runs.
+fn running(pid_file: &Path) -> Option<(i32, OwnedFd)> {
+    let pid = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    let pidfd = pidfd::open(pid).ok()?;
+    // The number may be another's by now: what the descriptor holds is looked at.
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    (name.starts_with("pasta") || name.starts_with("passt")).then_some((pid, pidfd))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libc::{RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_FIB_MATCH, RTM_GETLINK, RTM_GETROUTE};
 
 use super::lease::LINK_PREFIX;
+use crate::host::bandwidth;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 use crate::{Error, Result};
 
@@ -225,7 +226,8 @@ fn interfaces() -> Vec<String> {
     let entries = fs::read_dir("/proc/sys/net/ipv4/conf").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let special = ["all", "default", "lo"];
-    names.filter(|n| !special.contains(&n.as_str()) && !n.starts_with(LINK_PREFIX)).collect()
+    let ours = |n: &String| n.starts_with(LINK_PREFIX) || n.starts_with(bandwidth::PREFIX);
+    names.filter(|n| !special.contains(&n.as_str()) && !ours(n)).collect()
 }
 
 /// Whether interfaces get IPv6 here at all.

@@ -50,6 +50,8 @@ pub struct Surroundings {
     pub listener: Option<RawFd>,
     /// A socket that takes the master of the terminal.
     pub console: Option<RawFd>,
+    /// There is something outside that is connected when the namespaces are there.
+    pub connects: bool,
     /// chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
     /// Keep the session keyring.
@@ -316,6 +318,8 @@ impl Compiler<'_> {
         }
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
             self.push(Step::Mounted, "hooks");
+        } else if self.given.connects {
+            self.push(Step::Mounted, "annotations");
         }
         for hook in &hooks.create_container {
             self.hook(hook, 0, "hooks.createContainer")?;

@@ -7,6 +7,7 @@ use super::process::check_processors;
 use super::words::{MemoryFlag, MemoryMode, NamespaceType};
 use super::{Config, IdMapping, Linux, MemoryPolicy, Mount, parse_list, refuse};
 use crate::error::{Error, Result};
+use crate::spec::annotation;
 use crate::spec::seccomp::Action;
 
 /// The words of `rootfsPropagation`.
@@ -80,6 +81,9 @@ impl Config {
                     mount.destination
                 ));
             }
+        }
+        for key in self.annotations.keys().filter(|key| annotation::is_unknown(key)) {
+            warnings.push(format!("annotations: {key:?} is not known and does nothing"));
         }
         let memory =
             self.linux.as_ref().and_then(|linux| linux.resources.as_ref()?.memory.as_ref());

@@ -1,0 +1,234 @@
+//! `garth limit`.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use super::{Format, Global, OURS, complain, print, tell};
+use crate::error::{Error, Result};
+use crate::limit::control::Duty;
+use crate::limit::meter::{Count, Direction};
+use crate::limit::{self, Asked, Ending, Figures, Note, Target, Want};
+use crate::spec::units::{Rate, Span};
+
+/// Which direction counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// What the target sends
+    Up,
+    /// What it receives
+    Down,
+    /// The sum of both
+    Both,
+}
+
+/// Limit what runs already, or a command, to a rate or a part of the time.
+///
+/// The target and all its descendants are stopped and continued: nobody has to cooperate. Whatever
+/// happens to this process, the target goes on.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").args(["pid", "name", "release_all", "command"]).required(true)))]
+#[command(group(ArgGroup::new("want").args(["rate", "duty", "release_all"]).required(true)))]
+pub struct Limit {
+    /// The process whose tree is limited
+    #[arg(long, value_name = "N")]
+    pid: Option<String>,
+    /// A sandbox or container
+    #[arg(long, value_name = "SANDBOX")]
+    name: Option<String>,
+    /// What may be moved, as 8Mbit/s or 2MB/s: measured, and steered by
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// With --rate: which direction counts
+    #[arg(long, value_enum, default_value = "both")]
+    direction: Way,
+    /// The part of the time in which the target runs, as 40%, whatever it moves then
+    #[arg(long, value_name = "PERCENT")]
+    duty: Option<String>,
+    /// How long a run and a stop are together [default: 1s with --duty, by the rate with --rate]
+    #[arg(long, value_name = "TIME")]
+    period: Option<String>,
+    /// With --rate: no stop is longer [default: 5s]
+    #[arg(long, value_name = "TIME", requires = "rate")]
+    max_stop: Option<String>,
+    /// What is counted: sockets, link or io [default: the best that can be had]
+    #[arg(long, value_name = "WHAT")]
+    count: Option<String>,
+    /// For how long [default: until interrupted, or the target ends]
+    #[arg(long = "for", value_name = "TIME")]
+    span: Option<String>,
+    /// How figures are printed [default: text on a terminal, otherwise JSON, a line each; of a
+    /// command, none]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Let go on what limiters have left stopped that were killed together with their watchdogs
+    #[arg(long)]
+    release_all: bool,
+    /// A command to start and limit
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Limit {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        if self.release_all {
+            return release_all(global);
+        }
+        let asked = self.asked()?;
+        let journal = global.journal();
+        let command = !self.command.is_empty();
+        let target = match (&self.pid, &self.name) {
+            (Some(pid), _) => Target::Pid(number(pid)?),
+            (_, Some(name)) => Target::Pid(limit::named(&journal, name)?),
+            _ => Target::Command(self.command.clone()),
+        };
+        // What an earlier one has left behind.
+        let _ = limit::release_all(journal.root());
+        let shown = Shown::choose(self.format, command);
+        let ending = limit::run(journal.root(), target, &asked, &mut |note| shown.note(&note))?;
+        Ok(match ending {
+            Ending::Target(code) if command => code,
+            Ending::Target(_) | Ending::Over => 0,
+        })
+    }
+
+    fn asked(&self) -> Result<Asked> {
+        let span = |text: &Option<String>| {
+            let span = text.as_deref().map(str::parse::<Span>).transpose();
+            span.map(|span| span.map(|span| span.0))
+        };
+        let within = |what: &str, span: Option<Duration>, low: Duration, high: Duration| {
+            let outside = span.is_some_and(|span| span < low || span > high);
+            let bounds = (Span(low), Span(high));
+            match outside {
+                true => Err(Error::new(format!("{what}: not from {} to {}", bounds.0, bounds.1))),
+                false => Ok(span),
+            }
+        };
+        let (ms, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        let want = match (&self.rate, &self.duty) {
+            (Some(rate), _) => {
+                let rate: Rate = rate.parse()?;
+                // A packet a second is the least that a connection lives on.
+                if rate.0 < 8_000 || rate.0 > 1_000_000_000_000 {
+                    let bounds = "from 8kbit/s to 1Tbit/s";
+                    let what = format!("rate {rate}: not one that can be held, {bounds}");
+                    return Err(Error::new(what));
+                }
+                let direction = match self.direction {
+                    Way::Up => Direction::Up,
+                    Way::Down => Direction::Down,
+                    Way::Both => Direction::Both,
+                };
+                Want::Rate(rate, direction)
+            }
+            (None, Some(duty)) => Want::Duty(duty.parse::<Duty>()?),
+            (None, None) => return Err(Error::new("neither --rate nor --duty")),
+        };
+        Ok(Asked {
+            want,
+            period: within("--period", span(&self.period)?, ms * 10, second * 60)?,
+            longest_stop: within("--max-stop", span(&self.max_stop)?, ms * 10, second * 3600)?,
+            count: self.count.as_deref().map(str::parse::<Count>).transpose()?,
+            span: within("--for", span(&self.span)?, ms, second * 86_400 * 365)?,
+            tell_every: second,
+        })
+    }
+}
+
+fn number(text: &str) -> Result<i32> {
+    let pid = text.parse().ok().filter(|pid: &i32| *pid > 0);
+    pid.ok_or_else(|| {
+        Error::new(format!("{:?} is not a process id", text.escape_debug().to_string()))
+    })
+}
+
+fn release_all(global: &Global) -> Result<i32> {
+    let (done, failed) = limit::release_all(global.journal().root())?;
+    done.iter().for_each(|what| print(&format!("released {what}\n")));
+    failed.iter().for_each(complain);
+    if done.is_empty() && failed.is_empty() {
+        print("nothing to release\n");
+    }
+    Ok(if failed.is_empty() { 0 } else { OURS })
+}
+
+/// How figures are shown. Those of a command go to standard error, as its output is its own.
+#[derive(Clone, Copy)]
+struct Shown {
+    format: Option<Format>,
+    command: bool,
+    terminal: bool,
+}
+
+impl Shown {
+    fn choose(asked: Option<Format>, command: bool) -> Shown {
+        let terminal = if command { stderr().is_terminal() } else { stdout().is_terminal() };
+        let usual = if terminal { Format::Text } else { Format::Json };
+        let format = asked.or((!command).then_some(usual));
+        Shown { format, command, terminal: terminal && format == Some(Format::Text) }
+    }
+
+    fn note(self, note: &Note<'_>) {
+        match (note, self.format) {
+            (Note::Caution(words), _) => {
+                self.clear();
+                tell(words);
+            }
+            (_, None) => {}
+            (Note::Begun(words), Some(_)) => tell(words),
+            (Note::Figures(figures), Some(Format::Json)) => self.write(&json(figures, false)),
+            (Note::Summary(figures), Some(Format::Json)) => self.write(&json(figures, true)),
+            // Written over in place; where there is no terminal, a line each.
+            (Note::Figures(figures), Some(Format::Text)) if self.terminal => {
+                self.write(&format!("\r{}\x1b[K", words(figures)));
+            }
+            (Note::Figures(figures), Some(Format::Text)) => {
+                self.write(&format!("{}\n", words(figures)));
+            }
+            (Note::Summary(figures), Some(Format::Text)) => {
+                self.clear();
+                let time = Span(Duration::from_millis((figures.seconds * 1e3) as u64));
+                let stop = Span(Duration::from_millis((figures.longest_stop * 1e3) as u64));
+                let words = words(figures);
+                self.write(&format!("in {time}: {words}, longest stop {stop}\n"));
+            }
+        }
+    }
+
+    fn clear(self) {
+        if self.terminal {
+            self.write("\r\x1b[K");
+        }
+    }
+
+    fn write(self, text: &str) {
+        let _ = match self.command {
+            true => stderr().write_all(text.as_bytes()),
+            false => stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
+        };
+    }
+}
+
+fn json(figures: &Figures, summary: bool) -> String {
+    let mut value = serde_json::to_value(figures).unwrap_or_default();
+    if summary && let Some(object) = value.as_object_mut() {
+        object.insert("summary".into(), true.into());
+    }
+    format!("{value}\n")
+}
+
+fn words(figures: &Figures) -> String {
+    let rate = |bits: u64| match bits {
+        0..1_000_000 => format!("{:.1} kbit/s", bits as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} Mbit/s", bits as f64 / 1e6),
+        _ => format!("{:.3} Gbit/s", bits as f64 / 1e9),
+    };
+    let asked = figures.asked.map_or(String::new(), |bits| format!("asked {}, ", rate(bits)));
+    let got = figures.got.map_or(String::new(), |bits| format!("got {}, ", rate(bits)));
+    let many = if figures.processes == 1 { "process" } else { "processes" };
+    let Figures { duty, processes, .. } = figures;
+    format!("{asked}{got}duty {:.0}%, {processes} {many}", duty * 100.0)
+}

@@ -1,0 +1,186 @@
+//! htb's classes as rtnetlink has them (tc-htb(8), net/sched/sch_htb.c).
+
+use libc::{
+    ETH_P_ALL, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, RTM_DELTCLASS, RTM_DELTFILTER,
+    RTM_GETTCLASS, RTM_NEWQDISC, RTM_NEWTCLASS, RTM_NEWTFILTER, TCA_KIND, TCA_OPTIONS,
+};
+
+use super::shape::Bucket;
+use super::tc::{TC_H_ROOT, TC_LINKLAYER_ETHERNET, TCA_U32_SEL, match_all, tcmsg, word};
+use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
+
+// linux/pkt_sched.h, linux/pkt_cls.h; not in libc.
+const TCA_HTB_PARMS: u16 = 1;
+const TCA_HTB_INIT: u16 = 2;
+const TCA_HTB_RATE64: u16 = 6;
+const TCA_HTB_CEIL64: u16 = 7;
+const TCA_U32_CLASSID: u16 = 1;
+const TCA_U32_INDEV: u16 = 8;
+/// Nanoseconds of the scheduler's ticks (PSCHED_SHIFT).
+const TICK: u64 = 64;
+
+/// `6763:` ("gc"), as the roots of [`super::tc`] are "ga" and "gb".
+const HANDLE: u32 = 0x6763_0000;
+/// The class that has the budget.
+pub const BUDGET: u16 = 1;
+/// Bytes a second that each member has in any case: the least that there can be.
+const OWN: u64 = 1000;
+
+/// A class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Its number.
+    pub minor: u16,
+    /// Bytes per second that it has at most.
+    pub ceiling: u64,
+}
+
+/// What a member's class is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Its number.
+    pub class: u16,
+    /// Its ceiling, and the queue before it.
+    pub bucket: Bucket,
+    /// Bytes of a turn.
+    pub quantum: u32,
+}
+
+/// The discipline and the class of the budget, on an ifb that has none.
+pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    batch.message("set the budget", RTM_NEWQDISC, flags, &tcmsg(ifb, HANDLE, TC_H_ROOT, 0));
+    batch.text(TCA_KIND, "htb");
+    batch.nest(TCA_OPTIONS, |batch| {
+        // struct tc_htb_glob: version, rate2quantum, defcls, debug, direct_pkts.
+        let mut init = [0; 20];
+        init[..4].copy_from_slice(&3u32.to_ne_bytes());
+        init[4..8].copy_from_slice(&10u32.to_ne_bytes());
+        batch.attr(TCA_HTB_INIT, &init);
+    });
+    class(batch, ifb, HANDLE, BUDGET, (budget.rate, budget), 65_536);
+}
+
+/// A member's class, its queue, and the filter that knows its packets by their device.
+pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &Member) {
+    let id = HANDLE | u32::from(member.class);
+    let parent = HANDLE | u32::from(BUDGET);
+    class(batch, ifb, parent, member.class, (OWN, &member.bucket), member.quantum);
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    batch.message("set the queue", RTM_NEWQDISC, flags, &tcmsg(ifb, 0, id, 0));
+    // An ifb's own length, 32 packets, would be the queue's otherwise.
+    batch.text(TCA_KIND, "bfifo");
+    batch.attr(TCA_OPTIONS, &member.bucket.limit.to_ne_bytes());
+    let fixed = tcmsg(ifb, 0, HANDLE, preference(member.class));
+    batch.message("tell its packets", RTM_NEWTFILTER, flags, &fixed);
+    batch.text(TCA_KIND, "u32");
+    batch.nest(TCA_OPTIONS, |batch| {
+        batch.u32(TCA_U32_CLASSID, id);
+        batch.attr(TCA_U32_SEL, &match_all());
+        batch.text(TCA_U32_INDEV, device);
+    });
+}
+
+/// Takes a member's filter and class away, if they are there.
+pub fn leave(socket: &mut Socket, ifb: u32, minor: u16) -> Result<(), Refusal> {
+    let filter = tcmsg(ifb, 0, HANDLE, preference(minor));
+    let class = tcmsg(ifb, HANDLE | u32::from(minor), 0, 0);
+    // The filter first, which holds the class.
+    for (doing, kind, fixed) in [
+        ("take the filter away", RTM_DELTFILTER, filter),
+        ("take the class away", RTM_DELTCLASS, class),
+    ] {
+        let mut batch = Batch::new();
+        batch.message(doing, kind, 0, &fixed);
+        match socket.execute(batch) {
+            // No such filter or class; no such discipline; no such device.
+            Err(refusal)
+                if matches!(refusal.errno.0, libc::ENOENT | libc::EINVAL | libc::ENODEV) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// The classes of an ifb.
+pub fn classes(socket: &mut Socket, ifb: u32) -> Result<Vec<Class>, Refusal> {
+    let mut batch = Batch::new();
+    batch.message("list the classes", RTM_GETTCLASS, NLM_F_DUMP, &tcmsg(ifb, 0, 0, 0));
+    let mut found = Vec::new();
+    let mut refused = Ok(());
+    socket.exchange(batch, |_, answer| match answer {
+        Ok((_, body)) => found.extend(read(body)),
+        Err(refusal) => refused = Err(refusal),
+    })?;
+    refused.map(|()| found)
+}
+
+/// struct tcmsg, and the attributes.
+fn read(body: &[u8]) -> Option<Class> {
+    let handle = word(body, 8).filter(|handle| handle & 0xffff_0000 == HANDLE)?;
+    let options = attribute(body.get(20..)?, TCA_OPTIONS)?;
+    let narrow = attribute(options, TCA_HTB_PARMS).and_then(|parms| word(parms, 20));
+    let wide = attribute(options, TCA_HTB_CEIL64).and_then(|bytes| bytes.try_into().ok());
+    let ceiling = wide.map(u64::from_ne_bytes).or(narrow.map(u64::from))?;
+    Some(Class { minor: handle as u16, ceiling })
+}
+
+/// The place of a class's filter among the others, and the protocol: all.
+fn preference(minor: u16) -> u32 {
+    u32::from(minor) << 16 | u32::from((ETH_P_ALL as u16).to_be())
+}
+
+/// A class with `rate` bytes per second of its own, and the bucket's at most.
+fn class(
+    batch: &mut Batch,
+    ifb: u32,
+    parent: u32,
+    minor: u16,
+    (rate, bucket): (u64, &Bucket),
+    quantum: u32,
+) {
+    let flags = NLM_F_CREATE | NLM_F_EXCL;
+    let fixed = tcmsg(ifb, HANDLE | u32::from(minor), parent, 0);
+    batch.message("set the share", RTM_NEWTCLASS, flags, &fixed);
+    batch.text(TCA_KIND, "htb");
+    batch.nest(TCA_OPTIONS, |batch| {
+        // struct tc_htb_opt: two struct tc_ratespec, rate and ceil; buffer, cbuffer, quantum, level,
+        // prio. As for tbf, with a link layer the kernel wants no tables. Buffers are in ticks.
+        let mut parms = [0; 44];
+        for (at, rate) in [(0, rate), (12, bucket.rate)] {
+            parms[at + 1] = TC_LINKLAYER_ETHERNET;
+            let narrow = u32::try_from(rate).unwrap_or(u32::MAX);
+            parms[at + 8..at + 12].copy_from_slice(&narrow.to_ne_bytes());
+        }
+        let burst = if rate == bucket.rate { bucket.burst } else { 3028 };
+        for (at, value) in
+            [(24, ticks(burst, rate)), (28, ticks(bucket.burst, bucket.rate)), (32, quantum)]
+        {
+            parms[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        batch.attr(TCA_HTB_PARMS, &parms);
+        for (kind, rate) in [(TCA_HTB_RATE64, rate), (TCA_HTB_CEIL64, bucket.rate)] {
+            if rate > u64::from(u32::MAX) {
+                batch.attr(kind, &rate.to_ne_bytes());
+            }
+        }
+    });
+}
+
+/// How long so many bytes take.
+fn ticks(bytes: u32, rate: u64) -> u32 {
+    let ticks = u64::from(bytes) * 1_000_000_000 / TICK / rate.max(1);
+    u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_are_times_in_ticks() {
+        assert_eq!(ticks(1_000_000, 125_000_000), 125_000);
+        assert_eq!(ticks(3028, 1000), 47_312_500);
+        assert_eq!(ticks(u32::MAX, 1), u32::MAX);
+    }
+}

@@ -1,0 +1,127 @@
+//! The freezer of a cgroup that somebody else has made: found from a process, not from a record.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::hierarchy::{Controller, Hierarchy, Mount, Version};
+use super::release;
+use crate::error::{Error, Result};
+
+/// A directory whose processes can be stopped at once (cgroups(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freezer {
+    version: Version,
+    dir: PathBuf,
+}
+
+impl Freezer {
+    /// Those of process `pid`, the one that Linux prefers first: of the unified tree, and of a v1
+    /// tree. The top of a tree is none: it holds everybody and cannot be frozen.
+    ///
+    /// # Errors
+    /// When this host's cgroups cannot be read.
+    pub fn of(pid: i32) -> Result<Vec<Freezer>> {
+        let host = Hierarchy::read()?;
+        let path = format!("/proc/{pid}/cgroup");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+        let trees = [(Version::V2, host.v2()), (Version::V1, host.v1(Controller::Freezer))];
+        let found = trees.into_iter().filter_map(|(version, mount)| {
+            let dir = place(&text, version, mount?)?;
+            let freezer = Freezer { version, dir };
+            freezer.file().exists().then_some(freezer)
+        });
+        Ok(found.collect())
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file whose writing freezes and thaws.
+    pub fn file(&self) -> PathBuf {
+        self.dir.join(match self.version {
+            Version::V1 => "freezer.state",
+            Version::V2 => "cgroup.freeze",
+        })
+    }
+
+    /// Everybody in it and below.
+    pub fn pids(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        release::pids_below(&self.dir, &mut pids);
+        pids
+    }
+
+    /// Begins to stop everybody in it, or lets them go on; does not wait until they have stopped.
+    ///
+    /// # Errors
+    /// The file cannot be written: it belongs to someone else, or the cgroup is gone.
+    pub fn set(&self, frozen: bool) -> Result<()> {
+        let value = match (self.version, frozen) {
+            (Version::V1, true) => "FROZEN",
+            (Version::V1, false) => "THAWED",
+            (Version::V2, true) => "1",
+            (Version::V2, false) => "0",
+        };
+        super::write(&self.file(), value)
+    }
+
+    /// Somebody has frozen it.
+    pub fn is_frozen(&self) -> bool {
+        let text = fs::read_to_string(self.file()).unwrap_or_default();
+        matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
+    }
+
+    /// May this process freeze it?
+    pub fn is_writable(&self) -> bool {
+        File::options().write(true).open(self.file()).is_ok()
+    }
+}
+
+/// The directory of a process in one tree, from its /proc/PID/cgroup.
+fn place(text: &str, version: Version, mount: &Mount) -> Option<PathBuf> {
+    let named = |names: &str| match version {
+        Version::V2 => names.is_empty(),
+        Version::V1 => names.split(',').any(|name| name == Controller::Freezer.name()),
+    };
+    let mut lines = text.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        rest.split_once(':')
+    });
+    let (_, path) = lines.find(|(names, _)| named(names))?;
+    let below = Path::new(path).strip_prefix(&mount.root).ok()?;
+    if below.as_os_str().is_empty() || path.contains("/..") {
+        return None;
+    }
+    Some(Path::new(&mount.point).join(below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+        30 20 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+        31 20 0:27 /part /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n";
+
+    #[test]
+    fn the_place_of_a_process_in_each_tree() {
+        let host = Hierarchy::parse(MOUNTS, "", true);
+        let (v2, v1) = (host.v2().unwrap(), host.v1(Controller::Freezer).unwrap());
+        let text = "7:cpu,cpuacct:/x\n4:freezer:/part/a/b\n0::/user.slice/a b:c.scope\n";
+        let found = |version, mount| place(text, version, mount).unwrap();
+        assert_eq!(
+            found(Version::V2, v2),
+            Path::new("/sys/fs/cgroup/unified/user.slice/a b:c.scope")
+        );
+        assert_eq!(found(Version::V1, v1), Path::new("/sys/fs/cgroup/freezer/a/b"));
+        // The top of a tree, and what is outside of what is mounted here, cannot be frozen.
+        assert_eq!(place("0::/\n", Version::V2, v2), None);
+        assert_eq!(place("4:freezer:/part\n", Version::V1, v1), None);
+        assert_eq!(place("4:freezer:/other/a\n", Version::V1, v1), None);
+        assert_eq!(place("0::/../a\n", Version::V2, v2), None);
+    }
+}

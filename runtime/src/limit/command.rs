@@ -1,0 +1,80 @@
+//! A command that is started to be limited: it has all that we were given, and we are to its caller
+//! what it would have been.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::start::{FileAction, Process, Spawn};
+use crate::sys::process::{self, Arrived, Signals};
+use crate::sys::{pidfd, raw};
+
+/// Starts a command that has all that we were given: descriptors, ignored signals, terminal.
+pub(super) fn start(command: Vec<OsString>) -> Result<Process> {
+    // Its orphans come to us, and stay in the tree.
+    raw::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
+        .map_err(|errno| Error::os("become the reaper of orphans", errno))?;
+    let files = inherited().into_iter().map(|fd| FileAction::Copy { from: fd, to: fd }).collect();
+    Ok(Spawn { command, files, ignored: ignored(), ..Spawn::default() }.spawn()?.process)
+}
+
+/// Descriptors from 3 on that an execve would pass on.
+fn inherited() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let passes = |fd: &i32| {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+        *fd > 2 && flags.is_some_and(|flags| flags & libc::O_CLOEXEC == 0)
+    };
+    numbers.filter(passes).collect()
+}
+
+/// The signals that we were told to ignore, as nohup(1) does. Not SIGPIPE, which our own runtime
+/// ignores.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & !(1 << (libc::SIGPIPE - 1))
+}
+
+pub(super) fn ended(pidfd: BorrowedFd<'_>) -> bool {
+    process::readable([pidfd], Some(Duration::ZERO)).is_ok_and(|[ended]| ended)
+}
+
+pub(super) fn finish(command: &Process) -> Result<i32> {
+    command.wait().map(|ended| ended.code())
+}
+
+/// The limit is over, and the command goes on.
+pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<i32> {
+    while !ended(command.pidfd()) {
+        let wait = process::readable([command.pidfd(), signals.as_fd()], None);
+        wait.map_err(|errno| Error::os("wait for the command", errno))?;
+        while let Some(arrived) = signals.next() {
+            forward(command, arrived);
+            if arrived.signal == libc::SIGTSTP {
+                let _ = command.signal(libc::SIGTSTP);
+                stop_ourselves();
+            }
+        }
+    }
+    finish(command)
+}
+
+pub(super) fn forward(command: &Process, arrived: Arrived) {
+    // A terminal has sent it to its whole foreground process group: to the command as well.
+    if !arrived.from_kernel && !matches!(arrived.signal, libc::SIGCHLD | libc::SIGTSTP) {
+        let _ = command.signal(arrived.signal);
+    }
+}
+
+/// As Ctrl-Z wants it; returns when somebody lets us go on.
+pub(super) fn stop_ourselves() {
+    if let Ok(own) = pidfd::open(std::process::id() as i32) {
+        let _ = pidfd::send_signal(own.as_fd(), libc::SIGSTOP);
+    }
+}

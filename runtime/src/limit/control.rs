@@ -1,0 +1,258 @@
+//! When to run and when to stop. Pure: times and measurements go in, a decision comes out.
+//!
+//! [`Open`] is the poor man's limiter: a fixed part of each period. What it gives is
+//! min(1, duty + B/(R·T)) of the link's rate R, B being what is queued below the process: whatever
+//! the process has put into its socket goes on moving while it is stopped.
+//!
+//! [`Closed`] keeps an account in bytes. It is credited at the rate asked for, and debited with what
+//! the process has *committed*: what has moved, and what will move whether or not it runs. The
+//! process runs while the account is in credit, is stopped when it is used up, and runs again when
+//! half a period's worth has come together. The account is the integral of the error, so there is
+//! no error that stays, whatever the link, its queue or the delay of a measurement are; an
+//! overshoot lengthens the stop that follows. There is no gain to choose, so none at which it would
+//! swing. What stands still does not save up (the credit is bounded), and a debt that would need
+//! a longer stop than allowed is paid in several, with the shortest run in between.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// What the target shall do now, and when to ask again at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// It runs; otherwise it is stopped.
+    pub run: bool,
+    /// Ask again after this time.
+    pub look_in: Duration,
+}
+
+/// A part of the time, read from `40%`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Duty(pub f64);
+
+impl FromStr for Duty {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Duty> {
+        let wrong = |why: &str| {
+            let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+            Error::new(format!("duty \"{shown}\": {why}")).hint("write a part of the time, as 40%")
+        };
+        let number = text.trim().strip_suffix('%').ok_or_else(|| wrong("no % sign"))?.trim_end();
+        let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent: f64 =
+            number.parse().ok().filter(|_| plain).ok_or_else(|| wrong("not a number"))?;
+        match percent {
+            0.0 => Err(wrong("the target would never run; kill -STOP stops it")),
+            p if p >= 100.0 => Err(wrong("the target would never be stopped")),
+            p if p < 1.0 => Err(wrong("less than 1%")),
+            p => Ok(Duty(p / 100.0)),
+        }
+    }
+}
+
+/// The open loop: runs for a fixed part of each period.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    duty: f64,
+    period: Duration,
+    begun: Duration,
+}
+
+impl Open {
+    /// Begins with a run at `now`, a time since any fixed moment.
+    pub fn new(duty: Duty, period: Duration, now: Duration) -> Open {
+        Open { duty: duty.0, period, begun: now }
+    }
+
+    /// What to do at `now`.
+    pub fn decide(&self, now: Duration) -> Decision {
+        let period = self.period.as_nanos().max(1);
+        let into = now.saturating_sub(self.begun).as_nanos() % period;
+        let run_for = (period as f64 * self.duty) as u128;
+        let (run, left) =
+            if into < run_for { (true, run_for - into) } else { (false, period - into) };
+        Decision { run, look_in: Duration::from_nanos(u64::try_from(left).unwrap_or(u64::MAX)) }
+    }
+
+    /// The longest stop.
+    pub fn longest_stop(&self) -> Duration {
+        self.period.mul_f64(1.0 - self.duty)
+    }
+}
+
+/// What a closed loop is asked to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes per second.
+    pub rate: f64,
+    /// How long a run and the stop that follows it are together, where the target allows it.
+    pub period: Duration,
+    /// The target is never stopped for longer than this.
+    pub longest_stop: Duration,
+    /// A run is at least this long. A process that copies from or to its socket moves megabytes in
+    /// a millisecond, so it is short; it counts from when the target has done something.
+    pub shortest_run: Duration,
+}
+
+impl Settings {
+    /// For a rate in bytes per second: a period in which 128 kB move, between 50 ms and half a
+    /// second. Shorter ones cost processor time and are as long as a tick of the scheduler; longer
+    /// ones can be seen.
+    pub fn of_rate(rate: f64) -> Settings {
+        let seconds = (131_072.0 / rate.max(1.0)).clamp(0.05, 0.5);
+        Settings {
+            rate,
+            period: Duration::from_secs_f64(seconds),
+            longest_stop: Duration::from_secs(5),
+            shortest_run: Duration::from_micros(200),
+        }
+    }
+}
+
+/// The closed loop.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    settings: Settings,
+    run: bool,
+    /// Since when it has run or been stopped.
+    since: Duration,
+    last: Duration,
+    committed: f64,
+    /// Bytes that the target has written or read.
+    handled: u64,
+    /// It has done something since it was let run.
+    has_run: bool,
+    /// Bytes in credit; negative: in debt.
+    account: f64,
+    /// How fast the target commits while it runs, bytes per second: when to look again.
+    speed: f64,
+    /// Bytes of debt that were given up, as they could not be paid.
+    forgiven: f64,
+}
+
+/// No look is nearer than this: a measurement takes about a fifth of it.
+const SHORTEST_LOOK: Duration = Duration::from_micros(100);
+
+impl Closed {
+    /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
+    /// moved by now, in bytes; what is committed beyond it has still to be paid for.
+    pub fn new(settings: Settings, now: Duration, moved: u64) -> Closed {
+        Closed {
+            settings,
+            run: true,
+            since: now,
+            last: now,
+            committed: moved as f64,
+            handled: moved,
+            has_run: false,
+            account: 0.0,
+            speed: settings.rate,
+            forgiven: 0.0,
+        }
+    }
+
+    /// What to do at `now`, `committed` bytes being committed since the beginning of time, and
+    /// `handled` bytes written or read by the target itself.
+    pub fn decide(&mut self, now: Duration, committed: u64, handled: u64) -> Decision {
+        let Settings { rate, period, longest_stop, shortest_run } = self.settings;
+        let passed = now.saturating_sub(self.last).as_secs_f64();
+        // What was committed and did not come to pass, as when a connection is cut, comes back.
+        let more = committed as f64 - self.committed;
+        self.last = now;
+        self.committed = committed as f64;
+        self.account += rate * passed - more;
+        self.has_run |= handled > self.handled;
+        self.handled = handled;
+
+        let share = self.share();
+        // A target that has stood still may catch up by two periods, no more; and a run that begins
+        // slowly, as TCP does after a rest, does not lose its share by that.
+        self.account = self.account.min(share + 2.0 * rate * period.as_secs_f64());
+        let deepest = -4.0 * rate * longest_stop.as_secs_f64();
+        if self.account < deepest {
+            self.forgiven += deepest - self.account;
+            self.account = deepest;
+        }
+
+        let in_state = now.saturating_sub(self.since);
+        let look_in = if self.run {
+            if passed > 0.0 {
+                // Fast up, slowly down: a look too many costs less than one too late.
+                self.speed = (more / passed).max(self.speed * 0.9).max(rate);
+            }
+            if self.account > 0.0 {
+                let left = Duration::from_secs_f64(self.account / self.speed);
+                left.clamp(SHORTEST_LOOK, period / 8)
+            } else if in_state < self.least_run() {
+                (self.least_run() - in_state).min(SHORTEST_LOOK)
+            } else {
+                self.turn(false, now)
+            }
+        } else if self.account >= share || in_state >= longest_stop {
+            self.turn(true, now)
+        } else {
+            self.wait(in_state)
+        };
+        Decision { run: self.run, look_in: look_in.max(SHORTEST_LOOK.min(shortest_run)) }
+    }
+
+    /// A run must be one: on a machine with much to do, a process begins some milliseconds after it
+    /// was let go, and one that does something else than move bytes shall come to that too.
+    fn least_run(&self) -> Duration {
+        const PATIENCE: Duration = Duration::from_millis(10);
+        if self.has_run { self.settings.shortest_run } else { PATIENCE }
+    }
+
+    /// The target was let run at `now` for a reason of somebody else's, such as a signal that it has
+    /// to see; the account stays as it is.
+    pub fn let_run(&mut self, now: Duration) {
+        (self.run, self.since, self.has_run) = (true, now, false);
+    }
+
+    /// Nobody has looked for a while, in which the target ran: begins anew.
+    pub fn begin_anew(&mut self, now: Duration, moved: u64) {
+        *self = Closed { forgiven: self.forgiven, ..Closed::new(self.settings, now, moved) };
+    }
+
+    fn turn(&mut self, run: bool, now: Duration) -> Duration {
+        self.run = run;
+        self.since = now;
+        self.has_run = false;
+        match run {
+            true => {
+                let full = Duration::from_secs_f64((self.account / self.speed).max(0.0));
+                full.clamp(self.settings.shortest_run, self.settings.period / 8)
+            }
+            false => self.wait(Duration::ZERO),
+        }
+    }
+
+    /// Until the account will have its share, if nothing more is committed; but looked at in every
+    /// period, as what arrives for a stopped process is debited too.
+    fn wait(&self, in_state: Duration) -> Duration {
+        let missing = (self.share() - self.account).max(0.0) / self.settings.rate;
+        let left = self.settings.longest_stop.saturating_sub(in_state);
+        Duration::from_secs_f64(missing).min(left).min(self.settings.period)
+    }
+
+    /// The credit with which a run begins.
+    fn share(&self) -> f64 {
+        self.settings.rate * self.settings.period.as_secs_f64() / 2.0
+    }
+
+    /// The longest that the target is stopped at a time.
+    pub fn longest_stop(&self) -> Duration {
+        self.settings.longest_stop
+    }
+
+    /// The rate cannot be held: even the shortest runs move more than the longest stops make up for.
+    /// The bytes given up so far.
+    pub fn forgiven(&self) -> u64 {
+        self.forgiven as u64
+    }
+}
+
+#[cfg(test)]
+mod tests;

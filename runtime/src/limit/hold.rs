@@ -1,0 +1,151 @@
+//! Stopping a tree and letting it go on.
+//!
+//! Where the whole tree, and nobody else, is in a cgroup, its freezer does both at once, and nobody
+//! sees it. Elsewhere SIGSTOP and SIGCONT do, each process held by descriptor. Who was stopped by
+//! somebody else when its turn came is passed over, and not continued either; one that somebody
+//! stops *while we hold it* cannot be told from the others, and goes on with them.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::record::Entry;
+use super::tree::{Stat, Tree};
+use crate::error::{Error, Result};
+use crate::host::cgroup::Freezer;
+use crate::sys::{Errno, pidfd};
+
+/// The means.
+#[derive(Clone, Debug)]
+pub enum Hold {
+    /// SIGSTOP and SIGCONT.
+    Signals,
+    /// The freezer of a cgroup.
+    Freezer(Freezer),
+}
+
+impl Hold {
+    /// The best there is for `tree` as it is now: a freezer, if everybody in its cgroup belongs to
+    /// the tree, everybody in the tree is in it, and it may be written.
+    ///
+    /// # Errors
+    /// The cgroup is frozen already.
+    pub fn choose(tree: &Tree) -> Result<Hold> {
+        let root = tree.root();
+        for freezer in Freezer::of(root).unwrap_or_default() {
+            let inside = freezer.pids();
+            let own = inside.iter().all(|pid| tree.pids().contains(pid))
+                && tree.pids().iter().all(|pid| inside.contains(pid));
+            if !own || !freezer.is_writable() {
+                continue;
+            }
+            if freezer.is_frozen() {
+                let what = format!("process {root}: its cgroup is frozen already");
+                return Err(Error::new(what).hint("garth resume lets a paused container go on"));
+            }
+            return Ok(Hold::Freezer(freezer));
+        }
+        Ok(Hold::Signals)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Hold::Signals => "signals",
+            Hold::Freezer(_) => "freezer",
+        }
+    }
+
+    /// Stops everybody who is not held yet; may be repeated, for those who are born while it works.
+    /// The record says so before it is done.
+    ///
+    /// # Errors
+    /// The record or the cgroup cannot be written. What is stopped by then stays so.
+    pub fn stop(&self, tree: &mut Tree, record: &mut Entry, now: Duration) -> Result<()> {
+        if let Hold::Freezer(freezer) = self {
+            tree.look(now);
+            return freezer.set(true);
+        }
+        // fork(2) gives up when a signal waits, so who is about to have a child stops before or is
+        // seen with it: after a pass that finds nobody new there is nobody. A bound, as a fork bomb
+        // that runs faster than we look is held in the next call.
+        const PASSES: usize = 16;
+        for pass in 0..PASSES {
+            // Those who are known first, as each microsecond counts.
+            if pass > 0 {
+                tree.look(now);
+            }
+            let mut stopped = 0;
+            for pid in tree.pids().to_vec() {
+                stopped += usize::from(stop_one(tree, record, pid)?);
+            }
+            if stopped == 0 && pass > 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets everybody go on whom we have stopped.
+    ///
+    /// # Errors
+    /// The record or the cgroup cannot be written.
+    pub fn go_on(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
+        if let Hold::Freezer(freezer) = self {
+            return match freezer.set(false) {
+                // It is gone, and everybody with it.
+                Err(_) if !freezer.file().exists() => Ok(()),
+                result => result,
+            };
+        }
+        // The other way round: a parent that looks after its children finds them running.
+        for pid in tree.pids().to_vec().into_iter().rev() {
+            let Some(member) = tree.member(pid).filter(|member| member.held) else { continue };
+            let _ = pidfd::send_signal(member.pidfd.as_fd(), libc::SIGCONT);
+            member.held = false;
+            if let Some(line) = member.line {
+                record.mark(line, false)?;
+            }
+        }
+        self.tidy(tree, record)
+    }
+
+    /// The record grows by a line for each process that was ever stopped; now and then, when nobody
+    /// is, it begins anew.
+    fn tidy(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
+        const MANY: usize = 4096;
+        if record.lines() < MANY {
+            return Ok(());
+        }
+        for pid in tree.pids().to_vec() {
+            if let Some(member) = tree.member(pid) {
+                member.line = None;
+            }
+        }
+        record.clear()
+    }
+}
+
+fn stop_one(tree: &mut Tree, record: &mut Entry, pid: i32) -> Result<bool> {
+    let Some(member) = tree.member(pid) else { return Ok(false) };
+    if member.held || member.refused {
+        return Ok(false);
+    }
+    match Stat::of(pid) {
+        Some(stat) if !stat.is_stopped() && !stat.is_over() => {}
+        _ => return Ok(false),
+    }
+    let line = match member.line {
+        Some(line) => line,
+        None => record.add(pid, member.start_time)?,
+    };
+    member.line = Some(line);
+    record.mark(line, true)?;
+    match pidfd::send_signal(member.pidfd.as_fd(), libc::SIGSTOP) {
+        Ok(()) => member.held = true,
+        Err(errno) => {
+            member.refused = errno == Errno(libc::EPERM);
+            record.mark(line, false)?;
+        }
+    }
+    Ok(member.held)
+}

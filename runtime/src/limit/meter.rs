@@ -1,0 +1,340 @@
+//! How much a tree has moved, by one of three counts.
+//!
+//! - **sockets**: payload of its TCP sockets ([`super::sockets`]).
+//! - **link**: bytes on the links of its network namespace, headers and every protocol included;
+//!   where the namespace is all the tree's own. The sockets still tell what is queued.
+//! - **io**: what its processes have read and written (rchar and wchar of /proc/PID/io): files and
+//!   pipes as much as the network, and not what goes by recv(2) and send(2). The last resort.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::AddAssign;
+use std::str::FromStr;
+
+use super::sockets::Sockets;
+use super::tree::{self, Tree};
+use crate::error::{Error, Result};
+
+/// Bytes in each direction, seen from the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent.
+    pub up: u64,
+    /// Received.
+    pub down: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, more: Traffic) {
+        self.up += more.up;
+        self.down += more.down;
+    }
+}
+
+/// Which direction counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Sent.
+    Up,
+    /// Received.
+    Down,
+    /// The sum of both.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// The bytes that count.
+    pub fn of(self, traffic: Traffic) -> u64 {
+        match self {
+            Direction::Up => traffic.up,
+            Direction::Down => traffic.down,
+            Direction::Both => traffic.up + traffic.down,
+        }
+    }
+}
+
+/// What was found at one moment, in bytes since the meter began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// What has moved.
+    pub moved: Traffic,
+    /// What will move, whatever the target does.
+    pub pending: Traffic,
+    /// What the target itself has written or read.
+    pub handled: Traffic,
+}
+
+impl Reading {
+    /// Both together.
+    pub fn committed(&self) -> Traffic {
+        let mut sum = self.moved;
+        sum += self.pending;
+        sum
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The payload of TCP sockets.
+    Sockets,
+    /// Bytes on the links of a network namespace.
+    Link,
+    /// Bytes read and written by system calls.
+    Io,
+}
+
+impl Count {
+    /// As it is spelled.
+    pub fn name(self) -> &'static str {
+        match self {
+            Count::Sockets => "sockets",
+            Count::Link => "link",
+            Count::Io => "io",
+        }
+    }
+
+    /// What it is, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Count::Sockets => "payload of its TCP sockets",
+            Count::Link => "bytes on the links of its network namespace, headers included",
+            Count::Io => "bytes its processes read and write, files and pipes included",
+        }
+    }
+}
+
+impl FromStr for Count {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Count> {
+        let all = [Count::Sockets, Count::Link, Count::Io];
+        let found = all.into_iter().find(|count| count.name() == text);
+        found.ok_or_else(|| {
+            Error::new(format!("count {:?}: no such one", text.escape_debug().to_string()))
+                .hint("write sockets, link or io")
+        })
+    }
+}
+
+/// The meter of one tree.
+#[derive(Debug)]
+pub struct Meter {
+    count: Count,
+    sockets: Sockets,
+    /// The links' counters when the meter began.
+    link: Traffic,
+    /// Each process's last counters, and those when it was first seen.
+    io: BTreeMap<i32, (Traffic, Traffic)>,
+    io_gone: Traffic,
+    begun: bool,
+}
+
+impl Meter {
+    /// Begins to count. Without a wish it is the first that can be had: link, sockets, io.
+    ///
+    /// # Errors
+    /// What was wished for cannot be had here.
+    pub fn begin(tree: &Tree, wish: Option<Count>) -> Result<Meter> {
+        let mut meter = Meter {
+            count: wish.unwrap_or(Count::Sockets),
+            sockets: Sockets::default(),
+            link: Traffic::default(),
+            io: BTreeMap::new(),
+            io_gone: Traffic::default(),
+            begun: false,
+        };
+        let looked = match wish {
+            Some(Count::Io) => Ok(()),
+            _ => meter.sockets.look(tree),
+        };
+        match (wish, looked) {
+            (None, Err(_)) => meter.count = Count::Io,
+            (_, looked) => looked?,
+        }
+        if meter.count != Count::Io && wish != Some(Count::Sockets) {
+            match link(tree) {
+                Ok(traffic) => (meter.count, meter.link) = (Count::Link, traffic),
+                Err(error) if wish == Some(Count::Link) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if meter.count == Count::Io {
+            meter.look_at_io(tree);
+            if meter.io.is_empty() {
+                let path = format!("/proc/{}/io", tree.root());
+                return Err(match fs::read(&path) {
+                    Err(error) => Error::io(format!("read {path}"), &error),
+                    Ok(_) => Error::new(format!("process {} has ended", tree.root())),
+                });
+            }
+        }
+        meter.begun = true;
+        Ok(meter)
+    }
+
+    /// What it counts.
+    pub fn count(&self) -> Count {
+        self.count
+    }
+
+    /// A kind of socket that the tree has and that is not counted.
+    pub fn uncounted(&self) -> Option<&str> {
+        self.sockets.uncounted.as_deref().filter(|_| self.count == Count::Sockets)
+    }
+
+    /// Looks at the tree as it is now: who is new in it, and what was opened.
+    ///
+    /// # Errors
+    /// The kernel does not tell any more.
+    pub fn look(&mut self, tree: &Tree) -> Result<()> {
+        match self.count {
+            Count::Io => {
+                self.look_at_io(tree);
+                Ok(())
+            }
+            _ => self.sockets.look(tree),
+        }
+    }
+
+    /// Reads the counters.
+    ///
+    /// # Errors
+    /// The kernel does not tell any more.
+    pub fn read(&mut self, tree: &Tree) -> Result<Reading> {
+        match self.count {
+            Count::Sockets => self.sockets.read(),
+            Count::Link => {
+                let Reading { pending, handled, .. } = self.sockets.read()?;
+                let mut now = Traffic::default();
+                for pid in tree.pids() {
+                    if let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/dev")) {
+                        now = links(&text);
+                        break;
+                    }
+                }
+                let moved = Traffic {
+                    up: now.up.saturating_sub(self.link.up),
+                    down: now.down.saturating_sub(self.link.down),
+                };
+                Ok(Reading { moved, pending, handled })
+            }
+            Count::Io => {
+                self.look_at_io(tree);
+                let mut moved = self.io_gone;
+                self.io.values().for_each(|pair| moved += since(pair));
+                Ok(Reading { moved, pending: Traffic::default(), handled: moved })
+            }
+        }
+    }
+
+    fn look_at_io(&mut self, tree: &Tree) {
+        let pids = tree.pids();
+        let (living, ended): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.io).into_iter().partition(|(pid, _)| pids.contains(pid));
+        ended.iter().for_each(|(_, pair)| self.io_gone += since(pair));
+        self.io = living.into_iter().collect();
+        for pid in pids {
+            let text = fs::read_to_string(format!("/proc/{pid}/io"));
+            let Some(now) = text.ok().and_then(|text| characters(&text)) else { continue };
+            // Who was born since we began counts from its birth.
+            let begun = if self.begun { Traffic::default() } else { now };
+            self.io.entry(*pid).or_insert((begun, begun)).1 = now;
+        }
+    }
+}
+
+fn since((begun, now): &(Traffic, Traffic)) -> Traffic {
+    Traffic { up: now.up.saturating_sub(begun.up), down: now.down.saturating_sub(begun.down) }
+}
+
+/// The counters of the tree's own links.
+fn link(tree: &Tree) -> Result<Traffic> {
+    let root = tree.root();
+    let space = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let own = space(root);
+    let refused = |why: &str| {
+        Err(Error::new(format!("count the link of process {root}: {why}"))
+            .hint("leave out --count, or write --count sockets"))
+    };
+    if own.is_none() || own == space(std::process::id() as i32) {
+        return refused("it has no network namespace of its own");
+    }
+    if tree.pids().iter().any(|pid| space(*pid) != own) {
+        return refused("its processes are in several network namespaces");
+    }
+    if tree::everybody().any(|pid| space(pid) == own && !tree.pids().contains(&pid)) {
+        return refused("others are in its network namespace");
+    }
+    let path = format!("/proc/{root}/net/dev");
+    let text = fs::read_to_string(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    if text.lines().skip(2).all(|line| line.trim_start().starts_with("lo:")) {
+        return refused("its network namespace has no link");
+    }
+    Ok(links(&text))
+}
+
+/// The sum over all links but loopback, from a /proc/PID/net/dev.
+fn links(text: &str) -> Traffic {
+    let mut sum = Traffic::default();
+    for line in text.lines().skip(2) {
+        let Some((name, counters)) = line.split_once(':') else { continue };
+        if name.trim() != "lo" {
+            let mut numbers = counters.split_ascii_whitespace().map(|word| word.parse().ok());
+            let down = numbers.next().flatten().unwrap_or(0);
+            let up = numbers.nth(7).flatten().unwrap_or(0);
+            sum += Traffic { up, down };
+        }
+    }
+    sum
+}
+
+/// rchar and wchar, from a /proc/PID/io.
+fn characters(text: &str) -> Option<Traffic> {
+    let value = |name: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    Some(Traffic { up: value("wchar:")?, down: value("rchar:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_tables_are_read() {
+        let text = "Inter-|   Receive                          |  Transmit\n \
+            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n    \
+            lo:  900 9 0 0 0 0 0 0  900 9 0 0 0 0 0 0\n\
+            eth0:  1000 10 0 0 0 0 0 0  200 2 0 0 0 0 0 0\n  \
+            eth1:   30 1 0 0 0 0 0 0    4 1 0 0 0 0 0 0\n";
+        assert_eq!(links(text), Traffic { up: 204, down: 1030 });
+        let io = "rchar: 12\nwchar: 34\nsyscr: 1\n";
+        assert_eq!(characters(io), Some(Traffic { up: 34, down: 12 }));
+        assert_eq!(characters("rchar: 12\n"), None);
+    }
+
+    #[test]
+    fn a_process_that_ended_has_still_moved_what_it_moved() {
+        let script = "head -c 100000 /dev/zero; read line";
+        let spawn = crate::Spawn {
+            stdin: crate::Stdio::Pipe,
+            stdout: crate::Stdio::Pipe,
+            ..crate::Spawn::new(["sh", "-c", script])
+        };
+        let mut child = spawn.spawn().unwrap();
+        let mut tree = Tree::of(child.process.pid()).unwrap();
+        let mut meter = Meter::begin(&tree, Some(Count::Io)).unwrap();
+        let mut zeros = vec![0; 100_000];
+        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut zeros).unwrap();
+        tree.look(std::time::Duration::ZERO);
+        let before = meter.read(&tree).unwrap().moved;
+        drop(child.stdin.take());
+        child.process.wait().unwrap();
+        tree.look(std::time::Duration::ZERO);
+        assert!(tree.is_over());
+        assert_eq!(meter.read(&tree).unwrap().moved, before);
+    }
+}

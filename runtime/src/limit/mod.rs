@@ -1,0 +1,27 @@
+//! Limits for what runs already: stop and continue, steered by what was moved.
+//!
+//! ```text
+//!  target   which process, and whether it may be
+//!  tree     its descendants ──┐
+//!  meter    what they moved ──┼─▶ control  run or stop ─▶ hold  signals or freezer
+//!                             │
+//!  record   what is stopped, written down first ─▶ watchdog  lets go on when we cannot
+//! ```
+//!
+//! [`run`] is the loop. Nobody's cooperation is asked for: no library is loaded, no socket touched,
+//! and static programs are as good as others.
+
+mod command;
+pub mod control;
+mod hold;
+pub mod meter;
+mod record;
+mod run;
+mod sockets;
+mod target;
+pub mod tree;
+mod watchdog;
+
+pub use record::release_all;
+pub use run::{Asked, Ending, Figures, Note, Target, Want, run};
+pub use target::named;

@@ -1,0 +1,450 @@
+//! What the TCP sockets of a tree have moved, by the kernel's own counters (sock_diag(7)).
+//!
+//! Which sockets: those that a member has open (/proc/PID/fd). Each is then followed by its address
+//! and cookie, which costs microseconds and finds it also when it was closed and still sends. When
+//! it is gone the kernel tells its last counters to who listens (SKNLGRP_INET_TCP_DESTROY, Linux
+//! 4.5). What is opened *and* closed between two looks at the descriptors is not seen.
+//!
+//! Two figures for each direction. *Moved*: acknowledged by the other side (bytes_acked), or arrived
+//! here (bytes_received); what a wire has carried, without headers and repetitions. *Committed*:
+//! what has moved and what will whatever the process does. Of an upload that is what was written,
+//! as it lies in the send buffer. Of a download it is what was read, and the window that the other
+//! side may fill while nobody reads: known when it was full for the first time.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::meter::{Reading, Traffic};
+use super::tree::Tree;
+use crate::error::{Error, Result};
+use crate::sys::netlink::{self, Batch, Family, Socket};
+use crate::sys::netns::in_netns_of;
+use crate::sys::xattr;
+
+/// SOCK_DIAG_BY_FAMILY of linux/sock_diag.h.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// Attribute INET_DIAG_INFO: struct tcp_info.
+const INET_DIAG_INFO: u16 = 2;
+/// SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY.
+const DESTROY: [i32; 2] = [1, 3];
+const TCP_LISTEN: u8 = 10;
+/// All states but TIME_WAIT (6) and NEW_SYN_RECV (12), which nobody has open.
+const STATES: u32 = 0xfff & !(1 << 6);
+/// Length of struct inet_diag_sockid, and where it and others lie in struct inet_diag_msg.
+const ID: usize = 48;
+const MESSAGE: usize = 72;
+/// Where a cookie lies in an inet_diag_sockid.
+const COOKIE: usize = 40;
+
+/// How long the last counters of a socket are waited for.
+const DEATH: Duration = Duration::from_secs(2);
+/// Milliseconds, or two round trips, after which the other side has nothing to send.
+const QUIET: u32 = 200;
+
+/// One socket's last counters.
+#[derive(Clone, Debug)]
+struct Followed {
+    family: u8,
+    id: [u8; ID],
+    /// What it had moved before we began.
+    before: Traffic,
+    acked: u64,
+    unacked: u64,
+    received: u64,
+    unread: u64,
+    /// The most that was ever waiting to be read.
+    window: u64,
+    /// Nothing has come for so long that nobody is about to fill the window.
+    quiet: bool,
+}
+
+/// The sockets of one network namespace.
+#[derive(Debug)]
+struct Space {
+    diag: Socket,
+    deaths: Socket,
+    followed: HashMap<u64, Followed>,
+    /// Those that are not found any more, and whose last counters have not come yet: the kernel
+    /// tells a death from a queue of work.
+    dying: HashMap<u64, (Followed, Instant)>,
+}
+
+/// The sockets of a tree.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// By the namespace's inode number.
+    spaces: BTreeMap<u64, Space>,
+    /// Inodes that need not be asked about again: followed, listening, or not TCP.
+    settled: BTreeSet<u64>,
+    /// What sockets that are gone have moved.
+    gone: Traffic,
+    /// There are sockets of this kind, which have no counters.
+    pub uncounted: Option<String>,
+    begun: bool,
+}
+
+/// What a message says.
+struct Told {
+    state: u8,
+    inode: u64,
+    cookie: u64,
+    socket: Followed,
+}
+
+impl Sockets {
+    /// Looks for sockets that are new in the tree.
+    ///
+    /// # Errors
+    /// The kernel does not tell, or a namespace may not be entered: the sockets cannot be counted.
+    pub fn look(&mut self, tree: &Tree) -> Result<()> {
+        let mut open: BTreeMap<u64, (i32, BTreeSet<u64>)> = BTreeMap::new();
+        let mut all = BTreeSet::new();
+        for pid in tree.pids() {
+            let Ok(space) = fs::metadata(format!("/proc/{pid}/ns/net")) else { continue };
+            let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
+            let dir = format!("/proc/{pid}/fd");
+            let entries = match fs::read_dir(&dir) {
+                // It has ended.
+                Err(e) if e.raw_os_error() != Some(libc::EACCES) => continue,
+                entries => entries.map_err(|e| Error::io(format!("read {dir}"), &e))?,
+            };
+            for entry in entries.flatten() {
+                let Some(inode) = socket_inode(&entry.path()) else { continue };
+                all.insert(inode);
+                if !self.settled.contains(&inode) && self.is_tcp(&entry.path(), inode) {
+                    new.insert(inode);
+                }
+            }
+        }
+        // Numbers are used again.
+        self.settled.retain(|inode| all.contains(inode));
+        for (number, (pid, new)) in open {
+            // The first look is at each namespace, so that what cannot be counted is known at once.
+            if new.is_empty() && self.begun {
+                continue;
+            }
+            let space = match self.spaces.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(Space::enter(pid)?),
+            };
+            space.find(&new, self.begun, &mut self.settled)?;
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    fn is_tcp(&mut self, path: &Path, inode: u64) -> bool {
+        match xattr::text(path, "system.sockprotoname").as_deref() {
+            Ok("TCP" | "TCPv6" | "MPTCP" | "MPTCPv6") => return true,
+            // It was closed in this moment.
+            Err(_) => return false,
+            Ok("UNIX" | "UNIX-STREAM" | "NETLINK") => {}
+            Ok(other) => self.uncounted = Some(other.to_owned()),
+        }
+        self.settled.insert(inode);
+        false
+    }
+
+    /// Reads the counters of all sockets that are known.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn read(&mut self) -> Result<Reading> {
+        let mut moved = self.gone;
+        let mut pending = Traffic::default();
+        let mut unread = 0;
+        let mut unacked = 0;
+        for space in self.spaces.values_mut() {
+            let gone = space.read()?;
+            self.gone += gone;
+            moved += gone;
+            space.dying.values().for_each(|(socket, _)| moved += socket.moved());
+            for socket in space.followed.values() {
+                moved += socket.moved();
+                pending += socket.pending();
+                (unacked, unread) = (unacked + socket.unacked, unread + socket.unread);
+            }
+        }
+        let handled = Traffic { up: moved.up + unacked, down: moved.down.saturating_sub(unread) };
+        Ok(Reading { moved, pending, handled })
+    }
+}
+
+impl Followed {
+    fn moved(&self) -> Traffic {
+        Traffic {
+            up: self.acked.saturating_sub(self.before.up),
+            down: self.received.saturating_sub(self.before.down),
+        }
+    }
+
+    fn pending(&self) -> Traffic {
+        let room = self.window.saturating_sub(self.unread);
+        Traffic { up: self.unacked, down: if self.quiet { 0 } else { room } }
+    }
+
+    fn update(&mut self, now: &Followed) {
+        (self.acked, self.unacked) = (now.acked, now.unacked);
+        (self.received, self.unread) = (now.received, now.unread);
+        self.window = self.window.max(now.unread);
+        self.quiet = now.quiet;
+    }
+}
+
+impl Space {
+    fn enter(pid: i32) -> Result<Space> {
+        let failed = |errno| Error::os("ask the kernel about sockets (sock_diag)", errno);
+        let open = || -> Result<Space> {
+            let diag = Socket::open(Family::Diag).map_err(failed)?;
+            let deaths = Socket::open(Family::Diag).map_err(failed)?;
+            // An old kernel tells no deaths: then the last look counts.
+            let _ = deaths.join(&DESTROY);
+            Ok(Space { diag, deaths, followed: HashMap::new(), dying: HashMap::new() })
+        };
+        let same = |a: &str, b: &str| fs::read_link(a).ok() == fs::read_link(b).ok();
+        if same(&format!("/proc/{pid}/ns/net"), "/proc/self/ns/net") {
+            return open();
+        }
+        in_netns_of(pid, open).map_err(|errno| {
+            Error::os(format!("enter the network namespace of process {pid}"), errno)
+        })?
+    }
+
+    /// Follows the sockets that have one of these inodes. `late`: they were made since we began.
+    fn find(&mut self, new: &BTreeSet<u64>, late: bool, settled: &mut BTreeSet<u64>) -> Result<()> {
+        for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+            let mut batch = Batch::new();
+            let everything = [0; ID];
+            let doing = "list the TCP sockets";
+            batch.message(
+                doing,
+                SOCK_DIAG_BY_FAMILY,
+                libc::NLM_F_DUMP,
+                &request(family, &everything),
+            );
+            let mut failure = None;
+            let followed = &mut self.followed;
+            let asked = self.diag.exchange(batch, |_, answer| match answer {
+                Ok((_, body)) => {
+                    let Some(told) = Told::read(body) else { return };
+                    if !new.contains(&told.inode) {
+                        return;
+                    }
+                    settled.insert(told.inode);
+                    if told.state != TCP_LISTEN {
+                        let mut socket = told.socket;
+                        if !late {
+                            socket.before = Traffic { up: socket.acked, down: socket.received };
+                        }
+                        followed.insert(told.cookie, socket);
+                    }
+                }
+                Err(refusal) => failure = Some(refusal),
+            });
+            if let Some(refusal) = asked.err().or(failure) {
+                return Err(Error::os(refusal.doing, refusal.errno));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings all sockets up to date; what those have moved that are gone.
+    fn read(&mut self) -> Result<Traffic> {
+        // The answers to so many fit the queue of a netlink socket.
+        const TOGETHER: usize = 32;
+        let cookies: Vec<u64> = self.followed.keys().copied().collect();
+        let mut missing = Vec::new();
+        for some in cookies.chunks(TOGETHER) {
+            let mut batch = Batch::new();
+            for cookie in some {
+                let socket = &self.followed[cookie];
+                let request = request(socket.family, &socket.id);
+                batch.message("look at a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request);
+            }
+            let followed = &mut self.followed;
+            let asked = self.diag.exchange(batch, |index, answer| match answer {
+                Ok((_, body)) => {
+                    let told = Told::read(body).filter(|told| told.cookie == some[index]);
+                    match (told, followed.get_mut(&some[index])) {
+                        (Some(told), Some(socket)) => socket.update(&told.socket),
+                        // In TIME_WAIT: it has no counters any more.
+                        _ => missing.push(some[index]),
+                    }
+                }
+                Err(_) => missing.push(some[index]),
+            });
+            asked.map_err(|refusal| Error::os(refusal.doing, refusal.errno))?;
+        }
+        let now = Instant::now();
+        for cookie in missing {
+            if let Some(mut socket) = self.followed.remove(&cookie) {
+                // Closed in good order, as far as we know: what was written has arrived.
+                socket.acked += socket.unacked;
+                self.dying.insert(cookie, (socket, now));
+            }
+        }
+        let mut gone = Traffic::default();
+        let (followed, dying) = (&mut self.followed, &mut self.dying);
+        self.deaths.drain(|_, body| {
+            let Some(told) = Told::read(body) else { return };
+            let late = dying.remove(&told.cookie).map(|(socket, _)| socket);
+            if let Some(mut socket) = late.or_else(|| followed.remove(&told.cookie)) {
+                socket.update(&told.socket);
+                gone += socket.moved();
+            }
+        });
+        self.dying.retain(|_, (socket, since)| {
+            let wait = since.elapsed() < DEATH;
+            if !wait {
+                gone += socket.moved();
+            }
+            wait
+        });
+        Ok(gone)
+    }
+}
+
+impl Told {
+    /// From a struct inet_diag_msg and its attributes.
+    fn read(body: &[u8]) -> Option<Told> {
+        let u32_at = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+        let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
+        let cookie = u64::from_ne_bytes(id[COOKIE..].try_into().ok()?);
+        let info = netlink::attribute(body.get(MESSAGE..)?, INET_DIAG_INFO)?;
+        // Offsets in struct tcp_info (linux/tcp.h); the counters are there since Linux 4.1.
+        let u32_in = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
+        let u64_in = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
+        let socket = Followed {
+            family: *body.first()?,
+            id,
+            before: Traffic::default(),
+            acked: u64_in(120)?,
+            received: u64_in(128)?,
+            unread: u32_at(56)?.into(),
+            unacked: u32_at(60)?.into(),
+            window: 0,
+            // Milliseconds since the last data, microseconds of a round trip.
+            quiet: u32_in(52)? > QUIET.max(u32_in(68)? / 1000 * 2),
+        };
+        let inode = u32_at(68)?.into();
+        Some(Told { state: *body.get(1)?, inode, cookie, socket })
+    }
+}
+
+/// A struct inet_diag_req_v2.
+fn request(family: u8, id: &[u8; ID]) -> [u8; 8 + ID] {
+    let mut request = [0; 8 + ID];
+    request[..4].copy_from_slice(&[family, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0]);
+    request[4..8].copy_from_slice(&STATES.to_ne_bytes());
+    request[8..].copy_from_slice(id);
+    request
+}
+
+/// The inode of an open socket, from the link in /proc/PID/fd.
+fn socket_inode(path: &Path) -> Option<u64> {
+    let link = fs::read_link(path).ok()?;
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn inode(socket: &impl std::os::fd::AsRawFd) -> u64 {
+        socket_inode(Path::new(&format!("/proc/self/fd/{}", socket.as_raw_fd()))).unwrap()
+    }
+
+    #[test]
+    fn a_window_that_was_full_once_is_committed_when_it_is_read() {
+        let told = |received, unread, quiet| Followed {
+            family: 0,
+            id: [0; ID],
+            before: Traffic { up: 0, down: 1000 },
+            acked: 0,
+            unacked: 0,
+            received,
+            unread,
+            window: 0,
+            quiet,
+        };
+        let mut socket = told(1000, 0, false);
+        let mut after = |now: Followed| {
+            socket.update(&now);
+            (socket.moved().down, socket.pending().down)
+        };
+        // It fills while nobody reads; then 3000 are read, and as many may come.
+        assert_eq!(after(told(6000, 5000, false)), (5000, 0));
+        assert_eq!(after(told(6000, 2000, false)), (5000, 3000));
+        // They come; or, in the end, they do not.
+        assert_eq!(after(told(9000, 5000, false)), (8000, 0));
+        assert_eq!(after(told(9000, 0, false)), (8000, 5000));
+        assert_eq!(after(told(9000, 0, true)), (8000, 0));
+    }
+
+    #[test]
+    fn a_socket_is_counted_to_its_last_byte() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut there, _) = listener.accept().unwrap();
+            here.write_all(&[7; 1000]).unwrap();
+            there.read_exact(&mut [0; 1000]).unwrap();
+
+            let mut sockets = Sockets::default();
+            let mut space = Space::enter(std::process::id() as i32).unwrap();
+            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&here));
+            assert!(sockets.is_tcp(Path::new(&path), inode(&here)));
+            let new = BTreeSet::from([inode(&here), inode(&listener)]);
+            let mut settled = BTreeSet::new();
+            space.find(&new, false, &mut settled).unwrap();
+            assert_eq!(settled, new, "the listening one is settled too");
+            assert_eq!(space.followed.len(), 1);
+            let number = fs::metadata("/proc/self/ns/net").unwrap().ino();
+            sockets.spaces.insert(number, space);
+
+            // What was before does not count; what waits to be read is moved.
+            here.write_all(&[7; 5000]).unwrap();
+            there.read_exact(&mut [0; 5000]).unwrap();
+            there.write_all(&[8; 3000]).unwrap();
+            let reading = read_until(&mut sockets, |reading| reading.moved.down == 3000);
+            assert_eq!(reading.moved, Traffic { up: 5000, down: 3000 });
+            assert_eq!(reading.committed(), Traffic { up: 5000, down: 3000 });
+            assert_eq!(reading.handled, Traffic { up: 5000, down: 0 });
+            here.read_exact(&mut [0; 3000]).unwrap();
+            assert_eq!(sockets.read().unwrap().handled.down, 3000);
+
+            // Closed without a look in between.
+            here.write_all(&[7; 40_000]).unwrap();
+            there.write_all(&[8; 20_000]).unwrap();
+            here.read_exact(&mut [0; 20_000]).unwrap();
+            there.read_exact(&mut [0; 40_000]).unwrap();
+            drop((here, there));
+            let total = Traffic { up: 45_000, down: 23_000 };
+            let reading = read_until(&mut sockets, |reading| {
+                let left = reading.pending == Traffic::default();
+                left && reading.moved.down >= total.down
+            });
+            // A FIN counts as a byte.
+            let Traffic { up, down } = reading.moved;
+            assert!(up - total.up <= 1 && down - total.down <= 1, "{reading:?}");
+        }
+    }
+
+    fn read_until(sockets: &mut Sockets, done: impl Fn(&Reading) -> bool) -> Reading {
+        for _ in 0..2000 {
+            let reading = sockets.read().unwrap();
+            if done(&reading) {
+                return reading;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("not reached: {:?}", sockets.read());
+    }
+}

@@ -1,0 +1,111 @@
+//! Whether a process can be a target, and why not.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::record;
+use super::tree::{self, Stat, Tree};
+use crate::error::{Error, Result};
+use crate::host::journal::Journal;
+use crate::sys::{Errno, pidfd};
+
+/// PF_KTHREAD of include/linux/sched.h: there since Linux 2.6.27 under this number.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// The first process of a sandbox or container of this name.
+///
+/// # Errors
+/// There is none, or it does not run.
+pub fn named(journal: &Journal, name: &str) -> Result<i32> {
+    let containers = journal.containers();
+    let journal = if containers.has(name) { &containers } else { journal };
+    let process = journal.process(name).filter(|process| process.open().is_some());
+    match process {
+        Some(process) => Ok(process.pid),
+        None => {
+            journal.read(name)?;
+            Err(Error::new(format!("{name} is not running")))
+        }
+    }
+}
+
+/// The tree of `pid`, if it may be limited.
+///
+/// # Errors
+/// What forbids it.
+pub fn check(root: &Path, pid: i32) -> Result<Tree> {
+    let own = std::process::id() as i32;
+    let called = || format!("process {pid} ({})", tree::name(pid));
+    if pid == own {
+        return Err(Error::new(format!("{}: a limiter cannot stop itself", called())));
+    }
+    if pid == 1 {
+        return Err(Error::new(format!("{}: the first process cannot be stopped", called())));
+    }
+    let mut tree = Tree::of(pid)?;
+    let stat = Stat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
+    if stat.flags & PF_KTHREAD != 0 {
+        return Err(Error::new(format!("{}: a thread of the kernel cannot be stopped", called())));
+    }
+    let above = tree::ancestry(own);
+    if above.contains(&pid) {
+        let what = format!("{}: this limiter descends from it, and would stop itself", called());
+        return Err(Error::new(what).hint("start garth limit from elsewhere"));
+    }
+    if let Some(member) = tree.member(pid) {
+        match pidfd::send_signal(member.pidfd.as_fd(), 0) {
+            Err(Errno(libc::EPERM)) => {
+                let what = format!("{}: it belongs to another user", called());
+                return Err(Error::os(what, Errno(libc::EPERM)).hint("try as root"));
+            }
+            result => result.map_err(|errno| Error::os(format!("look at {}", called()), errno))?,
+        }
+    }
+    if stat.is_stopped() {
+        let what = format!("{}: it is stopped already, or traced", called());
+        return Err(Error::new(what).hint(format!("kill -CONT {pid} lets it go on")));
+    }
+    tree.look(crate::sys::timer::monotonic());
+    alone(root, &tree)?;
+    Ok(tree)
+}
+
+/// No other limiter holds any of this tree, or what it is a part of: each would take the other's
+/// stops for somebody else's.
+fn alone(root: &Path, tree: &Tree) -> Result<()> {
+    let above = tree::ancestry(tree.root());
+    for record in record::living(root)? {
+        let other = record.target.pid;
+        if record.target.open().is_some()
+            && (above.contains(&other) || tree.pids().contains(&other))
+        {
+            let by = record.limiter.pid;
+            let what = match other == tree.root() {
+                true => format!("process {other} is limited already by garth limit, process {by}"),
+                false => format!(
+                    "process {other}, of the same tree as {}, is limited already by garth limit, \
+                     process {by}",
+                    tree.root()
+                ),
+            };
+            return Err(Error::new(what).hint("end that one first; it lets its target go on"));
+        }
+    }
+    Ok(())
+}
+
+/// What the user should know of a target before it is stopped by signals: the shell that waits for
+/// it will see each stop.
+pub fn caution(pid: i32) -> Option<String> {
+    let stat = Stat::of(pid)?;
+    let foreground = stat.group == stat.foreground && stat.foreground > 0;
+    foreground.then(|| {
+        let parent = stat.parent;
+        let shell = tree::name(parent);
+        format!(
+            "process {pid} is in the foreground of a terminal: its shell ({shell}, process \
+             {parent}) will take each stop for Ctrl-Z; put it in the background with bg, or start \
+             it with garth limit -- COMMAND"
+        )
+    })
+}

@@ -1,0 +1,323 @@
+//! The processes of a target: itself and all that descend from it, also those born later.
+//!
+//! A child is found as long as its parent lives, by /proc/PID/task/TID/children. Who has been seen
+//! once stays a member when its parent ends. One that was born *and* lost its parent between two
+//! looks is found where there is another mark: the session (if the target leads one, as daemons and
+//! what a terminal starts do), or, for a command that we start, ourselves, whose children orphans
+//! become (PR_SET_CHILD_SUBREAPER). Nothing marks one that has also left the session: it gets away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::sys::{Errno, pidfd, process};
+
+/// What /proc/PID/stat tells (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (ended), ...
+    pub state: char,
+    /// Its parent.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    /// The process group in the foreground of its terminal; -1 without one.
+    pub foreground: i32,
+    /// PF_* of the kernel.
+    pub flags: u64,
+    /// In clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Of a process; none: there is no such one.
+    pub fn of(pid: i32) -> Option<Stat> {
+        Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Stat> {
+        // The name, in parentheses, may hold anything.
+        let (_, rest) = text.rsplit_once(')')?;
+        let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+        Some(Stat {
+            state: words.first()?.chars().next()?,
+            parent: words.get(1)?.parse().ok()?,
+            group: words.get(2)?.parse().ok()?,
+            session: words.get(3)?.parse().ok()?,
+            foreground: words.get(5)?.parse().ok()?,
+            flags: words.get(6)?.parse().ok()?,
+            start_time: words.get(19)?.parse().ok()?,
+        })
+    }
+
+    /// Somebody has stopped it, or traces it.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
+    /// It has ended, and perhaps was not waited for.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// The name of a process, for messages.
+pub fn name(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().escape_debug().to_string()
+}
+
+/// The process and all above it.
+pub fn ancestry(pid: i32) -> Vec<i32> {
+    let mut line = vec![pid];
+    while let Some(stat) = line.last().and_then(|pid| Stat::of(*pid)) {
+        if stat.parent <= 0 || line.contains(&stat.parent) {
+            break;
+        }
+        line.push(stat.parent);
+    }
+    line
+}
+
+/// One process of the tree.
+#[derive(Debug)]
+pub struct Member {
+    /// Its start time tells it from a later one with its number.
+    pub start_time: u64,
+    /// The process itself.
+    pub pidfd: OwnedFd,
+    /// Where it stands in the record, once it was stopped for the first time.
+    pub line: Option<usize>,
+    /// We have stopped it, and nobody else had.
+    pub held: bool,
+    /// It is not ours to signal: it has become another user.
+    pub refused: bool,
+}
+
+/// The tree of one target.
+#[derive(Debug)]
+pub struct Tree {
+    root: i32,
+    /// The session that the target leads.
+    session: Option<i32>,
+    /// Orphans become our children, all of which belong to the tree but this one.
+    adopts: Option<Adopts>,
+    members: BTreeMap<i32, Member>,
+    /// The members, parents before their children.
+    order: Vec<i32>,
+    next_sweep: Duration,
+}
+
+#[derive(Debug)]
+struct Adopts {
+    own: i32,
+    but: i32,
+}
+
+impl Tree {
+    /// The tree below `root`, which must live.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn of(root: i32) -> Result<Tree> {
+        let stat = Stat::of(root).filter(|stat| !stat.is_over());
+        let stat = stat.ok_or_else(|| gone(root))?;
+        let own = std::process::id();
+        if !Path::new(&format!("/proc/self/task/{own}/children")).exists() {
+            return Err(Error::new("this kernel does not tell the children of a process")
+                .hint("it was built without CONFIG_PROC_CHILDREN"));
+        }
+        let mut tree = Tree {
+            root,
+            session: (stat.session == root).then_some(root),
+            adopts: None,
+            members: BTreeMap::new(),
+            order: Vec::new(),
+            next_sweep: Duration::ZERO,
+        };
+        tree.add(root, stat.start_time).map_err(|errno| match errno {
+            Errno(libc::ESRCH) => gone(root),
+            errno => Error::os(format!("open process {root}"), errno),
+        })?;
+        tree.order.push(root);
+        Ok(tree)
+    }
+
+    /// For a child of ours: all our other children belong to it as well, but the watchdog.
+    pub fn adopt(&mut self, own: i32, watchdog: i32) {
+        self.adopts = Some(Adopts { own, but: watchdog });
+    }
+
+    /// The target.
+    pub fn root(&self) -> i32 {
+        self.root
+    }
+
+    /// The members, parents first.
+    pub fn pids(&self) -> &[i32] {
+        &self.order
+    }
+
+    /// A member.
+    pub fn member(&mut self, pid: i32) -> Option<&mut Member> {
+        self.members.get_mut(&pid)
+    }
+
+    /// Everybody has ended.
+    pub fn is_over(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Looks for who was born and who has ended; true: somebody is new. `now` is a time since any
+    /// fixed moment: all of /proc is looked through twice in a second.
+    pub fn look(&mut self, now: Duration) -> bool {
+        let mut fresh = false;
+        let (root, adopts) = (self.root, self.adopts.is_some());
+        self.members.retain(|pid, member| {
+            let ended = process::readable([member.pidfd.as_fd()], Some(Duration::ZERO));
+            let ended = ended.is_ok_and(|[ended]| ended);
+            if ended && adopts && *pid != root {
+                reap(member.pidfd.as_fd());
+            }
+            !ended
+        });
+        let mut found = self.order.clone();
+        found.retain(|pid| self.members.contains_key(pid));
+        let mut known: BTreeSet<i32> = found.iter().copied().collect();
+        let mut others = Vec::new();
+        if let Some(Adopts { own, but }) = self.adopts {
+            others.extend(children(own).into_iter().filter(|pid| *pid != but));
+            // Those that were never seen alive.
+            others.retain(|pid| {
+                let over = *pid != root && Stat::of(*pid).is_some_and(|stat| stat.is_over());
+                if over && let Ok(pidfd) = pidfd::open(*pid) {
+                    reap(pidfd.as_fd());
+                }
+                !over
+            });
+        }
+        if let Some(session) = self.session.filter(|_| now >= self.next_sweep) {
+            self.next_sweep = now + Duration::from_millis(500);
+            others.extend(of_session(session));
+        }
+        found.extend(others.into_iter().filter(|pid| known.insert(*pid)));
+        let mut at = 0;
+        while let Some(pid) = found.get(at).copied() {
+            if !self.members.contains_key(&pid) {
+                let stat = Stat::of(pid).filter(|stat| !stat.is_over());
+                let new = stat.and_then(|stat| self.add(pid, stat.start_time).ok());
+                if new.is_none() {
+                    found.remove(at);
+                    continue;
+                }
+                fresh = true;
+            }
+            found.extend(children(pid).into_iter().filter(|pid| known.insert(*pid)));
+            at += 1;
+        }
+        self.order = found;
+        fresh
+    }
+
+    fn add(&mut self, pid: i32, start_time: u64) -> Result<(), Errno> {
+        // Never ourselves, whatever we are a child of.
+        if pid == std::process::id() as i32 || pid <= 1 {
+            return Err(Errno(libc::EPERM));
+        }
+        // First the descriptor, then the comparison: a descriptor stays with its process.
+        let pidfd = pidfd::open(pid)?;
+        if Stat::of(pid).is_none_or(|stat| stat.start_time != start_time) {
+            return Err(Errno(libc::ESRCH));
+        }
+        let member = Member { start_time, pidfd, line: None, held: false, refused: false };
+        self.members.insert(pid, member);
+        Ok(())
+    }
+}
+
+/// An orphan that became our child; somebody else's is left to them.
+fn reap(process: BorrowedFd<'_>) {
+    let _ = process::wait(process, false);
+}
+
+fn gone(pid: i32) -> Error {
+    Error::new(format!("there is no process {pid}")).hint("ps -e lists those that there are")
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    // Each thread has its own.
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(list.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    found
+}
+
+/// Every process of the host, by number.
+pub fn everybody() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn of_session(session: i32) -> Vec<i32> {
+    let belongs = |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.session == session);
+    everybody().filter(belongs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_hides_nothing() {
+        let text = "77 (a) R 1 (b) S 5 77 70 34816 80 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2";
+        let stat = Stat::parse(text).unwrap();
+        let Stat { state, parent, group, session, foreground, flags, start_time } = stat;
+        assert_eq!((state, parent, group, session), ('S', 5, 77, 70));
+        assert_eq!((foreground, flags, start_time), (80, 4_194_304, 4242));
+        assert_eq!(Stat::parse("77 (a) S 5"), None);
+    }
+
+    #[test]
+    fn the_line_above_us_ends_at_the_top() {
+        let own = std::process::id() as i32;
+        let line = ancestry(own);
+        assert_eq!(line[0], own);
+        assert_eq!(line[1], std::os::unix::process::parent_id() as i32);
+    }
+
+    #[test]
+    fn children_and_theirs_are_found_and_the_ended_forgotten() {
+        let script = "sh -c 'sleep 100 & echo; wait' & wait";
+        let spawn =
+            crate::Spawn { stdout: crate::Stdio::Pipe, ..crate::Spawn::new(["sh", "-c", script]) };
+        let mut child = spawn.spawn().unwrap();
+        let mut line = [0];
+        std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut line).unwrap();
+        let mut tree = Tree::of(child.process.pid()).unwrap();
+        assert!(tree.look(Duration::ZERO));
+        assert_eq!(tree.pids().len(), 3);
+        assert_eq!(tree.pids()[0], child.process.pid());
+        assert!(!tree.look(Duration::ZERO));
+        // An orphan stays.
+        child.process.kill();
+        child.process.wait().unwrap();
+        tree.look(Duration::ZERO);
+        assert_eq!(tree.pids().len(), 2);
+        for pid in tree.pids().to_vec() {
+            let fd = tree.member(pid).unwrap().pidfd.as_fd();
+            pidfd::send_signal(fd, libc::SIGKILL).unwrap();
+        }
+        while !tree.is_over() {
+            tree.look(Duration::ZERO);
+        }
+        assert!(Tree::of(child.process.pid()).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Changing a sandbox that runs.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::host::bandwidth;
+use crate::host::journal::Journal;
+use crate::host::record::Record;
+use crate::spec::Sandbox;
+use crate::spec::rate::Change;
+use crate::sys::process;
+
+/// Holds the network of sandbox `id` to other rates from now on. The record goes on saying what was
+/// asked at the start; `garth ps` tells what the kernel keeps.
+///
+/// # Errors
+/// When it does not run, or has no network that can be slowed down.
+pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
+    let record = Record::read(journal, id)?;
+    let not_running = || Error::new(format!("{id} is not running"));
+    let rates = change.of(record.sandbox.rates);
+    // One that may have none is told why, in the same words as at a start.
+    Sandbox { rates, ..record.sandbox.clone() }.validate()?;
+    bandwidth::check(&rates)?;
+    let Some(bandwidth) = &record.resources.bandwidth else {
+        return Err(Error::new(format!("--rate: {id} has no network of its own")));
+    };
+    let _lock = lock(journal, id)?;
+    let process = journal.process(id).filter(|process| process.open().is_some());
+    let process = process.ok_or_else(not_running)?;
+    bandwidth.update(&record.owner(journal), process.pid, change)?;
+    // Whoever releases it does so when it has ended, and so sees what was made while it lived. If it
+    // has ended by now, he may have looked before that was there.
+    if process.open().is_none() {
+        bandwidth::forget(&record.owner(journal), true)?;
+        return Err(not_running());
+    }
+    Ok(())
+}
+
+/// One update at a time. The lock of the directory belongs to whoever looks after the sandbox.
+fn lock(journal: &Journal, id: &str) -> Result<File> {
+    let path = journal.file(id, "record.json");
+    let end = Instant::now() + Duration::from_secs(10);
+    let file = File::open(&path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
+    while !process::try_lock(file.as_fd())
+        .map_err(|errno| Error::os(format!("lock {}", path.display()), errno))?
+    {
+        if Instant::now() > end {
+            return Err(Error::new(format!("{id} is being changed by another")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(file)
+}

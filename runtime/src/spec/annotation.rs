@@ -1,0 +1,74 @@
+//! Annotations of config.json, by which containers ask for what the specification has no words for:
+//! what a flag of `garth wrap` is to a sandbox.
+//!
+//! The specification forbids an error for a key that is not known (config.md, "Annotations"), so
+//! one of ours that does not exist is warned of.
+
+use std::collections::BTreeMap;
+
+use super::rate::Rates;
+use super::units::Rate;
+use crate::Result;
+
+/// All of ours begin so.
+const PREFIX: &str = "dev.garth.";
+
+/// `dev.garth.plugin.NAME`: as `--plugin NAME`, with its configuration as the value.
+pub const PLUGIN: &str = "dev.garth.plugin.";
+
+/// `dev.garth.rate.up`, `dev.garth.rate.down`: as `--rate up=...` and `--rate down=...`, a rate with
+/// its unit.
+pub const RATE: [&str; 2] = ["dev.garth.rate.up", "dev.garth.rate.down"];
+
+/// Those that there are; one that ends in a dot stands for all that begin so.
+const KNOWN: [&str; 3] = [PLUGIN, RATE[0], RATE[1]];
+
+/// It looks like one of ours and is none.
+pub fn is_unknown(key: &str) -> bool {
+    let known = |known: &&str| match known.ends_with('.') {
+        true => key.len() > known.len() && key.starts_with(known),
+        false => key == *known,
+    };
+    key.starts_with(PREFIX) && !KNOWN.iter().any(known)
+}
+
+/// How fast the container's network may be.
+///
+/// # Errors
+/// A value that is no rate, with its key.
+pub fn rates(annotations: &BTreeMap<String, String>) -> Result<Rates> {
+    let rate = |key: &str| -> Result<Option<Rate>> {
+        let Some(text) = annotations.get(key) else { return Ok(None) };
+        let rate = text.parse::<Rate>();
+        rate.map(Some).map_err(|error| error.within(format_args!("annotation {key}")))
+    };
+    let rates = Rates { up: rate(RATE[0])?, down: rate(RATE[1])? };
+    rates.check().map(|()| rates).map_err(|error| error.within("annotations"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_as_those_of_the_flag() {
+        let annotations = |up: &str| BTreeMap::from([(RATE[0].to_owned(), up.to_owned())]);
+        assert_eq!(rates(&annotations("2MB/s")).unwrap().to_string(), "up=16Mbit/s");
+        assert!(rates(&BTreeMap::new()).unwrap().is_empty());
+        for (text, why) in [("10", "no unit"), ("0bit/s", "less than"), ("1bit/s", "less than 8k")]
+        {
+            let error = rates(&annotations(text)).unwrap_err().to_string();
+            assert!(error.contains("annotation") && error.contains(why), "{error}");
+        }
+        assert!(!is_unknown(RATE[1]) && is_unknown("dev.garth.rate"));
+    }
+
+    #[test]
+    fn those_of_others_are_not_ours_to_know() {
+        assert!(!is_unknown("org.opencontainers.image.title"));
+        assert!(!is_unknown("dev.garth.plugin.hosts"));
+        for key in ["dev.garth.plugin.", "dev.garth.plugins.x", "dev.garth.plugin"] {
+            assert!(is_unknown(key), "{key}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `--io`: what a limit on a disk holds, and where it is refused because it would hold nothing.
+#![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
+
+use std::path::{Path, PathBuf};
+
+use garth_tests::{Bundle, Yard, needs, second_kernel};
+
+/// How far a rate may be from what was asked, and how often it is tried: others may keep the
+/// machine from reaching it, but nothing may let it be passed.
+const BOUND: f64 = 0.03;
+const TRIES: u32 = 3;
+
+fn assert_close(name: &str, ratios: &[f64]) {
+    println!("{name}: {ratios:.3?} of what was asked");
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    assert!(!ratios.is_empty() && most < 1.0 + BOUND, "{name}: too fast: {ratios:?}");
+    assert!(most > 1.0 - BOUND, "{name}: too slow: {ratios:?}");
+}
+
+/// The ratio of what dd(1) reached to what was asked, from its last line: `... bytes (...) copied,
+/// 5.0 s, ...`.
+fn ratio(dd: &str, asked: f64) -> f64 {
+    let line = dd.lines().find(|line| line.contains("copied")).unwrap_or_else(|| panic!("{dd}"));
+    let bytes: f64 = line.split(' ').next().unwrap().parse().unwrap();
+    let seconds = line.split("copied, ").nth(1).unwrap().split(' ').next().unwrap();
+    bytes / seconds.parse::<f64>().unwrap() / asked
+}
+
+/// A file of 24 MiB on the disk that the tests are built on, if that is a disk.
+struct OnDisk(PathBuf);
+
+impl OnDisk {
+    fn new(name: &str) -> OnDisk {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let file = dir.join(format!("{name}-{}", std::process::id()));
+        std::fs::write(&file, vec![7; 24 << 20]).unwrap();
+        std::fs::File::open(&file).unwrap().sync_all().unwrap();
+        OnDisk(file)
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn reading_is_limited_on_this_kernel() {
+    needs!(root);
+    let yard = Yard::new();
+    let file = OnDisk::new("read");
+    let words = |limit: &str| {
+        format!(
+            "wrap --io {limit}:{file} -- dd if={file} of=/dev/null bs=128k iflag=direct",
+            file = file.0.display()
+        )
+    };
+    // Where the tests are built on no disk, or no tree has the controller, it is said.
+    let explained = yard.garth(&format!("explain {}", words("read=4MB/s"))).run();
+    if explained.code != 0 {
+        assert!(explained.stderr.contains("--io "), "{explained}");
+        return garth_tests::skip("a disk below the target directory and the io controller");
+    }
+    assert!(explained.stdout.contains("out  limit "), "{explained}");
+    let mut ratios = Vec::new();
+    for _ in 0..TRIES {
+        let ran = yard.garth(&words("read=4MB/s")).run();
+        assert_eq!(ran.code, 0, "{ran}");
+        ratios.push(ratio(&ran.stderr, 4e6));
+        if ratios.last().is_some_and(|ratio| *ratio > 1.0 - BOUND) {
+            break;
+        }
+    }
+    assert_close("read", &ratios);
+    // 192 requests at 64 a second, of 128 KiB each.
+    let ran = yard.garth(&words("riops=64")).run();
+    assert!(ratio(&ran.stderr, 64.0 * f64::from(128 << 10)) < 1.0 + BOUND, "{ran}");
+    // A control: without a limit it is faster.
+    let words = words("read=1GB/s");
+    assert!(ratio(&yard.garth(&words).run().stderr, 4e6) > 2.0);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_that_runs_is_given_another_limit() {
+    needs!(root);
+    let yard = Yard::new();
+    let file = OnDisk::new("live");
+    let path = file.0.display();
+    let wrap = yard.garth(&format!("wrap -d --name web --io read=100MB/s:{path} -- sleep 600"));
+    let started = wrap.run();
+    if started.code != 0 {
+        assert!(started.stderr.contains("--io "), "{started}");
+        return garth_tests::skip("a disk below the target directory and the io controller");
+    }
+    yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
+    let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
+    let ran = yard.garth(&dd).run();
+    // In two seconds the first tenth of one, which is free, counts for more.
+    assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
+    yard.garth(&format!("update --io read=none:{path} web")).run().ok();
+    let ran = yard.garth(&dd).run();
+    assert!(ratio(&ran.stderr, 4e6) > 2.0, "the limit was taken off: {ran}");
+    yard.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
+    yard.garth("delete --force web").run().ok();
+    yard.garth("wrap -d --name bare -- sleep 600").run().ok();
+    let update = format!("update --io read=4MB/s:{path} bare");
+    yard.garth(&update).run().refused(125, "made without the io controller");
+    yard.garth("delete --force bare").run().ok();
+    let update = format!("update --io read=4MB/s:{path} nobody");
+    yard.garth(&update).run().refused(1, "container \"nobody\" does not exist");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    needs!(root);
+    let yard = Yard::new();
+    for (limit, why) in [
+        ("read=50:/", "rate \"50\": no unit"),
+        ("read=0MB/s:/", "less than one bit per second"),
+        ("riops=0:/", "not between 1 and 4294967295"),
+        ("read=5MB/s", "no PATH"),
+        ("read=5MB/s:/not/there", "--io /not/there: look at /not/there: ENOENT"),
+        ("read=5MB/s:/run", "--io /run: on tmpfs a limit would do nothing: it is in memory"),
+        ("riops=5:/proc", "on proc a limit would do nothing"),
+        ("read=1MB/s:/srv,speed=2MB/s", "there is no key \"speed\""),
+        ("read=1MB/s:/dev/null", "would do nothing"),
+    ] {
+        let ran = yard.garth(&format!("wrap --io {limit} -- true")).run();
+        if ran.stderr.contains("no io controller") {
+            return garth_tests::skip("the io controller");
+        }
+        ran.refused(125, why);
+    }
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_runs_is_given_limits_by_path() {
+    needs!(root);
+    let yard = Yard::new();
+    let file = OnDisk::new("update");
+    let explain = format!("explain wrap --io read=5MB/s:{} -- true", file.0.display());
+    if yard.garth(&explain).run().code != 0 {
+        return garth_tests::skip("a disk below the target directory and the io controller");
+    }
+    let mut bundle = Bundle::new(&yard);
+    bundle.sleeping();
+    let update = |limits: &str| {
+        let words = format!("update --io {limits}:{} {}", file.0.display(), bundle.id);
+        bundle.call(&words).run()
+    };
+    update("read=5MB/s,riops=70").ok();
+    let limits = |file: &str| yard.sh(&format!("cat /sys/fs/cgroup/blkio/{}/{file}", bundle.id));
+    let v1 = limits("blkio.throttle.read_bps_device").run();
+    match v1.code {
+        0 => {
+            assert!(v1.stdout.ends_with(" 5000000"), "{v1}");
+            let operations = limits("blkio.throttle.read_iops_device").run();
+            assert!(operations.stdout.ends_with(" 70"), "{operations}");
+            assert!(update("write=5MB/s").fails(1).contains("does not know whose a write is"));
+        }
+        _ => assert!(bundle.cgroup("io", "io.max").contains("rbps=5000000")),
+    }
+    let ran = bundle.call(&format!("update --io read=5MB/s:/srv {}", bundle.id)).run();
+    assert!(ran.fails(1).contains("on tmpfs a limit would do nothing"));
+}
+
+/// Loop devices on files in memory; ext4 on the first; a RAID 5 of the next three, and ext4 on that.
+const DISKS: &str = r#"
+for module in loop dm-mod dm-raid raid456; do modprobe $module || echo no $module; done
+cd /tmp
+for n in 0 1 2 3; do truncate -s 64M image$n; losetup /dev/loop$n image$n; done
+table='0 131072 raid raid5_ls 3 128 region_size 1024 3 - /dev/loop1 - /dev/loop2 - /dev/loop3'
+DM_DISABLE_UDEV=1 dmsetup create five --noudevsync --table "$table"
+mkdir /run/a /run/b
+mkfs.ext4 -q /dev/loop0 && mount /dev/loop0 /run/a
+mkfs.ext4 -q /dev/mapper/five && mount /dev/mapper/five /run/b
+head -c 20000000 /dev/zero >/run/a/file; head -c 20000000 /dev/zero >/run/b/file; sync
+try() { # NAME LIMIT DIR DD...
+    name=$1 limit=$2 dir=$3; shift 3
+    echo "$name $($GARTH wrap -v $dir:/mnt --io $limit:$dir -- dd bs=250k "$@" 2>&1 | grep copied)"
+}
+"#;
+
+#[test]
+fn limits_are_held_within_three_percent_in_the_unified_tree() {
+    needs!(root, "linux.uml", "mkfs.ext4", "dmsetup");
+    let said = second_kernel(
+        "io",
+        &format!(
+            "{DISKS}
+            try read read=4MB/s /run/a if=/mnt/file of=/dev/null iflag=direct
+            try write write=4MB/s /run/a if=/dev/zero of=/mnt/new count=80 oflag=direct
+            try buffered write=4MB/s /run/a if=/dev/zero of=/mnt/new count=80 conv=fsync
+            try riops riops=80 /run/a if=/mnt/file of=/dev/null iflag=direct bs=50k
+            try array-read read=4MB/s /run/b if=/mnt/file of=/dev/null iflag=direct
+            try array-write write=4MB/s /run/b if=/dev/zero of=/mnt/new count=80 oflag=direct
+            $GARTH wrap -d --name yard --io read=4MB/s,wiops=50:/run/a -- sleep 60
+            cat /sys/fs/cgroup/garth/yard/io.max
+            $GARTH delete --force yard; $GARTH gc
+            $GARTH explain wrap --io read=4MB/s:/run/b -- true | grep limit
+            $GARTH wrap --io read=4MB/s:/usr -- true; echo hostfs $?"
+        ),
+    );
+    let of = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in\n{said}")).to_owned()
+    };
+    for name in ["read", "write", "array-read", "array-write"] {
+        assert_close(name, &[ratio(&of(name), 4e6)]);
+    }
+    // 80 requests a second of 50 KiB each; what the file system reads for itself counts, too.
+    assert_close("riops", &[ratio(&of("riops"), 80.0 * f64::from(50 << 10))]);
+    // Metadata and the journal are written as well, and count.
+    let buffered = ratio(&of("buffered"), 4e6);
+    println!("buffered: {buffered:.3}");
+    assert!((0.8..1.0 + BOUND).contains(&buffered), "buffered: {buffered}");
+    for line in [
+        "7:0 rbps=4000000 wbps=max riops=max wiops=50",
+        "nothing to clean",
+        "ext4 on dm-0 (five) over loop1 over the file /tmp/image1, loop2",
+        "on hostfs a limit would do nothing: it is on no block device",
+        "hostfs 125",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+}

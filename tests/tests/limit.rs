@@ -1,0 +1,566 @@
+//! `garth limit`: rates on a real link, and that nobody is ever left stopped.
+//!
+//! In the short form a sample with generous bounds; with LIMIT=all everything, with tight ones
+//! (`just limits`, on a quiet machine).
+#![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use garth_tests::{Running, Yard, children, kill, needs, until};
+
+/// Sends or receives without end, for whoever connects and says which.
+const SERVER: &str = "
+import socket, threading
+s = socket.create_server(('', 9000))
+def serve(c):
+    block = bytearray(1 << 18)
+    try:
+        if c.recv(1) == b'd':
+            while True: c.sendall(block)
+        while c.recv_into(block): pass
+    except OSError: pass
+while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+";
+const CLIENT: &str = "
+import socket, sys, os
+print(os.getpid(), flush=True)
+c = socket.create_connection((sys.argv[2], 9000))
+c.sendall(sys.argv[1][:1].encode())
+block = bytearray(1 << 18)
+while sys.argv[1] == 'down' and c.recv_into(block): pass
+while True: c.sendall(block)
+";
+
+fn all() -> bool {
+    std::env::var_os("LIMIT").is_some_and(|value| value == "all")
+}
+
+/// A yard and its neighbour, the wire between them shaped to 200 Mbit/s each way.
+fn shaped() -> (Yard, Running) {
+    let yard = Yard::with_neighbour();
+    let shape = "tc qdisc add dev lan0 root tbf rate 200mbit burst 256k latency 50ms";
+    yard.sh(shape).run().ok();
+    yard.neighbour(shape).run().ok();
+    // The kernel's own bound of a receive window until 6.16. Since then it is 32 MB, which a download
+    // is free to take at any moment, at once, and which is more than 10 s of the slowest rate here.
+    yard.sh("echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem").run().ok();
+    yard.write("/srv/server.py", SERVER);
+    yard.write("/srv/client.py", CLIENT);
+    let server = yard.neighbour("exec python3 /srv/server.py").start();
+    until("the server listens", || yard.sh("nc -z 192.0.2.2 9000").run().code.eq(&0).then_some(()));
+    (yard, server)
+}
+
+/// Payload bytes that the yard's wire has carried in a direction: what the link counted, without 66
+/// bytes of headers for each packet.
+fn carried(yard: &Yard, direction: &str) -> f64 {
+    let text = yard.read("/proc/1/net/dev");
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("lan0:")).unwrap();
+    let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let at = if direction == "up" { 8 } else { 0 };
+    numbers[at] - 66.0 * numbers[at + 1]
+}
+
+/// Mbit/s over windows of so many seconds, the mean of those that begin within two seconds: a run
+/// of a process is a burst, and a window of its own has one more or less of them by chance.
+fn rate_over(yard: &Yard, direction: &str, window: f64) -> f64 {
+    let begin = Instant::now();
+    let mut points = Vec::new();
+    while begin.elapsed().as_secs_f64() < window + 2.0 {
+        points.push((begin.elapsed().as_secs_f64(), carried(yard, direction)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let from = |(at, bytes): &(f64, f64)| {
+        let (end, last) = points.iter().find(|(end, _)| *end >= at + window)?;
+        Some((last - bytes) * 8.0 / (end - at) / 1e6)
+    };
+    let rates: Vec<f64> = points.iter().map_while(from).collect();
+    rates.iter().sum::<f64>() / rates.len() as f64
+}
+
+/// TCP segments sent again, by both sides.
+fn repeated(yard: &Yard) -> u64 {
+    let count = |text: String| -> u64 {
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
+        let at = lines[0].split(' ').position(|name| name == "RetransSegs").unwrap();
+        lines[1].split(' ').nth(at).unwrap().parse().unwrap()
+    };
+    count(yard.read("/proc/1/net/snmp"))
+        + count(yard.neighbour("cat /proc/self/net/snmp").run().ok())
+}
+
+/// A process of the yard that says its number first.
+fn target(yard: &Yard, script: &str) -> (Running, i32) {
+    let running = yard.sh(&format!("echo $$; {script}")).start();
+    let pid = running.line().parse().unwrap();
+    (running, pid)
+}
+
+/// The state letter of a process of the yard.
+fn state(yard: &Yard, pid: i32) -> char {
+    let text = fs::read_to_string(yard.path(&format!("/proc/{pid}/stat"))).unwrap_or_default();
+    text.rsplit_once(") ").map_or('-', |(_, rest)| rest.chars().next().unwrap())
+}
+
+fn until_state(yard: &Yard, pid: i32, wanted: impl Fn(char) -> bool) {
+    until(&format!("process {pid} changes its state"), || wanted(state(yard, pid)).then_some(()));
+}
+
+fn until_stopped(yard: &Yard, pid: i32) {
+    until_state(yard, pid, |state| state == 'T');
+}
+
+fn until_running(yard: &Yard, pid: i32) {
+    until_state(yard, pid, |state| matches!(state, 'R' | 'S' | 'D'));
+}
+
+/// Stays running: for longer than one period.
+fn assert_stays_running(yard: &Yard, pid: i32) {
+    let end = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < end {
+        assert_ne!(state(yard, pid), 'T');
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_rate_is_held_on_a_real_link() {
+    needs!(root, netns, "python3", "tc", "nc");
+    let (yard, _server) = shaped();
+    let (window, bound) = if all() { (10.0, 0.05) } else { (4.0, 0.2) };
+    let cases: &[(&str, u32)] = match all() {
+        true => &[("up", 10), ("up", 30), ("up", 60), ("down", 10), ("down", 30), ("down", 60)],
+        false => &[("up", 30), ("down", 60)],
+    };
+    let seconds = |seconds: f64| std::thread::sleep(Duration::from_secs_f64(seconds));
+    for (direction, percent) in cases {
+        let client = yard.sh(&format!("exec python3 /srv/client.py {direction} 192.0.2.2")).start();
+        let pid = client.line();
+        seconds(1.0);
+        let open = repeated(&yard);
+        // As long as with the limit: TCP finds the end of a link every few seconds.
+        seconds(window);
+        let open = (repeated(&yard) - open) as f64 / window;
+        let rate = 2 * percent;
+        let words = format!("limit --pid {pid} --rate {rate}Mbit/s --direction {direction}");
+        let limiter = yard.garth(&words).start();
+        limiter.error_line("payload of its TCP sockets");
+        // What the other side may send without being asked is paid for first.
+        seconds(3.0 + if *direction == "down" { 200.0 / f64::from(rate) } else { 0.0 });
+        let (start, sent) = (Instant::now(), repeated(&yard));
+        let got = rate_over(&yard, direction, window);
+        let took = start.elapsed().as_secs_f64();
+        let sent = (repeated(&yard) - sent) as f64 / took;
+        println!(
+            "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s; repeated {sent:.1}/s, without a limit {open:.1}/s"
+        );
+        let error = (got / f64::from(rate) - 1.0).abs();
+        assert!(error <= bound, "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s");
+        // A few are chance; and the burst by which a download begins again may overflow the link's
+        // queue, by less than one segment in two thousand.
+        let segments = f64::from(rate) * 1e6 / 8.0 / 1448.0;
+        assert!(
+            sent <= open + (segments / 2000.0).max(2.0),
+            "{direction} {percent} %: {sent} a second sent again"
+        );
+        limiter.signal("INT");
+        let figures = limiter.wait().ok();
+        let last: serde_json::Value =
+            serde_json::from_str(figures.lines().last().unwrap()).unwrap();
+        assert_eq!(last["summary"], true, "{figures}");
+        assert_eq!(last["asked"], rate * 1_000_000);
+        until_running(&yard, pid.parse().unwrap());
+    }
+}
+
+#[test]
+fn a_real_transfer_holds_its_rate_from_the_beginning() {
+    needs!(root, "curl", "python3", "rsync");
+    let yard = Yard::new();
+    yard.sh("mkdir -p /srv/www; head -c 12000000 /dev/urandom >/srv/www/file").run().ok();
+    let _server = yard.sh("exec python3 -m http.server 8080 -d /srv/www").start();
+    until("it serves", || {
+        yard.sh("curl -sI http://127.0.0.1:8080/").run().code.eq(&0).then_some(())
+    });
+    let daemon = "exec rsync --daemon --no-detach --port 8730 --config=/srv/rsyncd.conf";
+    yard.write("/srv/rsyncd.conf", "[www]\npath=/srv/www\nuse chroot=no\nuid=0\n");
+    let _daemon = yard.sh(daemon).start();
+    until("it serves", || {
+        yard.sh("rsync rsync://127.0.0.1:8730/www/").run().code.eq(&0).then_some(())
+    });
+    for command in [
+        "curl -s -o /srv/copy http://127.0.0.1:8080/file",
+        "rsync --whole-file rsync://127.0.0.1:8730/www/file /srv/copy",
+    ] {
+        yard.sh("rm -f /srv/copy").run().ok();
+        let words = format!("limit --rate 2MB/s --direction down --format json -- {command}");
+        let ran = yard.garth(&words).run();
+        yard.sh("cmp /srv/www/file /srv/copy").run().ok();
+        let figures = ran.stderr.lines().last().unwrap().to_owned();
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran}");
+        let last: serde_json::Value = serde_json::from_str(&figures).unwrap();
+        let (moved, seconds) = (last["moved"].as_f64().unwrap(), last["seconds"].as_f64().unwrap());
+        println!("{command}: {:.2} MB/s of 2 asked", moved / seconds / 1e6);
+        // What a connection is given at its beginning, and the end in the middle of a period.
+        assert!(moved >= 11.9e6, "{figures}");
+        // Nothing says that a transfer ends when its account is even: its last window came at once.
+        let rate = 12e6 / seconds / 1e6;
+        assert!((1.6..2.4).contains(&rate), "{command}: {rate:.2} MB/s, {figures}");
+    }
+}
+
+#[test]
+fn a_killed_limiter_leaves_nobody_stopped() {
+    needs!(root, "python3");
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "sleep 1000 & sh -c 'sleep 1000 & wait' & wait");
+    let below = |pid: &i32| -> Vec<i32> {
+        let list = fs::read_to_string(yard.path(&format!("/proc/{pid}/task/{pid}/children")));
+        list.unwrap_or_default().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let tree = || {
+        let mut tree = vec![pid];
+        let mut at = 0;
+        while at < tree.len() {
+            tree.extend(below(&tree[at]));
+            at += 1;
+        }
+        tree
+    };
+    let tree = until("there are four", || Some(tree()).filter(|tree| tree.len() == 4));
+    let (times, bound) = if all() { (200, 100) } else { (20, 3000) };
+    let mut random = 1u64;
+    let (mut slowest, mut stopped) = (Duration::ZERO, 0);
+    for round in 0..times {
+        let duty = if round % 2 == 0 { "--duty 5%" } else { "--duty 50%" };
+        let limiter = yard.garth(&format!("limit --pid {pid} {duty} --period 100ms")).start();
+        let garth = limiter.pid();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // From before it has begun into its third period.
+        std::thread::sleep(Duration::from_micros((random >> 33) % 300_000));
+        // On a machine with much to do it may not have begun by then: so some are killed in a stop.
+        if round % 4 == 0 {
+            until_stopped(&yard, pid);
+        }
+        stopped += usize::from(tree.iter().any(|pid| state(&yard, *pid) == 'T'));
+        kill("KILL", garth);
+        let killed = Instant::now();
+        while tree.iter().any(|pid| state(&yard, *pid) == 'T') {
+            assert!(
+                killed.elapsed() < Duration::from_millis(bound),
+                "round {round}: still stopped"
+            );
+        }
+        slowest = slowest.max(killed.elapsed());
+        // Killed before it had a watchdog, it leaves a record in which nobody is stopped.
+        yard.garth("limit --release-all").run().ok();
+        until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
+        tree.iter().for_each(|pid| until_running(&yard, *pid));
+        drop(limiter);
+    }
+    println!("{times} killed, {stopped} while somebody was stopped; at most {slowest:?}");
+    assert!(stopped > times / 10, "the kills met nobody stopped");
+}
+
+/// The watchdog of a limiter, as the test sees it.
+fn watchdog(limiter: u32) -> u32 {
+    let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    until("there is a watchdog", || {
+        children(limiter).into_iter().find(|pid| name(pid).trim() == "garth-watchdog")
+    })
+}
+
+#[test]
+fn a_killed_watchdog_is_replaced() {
+    needs!(root);
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    until_stopped(&yard, pid);
+    let first = watchdog(limiter.pid());
+    kill("KILL", first);
+    limiter.error_line("there is a new one");
+    let second = watchdog(limiter.pid());
+    assert_ne!(first, second);
+    // It does its work.
+    until_stopped(&yard, pid);
+    limiter.signal("KILL");
+    until_running(&yard, pid);
+    assert_stays_running(&yard, pid);
+}
+
+#[test]
+fn both_killed_at_once_is_what_release_all_and_gc_are_for() {
+    needs!(root);
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "exec sleep 1000");
+    for (verb, said) in [("limit --release-all", "1 process goes on"), ("gc", "1 process goes on")]
+    {
+        let limiter = yard.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
+        let garth = limiter.pid();
+        let dog = watchdog(garth);
+        until_stopped(&yard, pid);
+        // The watchdog must not be faster than we are.
+        kill("STOP", dog);
+        kill("KILL", garth);
+        kill("KILL", dog);
+        drop(limiter);
+        assert_eq!(state(&yard, pid), 'T');
+        let told = until("the record is free", || {
+            let told = yard.garth(verb).run().ok();
+            told.contains("process").then_some(told)
+        });
+        assert!(told.contains(said), "{told}");
+        until_running(&yard, pid);
+        assert!(!yard.path("/run/garth/limits").exists());
+    }
+    assert_eq!(yard.garth("limit --release-all").run().ok(), "nothing to release");
+}
+
+#[test]
+fn a_stopped_limiter_does_not_keep_its_target_stopped() {
+    needs!(root);
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    until_stopped(&yard, pid);
+    limiter.signal("STOP");
+    until_running(&yard, pid);
+    assert_stays_running(&yard, pid);
+    limiter.signal("CONT");
+    until_stopped(&yard, pid);
+}
+
+#[test]
+fn who_was_stopped_by_somebody_else_stays_so() {
+    needs!(root);
+    let yard = Yard::new();
+    let script = "sleep 1000 & echo $!; sleep 1000 & echo $!; wait";
+    let (shell, pid) = target(&yard, script);
+    let [job, other] = [(); 2].map(|()| shell.line().parse::<i32>().unwrap());
+    yard.sh(&format!("kill -STOP {job}")).run().ok();
+    until_stopped(&yard, job);
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 50% --period 50ms")).start();
+    until_stopped(&yard, other);
+    for _ in 0..200 {
+        assert_eq!(state(&yard, job), 'T');
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    limiter.signal("TERM");
+    limiter.wait().ok();
+    until_running(&yard, other);
+    assert_eq!(state(&yard, job), 'T');
+    // And a target that is stopped as a whole is none.
+    let words = format!("limit --pid {job} --duty 50%");
+    yard.garth(&words).run().refused(125, "stopped already");
+}
+
+#[test]
+fn children_born_later_are_held_as_well_and_orphans_too() {
+    needs!(root);
+    let yard = Yard::new();
+    let (shell, pid) = target(
+        &yard,
+        "while :; do sleep 0.05; [ -e /srv/go ] && break; done
+        sleep 1000 & echo $!; (sleep 1000 & echo $!); exec sleep 1000",
+    );
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 40% --period 100ms")).start();
+    until_stopped(&yard, pid);
+    yard.write("/srv/go", "");
+    let born = [(); 2].map(|()| shell.line().parse::<i32>().unwrap());
+    // The second lost its parent at once; of a target in nobody's session only luck finds it.
+    until_stopped(&yard, born[0]);
+    limiter.signal("INT");
+    limiter.wait().ok();
+    [pid, born[0], born[1]].iter().for_each(|pid| until_running(&yard, *pid));
+
+    // Of a command that we start, orphans come to us, whatever their session.
+    let script = "(setsid sleep 1000 >/dev/null 2>&1 & echo $! >/srv/orphan); exec sleep 1000";
+    let limiter = yard.garth("limit --duty 10% --period 100ms").script(script).start();
+    let orphan = until("it was born", || {
+        fs::read_to_string(yard.path("/srv/orphan")).ok()?.trim().parse::<i32>().ok()
+    });
+    until_stopped(&yard, orphan);
+    limiter.signal("TERM");
+    assert_eq!(limiter.wait().code, 143);
+    until_running(&yard, orphan);
+    yard.sh(&format!("kill {orphan}")).run().ok();
+}
+
+#[test]
+fn a_command_is_what_it_would_be_without_a_limit() {
+    needs!(root);
+    let yard = Yard::new();
+    let limit = || yard.garth("limit --duty 50% --period 20ms");
+    let ran = limit().script("cat; echo err >&2; exit 7").input("in").run();
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (7, "in", "err"), "{ran}");
+    limit().arg("--").arg("no-such-command").run().refused(127, "no-such-command");
+    assert_eq!(limit().script("kill -9 $$").run().code, 137);
+    assert_eq!(limit().arg("--").arg("true").run().ok(), "");
+    // Descriptors and ignored signals pass through.
+    let script = "exec 5>/srv/five; trap '' HUP; $GARTH limit --duty 50% -- \
+        sh -c 'echo five >&5; kill -HUP $$; echo alive'";
+    assert_eq!(yard.sh(script).run().ok(), "alive");
+    assert_eq!(yard.read("/srv/five"), "five\n");
+    // Signals are passed on, also to one that is stopped for nearly all of the time.
+    let trap = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.01; done";
+    let slow = yard.garth("limit --duty 1% --period 5s").script(trap).start();
+    assert_eq!(slow.line(), "ready");
+    slow.signal("USR1");
+    let ran = slow.wait();
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, "got"), "{ran}");
+    // After the time that was asked for the command goes on without a limit.
+    let ran = yard.garth("limit --duty 50% --for 100ms").script("sleep 0.3; echo done").run();
+    assert_eq!(ran.ok(), "done");
+    assert!(!yard.path("/run/garth/limits").exists());
+}
+
+#[test]
+fn two_limiters_do_not_share_a_target() {
+    needs!(root);
+    let yard = Yard::new();
+    let (shell, pid) = target(&yard, "sleep 1000 & echo $!; wait");
+    let child = shell.line();
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 90% --period 100ms")).start();
+    limiter.error_line("limiting process");
+    for pid in [pid.to_string(), child.clone()] {
+        let words = format!("limit --pid {pid} --rate 1MB/s");
+        yard.garth(&words).run().refused(125, "limited already");
+    }
+    limiter.signal("INT");
+    limiter.wait().ok();
+    let below = yard.garth(&format!("limit --pid {child} --duty 90%")).start();
+    below.error_line("limiting process");
+    yard.garth(&format!("limit --pid {pid} --duty 50%")).run().refused(125, "of the same tree");
+}
+
+#[test]
+fn what_cannot_be_limited_is_refused_in_a_line() {
+    needs!(root);
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let refused =
+        |words: &str, text: &str| yard.garth(&format!("limit {words}")).run().refused(125, text);
+    for (rate, text) in [
+        ("10", "no unit"),
+        ("10Mb", "bits or bytes?"),
+        ("0Mbit/s", "less than one bit"),
+        ("1bit/s", "not one that can be held"),
+        ("50TB/s", "not one that can be held"),
+        ("99999999999999TB/s", "too large"),
+        ("-1MB/s", "negative"),
+    ] {
+        refused(&format!("--pid {pid} --rate={rate}"), text);
+    }
+    for (duty, text) in [
+        ("0%", "never run"),
+        ("100%", "never be stopped"),
+        ("150%", "never be stopped"),
+        ("40", "no % sign"),
+        ("x%", "not a number"),
+    ] {
+        refused(&format!("--pid {pid} --duty {duty}"), text);
+    }
+    refused(&format!("--pid {pid} --duty 50% --period 1ms"), "--period");
+    refused(&format!("--pid {pid} --duty 50% --count packets"), "packets");
+    refused(&format!("--pid {pid} --rate 1MB/s --count link"), "no network namespace of its own");
+    refused(&format!("--pid {pid}"), "required");
+    refused("--duty 50%", "required");
+    refused(&format!("--pid {pid} --duty 50% --rate 1MB/s"), "cannot be used with");
+    refused("--pid 0 --duty 50%", "not a process id");
+    refused("--pid x --duty 50%", "not a process id");
+    refused("--pid 4000000 --duty 50%", "no process 4000000");
+    refused("--pid 1 --duty 50%", "first process");
+    refused("--name nobody --duty 50%", "nobody");
+
+    // Ourselves, and who started us.
+    let own = "sh -c 'exec $GARTH limit --pid $$ --duty 50%'";
+    yard.sh(own).run().refused(125, "cannot stop itself");
+    yard.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "descends from it");
+    // Another user's.
+    let other = "exec setpriv --reuid 65534 --clear-groups $GARTH --root /tmp/none limit";
+    let ran = yard.sh(&format!("{other} --pid {pid} --duty 50%")).run();
+    ran.refused(125, "belongs to another user");
+    // One that has ended and was not waited for.
+    let script = "sh -c 'exit' & sleep 0.2; $GARTH limit --pid $! --duty 50%; exit $?";
+    yard.sh(script).run().refused(125, "no process");
+    assert!(!yard.path("/run/garth/limits").exists());
+    assert_stays_running(&yard, pid);
+}
+
+#[test]
+fn a_thread_of_the_kernel_is_refused() {
+    needs!(root);
+    // Kernel threads are seen only outside of the yard.
+    let kthread = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let flags: u64 = text.rsplit_once(") ")?.1.split(' ').nth(6)?.parse().ok()?;
+        let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+        (flags & 0x0020_0000 != 0).then_some(pid)
+    });
+    let Some(pid) = kthread else {
+        return eprintln!("skipped: in this pid namespace are no threads of the kernel");
+    };
+    let root = std::env::temp_dir().join(format!("garth-limit-kthread-{}", std::process::id()));
+    let ran = std::process::Command::new(garth_tests::binary())
+        .arg("--root")
+        .arg(&root)
+        .args(["limit", "--pid", &pid.to_string(), "--duty", "50%"])
+        .output()
+        .unwrap();
+    let _ = fs::remove_dir_all(root);
+    assert_eq!(ran.status.code(), Some(125));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("thread of the kernel"));
+}
+
+#[test]
+fn a_cgroup_of_its_own_is_frozen_and_thawed_whatever_happens() {
+    needs!(root);
+    let yard = Yard::new();
+    let make = "for top in /sys/fs/cgroup/freezer /sys/fs/cgroup/unified /sys/fs/cgroup; do
+            mkdir $top/limited 2>/dev/null || continue
+            [ -e $top/limited/freezer.state ] || [ -e $top/limited/cgroup.freeze ] || continue
+            echo $$ >$top/limited/cgroup.procs && echo $top/limited && exec sleep 1000
+        done; echo none";
+    let (target, pid) = target(&yard, make);
+    let dir = target.line();
+    if dir == "none" {
+        return garth_tests::skip("a cgroup with a freezer");
+    }
+    let frozen = || {
+        let read = |name: &str| fs::read_to_string(yard.path(&format!("{dir}/{name}")));
+        let text = read("freezer.state").or_else(|_| read("cgroup.freeze")).unwrap();
+        matches!(text.trim(), "FROZEN" | "FREEZING" | "1")
+    };
+    let start = || {
+        let limiter = yard.garth(&format!("limit --pid {pid} --duty 10% --period 200ms")).start();
+        limiter.error_line("the freezer");
+        until("it is frozen", || frozen().then_some(()));
+        limiter
+    };
+    let limiter = start();
+    limiter.signal("INT");
+    let figures = limiter.wait().ok();
+    assert!(figures.contains("\"hold\":\"freezer\"") && !frozen(), "{figures}");
+    start().signal("KILL");
+    until("it is thawed", || (!frozen()).then_some(()));
+    until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
+    kill("KILL", target.pid());
+    drop(target);
+    yard.sh(&format!("rmdir {dir}; true")).run().ok();
+}
+
+#[test]
+fn a_sandbox_is_limited_by_its_name_and_by_its_link() {
+    needs!(root, netns);
+    let yard = Yard::new();
+    yard.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
+    let ran = yard.garth("limit --name web --rate 1MB/s --for 300ms").run();
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("bytes on the links of its network namespace"), "{ran}");
+    let last: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["count"], &last["duty"]), (&"link".into(), &1.0.into()), "{ran}");
+    yard.garth("delete --force web").run().ok();
+    yard.assert_nothing_left();
+}

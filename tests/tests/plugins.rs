@@ -1,0 +1,386 @@
+//! External plugins, by the protocol of docs/plugins.md: the sample that is shipped, and programs of
+//! a few lines that do everything wrong.
+#![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use garth_tests::{Bundle, Call, ROOT, Ran, Yard, needs, parsed};
+use serde_json::{Value, json};
+
+/// Where the yard's plugins are, and where `marker` makes its marks. A mark that stays is seen by
+/// [`Yard::assert_nothing_left`].
+const PLUGINS: &str = "/srv/plugins";
+const MARKS: &str = "/run/garth/marks";
+
+/// Makes a mark for each sandbox, named by the config key `as`, and removes it; logs each request.
+const MARKER: &str = r#"
+request=$(cat)
+of() { printf %s "$request" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+mark=/run/garth/marks/$(of kind)-$(of as)
+printf '%s\n' "$request" >>/srv/log
+case $(of verb) in
+add) mkdir -p /run/garth/marks && : >$mark ;;
+check) [ ! -e $mark ] || there="\"the mark $mark\""; echo "{\"protocol\":1,\"there\":[$there]}" ;;
+del) rm -f $mark; rmdir /run/garth/marks 2>/dev/null; : ;;
+esac
+"#;
+
+fn plugin(yard: &Yard, name: &str, script: &str) {
+    let file = format!("{PLUGINS}/{name}");
+    yard.write(&file, &format!("#!/bin/sh\n{script}"));
+    for path in [PLUGINS, &file] {
+        fs::set_permissions(yard.path(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+fn garth(yard: &Yard, words: &str) -> Call {
+    yard.garth(words).env("GARTH_PLUGIN_PATH", PLUGINS)
+}
+
+fn yard_with(name: &str, script: &str) -> Yard {
+    let yard = Yard::new();
+    plugin(&yard, name, script);
+    yard
+}
+
+/// The requests that `marker` has logged.
+fn requests(yard: &Yard) -> Vec<Value> {
+    yard.read("/srv/log").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn verbs(yard: &Yard) -> Vec<String> {
+    requests(yard).iter().map(|each| each["verb"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A small part of JSON Schema: what specs/schema/plugin.json uses.
+fn violations(value: &Value, schema: &Value, at: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut expect = |holds: bool, what: &str| {
+        if !holds {
+            found.push(format!("{at}: {what}: {value}"));
+        }
+    };
+    for (key, rule) in schema.as_object().unwrap() {
+        match (key.as_str(), rule) {
+            ("type", rule) => {
+                let is = match rule.as_str().unwrap() {
+                    "object" => value.is_object(),
+                    "string" => value.is_string(),
+                    "integer" => value.is_i64(),
+                    other => panic!("a type {other}"),
+                };
+                expect(is, &rule.to_string());
+            }
+            ("const", rule) => expect(value == rule, &rule.to_string()),
+            ("enum", rule) => expect(rule.as_array().unwrap().contains(value), &rule.to_string()),
+            ("minimum", rule) => expect(value.as_i64() >= rule.as_i64(), "too small"),
+            ("required", rule) => {
+                for key in rule.as_array().unwrap() {
+                    expect(!value[key.as_str().unwrap()].is_null(), &format!("no {key}"));
+                }
+            }
+            ("description" | "pattern" | "properties" | "additionalProperties", _) => {}
+            (other, _) => panic!("the schema uses {other}"),
+        }
+    }
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let place = format!("{at}.{key}");
+        match (&schema["properties"][key], &schema["additionalProperties"]) {
+            (Value::Null, Value::Null) => found.push(format!("{place}: not in the schema")),
+            (Value::Null, rule) => found.extend(violations(value, rule, &place)),
+            (rule, _) => found.extend(violations(value, rule, &place)),
+        }
+    }
+    found
+}
+
+#[test]
+fn the_sample_makes_a_sandbox_known_by_name_for_its_life() {
+    needs!(root, netns, "python3", "nsenter");
+    let yard = Yard::with_neighbour();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/plugins/hosts");
+    plugin(&yard, "hosts", "");
+    fs::copy(sample, yard.path(&format!("{PLUGINS}/hosts"))).unwrap();
+    yard.write("/srv/hosts", "127.0.0.1 localhost\n");
+    let ask = "--network private --plugin hosts:file=/srv/hosts,name=web.internal";
+    garth(&yard, &format!("wrap -d --name web {ask} -- sleep 600")).run().ok();
+    let hosts = yard.read("/srv/hosts");
+    let list = parsed(&yard.garth("ps --json").run().ok());
+    let addresses = list[0]["addresses"].as_array().unwrap();
+    assert!(!addresses.is_empty());
+    for address in addresses {
+        let line = format!("\n{} web.internal #", address.as_str().unwrap());
+        assert!(hosts.contains(&line), "{line} is not in {hosts}");
+    }
+    let there = yard.garth("check web").run().ok();
+    assert!(there.contains("plugin hosts: /srv/hosts: ") && there.contains("lease of "), "{there}");
+    yard.garth("delete --force web").run().ok();
+    assert_eq!(yard.read("/srv/hosts"), "127.0.0.1 localhost\n");
+    // What it refuses is passed on, and leaves nothing.
+    let words = "wrap --plugin hosts:file=/srv/hosts,colour=red -- true";
+    garth(&yard, words).run().refused(125, "plugin hosts: add: ValueError: there is no key colour");
+    let words = "wrap --plugin hosts:file=/srv/hosts -- true";
+    garth(&yard, words).run().refused(125, "LookupError: Device \"eth0\" does not exist");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn requests_are_as_the_schema_has_them() {
+    needs!(root);
+    let yard = yard_with("marker", MARKER);
+    garth(&yard, "wrap -d --name web --plugin marker:as=x,b=2 -- sleep 600").run().ok();
+    let pid = parsed(&yard.garth("ps --json").run().ok())[0]["pid"].clone();
+    assert_eq!(
+        yard.garth("check web").run().ok(),
+        format!("plugin marker: the mark {MARKS}/sandbox-x")
+    );
+    yard.garth("delete --force web").run().ok();
+    yard.assert_nothing_left();
+    let schema = include_str!("../../specs/schema/plugin.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let sent = requests(&yard);
+    for request in &sent {
+        let wrong = violations(request, &schema["$defs"]["request"], "request");
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert_eq!(request["id"], "web");
+        assert_eq!(request["config"], json!({"as": "x", "b": "2"}));
+    }
+    assert_eq!(&verbs(&yard)[..2], ["add", "check"]);
+    // The keeper and we release both, whoever comes first.
+    assert!(verbs(&yard)[2..].iter().all(|verb| verb == "del") && sent.len() > 2);
+    assert_eq!(sent[0]["process"], json!({"pid": pid, "netns": format!("/proc/{pid}/ns/net")}));
+    assert_eq!(sent[0]["process"], sent[1]["process"]);
+    assert!(sent[2]["process"].is_null());
+    // And the check sees what is wrong.
+    let wrong = json!({"protocol": 2, "verb": "run", "new": 1});
+    assert!(violations(&wrong, &schema["$defs"]["request"], "request").len() > 5);
+}
+
+#[test]
+fn a_plugin_has_nothing_of_the_callers() {
+    needs!(root);
+    let yard = yard_with(
+        "spy",
+        "request=$(cat)
+        case $request in *'\"add\"'*)
+            { env | sort; pwd; echo args $#; ls /proc/self/fd; cat /proc/self/status; } >/srv/seen
+            printf %s \"$request\" | sed 's/.*\"directory\":\"\\([^\"]*\\)\".*/\\1/' | xargs ls -ld >>/srv/seen
+        esac",
+    );
+    yard.sh("export SECRET=1; cd /srv; exec 7</dev/null 8</etc/passwd; \
+         exec $GARTH wrap --plugin spy -- true")
+        .env("GARTH_PLUGIN_PATH", PLUGINS)
+        .run()
+        .ok();
+    let seen = yard.read("/srv/seen");
+    let (environment, rest) = seen.split_once("\n/\n").unwrap();
+    // PWD and _ are sh's own.
+    let names: Vec<&str> =
+        environment.lines().map(|line| line.split('=').next().unwrap()).collect();
+    assert_eq!(
+        names.iter().filter(|name| !["PWD", "_", "OLDPWD", "SHLVL"].contains(name)).count(),
+        2
+    );
+    assert!(names.contains(&"PATH") && names.contains(&"LANG"), "{names:?}");
+    // 3 is the directory that ls reads.
+    assert!(rest.starts_with("args 0\n0\n1\n2\n3\nName:"), "{rest}");
+    for line in ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "drwx------"] {
+        assert!(rest.contains(line), "{line} is not in {rest}");
+    }
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn one_that_fails_ends_the_start_and_leaves_nothing() {
+    needs!(root);
+    let yard = yard_with("marker", MARKER);
+    plugin(
+        &yard,
+        "broken",
+        "grep -q '\"verb\":\"add\"' || exit 0; echo 'no such zone' >&2; exit 3",
+    );
+    let words = "wrap --plugin marker:as=x --plugin broken --memory 64m -- touch /srv/ran";
+    let said = "plugin broken: add: no such zone (it exited with code 3)";
+    garth(&yard, words).run().refused(125, said);
+    yard.assert_nothing_left();
+    assert_eq!(verbs(&yard), ["add", "del"]);
+    assert!(!yard.path("/srv/ran").exists());
+}
+
+#[test]
+fn one_that_hangs_is_killed_with_its_children() {
+    needs!(root);
+    let yard = yard_with("slow", "grep -q '\"verb\":\"add\"' || exit 0; sleep 600 & wait");
+    let call = garth(&yard, "wrap --plugin slow -- true").env("GARTH_PLUGIN_TIMEOUT", "300ms");
+    call.run().refused(125, "plugin slow: add: killed, as it was not done in 300ms");
+    yard.assert_nothing_left();
+    let call = garth(&yard, "wrap --plugin slow -- true").env("GARTH_PLUGIN_TIMEOUT", "soon");
+    call.run().refused(125, "GARTH_PLUGIN_TIMEOUT: time \"soon\"");
+}
+
+#[test]
+fn one_that_answers_nonsense_has_failed() {
+    needs!(root);
+    let yard = yard_with("odd", "grep -q '\"verb\":\"add\"' || exit 0; echo done");
+    let said = "plugin odd: add: it answered \"done\", which is no answer";
+    garth(&yard, "wrap --plugin odd -- true").run().refused(125, said);
+    plugin(&yard, "odd", "grep -q '\"verb\":\"add\"' || exit 0; exec yes");
+    let said = "plugin odd: add: killed, as it answered more than 64 KiB";
+    garth(&yard, "wrap --plugin odd -- true").run().refused(125, said);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn one_that_is_not_there_is_named_with_where_it_was_looked_for() {
+    needs!(root);
+    let yard = yard_with("plain", "");
+    garth(&yard, "wrap --plugin absent:x=1 -- true")
+        .run()
+        .refused(125, "plugin absent: there is none in /srv/plugins; GARTH_PLUGIN_PATH names");
+    yard.garth("wrap --plugin absent -- true").run().refused(
+        125,
+        "plugin absent: there is none in /usr/local/libexec/garth/plugins or /usr/libexec/garth/plugins",
+    );
+    garth(&yard, "wrap --plugin ../plain -- true").run().refused(125, "is not a name for a plugin");
+    garth(&yard, "wrap --plugin plain:x -- true").run().refused(125, "\"x\" is not key=value");
+    garth(&yard, "wrap --plugin plain --plugin plain:x=1 -- true")
+        .run()
+        .refused(125, "asked for twice");
+    yard.sh("chmod 775 /srv/plugins/plain").run().ok();
+    garth(&yard, "wrap --plugin plain -- true").run().refused(125, "can be changed by other users");
+    yard.assert_nothing_left();
+    let said = garth(&yard, "explain wrap --plugin plain -- true").run();
+    assert!(said.stderr.contains("can be changed by other users"), "{said}");
+    yard.sh("chmod 755 /srv/plugins/plain").run().ok();
+    let said = garth(&yard, "explain wrap --plugin plain:x=1 -- true").run().ok();
+    assert!(said.contains("out  call /srv/plugins/plain to add plain:x=1"), "{said}");
+}
+
+#[test]
+fn a_release_that_fails_is_said_and_tried_again_until_it_succeeds() {
+    needs!(root);
+    let fails =
+        "grep -q '\"verb\":\"del\"' || exit 0; [ -e /srv/repaired ] || { echo busy >&2; exit 1; }";
+    let yard = yard_with("sticky", fails);
+    let said = "plugin sticky: del: busy (it exited with code 1)";
+    garth(&yard, "wrap --name web --memory 64m --plugin sticky -- true").run().refused(125, said);
+    let gc = yard.garth("gc").run().fails(125);
+    assert!(gc.contains("sandbox web: ") && gc.contains(said), "{gc}");
+    yard.garth("delete web").run().refused(125, said);
+    yard.garth("delete --force web").run().refused(125, said);
+    let both = "echo broken >&2; exit 1";
+    plugin(&yard, "broken", both);
+    let failed = garth(&yard, "wrap --name other --plugin broken -- true").run();
+    failed.refused(125, "plugin broken: add: broken (it exited with code 1); not all was released");
+    plugin(&yard, "broken", "");
+    yard.garth("delete other").run().ok();
+    // Its name stays taken.
+    yard.garth("wrap --name web -- true").run().refused(125, "a sandbox named web exists already");
+    // The plugin has gone, and comes back.
+    yard.sh("mv /srv/plugins/sticky /srv/away").run().ok();
+    yard.garth("gc").run().refused(125, "start /srv/plugins/sticky: ENOENT");
+    yard.sh("mv /srv/away /srv/plugins/sticky; touch /srv/repaired").run().ok();
+    // Only the plugin's part was left.
+    let left = yard.left();
+    assert!(!left.iter().any(|line| line.starts_with("cgroup")), "{left:?}");
+    assert!(yard.garth("gc").run().ok().contains("removed sandbox web"));
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_damaged_record_is_no_obstacle_to_a_release() {
+    needs!(root);
+    let yard = yard_with("marker", MARKER);
+    garth(&yard, "wrap -d --name web --plugin marker:as=x -- sleep 600").run().ok();
+    yard.sh(": >/run/garth/yards/web/record.json").run().ok();
+    yard.garth("delete --force web").run().ok();
+    yard.assert_nothing_left();
+
+    let mut bundle = Bundle::new(&yard);
+    bundle.config["annotations"]["dev.garth.plugin.marker"] = "as=y".into();
+    create(&bundle).ok();
+    assert!(yard.path(&format!("{MARKS}/container-y")).exists());
+    yard.sh(&format!(": >{ROOT}/containers/{}/record.json", bundle.id)).run().ok();
+    bundle.delete_force().ok();
+    bundle.assert_nothing_left();
+    yard.assert_nothing_left();
+}
+
+/// `create`, with the yard's plugins.
+fn create(bundle: &Bundle) -> Ran {
+    let script = format!(
+        "GARTH_PLUGIN_PATH={PLUGINS} $R create --bundle $B $ID </dev/null >$B/out 2>$B/err
+        code=$?; cat $B/err >&2; exit $code"
+    );
+    bundle.sh(&script).run()
+}
+
+#[test]
+fn a_create_that_is_killed_leaves_nothing_that_delete_does_not_find() {
+    needs!(root);
+    // `add` takes its time, so that some of the kills meet it: before, at, and after its mark.
+    let slow = MARKER.replace(": >$mark ;;", "sleep 0.03 && : >$mark && sleep 0.03 ;;");
+    let yard = yard_with("marker", &slow);
+    let mut bundle = Bundle::new(&yard);
+    bundle.config["annotations"]["dev.garth.plugin.marker"] = "as=y".into();
+    let mut added = 0;
+    for milliseconds in (2..150).step_by(6) {
+        let create = format!(
+            "GARTH_PLUGIN_PATH={PLUGINS} timeout -s KILL 0.{milliseconds:03} \
+             $R create --bundle $B $ID </dev/null >$B/out 2>&1"
+        );
+        let _ = bundle.sh(&create).run();
+        added += u32::from(yard.path(&format!("{MARKS}/container-y")).exists());
+        bundle.delete_force().ok();
+        bundle.assert_nothing_left();
+    }
+    assert!(added > 0, "none of the creates came as far as the plugin");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_container_asks_by_annotation() {
+    needs!(root);
+    let yard = yard_with("marker", MARKER);
+    let mut bundle = Bundle::new(&yard);
+    let mark = format!("{MARKS}/container-y");
+    bundle.script("sleep 600");
+    bundle.config["annotations"]["dev.garth.plugin.marker"] = "as=y".into();
+    bundle.config["annotations"]["dev.garth.plugins"] = "marker".into();
+    // The mark is there when a hook of the container's own namespaces runs, and not before those
+    // in which an engine makes the network.
+    let hook = |when: &str| {
+        let look = format!("ls {MARKS} >/srv/{when} 2>&1; true");
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", look]}])
+    };
+    bundle.config["hooks"] = json!({
+        "createRuntime": hook("before"), "createContainer": hook("after"),
+    });
+    let said = create(&bundle);
+    assert_eq!(said.code, 0, "{said}");
+    assert!(bundle.log_text().contains("dev.garth.plugins"), "{}", bundle.log_text());
+    assert!(!yard.read("/srv/before").contains("container-y"));
+    assert!(yard.read("/srv/after").contains("container-y"));
+    bundle.start().ok();
+    assert!(yard.path(&mark).exists());
+    let there = bundle.call(&format!("check {}", bundle.id)).run().ok();
+    assert!(there.contains(&format!("plugin marker: the mark {mark}")), "{there}");
+    assert!(there.contains("cgroup "), "{there}");
+    bundle.kill("KILL").ok();
+    bundle.until("stopped");
+    assert!(yard.path(&mark).exists());
+    bundle.delete().ok();
+    bundle.assert_nothing_left();
+    yard.assert_nothing_left();
+    assert_eq!(verbs(&yard), ["add", "check", "del"]);
+
+    // And one that fails ends the creation.
+    plugin(&yard, "broken", "grep -q '\"verb\":\"add\"' || exit 0; echo no >&2; exit 1");
+    bundle.config["annotations"]["dev.garth.plugin.broken"] = "".into();
+    let said = create(&bundle).fails(1);
+    assert!(said.contains("plugin broken: add: no (it exited with code 1)"), "{said}");
+    bundle.assert_nothing_left();
+    yard.assert_nothing_left();
+}

@@ -1,0 +1,554 @@
+//! `--rate` keeps what it promises: so many frames each way, whatever the sandbox does.
+//!
+//! A payload is sent between the sandbox and a neighbour on a link that the test made, and counted by
+//! whoever receives it. Rates count frames with their Ethernet headers, so the payload of TCP with
+//! timestamps, in full frames of 1514 bytes, is 1448/1514 of it by IPv4 and 1428/1514 by IPv6.
+//!
+//! `RATES=all` measures 1 Mbit/s to 1 Gbit/s over five seconds, and holds them to 2 %, and shares of a
+//! group to 10 %. Without it one
+//! rate is measured for a moment, with bounds that a busy machine keeps.
+
+use garth_tests::{Bundle, Running, Yard, needs, until};
+
+const METER: &str = include_str!("rate.py");
+/// Seconds for which a transfer goes on when it has been measured.
+const AFTER: u32 = 1;
+
+/// Payload over frame.
+const TCP4: f64 = 1448. / 1514.;
+const TCP6: f64 = 1428. / 1514.;
+/// 1448 bytes a datagram.
+const UDP4: f64 = 1448. / 1490.;
+
+fn with_meter() -> Yard {
+    let yard = Yard::with_neighbour();
+    yard.write("/srv/rate.py", METER);
+    yard
+}
+
+fn all() -> bool {
+    std::env::var("RATES").is_ok_and(|value| value == "all")
+}
+
+/// Which way the payload goes, seen from the sandbox.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// The neighbour's end of a transfer of `protocol` (tcp or udp), ready for the sandbox's.
+fn neighbour(yard: &Yard, way: Way, protocol: &str, address: &str, seconds: f64) -> Running {
+    let does = match way {
+        Way::Up => "receive",
+        Way::Down => "send",
+    };
+    let script = format!(
+        "exec python3 -u /srv/rate.py {does} listen {protocol} {address} {seconds} {AFTER}"
+    );
+    let running = yard.neighbour(&script).start();
+    assert_eq!(running.line(), "ready");
+    running
+}
+
+/// The sandbox's end, as a command.
+fn inside(way: Way, protocol: &str, address: &str, seconds: f64) -> String {
+    let does = match way {
+        Way::Up => "send",
+        Way::Down => "receive",
+    };
+    format!("python3 -u /srv/rate.py {does} connect {protocol} {address} {seconds} {AFTER}")
+}
+
+/// Bits of payload in a second, as the receiver counted them.
+fn measure(
+    yard: &Yard,
+    flags: &str,
+    way: Way,
+    (protocol, address): (&str, &str),
+    seconds: f64,
+) -> f64 {
+    let there = neighbour(yard, way, protocol, address, seconds);
+    let command = inside(way, protocol, address, seconds);
+    let here = yard.garth(&format!("wrap --network private {flags} -- {command}")).run();
+    let counted = match way {
+        Way::Up => there.line(),
+        Way::Down => here.ok(),
+    };
+    counted.parse().unwrap_or_else(|_| panic!("not a figure: {counted}"))
+}
+
+#[track_caller]
+fn assert_near(got: f64, asked: f64, bound: f64, what: &str) {
+    let ratio = got / asked;
+    println!("{what}: {:.2} % of what was asked", 100. * ratio);
+    assert!((ratio - 1.).abs() <= bound, "{what}: {:.2} % of what was asked", 100. * ratio);
+}
+
+#[test]
+fn a_rate_is_kept_each_way() {
+    needs!(root, netns, "python3");
+    let yard = with_meter();
+    let (rates, seconds, bound): (&[u32], f64, f64) =
+        if all() { (&[1, 10, 100, 1000], 5., 0.02) } else { (&[20], 1., 0.1) };
+    for &mbit in rates {
+        for way in [Way::Up, Way::Down] {
+            // The other way is limited to something else.
+            let flags = match way {
+                Way::Up => format!("--rate up={mbit}Mbit/s,down=1Gbit/s"),
+                Way::Down => format!("--rate down={mbit}Mbit/s,up=1Gbit/s"),
+            };
+            let got = measure(&yard, &flags, way, ("tcp", "192.0.2.2"), seconds);
+            let asked = f64::from(mbit) * 1e6 * TCP4;
+            assert_near(got, asked, bound, &format!("{mbit} Mbit/s {way:?}"));
+        }
+    }
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_rate_is_one_of_ipv6_and_udp_too() {
+    needs!(root, netns, ipv6, "python3");
+    let yard = with_meter();
+    let (seconds, bound) = if all() { (5., 0.02) } else { (1., 0.1) };
+    for way in [Way::Up, Way::Down] {
+        for (protocol, address, share) in [("tcp", "2001:db8::2", TCP6), ("udp", "192.0.2.2", UDP4)]
+        {
+            let got = measure(&yard, "--rate 20Mbit/s", way, (protocol, address), seconds);
+            let what = format!("{protocol} to {address} {way:?}");
+            assert_near(got, 20e6 * share, bound, &what);
+        }
+    }
+}
+
+#[test]
+fn a_rate_is_changed_while_it_is_used() {
+    needs!(root, netns, "python3");
+    let yard = with_meter();
+    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 0.);
+    let command = inside(Way::Up, "tcp", "192.0.2.2", 0.);
+    let flags = "wrap --network private --name web --rate up=10Mbit/s";
+    let here = yard.garth(&format!("{flags} -- {command}")).start();
+    // A figure for each half second.
+    let within = |running: &Running, mbit: f64, what: &str| {
+        until(what, || {
+            let got: f64 = running.line().parse().unwrap();
+            ((got / (mbit * 1e6 * TCP4) - 1.).abs() < 0.1).then_some(())
+        });
+    };
+    let rate = || {
+        yard.garth("ps")
+            .run()
+            .ok()
+            .split_whitespace()
+            .find(|w| w.contains("bit/s"))
+            .map(String::from)
+    };
+    within(&there, 10., "10 Mbit/s are sent");
+    assert_eq!(rate().as_deref(), Some("up=10Mbit/s"));
+    yard.garth("update web --rate up=40Mbit/s,down=1Gbit/s").run().ok();
+    within(&there, 40., "40 Mbit/s are sent");
+    assert_eq!(rate().as_deref(), Some("up=40Mbit/s,down=1Gbit/s"));
+    yard.garth("update --rate up=5Mbit/s web").run().ok();
+    within(&there, 5., "5 Mbit/s are sent");
+    yard.garth("update web --rate none").run().ok();
+    until("more than 100 Mbit/s are sent", || {
+        (there.line().parse::<f64>().unwrap() > 100e6).then_some(())
+    });
+    assert_eq!(rate(), None);
+    // One that began without has one now, and the same things are there to go.
+    yard.garth("update web --rate up=8Mbit/s").run().ok();
+    within(&there, 8., "8 Mbit/s are sent");
+    yard.garth("kill -s KILL web").run().ok();
+    here.wait();
+    drop(there);
+    yard.assert_nothing_left();
+}
+
+/// The neighbour's two addresses, so that two transfers go on at once, and their payload in a frame.
+const SIDES: [(&str, f64); 2] = [("192.0.2.2", TCP4), ("2001:db8::2", TCP6)];
+
+/// Bits in a second, counted in frames, of two sandboxes that transfer at once.
+fn measure_two(yard: &Yard, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2] {
+    // For another second both go on, as they do not begin in the same moment.
+    let there = SIDES.map(|(address, _)| neighbour(yard, way, "tcp", address, seconds));
+    let here = [0, 1].map(|n| {
+        let command = inside(way, "tcp", SIDES[n].0, seconds);
+        yard.garth(&format!("wrap --network private {} -- {command}", flags[n])).start()
+    });
+    let got = [0, 1].map(|n| {
+        let counted = match way {
+            Way::Up => there[n].line(),
+            Way::Down => here[n].line(),
+        };
+        counted.parse::<f64>().unwrap_or_else(|_| panic!("not a figure: {counted}")) / SIDES[n].1
+    });
+    // The next group may have another budget: this one must be gone.
+    here.into_iter().for_each(|running| drop(running.wait().ok()));
+    got
+}
+
+#[test]
+fn a_group_divides_its_budget_by_shares() {
+    needs!(root, netns, ipv6, "python3");
+    let yard = with_meter();
+    let (seconds, bound) = if all() { (5., 0.1) } else { (3., 0.4) };
+    for way in [Way::Up, Way::Down] {
+        let group =
+            |share: u32| format!("--rate-group all:up=20Mbit/s,down=20Mbit/s,share={share}");
+        let [one, three] = measure_two(&yard, [&group(1), &group(3)], way, seconds);
+        println!("{way:?}: {one} and {three} of 20 Mbit/s");
+        assert_near(one, 5e6, bound, &format!("a share of 1 {way:?}"));
+        assert_near(three, 15e6, bound, &format!("a share of 3 {way:?}"));
+        // Who is alone has all, and no more.
+        let got = measure(&yard, &group(1), way, ("tcp", "192.0.2.2"), seconds);
+        assert_near(got, 20e6 * TCP4, bound, &format!("alone {way:?}"));
+    }
+    // A bound of one's own leaves the rest to the other.
+    let group = "--rate-group all:up=20Mbit/s";
+    let bounded = format!("{group} --rate up=4Mbit/s");
+    let [own, rest] = measure_two(&yard, [&bounded, group], Way::Up, seconds);
+    assert_near(own, 4e6, bound, "a bound of its own");
+    assert_near(rest, 16e6, bound, "the rest");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_group_is_one_for_all_and_goes_with_the_last() {
+    needs!(root, netns, "tc");
+    let yard = Yard::with_neighbour();
+    let member = |name: &str, group: &str| {
+        yard.garth(&format!(
+            "wrap -d --name {name} --network private --rate-group {group} -- sleep 600"
+        ))
+    };
+    let devices = || yard.sh("ip -o link show type ifb | cut -d: -f2 | sort | xargs").run().ok();
+    let told =
+        yard.garth("explain wrap --network private --rate-group all:up=9Mbit/s -- true").run();
+    assert!(told.ok().contains("ifb gifbu-all, if it is not there: htb of 9Mbit/s"));
+    member("one", "all:up=10Mbit/s,down=2MB/s").run().ok();
+    member("two", "all:up=10Mbit/s,down=2MB/s,share=2").run().ok();
+    assert_eq!(devices(), "gifbd-all gifbu-all");
+    let shown = yard.garth("ps").run().ok();
+    assert!(shown.contains("up=10Mbit/s,down=16Mbit/s in all"), "{shown}");
+    let there = yard.garth("check two").run().ok();
+    assert!(there.contains("of at most 10Mbit/s on gifbu-all"), "{there}");
+    for (group, why) in [
+        ("all:up=11Mbit/s,down=2MB/s", "has 10Mbit/s on gifbu-all"),
+        ("all:up=10Mbit/s", "has a limit on gifbd-all"),
+        ("all:10", "no unit"),
+        ("all:up=1bit/s", "less than 8kbit/s"),
+        ("all", "no : behind the name"),
+        ("all:up=1Mbit/s,share=0", "not from 1 to 100"),
+        ("all:up=1Mbit/s --rate up=2Mbit/s", "more than all of rate group all"),
+        ("all:up=1Mbit/s --rate down=1Mbit/s", "has no down="),
+    ] {
+        member("three", group).run().refused(125, why);
+    }
+    for network in ["none", "host"] {
+        let words = format!("wrap --network {network} --rate-group all:up=1Mbit/s -- true");
+        yard.garth(&words).run().refused(125, "--rate-group all:up=1Mbit/s");
+    }
+    yard.garth("update one --rate up=1Mbit/s").run().refused(125, "is in rate group all");
+    // One that is killed with everybody who looks after it is taken out later, and the other stays.
+    yard.garth("delete --force one").run().ok();
+    assert_eq!(devices(), "gifbd-all gifbu-all");
+    yard.sh("echo x > /run/garth/yards/two/record.json").run().ok();
+    yard.garth("delete --force two").run().ok();
+    assert_eq!(devices(), "");
+    yard.assert_nothing_left();
+    // Nothing of it is left on record.
+    member("one", "all:up=10Mbit/s").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/one /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x sleep").run().ok();
+    until("the link is gone", || {
+        yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
+    });
+    let told = yard.garth("gc").run().ok();
+    assert!(told.contains("removed ifb gifbu-all"), "{told}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn what_a_program_wrote_before_it_ended_arrives() {
+    needs!(root, netns, "python3", "nc");
+    let yard = Yard::with_neighbour();
+    let there = yard.neighbour("nc -l 5001 | wc -c").start();
+    let connects = "for i in range(100):
+        try:
+            end = socket.create_connection(('192.0.2.2', 5001))
+            break
+        except OSError:
+            time.sleep(0.05)";
+    // More than the queue holds, and as much as a socket takes at once.
+    yard.write(
+        "/srv/send.py",
+        &format!(
+            "import socket, time\nif 1:\n    {connects}\nend.send(bytes(60000))\nend.close()\n"
+        ),
+    );
+    let flags = "--network private --rate up=1Mbit/s";
+    yard.garth(&format!("wrap {flags} -- python3 /srv/send.py")).run().ok();
+    assert_eq!(there.line().trim(), "60000");
+    drop(there);
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn whoever_may_do_everything_inside_cannot_lift_it() {
+    needs!(root, netns, "python3", "tc");
+    let yard = with_meter();
+    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 1.);
+    let command = inside(Way::Up, "tcp", "192.0.2.2", 1.);
+    // Whatever of this works is about his own end.
+    let tricks = format!(
+        "tc qdisc replace dev eth0 root pfifo limit 1000
+        tc qdisc del dev eth0 root
+        tc qdisc add dev eth0 ingress
+        ip link set eth0 txqueuelen 10000 mtu 9000
+        ip link set eth0 mtu 1500
+        for dev in $(tc qdisc show | grep -o 'dev [^ ]*' | cut -d' ' -f2); do
+            case $dev in lo|eth0) ;; *) echo sees $dev ;; esac
+        done
+        ip link del gifb4ae70001
+        {command}"
+    );
+    let flags = "wrap --network private --cap-add all --seccomp unconfined --rate up=20Mbit/s";
+    let ran = yard.garth(flags).script(&format!("exec 2>/dev/null; {tricks}")).run();
+    assert_eq!(ran.ok(), "", "of the host's disciplines nothing is seen");
+    let got: f64 = there.line().parse().unwrap();
+    assert_near(got, 20e6 * TCP4, 0.1, "20 Mbit/s, with all capabilities");
+}
+
+#[test]
+fn a_rate_that_cannot_be_kept_is_refused() {
+    needs!(root, netns);
+    let yard = Yard::with_neighbour();
+    for (flags, why) in [
+        ("--network private --rate 10", "no unit"),
+        ("--network private --rate up=10,down=1Mbit/s", "no unit"),
+        ("--network private --rate up=10Mbps", "bits or bytes?"),
+        ("--network private --rate 0Mbit/s", "less than one bit"),
+        ("--network private --rate 1bit/s", "less than 8kbit/s"),
+        ("--network private --rate 999Tbit/s", "more than 400Gbit/s"),
+        ("--network private --rate 99999999TB/s", "too large"),
+        ("--network private --rate sideways=1Mbit/s", "neither up nor down"),
+        ("--rate 1Mbit/s", "the sandbox has no network"),
+        ("--network none --rate 1Mbit/s", "the sandbox has no network"),
+        ("--network host --rate 1Mbit/s", "the host's network is shared"),
+        ("--network ns:/run/netns/lan --rate 1Mbit/s", "network of another"),
+    ] {
+        yard.garth(&format!("wrap {flags} -- true")).run().refused(125, why);
+    }
+    let without_root = "exec setpriv --reuid=12345 --regid=12345 --clear-groups \
+        $GARTH wrap --network private --rate 1Mbit/s -- true";
+    yard.sh(without_root).run().refused(125, "needs root");
+    yard.garth("wrap -d --name alone -- sleep 1000").run().ok();
+    for (words, why) in [
+        ("alone --rate 1Mbit/s", "the sandbox has no network"),
+        ("alone --rate 1", "no unit"),
+        ("alone --memory 1g --rate 1Mbit/s", "only --rate and --io can be changed"),
+        ("alone", "nothing to change"),
+    ] {
+        yard.garth(&format!("update {words}")).run().refused(125, why);
+    }
+    let unknown = yard.garth("update nobody --rate 1Mbit/s").run();
+    assert!(unknown.fails(1).contains("does not exist"));
+    yard.garth("kill -s KILL alone").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn explain_tells_what_the_kernel_gets() {
+    needs!(root, netns, "tc");
+    let yard = Yard::with_neighbour();
+    let flags = "--name web --network private --rate up=10Mbit/s,down=2MB/s -- sleep 1000";
+    let told = yard.garth(&format!("explain wrap {flags}")).run().ok();
+    let told: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("out  ")).collect();
+    let of = |start: &str| *told.iter().find(|line| line.starts_with(start)).unwrap();
+    let (down, up) = (of("qdisc tbf on garth"), of("qdisc tbf on gifb"));
+    yard.garth(&format!("wrap -d {flags}")).run().ok();
+    for (line, rate) in [(down, "16Mbit"), (up, "10Mbit")] {
+        let device = line.split([' ', ':']).nth(3).unwrap();
+        let burst = line.split(' ').skip_while(|word| *word != "burst").nth(1).unwrap();
+        let limit = line.split(' ').skip_while(|word| *word != "limit").nth(1).unwrap();
+        let shown = yard.sh(&format!("tc -d -r qdisc show dev {device} root")).run().ok();
+        assert!(shown.contains(&format!("rate {rate} burst {burst}b")), "{line}\n{shown}");
+        let json = yard.sh(&format!("tc -j qdisc show dev {device} root")).run().ok();
+        let latency = (limit.parse::<f64>().unwrap() - burst.parse::<f64>().unwrap()) * 8.
+            / rate.trim_end_matches("Mbit").parse::<f64>().unwrap();
+        let lat = json.split("\"lat\":").nth(1).and_then(|t| t.split([',', '}']).next()).unwrap();
+        let lat: f64 = lat.parse().unwrap();
+        assert!((lat - latency).abs() < 2., "{line}\n{json}");
+    }
+    yard.garth("kill -s KILL web").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_damaged_record_keeps_nothing_from_being_released() {
+    needs!(root, netns);
+    let yard = Yard::with_neighbour();
+    for damage in ["echo x > record.json", "rm record.json", ": > record.json"] {
+        yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
+        yard.sh(&format!("cd /run/garth/yards/web; {damage}")).run().ok();
+        yard.garth("delete --force web").run().ok();
+        yard.assert_nothing_left();
+    }
+    // Even if nothing of it is left on record, and its keeper is gone.
+    yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/web /run/garth/leases").run().ok();
+    assert!(yard.left().iter().any(|line| line.contains("gifb")));
+    yard.sh("pkill -KILL -x sleep").run().ok();
+    until("the link is gone", || {
+        yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
+    });
+    let told = yard.garth("gc").run().ok();
+    assert!(told.contains("removed ifb gifb"), "{told}");
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_rate_costs_a_start_few_system_calls() {
+    needs!(root, netns, "strace");
+    let yard = Yard::with_neighbour();
+    let calls = |flags: &str| {
+        yard.sh(&format!("strace -o /srv/calls $GARTH wrap --network private {flags} -- true"))
+            .run()
+            .ok();
+        f64::from(yard.read("/srv/calls").lines().count() as u32)
+    };
+    // The first one makes the firewall's table.
+    calls("");
+    let (without, with) = (calls(""), calls("--rate 10Mbit/s"));
+    println!("{without} system calls without a rate, {with} with one each way");
+    assert!(with / without < 1.25, "{without} system calls became {with}");
+}
+
+// ---- Containers -----------------------------------------------------------------------------------
+
+/// A network as an engine makes it: a namespace that outlives the container, and a veth pair into it.
+fn engine(yard: &Yard) {
+    yard.sh(
+        "unshare -n sh -c 'touch /run/netns/box; mount --bind /proc/self/ns/net /run/netns/box'
+        ip link add veth0 type veth peer name eth0 netns box
+        box() { nsenter --net=/run/netns/box ip \"$@\"; }
+        ip addr add 198.51.100.1/24 dev veth0
+        box addr add 198.51.100.2/24 dev eth0
+        ip link set veth0 up; box link set eth0 up; box link set lo up",
+    )
+    .run()
+    .ok();
+}
+
+/// The engine's part at the end.
+fn dismantle(yard: &Yard) {
+    yard.sh("ip link del veth0; umount /run/netns/box; rm /run/netns/box").run().ok();
+}
+
+fn bundle<'a>(yard: &'a Yard, id: &str, rates: &[(&str, &str)]) -> Bundle<'a> {
+    let mut bundle = Bundle::named(yard, id);
+    bundle.script("exec sleep 600");
+    bundle.namespace("network", Some("/run/netns/box"));
+    for (way, rate) in rates {
+        bundle.config["annotations"][format!("dev.garth.rate.{way}")] = (*rate).into();
+    }
+    bundle
+}
+
+/// What tc(8) says of the engine's link, and the devices that were made.
+fn kept(yard: &Yard) -> String {
+    yard.sh("tc qdisc show dev veth0; tc qdisc show | grep gifb || true").run().ok()
+}
+
+#[test]
+fn a_containers_link_is_held_to_its_annotations() {
+    needs!(root, netns, "tc", "busybox");
+    let yard = Yard::new();
+    yard.sh("mkdir -p /run/netns").run().ok();
+    engine(&yard);
+    let before = kept(&yard);
+    let container = bundle(&yard, "web", &[("up", "10Mbit/s"), ("down", "2MB/s")]);
+    container.create().ok();
+    let limited = kept(&yard);
+    assert!(limited.contains("rate 16Mbit") && limited.contains("rate 10Mbit"), "{limited}");
+    container.start().ok();
+    container.call("update web --rate up=none").run().ok();
+    let changed = kept(&yard);
+    assert!(changed.contains("rate 16Mbit") && !changed.contains("gifb"), "{changed}");
+    container.call("update --rate up=1Mbit/s,down=3Mbit/s web").run().ok();
+    let changed = kept(&yard);
+    assert!(changed.contains("rate 3Mbit") && changed.contains("rate 1Mbit"), "{changed}");
+    // The engine's link lives on, as it was.
+    container.call("delete --force web").run().ok();
+    assert_eq!(kept(&yard), before);
+    // One that had no rate gets one.
+    let container = bundle(&yard, "plain", &[]);
+    container.detach().ok();
+    assert_eq!(kept(&yard), before);
+    container.call("update plain --rate down=7Mbit/s").run().ok();
+    assert!(kept(&yard).contains("rate 7Mbit"));
+    yard.sh("echo x > /run/spec/containers/plain/record.json").run().ok();
+    container.call("delete --force plain").run().ok();
+    assert_eq!(kept(&yard), before);
+    dismantle(&yard);
+}
+
+#[test]
+fn the_containers_of_a_pod_share_a_rate() {
+    needs!(root, netns, "tc", "busybox");
+    let yard = Yard::new();
+    yard.sh("mkdir -p /run/netns").run().ok();
+    engine(&yard);
+    let before = kept(&yard);
+    let pause = bundle(&yard, "pause", &[("up", "10Mbit/s")]);
+    pause.detach().ok();
+    let limited = kept(&yard);
+    let other = bundle(&yard, "other", &[("up", "11Mbit/s")]);
+    let refused = other.create();
+    assert_ne!(refused.code, 0);
+    assert!(
+        other.errors().contains("veth0 is held to up=10Mbit/s by another"),
+        "{}",
+        other.errors()
+    );
+    let same = bundle(&yard, "same", &[("up", "10Mbit/s")]);
+    same.detach().ok();
+    same.call("delete --force same").run().ok();
+    assert_eq!(kept(&yard), limited);
+    pause.call("delete --force pause").run().ok();
+    assert_eq!(kept(&yard), before);
+    dismantle(&yard);
+}
+
+#[test]
+fn an_annotation_that_cannot_be_met_is_refused() {
+    needs!(root, netns, "busybox");
+    let yard = Yard::new();
+    yard.sh("mkdir -p /run/netns").run().ok();
+    engine(&yard);
+    let mut refused = Vec::new();
+    for (rate, why) in [
+        ("10", "no unit"),
+        ("0bit/s", "less than one bit"),
+        ("1bit/s", "less than 8kbit/s"),
+        ("fast", "not a number"),
+    ] {
+        let wrong = bundle(&yard, &format!("wrong{}", refused.len()), &[("up", rate)]);
+        assert_ne!(wrong.create().code, 0);
+        let errors = wrong.errors();
+        assert!(errors.contains("annotation") && errors.contains(why), "{errors}");
+        refused.push(wrong);
+    }
+    let mut host = bundle(&yard, "host", &[("down", "1Mbit/s")]);
+    host.without_namespace("network");
+    assert_ne!(host.create().code, 0);
+    assert!(host.errors().contains("the host's network is shared"), "{}", host.errors());
+    // A device without a queue and without another end.
+    let mut lonely = bundle(&yard, "lonely", &[("down", "1Mbit/s")]);
+    lonely.namespace("network", None);
+    assert_ne!(lonely.create().code, 0);
+    assert!(lonely.errors().contains("no network device but loopback"), "{}", lonely.errors());
+    assert!(!kept(&yard).contains("tbf"));
+    dismantle(&yard);
+}
