@@ -97,6 +97,8 @@ impl Container {
         // made is not there yet.
         let open = |id: &String| match Container::open(journal, id) {
             Err(_) if !journal.has_record(id) => None,
+            // It may be another by now, made under the name of one that was deleted.
+            Err(_) => Some(Container::open(journal, id)),
             open => Some(open),
         };
         Ok(ids.filter_map(open).collect())
