@@ -163,8 +163,7 @@ const OURS: i32 = 125;
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
-    // A caller may have left it ignored, and then the kernel would reap our children for us.
-    process::reset_sigchld();
+    process::begin();
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,

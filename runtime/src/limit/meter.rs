@@ -1,6 +1,6 @@
 //! How much a tree has moved, by one of three counts.
 //!
-//! - **sockets**: payload of its TCP sockets ([`super::sockets`]).
+//! - **sockets**: payload of its TCP sockets (`sockets.rs`).
 //! - **link**: bytes on the links of its network namespace, headers and every protocol included;
 //!   where the namespace is all the tree's own. The sockets still tell what is queued.
 //! - **io**: what its processes have read and written (rchar and wchar of /proc/PID/io): files and

@@ -31,6 +31,13 @@ global_asm!(
     sym begin,
 );
 
+/// What libc calls. The standard library's own would first read /proc/self/maps, to tell the overflow
+/// of a stack from other faults, and set up another stack to say so on: a part of what a start costs.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    std::process::exit(garth::cli::main())
+}
+
 /// Returns when there is nothing to do, or it failed.
 extern "C" fn begin(stack: *const usize) {
     // SAFETY: `stack` is the initial stack pointer: argc, then argc pointers and a null, then the

@@ -200,9 +200,20 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     }
 }
 
-/// Gives SIGCHLD its default action: if it is ignored, ended children leave no status (wait(2)).
-pub fn reset_sigchld() {
+/// What a program does first. SIGCHLD gets its default action: if a caller has left it ignored, ended
+/// children leave no status (wait(2)). SIGPIPE is ignored: whoever writes is told by EPIPE. And a closed
+/// descriptor 0, 1 or 2 becomes /dev/null, or the next file that is opened would be one of them.
+pub fn begin() {
     let _ = super::raw::set_disposition(libc::SIGCHLD, false);
+    let _ = super::raw::set_disposition(libc::SIGPIPE, true);
+    for fd in 0..3 {
+        // SAFETY: plain numbers, and a C string. The lowest free number is taken (open(2)): this one.
+        unsafe {
+            if libc::fcntl(fd, libc::F_GETFD) < 0 {
+                libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+            }
+        }
+    }
 }
 
 /// Closes every descriptor from 3 on: what this program has inherited and did not open itself.
