@@ -52,7 +52,8 @@ fn reading_is_limited_on_this_kernel() {
     let file = OnDisk::new("read");
     let words = |limit: &str| {
         format!(
-            "wrap --io {limit}:{file} -- dd if={file} of=/dev/null bs=128k iflag=direct",
+            "wrap --io {limit}:{file} -v {file}:{file} -- \
+             dd if={file} of=/dev/null bs=128k iflag=direct",
             file = file.0.display()
         )
     };
@@ -88,8 +89,9 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     let yard = Yard::new();
     let file = OnDisk::new("live");
     let path = file.0.display();
-    let wrap = yard.garth(&format!("wrap -d --name web --io read=100MB/s:{path} -- sleep 600"));
-    let started = wrap.run();
+    // A checkout may lie in /tmp, which is another inside.
+    let wrap = format!("wrap -d --name web --io read=100MB/s:{path} -v {path}:{path} -- sleep 600");
+    let started = yard.garth(&wrap).run();
     if started.code != 0 {
         assert!(started.stderr.contains("--io "), "{started}");
         return garth_tests::skip("a disk below the target directory and the io controller");

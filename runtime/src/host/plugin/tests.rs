@@ -2,7 +2,9 @@
 //! tests/tests/plugins.rs.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -19,7 +21,13 @@ impl Place {
         let name = format!("garth-plugin-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        fs::write(place.program(), format!("#!/bin/sh\n{script}")).unwrap();
+        // By another process: what ours has open for writing, a child of another test holds for a
+        // moment, and then it cannot be executed (ETXTBSY).
+        let mut write = std::process::Command::new("tee");
+        write.arg(place.program()).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut write = write.spawn().unwrap();
+        write!(write.stdin.take().unwrap(), "#!/bin/sh\n{script}").unwrap();
+        assert!(write.wait().unwrap().success());
         place.mode(0o755);
         fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).unwrap();
         place
