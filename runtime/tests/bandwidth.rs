@@ -4,30 +4,13 @@
 //! Every test runs itself again under unshare(1), so that nothing of the machine is touched.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use std::process::{Child, Command};
-use std::{env, fs, thread};
+mod private;
+
+use std::process::Command;
 
 use garth::host::bandwidth::{self, End, Kept};
 use garth::spec::Rates;
-
-fn on_a_private_host(name: &str, test: impl FnOnce()) {
-    if env::var_os("GARTH_TEST_HOST").is_some() {
-        return test();
-    }
-    let is_root = fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0");
-    if !is_root {
-        eprintln!("skipped: {name} needs root for network namespaces");
-        return;
-    }
-    let status = Command::new("unshare")
-        .arg("--net")
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("GARTH_TEST_HOST", "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{name} failed on its private host");
-}
+use private::{Space, on_a_private_host};
 
 fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().unwrap();
@@ -36,24 +19,7 @@ fn sh(script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A container's network namespace.
-struct Space(Child);
-
 impl Space {
-    fn new() -> Space {
-        let child = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
-        let here = fs::read_link("/proc/self/ns/net").unwrap();
-        let there = format!("/proc/{}/ns/net", child.id());
-        while fs::read_link(&there).unwrap() == here {
-            thread::yield_now();
-        }
-        Space(child)
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id() as i32
-    }
-
     /// With eth0, whose other end `name` has index `index` on the host.
     fn linked(name: &str, index: u32) -> Space {
         let space = Space::new();
@@ -63,13 +29,6 @@ impl Space {
              ip link set {name} up; nsenter -t {pid} -n ip link set eth0 up"
         ));
         space
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
     }
 }
 

@@ -4,40 +4,28 @@
 //! Every test runs itself again under unshare(1), so that nothing of the machine is touched.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod private;
+
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use garth::host::network::{Config, Leftovers, Network, pasta};
 use garth::spec::network::Publish;
 use garth::sys::netns::in_netns_of;
+use private::Space;
 
 /// Long enough for anything that works; what is to fail by silence waits for it.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Runs `test`, which is called `name`, in a network and a mount namespace of its own.
+/// Runs `test`, which is called `name`, on a host of its own.
 fn on_a_private_host(name: &str, test: impl FnOnce(&Host)) {
-    if env::var_os("GARTH_TEST_HOST").is_some() {
-        return test(&Host::new(name));
-    }
-    let is_root = fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0");
-    if !is_root {
-        eprintln!("skipped: {name} needs root for network namespaces");
-        return;
-    }
-    let status = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--include-ignored"])
-        .env("GARTH_TEST_HOST", "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{name} failed on its private host");
+    private::on_a_private_host(name, || test(&Host::new(name)));
 }
 
 struct Host {
@@ -104,24 +92,7 @@ struct Sandbox {
     _ports: Vec<OwnedFd>,
 }
 
-/// A network namespace, held by a sleeping process.
-struct Space(Child);
-
 impl Space {
-    fn new() -> Space {
-        let child = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
-        let here = fs::read_link("/proc/self/ns/net").unwrap();
-        let there = format!("/proc/{}/ns/net", child.id());
-        while fs::read_link(&there).unwrap() == here {
-            thread::yield_now();
-        }
-        Space(child)
-    }
-
-    fn pid(&self) -> i32 {
-        self.0.id() as i32
-    }
-
     fn sh(&self, script: &str) -> String {
         run(Command::new("nsenter").args([
             "-t",
@@ -151,14 +122,6 @@ impl Space {
         self.visit(|| ask_udp(&udp_client(address), address))
     }
 }
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn serve(port: u16) {
     let tcp = TcpListener::bind(("::", port)).unwrap();
     thread::spawn(move || {

@@ -7,15 +7,20 @@ use std::ffi::OsString;
 
 use clap::{Args, Command, FromArgMatches};
 
-use super::Global;
+use super::{Global, Verb};
 
-/// The options of all verbs and those of verb `name`; none if these arguments are anything else.
-pub fn parse<V: Args>(name: &'static str, args: &[OsString]) -> Option<(Global, V)> {
+/// The options of all verbs, and verb `name` with its own; none if these arguments are anything else.
+pub fn parse<V: Args>(
+    name: &'static str,
+    args: &[OsString],
+    verb: fn(V) -> Verb,
+) -> Option<(Global, Verb)> {
     let command = Command::new("garth").args_override_self(true);
     let command = Global::augment_args(command).subcommand(V::augment_args(Command::new(name)));
     let matches = command.try_get_matches_from(args).ok()?;
     let (_, of_verb) = matches.subcommand()?;
-    Some((Global::from_arg_matches(&matches).ok()?, V::from_arg_matches(of_verb).ok()?))
+    let global = Global::from_arg_matches(&matches).ok()?;
+    V::from_arg_matches(of_verb).ok().map(|options| (global, verb(options)))
 }
 
 #[cfg(test)]

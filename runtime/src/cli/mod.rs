@@ -194,22 +194,15 @@ pub fn main() -> i32 {
 }
 
 fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
-    fn alone<V: Args>(
-        name: &'static str,
-        args: &[OsString],
-        verb: fn(V) -> Verb,
-    ) -> Option<(Global, Verb)> {
-        alone::parse(name, args).map(|(global, options)| (global, verb(options)))
-    }
     let quick = match &*verb(args) {
-        "wrap" => alone("wrap", args, Verb::Wrap),
-        "create" => alone("create", args, Verb::Create),
-        "start" => alone("start", args, Verb::Start),
-        "run" => alone("run", args, Verb::Run),
-        "state" => alone("state", args, Verb::State),
-        "exec" => alone("exec", args, Verb::Exec),
-        "kill" => alone("kill", args, Verb::Kill),
-        "delete" => alone("delete", args, Verb::Delete),
+        "wrap" => alone::parse("wrap", args, Verb::Wrap),
+        "create" => alone::parse("create", args, Verb::Create),
+        "start" => alone::parse("start", args, Verb::Start),
+        "run" => alone::parse("run", args, Verb::Run),
+        "state" => alone::parse("state", args, Verb::State),
+        "exec" => alone::parse("exec", args, Verb::Exec),
+        "kill" => alone::parse("kill", args, Verb::Kill),
+        "delete" => alone::parse("delete", args, Verb::Delete),
         _ => None,
     };
     match quick {

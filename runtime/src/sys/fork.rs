@@ -57,14 +57,7 @@ pub fn run(
     timeout: i32,
 ) -> Result<Outcome, Errno> {
     let stdin = memory_file(input)?;
-    let mut pidfd: RawFd = -1;
-    let args = CloneArgs {
-        flags: libc::CLONE_PIDFD as u64,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
-    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    let (pid, pidfd) = fork()?;
     if pid == 0 {
         let _ = raw::dup2(stdin, 0);
         let _ = raw::set_signal_mask(0);
@@ -80,6 +73,19 @@ pub fn run(
     let outcome = wait(pidfd, timeout);
     raw::close(pidfd);
     outcome
+}
+
+/// fork(2) with a descriptor of the child, which has none and 0 for its id.
+fn fork() -> Result<(usize, RawFd), Errno> {
+    let mut pidfd: RawFd = -1;
+    let args = CloneArgs {
+        flags: libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    Ok((pid, pidfd))
 }
 
 /// A file in memory with these contents, to be read from its beginning.
@@ -144,14 +150,7 @@ pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
 /// process of one thread: the child has only the calling one, and what another had locked stays so.
 pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> {
     use std::os::fd::{FromRawFd, OwnedFd};
-    let mut pidfd: RawFd = -1;
-    let args = CloneArgs {
-        flags: libc::CLONE_PIDFD as u64,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
-    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    let (pid, pidfd) = fork()?;
     if pid == 0 {
         raw::exit(work());
     }

@@ -1,4 +1,4 @@
-//! The freezer of a cgroup that somebody else has made: found from a process, not from a record.
+//! The freezer of a cgroup: of one of ours, or of one that somebody else has made, found from a process.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,11 @@ pub struct Freezer {
 }
 
 impl Freezer {
+    /// That of a directory which is known to have one.
+    pub(super) fn new(version: Version, dir: PathBuf) -> Freezer {
+        Freezer { version, dir }
+    }
+
     /// Those of process `pid`, the one that Linux prefers first: of the unified tree, and of a v1
     /// tree. The top of a tree is none: it holds everybody and cannot be frozen.
     ///
@@ -29,7 +34,7 @@ impl Freezer {
         let trees = [(Version::V2, host.v2()), (Version::V1, host.v1(Controller::Freezer))];
         let found = trees.into_iter().filter_map(|(version, mount)| {
             let dir = place(&text, version, mount?)?;
-            let freezer = Freezer { version, dir };
+            let freezer = Freezer::new(version, dir);
             freezer.file().exists().then_some(freezer)
         });
         Ok(found.collect())
@@ -67,6 +72,27 @@ impl Freezer {
             (Version::V2, false) => "0",
         };
         super::write(&self.file(), value)
+    }
+
+    /// Have all of them stopped, or has it let all go? A v1 freezer says FREEZING as long as a process
+    /// has not stopped yet.
+    ///
+    /// # Errors
+    /// The cgroup is gone.
+    pub(super) fn has_reached(&self, frozen: bool) -> Result<bool> {
+        match self.version {
+            Version::V1 => {
+                let state = if frozen { "FROZEN" } else { "THAWED" };
+                Ok(fs::read_to_string(self.file()).is_ok_and(|text| text.trim() == state))
+            }
+            Version::V2 => {
+                let path = self.dir.join("cgroup.events");
+                let events = fs::read_to_string(&path)
+                    .map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
+                let wanted = if frozen { "frozen 1" } else { "frozen 0" };
+                Ok(events.lines().any(|line| line == wanted))
+            }
+        }
     }
 
     /// Somebody has frozen it.

@@ -223,23 +223,23 @@ impl Cgroup {
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<()> {
-        let dir = self.freezer().ok_or_else(|| {
+        let freezer = self.freezer().ok_or_else(|| {
             Error::new(format!("freeze {}: the sandbox was made without a freezer cgroup", self.id))
         })?;
-        let own = self.path(dir);
         let end = Instant::now() + Duration::from_secs(2);
         loop {
-            let reached = match dir.version {
-                Version::V1 => v1::freeze(&own, frozen)?,
-                Version::V2 => v2::freeze(&own, frozen)?,
-            };
-            if reached {
+            // A v1 freezer that is asked again helps those along that have not stopped yet.
+            freezer.set(frozen)?;
+            if freezer.has_reached(frozen)? {
                 return Ok(());
             }
             if Instant::now() > end {
                 let verb = if frozen { "freeze" } else { "thaw" };
-                return Err(Error::new(format!("{verb} {}: not done in 2 s", own.display()))
-                    .hint("a process inside waits for a device or a file server"));
+                return Err(Error::new(format!(
+                    "{verb} {}: not done in 2 s",
+                    freezer.dir().display()
+                ))
+                .hint("a process inside waits for a device or a file server"));
             }
             sleep(Duration::from_millis(1));
         }
@@ -251,20 +251,23 @@ impl Cgroup {
     }
 
     fn dir_is_frozen(&self, dir: &Dir) -> bool {
-        let read = |file: &str| fs::read_to_string(self.path(dir).join(file)).unwrap_or_default();
-        match dir.version {
-            Version::V1 if dir.controllers.contains(&Controller::Freezer) => {
-                matches!(read("freezer.state").trim(), "FROZEN" | "FREEZING")
-            }
-            Version::V1 => false,
-            Version::V2 => read("cgroup.freeze").trim() == "1",
-        }
+        self.freezer_in(dir).is_some_and(|freezer| freezer.is_frozen())
     }
 
-    fn freezer(&self) -> Option<&Dir> {
+    /// The one that Linux prefers, if there are two.
+    fn freezer(&self) -> Option<Freezer> {
         let unified = self.dirs.iter().find(|dir| dir.version == Version::V2);
         unified
-            .or_else(|| self.dirs.iter().find(|dir| dir.controllers.contains(&Controller::Freezer)))
+            .and_then(|dir| self.freezer_in(dir))
+            .or_else(|| self.dirs.iter().find_map(|dir| self.freezer_in(dir)))
+    }
+
+    fn freezer_in(&self, dir: &Dir) -> Option<Freezer> {
+        let has_one = match dir.version {
+            Version::V1 => dir.controllers.contains(&Controller::Freezer),
+            Version::V2 => true,
+        };
+        has_one.then(|| Freezer::new(dir.version, self.path(dir)))
     }
 
     /// What `create` will do, a line each, for `garth explain`.

@@ -1,6 +1,5 @@
 //! Limits in the v1 trees, one tree a controller (Documentation/admin-guide/cgroup-v1).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::values::{Value, throttles};
@@ -64,15 +63,6 @@ pub(super) fn inherit_cpuset(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Asks for a state of the freezer. FREEZING is answered as long as a process has not stopped yet,
-/// and asking again helps it along.
-pub(super) fn freeze(dir: &Path, frozen: bool) -> Result<bool> {
-    let file = dir.join("freezer.state");
-    let state = if frozen { "FROZEN" } else { "THAWED" };
-    write(&file, state)?;
-    Ok(fs::read_to_string(&file).is_ok_and(|text| text.trim() == state))
 }
 
 /// What `resources` says about `controller`.

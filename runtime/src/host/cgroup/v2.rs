@@ -70,15 +70,6 @@ pub(super) fn pass_on(dir: &Path, controllers: &[Controller]) -> Result<()> {
     })
 }
 
-/// Asks for a state of the freezer; says whether it has been reached.
-pub(super) fn freeze(dir: &Path, frozen: bool) -> Result<bool> {
-    let wanted = if frozen { "1" } else { "0" };
-    write(&dir.join("cgroup.freeze"), wanted)?;
-    let events = fs::read_to_string(dir.join("cgroup.events"))
-        .map_err(|error| Error::io(format!("read {}/cgroup.events", dir.display()), &error))?;
-    Ok(events.lines().any(|line| line.strip_prefix("frozen ") == Some(wanted)))
-}
-
 /// What `resources` says about `controller`; `look` reads a file of the cgroup.
 ///
 /// # Errors
