@@ -157,13 +157,9 @@ fn a_rate_is_held_on_a_real_link() {
         );
         let error = (got / f64::from(rate) - 1.0).abs();
         assert!(error <= bound, "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s");
-        // A few are chance; and the burst by which a download begins again may overflow the link's
-        // queue, by less than one segment in two thousand.
-        let segments = f64::from(rate) * 1e6 / 8.0 / 1448.0;
-        assert!(
-            sent <= open + (segments / 2000.0).max(2.0),
-            "{direction} {percent} %: {sent} a second sent again"
-        );
+        // None but by chance, as when the machine was busy elsewhere.
+        let chance = if all() { 0.2 } else { 0.5 };
+        assert!(sent <= open + chance, "{direction} {percent} %: {sent} a second sent again");
         limiter.signal("INT");
         let figures = limiter.wait().ok();
         let last: serde_json::Value =

@@ -11,7 +11,7 @@ use std::fs;
 use std::ops::AddAssign;
 use std::str::FromStr;
 
-use super::sockets::Sockets;
+use super::sockets::{Place, Sockets};
 use super::tree::{self, Tree};
 use crate::error::{Error, Result};
 
@@ -182,6 +182,11 @@ impl Meter {
     /// A kind of socket that the tree has and that is not counted.
     pub fn uncounted(&self) -> Option<&str> {
         self.sockets.uncounted.as_deref().filter(|_| self.count == Count::Sockets)
+    }
+
+    /// The sockets that something has come for lately.
+    pub fn receiving(&self) -> Vec<Place> {
+        self.sockets.receiving()
     }
 
     /// Looks at the tree as it is now: who is new in it, and what was opened.

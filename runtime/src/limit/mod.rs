@@ -5,12 +5,14 @@
 //!  tree     its descendants ──┐
 //!  meter    what they moved ──┼─▶ control  run or stop ─▶ hold  signals or freezer
 //!                             │
+//!  acks     for readers that are stopped
 //!  record   what is stopped, written down first ─▶ watchdog  lets go on when we cannot
 //! ```
 //!
-//! [`run`] is the loop. Nobody's cooperation is asked for: no library is loaded, no socket touched,
-//! and static programs are as good as others.
+//! [`run`] is the loop. Nobody's cooperation is asked for: no library is loaded, no option of a
+//! socket is changed, and static programs are as good as others.
 
+mod acks;
 mod command;
 pub mod control;
 mod hold;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::acks::Acks;
 use super::command::{ended, finish, forward, start, stop_ourselves, wait_for};
 use super::control::{Closed, Decision, Duty, Open, Settings};
 use super::hold::Hold;
@@ -165,6 +166,7 @@ struct Limiter<'a> {
     own: Id,
     watchdog: Watchdog,
     meter: Option<Meter>,
+    acks: Acks,
     law: Law,
     running: bool,
     begun: Duration,
@@ -242,6 +244,7 @@ impl<'a> Limiter<'a> {
             own,
             watchdog,
             meter,
+            acks: Acks::default(),
             law,
             running: true,
             begun,
@@ -281,10 +284,7 @@ impl<'a> Limiter<'a> {
             if let Some(span) = self.asked.span {
                 wait = wait.min((self.begun + span).saturating_sub(now));
             }
-            timer.set(wait).map_err(|errno| Error::os("set a timer", errno))?;
-            let watched = [timer.as_fd(), signals.as_fd(), self.watchdog.pidfd()];
-            let [_, signalled, bitten] =
-                process::readable(watched, None).map_err(|errno| Error::os("wait", errno))?;
+            let [signalled, bitten] = self.rest(&timer, signals, now + wait)?;
             if bitten {
                 self.replace_watchdog()?;
             }
@@ -292,6 +292,24 @@ impl<'a> Limiter<'a> {
                 if let Some(ending) = self.signal(command, arrived)? {
                     return Ok(ending);
                 }
+            }
+        }
+    }
+
+    /// Waits until a moment, a signal, or the end of the watchdog; which of the last two it was.
+    fn rest(&mut self, timer: &Timer, signals: &Signals, until: Duration) -> Result<[bool; 2]> {
+        let stopped = self.meter.as_ref().filter(|_| !self.running);
+        let receiving = stopped.map_or_else(Vec::new, Meter::receiving);
+        loop {
+            let left = until.saturating_sub(monotonic());
+            let ask_in = self.acks.ask(&mut self.tree, &receiving);
+            let wait = ask_in.map_or(left, |ask_in| ask_in.min(left));
+            timer.set(wait).map_err(|errno| Error::os("set a timer", errno))?;
+            let watched = [timer.as_fd(), signals.as_fd(), self.watchdog.pidfd()];
+            let [_, signalled, bitten] =
+                process::readable(watched, None).map_err(|errno| Error::os("wait", errno))?;
+            if signalled || bitten || monotonic() >= until {
+                return Ok([signalled, bitten]);
             }
         }
     }

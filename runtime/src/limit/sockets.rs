@@ -45,9 +45,21 @@ const DEATH: Duration = Duration::from_secs(2);
 /// Milliseconds, or two round trips, after which the other side has nothing to send.
 const QUIET: u32 = 200;
 
+/// Where a socket is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In this process.
+    pub pid: i32,
+    /// As this descriptor.
+    pub fd: i32,
+    /// It is still the same one if it has this inode.
+    pub inode: u64,
+}
+
 /// One socket's last counters.
 #[derive(Clone, Debug)]
 struct Followed {
+    inode: u64,
     family: u8,
     id: [u8; ID],
     /// What it had moved before we began.
@@ -80,6 +92,8 @@ pub struct Sockets {
     spaces: BTreeMap<u64, Space>,
     /// Inodes that need not be asked about again: followed, listening, or not TCP.
     settled: BTreeSet<u64>,
+    /// All that were open at the last look, by inode.
+    places: HashMap<u64, Place>,
     /// What sockets that are gone have moved.
     gone: Traffic,
     /// There are sockets of this kind, which have no counters.
@@ -90,7 +104,6 @@ pub struct Sockets {
 /// What a message says.
 struct Told {
     state: u8,
-    inode: u64,
     cookie: u64,
     socket: Followed,
 }
@@ -102,7 +115,7 @@ impl Sockets {
     /// The kernel does not tell, or a namespace may not be entered: the sockets cannot be counted.
     pub fn look(&mut self, tree: &Tree) -> Result<()> {
         let mut open: BTreeMap<u64, (i32, BTreeSet<u64>)> = BTreeMap::new();
-        let mut all = BTreeSet::new();
+        self.places.clear();
         for pid in tree.pids() {
             let Ok(space) = fs::metadata(format!("/proc/{pid}/ns/net")) else { continue };
             let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
@@ -114,14 +127,16 @@ impl Sockets {
             };
             for entry in entries.flatten() {
                 let Some(inode) = socket_inode(&entry.path()) else { continue };
-                all.insert(inode);
+                if let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) {
+                    self.places.insert(inode, Place { pid: *pid, fd, inode });
+                }
                 if !self.settled.contains(&inode) && self.is_tcp(&entry.path(), inode) {
                     new.insert(inode);
                 }
             }
         }
         // Numbers are used again.
-        self.settled.retain(|inode| all.contains(inode));
+        self.settled.retain(|inode| self.places.contains_key(inode));
         for (number, (pid, new)) in open {
             // The first look is at each namespace, so that what cannot be counted is known at once.
             if new.is_empty() && self.begun {
@@ -147,6 +162,15 @@ impl Sockets {
         }
         self.settled.insert(inode);
         false
+    }
+
+    /// Where those are open that something has come for lately, as of the last look and reading.
+    pub fn receiving(&self) -> Vec<Place> {
+        let followed = self.spaces.values().flat_map(|space| space.followed.values());
+        followed
+            .filter(|socket| !socket.quiet)
+            .filter_map(|socket| self.places.get(&socket.inode).copied())
+            .collect()
     }
 
     /// Reads the counters of all sockets that are known.
@@ -231,10 +255,10 @@ impl Space {
             let asked = self.diag.exchange(batch, |_, answer| match answer {
                 Ok((_, body)) => {
                     let Some(told) = Told::read(body) else { return };
-                    if !new.contains(&told.inode) {
+                    if !new.contains(&told.socket.inode) {
                         return;
                     }
-                    settled.insert(told.inode);
+                    settled.insert(told.socket.inode);
                     if told.state != TCP_LISTEN {
                         let mut socket = told.socket;
                         if !late {
@@ -319,6 +343,7 @@ impl Told {
         let u32_in = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
         let u64_in = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
         let socket = Followed {
+            inode: u32_at(68)?.into(),
             family: *body.first()?,
             id,
             before: Traffic::default(),
@@ -330,8 +355,7 @@ impl Told {
             // Milliseconds since the last data, microseconds of a round trip.
             quiet: u32_in(52)? > QUIET.max(u32_in(68)? / 1000 * 2),
         };
-        let inode = u32_at(68)?.into();
-        Some(Told { state: *body.get(1)?, inode, cookie, socket })
+        Some(Told { state: *body.get(1)?, cookie, socket })
     }
 }
 
@@ -345,7 +369,7 @@ fn request(family: u8, id: &[u8; ID]) -> [u8; 8 + ID] {
 }
 
 /// The inode of an open socket, from the link in /proc/PID/fd.
-fn socket_inode(path: &Path) -> Option<u64> {
+pub fn socket_inode(path: &Path) -> Option<u64> {
     let link = fs::read_link(path).ok()?;
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
@@ -364,6 +388,7 @@ mod tests {
     #[test]
     fn a_window_that_was_full_once_is_committed_when_it_is_read() {
         let told = |received, unread, quiet| Followed {
+            inode: 1,
             family: 0,
             id: [0; ID],
             before: Traffic { up: 0, down: 1000 },

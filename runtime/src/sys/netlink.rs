@@ -9,9 +9,9 @@
 //! returns. Nothing here ever waits: an answer that is missing is an error, not a hang.
 
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use super::Errno;
+use super::{Errno, sockopt};
 
 const HEADER: usize = size_of::<libc::nlmsghdr>();
 const ATTRIBUTE: usize = size_of::<libc::nlattr>();
@@ -299,12 +299,7 @@ impl Socket {
     }
 
     fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
-        let length = size_of::<i32>() as u32;
-        // SAFETY: the value is a live i32 of the length given.
-        let result = unsafe {
-            libc::setsockopt(self.fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
-        };
-        if result == 0 { Ok(()) } else { Err(last_errno()) }
+        sockopt::set(self.fd.as_fd(), level, name, value)
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {

@@ -13,6 +13,16 @@ pub fn open(pid: i32) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// A copy, close-on-exec, of the process's descriptor `fd` (pidfd_getfd(2), Linux 5.6). EPERM: it may
+/// not be traced. EBADF: it has no such one.
+pub fn get_fd(process: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd, Errno> {
+    let args = [process.as_raw_fd() as usize, fd as usize, 0, 0, 0, 0];
+    // SAFETY: no pointers are passed.
+    let copy = unsafe { raw::syscall(libc::SYS_pidfd_getfd, args)? };
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as i32) })
+}
+
 /// Sends `signal` to the process. ESRCH: it has ended and was waited for.
 pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let args = [process.as_raw_fd() as usize, signal as usize, 0, 0, 0, 0];

@@ -2,10 +2,10 @@
 
 use std::mem::size_of_val;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use super::Errno;
 use super::errno::check;
+use super::{Errno, sockopt};
 
 /// Binds a socket of `kind` (SOCK_STREAM or SOCK_DGRAM) to `address`, so that nobody else can.
 ///
@@ -29,7 +29,7 @@ fn bind(address: SocketAddr, kind: i32, lingering: bool) -> Result<OwnedFd, Errn
     // SAFETY: a new descriptor that nothing else owns.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if lingering {
-        on(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+        sockopt::set(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     }
     match address {
         SocketAddr::V4(v4) => {
@@ -44,7 +44,7 @@ fn bind(address: SocketAddr, kind: i32, lingering: bool) -> Result<OwnedFd, Errn
             check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const name).cast(), length) })?;
         }
         SocketAddr::V6(v6) => {
-            on(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
+            sockopt::set(fd.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
             let name = libc::sockaddr_in6 {
                 sin6_family: libc::AF_INET6 as u16,
                 sin6_port: v6.port().to_be(),
@@ -62,14 +62,4 @@ fn bind(address: SocketAddr, kind: i32, lingering: bool) -> Result<OwnedFd, Errn
         check(unsafe { libc::listen(fd.as_raw_fd(), 0) })?;
     }
     Ok(fd)
-}
-
-fn on(fd: &OwnedFd, level: i32, name: i32) -> Result<(), Errno> {
-    let value: i32 = 1;
-    let length = size_of_val(&value) as u32;
-    // SAFETY: the value is a live i32 of the length given.
-    check(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), length)
-    })?;
-    Ok(())
 }

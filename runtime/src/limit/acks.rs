@@ -1,0 +1,54 @@
+//! Acknowledgments for readers that are stopped.
+//!
+//! What arrives is acknowledged at once while it is read. When nobody reads, and the window does not
+//! move, the kernel waits for up to 40 ms. A sender that is nearer than that takes the silence for a
+//! lost segment and sends its last one again (tail loss probe, RFC 8985 section 7), once for each
+//! stop, and what it believes of the path is wrong besides. So while a reader is stopped its kernel is
+//! asked to say what has come: TCP_QUICKACK (tcp(7), "this flag is not permanent") on a copy of the
+//! descriptor that is given back at once. Nothing that the target can see is changed by it.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use super::sockets::{Place, socket_inode};
+use super::tree::Tree;
+use crate::sys::timer::monotonic;
+use crate::sys::{Errno, pidfd, sockopt};
+
+/// Two jiffies of the fastest kernels: no sender probes sooner.
+const EVERY: Duration = Duration::from_millis(2);
+
+/// Asks for acknowledgments.
+#[derive(Debug, Default)]
+pub struct Acks {
+    /// The target may be signalled, but not traced: then its sender probes.
+    refused: bool,
+}
+
+impl Acks {
+    /// Asks for those of `places`, and says when to ask again; none: never.
+    pub fn ask(&mut self, tree: &mut Tree, places: &[Place]) -> Option<Duration> {
+        let begun = monotonic();
+        for place in places {
+            if self.refused {
+                break;
+            }
+            self.refused = matches!(ask_one(tree, place), Err(Errno(libc::EPERM | libc::ENOSYS)));
+        }
+        // Of many sockets not more than a tenth of a processor.
+        let again = EVERY.max((monotonic() - begun) * 9);
+        (!self.refused && !places.is_empty()).then_some(again)
+    }
+}
+
+fn ask_one(tree: &mut Tree, place: &Place) -> Result<(), Errno> {
+    let Place { pid, fd, inode } = *place;
+    let Some(member) = tree.member(pid) else { return Ok(()) };
+    // It has run since it was looked at: a file by the same number is none of our business.
+    if socket_inode(Path::new(&format!("/proc/{pid}/fd/{fd}"))) != Some(inode) {
+        return Ok(());
+    }
+    let socket = pidfd::get_fd(member.pidfd.as_fd(), fd)?;
+    sockopt::set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)
+}
