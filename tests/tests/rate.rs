@@ -162,6 +162,21 @@ fn a_rate_is_changed_while_it_is_used() {
     yard.garth("kill -s KILL web").run().ok();
     here.wait();
     drop(there);
+
+    // A member of a group has other bounds within it.
+    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 0.);
+    let group = "wrap --network private --name web --rate-group all:up=20Mbit/s";
+    let here = yard.garth(&format!("{group} -- {command}")).start();
+    within(&there, 20., "20 Mbit/s are sent");
+    yard.garth("update web --rate up=5Mbit/s").run().ok();
+    within(&there, 5., "5 Mbit/s are sent");
+    yard.garth("update web --rate up=15Mbit/s").run().ok();
+    within(&there, 15., "15 Mbit/s are sent");
+    yard.garth("update web --rate none").run().ok();
+    within(&there, 20., "20 Mbit/s are sent again");
+    yard.garth("kill -s KILL web").run().ok();
+    here.wait();
+    drop(there);
     yard.assert_nothing_left();
 }
 
@@ -252,7 +267,19 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
         let words = format!("wrap --network {network} --rate-group all:up=1Mbit/s -- true");
         yard.garth(&words).run().refused(125, "--rate-group all:up=1Mbit/s");
     }
-    yard.garth("update one --rate up=1Mbit/s").run().refused(125, "is in rate group all");
+    for (change, shown) in [
+        ("up=1Mbit/s", "up=1Mbit/s of up=10Mbit/s,down=16Mbit/s in all"),
+        ("down=500kbit/s", "up=1Mbit/s,down=500kbit/s of up=10Mbit/s"),
+        ("up=none", " down=500kbit/s of up=10Mbit/s"),
+        ("none", " up=10Mbit/s,down=16Mbit/s in all"),
+    ] {
+        yard.garth(&format!("update one --rate {change}")).run().ok();
+        let list = yard.garth("ps").run().ok();
+        let one = list.lines().find(|line| line.starts_with("one ")).unwrap();
+        assert!(one.contains(shown), "{change}: {list}");
+    }
+    let above = yard.garth("update one --rate up=11Mbit/s").run();
+    above.refused(125, "more than all of rate group all");
     // One that is killed with everybody who looks after it is taken out later, and the other stays.
     yard.garth("delete --force one").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");

@@ -60,12 +60,18 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
     let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
     // Where the kernel does not say, nothing is said.
-    let rates = link.filter(|_| lives).map(|link| {
+    let rates = link.filter(|_| lives).and_then(|link| {
         let kept = kept.get_or_insert_with(|| Kept::read().unwrap_or_default());
-        kept.of(link.index)
+        match &record.sandbox.rate_group {
+            None => {
+                Some(kept.of(link.index)).filter(|rates| !rates.is_empty()).map(|r| r.to_string())
+            }
+            Some(group) => Some(match kept.within(link.index, group) {
+                own if own.is_empty() => format!("{} in {}", group.rates, group.name),
+                own => format!("{own} of {} in {}", group.rates, group.name),
+            }),
+        }
     });
-    let group = record.sandbox.rate_group.filter(|_| lives);
-    let group = group.map(|group| format!("{} in {}", group.rates, group.name));
     Entry {
         name,
         state,
@@ -73,7 +79,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         created: Some(record.created),
         addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
         ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
-        rates: rates.filter(|rates| !rates.is_empty()).map(|rates| rates.to_string()).or(group),
+        rates,
         command: words.collect(),
     }
 }

@@ -26,9 +26,10 @@ use super::queues::{PREFIX, has_ipv6, open, worded};
 use super::shape::Bucket;
 use super::{End, ends, htb, tc};
 use crate::error::{Error, Result};
+use crate::spec::rate::Change;
 use crate::spec::units::Rate;
 use crate::spec::{RateGroup, Rates};
-use crate::sys::netlink::Batch;
+use crate::sys::netlink::{Batch, Refusal, Socket};
 use crate::sys::process;
 
 /// The two ways of a group, and the hook of a link where each is redirected.
@@ -98,12 +99,7 @@ pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()
             ))
             .hint("start it again, and it has another address"));
         }
-        let ceiling = of_way(way, own).filter(|own| *own < budget).unwrap_or(budget);
-        let member = htb::Member {
-            class,
-            bucket: Bucket::new(ceiling, end.mtu),
-            quantum: quantum(budget, end.mtu, group.share),
-        };
+        let member = member(end, group.share, budget, of_way(way, own));
         // One of the same number is a leftover, as the address is this sandbox's alone.
         htb::leave(&mut socket, ifb, class).map_err(|r| worded(r, &format!(" {name}")))?;
         htb::join(&mut batch, ifb, &end.name, &member);
@@ -112,6 +108,75 @@ pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()
     let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
     socket.execute(batch).map_err(within)?;
     socket.execute(redirected).map_err(within)
+}
+
+/// Gives a member other ceilings; what they are after that.
+///
+/// # Errors
+/// It is no member any more, or the kernel refuses.
+pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Result<Rates> {
+    let _lock = lock(root)?;
+    let mut socket = open()?;
+    let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
+    let mut members = Members::default();
+    let links = ends::all(&mut socket).map_err(within)?;
+    members.read(&mut socket, &links).map_err(within)?;
+    let own = change.of(members.of(end.index, group));
+    let mut batch = Batch::new();
+    for (way, _) in WAYS {
+        let Some(budget) = of_way(way, &group.rates) else { continue };
+        let name = ifb_name(way, &group.name);
+        let gone = || Error::new(format!("{} is not in rate group {}", end.name, group.name));
+        let ifb = tc::index_of(&mut socket, &name).map_err(within)?.ok_or_else(gone)?;
+        htb::change(&mut batch, ifb, &member(end, group.share, budget, of_way(way, &own)));
+    }
+    socket.execute(batch).map_err(within)?;
+    Ok(own)
+}
+
+/// The class of a link in a group of this budget, with a ceiling of its own or without.
+fn member(end: &End, share: u32, budget: Rate, own: Option<Rate>) -> htb::Member {
+    htb::Member {
+        class: class_of(end.index),
+        bucket: Bucket::new(ceiling(budget, own), end.mtu),
+        quantum: quantum(budget, end.mtu, share),
+    }
+}
+
+fn ceiling(budget: Rate, own: Option<Rate>) -> Rate {
+    own.map_or(budget, |own| own.min(budget))
+}
+
+/// The members' ceilings of all groups, read off the kernel.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// By the name of the ifb and the class's number.
+    ceilings: Vec<(String, u16, Rate)>,
+}
+
+impl Members {
+    /// Reads them from those of `links` that are groups' ifbs.
+    pub fn read(&mut self, socket: &mut Socket, links: &[End]) -> Result<(), Refusal> {
+        for ifb in links.iter().filter(|link| is_group(&link.name)) {
+            for class in htb::classes(socket, ifb.index)? {
+                let rate = Rate(class.ceiling * 8);
+                self.ceilings.push((ifb.name.clone(), class.minor, rate));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a member is held to by itself; not where that is all of the budget.
+    pub fn of(&self, link: u32, group: &RateGroup) -> Rates {
+        let own = |way| {
+            let budget = of_way(way, &group.rates)?;
+            let name = ifb_name(way, &group.name);
+            let mine = |(ifb, minor, _): &&_| *ifb == name && *minor == class_of(link);
+            let (_, _, rate) = self.ceilings.iter().find(mine)?;
+            (*rate < budget).then_some(*rate)
+        };
+        Rates { up: own('u'), down: own('d') }
+    }
 }
 
 /// Takes the link of this index out of a group, and with the last one the group goes. Both may be gone.
@@ -165,7 +230,7 @@ pub fn describe(end: &End, group: &RateGroup, own: &Rates) -> Vec<String> {
     let mut lines = Vec::new();
     for (way, _) in WAYS {
         let Some(budget) = of_way(way, &group.rates) else { continue };
-        let ceiling = of_way(way, own).filter(|own| *own < budget).unwrap_or(budget);
+        let ceiling = ceiling(budget, of_way(way, own));
         let name = ifb_name(way, &group.name);
         let hook = if way == 'u' { "ingress" } else { "egress" };
         lines.push(format!("ifb {name}, if it is not there: htb of {budget}"));

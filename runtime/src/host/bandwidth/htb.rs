@@ -23,6 +23,8 @@ const TICK: u64 = 64;
 const HANDLE: u32 = 0x6763_0000;
 /// The class that has the budget.
 pub const BUDGET: u16 = 1;
+/// Made, and not there before.
+const NEW: i32 = NLM_F_CREATE | NLM_F_EXCL;
 /// Bytes a second that each member has in any case: the least that there can be.
 const OWN: u64 = 1000;
 
@@ -58,27 +60,37 @@ pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
         init[4..8].copy_from_slice(&10u32.to_ne_bytes());
         batch.attr(TCA_HTB_INIT, &init);
     });
-    class(batch, ifb, HANDLE, BUDGET, (budget.rate, budget), 65_536);
+    let id = (HANDLE, BUDGET);
+    class(batch, ifb, NEW, id, (budget.rate, budget), 65_536);
 }
 
 /// A member's class, its queue, and the filter that knows its packets by their device.
 pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &Member) {
-    let id = HANDLE | u32::from(member.class);
-    let parent = HANDLE | u32::from(BUDGET);
-    class(batch, ifb, parent, member.class, (OWN, &member.bucket), member.quantum);
-    let flags = NLM_F_CREATE | NLM_F_EXCL;
-    batch.message("set the queue", RTM_NEWQDISC, flags, &tcmsg(ifb, 0, id, 0));
-    // An ifb's own length, 32 packets, would be the queue's otherwise.
-    batch.text(TCA_KIND, "bfifo");
-    batch.attr(TCA_OPTIONS, &member.bucket.limit.to_ne_bytes());
+    class_and_queue(batch, ifb, NEW, member);
     let fixed = tcmsg(ifb, 0, HANDLE, preference(member.class));
-    batch.message("tell its packets", RTM_NEWTFILTER, flags, &fixed);
+    batch.message("tell its packets", RTM_NEWTFILTER, NEW, &fixed);
     batch.text(TCA_KIND, "u32");
     batch.nest(TCA_OPTIONS, |batch| {
-        batch.u32(TCA_U32_CLASSID, id);
+        batch.u32(TCA_U32_CLASSID, HANDLE | u32::from(member.class));
         batch.attr(TCA_U32_SEL, &match_all());
         batch.text(TCA_U32_INDEV, device);
     });
+}
+
+/// Other values for a member's class, which is there.
+pub fn change(batch: &mut Batch, ifb: u32, member: &Member) {
+    class_and_queue(batch, ifb, 0, member);
+}
+
+fn class_and_queue(batch: &mut Batch, ifb: u32, flags: i32, member: &Member) {
+    let id = (HANDLE | u32::from(BUDGET), member.class);
+    class(batch, ifb, flags, id, (OWN, &member.bucket), member.quantum);
+    // Of a class that is there, the queue is as well, and is changed in its place.
+    let fixed = tcmsg(ifb, 0, HANDLE | u32::from(member.class), 0);
+    batch.message("set the queue", RTM_NEWQDISC, flags, &fixed);
+    // An ifb's own length, 32 packets, would be the queue's otherwise.
+    batch.text(TCA_KIND, "bfifo");
+    batch.attr(TCA_OPTIONS, &member.bucket.limit.to_ne_bytes());
 }
 
 /// Takes a member's filter and class away, if they are there.
@@ -130,16 +142,16 @@ fn preference(minor: u16) -> u32 {
     u32::from(minor) << 16 | u32::from((ETH_P_ALL as u16).to_be())
 }
 
-/// A class with `rate` bytes per second of its own, and the bucket's at most.
+/// A class, by its parent and number, with `rate` bytes per second of its own, and the bucket's at
+/// most.
 fn class(
     batch: &mut Batch,
     ifb: u32,
-    parent: u32,
-    minor: u16,
+    flags: i32,
+    (parent, minor): (u32, u16),
     (rate, bucket): (u64, &Bucket),
     quantum: u32,
 ) {
-    let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(ifb, HANDLE | u32::from(minor), parent, 0);
     batch.message("set the share", RTM_NEWTCLASS, flags, &fixed);
     batch.text(TCA_KIND, "htb");

@@ -102,12 +102,8 @@ impl Bandwidth {
     /// # Errors
     /// What the kernel refuses, or a network that no rate can be kept of.
     pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
-        if let Some(group) = &self.group {
-            return Err(Error::new(format!(
-                "{} is in rate group {}, and keeps what it was started with",
-                owner.id, group.name
-            ))
-            .hint("start it again with another --rate or --rate-group"));
+        if let (Some(group), Some(link)) = (&self.group, &self.link) {
+            return group::change(owner.journal.root(), link, group, change);
         }
         let ends = match &self.link {
             Some(link) => vec![link.clone()],

@@ -1,11 +1,12 @@
 //! The queues of one link, from none to what was asked and back, and what links have.
 
+use super::group::Members;
 use super::shape::Bucket;
 use super::tc::{self, Qdisc};
 use super::{End, ends};
 use crate::error::{Error, Result};
-use crate::spec::Rates;
 use crate::spec::units::Rate;
+use crate::spec::{RateGroup, Rates};
 use crate::sys::netlink::{Batch, Family, Refusal, Socket};
 
 /// How the names of our ifbs begin; the index of the link in hexadecimal follows. Not as the names of
@@ -151,6 +152,7 @@ fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
 pub struct Kept {
     down: Vec<(u32, Rate)>,
     up: Vec<(u32, Rate)>,
+    members: Members,
 }
 
 impl Kept {
@@ -162,6 +164,7 @@ impl Kept {
         let mut socket = open()?;
         let mut kept = Kept::default();
         let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+        kept.members.read(&mut socket, &links).map_err(|r| worded(r, ""))?;
         for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
             let Some(rate) = qdisc.rate else { continue };
             let link = links.iter().find(|link| link.index == qdisc.link);
@@ -177,6 +180,11 @@ impl Kept {
     pub fn of(&self, link: u32) -> Rates {
         let find = |list: &[(u32, _)]| list.iter().find(|(l, _)| *l == link).map(|(_, rate)| *rate);
         Rates { up: find(&self.up), down: find(&self.down) }
+    }
+
+    /// Of one link within its group.
+    pub fn within(&self, link: u32, group: &RateGroup) -> Rates {
+        self.members.of(link, group)
     }
 }
 
