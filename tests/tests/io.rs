@@ -204,7 +204,15 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
             cat /sys/fs/cgroup/garth/yard/io.max
             $GARTH delete --force yard; $GARTH gc
             $GARTH explain wrap --io read=4MB/s:/run/b -- true | grep limit
-            $GARTH wrap --io read=4MB/s:/usr -- true; echo hostfs $?"
+            $GARTH wrap --io read=4MB/s:/usr -- true; echo hostfs $?
+            mkdir -p /run/one/rootfs; mount --bind / /run/one/rootfs; cd /run/one; $GARTH spec
+            sed -i 's/\"sh\"/\"sleep\", \"60\"/; s/\"terminal\": true/\"terminal\": false/' config.json
+            $GARTH run -d one </dev/null >/dev/null 2>&1
+            of_one() {{ echo $1 $(cat $(find /sys/fs/cgroup -name io.max -path '*one*' | head -1)); }}
+            $GARTH update --io read=4MB/s,riops=90:/run/a one; of_one set
+            $GARTH update --io riops=none:/run/a one; of_one less
+            $GARTH update --io none:/run/a one; of_one off
+            $GARTH delete --force one"
         ),
     );
     let of = |name: &str| {
@@ -226,6 +234,9 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
         "ext4 on dm-0 (five) over loop1 over the file /tmp/image1, loop2",
         "on hostfs a limit would do nothing: it is on no block device",
         "hostfs 125",
+        "set 7:0 rbps=4000000 wbps=max riops=90 wiops=max",
+        "less 7:0 rbps=4000000 wbps=max riops=max wiops=max",
+        "off\n",
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }

@@ -2,8 +2,9 @@
 //!
 //! A term is `KEY=VALUE` or `KEY=VALUE:PATH`. Either one PATH stands behind one of the terms and is
 //! meant for all, or each has its own. Rates need their unit ([`Rate`]); operations in a second are
-//! plain numbers, with `k` and `M` for thousands and millions. `none` takes a limit off. PATH is on the host: a file or
-//! directory, whose file system is on the disk, or the device itself.
+//! plain numbers, with `k` and `M` for thousands and millions. `none` takes a limit off, and the term
+//! `none:PATH` all four. PATH is on the host: a file or directory, whose file system is on the disk, or
+//! the device itself.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use super::units::{Rate, count};
 use crate::{Error, Result};
 
 const SPELLING: &str = "write read=50MB/s:PATH, write=, riops= or wiops=, separated by commas";
+
+const KEYS: [&str; 4] = ["read", "write", "riops", "wiops"];
 
 /// The kernel counts operations in 32 bits.
 const MOST_OPERATIONS: u64 = u32::MAX as u64;
@@ -48,15 +51,18 @@ impl Throttle {
         let wrong = |why: String| Error::new(format!("--io {shown}: {why}"));
         let mut terms = Vec::new();
         for term in text.split(',') {
-            let Some((key, rest)) = term.split_once('=') else {
-                return Err(wrong(format!("{term:?} is not KEY=VALUE")).hint(SPELLING));
+            let every = term == "none" || term.starts_with("none:");
+            let (keys, rest) = match term.split_once('=') {
+                _ if every => (KEYS.as_slice(), term),
+                Some((key, rest)) => (&[key][..], rest),
+                None => return Err(wrong(format!("{term:?} is not KEY=VALUE")).hint(SPELLING)),
             };
             let (value, path) = match rest.split_once(':') {
-                Some((_, "")) => return Err(wrong(format!("no PATH behind {key}="))),
+                Some((_, "")) => return Err(wrong(format!("no PATH at the end of {term:?}"))),
                 Some((value, path)) => (value, Some(Path::new(path))),
                 None => (rest, None),
             };
-            terms.push((key, value, path));
+            terms.extend(keys.iter().map(|key| (*key, value, path)));
         }
         let mut paths: Vec<&Path> = terms.iter().filter_map(|(_, _, path)| *path).collect();
         paths.dedup();
@@ -172,6 +178,10 @@ mod tests {
         let two = Throttle::parse("read=1MB/s:/a,read=2MB/s:/b:c").unwrap();
         assert_eq!(two[1].path, Path::new("/b:c"));
         assert_eq!(two.len(), 2);
+        assert_eq!(one("none:/data"), one("read=none,write=none,riops=none,wiops=none:/data"));
+        assert_eq!(Throttle::parse("none:/a=b,read=1MB/s:/c").unwrap()[0].path, Path::new("/a=b"));
+        assert!(Throttle::parse("none:/a,read=1MB/s:/a").is_err());
+        assert!(Throttle::parse("none").is_err());
         let none = one("read=none,write=none,riops=none:/data");
         assert_eq!((none.read, none.riops, none.wiops), (Some(Rate(0)), Some(0), None));
         assert!(!none.limits_writes() && all.limits_writes());
@@ -193,7 +203,7 @@ mod tests {
             ("riops=:/", "empty"),
             ("riops=-1:/", "negative"),
             ("read=5MB/s", "no PATH; say which disk"),
-            ("read=5MB/s:", "no PATH behind read="),
+            ("read=5MB/s:", "no PATH at the end of"),
             ("read=5MB/s:/a,write=5MB/s:/b,riops=1", "which of the paths is riops= for?"),
             ("read=5MB/s:/a,read=6MB/s", "read= is there twice"),
             ("speed=5MB/s:/a", "there is no key \"speed\""),
