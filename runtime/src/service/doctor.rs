@@ -4,13 +4,14 @@
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::host::bandwidth::{self, End};
 use crate::host::cgroup::{self, Hierarchy};
 use crate::host::journal::Journal;
 use crate::host::network::{Config, Network};
-use crate::host::{bandwidth, facts, resources};
+use crate::host::{facts, resources};
 use crate::plan::{IdMap, Plan, Step};
 use crate::spec::units::{Rate, Size};
-use crate::spec::{Limits, Rates, Sandbox, Throttle};
+use crate::spec::{Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::start::{self, Options};
 use crate::sys::{netns, process};
 
@@ -62,8 +63,9 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
     note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
     note("disk limit", Degraded, disk_limit());
-    note("private network", Degraded, private_network(journal, &Rates::default()));
+    note("private network", Degraded, private_network(journal, |_| Ok(())));
     note("network rates", Degraded, rates(journal));
+    note("rate groups", Degraded, rate_groups(journal));
     note("ipv6", Degraded, ipv6());
     note("raising limits", Degraded, raising_limits());
     found
@@ -158,7 +160,10 @@ fn disk_limit() -> Result<String> {
 }
 
 /// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
-fn private_network(journal: &Journal, rates: &Rates) -> Result<String> {
+fn private_network(
+    journal: &Journal,
+    then: impl FnOnce(&End) -> Result<()> + Send,
+) -> Result<String> {
     if !facts::privileged() {
         return match resources::lacks_private_network() {
             true => Err(Error::new("needs pasta without root").hint("install the package passt")),
@@ -175,10 +180,7 @@ fn private_network(journal: &Journal, rates: &Rates) -> Result<String> {
         };
         rehearse(plan, |pid| {
             network.connect(pid)?;
-            match rates.is_empty() {
-                true => Ok(()),
-                false => bandwidth::begin(&network.end(), rates),
-            }
+            then(&network.end())
         })
     };
     netns::in_new_netns(rehearsal)
@@ -191,8 +193,18 @@ fn rates(journal: &Journal) -> Result<String> {
     let both = Some(Rate(1_000_000));
     let rates = Rates { up: both, down: both };
     bandwidth::check(&rates)?;
-    private_network(journal, &rates)?;
+    private_network(journal, |end| bandwidth::begin(end, &rates))?;
     Ok("tbf, ingress, u32, mirred, ifb".into())
+}
+
+/// The same wire in a group that nobody else is in.
+fn rate_groups(journal: &Journal) -> Result<String> {
+    let group = "doctor:1Mbit/s".parse::<RateGroup>()?;
+    bandwidth::check_group(Some(&group))?;
+    private_network(journal, |end| {
+        bandwidth::join_group(journal.root(), end, &group, &Rates::default())
+    })?;
+    Ok("htb, clsact, bfifo".into())
 }
 
 fn ipv6() -> Result<String> {

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use ends::ends_of;
 pub use queues::{Kept, PREFIX, begin, change, describe, release, remove_stray, strays, take_off};
 
-pub use group::strays as group_strays;
+pub use group::{join as join_group, strays as group_strays};
 
 use super::facts;
 use super::journal::Journal;
