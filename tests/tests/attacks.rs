@@ -1,7 +1,7 @@
 //! What a workload tries in order to get out, and what a hostile root file system or state
 //! directory tries on the caller.
 
-use garth_tests::{Yard, needs};
+use garth_tests::{Bundle, Yard, needs, until};
 
 /// Between its start and its execve pid 1 shares the caller's memory and has its descriptors.
 #[test]
@@ -124,5 +124,50 @@ fn a_gc_beside_a_start_leaves_it_its_lease() {
         for name in old new1 new2 new3 new4; do $GARTH delete --force $name; done";
     let ran = yard.sh(script).run().ok();
     assert!(ran.ends_with("\n5"), "{ran}");
+    yard.assert_nothing_left();
+}
+
+/// The kernel's files hold names that anybody chooses, and that need be no text: of processes, mounts
+/// and links. Whoever has such a name is not out of reach by it.
+#[test]
+fn a_name_that_is_no_text_hides_nobody() {
+    needs!(root, netns, "ip");
+    let yard = Yard::new();
+    // Parentheses, and what a record of the kernel looks like behind them, as well.
+    let rename = "printf '\\377) R 1 1' >/proc/$$/comm; while :; do sleep 1; done";
+    let mut bundle = Bundle::new(&yard);
+    bundle.script(rename);
+    bundle.detach().ok();
+    let stat = yard.path(&format!("/proc/{}/stat", bundle.pid()));
+    let named = || std::fs::read(&stat).unwrap().windows(9).any(|some| some == b"\xff) R 1 1)");
+    until("it has the name", || named().then_some(()));
+    assert_eq!(bundle.status(), "running");
+    bundle.kill("KILL").ok();
+    bundle.until("stopped");
+    bundle.delete().ok();
+    bundle.assert_nothing_left();
+
+    yard.garth("wrap -d --name web --network private").script(rename).run().ok();
+    let pid = until("it runs", || {
+        let list = yard.garth("ps --json").run().ok();
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        list[0]["pid"].as_u64().filter(|_| list[0]["state"] == "running")
+    });
+    // Its link is renamed, and both are limited all the same.
+    let link = format!("nsenter -n -t {pid} ip link set eth0 down");
+    yard.sh(&format!("{link}; nsenter -n -t {pid} ip link set eth0 name \"$(printf '\\377x')\""))
+        .run()
+        .ok();
+    let ran = yard.garth("limit --name web --rate 1MB/s --for 200ms").run();
+    assert!(ran.code == 0 && ran.stdout.contains("\"count\":\"link\""), "{ran}");
+    let ran = yard.garth("limit --name web --duty 50% --for 200ms").run();
+    assert!(ran.code == 0 && ran.stdout.contains("\"processes\":3"), "{ran}");
+    yard.garth("delete --force web").run().ok();
+
+    // A mount that anybody may have made, as with FUSE, stops nobody from being started.
+    let mount = "d=\"/tmp/$(printf 'x\\377')\"; mkdir \"$d\"; mount -t tmpfs none \"$d\"";
+    let start = "$GARTH wrap --pids-limit 50 -- echo started; umount \"$d\"";
+    let ran = yard.sh(&format!("{mount}; {start}")).run();
+    assert_eq!(ran.ok(), "started");
     yard.assert_nothing_left();
 }

@@ -9,7 +9,9 @@ use super::record::Record;
 use super::{Container, Warn, delete};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
+use crate::host::mountinfo;
 use crate::spec::oci::Status;
+use crate::sys::file::read_kernel;
 
 /// How a container is checkpointed.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +116,7 @@ fn descriptors(pid: i32) -> [String; 3] {
     [0, 1, 2].map(|number| {
         let link = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
         let link = link.to_string_lossy().into_owned();
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let info = read_kernel(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
         let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
         let inode = fs::metadata(format!("/proc/{pid}/fd/{number}")).map(|file| file.ino());
         match (mount, inode) {
@@ -126,8 +128,7 @@ fn descriptors(pid: i32) -> [String; 3] {
     })
 }
 
-fn mount_ids(mountinfo: &Path) -> Vec<u64> {
-    let text = fs::read(mountinfo).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    text.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+fn mount_ids(of: &Path) -> Vec<u64> {
+    let text = fs::read(of).unwrap_or_default();
+    mountinfo::lines(&text).map(|mount| mount.id).collect()
 }

@@ -7,6 +7,7 @@ pub mod dbus;
 pub mod facts;
 pub mod gc;
 pub mod journal;
+pub mod mountinfo;
 pub mod network;
 pub mod plugin;
 pub mod rdt;

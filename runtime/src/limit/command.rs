@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::start::{FileAction, Process, Spawn};
+use crate::sys::file::read_kernel;
 use crate::sys::process::{self, Arrived, Signals};
 use crate::sys::{pidfd, raw};
 
@@ -24,7 +25,7 @@ fn inherited() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let passes = |fd: &i32| {
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let text = read_kernel(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         let flags = text.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
         *fd > 2 && flags.is_some_and(|flags| flags & libc::O_CLOEXEC == 0)
@@ -35,7 +36,7 @@ fn inherited() -> Vec<i32> {
 /// The signals that we were told to ignore, as nohup(1) does. Not SIGPIPE, which our own runtime
 /// ignores.
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read_kernel("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     mask & !(1 << (libc::SIGPIPE - 1))

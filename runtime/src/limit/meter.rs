@@ -14,6 +14,7 @@ use std::str::FromStr;
 use super::sockets::{Place, Sockets};
 use super::tree::{self, Tree};
 use crate::error::{Error, Result};
+use crate::sys::file::read_kernel;
 
 /// Bytes in each direction, seen from the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -214,7 +215,7 @@ impl Meter {
                 let Reading { pending, handled, .. } = self.sockets.read()?;
                 let mut now = Traffic::default();
                 for pid in tree.pids() {
-                    if let Ok(text) = fs::read_to_string(format!("/proc/{pid}/net/dev")) {
+                    if let Ok(text) = read_kernel(format!("/proc/{pid}/net/dev")) {
                         now = links(&text);
                         break;
                     }
@@ -241,7 +242,7 @@ impl Meter {
         ended.iter().for_each(|(_, pair)| self.io_gone += since(pair));
         self.io = living.into_iter().collect();
         for pid in pids {
-            let text = fs::read_to_string(format!("/proc/{pid}/io"));
+            let text = read_kernel(format!("/proc/{pid}/io"));
             let Some(now) = text.ok().and_then(|text| characters(&text)) else { continue };
             // Who was born since we began counts from its birth.
             let begun = if self.begun { Traffic::default() } else { now };
@@ -273,7 +274,7 @@ fn link(tree: &Tree) -> Result<Traffic> {
         return refused("others are in its network namespace");
     }
     let path = format!("/proc/{root}/net/dev");
-    let text = fs::read_to_string(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let text = read_kernel(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     if text.lines().skip(2).all(|line| line.trim_start().starts_with("lo:")) {
         return refused("its network namespace has no link");
     }

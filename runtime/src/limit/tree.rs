@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, pidfd, process};
 
 /// What /proc/PID/stat tells (proc_pid_stat(5)).
@@ -37,7 +38,7 @@ pub struct Stat {
 impl Stat {
     /// Of a process; none: there is no such one.
     pub fn of(pid: i32) -> Option<Stat> {
-        Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Stat::parse(&read_kernel(format!("/proc/{pid}/stat")).ok()?)
     }
 
     fn parse(text: &str) -> Option<Stat> {
@@ -68,7 +69,7 @@ impl Stat {
 
 /// The name of a process, for messages.
 pub fn name(pid: i32) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = read_kernel(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim().escape_debug().to_string()
 }
 
@@ -254,7 +255,7 @@ fn children(pid: i32) -> Vec<i32> {
     // Each thread has its own.
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     for task in tasks.into_iter().flatten().flatten() {
-        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let list = read_kernel(task.path().join("children")).unwrap_or_default();
         found.extend(list.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
     }
     found

@@ -13,6 +13,7 @@ use crate::plan::{IdMap, Plan, Step};
 use crate::spec::units::{Rate, Size};
 use crate::spec::{Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::start::{self, Options};
+use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};
 
 /// What one probe has found.
@@ -77,8 +78,7 @@ fn none() -> Limits {
 
 fn kernel() -> Result<String> {
     let path = "/proc/sys/kernel/osrelease";
-    let release =
-        std::fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    let release = read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     let release = release.trim().to_owned();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

@@ -14,12 +14,19 @@ fn c_path(path: &Path) -> Result<CString, Errno> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))
 }
 
-/// The text of a small file that the kernel makes up. Such a file tells no size, and std would ask
-/// for it and begin with 32 bytes.
+/// The text of a small file that the kernel makes up. Names in it (of processes, mounts, devices) are
+/// chosen by anybody, and may be no text: what is none is U+FFFD here, and never an error.
 pub fn read_kernel(path: impl AsRef<Path>) -> std::io::Result<String> {
-    let mut text = String::with_capacity(4096);
-    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
-    Ok(text)
+    let bytes = read_kernel_bytes(path)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The same as it is. Such a file tells no size, and std would ask for it and begin with 32 bytes.
+pub fn read_kernel_bytes(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4096);
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// renameat2(RENAME_NOREPLACE), Linux 3.15: EEXIST if `to` exists.

@@ -2,12 +2,14 @@
 #![no_main]
 
 use garth::host::cgroup::Hierarchy;
-use garth::host::facts::parse_mountinfo;
+use garth::host::facts::mounts_of;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
-    let (mountinfo, cgroup) = text.split_once('\0').unwrap_or((text, ""));
-    let _ = parse_mountinfo(mountinfo.as_bytes());
-    let _ = Hierarchy::parse(mountinfo, cgroup, true);
-    let _ = Hierarchy::parse(mountinfo, cgroup, false);
+fuzz_target!(|bytes: &[u8]| {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let mountinfo = parts.next().unwrap_or_default();
+    let cgroup = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let _ = mounts_of(mountinfo);
+    let _ = Hierarchy::parse(mountinfo, &cgroup, true);
+    let _ = Hierarchy::parse(mountinfo, &cgroup, false);
 });

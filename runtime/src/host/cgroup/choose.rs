@@ -1,6 +1,5 @@
 //! Which trees the limits of a sandbox need, and the words for when they are not to be had.
 
-use std::fs;
 use std::path::Path;
 
 use super::hierarchy::{self, Controller, Hierarchy, Mount, Unfit, Version};
@@ -8,6 +7,7 @@ use super::{Cgroup, Dir, io};
 use crate::spec::Throttle;
 use crate::spec::limits::{Limits, cpu_list};
 use crate::sys::Errno;
+use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 /// Finds the trees for `limits`, and one to freeze by if `freezer` is asked for. Nothing is made.
@@ -179,7 +179,7 @@ impl Cgroup {
             Version::V1 => "cpuset.cpus",
             Version::V2 => "cpuset.cpus.effective",
         };
-        let Ok(there) = fs::read_to_string(Path::new(&dir.top).join(file)) else { return Ok(()) };
+        let Ok(there) = read_kernel(Path::new(&dir.top).join(file)) else { return Ok(()) };
         let there = there.trim();
         let Ok(ranges) = cpu_list(there) else { return Ok(()) };
         let has = |cpu: u32| ranges.iter().any(|(first, last)| (*first..=*last).contains(&cpu));

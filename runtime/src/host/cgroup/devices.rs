@@ -346,7 +346,7 @@ pub(in crate::host) fn device_properties(resources: &Resources) -> Result<Vec<(S
         Ok(Exceptions { allowed: false, rules }) => ("strict", rules),
         _ => ("auto", Vec::new()),
     };
-    let groups = fs::read_to_string("/proc/devices").unwrap_or_default();
+    let groups = read_kernel("/proc/devices").unwrap_or_default();
     let name = |rule: &Rule| {
         let kind = if rule.kind == Some(Kind::Block) { "block" } else { "char" };
         match (rule.major, rule.minor) {
@@ -376,7 +376,7 @@ fn group<'a>(text: &'a str, kind: &str, major: u32) -> Option<&'a str> {
 
 /// The first user namespace maps every id to itself (user_namespaces(7)).
 fn in_user_namespace() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = read_kernel("/proc/self/uid_map").unwrap_or_default();
     let numbers: Vec<&str> = map.split_whitespace().collect();
     !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
 }

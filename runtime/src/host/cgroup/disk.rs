@@ -10,20 +10,23 @@
 //! Everything is read below a directory and from a text that are given, so made-up machines can be
 //! looked at.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::hierarchy::unescape;
+use crate::host::mountinfo::{self, Line, unescape};
+use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 /// The machine, as far as it matters here.
 pub(super) struct Machine<'a> {
     /// /sys.
     pub sys: PathBuf,
-    /// /proc/self/mountinfo (proc_pid_mountinfo(5)).
-    pub mounts: String,
+    /// /proc/self/mountinfo.
+    pub mounts: Vec<u8>,
     /// Says what a path leads to.
     pub locate: &'a dyn Fn(&Path) -> Result<Spot>,
 }
@@ -87,9 +90,7 @@ impl Machine<'_> {
     /// # Errors
     /// Without /proc.
     pub fn read() -> Result<Machine<'static>> {
-        let path = "/proc/self/mountinfo";
-        let mounts = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
-        Ok(Machine { sys: "/sys".into(), mounts, locate: &locate })
+        Ok(Machine { sys: "/sys".into(), mounts: mountinfo::read()?, locate: &locate })
     }
 
     /// The disks below `path`.
@@ -108,12 +109,12 @@ impl Machine<'_> {
             }
             Spot::Mount(id) => id,
         };
-        let mount = self.mounts.lines().filter_map(Mount::parse).find(|mount| mount.id == id);
+        let mount = mountinfo::lines(&self.mounts).find(|mount| mount.id == id);
         let mount = mount.ok_or_else(|| {
             Error::new(format!("no mount {id} in /proc/self/mountinfo"))
                 .hint("it is outside of what this process sees")
         })?;
-        let kind = mount.kind;
+        let kind = &*String::from_utf8_lossy(mount.kind);
         let nothing = |why: &str| Error::new(format!("on {kind} a limit would do nothing: {why}"));
         if MEMORY.contains(&kind) {
             return Err(nothing("it is in memory and on no disk"));
@@ -128,11 +129,11 @@ impl Machine<'_> {
         match kind {
             "zfs" => return Err(nothing("threads of its own do its reading and writing")),
             "overlay" => return self.overlay(&mount, depth),
-            "btrfs" | "bcachefs" => return self.several(&mount),
+            "btrfs" | "bcachefs" => return self.several(kind, &mount),
             _ => {}
         }
-        match mount.device.split_once(':').map(|(major, minor)| (major.parse(), minor.parse())) {
-            Some((Ok(major), Ok(minor))) if major != 0 => {
+        match std::str::from_utf8(mount.device).ok().and_then(pair) {
+            Some((major, minor)) if major != 0 => {
                 let (disk, words) = self.disk(major, minor)?;
                 let words = format!("{kind} on {words}");
                 Ok(Found { disks: vec![disk], kind: Some(kind.to_owned()), words })
@@ -142,25 +143,25 @@ impl Machine<'_> {
     }
 
     /// What is written goes to the upper directory; without one, reading is all there is.
-    fn overlay(&self, mount: &Mount, depth: u32) -> Result<Found> {
-        // A comma in a path is escaped, too.
-        let option = |name: &str| mount.options.split(',').find_map(|one| one.strip_prefix(name));
-        let first = |dirs: &'_ str| dirs.split(':').next().map(str::to_owned);
-        let lower = || option("lowerdir=").or_else(|| option("lowerdir+=")).and_then(first);
-        let dir = option("upperdir=").map(str::to_owned).or_else(lower);
+    fn overlay(&self, mount: &Line, depth: u32) -> Result<Found> {
+        let option = |name| option(mount.super_options, name);
+        let lower = option("lowerdir=").or_else(|| option("lowerdir+="));
+        let lower = lower.and_then(|dirs| dirs.split(|byte| *byte == b':').next());
+        let dir = option("upperdir=").or(lower);
         let failed = |error: Error| error.within("the directories of an overlay");
-        let dir = dir.and_then(|dir| unescape(&dir)).filter(|_| depth > 0);
+        let dir = dir.filter(|_| depth > 0).map(unescape);
         let dir = dir.ok_or_else(|| failed(Error::new("not to be found")))?;
-        let mut found = self.find_below(Path::new(&dir), depth - 1).map_err(failed)?;
-        found.words = format!("overlay with {dir} on {}", found.words);
+        let dir = Path::new(OsStr::from_bytes(&dir));
+        let mut found = self.find_below(dir, depth - 1).map_err(failed)?;
+        found.words = format!("overlay with {} on {}", dir.display(), found.words);
         Ok(found)
     }
 
     /// These have no device number of their own, and perhaps several devices; those of btrfs are in
     /// /sys/fs/btrfs/UUID/devices, by their names.
-    fn several(&self, mount: &Mount) -> Result<Found> {
-        let kind = mount.kind;
-        let source = unescape(mount.source).unwrap_or_default();
+    fn several(&self, kind: &str, mount: &Line) -> Result<Found> {
+        let source = unescape(mount.source);
+        let source = String::from_utf8_lossy(&source);
         let failed = |error: Error| error.within(format_args!("the devices of {kind}"));
         let device = |path: &str| match (self.locate)(Path::new(path)).map_err(failed)? {
             Spot::Device(major, minor) => Ok((major, minor)),
@@ -214,7 +215,7 @@ impl Machine<'_> {
     /// `dm-0 (data) over md0 over sda, sdb`.
     fn described(&self, directory: &Path, depth: u32) -> String {
         let read = |file: &str| {
-            let text = fs::read_to_string(directory.join(file)).ok()?;
+            let text = read_kernel(directory.join(file)).ok()?;
             Some(text.trim().to_owned()).filter(|text| !text.is_empty())
         };
         let mut words = name_of(directory);
@@ -259,33 +260,9 @@ fn locate(path: &Path) -> Result<Spot> {
     }
     // The mount, and not the longest of the mount points: others may be hidden below it.
     let info = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
-    let text = fs::read_to_string(&info).map_err(|e| Error::io(format!("read {info}"), &e))?;
+    let text = read_kernel(&info).map_err(|e| Error::io(format!("read {info}"), &e))?;
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     id.map(Spot::Mount).ok_or_else(|| Error::new(format!("{info}: no mnt_id in it")))
-}
-
-/// A line of mountinfo, as far as it is used; escapes are kept.
-struct Mount<'a> {
-    id: u64,
-    device: &'a str,
-    kind: &'a str,
-    source: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let (front, back) = line.split_once(" - ")?;
-        let mut front = front.split(' ');
-        let mut back = back.split(' ');
-        Some(Mount {
-            id: front.next()?.parse().ok()?,
-            device: front.nth(1)?,
-            kind: back.next()?,
-            source: back.next()?,
-            options: back.next().unwrap_or_default(),
-        })
-    }
 }
 
 fn name_of(directory: &Path) -> String {
@@ -301,8 +278,16 @@ fn list(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn numbers(file: &Path) -> Option<(u32, u32)> {
-    let text = fs::read_to_string(file).ok()?;
-    let (major, minor) = text.trim().split_once(':')?;
+    pair(read_kernel(file).ok()?.trim())
+}
+
+/// What is behind `name` among options, where a comma of a path is escaped.
+fn option<'a>(options: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    options.split(|byte| *byte == b',').find_map(|one| one.strip_prefix(name.as_bytes()))
+}
+
+fn pair(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 

@@ -1,6 +1,6 @@
 //! The freezer of a cgroup: of one of ours, or of one that somebody else has made, found from a process.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::release;
 use crate::error::{Error, Result};
+use crate::sys::file::read_kernel;
 
 /// A directory whose processes can be stopped at once (cgroups(7)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ impl Freezer {
     pub fn of(pid: i32) -> Result<Vec<Freezer>> {
         let host = Hierarchy::read()?;
         let path = format!("/proc/{pid}/cgroup");
-        let text = fs::read_to_string(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+        let text = read_kernel(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
         let trees = [(Version::V2, host.v2()), (Version::V1, host.v1(Controller::Freezer))];
         let found = trees.into_iter().filter_map(|(version, mount)| {
             let dir = place(&text, version, mount?)?;
@@ -83,11 +84,11 @@ impl Freezer {
         match self.version {
             Version::V1 => {
                 let state = if frozen { "FROZEN" } else { "THAWED" };
-                Ok(fs::read_to_string(self.file()).is_ok_and(|text| text.trim() == state))
+                Ok(read_kernel(self.file()).is_ok_and(|text| text.trim() == state))
             }
             Version::V2 => {
                 let path = self.dir.join("cgroup.events");
-                let events = fs::read_to_string(&path)
+                let events = read_kernel(&path)
                     .map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
                 let wanted = if frozen { "frozen 1" } else { "frozen 0" };
                 Ok(events.lines().any(|line| line == wanted))
@@ -97,7 +98,7 @@ impl Freezer {
 
     /// Somebody has frozen it.
     pub fn is_frozen(&self) -> bool {
-        let text = fs::read_to_string(self.file()).unwrap_or_default();
+        let text = read_kernel(self.file()).unwrap_or_default();
         matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
     }
 

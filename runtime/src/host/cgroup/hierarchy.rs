@@ -5,11 +5,11 @@
 //! and enforces nothing.
 
 use std::ffi::CString;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::mountinfo::{self, Line};
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, access, process};
 use crate::{Error, Result};
@@ -161,23 +161,16 @@ pub(super) enum Unfit {
 impl Hierarchy {
     /// What this process sees.
     pub fn read() -> Result<Hierarchy> {
-        let file = |path: &str| {
-            read_kernel(path).map_err(|error| Error::io(format!("read {path}"), &error))
-        };
-        let mounts = file("/proc/self/mountinfo")?;
-        let own = file("/proc/self/cgroup")?;
-        Ok(Hierarchy::parse(&mounts, &own, process::effective_ids().0 == 0))
+        let path = "/proc/self/cgroup";
+        let own = read_kernel(path).map_err(|error| Error::io(format!("read {path}"), &error))?;
+        Ok(Hierarchy::parse(mountinfo::read()?, &own, process::effective_ids().0 == 0))
     }
 
-    /// Reads the text of /proc/PID/mountinfo (proc_pid_mountinfo(5)) and /proc/PID/cgroup.
-    pub fn parse(mountinfo: &str, cgroup: &str, privileged: bool) -> Hierarchy {
-        let lines: Vec<Line> = mountinfo.lines().filter_map(Line::parse).collect();
-        let mut mounts: Vec<Mount> = lines
-            .iter()
-            .filter(|line| line.kind == "cgroup" || line.kind == "cgroup2")
-            .filter(|line| line.visible(&lines))
-            .map(Line::mount)
-            .collect();
+    /// Reads the text of /proc/PID/mountinfo and /proc/PID/cgroup.
+    pub fn parse(mountinfo: impl AsRef<[u8]>, cgroup: &str, privileged: bool) -> Hierarchy {
+        let lines: Vec<Line> = mountinfo::lines(mountinfo.as_ref()).collect();
+        let seen = |line: &Line| tree(line).filter(|_| visible(line, &lines));
+        let mut mounts: Vec<Mount> = lines.iter().filter_map(seen).collect();
         // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
         // the other one a part that was bound into some container.
         mounts.sort_by_key(|mount| mount.root.len());
@@ -278,7 +271,7 @@ fn fit(top: &str, needed: &[Controller]) -> Result<(), Unfit> {
     // internal processes"); it is the one directory without cgroup.type.
     if !needed.iter().all(|controller| passed_on.contains(controller))
         && Path::new(&format!("{top}/cgroup.type")).exists()
-        && fs::read_to_string(format!("{top}/cgroup.procs")).is_ok_and(|text| !text.is_empty())
+        && read_kernel(format!("{top}/cgroup.procs")).is_ok_and(|text| !text.is_empty())
     {
         return Err(Unfit::Busy(top.to_owned()));
     }
@@ -287,7 +280,7 @@ fn fit(top: &str, needed: &[Controller]) -> Result<(), Unfit> {
 
 /// The controllers named in a v2 file such as cgroup.controllers; none if it cannot be read.
 pub(super) fn controllers(path: &str) -> Vec<Controller> {
-    let text = fs::read_to_string(path).unwrap_or_default();
+    let text = read_kernel(path).unwrap_or_default();
     Controller::listed(&text, char::is_whitespace)
 }
 
@@ -296,93 +289,43 @@ pub(super) fn writable(path: &str) -> Result<(), Errno> {
     access::writable(&CString::new(path).map_err(|_| Errno(libc::EINVAL))?)
 }
 
-/// A line of mountinfo, as far as it is used.
-struct Line<'a> {
-    id: &'a str,
-    above: &'a str,
-    device: &'a str,
-    root: String,
-    point: String,
-    options: &'a str,
-    kind: &'a str,
-    super_options: &'a str,
-}
-
-impl<'a> Line<'a> {
-    /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
-    fn parse(line: &'a str) -> Option<Line<'a>> {
-        let (front, back) = line.split_once(" - ")?;
-        let front: Vec<&str> = front.split(' ').collect();
-        let back: Vec<&str> = back.split(' ').collect();
-        Some(Line {
-            id: front.first()?,
-            above: front.get(1)?,
-            device: front.get(2)?,
-            root: unescape(front.get(3)?)?,
-            point: unescape(front.get(4)?)?,
-            options: front.get(5)?,
-            kind: back.first()?,
-            super_options: back.get(2).unwrap_or(&""),
-        })
-    }
-
-    /// Whether the mount point leads here, and not to something mounted over it or over a
-    /// directory on the way.
-    fn visible(&self, lines: &[Line]) -> bool {
-        let (mut below, mut id) = (None, self.id);
-        // The chain up ends at a mount that is not listed; the count guards against a forged loop.
-        for _ in 0..=lines.len() {
-            let covers = |line: &&Line| {
-                line.above == id
-                    && line.id != id
-                    && Some(line.id) != below
-                    && Path::new(&self.point).starts_with(&line.point)
-            };
-            if lines.iter().any(|line| covers(&line)) {
-                return false;
-            }
-            let Some(line) = lines.iter().find(|line| line.id == id) else { break };
-            (below, id) = (Some(line.id), line.above);
-        }
-        true
-    }
-
-    fn mount(&self) -> Mount {
-        let version = if self.kind == "cgroup2" { Version::V2 } else { Version::V1 };
-        let controllers = match version {
-            Version::V1 => Controller::listed(self.super_options, |c| c == ','),
-            Version::V2 => Vec::new(),
+/// Whether the mount point leads there, and not to something mounted over it or over a directory on
+/// the way.
+fn visible(mount: &Line, lines: &[Line]) -> bool {
+    let (mut below, mut id) = (None, mount.id);
+    // The chain up ends at a mount that is not listed; the count guards against a forged loop.
+    for _ in 0..=lines.len() {
+        let covers = |line: &&Line| {
+            line.above == id
+                && line.id != id
+                && Some(line.id) != below
+                && mount.point().starts_with(line.point())
         };
-        let read_only = |options: &str| options.split(',').any(|option| option == "ro");
-        Mount {
-            version,
-            controllers,
-            root: self.root.clone(),
-            point: self.point.clone(),
-            device: self.device.to_owned(),
-            own: None,
-            read_only: read_only(self.options) || read_only(self.super_options),
+        if lines.iter().any(|line| covers(&line)) {
+            return false;
         }
+        let Some(line) = lines.iter().find(|line| line.id == id) else { break };
+        (below, id) = (Some(line.id), line.above);
     }
+    true
 }
 
-/// Undoes the kernel's `\040` for a blank, and the like. None for a path that is not UTF-8: such
-/// a mount point is nobody's cgroup tree.
-pub(super) fn unescape(text: &str) -> Option<String> {
-    if !text.contains('\\') {
-        return Some(text.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        match (first, tail) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => bytes.push(*first),
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// A tree; none where its path is no text: such a mount point is nobody's cgroup tree.
+fn tree(line: &Line) -> Option<Mount> {
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    let read_only = |options| text(options).split(',').any(|option| option == "ro");
+    let (version, controllers) = match line.kind {
+        b"cgroup" => (Version::V1, Controller::listed(text(line.super_options), |c| c == ',')),
+        b"cgroup2" => (Version::V2, Vec::new()),
+        _ => return None,
+    };
+    Some(Mount {
+        version,
+        controllers,
+        root: line.root().to_str()?.to_owned(),
+        point: line.point().to_str()?.to_owned(),
+        device: text(line.device).to_owned(),
+        own: None,
+        read_only: read_only(line.options) || read_only(line.super_options),
+    })
 }

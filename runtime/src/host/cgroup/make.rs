@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::hierarchy::{Controller, Version};
 use super::{Cgroup, Dir, own_file, release, v1, v2, values, walk, write};
 use crate::spec::oci::Resources;
+use crate::sys::file::read_kernel;
 use crate::sys::{file, process};
 use crate::{Error, Result};
 
@@ -319,7 +320,7 @@ pub struct Entrance {
 
 /// The cgroup in `dir` that process `pid` is in.
 fn holding(dir: &Path, pid: i32) -> Option<PathBuf> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let text = read_kernel(dir.join("cgroup.procs")).unwrap_or_default();
     if text.lines().any(|line| line.parse() == Ok(pid)) {
         return Some(dir.to_owned());
     }

@@ -3,13 +3,14 @@
 //! v1 has an eventfd for it, which is also written when the cgroup goes; in v2 memory.events can be
 //! watched by inotify.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::hierarchy::{Controller, Version};
 use super::{Cgroup, write};
+use crate::sys::file::read_kernel;
 use crate::sys::watch;
 use crate::{Error, Result};
 
@@ -97,7 +98,7 @@ impl Oom {
             return Ok(OomEvent::Oom);
         }
         // A cgroup does not go while it is watched by an engine that waits for its last process.
-        let populated = fs::read_to_string(self.dir.join("cgroup.events"))
+        let populated = read_kernel(self.dir.join("cgroup.events"))
             .is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
         Ok(if populated { OomEvent::Nothing } else { OomEvent::Gone })
     }
@@ -110,6 +111,6 @@ impl AsFd for Oom {
 }
 
 fn kills(dir: &Path) -> Option<u64> {
-    let text = fs::read_to_string(dir.join("memory.events")).ok()?;
+    let text = read_kernel(dir.join("memory.events")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }

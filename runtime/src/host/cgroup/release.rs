@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::walk::{self, walk};
 use super::{Cgroup, Claim, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
+use crate::sys::file::read_kernel;
 use crate::sys::pidfd;
 use crate::{Error, Result};
 
@@ -266,7 +267,7 @@ fn places(host: &Hierarchy) -> Vec<Dir> {
 /// The processes in `dir` itself.
 pub(super) fn pids_in(dir: &Path) -> Vec<i32> {
     // In a threaded v2 cgroup this read is refused; its processes are listed above it.
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let text = read_kernel(dir.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process that this pid namespace cannot see.
     text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
 }

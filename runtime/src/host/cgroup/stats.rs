@@ -3,6 +3,7 @@
 //!
 //! A counter that this kernel does not have, or whose controller is not here, is left out or 0.
 
+use crate::sys::file::read_kernel;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -203,7 +204,7 @@ pub(super) struct Files(PathBuf);
 
 impl Files {
     pub(super) fn text(&self, file: &str) -> String {
-        fs::read_to_string(self.0.join(file)).unwrap_or_default()
+        read_kernel(self.0.join(file)).unwrap_or_default()
     }
 
     /// A file of one number; `max` is the highest there is. 0 where it cannot be read.
@@ -241,7 +242,7 @@ impl Files {
 
     /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same for `full`.
     pub(super) fn pressure(&self, file: &str) -> Option<Pressure> {
-        let text = fs::read_to_string(self.0.join(file)).ok()?;
+        let text = read_kernel(self.0.join(file)).ok()?;
         let mut pressure = Pressure::default();
         for line in text.lines() {
             let (kind, rest) = line.split_once(' ')?;

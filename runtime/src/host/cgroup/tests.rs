@@ -163,7 +163,7 @@ fn controllers_are_found_in_mountinfo() {
 
 #[test]
 fn a_tree_that_is_mounted_over_does_not_count() {
-    let over = |line: &str| Hierarchy::parse(&format!("{HYBRID}{line}\n"), "", true);
+    let over = |line: &str| Hierarchy::parse(format!("{HYBRID}{line}\n"), "", true);
     // On the tree itself, on the directory of all trees, and beside it in the same parent.
     assert!(
         over("50 33 0:50 / /sys/fs/cgroup/memory rw - tmpfs tmpfs rw")

@@ -1,7 +1,6 @@
 //! Limits in the unified tree (Documentation/admin-guide/cgroup-v2).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use super::values::{Value, asked, throttles};
@@ -308,7 +307,7 @@ pub(super) fn lacks(dir: &Path, controller: Controller) -> bool {
 /// Lets the directories in `dir` have every controller that it has itself, as far as possible:
 /// which of them matters shows when a limit is written.
 pub(super) fn pass_on_all(dir: &Path) {
-    let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let read = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
     let there = read("cgroup.subtree_control");
     let there: Vec<&str> = there.split_whitespace().collect();
     let all = read("cgroup.controllers");
@@ -362,7 +361,7 @@ pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
     };
     chown(dir, Some(uid), None).map_err(|error| failed(dir, &error))?;
     // Linux 4.15 says which ones.
-    let files = fs::read_to_string("/sys/kernel/cgroup/delegate")
+    let files = read_kernel("/sys/kernel/cgroup/delegate")
         .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
     for file in files.lines().filter(|file| !file.is_empty() && !file.contains('/')) {
         let path = dir.join(file);
@@ -378,5 +377,5 @@ pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
 
 /// The directories in `dir` have controllers: so it takes no processes itself.
 pub(super) fn passes_on(dir: &Path) -> bool {
-    fs::read_to_string(dir.join("cgroup.subtree_control")).is_ok_and(|text| !text.trim().is_empty())
+    read_kernel(dir.join("cgroup.subtree_control")).is_ok_and(|text| !text.trim().is_empty())
 }

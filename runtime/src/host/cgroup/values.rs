@@ -11,6 +11,7 @@ use super::hierarchy::{Controller, Version};
 use super::{Cgroup, container, v1, v2, write};
 use crate::spec::oci::Resources;
 use crate::sys::Errno;
+use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 /// A value, the file it goes to, and the field of the config that asked for it.
@@ -134,7 +135,7 @@ impl Cgroup {
         for controller in Controller::ALL {
             let Some(dir) = self.place(controller) else { continue };
             let own = self.path(dir);
-            let look = |file: &str| std::fs::read_to_string(own.join(file)).ok();
+            let look = |file: &str| read_kernel(own.join(file)).ok();
             let values = match dir.version {
                 Version::V1 => v1::values(controller, resources, &look)?,
                 Version::V2 => v2::values(controller, resources, &look)?,
@@ -186,7 +187,7 @@ fn put(dir: &Path, controller: Controller, item: &Value) -> Result<()> {
             false => error,
         },
         Some(libc::EBUSY) if controller == Controller::Memory => {
-            let now = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+            let now = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
             let (used, peak) = (now("memory.usage_in_bytes"), now("memory.max_usage_in_bytes"));
             error.hint(format!("in use now: {}, at most so far: {}", used.trim(), peak.trim()))
         }
@@ -197,7 +198,7 @@ fn put(dir: &Path, controller: Controller, item: &Value) -> Result<()> {
 
 /// The kernel takes any number of shares, and makes the nearest that it can have of it.
 fn check_shares(file: &Path, asked: &str) -> Result<()> {
-    match std::fs::read_to_string(file) {
+    match read_kernel(file) {
         Ok(taken) if taken.trim() != asked => {
             Err(Error::new(format!("cpu.shares {asked}: the kernel made {} of it", taken.trim()))
                 .hint("2 to 262144 are possible"))

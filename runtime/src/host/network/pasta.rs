@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::resource::{Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, pidfd};
 use crate::{Error, Result};
 
@@ -121,7 +122,7 @@ fn running(pid_file: &Path) -> Option<(i32, OwnedFd)> {
     let pid = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     let pidfd = pidfd::open(pid).ok()?;
     // The number may be another's by now: what the descriptor holds is looked at.
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = read_kernel(format!("/proc/{pid}/comm")).unwrap_or_default();
     (name.starts_with("pasta") || name.starts_with("passt")).then_some((pid, pidfd))
 }
 

@@ -17,6 +17,7 @@ use libc::{RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_FIB_MATCH, RTM_GETLINK, RTM_GE
 
 use super::lease::LINK_PREFIX;
 use crate::host::bandwidth;
+use crate::sys::file::read_kernel;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 use crate::{Error, Result};
 
@@ -252,7 +253,7 @@ fn conf(family: &str, interface: &str, key: &str) -> String {
 }
 
 fn read(path: &str) -> io::Result<String> {
-    Ok(fs::read_to_string(path)?.trim_end().to_owned())
+    Ok(read_kernel(path)?.trim_end().to_owned())
 }
 
 fn write(path: &str, value: &str) -> Result<()> {

@@ -47,7 +47,7 @@ fn machine(mounts: &str) -> (Scratch, Machine<'static>) {
     fs::create_dir_all(sys.join("fs/btrfs/features")).unwrap();
     symlink(c, members.join("nvme0n1")).unwrap();
     symlink(d, members.join("nvme1n1")).unwrap();
-    let machine = Machine { sys, mounts: mounts.to_owned(), locate: &locate_by_name };
+    let machine = Machine { sys, mounts: mounts.into(), locate: &locate_by_name };
     (scratch, machine)
 }
 
