@@ -552,6 +552,48 @@ fn the_containers_of_a_pod_share_a_rate() {
 }
 
 #[test]
+fn containers_and_sandboxes_share_a_group() {
+    needs!(root, netns, "tc", "busybox");
+    let yard = Yard::with_neighbour();
+    yard.sh("mkdir -p /run/netns").run().ok();
+    engine(&yard);
+    let before = kept(&yard);
+    let classes = || {
+        let list = "tc class show dev gifbu-all | grep -o 'ceil [^ ]*' | sort | xargs";
+        yard.sh(list).run().ok()
+    };
+    let web = bundle(&yard, "web", &[("group", "all:up=10Mbit/s,share=2"), ("up", "4Mbit/s")]);
+    web.detach().ok();
+    assert_eq!(classes(), "ceil 10Mbit ceil 4Mbit");
+    yard.garth("wrap -d --name yard --network private --rate-group all:up=10Mbit/s -- sleep 600")
+        .run()
+        .ok();
+    assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 4Mbit");
+    web.call("update web --rate up=5Mbit/s").run().ok();
+    assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
+    web.call("update web --rate up=11Mbit/s").run().fails(1);
+    // Another of the pod may ask for the same, and changes nothing.
+    let same = bundle(&yard, "same", &[("group", "all:up=10Mbit/s"), ("up", "5Mbit/s")]);
+    same.detach().ok();
+    same.call("delete --force same").run().ok();
+    assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
+    // The engine's link lives on, without a limit; the group does for the other.
+    web.call("delete --force web").run().ok();
+    assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit");
+    yard.garth("delete --force yard").run().ok();
+    assert_eq!(kept(&yard), before);
+    // What somebody else watches is left alone.
+    yard.sh("tc qdisc add dev veth0 clsact").run().ok();
+    let watched = kept(&yard);
+    let refused = bundle(&yard, "refused", &[("group", "all:up=10Mbit/s")]);
+    assert_ne!(refused.create().code, 0);
+    let error = refused.errors();
+    assert!(error.contains("veth0 has a filter on what comes in that is not Garth's"), "{error}");
+    assert_eq!(kept(&yard), watched);
+    dismantle(&yard);
+}
+
+#[test]
 fn an_annotation_that_cannot_be_met_is_refused() {
     needs!(root, netns, "busybox");
     let yard = Yard::new();

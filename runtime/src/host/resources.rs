@@ -109,7 +109,12 @@ impl Resources {
     /// A value that is none, a plugin that is not there.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
-        let bandwidth = (!rates.is_empty()).then_some(Bandwidth { rates, ..Bandwidth::default() });
+        let group = annotation::rate_group(annotations, &rates)?;
+        let bandwidth = (!rates.is_empty() || group.is_some()).then_some(Bandwidth {
+            rates,
+            group,
+            link: None,
+        });
         let plugins = Plugin::find_all(&spec::Plugin::of_annotations(annotations)?)?;
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }

@@ -66,10 +66,10 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
             None => {
                 Some(kept.of(link.index)).filter(|rates| !rates.is_empty()).map(|r| r.to_string())
             }
-            Some(group) => Some(match kept.within(link.index, group) {
-                own if own.is_empty() => format!("{} in {}", group.rates, group.name),
-                own => format!("{own} of {} in {}", group.rates, group.name),
-            }),
+            Some(group) => match kept.within(link.index, group)? {
+                own if own.is_empty() => Some(format!("{} in {}", group.rates, group.name)),
+                own => Some(format!("{own} of {} in {}", group.rates, group.name)),
+            },
         }
     });
     Entry {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::rate::Rates;
+use super::rate_group::RateGroup;
 use super::units::Rate;
 use crate::Result;
 
@@ -20,8 +21,11 @@ pub const PLUGIN: &str = "dev.garth.plugin.";
 /// its unit.
 pub const RATE: [&str; 2] = ["dev.garth.rate.up", "dev.garth.rate.down"];
 
+/// `dev.garth.rate.group`: as `--rate-group`; the two before are bounds within it.
+pub const GROUP: &str = "dev.garth.rate.group";
+
 /// Those that there are; one that ends in a dot stands for all that begin so.
-const KNOWN: [&str; 3] = [PLUGIN, RATE[0], RATE[1]];
+const KNOWN: [&str; 4] = [PLUGIN, RATE[0], RATE[1], GROUP];
 
 /// It looks like one of ours and is none.
 pub fn is_unknown(key: &str) -> bool {
@@ -46,6 +50,23 @@ pub fn rates(annotations: &BTreeMap<String, String>) -> Result<Rates> {
     rates.check().map(|()| rates).map_err(|error| error.within("annotations"))
 }
 
+/// The budget that it shares with others; `own` are its own bounds.
+///
+/// # Errors
+/// A value that is no group, or bounds that are none within it.
+pub fn rate_group(
+    annotations: &BTreeMap<String, String>,
+    own: &Rates,
+) -> Result<Option<RateGroup>> {
+    let Some(text) = annotations.get(GROUP) else { return Ok(None) };
+    let group = text.parse::<RateGroup>().and_then(|group| {
+        group.check()?;
+        group.check_own(own)?;
+        Ok(group)
+    });
+    group.map(Some).map_err(|error| error.within(format_args!("annotation {GROUP}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,7 +81,20 @@ mod tests {
             let error = rates(&annotations(text)).unwrap_err().to_string();
             assert!(error.contains("annotation") && error.contains(why), "{error}");
         }
-        assert!(!is_unknown(RATE[1]) && is_unknown("dev.garth.rate"));
+        let group = |text: &str, own| {
+            rate_group(&BTreeMap::from([(GROUP.to_owned(), text.to_owned())]), &own)
+        };
+        let none = Rates::default();
+        assert_eq!(group("all:up=1MB/s", none).unwrap().unwrap().name, "all");
+        assert!(rate_group(&BTreeMap::new(), &none).unwrap().is_none());
+        let own = rates(&annotations("2MB/s")).unwrap();
+        for (text, why) in
+            [("all", "no :"), ("all:up=1MB/s", "more than all"), ("a/b:1MB/s", "name")]
+        {
+            let error = group(text, own).unwrap_err().to_string();
+            assert!(error.contains(GROUP) && error.contains(why), "{error}");
+        }
+        assert!(!is_unknown(GROUP) && !is_unknown(RATE[1]) && is_unknown("dev.garth.rate"));
     }
 
     #[test]

@@ -53,6 +53,27 @@ impl RateGroup {
         }
         self.rates.check().map_err(|error| error.within(format_args!("group {}", self.name)))
     }
+
+    /// Refuses a member's own bounds that are none within the budget.
+    ///
+    /// # Errors
+    /// The first that is larger than the budget, or for a way that has none.
+    pub fn check_own(&self, own: &Rates) -> Result<()> {
+        let ways = [("up", own.up, self.rates.up), ("down", own.down, self.rates.down)];
+        for (way, own, budget) in ways {
+            let Some(own) = own else { continue };
+            let why = match budget {
+                None => format!("rate group {} has no {way}=", self.name),
+                Some(budget) if own > budget => {
+                    format!("more than all of rate group {}, {budget}", self.name)
+                }
+                Some(_) => continue,
+            };
+            return Err(Error::new(format!("--rate {way}={own}: {why}"))
+                .hint("of a member of a group, --rate is its own bound within the group's"));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for RateGroup {

@@ -448,7 +448,7 @@ impl Sandbox {
         if let Some(group) = &self.rate_group {
             group.check()?;
             self.validate_rates("rate-group", &group.to_string())?;
-            self.validate_ceiling(group)?;
+            group.check_own(&self.rates)?;
         }
         if self.hostname.is_some() && !self.namespaces.uts.is_new() {
             return Err(Error::new("--hostname needs a UTS namespace of its own"));
@@ -484,25 +484,6 @@ impl Sandbox {
                     .hint("use --network private"))
             }
         }
-    }
-
-    /// Of a member, --rate is a bound within the budget.
-    fn validate_ceiling(&self, group: &RateGroup) -> Result<()> {
-        let ways =
-            [("up", self.rates.up, group.rates.up), ("down", self.rates.down, group.rates.down)];
-        for (way, own, budget) in ways {
-            let Some(own) = own else { continue };
-            let why = match budget {
-                None => format!("rate group {} has no {way}=", group.name),
-                Some(budget) if own > budget => {
-                    format!("more than all of rate group {}, {budget}", group.name)
-                }
-                Some(_) => continue,
-            };
-            return Err(Error::new(format!("--rate {way}={own}: {why}"))
-                .hint("of a member of a group, --rate is its own bound within the group's"));
-        }
-        Ok(())
     }
 
     /// It has something outside that must be released, and so is written down.

@@ -39,9 +39,15 @@ fn ifb_name(way: char, group: &str) -> String {
     format!("{PREFIX}{way}-{group}")
 }
 
-/// The class of a link: the lower half of its address, of whose pairs it is one. 1 is the budget.
+/// The class of a link; 1 is the budget. Of a sandbox's link it is the lower half of its address, of
+/// whose pairs it is one; of an engine's link, which has the kernel's next index, that.
 fn class_of(link: u32) -> u16 {
-    ((link >> 1) & 0x7fff) as u16 + 2
+    const SANDBOX: u32 = 0x4000_0000;
+    const LAST_SANDBOX: u16 = 0x8001;
+    match link >= SANDBOX {
+        true => ((link >> 1) & 0x7fff) as u16 + 2,
+        false => LAST_SANDBOX + 1 + (link % u32::from(u16::MAX - LAST_SANDBOX)) as u16,
+    }
 }
 
 fn of_way(way: char, rates: &Rates) -> Option<Rate> {
@@ -88,9 +94,10 @@ pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()
                 htb::begin(&mut batch, ifb, &Bucket::new(budget, end.mtu));
             }
         }
-        // Of the same lower half of an address, in pools that are larger than a /16.
+        // Of the same lower half of an address, in pools that are larger than a /16, or of an index
+        // that is 32,766 ahead.
         let same = |link: &&End| link.index != end.index && class_of(link.index) == class;
-        if let Some(other) = links.iter().filter(|link| is_ours(link)).find(same)
+        if let Some(other) = links.iter().find(same)
             && classes.iter().any(|known| known.minor == class)
         {
             return Err(Error::new(format!(
@@ -121,7 +128,9 @@ pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Resu
     let mut members = Members::default();
     let links = ends::all(&mut socket).map_err(within)?;
     members.read(&mut socket, &links).map_err(within)?;
-    let own = change.of(members.of(end.index, group));
+    let own = change.of(members.of(end.index, group).unwrap_or_default());
+    own.check()?;
+    group.check_own(&own)?;
     let mut batch = Batch::new();
     for (way, _) in WAYS {
         let Some(budget) = of_way(way, &group.rates) else { continue };
@@ -166,16 +175,17 @@ impl Members {
         Ok(())
     }
 
-    /// What a member is held to by itself; not where that is all of the budget.
-    pub fn of(&self, link: u32, group: &RateGroup) -> Rates {
-        let own = |way| {
-            let budget = of_way(way, &group.rates)?;
+    /// What a member is held to by itself; not where that is all of the budget. None: it is none.
+    pub fn of(&self, link: u32, group: &RateGroup) -> Option<Rates> {
+        let ceiling = |way| {
             let name = ifb_name(way, &group.name);
             let mine = |(ifb, minor, _): &&_| *ifb == name && *minor == class_of(link);
-            let (_, _, rate) = self.ceilings.iter().find(mine)?;
-            (*rate < budget).then_some(*rate)
+            self.ceilings.iter().find(mine).map(|(_, _, rate)| *rate)
         };
-        Rates { up: own('u'), down: own('d') }
+        let [up, down] = [ceiling('u'), ceiling('d')];
+        let own = |ceiling: Option<Rate>, budget| ceiling.filter(|own| Some(*own) < budget);
+        let own = Rates { up: own(up, group.rates.up), down: own(down, group.rates.down) };
+        (up.is_some() || down.is_some()).then_some(own)
     }
 }
 
@@ -251,7 +261,7 @@ pub fn describe(end: &End, group: &RateGroup, own: &Rates) -> Vec<String> {
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let mut socket = open()?;
     let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
-    let lives = |minor: u16| links.iter().any(|l| is_ours(l) && class_of(l.index) == minor);
+    let lives = |minor: u16| links.iter().any(|link| class_of(link.index) == minor);
     let mut found = Vec::new();
     for end in links.iter().filter(|end| is_group(&end.name)) {
         let classes = htb::classes(&mut socket, end.index).map_err(|r| worded(r, ""))?;
@@ -264,11 +274,6 @@ pub fn strays() -> Result<Vec<(String, u32)>> {
 
 fn is_group(name: &str) -> bool {
     WAYS.iter().any(|(way, _)| name.starts_with(&ifb_name(*way, "")))
-}
-
-/// A link of a sandbox.
-fn is_ours(link: &End) -> bool {
-    link.name.starts_with(crate::host::network::LINK_PREFIX)
 }
 
 /// Bytes of a turn. Ten milliseconds of the budget are short enough for nobody to feel the others'
@@ -314,6 +319,9 @@ mod tests {
         assert_eq!(of([10, 231, 0, 1]), 2);
         assert_eq!(of([10, 231, 0, 3]), 3);
         assert_eq!(of([10, 231, 255, 255]), 0x8001);
+        // Those of engines are behind them.
+        assert_eq!([class_of(1), class_of(2), class_of(32_765)], [0x8003, 0x8004, 0xffff]);
+        assert_eq!(class_of(32_766), 0x8002);
     }
 
     #[test]

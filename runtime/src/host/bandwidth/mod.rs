@@ -102,13 +102,17 @@ impl Bandwidth {
     /// # Errors
     /// What the kernel refuses, or a network that no rate can be kept of.
     pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
-        if let (Some(group), Some(link)) = (&self.group, &self.link) {
-            return group::change(owner.journal.root(), link, group, change);
-        }
         let ends = match &self.link {
             Some(link) => vec![link.clone()],
             None => self.links(owner, pid)?,
         };
+        if let Some(group) = &self.group {
+            let mut after = Rates::default();
+            for end in &ends {
+                after = group::change(owner.journal.root(), end, group, change)?;
+            }
+            return Ok(after);
+        }
         let kept = Kept::read()?;
         let mut after = Rates::default();
         for end in &ends {
@@ -138,41 +142,64 @@ impl Bandwidth {
     }
 }
 
-impl Resource for Bandwidth {
-    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
-        if let (Some(group), Some(link)) = (&self.group, &self.link) {
-            mark(owner, std::slice::from_ref(link))?;
-            mark_group(owner, &group.name)?;
-            return group::join(owner.journal.root(), link, group, &self.rates);
-        }
-        if self.rates.is_empty() {
-            return Ok(());
-        }
-        let within = |error: Error| error.within(format_args!("--rate {}", self.rates));
-        if let Some(link) = &self.link {
-            mark(owner, std::slice::from_ref(link))?;
-            return begin(link, &self.rates).map_err(within);
-        }
-        let ends = ends_of(pid).map_err(within)?;
-        // The containers of a pod share its network; the first of them, which lives longest, has the
-        // rate, and the others may ask for the same.
+impl Bandwidth {
+    fn join(&self, owner: &Owner, ends: &[End], group: &RateGroup) -> Result<()> {
+        mark(owner, ends)?;
+        mark_group(owner, &group.name)?;
+        ends.iter().try_for_each(|end| join_group(owner.journal.root(), end, group, &self.rates))
+    }
+
+    /// The containers of a pod share its network; the first of them, which lives longest, has the
+    /// rate, and the others may ask for the same.
+    fn connect_container(&self, owner: &Owner, pid: i32) -> Result<()> {
         let kept = Kept::read()?;
-        let taken = |end: &&End| !kept.of(end.index).is_empty();
-        let free = ends.iter().filter(|end| !taken(end)).cloned().collect::<Vec<_>>();
-        for end in ends.iter().filter(taken) {
-            let other = kept.of(end.index);
-            if other != self.rates {
-                return Err(within(Error::new(format!(
-                    "{} is held to {other} by another container of the same network",
-                    end.name
-                ))));
+        let mut free = Vec::new();
+        for end in ends_of(pid)? {
+            let other = match &self.group {
+                Some(group) => kept.within(end.index, group),
+                None => Some(kept.of(end.index)).filter(|other| !other.is_empty()),
+            };
+            match other {
+                None => free.push(end),
+                Some(other) if other == self.rates => {}
+                Some(other) => {
+                    return Err(Error::new(format!(
+                        "{} is held to {other} by another container of the same network",
+                        end.name
+                    )));
+                }
             }
         }
-        if free.is_empty() {
-            return Ok(());
+        match &self.group {
+            _ if free.is_empty() => Ok(()),
+            Some(group) => {
+                // Before the mark, by which what is on a link is taken for ours.
+                free.iter().try_for_each(queues::check_free)?;
+                self.join(owner, &free, group)
+            }
+            None => {
+                mark(owner, &free)?;
+                free.iter().try_for_each(|end| change(end, &self.rates))
+            }
         }
-        mark(owner, &free)?;
-        free.iter().try_for_each(|end| change(end, &self.rates).map_err(within))
+    }
+}
+
+impl Resource for Bandwidth {
+    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        match (&self.group, &self.link) {
+            (None, _) if self.rates.is_empty() => Ok(()),
+            (None, Some(link)) => {
+                mark(owner, std::slice::from_ref(link))?;
+                begin(link, &self.rates)
+            }
+            (Some(group), Some(link)) => self.join(owner, std::slice::from_ref(link), group),
+            (_, None) => self.connect_container(owner, pid),
+        }
+        .map_err(|error| match &self.group {
+            None => error.within(format_args!("--rate {}", self.rates)),
+            Some(group) => error.within(format_args!("--rate-group {group}")),
+        })
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {

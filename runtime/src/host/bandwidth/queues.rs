@@ -66,6 +66,22 @@ pub fn begin(end: &End, rates: &Rates) -> Result<()> {
     apply(&mut socket, end, rates, Present::default())
 }
 
+/// Refuses a link of an engine's that somebody else watches.
+///
+/// # Errors
+/// It has a filter on what comes in.
+pub(super) fn check_free(end: &End) -> Result<()> {
+    match Present::look(&mut open()?, end)?.ingress {
+        false => Ok(()),
+        true => Err(not_ours(end, "a filter on what comes in")),
+    }
+}
+
+fn not_ours(end: &End, what: &str) -> Error {
+    Error::new(format!("{} has {what} that is not Garth's", end.name))
+        .hint(format!("see it with `tc qdisc show dev {}`", end.name))
+}
+
 /// Holds a link to these rates, whatever it was held to before; if they are empty, to none.
 ///
 /// # Errors
@@ -73,10 +89,7 @@ pub fn begin(end: &End, rates: &Rates) -> Result<()> {
 pub fn change(end: &End, rates: &Rates) -> Result<()> {
     let mut socket = open()?;
     let present = Present::look(&mut socket, end)?;
-    let other = |what: &str| {
-        Error::new(format!("--rate {rates}: {} has {what} that is not Garth's", end.name))
-            .hint(format!("see it with `tc qdisc show dev {}`", end.name))
-    };
+    let other = |what: &str| not_ours(end, what).within(format_args!("--rate {rates}"));
     if let Some(root) = present.root.as_ref().filter(|root| root.is_configured())
         && rates.down.is_some()
         && root.rate.is_none()
@@ -182,8 +195,8 @@ impl Kept {
         Rates { up: find(&self.up), down: find(&self.down) }
     }
 
-    /// Of one link within its group.
-    pub fn within(&self, link: u32, group: &RateGroup) -> Rates {
+    /// Of one link within a group; none: it is not in it.
+    pub fn within(&self, link: u32, group: &RateGroup) -> Option<Rates> {
         self.members.of(link, group)
     }
 }
