@@ -1,5 +1,5 @@
-//! An upload over a link of 200 Mbit/s that is to have 60: by the open loop, by the closed loop, and
-//! by tbf. `tests/bench` runs it, in network and mount namespaces of its own. It prints a table; with
+//! An upload, and a download, over a link of 200 Mbit/s that are to have 60: by the open loop, by the
+//! closed loop, and by tbf. `tests/bench` runs it, in network and mount namespaces of its own. It prints a table; with
 //! `--json FILE` and `--svg FILE` it writes what was measured and draws it.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
@@ -42,34 +42,64 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Way {
+    /// As `garth limit --direction` has it.
+    fn name(self) -> &'static str {
+        match self {
+            Way::Up => "up",
+            Way::Down => "down",
+        }
+    }
+}
+
 /// Bytes of payload that the link has carried.
-fn carried() -> f64 {
+fn carried(way: Way) -> f64 {
     let text = fs::read_to_string("/proc/self/net/dev").unwrap();
     let line = text.lines().find_map(|line| line.trim().strip_prefix("bench0:")).unwrap();
     let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    numbers[8] - 66.0 * numbers[9]
+    let at = if way == Way::Up { 8 } else { 0 };
+    numbers[at] - 66.0 * numbers[at + 1]
 }
 
-fn repeated() -> u64 {
-    let text = fs::read_to_string("/proc/self/net/snmp").unwrap();
+/// TCP segments that the sender, who is here or in the neighbour's network, has sent again.
+fn repeated(way: Way, neighbour: u32) -> u64 {
+    let sender = if way == Way::Up { std::process::id() } else { neighbour };
+    let text = fs::read_to_string(format!("/proc/{sender}/net/snmp")).unwrap();
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
     let at = lines[0].split(' ').position(|name| name == "RetransSegs").unwrap();
     lines[1].split(' ').nth(at).unwrap().parse().unwrap()
 }
 
+/// Sends to who says `d`, and receives from all others, one after the other.
 fn serve() {
     let listener = TcpListener::bind("0.0.0.0:9000").unwrap();
-    let mut block = vec![0; 1 << 18];
     for stream in listener.incoming() {
         let mut stream = stream.unwrap();
-        while stream.read(&mut block).is_ok_and(|length| length > 0) {}
+        let mut first = [0];
+        if stream.read_exact(&mut first).is_ok() {
+            transfer(&mut stream, first == *b"d");
+        }
     }
 }
 
-fn send() {
+fn transfer(stream: &mut TcpStream, send: bool) {
+    let mut block = vec![0; 1 << 18];
+    match send {
+        true => while stream.write_all(&block).is_ok() {},
+        false => while stream.read(&mut block).is_ok_and(|length| length > 0) {},
+    }
+}
+
+fn connect(way: &str) {
     let mut stream = TcpStream::connect("192.0.2.2:9000").unwrap();
-    let block = vec![0; 1 << 18];
-    while stream.write_all(&block).is_ok() {}
+    stream.write_all(&way.as_bytes()[..1]).unwrap();
+    transfer(&mut stream, way == Way::Up.name());
 }
 
 /// Ended when dropped.
@@ -89,19 +119,24 @@ impl Drop for Helper {
     }
 }
 
-fn course(name: &'static str, colour: &'static str, limit: &[&str], seconds: f64) -> Course {
+fn course(
+    (name, colour): (&'static str, &'static str),
+    (way, neighbour): (Way, u32),
+    limit: &[&str],
+    seconds: f64,
+) -> Course {
     let own = std::env::current_exe().unwrap();
-    let sender = Helper::start(own, &["--send"]);
-    let pid = sender.0.id().to_string();
+    let client = Helper::start(own, &["--connect", way.name()]);
+    let pid = client.0.id().to_string();
     std::thread::sleep(Duration::from_millis(500));
-    let before = repeated();
+    let before = repeated(way, neighbour);
     let begin = Instant::now();
-    let (mut rates, mut last, mut last_at) = (Vec::new(), carried(), 0.0);
+    let (mut rates, mut last, mut last_at) = (Vec::new(), carried(way), 0.0);
     let mut limiter = None;
     while rates.len() < (seconds / STEP) as usize {
         let due = begin + Duration::from_secs_f64((rates.len() + 1) as f64 * STEP);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let (now, at) = (carried(), begin.elapsed().as_secs_f64());
+        let (now, at) = (carried(way), begin.elapsed().as_secs_f64());
         rates.push((now - last) * 8.0 / (at - last_at) / 1e6);
         (last, last_at) = (now, at);
         if limiter.is_none() && at >= BEGIN {
@@ -119,7 +154,7 @@ fn course(name: &'static str, colour: &'static str, limit: &[&str], seconds: f64
         sh(&format!("kill -INT {} 2>/dev/null || true", limiter.0.id()));
         let _ = limiter.0.wait();
     }
-    Course { name, colour, rates, repeated: repeated() - before }
+    Course { name, colour, rates, repeated: repeated(way, neighbour) - before }
 }
 
 fn garth() -> PathBuf {
@@ -140,8 +175,8 @@ fn main() {
     if has("--serve") {
         return serve();
     }
-    if has("--send") {
-        return send();
+    if let Some(way) = after("--connect") {
+        return connect(way);
     }
     assert!(garth().exists(), "{} is missing: cargo build --release", garth().display());
     let seconds = if has("--quick") || has("--test") { 4.0 } else { 12.0 };
@@ -154,8 +189,12 @@ fn main() {
         "ip link add bench0 type veth peer name bench0 netns {pid}
         ip addr add 192.0.2.1/24 dev bench0; {there} ip addr add 192.0.2.2/24 dev bench0
         ip link set bench0 up; {there} ip link set bench0 up; {there} ip link set lo up
-        tc qdisc add dev bench0 root tbf rate {LINK}mbit burst 256k latency 50ms"
+        tc qdisc add dev bench0 root tbf rate {LINK}mbit burst 256k latency 50ms
+        {there} tc qdisc add dev bench0 root tbf rate {LINK}mbit burst 256k latency 50ms"
     ));
+    // The kernel's own bound of a receive window until 6.16: what a reader has let in before the limit
+    // began is paid for first, and of 32 MB that would be all of the time there is.
+    fs::write("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 6291456").unwrap();
     let own = std::env::current_exe().unwrap();
     let net = format!("--net=/proc/{pid}/ns/net");
     let _server = Helper::start("nsenter", &[&net, own.to_str().unwrap(), "--serve"]);
@@ -169,22 +208,33 @@ fn main() {
     let shape = format!("{shape} {rate} burst 64k latency 50ms");
     let shape: Vec<&str> = ["tc"].into_iter().chain(shape.split(' ')).collect();
     let shape: Vec<&str> = shape.iter().map(|word| word.trim_end_matches("/s")).collect();
-    let courses = [
-        course("open loop, period 1 s", "#b8860b", &["--duty", &duty, "--period", "1s"], seconds),
-        course(
-            "open loop, period 100 ms",
-            "#c0392b",
-            &["--duty", &duty, "--period", "100ms"],
-            seconds,
-        ),
-        course("closed loop", "#1f6feb", &["--rate", &rate, "--direction", "up"], seconds),
-        course("tbf", "#2e8b57", &shape, seconds),
-    ];
-    println!("\nUpload over {LINK} Mbit/s, {ASKED} asked, {} s:\n", seconds - BEGIN);
-    println!("| | Mbit/s | off by | sent again |\n|---|---|---|---|");
-    for course in &courses {
-        let off = (course.mean() / ASKED - 1.0) * 100.0;
-        println!("| {} | {:.1} | {off:+.1} % | {} |", course.name, course.mean(), course.repeated);
+    let limits = |way: Way| {
+        let open = |name, colour, period| {
+            let limit = ["--duty", &duty, "--period", period];
+            course((name, colour), (way, pid), &limit, seconds)
+        };
+        vec![
+            open("open loop, period 1 s", "#b8860b", "1s"),
+            open("open loop, period 100 ms", "#c0392b", "100ms"),
+            course(
+                ("closed loop", "#1f6feb"),
+                (way, pid),
+                &["--rate", &rate, "--direction", way.name()],
+                seconds,
+            ),
+        ]
+    };
+    let down = limits(Way::Down);
+    let mut courses = limits(Way::Up);
+    courses.push(course(("tbf", "#2e8b57"), (Way::Up, pid), &shape, seconds));
+    for (what, courses) in [("Upload", &courses), ("Download", &down)] {
+        println!("\n{what} over {LINK} Mbit/s, {ASKED} asked, {} s:\n", seconds - BEGIN);
+        println!("| | Mbit/s | off by | sent again |\n|---|---|---|---|");
+        for course in courses {
+            let (mean, repeated) = (course.mean(), course.repeated);
+            let off = (mean / ASKED - 1.0) * 100.0;
+            println!("| {} | {mean:.1} | {off:+.1} % | {repeated} |", course.name);
+        }
     }
     if let Some(file) = after("--json") {
         let course = |course: &Course| {
