@@ -29,16 +29,14 @@ pub struct Acks {
 impl Acks {
     /// Asks for those of `places`, and says when to ask again; none: never.
     pub fn ask(&mut self, tree: &mut Tree, places: &[Place]) -> Option<Duration> {
-        let begun = monotonic();
-        for place in places {
-            if self.refused {
-                break;
-            }
-            self.refused = matches!(ask_one(tree, place), Err(Errno(libc::EPERM | libc::ENOSYS)));
+        if self.refused || places.is_empty() {
+            return None;
         }
+        let begun = monotonic();
+        let refused = |place: &&Place| ask_one(tree, place) == Err(Errno(libc::EPERM));
+        self.refused = places.iter().filter(refused).count() == places.len();
         // Of many sockets not more than a tenth of a processor.
-        let again = EVERY.max((monotonic() - begun) * 9);
-        (!self.refused && !places.is_empty()).then_some(again)
+        Some(EVERY.max((monotonic() - begun) * 9))
     }
 }
 
