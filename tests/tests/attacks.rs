@@ -171,3 +171,36 @@ fn a_name_that_is_no_text_hides_nobody() {
     assert_eq!(ran.ok(), "started");
     yard.assert_nothing_left();
 }
+
+/// Who comes in by `exec` is seen by everybody inside, and a container that may trace reaches what it
+/// has open: that must not be a directory, from which a way leads up into the host.
+#[test]
+fn who_joins_a_container_brings_no_directory_of_the_host() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let spy = "while :; do for p in /proc/[0-9]*; do
+            case \"$(readlink $p/exe)\" in ''|*busybox) continue;; esac
+            for fd in $p/fd/*; do echo \"$fd $(readlink $fd)\"; done
+        done; done >/seen 2>/dev/null";
+    let caps = ["CAP_SYS_PTRACE", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"];
+    let mut container = Bundle::new(&yard);
+    container.script(spy);
+    container.capabilities(&["bounding", "effective", "permitted"], &caps);
+    container.detach().ok();
+    // Inside it becomes the leader of a session at once; that takes a second here.
+    let join = |command: &str| {
+        let delay = "strace -f -o /dev/null -e inject=setsid:delay_enter=1000000";
+        container.sh(&format!("exec {delay} {command}")).run()
+    };
+    let ran = join(&format!("$GARTH --root /run/spec exec {} true", container.id));
+    assert_eq!(ran.code, 0, "{ran}");
+    let seen = || yard.read(&container.rootfs("seen"));
+    let joined = seen();
+    assert!(joined.contains("socket:"), "nobody was seen: {joined}");
+    let outside = |line: &&str| {
+        let target = line.split_once(' ').map_or("", |(_, target)| target);
+        target.contains("pidfd") || (target.starts_with('/') && !target.starts_with("/dev/"))
+    };
+    assert_eq!(joined.lines().find(outside), None, "{joined}");
+    container.delete_force().ok();
+}

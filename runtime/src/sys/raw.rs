@@ -496,10 +496,12 @@ pub fn set_disposition(signal: i32, ignore: bool) -> Result<()> {
     call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), 0, size_of::<u64>()).map(drop)
 }
 
-/// Is the process behind `pidfd` gone (poll(2) says readable)?
+/// Is the process behind `pidfd` gone (poll(2) says readable)? Of a descriptor that is closed nothing
+/// is known, and that is no.
 pub fn has_exited(pidfd: RawFd) -> bool {
     let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    matches!(call!(libc::SYS_poll, &raw mut poll, 1, 0), Ok(n) if n > 0)
+    let polled = call!(libc::SYS_poll, &raw mut poll, 1, 0);
+    polled.is_ok() && poll.revents & libc::POLLIN != 0
 }
 
 /// execve(2); returns only on failure.

@@ -276,10 +276,24 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Only children enter a pid namespace that was joined.
+    /// Only children enter a pid namespace that was joined. There it is seen by others, and whoever
+    /// may trace it reaches what it has open, through /proc/PID/fd, and from a directory of the host
+    /// the host. So it goes in with no directory: only what is a socket, and mounts without a way up.
     fn sibling(&mut self) {
+        let trees = self.given.trees.iter().map(|(_, tree)| *tree);
+        let keep = [self.given.console].into_iter().flatten().chain(trees).collect();
+        self.close_all_but(keep);
         self.push(Step::Sibling, "namespaces");
+        // The parent's pidfd is closed by now; if it died before this, the line ends at `AwaitGo`.
         self.push(Step::DieWithParent, "always");
+    }
+
+    /// Closes what neither the program inherits nor the line and the start need.
+    fn close_all_but(&mut self, mut keep: Vec<RawFd>) {
+        keep.extend([Some(self.given.line), self.given.listener].into_iter().flatten());
+        keep.retain(|fd| *fd >= 0);
+        keep.sort_unstable();
+        self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
     }
 
     /// In a user namespace, whoever makes files must be somebody there.

@@ -49,13 +49,7 @@ impl Compiler<'_> {
         self.push(Step::StandardFiles { uid: process.user.uid }, "process.user");
         // Of the descriptors that lead to directories none may be open any more when a path is
         // walked that others have chosen.
-        let mut keep: Vec<i32> = [Some(self.given.line), self.given.listener]
-            .into_iter()
-            .flatten()
-            .filter(|fd| *fd >= 0)
-            .collect();
-        keep.sort_unstable();
-        self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
+        self.close_all_but(Vec::new());
         // Before the ids: the program may begin where its user could not go.
         self.push(Step::Directory(c_string(&process.cwd)?), "process.cwd");
         let sets = process.capabilities.clone().unwrap_or_default();
