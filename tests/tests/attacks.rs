@@ -204,3 +204,36 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
     assert_eq!(joined.lines().find(outside), None, "{joined}");
     container.delete_force().ok();
 }
+
+/// In a v1 tree that it may write to, a container freezes itself in a cgroup below its own, where not
+/// even SIGKILL is taken.
+#[test]
+fn a_container_that_has_frozen_itself_is_killed_and_deleted() {
+    needs!(root);
+    if !std::path::Path::new("/sys/fs/cgroup/freezer").exists() {
+        return garth_tests::elsewhere("a v1 freezer");
+    }
+    let yard = Yard::new();
+    for verb in ["kill", "delete --force"] {
+        let mut container = Bundle::new(&yard);
+        container.namespace("cgroup", None);
+        container.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "nodev", "noexec", "rw"]);
+        container.script(
+            "below=/sys/fs/cgroup/freezer/below; mkdir $below || exit 1
+            sleep 1000 & echo $! >$below/cgroup.procs
+            echo FROZEN >$below/freezer.state; echo >/ready; echo 1 >$below/cgroup.procs; sleep 1000",
+        );
+        container.detach().ok();
+        until("it is frozen", || {
+            std::fs::metadata(yard.path(&container.rootfs("ready"))).ok().map(drop)
+        });
+        if verb == "kill" {
+            container.kill("KILL").ok();
+            container.until("stopped");
+            container.delete().ok();
+        } else {
+            container.delete_force().ok();
+        }
+        container.assert_nothing_left();
+    }
+}

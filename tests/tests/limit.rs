@@ -328,6 +328,39 @@ fn a_stopped_limiter_does_not_keep_its_target_stopped() {
     until_stopped(&yard, pid);
 }
 
+/// A program whose first thread has ended looks like one that is over, and is not.
+#[test]
+fn a_target_goes_on_without_its_first_thread_and_is_held_all_the_same() {
+    needs!(root, "python3");
+    let yard = Yard::new();
+    let script = "
+import ctypes, threading, time
+def work():
+    print(threading.get_native_id(), flush=True)
+    while True: time.sleep(0.001)
+threading.Thread(target=work).start()
+time.sleep(0.2)
+ctypes.CDLL(None).syscall(60, 0)
+";
+    yard.write("/srv/threads.py", script);
+    let (program, pid) = target(&yard, "exec python3 /srv/threads.py");
+    let thread: i32 = program.line().parse().unwrap();
+    until_state(&yard, pid, |state| state == 'Z');
+    let state = || {
+        let stat = fs::read_to_string(yard.path(&format!("/proc/{pid}/task/{thread}/stat")));
+        stat.unwrap().rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    };
+    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    until("the thread is stopped", || (state() == 'T').then_some(()));
+    limiter.signal("KILL");
+    until("the thread goes on", || (state() != 'T').then_some(()));
+    until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
+    // One that somebody else has stopped is told from one that runs.
+    yard.sh(&format!("kill -STOP {pid}")).run().ok();
+    until("the thread is stopped", || (state() == 'T').then_some(()));
+    yard.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "stopped already");
+}
+
 #[test]
 fn who_was_stopped_by_somebody_else_stays_so() {
     needs!(root);

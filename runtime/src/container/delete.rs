@@ -23,6 +23,10 @@ pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<(
     if force {
         journal.check_id(id)?;
         sweep(journal, id);
+        // Before the lock: whoever has it may be waiting for something inside, as for a file server.
+        if let Some(pidfd) = journal.open_process(id) {
+            let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        }
         if !journal.has(id) {
             return Ok(());
         }
@@ -60,7 +64,7 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
     if let Some(pidfd) = journal.open_process(&id) {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         if let Some(record) = &record {
-            let _ = record.cgroup.thaw();
+            record.cgroup.let_die();
         }
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }

@@ -46,10 +46,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
         if !super::linux(&container.record.config).is_new(NamespaceType::Pid) {
             let _ = container.record.cgroup.kill_all(signal);
         }
-        // Frozen in a v1 freezer, not even SIGKILL is taken.
-        if container.status() == Status::Paused {
-            let _ = container.record.cgroup.thaw();
-        }
+        container.record.cgroup.let_die();
     }
     Ok(())
 }
@@ -58,7 +55,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
 pub(super) fn everything(container: &Container) {
     if let Some((_, pidfd)) = container.process() {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-        let _ = container.record.cgroup.thaw();
+        container.record.cgroup.let_die();
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
     container.record.cgroup.kill();

@@ -131,7 +131,7 @@ fn stop_one(tree: &mut Tree, record: &mut Entry, pid: i32) -> Result<bool> {
         return Ok(false);
     }
     match Stat::of(pid) {
-        Some(stat) if !stat.is_stopped() && !stat.is_over() => {}
+        Some(stat) if !stat.is_stopped(pid) && !stat.is_over() => {}
         _ => return Ok(false),
     }
     let line = match member.line {

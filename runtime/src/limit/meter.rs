@@ -126,6 +126,8 @@ pub struct Meter {
     sockets: Sockets,
     /// The links' counters when the meter began.
     link: Traffic,
+    /// And as they were last.
+    link_now: Traffic,
     /// Each process's last counters, and those when it was first seen.
     io: BTreeMap<i32, (Traffic, Traffic)>,
     io_gone: Traffic,
@@ -142,6 +144,7 @@ impl Meter {
             count: wish.unwrap_or(Count::Sockets),
             sockets: Sockets::default(),
             link: Traffic::default(),
+            link_now: Traffic::default(),
             io: BTreeMap::new(),
             io_gone: Traffic::default(),
             begun: false,
@@ -156,7 +159,9 @@ impl Meter {
         }
         if meter.count != Count::Io && wish != Some(Count::Sockets) {
             match link(tree) {
-                Ok(traffic) => (meter.count, meter.link) = (Count::Link, traffic),
+                Ok(traffic) => {
+                    (meter.count, meter.link, meter.link_now) = (Count::Link, traffic, traffic);
+                }
                 Err(error) if wish == Some(Count::Link) => return Err(error),
                 Err(_) => {}
             }
@@ -213,13 +218,11 @@ impl Meter {
             Count::Sockets => self.sockets.read(),
             Count::Link => {
                 let Reading { pending, handled, .. } = self.sockets.read()?;
-                let mut now = Traffic::default();
-                for pid in tree.pids() {
-                    if let Ok(text) = read_kernel(format!("/proc/{pid}/net/dev")) {
-                        now = links(&text);
-                        break;
-                    }
+                let tells = |pid: &i32| read_kernel(tree::directory(*pid).join("net/dev")).ok();
+                if let Some(text) = tree.pids().iter().find_map(tells) {
+                    self.link_now = links(&text);
                 }
+                let now = self.link_now;
                 let moved = Traffic {
                     up: now.up.saturating_sub(self.link.up),
                     down: now.down.saturating_sub(self.link.down),
@@ -258,7 +261,7 @@ fn since((begun, now): &(Traffic, Traffic)) -> Traffic {
 /// The counters of the tree's own links.
 fn link(tree: &Tree) -> Result<Traffic> {
     let root = tree.root();
-    let space = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let space = |pid: i32| fs::read_link(tree::directory(pid).join("ns/net")).ok();
     let own = space(root);
     let refused = |why: &str| {
         Err(Error::new(format!("count the link of process {root}: {why}"))

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::meter::{Reading, Traffic};
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::error::{Error, Result};
 use crate::sys::netlink::{self, Batch, Family, Socket};
 use crate::sys::netns::in_netns_of;
@@ -117,13 +117,14 @@ impl Sockets {
         let mut open: BTreeMap<u64, (i32, BTreeSet<u64>)> = BTreeMap::new();
         self.places.clear();
         for pid in tree.pids() {
-            let Ok(space) = fs::metadata(format!("/proc/{pid}/ns/net")) else { continue };
+            let own = tree::directory(*pid);
+            let Ok(space) = fs::metadata(own.join("ns/net")) else { continue };
             let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
-            let dir = format!("/proc/{pid}/fd");
+            let dir = own.join("fd");
             let entries = match fs::read_dir(&dir) {
                 // It has ended.
                 Err(e) if e.raw_os_error() != Some(libc::EACCES) => continue,
-                entries => entries.map_err(|e| Error::io(format!("read {dir}"), &e))?,
+                entries => entries.map_err(|e| Error::io(format!("read {}", dir.display()), &e))?,
             };
             for entry in entries.flatten() {
                 let Some(inode) = socket_inode(&entry.path()) else { continue };

@@ -61,7 +61,7 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
             result => result.map_err(|errno| Error::os(format!("look at {}", called()), errno))?,
         }
     }
-    if stat.is_stopped() {
+    if stat.is_stopped(pid) {
         let what = format!("{}: it is stopped already, or traced", called());
         return Err(Error::new(what).hint(format!("kill -CONT {pid} lets it go on")));
     }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -31,6 +31,8 @@ pub struct Stat {
     pub foreground: i32,
     /// PF_* of the kernel.
     pub flags: u64,
+    /// How many threads it has, the first included as long as it was not waited for.
+    pub threads: u64,
     /// In clock ticks since boot.
     pub start_time: u64,
 }
@@ -52,19 +54,51 @@ impl Stat {
             session: words.get(3)?.parse().ok()?,
             foreground: words.get(5)?.parse().ok()?,
             flags: words.get(6)?.parse().ok()?,
+            threads: words.get(17)?.parse().ok()?,
             start_time: words.get(19)?.parse().ok()?,
         })
     }
 
-    /// Somebody has stopped it, or traces it.
-    pub fn is_stopped(&self) -> bool {
-        matches!(self.state, 'T' | 't')
+    /// Somebody has stopped process `pid`, whose this is, or traces all of it.
+    pub fn is_stopped(&self, pid: i32) -> bool {
+        let halted = |state| matches!(state, 'T' | 't');
+        match self.state {
+            // A stop is of all threads; a tracer may hold the first only, and the first may have ended.
+            'T' => true,
+            't' | 'Z' => {
+                let states: Vec<char> = tasks(pid)
+                    .filter_map(|task| read_kernel(task.join("stat")).ok())
+                    .filter_map(|text| Stat::parse(&text))
+                    .map(|stat| stat.state)
+                    .filter(|state| !matches!(state, 'Z' | 'X' | 'x'))
+                    .collect();
+                !states.is_empty() && states.into_iter().all(halted)
+            }
+            _ => false,
+        }
     }
 
-    /// It has ended, and perhaps was not waited for.
+    /// It has ended, and perhaps was not waited for. Others may go on when the first thread has.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, 'Z' | 'X' | 'x')
+        matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
+}
+
+/// The directories of a process's threads.
+fn tasks(pid: i32) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// The directory in /proc that tells a process's descriptors and namespaces: its own, or that of a
+/// thread, where the first has ended and others go on.
+pub fn directory(pid: i32) -> PathBuf {
+    let own = PathBuf::from(format!("/proc/{pid}"));
+    let tells = |dir: &PathBuf| dir.join("ns/net").metadata().is_ok();
+    if tells(&own) {
+        return own;
+    }
+    tasks(pid).find(tells).unwrap_or(own)
 }
 
 /// The name of a process, for messages.
@@ -253,9 +287,8 @@ fn gone(pid: i32) -> Error {
 fn children(pid: i32) -> Vec<i32> {
     let mut found = Vec::new();
     // Each thread has its own.
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    for task in tasks.into_iter().flatten().flatten() {
-        let list = read_kernel(task.path().join("children")).unwrap_or_default();
+    for task in tasks(pid) {
+        let list = read_kernel(task.join("children")).unwrap_or_default();
         found.extend(list.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
     }
     found
@@ -280,9 +313,9 @@ mod tests {
     fn a_name_with_parentheses_and_spaces_hides_nothing() {
         let text = "77 (a) R 1 (b) S 5 77 70 34816 80 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2";
         let stat = Stat::parse(text).unwrap();
-        let Stat { state, parent, group, session, foreground, flags, start_time } = stat;
+        let Stat { state, parent, group, session, foreground, flags, threads, start_time } = stat;
         assert_eq!((state, parent, group, session), ('S', 5, 77, 70));
-        assert_eq!((foreground, flags, start_time), (80, 4_194_304, 4242));
+        assert_eq!((foreground, flags, threads, start_time), (80, 4_194_304, 1, 4242));
         assert_eq!(Stat::parse("77 (a) S 5"), None);
     }
 

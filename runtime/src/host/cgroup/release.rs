@@ -189,10 +189,23 @@ impl Cgroup {
         self.each_process(&mut |_, process| {
             let _ = pidfd::send_signal(process, libc::SIGKILL);
         });
-        // A frozen v1 process does not take even SIGKILL until it is let go.
+        self.let_die();
+    }
+
+    /// A frozen process of a v1 tree does not take even SIGKILL until it is let go; and whoever may
+    /// write to its cgroup can freeze itself in one below.
+    pub fn let_die(&self) {
         for dir in &self.dirs {
             if dir.controllers.contains(&Controller::Freezer) && dir.version == Version::V1 {
-                let _ = write(&self.path(dir).join("freezer.state"), "THAWED");
+                let thaw = |at: &Path| drop(write(&at.join("freezer.state"), "THAWED"));
+                let own = self.path(dir);
+                thaw(&own);
+                let mut below = |at: &Path| {
+                    thaw(at);
+                    Ok(true)
+                };
+                // One that has gone meanwhile has nobody.
+                let _ = walk(&own, &mut below, &mut |_| Ok(()));
             }
         }
     }
