@@ -644,8 +644,10 @@ fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     let mut guest = Bundle::named(&yard, "guest");
     guest.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     guest.script("true").save();
-    yard.sh("mkdir /srv/images").run().ok();
-    for words in ["create", "run", "restore --image-path /srv/images"] {
+    // It is not asked for anything.
+    yard.write("/srv/criu", "#!/bin/sh\nexit 1\n");
+    yard.sh("mkdir /srv/images; chmod +x /srv/criu").run().ok();
+    for words in ["create", "run", "--criu /srv/criu restore --image-path /srv/images"] {
         let refused = guest.call(&format!("{words} --bundle {} guest", guest.dir(""))).run();
         let said = refused.fails(1);
         assert!(said.contains("cgroup is not empty"), "{words}: {said}");
