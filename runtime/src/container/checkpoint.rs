@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::criu::{DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::record::Record;
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::host::mountinfo;
 use crate::spec::oci::Status;
-use crate::sys::file::read_kernel;
+use crate::sys::file::{read_kernel, read_kernel_bytes};
 
 /// How a container is checkpointed.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +112,8 @@ fn freezer(record: &Record) -> Option<PathBuf> {
 /// What the standard descriptors of a process are, in the words in which criu names what is outside:
 /// `pipe:[1]`, or `file[MOUNT:INODE]` for files of the host, or just where a link leads.
 fn descriptors(pid: i32) -> [String; 3] {
-    let own = mount_ids(Path::new(&format!("/proc/{pid}/mountinfo")));
+    let own = read_kernel_bytes(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    let own: Vec<u64> = mountinfo::lines(&own).map(|mount| mount.id).collect();
     [0, 1, 2].map(|number| {
         let link = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
         let link = link.to_string_lossy().into_owned();
@@ -126,9 +127,4 @@ fn descriptors(pid: i32) -> [String; 3] {
             _ => link,
         }
     })
-}
-
-fn mount_ids(of: &Path) -> Vec<u64> {
-    let text = fs::read(of).unwrap_or_default();
-    mountinfo::lines(&text).map(|mount| mount.id).collect()
 }

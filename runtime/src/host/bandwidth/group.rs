@@ -26,6 +26,7 @@ use super::queues::{PREFIX, has_ipv6, open, worded};
 use super::shape::Bucket;
 use super::{End, ends, htb, tc};
 use crate::error::{Error, Result};
+use crate::host::network::link::FIRST_INDEX;
 use crate::spec::rate::Change;
 use crate::spec::units::Rate;
 use crate::spec::{RateGroup, Rates};
@@ -42,9 +43,8 @@ fn ifb_name(way: char, group: &str) -> String {
 /// The class of a link; 1 is the budget. Of a sandbox's link it is the lower half of its address, of
 /// whose pairs it is one; of an engine's link, which has the kernel's next index, that.
 fn class_of(link: u32) -> u16 {
-    const SANDBOX: u32 = 0x4000_0000;
     const LAST_SANDBOX: u16 = 0x8001;
-    match link >= SANDBOX {
+    match link >= FIRST_INDEX {
         true => ((link >> 1) & 0x7fff) as u16 + 2,
         false => LAST_SANDBOX + 1 + (link % u32::from(u16::MAX - LAST_SANDBOX)) as u16,
     }
@@ -125,19 +125,18 @@ pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Resu
     let _lock = lock(root)?;
     let mut socket = open()?;
     let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
-    let mut members = Members::default();
     let links = ends::all(&mut socket).map_err(within)?;
-    members.read(&mut socket, &links).map_err(within)?;
-    let own = change.of(members.of(end.index, group).unwrap_or_default());
+    let members = Members::read(&mut socket, &links).map_err(within)?;
+    let gone = || Error::new(format!("{} is not in rate group {}", end.name, group.name));
+    let own = change.of(members.of(end.index, group).ok_or_else(gone)?);
     own.check()?;
     group.check_own(&own)?;
     let mut batch = Batch::new();
     for (way, _) in WAYS {
         let Some(budget) = of_way(way, &group.rates) else { continue };
         let name = ifb_name(way, &group.name);
-        let gone = || Error::new(format!("{} is not in rate group {}", end.name, group.name));
-        let ifb = tc::index_of(&mut socket, &name).map_err(within)?.ok_or_else(gone)?;
-        htb::change(&mut batch, ifb, &member(end, group.share, budget, of_way(way, &own)));
+        let ifb = links.iter().find(|link| link.name == name).ok_or_else(gone)?;
+        htb::change(&mut batch, ifb.index, &member(end, group.share, budget, of_way(way, &own)));
     }
     socket.execute(batch).map_err(within)?;
     Ok(own)
@@ -156,7 +155,7 @@ fn ceiling(budget: Rate, own: Option<Rate>) -> Rate {
     own.map_or(budget, |own| own.min(budget))
 }
 
-/// The members' ceilings of all groups, read off the kernel.
+/// The members' ceilings, read off the kernel.
 #[derive(Debug, Default)]
 pub struct Members {
     /// By the name of the ifb and the class's number.
@@ -164,15 +163,15 @@ pub struct Members {
 }
 
 impl Members {
-    /// Reads them from those of `links` that are groups' ifbs.
-    pub fn read(&mut self, socket: &mut Socket, links: &[End]) -> Result<(), Refusal> {
+    /// Those of all groups, whose ifbs are among `links`.
+    pub fn read(socket: &mut Socket, links: &[End]) -> Result<Members, Refusal> {
+        let mut ceilings = Vec::new();
         for ifb in links.iter().filter(|link| is_group(&link.name)) {
             for class in htb::classes(socket, ifb.index)? {
-                let rate = Rate(class.ceiling * 8);
-                self.ceilings.push((ifb.name.clone(), class.minor, rate));
+                ceilings.push((ifb.name.clone(), class.minor, Rate(class.ceiling * 8)));
             }
         }
-        Ok(())
+        Ok(Members { ceilings })
     }
 
     /// What a member is held to by itself; not where that is all of the budget. None: it is none.
@@ -311,10 +310,7 @@ mod tests {
 
     #[test]
     fn neighbours_have_classes_of_their_own() {
-        let of = |address: [u8; 4]| {
-            let inner = u32::from(std::net::Ipv4Addr::from(address));
-            class_of(0x4000_0000 | (inner & 0x3fff_ffff))
-        };
+        let of = |address: [u8; 4]| class_of(crate::host::network::link::index(address.into()));
         // The first and the last pair of a pool of 32,768, and two beside each other.
         assert_eq!(of([10, 231, 0, 1]), 2);
         assert_eq!(of([10, 231, 0, 3]), 3);

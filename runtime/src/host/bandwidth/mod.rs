@@ -140,9 +140,7 @@ impl Bandwidth {
             true => ends_of(pid),
         }
     }
-}
 
-impl Bandwidth {
     fn join(&self, owner: &Owner, ends: &[End], group: &RateGroup) -> Result<()> {
         mark(owner, ends)?;
         mark_group(owner, &group.name)?;

@@ -175,9 +175,9 @@ impl Kept {
     /// When the kernel does not say.
     pub fn read() -> Result<Kept> {
         let mut socket = open()?;
-        let mut kept = Kept::default();
         let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
-        kept.members.read(&mut socket, &links).map_err(|r| worded(r, ""))?;
+        let members = Members::read(&mut socket, &links).map_err(|r| worded(r, ""))?;
+        let mut kept = Kept { members, ..Kept::default() };
         for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
             let Some(rate) = qdisc.rate else { continue };
             let link = links.iter().find(|link| link.index == qdisc.link);

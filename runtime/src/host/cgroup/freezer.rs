@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::release;
+use super::walk::walk;
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 
@@ -73,6 +74,20 @@ impl Freezer {
             (Version::V2, false) => "0",
         };
         super::write(&self.file(), value)
+    }
+
+    /// Lets everybody go on. A frozen process of a v1 tree does not take even SIGKILL before that; and
+    /// whoever may write to its cgroup can freeze itself in one below, which is its own state.
+    pub(super) fn let_die(&self) {
+        // One that has gone meanwhile has nobody.
+        let _ = self.set(false);
+        if self.version == Version::V1 {
+            let mut below = |dir: &Path| {
+                let _ = Freezer::new(Version::V1, dir.to_owned()).set(false);
+                Ok(true)
+            };
+            let _ = walk(&self.dir, &mut below, &mut |_| Ok(()));
+        }
     }
 
     /// Have all of them stopped, or has it let all go? A v1 freezer says FREEZING as long as a process

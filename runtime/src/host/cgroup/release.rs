@@ -192,22 +192,9 @@ impl Cgroup {
         self.let_die();
     }
 
-    /// A frozen process of a v1 tree does not take even SIGKILL until it is let go; and whoever may
-    /// write to its cgroup can freeze itself in one below.
+    /// Lets everybody go on for whom SIGKILL waits, in whichever tree they are frozen.
     pub fn let_die(&self) {
-        for dir in &self.dirs {
-            if dir.controllers.contains(&Controller::Freezer) && dir.version == Version::V1 {
-                let thaw = |at: &Path| drop(write(&at.join("freezer.state"), "THAWED"));
-                let own = self.path(dir);
-                thaw(&own);
-                let mut below = |at: &Path| {
-                    thaw(at);
-                    Ok(true)
-                };
-                // One that has gone meanwhile has nobody.
-                let _ = walk(&own, &mut below, &mut |_| Ok(()));
-            }
-        }
+        self.dirs.iter().filter_map(|dir| self.freezer_in(dir)).for_each(|it| it.let_die());
     }
 }
 

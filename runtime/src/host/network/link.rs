@@ -37,9 +37,12 @@ const INNER: u32 = 2;
 /// What the inner end is called.
 pub const INNER_NAME: &str = "eth0";
 
-/// The host end's interface index. The kernel counts from 1; ours are far from there.
+/// Interface indexes of our own begin here: the kernel counts from 1, and is far from there.
+pub const FIRST_INDEX: u32 = 0x4000_0000;
+
+/// The host end's interface index.
 pub fn index(inner4: Ipv4Addr) -> u32 {
-    0x4000_0000 | (u32::from(inner4) & 0x3fff_ffff)
+    FIRST_INDEX | (u32::from(inner4) & (FIRST_INDEX - 1))
 }
 
 /// A locally administered hardware address.
