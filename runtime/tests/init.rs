@@ -103,7 +103,7 @@ fn unshare() -> Option<Command> {
     let mut probe = Command::new("unshare");
     probe.args(user).args(["--pid", "--fork", "true"]);
     if !probe.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: needs root or user namespaces ({probe:?} fails)");
+        garth_needs::skip("root", &format!("root or user namespaces ({probe:?} fails)"));
         return None;
     }
     let mut command = Command::new("unshare");
@@ -225,7 +225,7 @@ fn the_command_may_signal_pid_1_and_means_itself() {
 fn a_key_on_the_terminal_reaches_the_command_once() {
     // A terminal cannot be the file as well, and only root may open the file again.
     if !is_root() {
-        return eprintln!("skipped: needs root");
+        return garth_needs::skip("root", "root");
     }
     let (links, file) = (links(), sealed().unwrap());
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -296,7 +296,7 @@ fn init_is_small() {
 #[test]
 fn init_is_closed_to_its_own_user() {
     if !is_root() {
-        return eprintln!("skipped: needs root, to become someone else");
+        return garth_needs::skip("root", "root, to become another user");
     }
     let Some(sandbox) = Sandbox::start_as(NOBODY, "exec sleep 60") else { return };
     let command = sandbox.command("sleep");

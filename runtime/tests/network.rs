@@ -637,7 +637,7 @@ fn the_table_reads_as_it_is_documented() {
 fn pasta_publishes_without_root() {
     on_a_private_host("pasta_publishes_without_root", |host| {
         let Some(program) = pasta::find("/usr/local/bin:/usr/bin") else {
-            eprintln!("skipped: pasta is not installed");
+            garth_needs::skip("program", "the program pasta");
             return;
         };
         // It becomes nobody, as whom it opens the device; the mount namespace is ours.

@@ -5,8 +5,8 @@
 //! talks to what runs ([`Running`]). At the end [`Yard::assert_nothing_left`] compares the yard
 //! with how it was ([`Snapshot`]), and when the yard is dropped the kernel removes all of it.
 //!
-//! What a test needs, it says first: `needs!(root, netns, "nginx")`. Where that is missing, the
-//! test prints why and passes; with `REQUIRE=all` in the environment it fails.
+//! What a test needs, it says first: `needs!(root, netns, "nginx")`; the crate `garth-needs` says
+//! what happens where that is missing.
 //!
 //! A [`Bundle`] is an OCI bundle in a yard, for the tests of what is specified of a runtime.
 //!
@@ -22,13 +22,14 @@ mod snapshot;
 mod socket;
 mod yard;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
 pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
+pub use garth_needs::{has_v1, missing, needs, skip, which};
 pub use guest::{second_kernel, second_kernel_with};
 pub use points::{CHANGES, Point, Tally, points, sample};
 pub use snapshot::Snapshot;
@@ -37,56 +38,6 @@ pub use yard::Yard;
 
 /// How long anything may take before the test fails. Generous: it bounds, it does not measure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Returns from the test, with the reason printed, unless all of this is there: `root`, `netns`
-/// (network namespaces with veth and nftables), `ipv6`, or a program by its name in quotes.
-#[macro_export]
-macro_rules! needs {
-    ($($what:tt),+ $(,)?) => {
-        $(if let Some(reason) = $crate::missing(stringify!($what).trim_matches('"')) {
-            return $crate::skip(&reason);
-        })+
-    };
-}
-
-/// Why `what` cannot be had here, if it cannot.
-pub fn missing(what: &str) -> Option<String> {
-    let works = |words: &str| {
-        let mut words = words.split(' ');
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    let (there, reason) = match what {
-        "root" => (works("unshare -mp --fork true"), "root".into()),
-        "netns" => (
-            works("unshare -n ip link add type veth") && works("unshare -n nft add table inet t"),
-            "network namespaces, veth, ip(8) and nft(8)".into(),
-        ),
-        "ipv6" => (Path::new("/proc/net/if_inet6").exists(), "IPv6".into()),
-        program => (which(program).is_some(), format!("the program {program}")),
-    };
-    (!there).then_some(reason)
-}
-
-/// Says that the calling test does not run; a failure where the machine should have everything.
-pub fn skip(reason: &str) {
-    assert!(env::var_os("REQUIRE").is_none_or(|value| value != "all"), "needs {reason}");
-    elsewhere(reason);
-}
-
-/// Says that the calling test does not run here, where nobody requires it: it runs in the second
-/// kernel (`second_kernel.rs`), which has what this one lacks.
-pub fn elsewhere(reason: &str) {
-    eprintln!("skipped: needs {reason}");
-}
-
-/// A program's file, looked for also where only root's PATH leads.
-pub fn which(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let everywhere = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    everywhere.map(|dir| dir.join(program)).find(|file| file.is_file())
-}
 
 /// The binary under test.
 pub fn binary() -> PathBuf {

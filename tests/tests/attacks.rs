@@ -209,10 +209,7 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
 /// even SIGKILL is taken.
 #[test]
 fn a_container_that_has_frozen_itself_is_killed_and_deleted() {
-    needs!(root);
-    if !std::path::Path::new("/sys/fs/cgroup/freezer").exists() {
-        return garth_tests::elsewhere("a v1 freezer");
-    }
+    needs!(root, "v1:freezer");
     let yard = Yard::new();
     for verb in ["kill", "delete --force"] {
         let mut container = Bundle::new(&yard);

@@ -163,10 +163,10 @@ fn cri() {
     // The script's python is the system's, whichever else there is.
     let grpc = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).output();
     if !grpc.is_ok_and(|ran| ran.status.success()) {
-        return garth_tests::skip("the package python3-grpcio");
+        return garth_tests::skip("program", "the package python3-grpcio");
     }
     if !Path::new("/usr/lib/cni/bridge").exists() {
-        return garth_tests::skip("the package containernetworking-plugins");
+        return garth_tests::skip("program", "the package containernetworking-plugins");
     }
     garth_does_as_well_as_runc("cri");
 }

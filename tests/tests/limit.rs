@@ -529,7 +529,7 @@ fn a_thread_of_the_kernel_is_refused() {
         (flags & 0x0020_0000 != 0).then_some(pid)
     });
     let Some(pid) = kthread else {
-        return eprintln!("skipped: in this pid namespace are no threads of the kernel");
+        return garth_tests::skip("kthreads", "a pid namespace with kernel threads");
     };
     let root = std::env::temp_dir().join(format!("garth-limit-kthread-{}", std::process::id()));
     let ran = std::process::Command::new(garth_tests::binary())
@@ -555,7 +555,7 @@ fn a_cgroup_of_its_own_is_frozen_and_thawed_whatever_happens() {
     let (target, pid) = target(&yard, make);
     let dir = target.line();
     if dir == "none" {
-        return garth_tests::skip("a cgroup with a freezer");
+        return garth_tests::skip("freezer", "a cgroup with a freezer");
     }
     let frozen = || {
         let read = |name: &str| fs::read_to_string(yard.path(&format!("{dir}/{name}")));

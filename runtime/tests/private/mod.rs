@@ -9,11 +9,7 @@ pub fn on_a_private_host(name: &str, test: impl FnOnce()) {
     if env::var_os("GARTH_TEST_HOST").is_some() {
         return test();
     }
-    let is_root = fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0");
-    if !is_root {
-        eprintln!("skipped: {name} needs root for network namespaces");
-        return;
-    }
+    garth_needs::needs!(root, netns);
     let status = Command::new("unshare")
         .args(["--net", "--mount"])
         .arg(env::current_exe().unwrap())

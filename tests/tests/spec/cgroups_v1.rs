@@ -1,17 +1,13 @@
 //! linux.resources and linux.cgroupsPath on cgroups of version 1.
 
-use std::path::Path;
-
-use garth_tests::Bundle;
+use garth_tests::{Bundle, Yard, has_v1};
 use serde_json::{Value, json};
 
 use crate::refused;
 
 macro_rules! bundle_v1 {
     ($yard:ident, $bundle:ident) => {
-        if !Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-            return garth_tests::skip("cgroups of version 1");
-        }
+        garth_tests::needs!(v1);
         bundle!($yard, $bundle);
     };
 }
@@ -164,7 +160,7 @@ fn disk() -> Option<(i64, i64)> {
 fn block_io_throttling() {
     bundle_v1!(yard, bundle);
     let Some((major, minor)) = disk() else {
-        return garth_tests::skip("a disk");
+        return garth_tests::skip("disk", "a disk");
     };
     let rate = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
     let block = json!({
@@ -183,12 +179,17 @@ fn block_io_throttling() {
     }
 }
 
+/// Takes the tree of a controller away from this yard, if the machine has one.
+fn without_controller(yard: &Yard, controller: &str) {
+    if has_v1(controller) {
+        yard.sh(&format!("umount -l /sys/fs/cgroup/{controller}")).run().ok();
+    }
+}
+
 #[test]
 fn huge_pages_without_their_controller_are_refused() {
     bundle_v1!(yard, bundle);
-    if Path::new("/sys/fs/cgroup/hugetlb").exists() {
-        return garth_tests::skip("a machine without the hugetlb controller");
-    }
+    without_controller(&yard, "hugetlb");
     bundle.config["linux"]["resources"]["hugepageLimits"] =
         json!([{"pageSize": "2MB", "limit": 2 * MIB}]);
     refused(&mut bundle);
@@ -197,9 +198,7 @@ fn huge_pages_without_their_controller_are_refused() {
 #[test]
 fn network_classes_without_their_controller_are_refused() {
     bundle_v1!(yard, bundle);
-    if Path::new("/sys/fs/cgroup/net_cls").exists() {
-        return garth_tests::skip("a machine without the net_cls controller");
-    }
+    without_controller(&yard, "net_cls");
     bundle.config["linux"]["resources"]["network"] = json!({"classID": 1_048_577});
     refused(&mut bundle);
 }
@@ -207,9 +206,7 @@ fn network_classes_without_their_controller_are_refused() {
 #[test]
 fn rdma_without_its_controller_is_refused() {
     bundle_v1!(yard, bundle);
-    if Path::new("/sys/fs/cgroup/rdma").exists() {
-        return garth_tests::skip("a machine without the rdma controller");
-    }
+    without_controller(&yard, "rdma");
     bundle.config["linux"]["resources"]["rdma"] = json!({"mlx5_1": {"hcaHandles": 3}});
     refused(&mut bundle);
 }
@@ -224,7 +221,7 @@ fn unified_without_version_2_is_refused() {
 /// What a container with these rules may do with a device that is none of the default ones, and
 /// whether it may read one of those.
 fn devices(rules: Value) -> String {
-    let yard = garth_tests::Yard::new();
+    let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.config["linux"]["resources"]["devices"] = rules;
     yard.sh(&format!("mknod -m 666 {} c 10 229", bundle.rootfs("fuse"))).run().ok();
@@ -237,8 +234,8 @@ macro_rules! devices {
     ($($name:ident $rules:tt $found:literal),+ $(,)?) => {
         $(#[test] fn $name() {
             garth_tests::needs!(root);
-            if !Path::new("/dev/fuse").exists() {
-                return garth_tests::skip("/dev/fuse");
+            if !std::path::Path::new("/dev/fuse").exists() {
+                return garth_tests::skip("fuse", "/dev/fuse");
             }
             assert_eq!(devices(json!($rules)), $found);
         })+

@@ -7,10 +7,7 @@ use crate::refused;
 
 macro_rules! bundle_v2 {
     ($yard:ident, $bundle:ident) => {
-        let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
-        if !controllers.is_ok_and(|list| list.contains("memory")) {
-            return garth_tests::elsewhere("cgroups of version 2 with controllers");
-        }
+        garth_tests::needs!(v2);
         bundle!($yard, $bundle);
     };
 }
@@ -41,7 +38,7 @@ fn memory_and_swap() {
     bundle_v2!(yard, bundle);
     let find = "ls /sys/fs/cgroup/*/memory.swap.max /sys/fs/cgroup/memory.swap.max";
     if yard.sh(find).run().stdout.is_empty() {
-        return garth_tests::skip("a kernel that counts swap");
+        return garth_tests::skip("v2", "a kernel that counts swap");
     }
     limited(&mut bundle, "memory", json!({"limit": 64 * MIB, "swap": 80 * MIB}));
     assert_eq!(file(&bundle, "memory.swap.max"), (16 * MIB).to_string());
@@ -93,7 +90,7 @@ fn cpu_idle() {
 fn cpuset() {
     bundle_v2!(yard, bundle);
     if !controllers().contains("cpuset") {
-        return garth_tests::skip("the cpuset controller of version 2");
+        return garth_tests::skip("v2", "the cpuset controller of version 2");
     }
     limited(&mut bundle, "cpu", json!({"cpus": "0", "mems": "0"}));
     assert_eq!(
@@ -107,7 +104,7 @@ fn block_io_throttling() {
     bundle_v2!(yard, bundle);
     let device = yard.sh("cat /sys/block/*/dev | head -n 1").run().stdout;
     let Some((major, minor)) = device.split_once(':') else {
-        return garth_tests::skip("a block device");
+        return garth_tests::skip("disk", "a block device");
     };
     let numbers = (major.parse::<u32>().unwrap(), minor.parse::<u32>().unwrap());
     let rate = |rate: u32| json!([{"major": numbers.0, "minor": numbers.1, "rate": rate}]);

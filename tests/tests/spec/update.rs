@@ -1,15 +1,11 @@
 //! update: limits of a container that is there.
 
-use std::path::Path;
-
 use garth_tests::Bundle;
 use serde_json::json;
 
 macro_rules! bundle_v1 {
     ($yard:ident, $bundle:ident) => {
-        if !Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-            return garth_tests::skip("cgroups of version 1");
-        }
+        garth_tests::needs!(v1);
         bundle!($yard, $bundle);
         $bundle.config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
         $bundle.config["linux"]["resources"]["cpu"] =

@@ -62,7 +62,7 @@ impl Real {
         host.parent = unique("garth-test");
         match choose(&host, "box", limits, freezer) {
             Ok(cgroup) if cgroup.is_empty() => {
-                eprintln!("skipped: no controller that this user may use");
+                garth_needs::skip("v1", "a controller that this user may use");
                 None
             }
             Ok(cgroup) => {
@@ -70,7 +70,7 @@ impl Real {
                 Some(Real { host, cgroup })
             }
             Err(error) => {
-                eprintln!("skipped: {error}");
+                garth_needs::skip("v1", &error.to_string());
                 None
             }
         }
@@ -418,7 +418,7 @@ fn a_frozen_process_stands_still_until_thawed_and_can_be_released() {
         let cgroup = match choose(&host, "box", &limits, true) {
             Ok(cgroup) => cgroup,
             Err(error) => {
-                eprintln!("skipped {version:?}: {error}");
+                garth_needs::skip("freezer", &error.to_string());
                 continue;
             }
         };
@@ -541,7 +541,7 @@ fn a_unified_tree_without_controllers_freezes_but_does_not_limit() {
     let name = "a_unified_tree_without_controllers_freezes_but_does_not_limit";
     let Some(inner) = again(name) else { return };
     if Hierarchy::read().unwrap().v2_top(&[Controller::Memory]).is_ok() {
-        eprintln!("skipped: this unified tree has controllers");
+        garth_needs::skip("bare-v2", "a unified tree without controllers");
         return;
     }
     let script = "umount -Rl /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
@@ -574,7 +574,7 @@ fn a_user_with_a_delegated_tree_has_limits_without_root() {
     let Some(inner) = again("a_user_with_a_delegated_tree_has_limits_without_root") else { return };
     let host = Hierarchy::read().unwrap();
     if host.v2_top(&[Controller::Pids]).is_err() {
-        eprintln!("skipped: the unified tree has no pids controller");
+        garth_needs::skip("v2", "the pids controller of the unified tree");
         return;
     }
     // As systemd does for Delegate=yes: a directory and three of its files change hands, and the
@@ -623,7 +623,7 @@ fn all_limits_here() -> Limits {
 /// This test program once more, for one test, which sees GARTH_TEST_INSIDE. Needs root.
 fn again(test: &str) -> Option<Command> {
     if crate::sys::process::effective_ids().0 != 0 {
-        eprintln!("skipped: needs root");
+        garth_needs::skip("root", "root");
         return None;
     }
     let mut command = Command::new("/proc/self/exe");

@@ -23,7 +23,7 @@ impl Mock {
         has.args(["-c", "import dbus, gi"]).stderr(Stdio::null());
         let has = has.status().is_ok_and(|status| status.success());
         if !has || Command::new("dbus-daemon").arg("--version").output().is_err() {
-            eprintln!("skipped: needs dbus-daemon, python3-dbus and python3-gi");
+            garth_needs::skip("dbus", "dbus-daemon, python3-dbus and python3-gi");
             return None;
         }
         let dir = Scratch::new();

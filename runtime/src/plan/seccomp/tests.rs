@@ -577,7 +577,7 @@ fn programs_run_under_the_default() {
     let python = "import threading; t = threading.Thread(target=print, args=['fine']); t.start()";
     for command in [["sh", "-c", script], ["python3", "-c", python]] {
         if Command::new(command[0]).args(["-c", ""]).output().is_err() {
-            eprintln!("skipped: no {}", command[0]);
+            garth_needs::skip("program", command[0]);
             continue;
         }
         let filter = specs().join("default.x86_64.bpf");

@@ -188,7 +188,7 @@ struct Real {
 impl Real {
     fn choose(resources: &Resources) -> Option<Real> {
         if crate::sys::process::effective_ids().0 != 0 {
-            eprintln!("skipped: needs root");
+            garth_needs::skip("root", "root");
             return None;
         }
         let above = unique("garth-test");
@@ -196,7 +196,7 @@ impl Real {
         let host = Hierarchy::read().unwrap();
         let cgroup = choose_container(&host, &wanted(&path, resources)).unwrap();
         if cgroup.is_empty() {
-            eprintln!("skipped: no cgroup tree");
+            garth_needs::skip("cgroups", "a cgroup tree");
             return None;
         }
         Some(Real { cgroup, above })
@@ -336,7 +336,7 @@ fn limits_are_in_force_and_can_be_changed_in_any_order() {
         return;
     };
     if !real.cgroup.dirs.iter().any(|dir| dir.controllers.contains(&Controller::Memory)) {
-        eprintln!("skipped: needs the v1 trees");
+        garth_needs::skip("v1", "the v1 trees");
         return;
     }
     let limits = || {
@@ -516,7 +516,7 @@ fn a_program_decides_about_devices_in_the_unified_tree() {
     real.cgroup.dirs.retain(|dir| dir.version == Version::V2);
     if real.cgroup.dirs.is_empty() {
         real.cgroup = all;
-        eprintln!("skipped: no unified tree");
+        garth_needs::skip("cgroups", "a unified tree");
         return;
     }
     let open = |device: &str| real.shell(&format!(": < {device}")).status().unwrap().success();
@@ -525,7 +525,7 @@ fn a_program_decides_about_devices_in_the_unified_tree() {
         let denied = serde_json::json!({ "devices": [{ "allow": false, "access": "rwm" }] });
         match real.cgroup.update(&resources(denied)) {
             Err(error) if error.errno().is_some_and(|errno| errno.0 == libc::EPERM) => {
-                eprintln!("skipped: {error}");
+                garth_needs::skip("bpf", &error.to_string());
                 break;
             }
             result => result.unwrap(),
@@ -546,7 +546,7 @@ fn oom_or(oom: &mut Oom) -> OomEvent {
 fn limits_of_the_unified_tree_are_in_force_and_can_be_changed() {
     let host = Hierarchy::read().unwrap();
     if !host.unified_only() || host.v2_top(&[Controller::Memory, Controller::Cpu]).is_err() {
-        eprintln!("skipped: needs the unified tree alone, with memory and cpu");
+        garth_needs::skip("v2", "the unified tree alone, with memory and cpu");
         return;
     }
     let Some(real) = Real::make(serde_json::json!({
@@ -609,7 +609,7 @@ fn a_container_that_has_moved_inside_is_joined_where_it_is() {
         fs::write(beside.join("cgroup.procs"), &number).unwrap();
         assert_eq!(real.cgroup.pids().len(), 2);
     } else {
-        eprintln!("skipped: the unified tree here passes no controllers on");
+        garth_needs::skip("v2", "a unified tree that passes controllers on");
     }
     real.cgroup = all;
 }

@@ -216,7 +216,7 @@ fn the_kernel_takes_the_program() {
         match bpf::load_device_program(&Filter::new(&rules).assemble()) {
             Ok(_) => {}
             Err(errno @ Errno(libc::EPERM | libc::ENOSYS)) => {
-                eprintln!("skipped: bpf(2): {errno}");
+                garth_needs::skip("bpf", &format!("bpf(2): {errno}"));
                 return;
             }
             Err(errno) => panic!("{errno}: {rules:?}"),

@@ -1,0 +1,145 @@
+//! What a test needs of the machine, said in its first line: `needs!(root, netns, "nginx")`.
+//!
+//! Where that is missing the test prints why, notes it in the file `$SKIPPED` for the summary at the
+//! end of `tests/run`, and passes. `$REQUIRE` lists what this machine must have (`root netns
+//! program`, or `all`): where such a thing is missing, the test fails.
+//!
+//! | need | what it is |
+//! |---|---|
+//! | `root` | root, with pid and mount namespaces |
+//! | `netns` | network namespaces, veth, nftables |
+//! | `ipv6` | IPv6 |
+//! | `v1`, `"v1:CONTROLLER"` | cgroups of version 1, with the memory or that controller |
+//! | `v2` | the unified cgroup tree, with the memory controller |
+//! | `"PROGRAM"`, `"/PATH"` | a program; required as `program` |
+//!
+//! A test with a need of another kind calls [`skip`] with a name of its own for it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+/// Returns from the test, with the reason noted, unless all of this is there.
+#[macro_export]
+macro_rules! needs {
+    ($($what:tt),+ $(,)?) => {
+        $(if let Some(reason) = $crate::missing(stringify!($what).trim_matches('"')) {
+            return $crate::skip($crate::class(stringify!($what).trim_matches('"')), &reason);
+        })+
+    };
+}
+
+/// The word by which `$REQUIRE` asks for a need.
+pub fn class(what: &str) -> &str {
+    match what.split(':').next().unwrap_or(what) {
+        known @ ("root" | "netns" | "ipv6" | "v1" | "v2") => known,
+        _ => "program",
+    }
+}
+
+/// Why `what` cannot be had here, if it cannot.
+pub fn missing(what: &str) -> Option<String> {
+    let (there, reason) = match what.split_once(':').unwrap_or((what, "memory")) {
+        ("root", _) => (works("unshare -mp --fork true"), "root".to_owned()),
+        ("netns", _) => (
+            works("unshare -n ip link add type veth") && works("unshare -n nft add table inet t"),
+            "network namespaces, veth, ip(8) and nft(8)".to_owned(),
+        ),
+        ("ipv6", _) => (Path::new("/proc/net/if_inet6").exists(), "IPv6".to_owned()),
+        ("v1", controller) => {
+            (has_v1(controller), format!("the {controller} controller of cgroups version 1"))
+        }
+        ("v2", _) => (has_v2(), "the unified cgroup tree with controllers".to_owned()),
+        _ => (which(what).is_some(), format!("the program {what}")),
+    };
+    (!there).then_some(reason)
+}
+
+/// Notes that the calling test does not run, since it needs `reason`.
+///
+/// # Panics
+/// Where `$REQUIRE` lists `need`, or is `all`.
+pub fn skip(need: &str, reason: &str) {
+    let required = env::var("REQUIRE").unwrap_or_default();
+    let is_required = required.split_whitespace().any(|word| word == need || word == "all");
+    assert!(!is_required, "needs {reason}, and REQUIRE={required:?}");
+    eprintln!("skipped: needs {reason}");
+    let Some(file) = env::var_os("SKIPPED") else { return };
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("?");
+    let line = format!("{reason}\t{test}\n");
+    let noted = fs::OpenOptions::new().create(true).append(true).open(&file);
+    noted.and_then(|mut file| file.write_all(line.as_bytes())).unwrap_or_else(|error| {
+        panic!("note a skipped test in {}: {error}", file.display());
+    });
+}
+
+/// A program's file, looked for also where only root's PATH leads.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let everywhere = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    everywhere.map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Whether a v1 tree with this controller is mounted. A directory of that name proves nothing:
+/// engines make some that are none.
+pub fn has_v1(controller: &str) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    table.lines().filter_map(|line| line.split_once(" - cgroup ")).any(|(_, rest)| {
+        let options = rest.rsplit(' ').next().unwrap_or_default();
+        options.split(',').any(|option| option == controller)
+    })
+}
+
+/// Whether /sys/fs/cgroup is the unified tree and has controllers.
+pub fn has_v2() -> bool {
+    let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    controllers.split_whitespace().any(|word| word == "memory")
+}
+
+fn works(words: &str) -> bool {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_need_is_required_by_its_kind() {
+        assert_eq!(class("v1:freezer"), "v1");
+        assert_eq!(class("root"), "root");
+        assert_eq!(class("/usr/bin/python3"), "program");
+    }
+
+    #[test]
+    fn what_is_there_is_not_missing() {
+        assert_eq!(missing("sh"), None);
+        assert_eq!(missing("no-such").as_deref(), Some("the program no-such"));
+        assert!(!has_v1("no-such"));
+    }
+
+    #[test]
+    fn a_skipped_test_is_noted_and_fails_where_the_need_is_required() {
+        // In a process of its own each, as the environment is one for all threads.
+        if let Ok(need) = env::var("GARTH_NEEDS_SKIP") {
+            return skip(&need, "a thing");
+        }
+        let name = "tests::a_skipped_test_is_noted_and_fails_where_the_need_is_required";
+        let file = env::temp_dir().join(format!("garth-needs-{}", std::process::id()));
+        let run = |require: &str| {
+            let me = env::current_exe().expect("this test has a file");
+            let mut again = Command::new(me);
+            again.args(["--exact", name]).env("GARTH_NEEDS_SKIP", "thing");
+            again.env("REQUIRE", require).env("SKIPPED", &file);
+            again.output().expect("it runs").status.success()
+        };
+        assert!(run("root") && !run("root thing") && !run("all"));
+        assert_eq!(fs::read_to_string(&file).expect("notes"), format!("a thing\t{name}\n"));
+        fs::remove_file(file).expect("the notes go");
+    }
+}
