@@ -61,7 +61,10 @@ fn reading_is_limited_on_this_kernel() {
     let explained = yard.garth(&format!("explain {}", words("read=4MB/s"))).run();
     if explained.code != 0 {
         assert!(explained.stderr.contains("--io "), "{explained}");
-        return garth_tests::skip("disk", "a disk below the target directory and the io controller");
+        return garth_tests::skip(
+            "disk",
+            "a disk below the target directory and the io controller",
+        );
     }
     assert!(explained.stdout.contains("out  limit "), "{explained}");
     let mut ratios = Vec::new();
@@ -94,7 +97,10 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     let started = yard.garth(&wrap).run();
     if started.code != 0 {
         assert!(started.stderr.contains("--io "), "{started}");
-        return garth_tests::skip("disk", "a disk below the target directory and the io controller");
+        return garth_tests::skip(
+            "disk",
+            "a disk below the target directory and the io controller",
+        );
     }
     yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
     let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
@@ -146,7 +152,10 @@ fn a_container_that_runs_is_given_limits_by_path() {
     let file = OnDisk::new("update");
     let explain = format!("explain wrap --io read=5MB/s:{} -- true", file.0.display());
     if yard.garth(&explain).run().code != 0 {
-        return garth_tests::skip("disk", "a disk below the target directory and the io controller");
+        return garth_tests::skip(
+            "disk",
+            "a disk below the target directory and the io controller",
+        );
     }
     let mut bundle = Bundle::new(&yard);
     bundle.sleeping();
