@@ -14,7 +14,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::facts;
@@ -323,7 +323,8 @@ impl Entry {
         &self.lock
     }
 
-    /// Writes the record: whole or not at all, and on the disk when this returns.
+    /// Writes the record: whole or not at all, and on the disk when this returns if it
+    /// [outlives](outlives_reboot) a reboot.
     pub fn write(&self, record: &[u8]) -> Result<()> {
         let path = self.journal.dir(&self.id).join("record.json");
         let new = path.with_extension("new");
@@ -332,7 +333,9 @@ impl Entry {
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(record)?;
-            file.sync_data()?;
+            if outlives_reboot(self.journal.root()) {
+                file.sync_data()?;
+            }
             fs::rename(&new, &path)
         };
         write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
@@ -385,6 +388,15 @@ impl Entry {
         let _ = fs::remove_dir(self.journal.root().join("leases"));
         gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
     }
+}
+
+/// May what is written below the state directory `root` be there after a reboot? Below /run it is
+/// void then (file-hierarchy(7)), wherever /run is, so it need not be on the disk: what was written
+/// outlives its writer anyway, however that ends, and only a reboot could lose it.
+pub fn outlives_reboot(root: &Path) -> bool {
+    let below = |dir| root.starts_with(dir);
+    let plain = !root.components().any(|part| part == Component::ParentDir);
+    !(plain && (below("/run") || below("/var/run")))
 }
 
 impl ProcessId {
@@ -455,6 +467,16 @@ mod tests {
         let long = "x".repeat(65);
         for bad in ["", ".", "..", ".x", "-x", "a/b", "a b", "a\nb", "ä", &long] {
             assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_run_does_not_outlive_a_reboot() {
+        for void in ["/run/garth", "/run/user/1000/garth", "/var/run/docker/x"] {
+            assert!(!outlives_reboot(Path::new(void)), "{void}");
+        }
+        for lasting in ["/srv/garth", "/tmp/garth-1000", "/run/../srv", "/runner", "run/garth"] {
+            assert!(outlives_reboot(Path::new(lasting)), "{lasting}");
         }
     }
 

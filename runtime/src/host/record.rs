@@ -37,7 +37,7 @@ impl Record {
         Owner { journal, id: &self.id, limits: &self.sandbox.limits }
     }
 
-    /// Writes it: whole or not at all, and on the disk when this returns.
+    /// Writes it: whole or not at all ([`Entry::write`]).
     ///
     /// # Errors
     /// When the state directory cannot be written.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::host::cgroup::Freezer;
-use crate::host::journal::ProcessId;
+use crate::host::journal::{ProcessId, outlives_reboot};
 use crate::sys::{file, pidfd, process};
 
 /// Who takes part.
@@ -125,7 +125,9 @@ impl Entry {
         let mut options = File::options();
         let mut text = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         text.write_all(&serde_json::to_vec(record)?)?;
-        text.sync_data()?;
+        if outlives_reboot(&dir) {
+            text.sync_data()?;
+        }
         fs::rename(&new, dir.join("record.json"))?;
         Ok(Entry { dir, held, lines: 0, _lock: lock })
     }
