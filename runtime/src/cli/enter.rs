@@ -9,8 +9,8 @@ use super::{Global, oci};
 use crate::error::{Error, Result};
 use crate::host::record::Record;
 use crate::host::seal;
-use crate::start;
-use crate::sys::process::{self, Signals};
+use crate::sys::process::Signals;
+use crate::{service, start};
 
 /// Run a command inside a running sandbox or container, confined as it is.
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ impl Exec {
         }
         let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
         let process = start::join(&journal, &record, &sandbox)?;
-        crate::service::supervise_process(&process, &signals)?;
-        process.wait().map(process::Ended::code)
+        service::supervise_process(&process, &signals, &super::warn)?;
+        process.wait().map(service::end_as)
     }
 }

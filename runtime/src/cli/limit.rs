@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limit::control::Duty;
 use crate::limit::meter::{Count, Direction};
 use crate::limit::{self, Asked, Ending, Figures, Note, Target, Want};
+use crate::service;
 use crate::spec::units::{Rate, Span};
 
 /// Which direction counts.
@@ -89,8 +90,8 @@ impl Limit {
         let shown = Shown::choose(self.format, command);
         let ending = limit::run(journal.root(), target, &asked, &mut |note| shown.note(&note))?;
         Ok(match ending {
-            Ending::Target(code) if command => code,
-            Ending::Target(_) | Ending::Over => 0,
+            Ending::Target(Some(ended)) => service::end_as(ended),
+            Ending::Target(None) | Ending::Over => 0,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::host::gc::Report;
 use crate::host::record::Record;
 use crate::limit;
 use crate::service;
-use crate::sys::{pidfd, process};
+use crate::sys::process;
 
 /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
 /// container.
@@ -124,7 +124,6 @@ impl Kill {
     }
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
-        use std::os::fd::AsFd;
         let name = self.number.or(self.signal).unwrap_or("TERM".into());
         // 0 only asks whether there is somebody to take a signal.
         let signal = if name == "0" { Some(0) } else { process::signal_number(&name) };
@@ -138,14 +137,7 @@ impl Kill {
             let each = |id: &str| container::kill(&containers, id, signal, targets);
             return oci::for_each(&containers, self.regex, &self.name, each);
         }
-        let pidfd = journal.open_process(&self.name);
-        let pidfd = pidfd.ok_or_else(|| match journal.read(&self.name) {
-            Ok(_) => Error::new(format!("{} is not running", self.name)),
-            Err(error) => error,
-        })?;
-        pidfd::send_signal(pidfd.as_fd(), signal)
-            .map_err(|errno| Error::os(format!("send {name} to {}", self.name), errno))?;
-        Ok(0)
+        service::signal(&journal, &self.name, signal).map(|()| 0)
     }
 }
 

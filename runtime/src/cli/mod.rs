@@ -245,6 +245,11 @@ fn complain(error: &Error) {
     tell(&error.to_string());
 }
 
+/// What does not go as it should, and stops nothing.
+fn warn(error: Error) {
+    tell(&format!("warning: {error}"));
+}
+
 fn tell(line: &str) {
     let line = line.replace('\n', "\\n");
     let _ = writeln!(std::io::stderr(), "garth: {line}");

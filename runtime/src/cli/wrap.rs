@@ -198,7 +198,7 @@ impl Wrap {
         if !self.detach {
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
-            return service::supervise(child, &signals).map(|ended| ended.code());
+            return service::supervise(child, &signals, &super::warn).map(service::end_as);
         }
         let name = options.name.clone().unwrap_or_else(crate::start::random_id);
         if self.keeper {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::start::{FileAction, Process, Spawn};
 use crate::sys::file::read_kernel;
-use crate::sys::process::{self, Arrived, Signals};
+use crate::sys::process::{self, Arrived, Ended, Signals};
 use crate::sys::{pidfd, raw};
 
 /// Starts a command that has all that we were given: descriptors, ignored signals, terminal.
@@ -46,12 +46,12 @@ pub(super) fn ended(pidfd: BorrowedFd<'_>) -> bool {
     process::readable([pidfd], Some(Duration::ZERO)).is_ok_and(|[ended]| ended)
 }
 
-pub(super) fn finish(command: &Process) -> Result<i32> {
-    command.wait().map(|ended| ended.code())
+pub(super) fn finish(command: &Process) -> Result<Ended> {
+    command.wait()
 }
 
 /// The limit is over, and the command goes on.
-pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<i32> {
+pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<Ended> {
     while !ended(command.pidfd()) {
         let wait = process::readable([command.pidfd(), signals.as_fd()], None);
         wait.map_err(|errno| Error::os("wait for the command", errno))?;
@@ -67,8 +67,8 @@ pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<i32> {
 }
 
 pub(super) fn forward(command: &Process, arrived: Arrived) {
-    // A terminal has sent it to its whole foreground process group: to the command as well.
-    if !arrived.from_kernel && !matches!(arrived.signal, libc::SIGCHLD | libc::SIGTSTP) {
+    // What others got too, a terminal has sent to the command as well.
+    if arrived.is_for_us_alone() && !matches!(arrived.signal, libc::SIGCHLD | libc::SIGTSTP) {
         let _ = command.signal(arrived.signal);
     }
 }

@@ -22,7 +22,7 @@ use crate::host::journal::ProcessId;
 use crate::spec::units::Rate;
 use crate::start::Process;
 use crate::sys::pidfd;
-use crate::sys::process::{self, Arrived, Signals};
+use crate::sys::process::{self, Arrived, Ended, Signals};
 use crate::sys::task::{self, SchedulerAttr};
 use crate::sys::timer::{Timer, monotonic};
 
@@ -100,8 +100,8 @@ pub enum Note<'a> {
 /// Why it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The target has ended; of a command, this is its exit code.
-    Target(i32),
+    /// The target has ended; of a command, this is how.
+    Target(Option<Ended>),
     /// The time was over, or a signal came. The target runs.
     Over,
 }
@@ -127,7 +127,9 @@ pub fn run(
             match target::check(root, command.pid()) {
                 Ok(tree) => (tree, Some(command)),
                 // It was as short as that.
-                Err(_) if ended(command.pidfd()) => return Ok(Ending::Target(finish(&command)?)),
+                Err(_) if ended(command.pidfd()) => {
+                    return Ok(Ending::Target(Some(finish(&command)?)));
+                }
                 Err(error) => {
                     command.kill();
                     let _ = command.wait();
@@ -141,8 +143,12 @@ pub fn run(
         limiter.end(result, tell)
     });
     match (result, command) {
-        (Ok(Ending::Over), Some(command)) => wait_for(&command, &signals).map(Ending::Target),
-        (Ok(Ending::Target(_)), Some(command)) => finish(&command).map(Ending::Target),
+        (Ok(Ending::Over), Some(command)) => {
+            wait_for(&command, &signals).map(|ended| Ending::Target(Some(ended)))
+        }
+        (Ok(Ending::Target(_)), Some(command)) => {
+            finish(&command).map(|ended| Ending::Target(Some(ended)))
+        }
         (Err(error), Some(command)) => {
             command.kill();
             let _ = command.wait();
@@ -273,7 +279,7 @@ impl<'a> Limiter<'a> {
                 return Ok(Ending::Over);
             }
             if self.tree.is_over() || command.is_some_and(|command| ended(command.pidfd())) {
-                return Ok(Ending::Target(0));
+                return Ok(Ending::Target(None));
             }
             let mut wait = self.step(now)?;
             if now >= self.times.told + self.asked.tell_every {

@@ -455,7 +455,9 @@ impl Compiler<'_> {
         plan.push(Step::Umask(sandbox.umask), "always");
         if sandbox.init && sandbox.namespaces.pid.is_new() {
             let filter = self.given.init_seccomp.clone();
-            plan.push(Step::Fork { filter }, "init");
+            // It forwards signals to a command that may have become another user.
+            let keep = self.capabilities.0 & CapabilitySet::KILL.0;
+            plan.push(Step::Fork { filter, keep }, "init");
             if sandbox.die_with_parent {
                 plan.push(Step::DieWithParent, "always");
             }

@@ -250,6 +250,8 @@ pub enum Step {
     Fork {
         /// The init's own filter.
         filter: Filter,
+        /// What the init keeps of the capabilities: CAP_KILL, if the sandbox has it.
+        keep: u64,
     },
     /// In the second process: wait until the first has executed the init.
     AwaitInit,

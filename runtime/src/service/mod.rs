@@ -4,6 +4,7 @@
 mod detach;
 mod doctor;
 mod list;
+mod signal;
 mod supervise;
 mod throttle;
 mod update;
@@ -11,6 +12,7 @@ mod update;
 pub use detach::{detach, keep};
 pub use doctor::{Finding, State, examine};
 pub use list::{Entry, list};
-pub use supervise::{supervise, supervise_process};
+pub use signal::signal;
+pub use supervise::{end_as, supervise, supervise_process};
 pub use throttle::throttle;
 pub use update::update;

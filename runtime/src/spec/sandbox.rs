@@ -279,6 +279,9 @@ impl CapabilitySet {
     /// All that have a name; where it is asked for, it means all that the caller has.
     pub const ALL: CapabilitySet = CapabilitySet((1 << CAPABILITIES.len()) - 1);
 
+    /// To signal processes of other users.
+    pub const KILL: CapabilitySet = CapabilitySet(1 << 5);
+
     /// What daemons that start as root need in order to become somebody else, and no more: chown,
     /// dac_override, fowner, kill, setgid, setuid, net_bind_service, sys_chroot.
     pub const ROOT_DEFAULT: CapabilitySet =

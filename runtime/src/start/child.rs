@@ -170,7 +170,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::NoNewPrivileges => raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop),
         Step::Keyring => keyring(),
         Step::Landlock { handled, scoped, rules } => landlock(*handled, *scoped, rules),
-        Step::Fork { filter } => fork(script, number, filter),
+        Step::Fork { filter, keep } => fork(script, number, filter, *keep),
         Step::AwaitInit => await_init(script),
         Step::Session => raw::setsid(),
         Step::ProcessGroup(group) => raw::setpgid(*group),
@@ -454,7 +454,7 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
 }
 
 /// The rest of the steps in a second process; this one becomes the init.
-fn fork(script: &Script<'_>, number: usize, filter: &Filter) -> Result {
+fn fork(script: &Script<'_>, number: usize, filter: &Filter, keep: u64) -> Result {
     let init_works = match script.memory {
         Memory::Copied | Memory::Forked => [-1; 2],
         Memory::Borrowed | Memory::Beside => raw::pipe()?,
@@ -462,17 +462,19 @@ fn fork(script: &Script<'_>, number: usize, filter: &Filter) -> Result {
     let rest = Script { from: number + 1, init_works, ..*script };
     let become_init = |child| -> Infallible {
         if script.ground.words().failure().is_none() {
-            script.ground.words().fail(number, execute_init(script, filter, child));
+            script.ground.words().fail(number, execute_init(script, filter, keep, child));
         }
         raw::exit(FAILED)
     };
     Err(clone::nested(script.ground, script.memory, &rest, run, become_init))
 }
 
-fn execute_init(script: &Script<'_>, filter: &Filter, child: i32) -> Errno {
+fn execute_init(script: &Script<'_>, filter: &Filter, keep: u64, child: i32) -> Errno {
     // The init's file has no read permission, so that execve makes it out of reach of ptrace and
-    // /proc/1/mem. CAP_DAC_OVERRIDE would be permission enough; root has it back after execve.
-    let confined = raw::capset(raw::CapSets::default())
+    // /proc/1/mem. CAP_DAC_OVERRIDE would be permission enough. What is inheritable stays ambient for
+    // a user who is not root, if it was (capabilities(7)).
+    let sets = raw::CapSets { effective: keep, permitted: keep, inheritable: keep };
+    let confined = raw::capset(sets)
         .and_then(|()| raw::seccomp_filter(&filter.instructions, filter.flags).map(drop));
     match confined {
         Ok(()) => raw::exec_with_number(script.init, c"garth-init", child as u32),

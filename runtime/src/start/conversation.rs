@@ -85,7 +85,7 @@ pub fn converse(
         Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, &mut part))
     });
     let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
-    let first = Process::new(cloned);
+    let first = Process::new(cloned, false);
     let process = match (sibling, words.second()) {
         (Some(second), _) => second,
         // There is one, and it has said nothing: one of the two was killed.
@@ -129,7 +129,7 @@ fn talk(
     sibling: &mut Option<Process>,
     part: &mut impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<bool> {
-    let first = Process::new(copy(cloned)?);
+    let first = Process::new(copy(cloned)?, false);
     while let Some(message) = receive(line)? {
         let process = sibling.as_ref().unwrap_or(&first);
         match event(message, process)? {

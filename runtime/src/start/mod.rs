@@ -6,6 +6,7 @@
 mod child;
 mod conversation;
 mod copy_up;
+mod deliver;
 mod failure;
 mod join;
 mod live;
@@ -18,6 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
 
 pub use conversation::{Event, Line, converse, start};
+pub use deliver::{command, deliver};
 pub use join::join;
 pub use live::Inside;
 pub use process::Process;
@@ -63,7 +65,7 @@ pub fn run(
         beside(child.pid)
     });
     let (cloned, result) = started.map_err(|errno| failure::clone(plan, errno))?;
-    let process = Process::new(cloned);
+    let process = Process::new(cloned, plan.has_init());
     let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
     // If the parent's part failed the child was killed; if a step failed it has exited.
     match result.err().or(failed) {

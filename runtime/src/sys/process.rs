@@ -28,7 +28,16 @@ impl Ended {
 /// waitid(P_PIDFD), Linux 5.4: waits until the child ends, and reaps it. `None`: it still runs
 /// (only with `block` false).
 pub fn wait(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> {
-    let options = libc::WEXITED | if block { 0 } else { libc::WNOHANG };
+    wait_id(pidfd, if block { 0 } else { libc::WNOHANG })
+}
+
+/// As [`wait`], and the child is not reaped: its number and /proc stay its own.
+pub fn wait_and_leave(pidfd: BorrowedFd<'_>) -> Result<Option<Ended>, Errno> {
+    wait_id(pidfd, libc::WNOWAIT)
+}
+
+fn wait_id(pidfd: BorrowedFd<'_>, options: i32) -> Result<Option<Ended>, Errno> {
+    let options = libc::WEXITED | options;
     loop {
         // SAFETY: siginfo_t is plain memory that the kernel fills.
         let (result, info) = unsafe {
@@ -102,6 +111,18 @@ pub struct Arrived {
     pub from_kernel: bool,
 }
 
+impl Arrived {
+    /// Did nobody but this process get it? What another process sends is meant for one; what the
+    /// kernel generates has gone to the whole foreground process group, but for the hang-up of a
+    /// terminal: of that it tells only the leader of the terminal's session
+    /// (`tty_signal_session_leader()` in drivers/tty/tty_jobctrl.c), from whom the others expect it.
+    pub fn is_for_us_alone(self) -> bool {
+        // SAFETY: plain calls that cannot fail for the caller itself.
+        let leads = || unsafe { libc::getsid(0) == libc::getpid() };
+        !self.from_kernel || self.signal == libc::SIGHUP && leads()
+    }
+}
+
 impl Signals {
     /// Blocks all signals of this thread but those that report its own faults, and those with which
     /// a shell stops and continues a job.
@@ -160,6 +181,17 @@ impl Drop for Signals {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
         }
     }
+}
+
+/// Ends this process by `signal`, without a core file: what it dumps would be another's. Returns where
+/// the signal does not end it, as for pid 1 of a namespace.
+pub fn die_by(signal: i32) {
+    // RLIMIT_CORE would not keep a handler behind core_pattern's pipe from being called.
+    let _ = super::raw::prctl(libc::PR_SET_DUMPABLE, 0, 0);
+    let _ = super::raw::set_disposition(signal, false);
+    let _ = super::raw::set_signal_mask(0);
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(libc::getpid(), signal) };
 }
 
 /// The effective user and group id of the caller.

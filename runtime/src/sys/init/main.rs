@@ -6,12 +6,13 @@
 //! which of the two it is:
 //!
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
-//!   signals to the command, and ends as the command ended.
+//!   signals to the command, and ends as the command ended: if a signal ended that, with 128 + n, and
+//!   under the name `signal n`, as pid 1 cannot die by a signal of its own.
 //! - `garth-keeper PID FD ARGS...` is the parent, outside, of a detached sandbox. It waits for PID
 //!   and becomes the program open at FD, which cleans up.
 //!
 //! `garth-init` runs under a seccomp filter and makes no other system calls than close_range,
-//! rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait, kill and exit_group.
+//! rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait, kill, prctl for its name and exit_group.
 #![no_std]
 #![no_main]
 
@@ -58,7 +59,9 @@ extern "C" fn start(stack: *const usize) -> ! {
 /// - SIGKILL and SIGSTOP cannot be waited for. From inside the kernel drops them; from outside
 ///   SIGKILL ends the sandbox, and SIGSTOP stops only us: to pause a sandbox, freeze its cgroup.
 ///
-/// Only the number is forwarded; the value of sigqueue(3) is lost.
+/// Only the number is forwarded; the value of sigqueue(3) is lost. A command that has become another
+/// user is reached by CAP_KILL, which we keep where the sandbox has it. Garth's own signals do not
+/// depend on that (start/deliver.rs).
 fn init(child: i32) -> ! {
     // A reader of the sandbox's output waits for the end of file, which comes when the command
     // closes it, and not before we do.
@@ -67,7 +70,7 @@ fn init(child: i32) -> ! {
         loop {
             match reap(-1, WNOHANG) {
                 Ok((0, _)) => break,
-                Ok((pid, status)) if pid == child => exit(code(status)),
+                Ok((pid, status)) if pid == child => end(status),
                 Ok(_) => {}
                 // No children at all: the command is gone and nobody told us how.
                 Err(_) => exit(OURS),
@@ -128,6 +131,20 @@ unsafe fn keeper(pid: i32, fd: i32, argv: *mut *const u8, envp: *const *const u8
 /// Our exit code when we could not do our work.
 const OURS: i32 = 125;
 
+/// Ends as a command of this wait status did.
+fn end(status: i32) -> ! {
+    let signal = (status & 0x7f) as u8;
+    if signal != 0 {
+        let mut name = *b"signal \0\0\0";
+        match signal / 10 {
+            0 => name[7] = b'0' + signal,
+            tens => [name[7], name[8]] = [b'0' + tens, b'0' + signal % 10],
+        }
+        syscall(PRCTL, [PR_SET_NAME, name.as_ptr() as usize, 0, 0, 0]);
+    }
+    exit(code(status))
+}
+
 /// A wait status as a shell gives it.
 fn code(status: i32) -> i32 {
     if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) }
@@ -181,6 +198,7 @@ const RT_SIGPROCMASK: usize = 14;
 const WAIT4: usize = 61;
 const KILL: usize = 62;
 const RT_SIGTIMEDWAIT: usize = 128;
+const PRCTL: usize = 157;
 const EXIT_GROUP: usize = 231;
 const EXECVEAT: usize = 322;
 const CLOSE_RANGE: usize = 436;
@@ -192,6 +210,7 @@ const SI_KERNEL: i32 = 0x80;
 const WNOHANG: usize = 1;
 /// Wait for every kind of child, also one that was cloned without an exit signal.
 const WALL: usize = 0x4000_0000;
+const PR_SET_NAME: usize = 15;
 const AT_EMPTY_PATH: usize = 0x1000;
 /// The size of the kernel's signal set: 64 signals.
 const SET: usize = 8;
