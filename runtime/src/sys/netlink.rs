@@ -190,7 +190,8 @@ impl Socket {
         mut batch: Batch,
         mut each: impl FnMut(usize, Result<(u16, &[u8]), Refusal>),
     ) -> Result<(), Refusal> {
-        if batch.is_empty() {
+        // An empty transaction is none: kernels before 6.10 acknowledge no bracket.
+        if batch.len() == usize::from(batch.transaction) {
             return Ok(());
         }
         // The acknowledgement is asked of the last message; of a transaction, of the last before
@@ -413,4 +414,23 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn last_errno() -> Errno {
     std::io::Error::last_os_error().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is sent over this is refused: it is no socket.
+    fn deaf() -> Socket {
+        Socket { fd: std::fs::File::open("/dev/null").unwrap().into(), next: 1 }
+    }
+
+    #[test]
+    fn what_holds_no_message_is_not_sent() {
+        assert_eq!(deaf().execute(Batch::new()), Ok(()));
+        assert_eq!(deaf().execute(Batch::transaction()), Ok(()));
+        let mut one = Batch::transaction();
+        one.message("try", 0, 0, &[]);
+        assert_eq!(deaf().execute(one).unwrap_err().errno, Errno(libc::ENOTSOCK));
+    }
 }
