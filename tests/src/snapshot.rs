@@ -9,8 +9,8 @@ use serde_json::Value;
 
 /// The state of a yard: what is there now and was not there before has been left behind.
 ///
-/// Garth's firewall table with the host's uplinks, the directories of its state root and the parent directory of its
-/// cgroups are the host's and may stay; what a sandbox has in them may not.
+/// The directories of Garth's state root and the parent directory of its cgroups are the host's and may
+/// stay; what a sandbox has in them may not.
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
@@ -53,6 +53,9 @@ fn mounts(init: u32, lines: &mut BTreeSet<String>) {
     lines.extend(table.lines().map(|line| format!("mount {line}")));
 }
 
+/// Where the host forwards.
+const FORWARDING: &str = "grep -Hs 1 /proc/sys/net/ipv[46]/conf/*/*forwarding";
+
 fn network(init: u32, lines: &mut BTreeSet<String>) {
     let ask = |words: &str| {
         let mut command = Command::new("nsenter");
@@ -70,11 +73,14 @@ fn network(init: u32, lines: &mut BTreeSet<String>) {
             lines.insert(format!("route {} dev {}", name(route, "dst"), name(route, "dev")));
         }
     }
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/proc/{init}/ns/net")).args(["sh", "-c", FORWARDING]);
+    let switches = command.output().unwrap().stdout;
+    lines.extend(String::from_utf8_lossy(&switches).lines().map(|line| format!("switch {line}")));
     let ruleset = ask("nft -j list table inet garth");
     for object in ruleset["nftables"].as_array().into_iter().flatten() {
-        // The host's uplinks, on which others than sandboxes are refused what they were before.
-        if object["set"]["name"] == "opened" {
-            continue;
+        if !object["table"].is_null() {
+            lines.insert("table inet garth".to_owned());
         }
         for kind in ["set", "map"] {
             for element in object[kind]["elem"].as_array().into_iter().flatten() {

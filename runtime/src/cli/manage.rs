@@ -9,7 +9,6 @@ use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
-use crate::host::record::Record;
 use crate::limit;
 use crate::service;
 use crate::sys::process;
@@ -180,7 +179,8 @@ impl Delete {
     }
 }
 
-/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made.
+/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made;
+/// and fail if anything of a running sandbox's is missing or cannot work.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Print as JSON
@@ -193,18 +193,16 @@ pub struct Check {
 impl Check {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        let there = match oci::is_container(&journal, &self.name) {
-            true => container::check(&journal.containers(), &self.name)?,
-            false => {
-                let record = Record::read(&journal, &self.name)?;
-                record.resources.inspect(&record.owner(&journal))?
-            }
+        let (there, lacks) = match oci::is_container(&journal, &self.name) {
+            true => (container::check(&journal.containers(), &self.name)?, Vec::new()),
+            false => service::check(&journal, &self.name)?,
         };
         match self.json {
             true => print(&to_json(&there)?),
             false => there.iter().for_each(|line| print(&format!("{line}\n"))),
         }
-        Ok(0)
+        lacks.iter().for_each(|line| complain(&Error::new(line)));
+        Ok(if lacks.is_empty() { 0 } else { OURS })
     }
 }
 

@@ -19,6 +19,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
+use crate::host::network;
 use crate::sys::process;
 
 /// As engines read it: `garth version`, then what else there is to know.
@@ -119,6 +120,9 @@ enum Verb {
     Limit(limit::Limit),
     /// Release what crashes have left behind
     Gc,
+    /// What the holder of the firewall's table calls
+    #[command(hide = true)]
+    Tend,
     /// Tell what this host can do, by trying it, and what to do about the rest
     Doctor(doctor::Doctor),
 }
@@ -164,6 +168,7 @@ const OURS: i32 = 125;
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
     process::begin();
+    network::is_tender();
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,
@@ -236,6 +241,7 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
         Verb::Check(verb) => verb.run(global),
         Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
+        Verb::Tend => network::tend().map(|()| 0),
         Verb::Doctor(verb) => verb.run(global),
     }
 }

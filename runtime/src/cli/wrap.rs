@@ -198,6 +198,7 @@ impl Wrap {
         if !self.detach {
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
+            service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
             return service::supervise(child, &signals, &super::warn).map(service::end_as);
         }
         let name = options.name.clone().unwrap_or_else(crate::start::random_id);
@@ -219,6 +220,7 @@ impl Wrap {
         match service::detach(again, self.log.as_deref())? {
             Ok(()) => {
                 print(&format!("{name}\n"));
+                service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
                 Ok(0)
             }
             Err(code) => Ok(code),

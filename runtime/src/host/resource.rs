@@ -56,6 +56,15 @@ pub trait Resource {
     /// When it cannot be told.
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>>;
 
+    /// What is on record and is not there, or does not work, while the owner runs.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn lacks(&self, owner: &Owner) -> Result<Vec<String>> {
+        let _ = owner;
+        Ok(Vec::new())
+    }
+
     /// What will be made, a line each in the order of the making, for `garth explain`.
     fn describe(&self, owner: &Owner) -> Vec<String>;
 }

@@ -208,6 +208,15 @@ impl Resources {
         Ok(lines?.concat())
     }
 
+    /// What of it is missing or does not work, of an owner that runs.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn lacks(&self, owner: &Owner) -> Result<Vec<String>> {
+        let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.lacks(owner)).collect();
+        Ok(lines?.concat())
+    }
+
     /// The lines of `explain`.
     pub fn describe(&self, owner: &Owner) -> Vec<String> {
         self.list().into_iter().flat_map(|one| one.describe(owner)).collect()
@@ -289,6 +298,7 @@ pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
     let mut results = vec![stray_cgroups(journal)];
     if facts::privileged() {
         results.push(stray_network(journal));
+        results.push(network::mend(journal));
         results.push(stray_ifbs());
     }
     results

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::host::bandwidth::{self, End};
 use crate::host::cgroup::{self, Hierarchy};
 use crate::host::journal::Journal;
-use crate::host::network::{Config, Network};
+use crate::host::network::{self, Config, Network};
+use crate::host::record::Record;
 use crate::host::{facts, resources};
 use crate::plan::{IdMap, Plan, Step};
 use crate::spec::units::{Rate, Size};
@@ -65,6 +66,7 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
     note("disk limit", Degraded, disk_limit());
     note("private network", Degraded, private_network(journal, |_| Ok(())));
+    note("firewall", Degraded, firewall(journal));
     note("network rates", Degraded, rates(journal));
     note("rate groups", Degraded, rate_groups(journal));
     note("ipv6", Degraded, ipv6());
@@ -172,7 +174,7 @@ fn private_network(
     }
     let rehearsal = || {
         let network = Network::propose(journal.root(), "doctor", &Config::default(), Vec::new())?;
-        network.prepare()?;
+        network.rehearse()?;
         let plan = Plan {
             namespaces: libc::CLONE_NEWNET as u64,
             awaits_go: true,
@@ -186,6 +188,25 @@ fn private_network(
     netns::in_new_netns(rehearsal)
         .map_err(|errno| Error::os("make a network namespace", errno))??;
     Ok("veth, addresses, routes, nftables".into())
+}
+
+/// Chains of others on this host, and what the sandboxes that run need of our own.
+fn firewall(journal: &Journal) -> Result<String> {
+    if !facts::privileged() {
+        return Ok("not needed by pasta".into());
+    }
+    let mut wrong = network::obstacles()?;
+    for id in journal.ids()?.iter().filter(|id| journal.open_process(id).is_some()) {
+        let Ok(record) = Record::read(journal, id) else { continue };
+        let lacks = record.resources.lacks(&record.owner(journal))?;
+        let new = lacks.into_iter().filter(|line| !wrong.contains(line));
+        let new: Vec<String> = new.map(|line| format!("{id}: {line}")).collect();
+        wrong.extend(new);
+    }
+    match wrong.is_empty() {
+        true => Ok("no chain drops what is forwarded".into()),
+        false => Err(Error::new(wrong.join("; "))),
+    }
 }
 
 /// Both ways, on such a wire.

@@ -6,6 +6,8 @@ use crate::error::Result;
 use crate::host::bandwidth::Kept;
 use crate::host::journal::Journal;
 use crate::host::record::Record;
+use crate::host::{facts, network};
+use crate::spec::{Network, Sandbox};
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]
@@ -81,5 +83,29 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
         rates,
         command: words.collect(),
+    }
+}
+
+/// What is there of what `name` has outside, and, if it runs, what is missing or does not work.
+///
+/// # Errors
+/// When there is no such sandbox, or something cannot be told.
+pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)> {
+    let record = Record::read(journal, name)?;
+    let owner = record.owner(journal);
+    let there = record.resources.inspect(&owner)?;
+    let lacks = match journal.open_process(name) {
+        Some(_) => record.resources.lacks(&owner)?,
+        None => Vec::new(),
+    };
+    Ok((there, lacks))
+}
+
+/// What will not work for a sandbox that has just been started, as others on this host are against it.
+pub fn cautions(sandbox: &Sandbox) -> Vec<String> {
+    match sandbox.network {
+        // Who cannot look has no reason to fear.
+        Network::Private if facts::privileged() => network::obstacles().unwrap_or_default(),
+        _ => Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ mod update;
 
 pub use detach::{detach, keep};
 pub use doctor::{Finding, State, examine};
-pub use list::{Entry, list};
+pub use list::{Entry, cautions, check, list};
 pub use signal::signal;
 pub use supervise::{end_as, supervise, supervise_process};
 pub use throttle::throttle;

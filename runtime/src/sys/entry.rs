@@ -44,7 +44,7 @@ extern "C" fn begin(stack: *const usize) {
     // environment. `Statfs` is plain memory that the kernel fills.
     unsafe {
         let argc = *stack;
-        let argv = stack.add(1).cast::<*const u8>();
+        let argv = stack.wrapping_add(1).cast::<*const u8>();
         if !enters_a_container(argc, argv) {
             return;
         }
@@ -52,7 +52,7 @@ extern "C" fn begin(stack: *const usize) {
         let mut stat = MaybeUninit::<libc::statfs64>::uninit();
         let failed = call(libc::SYS_statfs, [file, stat.as_mut_ptr() as usize, 0, 0, 0]) != 0;
         // ST_RDONLY: this is the second start, or a read-only file system.
-        let flags = (&raw const (*stat.as_ptr()).f_flags).read();
+        let flags = (*stat.as_ptr()).f_flags;
         if failed || flags as u64 & libc::ST_RDONLY != 0 {
             return;
         }
@@ -67,7 +67,7 @@ extern "C" fn begin(stack: *const usize) {
         let attr = (&raw const read_only) as usize;
         let size = size_of_val(&read_only);
         if call(libc::SYS_mount_setattr, [tree, here, empty, attr, size]) == 0 {
-            let envp = argv.add(argc + 1) as usize;
+            let envp = argv.wrapping_add(argc + 1) as usize;
             call(libc::SYS_execveat, [tree, here, argv as usize, envp, empty]);
         }
         call(libc::SYS_close, [tree, 0, 0, 0, 0]);
@@ -86,7 +86,7 @@ unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
     let (mut nth, mut behind_option) = (1, false);
     while nth < argc {
         // SAFETY: `nth` is below argc.
-        let word = unsafe { first_bytes(*argv.add(nth)) };
+        let word = unsafe { first_bytes(*argv.wrapping_add(nth)) };
         match word {
             CREATE | RUN | EXEC => return true,
             _ if word as u8 == b'-' => behind_option = true,
@@ -98,8 +98,23 @@ unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
     false
 }
 
-/// The first eight bytes of a C string, zeros behind its end. Volatile, or the compiler might see
-/// a function of the libc in it.
+/// A byte of memory. Neither a plain read, in whose loop the compiler might see a function of the libc,
+/// nor `read_volatile`, which calls a check of its own in a debug build: the address of whatever is
+/// called here would be one that the libc has still to relocate.
+///
+/// # Safety
+/// It can be read.
+#[inline(always)]
+unsafe fn byte(at: *const u8) -> u8 {
+    let byte: u32;
+    // SAFETY: as the caller says.
+    unsafe {
+        asm!("movzx {:e}, byte ptr [{}]", out(reg) byte, in(reg) at, options(nostack, readonly));
+    }
+    byte as u8
+}
+
+/// The first eight bytes of a C string, zeros behind its end.
 ///
 /// # Safety
 /// `text` is a C string.
@@ -107,7 +122,7 @@ unsafe fn first_bytes(text: *const u8) -> u64 {
     let (mut word, mut at) = (0, 0);
     while at < 8 {
         // SAFETY: not behind the NUL, at which the loop ends.
-        let byte = unsafe { text.add(at).read_volatile() };
+        let byte = unsafe { byte(text.wrapping_add(at)) };
         if byte == 0 {
             break;
         }

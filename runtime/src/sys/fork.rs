@@ -117,10 +117,11 @@ fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
     })
 }
 
-/// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptor
+/// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptors
 /// than `keep` and in a session of its own. It must do with system calls: other threads of ours, and
 /// the locks that they held, are not in the copy.
-pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
+pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
+    keep.sort_unstable();
     // Without a signal at its end, nobody who waits for children in general gets this one.
     let args = CloneArgs::default();
     let clone = || call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
@@ -136,13 +137,16 @@ pub fn aside(keep: RawFd, action: impl FnOnce(RawFd)) -> Result<(), Errno> {
         again => raw::exit(i32::from(again.is_err())),
     }
     // A reader of our output, and whoever wants our lock, would wait for it.
-    let number = keep as u32;
-    if number > 0 {
-        let _ = raw::close_fds(0, number - 1);
+    let mut next = 0;
+    for number in keep.iter().filter_map(|fd| u32::try_from(*fd).ok()) {
+        if number > next {
+            let _ = raw::close_fds(next, number - 1);
+        }
+        next = number + 1;
     }
-    let _ = raw::close_fds(number + 1, u32::MAX);
+    let _ = raw::close_fds(next, u32::MAX);
     let _ = raw::setsid();
-    action(keep);
+    action();
     raw::exit(0);
 }
 
@@ -205,7 +209,8 @@ mod tests {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let (mut other, open) = std::io::pipe().unwrap();
         let begin = std::time::Instant::now();
-        aside(writer.as_raw_fd(), |fd| {
+        let fd = writer.as_raw_fd();
+        aside(&mut [fd], || {
             let mut pause = libc::timespec { tv_sec: 2, tv_nsec: 0 };
             let _ = raw::write(fd, b"begun");
             let _ = call!(libc::SYS_nanosleep, &raw mut pause, 0);

@@ -153,6 +153,11 @@ pub fn send_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawFd) -> Result
 
 /// Parent: takes a descriptor that [`send_descriptor`] has sent; close-on-exec. None: nothing came.
 pub fn take_descriptor(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    take_with_word(socket).map(|taken| taken.map(|(descriptor, _)| descriptor))
+}
+
+/// As [`take_descriptor`], with the first of the bytes.
+pub fn take_with_word(socket: BorrowedFd<'_>) -> Result<Option<(OwnedFd, u8)>, Errno> {
     #[repr(C)]
     struct Control {
         header: libc::cmsghdr,
@@ -180,7 +185,8 @@ pub fn take_descriptor(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno>
     let taken = header.cmsg_len >= whole
         && (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(taken.then(|| unsafe { OwnedFd::from_raw_fd(control.descriptor) }))
+    let descriptor = taken.then(|| unsafe { OwnedFd::from_raw_fd(control.descriptor) });
+    Ok(descriptor.map(|descriptor| (descriptor, bytes[0])))
 }
 
 /// A copy of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6).

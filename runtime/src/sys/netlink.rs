@@ -9,7 +9,7 @@
 //! returns. Nothing here ever waits: an answer that is missing is an error, not a hang.
 
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{Errno, sockopt};
 
@@ -202,7 +202,7 @@ impl Socket {
             batch.bracket(libc::NFNL_MSG_BATCH_END);
         }
         let base = self.next;
-        self.next += batch.len() as u32;
+        self.next = self.next.wrapping_add(batch.len() as u32);
         number(&mut batch.bytes, base);
         let failed = |errno| Refusal { message: 0, doing: batch.doing[0], errno, text: None };
         // A long list of ports does not fit the usual 208 kB; root may go past wmem_max.
@@ -245,7 +245,8 @@ impl Socket {
     /// inside `sendmsg`, and a device's deletion takes tens of milliseconds there.
     pub fn execute_behind(&self, mut batch: Batch) -> Result<(), Errno> {
         number(&mut batch.bytes, 1);
-        super::fork::aside(self.fd.as_raw_fd(), |fd| {
+        let fd = self.fd.as_raw_fd();
+        super::fork::aside(&mut [fd], || {
             let (address, length) = (batch.bytes.as_ptr(), batch.bytes.len());
             let _ = super::raw::call!(libc::SYS_sendto, fd, address, length, 0, 0, 0);
         })
@@ -272,15 +273,7 @@ impl Socket {
     /// Listens to multicast `groups` from now on. A socket without an address is passed over by the
     /// kernel's own messages, so it gets one.
     pub fn join(&self, groups: &[i32]) -> Result<(), Errno> {
-        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
-        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        address.nl_family = libc::AF_NETLINK as u16;
-        let length = size_of_val(&address) as u32;
-        // SAFETY: the address is live and of the length given.
-        let bound = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound != 0 {
-            return Err(last_errno());
-        }
+        self.bind(0)?;
         groups.iter().try_for_each(|group| {
             self.option(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, *group)
         })
@@ -294,9 +287,53 @@ impl Socket {
         }
     }
 
+    /// Gives the socket the address `port`; 0: any. EADDRINUSE: another socket has it.
+    pub fn bind(&self, port: u32) -> Result<(), Errno> {
+        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as u16;
+        address.nl_pid = port;
+        let length = size_of_val(&address) as u32;
+        // SAFETY: the address is live and of the length given.
+        let bound = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
+        if bound == 0 { Ok(()) } else { Err(last_errno()) }
+    }
+
+    /// A socket that others have too, one after the other, if it is one of `family` with the address
+    /// `port`. Answers to those before us are thrown away, and the numbers are new.
+    pub fn shared(fd: OwnedFd, family: Family, port: u32) -> Option<Socket> {
+        let number = |name| sockopt::get(fd.as_fd(), libc::SOL_SOCKET, name);
+        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        let mut length = size_of_val(&address) as u32;
+        // SAFETY: the address is live and of the length given.
+        let asked = unsafe {
+            libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length)
+        };
+        let same = asked == 0
+            && number(libc::SO_DOMAIN) == Ok(libc::AF_NETLINK)
+            && number(libc::SO_PROTOCOL) == Ok(family as i32)
+            && address.nl_pid == port;
+        // Far from the numbers of those who were killed before they read an answer.
+        let now = super::timer::monotonic().as_nanos() as u32;
+        let socket = Socket { fd, next: now | 1 };
+        socket.drain(|_, _| {});
+        same.then_some(socket)
+    }
+
+    /// A copy of the descriptor.
+    pub fn descriptor(&self) -> Result<OwnedFd, Errno> {
+        Ok(self.fd.try_clone()?)
+    }
+
     /// Closes the socket without waiting for what nftables has still to free.
     pub fn abandon(self) {
         super::abandon::abandon(self.fd);
+    }
+
+    /// The descriptor itself.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
@@ -364,7 +401,7 @@ fn number(bytes: &mut [u8], base: u32) {
     let (mut start, mut sequence) = (0, base);
     while let Some(length) = u32_at(bytes, start) {
         bytes[start + 8..start + 12].copy_from_slice(&sequence.to_ne_bytes());
-        sequence += 1;
+        sequence = sequence.wrapping_add(1);
         start += length as usize;
     }
 }

@@ -3,8 +3,8 @@
 //! A sandbox adds elements, not rules, so neither publishing nor a packet becomes slower with their
 //! number. All elements of a sandbox are added in one transaction, and among them is one that only
 //! it can have, its own address: if that one is there, all are; if not, none is. So a release after
-//! a crash at any point knows what is ours, and never takes away another's port. A sandbox that
-//! publishes nothing has nothing here: the rules know it by the name of its link.
+//! a crash at any point knows what is ours, and never takes away another's port. When there is none
+//! of any sandbox, the table is not needed, and goes (`table`).
 //!
 //! What the table does, and to whom:
 //! - *raw*: what comes from a sandbox has a source that belongs there, and no loopback destination.
@@ -17,6 +17,7 @@
 //! - *opened*: where forwarding was off and a sandbox needed it on, what belongs to no sandbox is
 //!   dropped as before, unless other rules redirected it on purpose or it answers what was let out.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{
@@ -49,11 +50,26 @@ const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const REDIRECTED: u32 = 1 << 5; // IPS_DST_NAT
 const NONE: &[u8] = &[0; 4];
 
-/// Adds the table and everything fixed in it; EEXIST if it is there.
-fn create(batch: &mut Batch) {
+/// Makes the table and everything fixed in it, owned by the socket; EEXIST if it is there.
+pub fn create(socket: &mut Socket) -> Result<(), Refusal> {
+    let mut result = Ok(());
+    for persist in [true, false] {
+        let mut batch = Batch::transaction();
+        write_table(&mut batch, persist);
+        result = socket.execute(batch);
+        match &result {
+            // Linux before 6.9. The table is gone with its owner there.
+            Err(refusal) if matches!(refusal.errno.0, libc::EOPNOTSUPP | libc::EINVAL) => {}
+            _ => break,
+        }
+    }
+    result
+}
+
+fn write_table(batch: &mut Batch, persist: bool) {
     use Field::{Family, Interface, Ipv4, Ipv6, Port, Protocol};
 
-    nft::table(batch);
+    nft::table(batch, persist);
     nft::set(batch, "publish4", 1, &[Protocol, Ipv4, Port], &[Ipv4, Port]);
     nft::set(batch, "publish4_any", 2, &[Protocol, Port], &[Ipv4, Port]);
     nft::set(batch, "publish6", 3, &[Protocol, Ipv6, Port], &[Ipv6, Port]);
@@ -197,49 +213,30 @@ impl From<Refusal> for AddError {
 }
 
 impl Entry<'_> {
-    /// Adds the entry, and `opened` interfaces; the table too if it is not there.
-    pub fn add(&self, socket: &mut Socket, opened: &[Opened]) -> Result<(), AddError> {
-        // Which publish a message of the batch is for; the bracket and the own elements have none.
-        let mut owner = Vec::new();
-        let write = |batch: &mut Batch, owner: &mut Vec<Option<usize>>| {
-            owner.clear();
-            for (set, key) in self.own() {
-                nft::add_element(batch, "add an address", set, &key, None, true);
-            }
-            for interface in opened {
-                let (set, key) = interface.element();
-                nft::add_element(batch, "record an interface", set, &key, None, false);
-            }
-            owner.resize(batch.len(), None);
-            for (index, publish) in self.publish.iter().enumerate() {
-                for Element { map, key, value } in self.elements(publish) {
-                    nft::add_element(batch, "publish a port", map, &key, Some(&value), true);
-                    owner.push(Some(index));
-                }
-            }
-        };
-
-        // The table is there in all cases but the first; ask for nothing and see.
+    /// Adds the entry, and `opened` interfaces. `exclusive`: what is there already is another's.
+    pub fn add(
+        &self,
+        socket: &mut Socket,
+        opened: &[Opened],
+        exclusive: bool,
+    ) -> Result<(), AddError> {
         let mut batch = Batch::transaction();
-        write(&mut batch, &mut owner);
-        let mut result = match owner.len() > 1 {
-            true => socket.execute(batch),
-            false => nft::find_table(socket),
-        };
-        if matches!(&result, Err(refusal) if refusal.errno.0 == libc::ENOENT) {
-            let mut batch = Batch::transaction();
-            create(&mut batch);
-            match socket.execute(batch) {
-                // Another sandbox is starting too and was faster.
-                Err(refusal) if refusal.errno.0 == libc::EEXIST => {}
-                result => result?,
-            }
-            let mut batch = Batch::transaction();
-            write(&mut batch, &mut owner);
-            result = socket.execute(batch);
+        for (set, key) in self.own() {
+            nft::add_element(&mut batch, "add an address", set, &key, None, exclusive);
         }
-        match result {
-            Err(refusal) if refusal.errno.0 == libc::EEXIST => {
+        add_opened(&mut batch, opened);
+        // Which publish a message of the batch is for; the bracket and the own elements have none.
+        let mut owner = vec![None; batch.len()];
+        for (index, publish) in self.publish.iter().enumerate() {
+            for Element { map, key, value } in self.elements(publish) {
+                let value = Some(&*value);
+                nft::add_element(&mut batch, "publish a port", map, &key, value, exclusive);
+                owner.push(Some(index));
+            }
+        }
+        match socket.execute(batch) {
+            // Where nothing is exclusive, a key with another value is EBUSY.
+            Err(refusal) if matches!(refusal.errno.0, libc::EEXIST | libc::EBUSY) => {
                 match owner.get(refusal.message).copied().flatten() {
                     Some(index) => Err(AddError::PortTaken(index)),
                     None => Err(AddError::AddressTaken),
@@ -247,6 +244,25 @@ impl Entry<'_> {
             }
             result => Ok(result?),
         }
+    }
+
+    /// How many of its elements are not in the table.
+    pub fn missing(&self, socket: &mut Socket) -> Result<usize, Refusal> {
+        let mut wanted: Vec<(&str, Vec<u8>, Vec<u8>)> =
+            self.own().into_iter().map(|(set, key)| (set, key, Vec::new())).collect();
+        for publish in self.publish {
+            wanted.extend(self.elements(publish).map(|e| (e.map, e.key, e.value)));
+        }
+        wanted.sort();
+        let mut missing = 0;
+        for of_set in wanted.chunk_by(|one, next| one.0 == next.0) {
+            let there: HashSet<Pair> = dump(socket, of_set[0].0)?.into_iter().collect();
+            let is_there = |(_, key, value): &&(&str, Vec<u8>, Vec<u8>)| {
+                there.contains(&(key.clone(), value.clone()))
+            };
+            missing += of_set.len() - of_set.iter().filter(is_there).count();
+        }
+        Ok(missing)
     }
 
     /// Takes the entry away; nothing happens if it is not there, also if its ports are another's.
@@ -272,14 +288,11 @@ impl Entry<'_> {
         }
     }
 
-    /// The elements that only this sandbox can have, the first of them first; none if it publishes
-    /// nothing.
+    /// The elements that only this sandbox can have, the first of them first. As long as there are
+    /// any, of whatever sandbox, the table is needed.
     fn own(&self) -> Vec<Key> {
-        let mut own = Vec::new();
-        if !self.publish.is_empty() {
-            own.push(("sandboxes4", pair4(self.inner4).to_vec()));
-            own.extend(self.inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
-        }
+        let mut own = vec![("sandboxes4", pair4(self.inner4).to_vec())];
+        own.extend(self.inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
         own
     }
 
@@ -312,6 +325,47 @@ impl Entry<'_> {
             Some(Element { map, key, value })
         })
     }
+}
+
+fn add_opened(batch: &mut Batch, opened: &[Opened]) {
+    for switch in opened {
+        let (set, key) = switch.element();
+        nft::add_element(batch, "record an interface", set, &key, None, false);
+    }
+}
+
+/// Writes down switches that are about to be opened, so that what belongs to no sandbox is dropped.
+pub fn record_opened(socket: &mut Socket, opened: &[Opened]) -> Result<(), Refusal> {
+    let mut batch = Batch::transaction();
+    add_opened(&mut batch, opened);
+    socket.execute(batch)
+}
+
+/// The switches that were opened for sandboxes.
+pub fn opened(socket: &mut Socket) -> Result<Vec<Opened>, Refusal> {
+    let mut all = dump(socket, "opened")?;
+    all.extend(dump(socket, "opened_everywhere")?);
+    Ok(all.iter().filter_map(|(key, _)| Opened::of_element(key)).collect())
+}
+
+/// Does any sandbox publish a port on another address than the loopback's?
+pub fn publishes_beyond(socket: &mut Socket) -> Result<bool, Refusal> {
+    let loopback = |map: &str, key: &[u8]| match map {
+        "publish4" => key.get(4) == Some(&127),
+        _ => key.get(4..20) == Some(&Ipv6Addr::LOCALHOST.octets()[..]),
+    };
+    for map in ["publish4_any", "publish6_any", "publish4", "publish6"] {
+        let all = dump(socket, map)?;
+        if all.iter().any(|(key, _)| map.ends_with("_any") || !loopback(map, key)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Has any sandbox an IPv6 address?
+pub fn has_ipv6(socket: &mut Socket) -> Result<bool, Refusal> {
+    Ok(!dump(socket, "sandboxes6")?.is_empty())
 }
 
 /// The addresses of all sandboxes in the table.
@@ -385,7 +439,7 @@ fn delete(batch: &mut Batch, set: &str, key: &[u8]) {
     nft::delete_element(batch, "remove an element", set, key);
 }
 
-fn is_missing(refusal: &Refusal) -> bool {
+pub fn is_missing(refusal: &Refusal) -> bool {
     refusal.errno.0 == libc::ENOENT
 }
 

@@ -4,7 +4,8 @@
 //! follow, and which is what the journal records; [`Network::reserve`] takes the published ports;
 //! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the `link` while the
 //! sandbox's first process waits. [`Network::release`] undoes it, however far it came. The link
-//! needs no undoing: it dies with the sandbox's namespace.
+//! needs no undoing: it dies with the sandbox's namespace. [`tend`] sees to what no single sandbox
+//! answers for: the `table` when the last has gone, and forwarding when the host's way out is another.
 //!
 //! No bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the host, so
 //! everything between two sandboxes passes the `firewall`.
@@ -12,10 +13,13 @@
 mod conntrack;
 pub mod device;
 mod firewall;
+mod foreign;
 mod lease;
 pub(super) mod link;
 mod nft;
 pub mod pasta;
+mod restore;
+mod table;
 mod uplink;
 
 use std::collections::HashSet;
@@ -27,13 +31,18 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::bandwidth::End;
+use super::journal::Journal;
 use super::resource::{Held, Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Family, Refusal, Socket};
 use crate::sys::{Errno, netns, port};
 use crate::{Error, Result};
 use firewall::{AddError, Entry};
+pub use foreign::obstacles;
 pub use lease::{LINK_PREFIX, link_name};
+pub use restore::{mend, tend};
+use table::Table;
+pub use table::is_tender;
 use uplink::Route;
 
 /// Where addresses come from.
@@ -248,12 +257,33 @@ impl Network {
         Ok(taken)
     }
 
-    /// Turns on the forwarding that is needed and tells the firewall about the sandbox.
-    pub fn prepare(&self) -> Result<()> {
+    /// Turns on the forwarding that is needed and tells the firewall about the sandbox. What is given
+    /// back keeps the firewall's table as long as it is open. A table that was lost is filled again
+    /// with what belongs to the sandboxes of `journal` that run.
+    pub fn prepare(&self, journal: &Journal) -> Result<OwnedFd> {
+        let mut table = Table::make()?;
+        let kept = table.keep()?;
+        let result = match table.new {
+            true => restore::fill(&mut table.socket, journal),
+            false => Ok(()),
+        };
+        let result = result.and_then(|()| self.enter(&mut table.socket));
+        // Others wait; and a table that was made is kept, or taken away, also if this one is refused.
+        table.close()?;
+        result.map(|()| kept)
+    }
+
+    /// As [`Network::prepare`], in a network namespace that nobody else is in and that ends soon.
+    pub fn rehearse(&self) -> Result<()> {
+        let mut table = Table::make()?;
+        self.enter(&mut table.socket)?;
+        table.dissolve()
+    }
+
+    fn enter(&self, socket: &mut Socket) -> Result<()> {
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
         let closed = uplink::closed(&self.uplinks, beyond, self.inner6.is_some())?;
-        let mut socket = firewall::socket()?;
-        self.entry().add(&mut socket, &closed).map_err(|error| match error {
+        self.entry().add(socket, &closed, true).map_err(|error| match error {
             AddError::AddressTaken => {
                 Error::new(format!("address {}: another sandbox has it", self.inner4))
                     .hint("run `garth gc`")
@@ -264,16 +294,14 @@ impl Network {
                 Error::new(format!("-p {publish}: port {port} is published by another sandbox"))
                     .hint("use another port of the host")
             }
-            AddError::Refused(refusal) => worded(refusal, " in nftables table inet garth"),
+            AddError::Refused(refusal) => refused(refusal),
         })?;
         // Only now, so that there is no moment in which others' packets pass.
         for switch in &closed {
             switch.open()?;
         }
-        conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
-            .map_err(|r| worded(r, ""))?;
-        socket.abandon();
-        Ok(())
+        conntrack::forget(socket, &self.publish, self.inner4, self.inner6)
+            .map_err(|r| worded(r, ""))
     }
 
     /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
@@ -296,16 +324,47 @@ impl Network {
 
     /// Undoes all but the link, however much of it was done; may be repeated.
     pub fn release(&self, state_root: &Path) -> Result<()> {
-        if !self.publish.is_empty() {
-            let mut socket = firewall::socket()?;
-            self.entry()
-                .remove(&mut socket)
-                .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
-            conntrack::forget(&mut socket, &self.publish, self.inner4, self.inner6)
+        if let Some(mut table) = Table::find()? {
+            self.entry().remove(&mut table.socket).map_err(refused)?;
+            conntrack::forget(&mut table.socket, &self.publish, self.inner4, self.inner6)
                 .map_err(|r| worded(r, ""))?;
-            socket.abandon();
+            table.close_released()?;
         }
         lease::give_back(state_root, self.inner4, &self.id)
+    }
+
+    /// What ought to be there for this sandbox, which runs, and is not, or does not work.
+    pub fn lacks(&self) -> Result<Vec<String>> {
+        let mut lacks = Vec::new();
+        let mut socket = firewall::socket()?;
+        let found = nft::find_table(&mut socket).map_err(refused)?;
+        match found {
+            None => lacks.push("nftables table inet garth is not there".to_owned()),
+            Some(nft::Table { owner: None, .. }) => lacks.push(
+                "nftables table inet garth is held by nobody: a flush of the ruleset takes it away"
+                    .to_owned(),
+            ),
+            Some(_) => {}
+        }
+        let missing = self.entry().missing(&mut socket).map_err(refused)?;
+        if missing > 0 && found.is_some() {
+            let (address, s) = (self.inner4, if missing == 1 { "" } else { "s" });
+            lacks.push(format!("{missing} firewall element{s} of {address} missing"));
+        }
+        let mut socket = route_socket()?;
+        let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
+        if !links.iter().any(|link| link.name == self.link) {
+            lacks.push(format!("link {} is not there", self.link));
+        }
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let ipv6 = self.inner6.is_some();
+        let ways = uplink::ways_out(&mut socket, ipv6).map_err(|r| worded(r, ""))?;
+        let ways: Vec<String> = ways.into_iter().map(|link| link.name).collect();
+        for switch in uplink::closed(&ways, beyond, ipv6)? {
+            lacks.push(format!("{switch} is off"));
+        }
+        lacks.extend(obstacles()?);
+        Ok(lacks)
     }
 
     /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
@@ -329,12 +388,7 @@ impl Network {
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
         let ipv6 = self.inner6.is_some();
         for switch in uplink::closed(&self.uplinks, beyond, ipv6).unwrap_or_default() {
-            let what = match switch {
-                uplink::Opened::Ipv4(name) => format!("IPv4 forwarding on {name}"),
-                uplink::Opened::Ipv6(name) => format!("IPv6 forwarding on {name}"),
-                uplink::Opened::Ipv6Everywhere => "IPv6 forwarding".to_owned(),
-            };
-            lines.push(format!("turn on {what}, dropping what is for no sandbox"));
+            lines.push(format!("turn on {switch}, dropping what is for no sandbox"));
         }
         for publish in &self.publish {
             let Publish { host_port, port, protocol, .. } = publish;
@@ -367,9 +421,10 @@ impl Network {
 }
 
 impl Resource for Network {
-    fn acquire(&self, _: &Owner, held: &mut Held) -> Result<()> {
+    fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
         held.extend(self.reserve()?);
-        self.prepare()
+        held.push(self.prepare(owner.journal)?);
+        Ok(())
     }
 
     fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
@@ -395,6 +450,10 @@ impl Resource for Network {
             there.push(format!("link {}", self.link));
         }
         Ok(there)
+    }
+
+    fn lacks(&self, _: &Owner) -> Result<Vec<String>> {
+        Network::lacks(self)
     }
 
     fn describe(&self, _: &Owner) -> Vec<String> {
@@ -448,10 +507,13 @@ impl Leftovers {
 
     /// Removes them.
     pub fn remove(&self, state_root: &Path) -> Result<()> {
-        let mut socket = firewall::socket()?;
-        for address in &self.elements {
-            firewall::purge(&mut socket, *address)
-                .map_err(|refusal| worded(refusal, " in nftables table inet garth"))?;
+        if !self.elements.is_empty()
+            && let Some(mut table) = Table::find()?
+        {
+            for address in &self.elements {
+                firewall::purge(&mut table.socket, *address).map_err(refused)?;
+            }
+            table.close_released()?;
         }
         let mut socket = route_socket()?;
         for name in &self.links {
@@ -491,6 +553,10 @@ fn worded(refusal: Refusal, object: &str) -> Error {
         libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
         _ => error,
     }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    worded(refusal, " in nftables table inet garth")
 }
 
 fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {

@@ -5,7 +5,7 @@
 //! parts of a packet into registers, compares, looks up, and ends in a verdict. An expression that
 //! does not match ends the rule.
 
-use crate::sys::netlink::{Batch, Refusal, Socket};
+use crate::sys::netlink::{Batch, Refusal, Socket, attribute, attributes};
 
 /// The table's name, of family `inet`: one ruleset for IPv4 and IPv6.
 pub const TABLE: &str = "garth";
@@ -13,11 +13,16 @@ pub const TABLE: &str = "garth";
 // linux/netfilter/nf_tables.h; what libc lacks.
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_OWNER: u16 = 7;
+const NFT_TABLE_F_OWNER: u32 = 2;
+const NFT_TABLE_F_PERSIST: u32 = 4;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
@@ -133,19 +138,58 @@ fn begin(batch: &mut Batch, doing: &'static str, verb: i32, flags: i32) {
     batch.message(doing, kind(verb), flags, &header(libc::NFPROTO_INET));
 }
 
-/// Adds the table; EEXIST if it is there.
-pub fn table(batch: &mut Batch) {
+/// What the kernel tells of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// The number of the netlink socket that alone may change it.
+    pub owner: Option<u32>,
+    /// Does it stay when that socket is closed?
+    pub persists: bool,
+}
+
+/// Adds the table, owned by the socket that this is sent over; EEXIST if it is there. `persist`: it
+/// shall stay when the socket is closed, which kernels before 6.9 refuse.
+pub fn table(batch: &mut Batch, persist: bool) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     begin(batch, "create the table", libc::NFT_MSG_NEWTABLE, flags);
     batch.text(NFTA_TABLE_NAME, TABLE);
+    let persist = if persist { NFT_TABLE_F_PERSIST } else { 0 };
+    batch.be32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER | persist);
 }
 
-/// Looks whether the table is there; ENOENT if not.
-pub fn find_table(socket: &mut Socket) -> Result<(), Refusal> {
+/// Makes the socket the owner of a table that persists and has none.
+pub fn own_table(socket: &mut Socket) -> Result<(), Refusal> {
+    let mut batch = Batch::transaction();
+    begin(&mut batch, "adopt the table", libc::NFT_MSG_NEWTABLE, 0);
+    batch.text(NFTA_TABLE_NAME, TABLE);
+    batch.be32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST);
+    socket.execute(batch)
+}
+
+/// Takes the table away with all that is in it, if it is there.
+pub fn delete_table(socket: &mut Socket) -> Result<(), Refusal> {
+    let mut batch = Batch::transaction();
+    begin(&mut batch, "remove the table", libc::NFT_MSG_DELTABLE, 0);
+    batch.text(NFTA_TABLE_NAME, TABLE);
+    match socket.execute(batch) {
+        Err(refusal) if refusal.errno.0 == libc::ENOENT => Ok(()),
+        result => result,
+    }
+}
+
+/// The table, if it is there.
+pub fn find_table(socket: &mut Socket) -> Result<Option<Table>, Refusal> {
     let mut batch = Batch::new();
     begin(&mut batch, "look for the table", libc::NFT_MSG_GETTABLE, 0);
     batch.text(NFTA_TABLE_NAME, TABLE);
-    socket.execute(batch)
+    let mut found = None;
+    each(socket, batch, |body| {
+        let number = |kind| be32_of(attribute(body.get(4..)?, kind)?);
+        let flags = number(NFTA_TABLE_FLAGS).unwrap_or(0);
+        let owner = number(NFTA_TABLE_OWNER).filter(|_| flags & NFT_TABLE_F_OWNER != 0);
+        found = Some(Table { owner, persists: flags & NFT_TABLE_F_PERSIST != 0 });
+    })?;
+    Ok(found)
 }
 
 /// Adds a chain; one without a hook is only gone to.
@@ -221,13 +265,117 @@ pub fn list_elements(batch: &mut Batch, set: &str) {
 
 /// The elements in an answer to [`list_elements`], as (key, value).
 pub fn elements(body: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    use crate::sys::netlink::{attribute, attributes};
     let list = attribute(body.get(4..).unwrap_or_default(), NFTA_ELEMENTS).unwrap_or_default();
     attributes(list).filter_map(|(_, element)| {
         let key = attribute(attribute(element, NFTA_ELEM_KEY)?, NFTA_DATA_VALUE)?;
         let value = attribute(element, NFTA_ELEM_DATA).and_then(|d| attribute(d, NFTA_DATA_VALUE));
         Some((key, value))
     })
+}
+
+/// A chain of any table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// NFPROTO_INET, NFPROTO_IPV4, ...
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// From where it is called, if it is a base chain.
+    pub hook: Option<u32>,
+    /// Is what comes to its end dropped?
+    pub drops: bool,
+}
+
+/// A rule of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The chain's name.
+    pub chain: String,
+    /// What it does, as the kernel tells it.
+    pub expressions: Vec<u8>,
+}
+
+/// All chains of all tables.
+pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>, Refusal> {
+    let mut batch = Batch::new();
+    let verb = kind(libc::NFT_MSG_GETCHAIN);
+    batch.message("list the chains", verb, libc::NLM_F_DUMP, &header(libc::NFPROTO_UNSPEC));
+    let mut found = Vec::new();
+    each(socket, batch, |body| {
+        let (Some(&family), Some(rest)) = (body.first(), body.get(4..)) else { return };
+        let hook = attribute(rest, NFTA_CHAIN_HOOK)
+            .and_then(|nest| be32_of(attribute(nest, NFTA_HOOK_HOOKNUM)?));
+        let policy = attribute(rest, NFTA_CHAIN_POLICY).and_then(be32_of);
+        found.push(Chain {
+            family,
+            table: text_of(rest, NFTA_CHAIN_TABLE),
+            name: text_of(rest, NFTA_CHAIN_NAME),
+            hook,
+            drops: policy == Some(libc::NF_DROP as u32),
+        });
+    })?;
+    Ok(found)
+}
+
+/// All rules of a table, in their order in each chain.
+pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<Rule>, Refusal> {
+    let mut batch = Batch::new();
+    let verb = kind(libc::NFT_MSG_GETRULE);
+    batch.message("list the rules", verb, libc::NLM_F_DUMP, &header(i32::from(family)));
+    batch.text(NFTA_RULE_TABLE, table);
+    let mut found = Vec::new();
+    each(socket, batch, |body| {
+        let rest = body.get(4..).unwrap_or_default();
+        let expressions = attribute(rest, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
+        // Kernels that do not know the filter tell the rules of all tables.
+        if text_of(rest, NFTA_RULE_TABLE) == table {
+            let chain = text_of(rest, NFTA_RULE_CHAIN);
+            found.push(Rule { chain, expressions: expressions.to_vec() });
+        }
+    })?;
+    Ok(found)
+}
+
+/// Does a rule with these expressions drop or refuse whatever comes to it?
+pub fn drops_all(expressions: &[u8]) -> bool {
+    let mut drops = false;
+    for (_, expression) in attributes(expressions) {
+        let data = attribute(expression, NFTA_EXPR_DATA).unwrap_or_default();
+        match &*text_of(expression, NFTA_EXPR_NAME) {
+            "counter" | "log" => {}
+            "reject" => drops = true,
+            "target" => drops = ["REJECT", "DROP"].contains(&&*text_of(data, 1)),
+            "immediate" => {
+                let verdict = attribute(data, 2).and_then(|d| attribute(d, NFTA_DATA_VERDICT));
+                let code = verdict.and_then(|v| be32_of(attribute(v, NFTA_VERDICT_CODE)?));
+                drops = code == Some(libc::NF_DROP as u32);
+            }
+            _ => return false,
+        }
+    }
+    drops
+}
+
+/// Gives what is answered to a question about what may not be there.
+fn each(socket: &mut Socket, batch: Batch, mut each: impl FnMut(&[u8])) -> Result<(), Refusal> {
+    let mut refused = Ok(());
+    socket.exchange(batch, |_, answer| match answer {
+        Ok((_, body)) => each(body),
+        Err(refusal) if refusal.errno.0 == libc::ENOENT => {}
+        Err(refusal) => refused = Err(refusal),
+    })?;
+    refused
+}
+
+fn be32_of(bytes: &[u8]) -> Option<u32> {
+    bytes.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+fn text_of(bytes: &[u8], kind: u16) -> String {
+    let text = attribute(bytes, kind).unwrap_or_default();
+    String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
 }
 
 fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>) {

@@ -103,6 +103,26 @@ fn read_route(body: &[u8]) -> Route {
     Route::Known { prefix, link: links.first().copied() }
 }
 
+/// The interfaces by which the host would reach the rest of the world now.
+pub fn ways_out(socket: &mut Socket, ipv6: bool) -> Result<Vec<Link>, Refusal> {
+    // Addresses that nobody has, and to which no route of its own leads (RFC 7600, RFC 4291).
+    const NOWHERE4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+    const NOWHERE6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
+    let (four, six) = routes(socket, NOWHERE4, ipv6.then_some(NOWHERE6))?;
+    let mut indexes = Vec::new();
+    for route in [four, six] {
+        match route {
+            Route::Default(links) => indexes.extend(links),
+            Route::Known { link, .. } => indexes.extend(link),
+            Route::None => {}
+        }
+    }
+    match indexes.is_empty() {
+        true => Ok(Vec::new()),
+        false => links(socket, &indexes),
+    }
+}
+
 /// The links with these indexes; those that are gone are left out.
 pub fn links(socket: &mut Socket, indexes: &[u32]) -> Result<Vec<Link>, Refusal> {
     let mut batch = Batch::new();
@@ -152,6 +172,16 @@ pub enum Opened {
     Ipv6Everywhere,
 }
 
+impl std::fmt::Display for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Opened::Ipv4(name) => write!(f, "IPv4 forwarding on {name}"),
+            Opened::Ipv6(name) => write!(f, "IPv6 forwarding on {name}"),
+            Opened::Ipv6Everywhere => write!(f, "IPv6 forwarding"),
+        }
+    }
+}
+
 impl Opened {
     /// The firewall's set, and the key in it, that keep others' packets out nevertheless.
     pub fn element(&self) -> (&'static str, Vec<u8>) {
@@ -166,6 +196,38 @@ impl Opened {
         key.extend(name.as_bytes());
         key.resize(4 + libc::IFNAMSIZ, 0);
         ("opened", key)
+    }
+
+    /// The switch of a key that [`Opened::element`] has made.
+    pub fn of_element(key: &[u8]) -> Option<Opened> {
+        let name = key.get(4..).unwrap_or_default();
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        let name = String::from_utf8_lossy(&name[..end]).into_owned();
+        match (i32::from(*key.first()?), name.is_empty()) {
+            (libc::NFPROTO_IPV4, false) => Some(Opened::Ipv4(name)),
+            (libc::NFPROTO_IPV6, false) => Some(Opened::Ipv6(name)),
+            (libc::NFPROTO_IPV6, true) => Some(Opened::Ipv6Everywhere),
+            _ => None,
+        }
+    }
+
+    /// Turns the switch off again: the last sandbox has gone. Not where the host has been made a router
+    /// meanwhile, for all its interfaces, as engines do when they start.
+    pub fn shut(&self) -> Result<()> {
+        let (all, path) = match self {
+            Opened::Ipv4(name) => ("ipv4", conf("ipv4", name, "forwarding")),
+            Opened::Ipv6(name) => ("", conf("ipv6", name, "force_forwarding")),
+            Opened::Ipv6Everywhere => ("", conf("ipv6", "all", "forwarding")),
+        };
+        if !all.is_empty() && read(&conf(all, "all", "forwarding")).is_ok_and(|v| v == "1") {
+            return Ok(());
+        }
+        match fs::write(&path, "0") {
+            // The interface went away.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(format!("write 0 to {path}"), &error)),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Turns the switch on.

@@ -1,15 +1,17 @@
-//! `garth-init` and `garth-keeper`: what stays behind when a sandbox has been started.
+//! `garth-init`, `garth-keeper` and `garth-holder`: what stays behind when a sandbox has been started.
 //!
 //! Nothing that stays inside a sandbox may share memory with, or be a copy of, a process outside.
 //! So pid 1 is not a fork of Garth but this program: one page of code, no libc, no heap, no data,
 //! embedded in the library (`sys/init.rs`) and executed from a sealed memory file. `argv[0]` says
-//! which of the two it is:
+//! which of the three it is:
 //!
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
 //!   signals to the command, and ends as the command ended: if a signal ended that, with 128 + n, and
 //!   under the name `signal n`, as pid 1 cannot die by a signal of its own.
 //! - `garth-keeper PID FD ARGS...` is the parent, outside, of a detached sandbox. It waits for PID
 //!   and becomes the program open at FD, which cleans up.
+//! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` is one for each network namespace, outside:
+//!   it keeps the netlink socket that owns the firewall's table, and lends it to one at a time.
 //!
 //! `garth-init` runs under a seccomp filter and makes no other system calls than close_range,
 //! rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait, kill, prctl for its name and exit_group.
@@ -31,6 +33,15 @@ extern "C" fn start(stack: *const usize) -> ! {
 
     block_signals();
     let name = base_name(arg(0));
+    if equal(name, b"garth-holder\0") && argc > 5 {
+        let [Some(listening), Some(socket), Some(news)] = [1, 2, 3].map(|nth| decimal(arg(nth)))
+        else {
+            exit(OURS)
+        };
+        let program = decimal(arg(4));
+        // SAFETY: argc > 5, and the environment follows the null that ends argv.
+        unsafe { holder(listening, socket, news, program, argv.add(5), argv.add(argc + 1)) }
+    }
     match (equal(name, b"garth-init\0"), equal(name, b"garth-keeper\0"), decimal(arg(1))) {
         (true, _, Some(child)) if child > 0 => init(child),
         (_, true, Some(pid)) if pid > 0 && argc > 3 => {
@@ -128,6 +139,176 @@ unsafe fn keeper(pid: i32, fd: i32, argv: *mut *const u8, envp: *const *const u8
     exit(OURS)
 }
 
+/// Keeps `socket`, the netlink socket that owns the firewall's table (`host/network/table.rs`), and
+/// lends it to who connects to `listening` and is of our own user: to the next when the connection of
+/// the one before has ended. A borrower may write a word: [`LEFT`], it took something out of the
+/// table, and [`LAST`], it takes the table away and we are to end with its connection. When something
+/// was taken out, and when `news` says that an interface got an address or the host another default
+/// route, `program` is run, after a while in which nothing else happens, and sees to it.
+///
+/// SIGTERM ends us: a service manager that ends the unit in which we were started shall not wait. The
+/// sandboxes' callers have the socket too, so nothing is lost but our services.
+///
+/// # Safety
+/// `argv` and `envp` are arrays of C strings, each ended by a null.
+unsafe fn holder(
+    listening: i32,
+    socket: i32,
+    news: i32,
+    program: Option<i32>,
+    argv: *mut *const u8,
+    envp: *const *const u8,
+) -> ! {
+    for fd in [Some(listening), Some(socket), Some(news), program].into_iter().flatten() {
+        syscall(FCNTL, [fd as usize, F_SETFD, FD_CLOEXEC, 0, 0]);
+    }
+    // Nobody waits for the programs that we run.
+    set_disposition(SIGCHLD, IGNORE);
+    set_disposition(SIGTERM, DEFAULT);
+    set_mask(!(1 << (SIGTERM - 1)));
+    // Times of ppoll(2) (seconds, nanoseconds), which the kernel counts down.
+    let (mut pause, mut patience) = (LINGER, PATIENCE);
+    let (mut borrower, mut last, mut waits) = (-1, false, true);
+    loop {
+        let turn = if borrower < 0 { listening } else { borrower };
+        // struct pollfd: descriptor, events (2 bytes), what happened (2 bytes).
+        let mut polled = [news, turn].map(|fd| fd as u32 as u64 | POLLIN << 32);
+        let timeout = match borrower < 0 {
+            true if waits => pause.as_mut_ptr() as usize,
+            true => 0,
+            false => patience.as_mut_ptr() as usize,
+        };
+        let ready = syscall(PPOLL, [polled.as_mut_ptr() as usize, 2, timeout, 0, SET]);
+        match ready {
+            // Who is stopped, or hangs, has had its turn.
+            0 if borrower >= 0 => {
+                close(borrower);
+                borrower = -1;
+            }
+            0 => {
+                waits = false;
+                if let Some(program) = program {
+                    // SAFETY: the arrays are as the caller says.
+                    unsafe { run(program, argv, envp) }
+                }
+            }
+            _ if ready < 0 => {}
+            _ => {
+                let sooner = !waits || pause[0] > SOON[0];
+                if polled[0] >> 48 != 0 && concerns_us(news) && sooner {
+                    (pause, waits) = (SOON, true);
+                }
+                let mut word = 0u8;
+                match (polled[1] >> 48 != 0, borrower < 0) {
+                    (false, _) => {}
+                    (true, true) => {
+                        borrower = lend(listening, socket, program.is_some());
+                        patience = PATIENCE;
+                    }
+                    (true, false) => {
+                        match syscall(READ, [borrower as usize, &raw mut word as usize, 1, 0, 0]) {
+                            1 if word == LAST => last = true,
+                            1 => (pause, waits) = (LINGER, true),
+                            _ => {
+                                close(borrower);
+                                borrower = -1;
+                                if last {
+                                    exit(0);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Accepts a connection and sends the descriptor `socket` over it (unix(7), SCM_RIGHTS), with a byte
+/// that says whether anything is run when the last sandbox has gone. -1: nobody of our own user.
+fn lend(listening: i32, socket: i32, tends: bool) -> i32 {
+    let client = syscall(ACCEPT4, [listening as usize, 0, 0, SOCK_CLOEXEC, 0]) as i32;
+    if client < 0 {
+        return -1;
+    }
+    let mut peer = [u32::MAX; 3]; // struct ucred: pid, uid, gid
+    let mut length = 12u32;
+    let (to, size) = (peer.as_mut_ptr() as usize, &raw mut length as usize);
+    syscall(GETSOCKOPT, [client as usize, SOL_SOCKET, SO_PEERCRED, to, size]);
+    let ours = peer[1] as usize == syscall(GETEUID, [0; 5]) as usize;
+    let byte = [if tends { TENDED } else { UNTENDED }];
+    let data = [byte.as_ptr() as usize, 1]; // struct iovec
+    // struct cmsghdr: length, level and type (4 bytes each); the descriptor.
+    let control = [20, SOL_SOCKET | SCM_RIGHTS << 32, socket as usize];
+    // struct msghdr: name and its length, iovec and how many, control and its length, flags.
+    let message = [0, 0, data.as_ptr() as usize, 1, control.as_ptr() as usize, 24, 0];
+    let send = [client as usize, message.as_ptr() as usize, MSG_NOSIGNAL, 0, 0];
+    if ours && syscall(SENDMSG, send) == 1 {
+        return client;
+    }
+    close(client);
+    -1
+}
+
+/// Has a foreign interface got an address, or the host another default route? Reads all the news.
+fn concerns_us(news: i32) -> bool {
+    let mut found = false;
+    let mut buffer = MaybeUninit::<[u32; 1024]>::uninit();
+    loop {
+        let (to, size) = (buffer.as_mut_ptr() as usize, 4096);
+        let read = syscall(RECVFROM, [news as usize, to, size, MSG_DONTWAIT, 0]);
+        if read < 0 {
+            // What did not fit the queue may have been anything.
+            return found || read == ENOBUFS;
+        }
+        // SAFETY: every u32 is one; what the kernel did not fill is not looked at.
+        let words = unsafe { buffer.assume_init_ref() };
+        let (mut at, end) = (0, read as usize / 4);
+        // struct nlmsghdr: length, type and flags (2 bytes each), number, sender; then struct ifaddrmsg
+        // (4 bytes, index) or rtmsg (family, length of the prefix, 2 bytes; 3 bytes, type).
+        while let Some([length, kind, _, _, first, second]) = words.get(at..at + 6)
+            && at + 6 <= end
+            && *length >= 16
+        {
+            found |= match *kind as u16 {
+                RTM_NEWADDR => *second < FIRST_INDEX,
+                RTM_NEWROUTE => *first >> 8 & 0xff <= 1 && *second >> 24 == RTN_UNICAST,
+                _ => false,
+            };
+            at += (*length as usize).div_ceil(4);
+        }
+    }
+}
+
+/// Runs a program that nobody waits for.
+///
+/// # Safety
+/// `argv` and `envp` are arrays of C strings, each ended by a null.
+unsafe fn run(program: i32, argv: *mut *const u8, envp: *const *const u8) {
+    if syscall(CLONE, [SIGCHLD as usize, 0, 0, 0, 0]) == 0 {
+        set_disposition(SIGCHLD, DEFAULT);
+        set_mask(0);
+        let empty = c"".as_ptr() as usize;
+        let (argv, envp) = (argv as usize, envp as usize);
+        syscall(EXECVEAT, [program as usize, empty, argv, envp, AT_EMPTY_PATH]);
+        exit(OURS);
+    }
+}
+
+/// From the last release until the table is taken away if it is empty, so that starts one after the
+/// other find it. Seconds and nanoseconds.
+const LINGER: [u64; 2] = [2, 0];
+/// From news until it is acted upon: they come in bunches.
+const SOON: [u64; 2] = [0, 200_000_000];
+/// How long one borrower may keep the others waiting.
+const PATIENCE: [u64; 2] = [5, 0];
+/// Words of a borrower, and ours to it; `host/network/table.rs` has the same.
+const LAST: u8 = b'x';
+const TENDED: u8 = b't';
+const UNTENDED: u8 = b'u';
+/// Interface indexes from here on are of sandboxes (`host/network/link.rs`).
+const FIRST_INDEX: u32 = 0x4000_0000;
+
 /// Our exit code when we could not do our work.
 const OURS: i32 = 125;
 
@@ -193,17 +374,29 @@ fn decimal(mut text: *const u8) -> Option<i32> {
 
 // ---- System calls ------------------------------------------------------------------------------
 
+const READ: usize = 0;
+const CLOSE: usize = 3;
 const RT_SIGACTION: usize = 13;
 const RT_SIGPROCMASK: usize = 14;
+const RECVFROM: usize = 45;
+const SENDMSG: usize = 46;
+const GETSOCKOPT: usize = 55;
+const CLONE: usize = 56;
 const WAIT4: usize = 61;
 const KILL: usize = 62;
+const FCNTL: usize = 72;
+const GETEUID: usize = 107;
 const RT_SIGTIMEDWAIT: usize = 128;
 const PRCTL: usize = 157;
 const EXIT_GROUP: usize = 231;
+const PPOLL: usize = 271;
+const ACCEPT4: usize = 288;
 const EXECVEAT: usize = 322;
 const CLOSE_RANGE: usize = 436;
 
 const SIG_SETMASK: usize = 2;
+const DEFAULT: u64 = 0;
+const IGNORE: u64 = 1;
 const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SI_KERNEL: i32 = 0x80;
@@ -212,6 +405,19 @@ const WNOHANG: usize = 1;
 const WALL: usize = 0x4000_0000;
 const PR_SET_NAME: usize = 15;
 const AT_EMPTY_PATH: usize = 0x1000;
+const F_SETFD: usize = 2;
+const FD_CLOEXEC: usize = 1;
+const POLLIN: u64 = 1;
+const SOCK_CLOEXEC: usize = 0o2_000_000;
+const SOL_SOCKET: usize = 1;
+const SO_PEERCRED: usize = 17;
+const SCM_RIGHTS: usize = 1;
+const MSG_NOSIGNAL: usize = 0x4000;
+const MSG_DONTWAIT: usize = 0x40;
+const ENOBUFS: isize = -105;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const RTN_UNICAST: u32 = 1;
 /// The size of the kernel's signal set: 64 signals.
 const SET: usize = 8;
 
@@ -250,8 +456,16 @@ fn close_everything() {
 /// an inherited `SIGCHLD: ignored`, with which the kernel would reap children behind our back.
 fn block_signals() {
     set_mask(u64::MAX);
-    let default = [0u64; 4]; // struct kernel_sigaction: handler, flags, restorer, mask
-    syscall(RT_SIGACTION, [SIGCHLD as usize, default.as_ptr() as usize, 0, SET, 0]);
+    set_disposition(SIGCHLD, DEFAULT);
+}
+
+fn set_disposition(signal: i32, handler: u64) {
+    let action = [handler, 0, 0, 0]; // struct kernel_sigaction: handler, flags, restorer, mask
+    syscall(RT_SIGACTION, [signal as usize, action.as_ptr() as usize, 0, SET, 0]);
+}
+
+fn close(fd: i32) {
+    syscall(CLOSE, [fd as usize, 0, 0, 0, 0]);
 }
 
 fn set_mask(mask: u64) {
