@@ -593,3 +593,41 @@ fn a_sandbox_is_limited_by_its_name_and_by_its_link() {
     yard.garth("delete --force web").run().ok();
     yard.assert_nothing_left();
 }
+
+#[test]
+fn a_member_that_an_ordinary_user_may_not_look_into_ends_nothing() {
+    needs!(root, "setpriv", "python3");
+    let yard = Yard::new();
+    yard.sh("install -m 4755 $(command -v sleep) /srv/sleep; mkdir -m 777 /srv/state").run().ok();
+    let limit = "exec setpriv --reuid 65534 --regid 65534 --clear-groups $GARTH --root /srv/state \
+                 limit --rate 1MB/s";
+    // Hundreds that end, each of which may be looked at in that moment.
+    let many = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; echo finished; exit 7";
+    let ran = yard.sh(&format!("{limit} -- sh -c \"$SCRIPT\"")).env("SCRIPT", many).run();
+    assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (7, "finished", ""), "{ran}");
+    let undumpable = "python3 -c 'import ctypes, time
+ctypes.CDLL(None).prctl(4, 0)
+time.sleep(0.5)
+exit(3)'";
+    let set_uid = "sh -c '/srv/sleep 0.5; exit 3'";
+    for (count, command) in
+        [("sockets", undumpable), ("io", undumpable), ("sockets", set_uid), ("io", set_uid)]
+    {
+        let words = format!("{limit} --count {count} --format json -- {command}");
+        let ran = yard.sh(&words).run();
+        assert_eq!(ran.code, 3, "{ran}");
+        assert!(ran.stderr.contains("moves is not counted"), "{ran}");
+        let last = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+        assert!(last.contains("\"uncounted\":\"1 process of another user\""), "{ran}");
+    }
+    // Itself the command.
+    let ran = yard.sh(&format!("{limit} -- /srv/sleep 0.3")).run();
+    assert_eq!(ran.code, 0, "{ran}");
+    // One that runs was meant itself.
+    let script = format!(
+        "setpriv --reuid 65534 --regid 65534 --clear-groups /srv/sleep 20 &
+        sleep 0.2; {} --pid $!",
+        limit.trim_start_matches("exec ")
+    );
+    yard.sh(&script).run().refused(125, "may not look into it");
+}

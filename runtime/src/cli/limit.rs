@@ -230,6 +230,7 @@ fn words(figures: &Figures) -> String {
     let asked = figures.asked.map_or(String::new(), |bits| format!("asked {}, ", rate(bits)));
     let got = figures.got.map_or(String::new(), |bits| format!("got {}, ", rate(bits)));
     let many = if figures.processes == 1 { "process" } else { "processes" };
+    let not = figures.uncounted.as_ref().map_or(String::new(), |what| format!(", without {what}"));
     let Figures { duty, processes, .. } = figures;
-    format!("{asked}{got}duty {:.0}%, {processes} {many}", duty * 100.0)
+    format!("{asked}{got}duty {:.0}%, {processes} {many}{not}", duty * 100.0)
 }

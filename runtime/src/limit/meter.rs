@@ -6,13 +6,13 @@
 //! - **io**: what its processes have read and written (rchar and wchar of /proc/PID/io): files and
 //!   pipes as much as the network, and not what goes by recv(2) and send(2). The last resort.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::AddAssign;
 use std::str::FromStr;
 
 use super::sockets::{Place, Sockets};
-use super::tree::{self, Tree};
+use super::tree::{self, Stat, Tree};
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 
@@ -131,6 +131,8 @@ pub struct Meter {
     /// Each process's last counters, and those when it was first seen.
     io: BTreeMap<i32, (Traffic, Traffic)>,
     io_gone: Traffic,
+    /// Processes whose counters may not be read, as of the last look.
+    io_unseen: BTreeSet<i32>,
     begun: bool,
 }
 
@@ -147,6 +149,7 @@ impl Meter {
             link_now: Traffic::default(),
             io: BTreeMap::new(),
             io_gone: Traffic::default(),
+            io_unseen: BTreeSet::new(),
             begun: false,
         };
         let looked = match wish {
@@ -168,12 +171,8 @@ impl Meter {
         }
         if meter.count == Count::Io {
             meter.look_at_io(tree);
-            if meter.io.is_empty() {
-                let path = format!("/proc/{}/io", tree.root());
-                return Err(match fs::read(&path) {
-                    Err(error) => Error::io(format!("read {path}"), &error),
-                    Ok(_) => Error::new(format!("process {} has ended", tree.root())),
-                });
+            if meter.io.is_empty() && meter.io_unseen.is_empty() {
+                return Err(Error::new(format!("process {} has ended", tree.root())));
             }
         }
         meter.begun = true;
@@ -188,6 +187,17 @@ impl Meter {
     /// A kind of socket that the tree has and that is not counted.
     pub fn uncounted(&self) -> Option<&str> {
         self.sockets.uncounted.as_deref().filter(|_| self.count == Count::Sockets)
+    }
+
+    /// Processes that this user may not look into, so that what they move is not counted.
+    pub fn unseen(&self) -> &BTreeSet<i32> {
+        const NONE: &BTreeSet<i32> = &BTreeSet::new();
+        match self.count {
+            Count::Sockets => &self.sockets.unseen,
+            // The link carries what everybody in its namespace moves.
+            Count::Link => NONE,
+            Count::Io => &self.io_unseen,
+        }
     }
 
     /// The sockets that something has come for lately.
@@ -244,9 +254,19 @@ impl Meter {
             std::mem::take(&mut self.io).into_iter().partition(|(pid, _)| pids.contains(pid));
         ended.iter().for_each(|(_, pair)| self.io_gone += since(pair));
         self.io = living.into_iter().collect();
+        self.io_unseen.clear();
         for pid in pids {
-            let text = read_kernel(format!("/proc/{pid}/io"));
-            let Some(now) = text.ok().and_then(|text| characters(&text)) else { continue };
+            let text = match read_kernel(format!("/proc/{pid}/io")) {
+                Ok(text) => text,
+                Err(error) => {
+                    let alive = || Stat::of(*pid).is_some_and(|stat| !stat.is_ending());
+                    if error.raw_os_error() == Some(libc::EACCES) && alive() {
+                        self.io_unseen.insert(*pid);
+                    }
+                    continue;
+                }
+            };
+            let Some(now) = characters(&text) else { continue };
             // Who was born since we began counts from its birth.
             let begun = if self.begun { Traffic::default() } else { now };
             self.io.entry(*pid).or_insert((begun, begun)).1 = now;

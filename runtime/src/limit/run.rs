@@ -1,6 +1,7 @@
 //! The loop: measure, decide, stop or let go on, and wait for what comes first: the next look, a
 //! signal, the end of the target, the end of the watchdog.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -21,10 +22,10 @@ use crate::error::{Error, Result};
 use crate::host::journal::ProcessId;
 use crate::spec::units::Rate;
 use crate::start::Process;
-use crate::sys::pidfd;
 use crate::sys::process::{self, Arrived, Ended, Signals};
 use crate::sys::task::{self, SchedulerAttr};
 use crate::sys::timer::{Timer, monotonic};
+use crate::sys::{Errno, pidfd};
 
 /// What is limited.
 #[derive(Debug)]
@@ -82,6 +83,8 @@ pub struct Figures {
     pub hold: &'static str,
     /// What is counted: `sockets`, `link`, `io`.
     pub count: Option<&'static str>,
+    /// What of the target is not in `moved` and `got`, in words; none: nothing.
+    pub uncounted: Option<String>,
 }
 
 /// What the caller may show.
@@ -111,7 +114,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// The target may not be limited, or what was asked cannot be done. A command that was started for
-/// it is ended.
+/// it is ended when it cannot even begin; later it goes on without the limit, and the caller is told.
 pub fn run(
     root: &Path,
     target: Target,
@@ -138,24 +141,28 @@ pub fn run(
             }
         }
     };
-    let result = Limiter::begin(root, tree, asked).and_then(|mut limiter| {
-        let result = limiter.work(command.as_ref(), &signals, tell);
-        limiter.end(result, tell)
-    });
-    match (result, command) {
-        (Ok(Ending::Over), Some(command)) => {
-            wait_for(&command, &signals).map(|ended| Ending::Target(Some(ended)))
+    let limiter = match Limiter::begin(root, tree, asked, command.is_some()) {
+        Ok(limiter) => limiter,
+        Err(error) => {
+            if let Some(command) = command {
+                command.kill();
+                let _ = command.wait();
+            }
+            return Err(error);
         }
-        (Ok(Ending::Target(_)), Some(command)) => {
-            finish(&command).map(|ended| Ending::Target(Some(ended)))
+    };
+    let result = limiter.limit(command.as_ref(), &signals, tell);
+    let Some(command) = command else { return result };
+    match result {
+        Ok(Ending::Target(_)) => finish(&command),
+        Ok(Ending::Over) => wait_for(&command, &signals),
+        // What it has done so far is worth more than that the rest of it is slow.
+        Err(error) => {
+            tell(Note::Caution(&format!("the limit has ended, and the command goes on: {error}")));
+            wait_for(&command, &signals)
         }
-        (Err(error), Some(command)) => {
-            command.kill();
-            let _ = command.wait();
-            Err(error)
-        }
-        (result, None) => result,
     }
+    .map(|ended| Ending::Target(Some(ended)))
 }
 
 /// Which controller.
@@ -183,6 +190,9 @@ struct Limiter<'a> {
     cautions: Vec<String>,
     said_hopeless: bool,
     said_uncounted: bool,
+    /// Processes that could not be looked into, since the beginning.
+    unseen: BTreeSet<i32>,
+    said_unread: bool,
 }
 
 /// For the figures.
@@ -197,17 +207,28 @@ struct Times {
 }
 
 impl<'a> Limiter<'a> {
-    fn begin(root: &Path, mut tree: Tree, asked: &'a Asked) -> Result<Limiter<'a>> {
+    /// `ours`: the target is a command that we have started.
+    fn begin(root: &Path, mut tree: Tree, asked: &'a Asked, ours: bool) -> Result<Limiter<'a>> {
         let pid = tree.root();
         let hold = Hold::choose(&tree)?;
         let mut cautions = Vec::new();
         let meter = match (Meter::begin(&tree, asked.count), asked.want) {
+            // A command may start others that can be seen; a process that runs was meant itself.
+            (Ok(meter), want) if meter.unseen().contains(&pid) && !ours => match want {
+                Want::Duty(_) if asked.count.is_none() => None,
+                _ => {
+                    let what = format!("count what process {pid} ({}) moves", tree::name(pid));
+                    let hint = "this user may not look into it: try as root, or --duty";
+                    return Err(Error::os(what, Errno(libc::EACCES)).hint(hint));
+                }
+            },
             (Ok(meter), _) => Some(meter),
             // The open loop can do without.
             (Err(_), Want::Duty(_)) if asked.count.is_none() => None,
             (Err(error), _) => return Err(error),
         };
-        if let (Hold::Signals, Some(caution)) = (&hold, target::caution(pid)) {
+        // Of a command that we have started the parent is not a shell.
+        if let (Hold::Signals, false, Some(caution)) = (&hold, ours, target::caution(pid)) {
             cautions.push(caution);
         }
         let own = Id::from(ProcessId::of(std::process::id() as i32)?);
@@ -260,7 +281,19 @@ impl<'a> Limiter<'a> {
             cautions,
             said_hopeless: false,
             said_uncounted: false,
+            unseen: BTreeSet::new(),
+            said_unread: false,
         })
+    }
+
+    fn limit(
+        mut self,
+        command: Option<&Process>,
+        signals: &Signals,
+        tell: &mut dyn FnMut(Note<'_>),
+    ) -> Result<Ending> {
+        let result = self.work(command, signals, tell);
+        self.end(result, tell)
     }
 
     fn work(
@@ -323,9 +356,9 @@ impl<'a> Limiter<'a> {
     /// Measures, decides, and does it; how long until the next step.
     fn step(&mut self, now: Duration) -> Result<Duration> {
         if self.running && now >= self.next_look {
-            self.look(now)?;
+            self.look(now);
         }
-        self.read()?;
+        self.read();
         let Decision { run, look_in } = match &mut self.law {
             Law::Open(open) => open.decide(now),
             Law::Closed(closed) => {
@@ -339,7 +372,7 @@ impl<'a> Limiter<'a> {
             (true, false) => self.stop(now)?,
             (false, true) => {
                 // What was opened by now is found before it moves anything.
-                self.look(now)?;
+                self.look(now);
                 self.go_on()?;
             }
             // Somebody may have been born in the moment of the stop.
@@ -350,29 +383,72 @@ impl<'a> Limiter<'a> {
     }
 
     /// Looks through the tree; on a large one not so often.
-    fn look(&mut self, now: Duration) -> Result<()> {
+    fn look(&mut self, now: Duration) {
         self.tree.look(now);
         if let Some(meter) = &mut self.meter {
-            meter.look(&self.tree)?;
-            if let Some(kind) = meter.uncounted()
-                && !self.said_uncounted
-            {
-                self.said_uncounted = true;
-                self.cautions.push(format!(
-                    "its sockets of kind {kind} are not counted: the kernel has no counters for them"
-                ));
-            }
+            let looked = meter.look(&self.tree);
+            self.hear(looked);
+            self.say_what_is_not_counted();
         }
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (took * 5).max(Duration::from_millis(2));
-        Ok(())
     }
 
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self) {
         if let Some(meter) = &mut self.meter {
-            self.reading = meter.read(&self.tree)?;
+            let read = meter.read(&self.tree);
+            if let Some(reading) = self.hear(read) {
+                self.reading = reading;
+            }
         }
-        Ok(())
+    }
+
+    /// A measurement that fails ends nothing: the next one may not, and until then what is known
+    /// counts.
+    fn hear<T>(&mut self, measured: Result<T>) -> Option<T> {
+        let failure = match measured {
+            Ok(measured) => return Some(measured),
+            Err(error) => error,
+        };
+        if !self.said_unread {
+            self.said_unread = true;
+            self.cautions.push(format!("not all is counted: {failure}"));
+        }
+        None
+    }
+
+    fn say_what_is_not_counted(&mut self) {
+        let Some(meter) = &self.meter else { return };
+        if let Some(kind) = meter.uncounted()
+            && !self.said_uncounted
+        {
+            self.said_uncounted = true;
+            self.cautions.push(format!(
+                "its sockets of kind {kind} are not counted: the kernel has no counters for them"
+            ));
+        }
+        if let (Some(pid), true) = (meter.unseen().first(), self.unseen.is_empty()) {
+            self.cautions.push(format!(
+                "what process {pid} ({}) moves is not counted: this user may not look into it",
+                tree::name(*pid)
+            ));
+        }
+        self.unseen.extend(meter.unseen());
+    }
+
+    /// What is missing in the figures, in words.
+    fn uncounted(&self) -> Option<String> {
+        let meter = self.meter.as_ref()?;
+        let mut words = Vec::new();
+        if let Some(kind) = meter.uncounted() {
+            words.push(format!("{kind} sockets"));
+        }
+        match self.unseen.len() {
+            0 => {}
+            1 => words.push("1 process of another user".to_owned()),
+            many => words.push(format!("{many} processes of other users")),
+        }
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     fn stop(&mut self, now: Duration) -> Result<()> {
@@ -440,8 +516,8 @@ impl<'a> Limiter<'a> {
             }
         }
         stop_ourselves();
-        self.look(monotonic())?;
-        self.read()?;
+        self.look(monotonic());
+        self.read();
         if let (Law::Closed(closed), Want::Rate(_, direction)) = (&mut self.law, self.asked.want) {
             closed.begin_anew(monotonic(), direction.of(self.reading.moved));
         }
@@ -506,6 +582,7 @@ impl<'a> Limiter<'a> {
             processes: self.tree.pids().len(),
             hold: self.hold.name(),
             count: self.meter.as_ref().map(|meter| meter.count().name()),
+            uncounted: self.uncounted(),
         }
     }
 
@@ -538,7 +615,7 @@ impl<'a> Limiter<'a> {
     /// Lets everybody go on, whatever came before.
     fn end(mut self, result: Result<Ending>, tell: &mut dyn FnMut(Note<'_>)) -> Result<Ending> {
         let released = self.go_on();
-        let _ = self.read();
+        self.read();
         if result.is_ok() {
             let now = monotonic();
             let run = self.times.run + now.saturating_sub(self.times.turned);

@@ -13,17 +13,17 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use super::meter::{Reading, Traffic};
 use super::tree::{self, Tree};
 use crate::error::{Error, Result};
 use crate::sys::netlink::{self, Batch, Family, Socket};
 use crate::sys::netns::in_netns_of;
-use crate::sys::xattr;
+use crate::sys::{Errno, xattr};
 
 /// SOCK_DIAG_BY_FAMILY of linux/sock_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -98,6 +98,8 @@ pub struct Sockets {
     gone: Traffic,
     /// There are sockets of this kind, which have no counters.
     pub uncounted: Option<String>,
+    /// Processes that this user may not look into, as of the last look.
+    pub unseen: BTreeSet<i32>,
     begun: bool,
 }
 
@@ -109,31 +111,24 @@ struct Told {
 }
 
 impl Sockets {
-    /// Looks for sockets that are new in the tree.
+    /// Looks for sockets that are new in the tree. A process that may not be looked into is passed
+    /// over, and said in `unseen`.
     ///
     /// # Errors
-    /// The kernel does not tell, or a namespace may not be entered: the sockets cannot be counted.
+    /// The kernel does not tell, or the first namespaces may not be entered: the sockets cannot be
+    /// counted.
     pub fn look(&mut self, tree: &Tree) -> Result<()> {
         let mut open: BTreeMap<u64, (i32, BTreeSet<u64>)> = BTreeMap::new();
         self.places.clear();
+        self.unseen.clear();
         for pid in tree.pids() {
             let own = tree::directory(*pid);
-            let Ok(space) = fs::metadata(own.join("ns/net")) else { continue };
-            let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
-            let dir = own.join("fd");
-            let entries = match fs::read_dir(&dir) {
-                // It has ended.
-                Err(e) if e.raw_os_error() != Some(libc::EACCES) => continue,
-                entries => entries.map_err(|e| Error::io(format!("read {}", dir.display()), &e))?,
-            };
-            for entry in entries.flatten() {
-                let Some(inode) = socket_inode(&entry.path()) else { continue };
-                if let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) {
-                    self.places.insert(inode, Place { pid: *pid, fd, inode });
-                }
-                if !self.settled.contains(&inode) && self.is_tcp(&entry.path(), inode) {
-                    new.insert(inode);
-                }
+            let looked = fs::metadata(own.join("ns/net")).and_then(|space| {
+                let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
+                self.look_at(*pid, &own.join("fd"), new)
+            });
+            if let Err(error) = looked {
+                self.not_seen(*pid, &error.into());
             }
         }
         // Numbers are used again.
@@ -145,12 +140,50 @@ impl Sockets {
             }
             let space = match self.spaces.entry(number) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(Space::enter(pid)?),
+                Entry::Vacant(place) => match Space::enter(pid) {
+                    Ok(space) => place.insert(space),
+                    Err(error) if self.begun => {
+                        self.not_seen(pid, &error.errno().unwrap_or(Errno(libc::EPERM)));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             space.find(&new, self.begun, &mut self.settled)?;
         }
         self.begun = true;
         Ok(())
+    }
+
+    /// What process `pid` has open in `dir`, its directory of descriptors; sockets that are new go
+    /// to `new`.
+    fn look_at(&mut self, pid: i32, dir: &Path, new: &mut BTreeSet<u64>) -> io::Result<()> {
+        for entry in fs::read_dir(dir)?.flatten() {
+            let path = entry.path();
+            let link = match fs::read_link(&path) {
+                Err(error) if error.raw_os_error() == Some(libc::EACCES) => return Err(error),
+                // It was closed in this moment.
+                Err(_) => continue,
+                Ok(link) => link,
+            };
+            let Some(inode) = inode_in(&link) else { continue };
+            if let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) {
+                self.places.insert(inode, Place { pid, fd, inode });
+            }
+            if !self.settled.contains(&inode) && self.is_tcp(&path, inode) {
+                new.insert(inode);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody else's, set-uid, or not dumpable: it is not counted, and the others are. Of one that
+    /// has ended there is nothing to see, and the kernel refuses that in the same words.
+    fn not_seen(&mut self, pid: i32, errno: &Errno) {
+        let refused = matches!(errno.0, libc::EACCES | libc::EPERM);
+        if refused && tree::Stat::of(pid).is_some_and(|stat| !stat.is_ending()) {
+            self.unseen.insert(pid);
+        }
     }
 
     fn is_tcp(&mut self, path: &Path, inode: u64) -> bool {
@@ -371,7 +404,10 @@ fn request(family: u8, id: &[u8; ID]) -> [u8; 8 + ID] {
 
 /// The inode of an open socket, from the link in /proc/PID/fd.
 pub fn socket_inode(path: &Path) -> Option<u64> {
-    let link = fs::read_link(path).ok()?;
+    inode_in(&fs::read_link(path).ok()?)
+}
+
+fn inode_in(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
