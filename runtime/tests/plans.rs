@@ -15,6 +15,7 @@ fn given(uid: u32, privileged: bool) -> Given {
     Given {
         user: User { uid, gid: uid, groups: vec![uid] },
         privileged,
+        confined: false,
         caller: if privileged { (0, 0) } else { (1000, 1000) },
         mounts: vec![
             HostMount { target: "/".into(), kind: "ext4".into() },

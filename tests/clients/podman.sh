@@ -32,6 +32,19 @@ run() { podman run --rm "$@"; }
 podman load -q -i "$YARD/yard.tar" >"$YARD/log" 2>&1 || die "podman load: $(cat "$YARD/log")"
 podman tag localhost/yard:latest yard
 
+# docs/nested.md: what works where.
+check_a_sandbox_inside() {
+    local inside="-v $GARTH:/garth:ro"
+    # shellcheck disable=SC2086
+    {
+        fails 3 run $inside yard /garth wrap -- sh -c 'exit 3'
+        fails 3 run $inside yard /garth wrap --network host -- sh -c 'exit 3'
+        fails 3 run $inside yard /garth limit --rate 1MB/s -- sh -c 'exit 3'
+        has "$(fails 125 run $inside yard /garth wrap --hostname mine -- true)" 'set the host name to mine' EPERM
+        fails 3 run $inside --cap-add SYS_ADMIN yard /garth wrap -- sh -c 'exit 3'
+    }
+}
+
 check_run_leaves_nothing() {
     is output "$(run yard echo hello)" hello
     is state "$(known)" ''

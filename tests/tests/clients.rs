@@ -74,6 +74,7 @@ fn run(client: &str, runtime: &Path, checks: &[&str]) -> Outcomes {
     command
         .arg(runtime)
         .args(checks)
+        .env("GARTH", binary())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -625,7 +625,7 @@ exit(3)'";
     assert_eq!(ran.code, 0, "{ran}");
     // One that runs was meant itself.
     let script = format!(
-        "setpriv --reuid 65534 --regid 65534 --clear-groups /srv/sleep 20 &
+        "setpriv --reuid 65534 --regid 65534 --clear-groups /srv/sleep 20 >/dev/null 2>&1 &
         sleep 0.2; {} --pid $!",
         limit.trim_start_matches("exec ")
     );

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{Format, Global, print, to_json};
+use super::{Format, Global, print, tell, to_json};
 use crate::error::{Error, Result};
 use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
@@ -14,7 +14,7 @@ use crate::spec::{
     CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup, Rates,
     Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
-use crate::start::Options;
+use crate::start::{Child, Options};
 use crate::sys::process::Signals;
 
 /// The starting point that the other flags change.
@@ -179,6 +179,11 @@ struct Yard {
     command: Vec<OsString>,
 }
 
+/// Of what nobody asked for, what could not be had.
+fn tell_spared(child: &Child) {
+    child.process().spared().iter().for_each(|loss| tell(&format!("warning: {loss}")));
+}
+
 /// The value of one `--io`; paths are made absolute, as the record is read elsewhere.
 pub(super) fn throttles(text: &str) -> Result<Vec<Throttle>> {
     let mut throttles = Throttle::parse(text)?;
@@ -198,6 +203,7 @@ impl Wrap {
         if !self.detach {
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
+            tell_spared(&child);
             service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
             return service::supervise(child, &signals, &super::warn).map(service::end_as);
         }
@@ -206,6 +212,7 @@ impl Wrap {
             sandbox.die_with_parent = false;
             options.merge_stderr = true;
             let child = sandbox.spawn(&options)?;
+            tell_spared(&child);
             return Err(service::keep(&child, &global.journal()));
         }
         // Mistakes are found before a second process is started.
@@ -239,7 +246,7 @@ impl ExplainWrap {
                 .map(|(number, planned)| {
                     serde_json::json!({
                         "number": number,
-                        "step": planned.step.to_string(),
+                        "step": planned.to_string(),
                         "origin": planned.origin,
                     })
                 })
@@ -273,6 +280,7 @@ impl Yard {
         self.limits(&mut sandbox)?;
         self.environment(&mut sandbox)?;
         if sandbox.namespaces.uts.is_new() {
+            sandbox.usual_hostname = self.hostname.is_none();
             let name = self.hostname.as_ref().or(self.name.as_ref());
             sandbox.hostname = Some(name.map_or("garth", String::as_str).to_owned());
         } else {

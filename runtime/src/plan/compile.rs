@@ -1,12 +1,12 @@
 //! [`Sandbox`] and [`Given`] to [`Plan`]. Read it from top to bottom: it is the order of the steps,
 //! and the reasons for that order.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::given::{Given, HostMount};
-use super::step::{IdMap, MountStep, Path, Source, Step};
+use super::step::{IdMap, MountStep, Otherwise, Path, Source, Step};
 use super::{CLONE_NEWTIME, Plan};
 use crate::error::{Error, Result};
 use crate::spec::{
@@ -25,7 +25,9 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
     let userns = sandbox.namespaces.user.is_new() || !given.privileged;
-    let compiler = Compiler { sandbox, given, userns, capabilities: capabilities(sandbox, given) };
+    let capabilities = capabilities(sandbox, given);
+    let confined = userns || given.confined;
+    let compiler = Compiler { sandbox, given, userns, confined, capabilities };
 
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
@@ -65,7 +67,9 @@ pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Pla
     sandbox.validate()?;
     let mut plan = Plan::default();
     let userns = sandbox.namespaces.user.is_new() || !given.privileged;
-    let compiler = Compiler { sandbox, given, userns, capabilities: capabilities(sandbox, given) };
+    let capabilities = capabilities(sandbox, given);
+    let confined = userns || given.confined;
+    let compiler = Compiler { sandbox, given, userns, confined, capabilities };
     plan.push(Step::DieWithParent, "always");
     plan.push(Step::CloseOnExec { from: 3 }, "always");
     // Those who are in there already may try what they can on a process that comes from outside.
@@ -112,6 +116,8 @@ struct Compiler<'a> {
     sandbox: &'a Sandbox,
     given: &'a Given,
     userns: bool,
+    /// The child is in a user namespace that is not the first.
+    confined: bool,
     capabilities: CapabilitySet,
 }
 
@@ -171,13 +177,23 @@ impl Compiler<'_> {
     /// Host name, loopback and sysctls: what the new namespaces look like from inside.
     fn identity(&self, plan: &mut Plan) -> Result<()> {
         if let Some(name) = &self.sandbox.hostname {
-            plan.push(Step::Hostname(name.clone().into_bytes()), "--hostname");
+            let otherwise = match self.sandbox.usual_hostname {
+                true => Otherwise::Without(Some("the host name inside is the host's")),
+                false => Otherwise::Fail,
+            };
+            plan.push_or(Step::Hostname(name.clone().into_bytes()), "--hostname", otherwise);
         }
         if let Network::Private | Network::None = self.sandbox.network {
-            plan.push(Step::LoopbackUp, "--network");
+            let otherwise = match self.sandbox.network {
+                Network::None => Otherwise::Without(Some("there is no loopback inside")),
+                _ => Otherwise::Fail,
+            };
+            plan.push_or(Step::LoopbackUp, "--network", otherwise);
             // Every port is the sandbox's own: a daemon without capabilities may serve port 80.
-            let low_ports = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-            plan.push(Step::Write { path: c_string(low_ports)?, data: b"0".to_vec() }, "--network");
+            let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start".into();
+            let low_ports = Step::Write { path, data: b"0".to_vec() };
+            let loss = "ports below 1024 need a capability inside";
+            plan.push_or(low_ports, "--network", Otherwise::Without(Some(loss)));
         }
         for (name, value) in &self.sandbox.sysctls {
             // The host's /proc/sys shows the namespaces of whoever opens a file in it.
@@ -203,7 +219,7 @@ impl Compiler<'_> {
                     noexec: false,
                 });
                 // A user namespace may not take a mount without those that cover parts of it.
-                let recursive = self.userns;
+                let recursive = self.confined;
                 let (source, over) = (c"/".into(), c"/".into());
                 plan.push(Step::Root { source, over, recursive, attr }, "default");
                 if !recursive {
@@ -257,6 +273,7 @@ impl Compiler<'_> {
             let options = options.iter().map(option).collect::<Result<_>>()?;
             Ok(Source::New { kind: c_string(kind)?, options })
         };
+        let bind = |path: &CStr, recursive| Source::Bind { path: path.into(), recursive };
         let number = |n: u32| Some(n.to_string());
         match &mount.kind {
             MountKind::Bind { source, recursive } => {
@@ -283,16 +300,31 @@ impl Compiler<'_> {
             MountKind::Proc { hidepid } => {
                 let hide = ("hidepid", Some("invisible".to_owned()));
                 let options = if *hidepid { vec![hide] } else { vec![] };
-                plan.push(step(new("proc", &options)?, mount.access), &mount.origin);
+                // A container covers parts of its own /proc, and then no user namespace in it gets a
+                // new one. The old one shows more processes; what is theirs the kernel gives nobody
+                // in another user namespace. Without such a one that would be a way out.
+                let otherwise = match self.userns && !hidepid {
+                    true => Otherwise::Instead(
+                        Box::new(step(bind(c"/proc", true), mount.access)),
+                        Some("/proc shows the processes outside"),
+                    ),
+                    false => Otherwise::Fail,
+                };
+                let proc = step(new("proc", &options)?, mount.access);
+                plan.push_or(proc, &mount.origin, otherwise);
             }
             MountKind::Sysfs => match self.sandbox.network {
                 // A new sysfs shows the network namespace of who mounts it, and only its owner may.
                 Network::Private | Network::None => {
-                    plan.push(step(new("sysfs", &[])?, mount.access), &mount.origin);
+                    let otherwise = Otherwise::Instead(
+                        Box::new(step(bind(c"/sys", self.confined), mount.access)),
+                        Some("/sys shows the network devices outside"),
+                    );
+                    let sysfs = step(new("sysfs", &[])?, mount.access);
+                    plan.push_or(sysfs, &mount.origin, otherwise);
                 }
                 Network::Host | Network::Join(_) => {
-                    let source = Source::Bind { path: c"/sys".into(), recursive: self.userns };
-                    plan.push(step(source, mount.access), &mount.origin);
+                    plan.push(step(bind(c"/sys", self.confined), mount.access), &mount.origin);
                 }
             },
             MountKind::Devpts => {
@@ -301,7 +333,8 @@ impl Compiler<'_> {
                     ("ptmxmode", Some("0666".into())),
                     ("mode", Some("0620".into())),
                 ];
-                if self.given.privileged {
+                // Others have no such group to give.
+                if self.given.privileged && !self.given.confined {
                     const TTY: &str = "5";
                     options.push(("gid", Some(TTY.into())));
                 }
@@ -328,17 +361,19 @@ impl Compiler<'_> {
         ];
         for (name, major, minor) in DEVICES {
             let path = dev.target.join(name);
-            let step = if self.userns {
+            let host = c_path(&FsPath::new("/dev").join(name))?;
+            let source = Source::Bind { path: host, recursive: false };
+            let attr = attributes(Access { nosuid: true, noexec: true, ..Access::default() });
+            let bind = Step::Mount(MountStep::new(source, Path::new(&path), attr));
+            if self.confined {
                 // mknod(2) is for the initial user namespace only.
-                let host = c_path(&FsPath::new("/dev").join(name))?;
-                let source = Source::Bind { path: host, recursive: false };
-                let attr = attributes(Access { nosuid: true, noexec: true, ..Access::default() });
-                Step::Mount(MountStep::new(source, Path::new(&path), attr))
-            } else {
-                let (mode, device) = (libc::S_IFCHR | 0o666, libc::makedev(major, minor));
-                Step::Device { path: Path::new(&path), mode, device, owner: None }
-            };
-            plan.push(step, &dev.origin);
+                plan.push(bind, &dev.origin);
+                continue;
+            }
+            let (mode, device) = (libc::S_IFCHR | 0o666, libc::makedev(major, minor));
+            let make = Step::Device { path: Path::new(&path), mode, device, owner: None };
+            // Without CAP_MKNOD, or below a device filter, the host's is as good.
+            plan.push_or(make, &dev.origin, Otherwise::Instead(Box::new(bind), None));
         }
         for (name, text) in [
             ("fd", "/proc/self/fd"),
@@ -388,7 +423,12 @@ impl Compiler<'_> {
         if !self.userns || self.given.privileged {
             // Before the ids: setgroups(2) needs CAP_SETGID.
             let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
-            plan.push(Step::Groups(user.groups.clone()), origin.clone());
+            let otherwise = match (&sandbox.user, self.given.confined) {
+                // Who may not set groups cannot be rid of those it has, either.
+                (None, true) => Otherwise::Without(None),
+                _ => Otherwise::Fail,
+            };
+            plan.push_or(Step::Groups(user.groups.clone()), origin.clone(), otherwise);
             plan.push(
                 Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: keep.0 != 0 },
                 origin,

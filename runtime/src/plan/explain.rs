@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fmt;
 
 use super::Plan;
-use super::step::{MountStep, Path, Planned, Source, Step};
+use super::step::{MountStep, Otherwise, Path, Planned, Source, Step};
 use crate::spec::CapabilitySet;
 use crate::sys::raw::MountAttr;
 
@@ -12,10 +12,21 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cgroup = if self.cgroup.is_some() { ", into its cgroup" } else { "" };
         writeln!(f, "clone3 {}{cgroup}", namespaces(self.namespaces))?;
-        for (number, Planned { step, origin }) in self.steps.iter().enumerate() {
-            writeln!(f, "{number:>3}  {step}  [{origin}]")?;
+        for (number, planned) in self.steps.iter().enumerate() {
+            writeln!(f, "{number:>3}  {planned}  [{}]", planned.origin)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.step.fmt(f)?;
+        match &self.otherwise {
+            Otherwise::Fail => Ok(()),
+            Otherwise::Without(_) => write!(f, ", or go on without"),
+            Otherwise::Instead(step, _) => write!(f, ", or else {step}"),
+        }
     }
 }
 

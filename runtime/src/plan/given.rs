@@ -11,6 +11,9 @@ pub struct Given {
     pub user: User,
     /// The caller has CAP_SYS_ADMIN where it stands; otherwise it needs a user namespace.
     pub privileged: bool,
+    /// The caller is in a user namespace other than the first: not all ids are there, and mounts
+    /// that came with it cannot be taken apart (mount_namespaces(7)).
+    pub confined: bool,
     /// Effective ids of the caller, for the maps of a user namespace.
     pub caller: (u32, u32),
     /// The host's mounts below `/`, in the order of mountinfo.

@@ -15,7 +15,7 @@ mod step;
 pub use compile::{compile, compile_join, exec};
 pub use explain::namespaces;
 pub use given::{Given, HostMount, User};
-pub use step::{Hook, IdMap, MountStep, Path, Planned, Procfs, Source, Step};
+pub use step::{Hook, IdMap, MountStep, Otherwise, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;
 
@@ -72,10 +72,15 @@ impl Plan {
     }
 
     pub(crate) fn insert_first(&mut self, step: Step, origin: impl Into<String>) {
-        self.steps.insert(0, Planned { step, origin: origin.into() });
+        self.steps.insert(0, Planned { step, origin: origin.into(), otherwise: Otherwise::Fail });
     }
 
     pub(crate) fn push(&mut self, step: Step, origin: impl Into<String>) {
-        self.steps.push(Planned { step, origin: origin.into() });
+        self.push_or(step, origin, Otherwise::Fail);
+    }
+
+    /// As `push`, for a step that may be refused.
+    pub(crate) fn push_or(&mut self, step: Step, origin: impl Into<String>, otherwise: Otherwise) {
+        self.steps.push(Planned { step, origin: origin.into(), otherwise });
     }
 }

@@ -16,6 +16,22 @@ pub struct Planned {
     pub step: Step,
     /// Who asked for it.
     pub origin: String,
+    /// What if it is refused.
+    pub otherwise: Otherwise,
+}
+
+/// What the child does when a step is refused. Only for what nobody has asked for by name: a sandbox
+/// can be started where not everything usual can be had, such as in a container; what was asked for
+/// is had, or the start fails.
+#[derive(Debug, Default)]
+pub enum Otherwise {
+    /// The start has failed.
+    #[default]
+    Fail,
+    /// It goes on without; and what that means, if it makes a difference.
+    Without(Option<&'static str>),
+    /// This step is taken instead; and what that means, if it makes a difference.
+    Instead(Box<Step>, Option<&'static str>),
 }
 
 /// One act of the child.

@@ -37,6 +37,9 @@ pub struct Sandbox {
     pub namespaces: Namespaces,
     /// The host name in a new UTS namespace.
     pub hostname: Option<String>,
+    /// The host name is only the usual one: where none can be set the sandbox starts without it.
+    #[serde(default)]
+    pub usual_hostname: bool,
     /// `user[:group]`, names or numbers; none: the caller's own.
     pub user: Option<String>,
     /// What root has by default; other users have none.
@@ -391,6 +394,7 @@ impl Default for Sandbox {
                 time: Namespace::Inherited,
             },
             hostname: None,
+            usual_hostname: false,
             user: None,
             root_capabilities: CapabilitySet::ROOT_DEFAULT,
             cap_add: CapabilitySet::default(),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::failure;
 use super::mounts::Tree;
 use crate::plan::seccomp::Filter;
-use crate::plan::{self, Hook, Plan, Planned, Step};
+use crate::plan::{self, Hook, Otherwise, Plan, Planned, Step};
 use crate::sys::clone::{self, Ground, Memory};
 use crate::sys::fork::{self, Outcome};
 use crate::sys::line::{self, Message};
@@ -97,7 +97,15 @@ pub fn run(script: &Script<'_>) -> ! {
     }
     for (number, planned) in script.steps.iter().enumerate().skip(script.from) {
         words.begin(number);
-        if let Err(errno) = take(&planned.step, script, number, &mut tree) {
+        let Err(errno) = take(&planned.step, script, number, &mut tree) else { continue };
+        let spared = match &planned.otherwise {
+            Otherwise::Fail => false,
+            Otherwise::Without(_) => true,
+            Otherwise::Instead(step, _) => take(step, script, number, &mut tree).is_ok(),
+        };
+        if spared {
+            words.spare(number, errno);
+        } else {
             words.fail(number, errno);
             let started = script.started.load(Ordering::Relaxed);
             if started >= 0 {
@@ -429,8 +437,9 @@ fn ambient(set: u64) -> Result {
 
 fn keyring() -> Result {
     match raw::new_session_keyring() {
-        // A kernel without keys has none to hide; a full quota (EDQUOT) is an error.
-        Err(Errno(libc::ENOSYS)) => Ok(()),
+        // A kernel without keys has none to hide, and a filter that refuses this (EPERM, as docker's
+        // own) refuses it to the command as well; a full quota (EDQUOT) is an error.
+        Err(Errno(libc::ENOSYS | libc::EPERM)) => Ok(()),
         result => result,
     }
 }

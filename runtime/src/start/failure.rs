@@ -1,18 +1,25 @@
 //! A failed step in words. The child reports a number and an errno; the parent holds the same plan.
 
 use crate::error::{Error, Kind};
-use crate::plan::{self, MountStep, Plan, Planned, Procfs, Source, Step};
+use crate::plan::{self, MountStep, Otherwise, Plan, Planned, Procfs, Source, Step};
 use crate::sys::Errno;
+use crate::sys::clone::NO_CGROUP;
+use crate::sys::process;
 
 /// In the place of an errno: a hook exited with this code, was killed by this signal, or was late.
 pub const HOOK_CODE: i32 = 0x1_0000;
 pub const HOOK_SIGNAL: i32 = 0x2_0000;
 pub const HOOK_LATE: i32 = 0x4_0000;
 
+const FILTERED: &str = "a seccomp filter that is in force here forbids it: change the one of the \
+                        container (docker run --security-opt seccomp=FILE) or of the sandbox around \
+                        this one (garth wrap --seccomp FILE)";
+
 /// The child could not be started at all.
 pub fn clone(plan: &Plan, errno: Errno) -> Error {
     let error = Error::os(format!("clone3 with {}", plan::namespaces(plan.namespaces)), errno);
     match errno.0 {
+        libc::EPERM | libc::ENOSYS if process::is_filtered() => error.hint(FILTERED),
         libc::EPERM => error.hint("creating namespaces is not allowed here: see garth doctor"),
         libc::ENOSPC => error.hint("the limits in /proc/sys/user/max_*_namespaces are reached"),
         libc::EAGAIN => error.hint("the limit of processes is reached"),
@@ -20,9 +27,22 @@ pub fn clone(plan: &Plan, errno: Errno) -> Error {
     }
 }
 
+/// What is not as usual, since step `number` was refused; none: it makes no difference.
+pub fn spared(plan: &Plan, number: usize, errno: Errno) -> Option<String> {
+    let Planned { step, otherwise, .. } = plan.steps.get(number)?;
+    let loss = match otherwise {
+        Otherwise::Fail => None,
+        Otherwise::Without(loss) | Otherwise::Instead(_, loss) => *loss,
+    };
+    loss.map(|loss| format!("{loss} ({step}: {})", errno.name()))
+}
+
 /// Step `number` failed.
 pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
-    let Some(Planned { step, origin }) = plan.steps.get(number) else {
+    if number == NO_CGROUP {
+        return Error::os("join the cgroup", errno);
+    }
+    let Some(Planned { step, origin, .. }) = plan.steps.get(number) else {
         return Error::os(format!("step {number}"), errno);
     };
     match step {
@@ -143,6 +163,11 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         }
         (Step::Capabilities(_), libc::EPERM) => {
             "a capability cannot be given that the caller does not hold itself"
+        }
+        (Step::Pivot | Step::Root { .. } | Step::Propagation(_), libc::EPERM)
+            if process::is_filtered() =>
+        {
+            FILTERED
         }
         (Step::Seccomp { .. }, libc::EACCES) => "a filter without no_new_privs needs CAP_SYS_ADMIN",
         _ => return None,

@@ -39,7 +39,7 @@ impl Inside<'_> {
         });
         match all.map_err(enter)? {
             None => Ok(()),
-            Some((Planned { step, origin }, errno)) => {
+            Some((Planned { step, origin, .. }, errno)) => {
                 Err(Error::os(format!("{step} ({origin})"), errno))
             }
         }

@@ -65,7 +65,9 @@ pub fn run(
         beside(child.pid)
     });
     let (cloned, result) = started.map_err(|errno| failure::clone(plan, errno))?;
-    let process = Process::new(cloned, plan.has_init());
+    let spared = ground.words().spared();
+    let spared = spared.filter_map(|(step, errno)| failure::spared(plan, step, errno)).collect();
+    let process = Process::new(cloned, plan.has_init()).with_spared(spared);
     let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
     // If the parent's part failed the child was killed; if a step failed it has exited.
     match result.err().or(failed) {

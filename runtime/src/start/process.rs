@@ -15,11 +15,22 @@ pub struct Process {
     cloned: Cloned,
     /// It is an init, and the command is its child.
     is_init: bool,
+    spared: Vec<String>,
 }
 
 impl Process {
     pub(super) fn new(cloned: Cloned, is_init: bool) -> Process {
-        Process { cloned, is_init }
+        Process { cloned, is_init, spared: Vec::new() }
+    }
+
+    pub(super) fn with_spared(self, spared: Vec<String>) -> Process {
+        Process { spared, ..self }
+    }
+
+    /// What of the usual it had to be started without, in words for the user: conveniences that were
+    /// refused here and that nobody had asked for by name.
+    pub fn spared(&self) -> &[String] {
+        &self.spared
     }
 
     /// A child that somebody else has started for this process, such as with CLONE_PARENT.

@@ -199,6 +199,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
     Ok(Given {
         user: user(sandbox)?,
         privileged,
+        confined: privileged && process::in_user_namespace(),
         caller: process::effective_ids(),
         mounts,
         landlock,

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
 use super::{Errno, raw};
 
@@ -30,7 +30,10 @@ pub enum Memory {
 pub const GONE: u32 = 0;
 const WORKING: u32 = 1;
 
-/// The conversation between parent and child: six words in memory that both see.
+/// How many steps a child can say to have left out.
+const SPARED: usize = 16;
+
+/// The conversation between parent and child: words in memory that both see.
 ///
 /// `says` is the child's thread id word (CLONE_CHILD_CLEARTID): when the child executes or exits,
 /// the kernel clears it and wakes the parent, so no pipe is needed to learn of either. `second` is
@@ -44,6 +47,7 @@ pub struct Words {
     at: AtomicU32,
     failed_step: AtomicU32,
     errno: AtomicU32,
+    spared: [[AtomicU32; 2]; SPARED],
 }
 
 impl Words {
@@ -53,6 +57,7 @@ impl Words {
         for word in [&self.second, &self.go, &self.at, &self.failed_step, &self.errno] {
             word.store(0, SeqCst);
         }
+        self.spared.iter().for_each(|[_, errno]| errno.store(0, SeqCst));
     }
 
     /// Child: step `step` begins.
@@ -66,6 +71,21 @@ impl Words {
             self.failed_step.store(step as u32, SeqCst);
             self.errno.store(errno.0 as u32, SeqCst);
         }
+    }
+
+    /// Child: step `step` was refused, and the start goes on without it.
+    pub fn spare(&self, step: usize, errno: Errno) {
+        if let Some([number, why]) = self.spared.iter().find(|[_, why]| why.load(SeqCst) == 0) {
+            number.store(step as u32, SeqCst);
+            why.store(errno.0 as u32, SeqCst);
+        }
+    }
+
+    /// The steps that were refused and did not matter, and why.
+    pub fn spared(&self) -> impl Iterator<Item = (usize, Errno)> {
+        let told = self.spared.iter().map(|pair| pair.each_ref().map(|word| word.load(SeqCst)));
+        let told = told.take_while(|[_, errno]| *errno != 0);
+        told.map(|[step, errno]| (step as usize, Errno(errno as i32)))
     }
 
     /// The step that failed, and why.
@@ -256,6 +276,10 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+// linux/sched.h, Linux 5.5 and 5.7; for clone3(2) only.
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// What to clone with.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -290,9 +314,7 @@ pub fn scope<T: Sync, R, E>(
     beside: impl FnOnce(&Cloned) -> Result<R, E>,
 ) -> Result<(Cloned, Result<R, E>), Errno> {
     let mut pidfd: i32 = -1;
-    // CLONE_CLEAR_SIGHAND: a handler of the caller must not run in its memory on our stack.
-    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    // A handler of the caller must not run in its memory on our stack.
     let mut flags = request.namespaces
         | CLONE_CLEAR_SIGHAND
         | (libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID) as u64;
@@ -326,12 +348,12 @@ pub fn scope<T: Sync, R, E>(
         Memory::Copied | Memory::Forked => Some(Undumpable::now()),
         Memory::Borrowed | Memory::Beside => None,
     };
-    let entry = Entry { body, data };
+    let entry = Entry { body, data, words: ground.words(), cgroup: AtomicI32::new(-1) };
     // SAFETY: `entry`, `data` and the ground outlive the child's use of them: for Copied the kernel
     // returns here only when the child has executed or exited, for the others `await_gone` below
     // waits for the same, and for a nested child. `T: Sync` allows use from both sides. The stack
     // is used by this child alone.
-    let pid = unsafe { clone3(&args, &entry) }?;
+    let pid = unsafe { start(&args, &entry) }?;
     drop(undumpable);
     // SAFETY: the kernel has stored a new descriptor that nobody else owns.
     let cloned = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
@@ -405,29 +427,84 @@ pub fn nested<T: Sync>(
         stack_size: stack_size as u64,
         ..CloneArgs::default()
     };
-    let entry = Entry { body, data };
+    let entry = Entry { body, data, words: ground.words(), cgroup: AtomicI32::new(-1) };
     // SAFETY: `entry` is on this stack, and `data` outlives it: neither goes away, since `beside`
     // does not return. All the rest is the caller's, for which `scope` waits. The second stack is
     // used by this child alone.
-    let Err(errno) = unsafe { clone3(&args, &entry) }.map(beside);
+    let Err(errno) = unsafe { start(&args, &entry) }.map(beside);
     errno
 }
 
 struct Entry<'a, T> {
     body: fn(&T) -> !,
     data: &'a T,
+    words: &'a Words,
+    /// To be joined first, where the kernel was not asked to begin in it; otherwise -1.
+    cgroup: AtomicI32,
 }
 
 extern "C" fn enter<T>(entry: *const Entry<'_, T>) -> ! {
-    // SAFETY: clone3 below passes the pointer it was given, valid for as long as the child runs.
+    // SAFETY: `on_stack` passes the pointer it was given, valid for as long as the child runs.
     let entry = unsafe { &*entry };
+    let cgroup = entry.cgroup.load(SeqCst);
+    if cgroup >= 0
+        && let Err(errno) = join_cgroup(cgroup)
+    {
+        entry.words.fail(NO_CGROUP, errno);
+        raw::exit(125);
+    }
     (entry.body)(entry.data)
 }
 
+/// In the place of a failed step: the child could not join its cgroup.
+pub const NO_CGROUP: usize = u32::MAX as usize;
+
+fn join_cgroup(dir: raw::RawFd) -> Result<(), Errno> {
+    let file = raw::openat2(dir, c"cgroup.procs", libc::O_WRONLY, 0)?;
+    let written = raw::write(file, b"0");
+    raw::close(file);
+    written
+}
+
+/// clone3(2); or, where a filter does not let it through, clone(2).
+///
+/// Filters that look at flags refuse clone3, whose flags are in memory, with ENOSYS, so that libcs
+/// use clone (docker's and our own do); older ones that do not know it refuse it with EPERM. What
+/// clone cannot do is done otherwise: a cgroup is joined by the child, and handlers of signals never
+/// run in a child of ours, which has all signals blocked until it has reset them.
+///
 /// # Safety
 /// `args.stack` must be a free stack; with CLONE_VM, everything reachable from `entry` must live
 /// until the child has executed or exited.
-unsafe fn clone3<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno> {
+unsafe fn start<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno> {
+    let call = [&raw const *args as usize, size_of::<CloneArgs>(), 0, 0, 0];
+    // SAFETY: as the caller says.
+    match unsafe { on_stack(libc::SYS_clone3, call, entry) } {
+        Err(Errno(libc::ENOSYS | libc::EPERM)) => {}
+        result => return result,
+    }
+    if args.flags & CLONE_INTO_CGROUP != 0 {
+        entry.cgroup.store(args.cgroup as raw::RawFd, SeqCst);
+    }
+    let flags = args.flags & !(CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND);
+    // clone(2) has one place for both, of which a child of ours has one at most.
+    let word = if flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
+    let top = args.stack + args.stack_size;
+    let call = [flags | args.exit_signal, top, word, args.child_tid, args.tls].map(|n| n as usize);
+    // SAFETY: as the caller says.
+    unsafe { on_stack(libc::SYS_clone, call, entry) }
+}
+
+/// A system call of this number that begins a child, on the stack that its arguments name, with
+/// `enter(entry)`.
+///
+/// # Safety
+/// As for [`start`].
+unsafe fn on_stack<T>(
+    number: libc::c_long,
+    args: [usize; 5],
+    entry: &Entry<'_, T>,
+) -> Result<i32, Errno> {
     let result: isize;
     // SAFETY: the child begins after `syscall` with rax = 0 on its own stack, whose top is
     // 16-aligned as a call expects, and never leaves `enter`. The registers r12 and r13 are the
@@ -442,9 +519,12 @@ unsafe fn clone3<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
-            in("rdi") &raw const *args,
-            in("rsi") size_of::<CloneArgs>(),
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
             in("r12") &raw const *entry,
             in("r13") enter::<T> as *const (),
             lateout("rcx") _, lateout("r11") _,

@@ -21,6 +21,23 @@ struct CloneArgs {
     tls: u64,
 }
 
+/// clone3(2) as fork(2) does it; or clone(2), where a filter does not let clone3 through (see
+/// [`super::clone`]).
+fn clone(args: &CloneArgs) -> Result<usize, Errno> {
+    let refused = match call!(libc::SYS_clone3, &raw const *args, size_of::<CloneArgs>()) {
+        Err(refused @ Errno(libc::ENOSYS | libc::EPERM)) => refused,
+        result => return result,
+    };
+    // What clone(2) cannot be told: its lowest byte is the signal.
+    if args.flags >> 32 != 0 || args.flags & 0xff != 0 {
+        return Err(refused);
+    }
+    // It has one place for both.
+    let word =
+        if args.flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
+    call!(libc::SYS_clone, args.flags | args.exit_signal, 0, word, args.child_tid, args.tls)
+}
+
 /// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the pid
 /// namespace that was joined or made for children. 0 in the second, its process id in the first. The
 /// kernel writes that id to [`Words::second`] before the second runs: so there is no moment at which
@@ -31,7 +48,7 @@ pub fn sibling(words: &Words) -> Result<i32, Errno> {
         parent_tid: words.second_word(),
         ..CloneArgs::default()
     };
-    call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()).map(|pid| pid as i32)
+    clone(&args).map(|pid| pid as i32)
 }
 
 /// How a program of [`run`] ended.
@@ -84,7 +101,7 @@ fn fork() -> Result<(usize, RawFd), Errno> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
-    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    let pid = clone(&args)?;
     Ok((pid, pidfd))
 }
 
@@ -124,15 +141,14 @@ pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
     keep.sort_unstable();
     // Without a signal at its end, nobody who waits for children in general gets this one.
     let args = CloneArgs::default();
-    let clone = || call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>());
-    let pid = clone()?;
+    let pid = clone(&args)?;
     if pid != 0 {
         let mut status = 0;
         call!(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0)?;
         return if status == 0 { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
     }
     // Once more, so that it is the child of no one who would have to reap it.
-    match clone() {
+    match clone(&args) {
         Ok(0) => {}
         again => raw::exit(i32::from(again.is_err())),
     }
@@ -184,7 +200,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
         ..CloneArgs::default()
     };
     let undumpable = super::clone::Undumpable::now();
-    let pid = call!(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>())?;
+    let pid = clone(&args)?;
     if pid == 0 {
         // Should the parent be killed, so is this one.
         let _ = raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0);

@@ -221,6 +221,22 @@ pub fn landlock_abi() -> u32 {
     u32::try_from(version).unwrap_or(0)
 }
 
+/// Does a seccomp filter rule what this process may do?
+pub fn is_filtered() -> bool {
+    const SECCOMP_MODE_FILTER: &str = "2";
+    let status = super::file::read_kernel("/proc/self/status").unwrap_or_default();
+    let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+    mode.is_some_and(|mode| mode.trim() == SECCOMP_MODE_FILTER)
+}
+
+/// Is this process in a user namespace other than the first, which has a number of its own
+/// (PROC_USER_INIT_INO of linux/proc_ns.h)?
+pub fn in_user_namespace() -> bool {
+    const FIRST: u64 = 0xEFFF_FFFD;
+    let own = std::fs::metadata("/proc/self/ns/user");
+    own.is_ok_and(|own| std::os::unix::fs::MetadataExt::ino(&own) != FIRST)
+}
+
 /// flock(2): takes the exclusive lock of an open file or directory, if nobody holds it.
 pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     // SAFETY: plain numbers.
