@@ -21,9 +21,11 @@ mod record;
 mod run;
 mod sockets;
 mod target;
+mod told;
 pub mod tree;
 mod watchdog;
 
 pub use record::release_all;
-pub use run::{Asked, Ending, Figures, Note, Target, Want, run};
+pub use run::run;
 pub use target::named;
+pub use told::{Asked, Ending, Figures, Note, Target, Want};

@@ -1,113 +1,30 @@
 //! The loop: measure, decide, stop or let go on, and wait for what comes first: the next look, a
 //! signal, the end of the target, the end of the watchdog.
 
+mod figures;
+
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::acks::Acks;
 use super::command::{ended, finish, forward, start, stop_ourselves, wait_for};
-use super::control::{Closed, Decision, Duty, Open, Settings};
+use super::control::{Closed, Decision, Open, Settings};
 use super::hold::Hold;
-use super::meter::{Count, Direction, Meter, Reading};
+use super::meter::{Meter, Reading};
 use super::record::{Entry, Id, Record};
 use super::target;
+use super::told::{Asked, Ending, Note, Target, Want};
 use super::tree::{self, Tree};
 use super::watchdog::Watchdog;
 use crate::error::{Error, Result};
 use crate::host::journal::ProcessId;
-use crate::spec::units::Rate;
 use crate::start::Process;
-use crate::sys::process::{self, Arrived, Ended, Signals};
+use crate::sys::process::{self, Arrived, Signals};
 use crate::sys::task::{self, SchedulerAttr};
 use crate::sys::timer::{Timer, monotonic};
 use crate::sys::{Errno, pidfd};
-
-/// What is limited.
-#[derive(Debug)]
-pub enum Target {
-    /// A process that runs, and its descendants.
-    Pid(i32),
-    /// A command that is started for it.
-    Command(Vec<OsString>),
-}
-
-/// What shall be held.
-#[derive(Clone, Copy, Debug)]
-pub enum Want {
-    /// A rate.
-    Rate(Rate, Direction),
-    /// A part of the time.
-    Duty(Duty),
-}
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// What shall be held.
-    pub want: Want,
-    /// Of a run and a stop together; none: chosen.
-    pub period: Option<Duration>,
-    /// No stop is longer; none: chosen.
-    pub longest_stop: Option<Duration>,
-    /// What is counted; none: the best that can be had.
-    pub count: Option<Count>,
-    /// For how long; none: until the target ends or a signal comes.
-    pub span: Option<Duration>,
-    /// How often figures are told.
-    pub tell_every: Duration,
-}
-
-/// The figures of the time since those before.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// Since the beginning.
-    pub seconds: f64,
-    /// Bits per second that were asked for.
-    pub asked: Option<u64>,
-    /// Bits per second that moved; none: not counted.
-    pub got: Option<u64>,
-    /// The part of the time in which the target ran.
-    pub duty: f64,
-    /// Bytes moved since the beginning.
-    pub moved: Option<u64>,
-    /// Seconds of the longest stop since the beginning.
-    pub longest_stop: f64,
-    /// How many processes there are.
-    pub processes: usize,
-    /// How it is stopped: `signals`, `freezer`.
-    pub hold: &'static str,
-    /// What is counted: `sockets`, `link`, `io`.
-    pub count: Option<&'static str>,
-    /// What of the target is not in `moved` and `got`, in words; none: nothing.
-    pub uncounted: Option<String>,
-}
-
-/// What the caller may show.
-#[derive(Debug)]
-pub enum Note<'a> {
-    /// Once, at the beginning: how it is done.
-    Begun(&'a str),
-    /// Something that the user should know.
-    Caution(&'a str),
-    /// Now and then.
-    Figures(&'a Figures),
-    /// At the end: those of the whole time.
-    Summary(&'a Figures),
-}
-
-/// Why it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The target has ended; of a command, this is how.
-    Target(Option<Ended>),
-    /// The time was over, or a signal came. The target runs.
-    Over,
-}
 
 /// Limits a target until it ends, the time is over, or a signal comes. When this returns, nobody is
 /// stopped. To be called by a process of one thread.
@@ -436,21 +353,6 @@ impl<'a> Limiter<'a> {
         self.unseen.extend(meter.unseen());
     }
 
-    /// What is missing in the figures, in words.
-    fn uncounted(&self) -> Option<String> {
-        let meter = self.meter.as_ref()?;
-        let mut words = Vec::new();
-        if let Some(kind) = meter.uncounted() {
-            words.push(format!("{kind} sockets"));
-        }
-        match self.unseen.len() {
-            0 => {}
-            1 => words.push("1 process of another user".to_owned()),
-            many => words.push(format!("{many} processes of other users")),
-        }
-        (!words.is_empty()).then(|| words.join(", "))
-    }
-
     fn stop(&mut self, now: Duration) -> Result<()> {
         let longest = match &self.law {
             Law::Open(open) => open.longest_stop(),
@@ -537,79 +439,6 @@ impl<'a> Limiter<'a> {
         }
         self.cautions.push("the watchdog was ended by somebody; there is a new one".into());
         Ok(())
-    }
-
-    fn figures(&mut self, now: Duration) -> Figures {
-        let mut run = self.times.run;
-        if self.running {
-            run += now.saturating_sub(self.times.turned);
-        }
-        let moved = self.moved();
-        let Times { told, told_run, told_moved, .. } = self.times;
-        let figures = self.figures_of(now, now - told, run - told_run, moved - told_moved);
-        self.times = Times { told: now, told_run: run, told_moved: moved, ..self.times };
-        if let Law::Closed(closed) = &self.law
-            && closed.forgiven() > 0
-            && !self.said_hopeless
-        {
-            self.said_hopeless = true;
-            self.cautions.push(format!(
-                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s makes \
-                 up for; a longer --max-stop can hold it",
-                closed.longest_stop().as_secs_f64()
-            ));
-        }
-        figures
-    }
-
-    fn figures_of(&self, now: Duration, span: Duration, run: Duration, moved: u64) -> Figures {
-        let seconds = span.as_secs_f64().max(1e-9);
-        let asked = match self.asked.want {
-            Want::Rate(rate, _) => Some(rate.0),
-            Want::Duty(_) => None,
-        };
-        let mut longest = self.times.longest_stop;
-        if !self.running {
-            longest = longest.max(now.saturating_sub(self.times.turned));
-        }
-        Figures {
-            seconds: (now - self.begun).as_secs_f64(),
-            asked,
-            got: self.meter.as_ref().map(|_| (moved as f64 * 8.0 / seconds) as u64),
-            duty: run.as_secs_f64() / seconds,
-            moved: self.meter.as_ref().map(|_| self.moved()),
-            longest_stop: longest.as_secs_f64(),
-            processes: self.tree.pids().len(),
-            hold: self.hold.name(),
-            count: self.meter.as_ref().map(|meter| meter.count().name()),
-            uncounted: self.uncounted(),
-        }
-    }
-
-    fn moved(&self) -> u64 {
-        let direction = match self.asked.want {
-            Want::Rate(_, direction) => direction,
-            Want::Duty(_) => Direction::Both,
-        };
-        direction.of(self.reading.moved)
-    }
-
-    /// How it is done.
-    fn words(&self) -> String {
-        let pid = self.tree.root();
-        let what = match self.asked.want {
-            Want::Rate(rate, Direction::Both) => format!("{rate}"),
-            Want::Rate(rate, Direction::Up) => format!("{rate} up"),
-            Want::Rate(rate, Direction::Down) => format!("{rate} down"),
-            Want::Duty(Duty(part)) => format!("{:.0}% of the time", part * 100.0),
-        };
-        let how = match &self.hold {
-            Hold::Signals => "SIGSTOP and SIGCONT".to_owned(),
-            Hold::Freezer(freezer) => format!("the freezer {}", freezer.dir().display()),
-        };
-        let counted = self.meter.as_ref().map_or("nothing", |meter| meter.count().words());
-        let name = tree::name(pid);
-        format!("limiting process {pid} ({name}) to {what} by {how}; counted: {counted}")
     }
 
     /// Lets everybody go on, whatever came before.

@@ -1,0 +1,106 @@
+//! What the limiter says of itself: figures, and how it is done.
+
+use std::time::Duration;
+
+use super::{Law, Limiter, Times};
+use crate::limit::control::Duty;
+use crate::limit::hold::Hold;
+use crate::limit::meter::Direction;
+use crate::limit::told::{Figures, Want};
+use crate::limit::tree;
+
+impl Limiter<'_> {
+    pub(super) fn figures(&mut self, now: Duration) -> Figures {
+        let mut run = self.times.run;
+        if self.running {
+            run += now.saturating_sub(self.times.turned);
+        }
+        let moved = self.moved();
+        let Times { told, told_run, told_moved, .. } = self.times;
+        let figures = self.figures_of(now, now - told, run - told_run, moved - told_moved);
+        self.times = Times { told: now, told_run: run, told_moved: moved, ..self.times };
+        if let Law::Closed(closed) = &self.law
+            && closed.forgiven() > 0
+            && !self.said_hopeless
+        {
+            self.said_hopeless = true;
+            self.cautions.push(format!(
+                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s makes \
+                 up for; a longer --max-stop can hold it",
+                closed.longest_stop().as_secs_f64()
+            ));
+        }
+        figures
+    }
+
+    pub(super) fn figures_of(
+        &self,
+        now: Duration,
+        span: Duration,
+        run: Duration,
+        moved: u64,
+    ) -> Figures {
+        let seconds = span.as_secs_f64().max(1e-9);
+        let asked = match self.asked.want {
+            Want::Rate(rate, _) => Some(rate.0),
+            Want::Duty(_) => None,
+        };
+        let mut longest = self.times.longest_stop;
+        if !self.running {
+            longest = longest.max(now.saturating_sub(self.times.turned));
+        }
+        Figures {
+            seconds: (now - self.begun).as_secs_f64(),
+            asked,
+            got: self.meter.as_ref().map(|_| (moved as f64 * 8.0 / seconds) as u64),
+            duty: run.as_secs_f64() / seconds,
+            moved: self.meter.as_ref().map(|_| self.moved()),
+            longest_stop: longest.as_secs_f64(),
+            processes: self.tree.pids().len(),
+            hold: self.hold.name(),
+            count: self.meter.as_ref().map(|meter| meter.count().name()),
+            uncounted: self.uncounted(),
+        }
+    }
+
+    pub(super) fn moved(&self) -> u64 {
+        let direction = match self.asked.want {
+            Want::Rate(_, direction) => direction,
+            Want::Duty(_) => Direction::Both,
+        };
+        direction.of(self.reading.moved)
+    }
+
+    /// How it is done.
+    pub(super) fn words(&self) -> String {
+        let pid = self.tree.root();
+        let what = match self.asked.want {
+            Want::Rate(rate, Direction::Both) => format!("{rate}"),
+            Want::Rate(rate, Direction::Up) => format!("{rate} up"),
+            Want::Rate(rate, Direction::Down) => format!("{rate} down"),
+            Want::Duty(Duty(part)) => format!("{:.0}% of the time", part * 100.0),
+        };
+        let how = match &self.hold {
+            Hold::Signals => "SIGSTOP and SIGCONT".to_owned(),
+            Hold::Freezer(freezer) => format!("the freezer {}", freezer.dir().display()),
+        };
+        let counted = self.meter.as_ref().map_or("nothing", |meter| meter.count().words());
+        let name = tree::name(pid);
+        format!("limiting process {pid} ({name}) to {what} by {how}; counted: {counted}")
+    }
+
+    /// What is missing in the figures, in words.
+    fn uncounted(&self) -> Option<String> {
+        let meter = self.meter.as_ref()?;
+        let mut words = Vec::new();
+        if let Some(kind) = meter.uncounted() {
+            words.push(format!("{kind} sockets"));
+        }
+        match self.unseen.len() {
+            0 => {}
+            1 => words.push("1 process of another user".to_owned()),
+            many => words.push(format!("{many} processes of other users")),
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}

@@ -1,0 +1,93 @@
+//! What is asked of a limiter, and what it tells.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::control::Duty;
+use super::meter::{Count, Direction};
+use crate::spec::units::Rate;
+use crate::sys::process::Ended;
+
+/// What is limited.
+#[derive(Debug)]
+pub enum Target {
+    /// A process that runs, and its descendants.
+    Pid(i32),
+    /// A command that is started for it.
+    Command(Vec<OsString>),
+}
+
+/// What shall be held.
+#[derive(Clone, Copy, Debug)]
+pub enum Want {
+    /// A rate.
+    Rate(Rate, Direction),
+    /// A part of the time.
+    Duty(Duty),
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// What shall be held.
+    pub want: Want,
+    /// Of a run and a stop together; none: chosen.
+    pub period: Option<Duration>,
+    /// No stop is longer; none: chosen.
+    pub longest_stop: Option<Duration>,
+    /// What is counted; none: the best that can be had.
+    pub count: Option<Count>,
+    /// For how long; none: until the target ends or a signal comes.
+    pub span: Option<Duration>,
+    /// How often figures are told.
+    pub tell_every: Duration,
+}
+
+/// The figures of the time since those before.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Since the beginning.
+    pub seconds: f64,
+    /// Bits per second that were asked for.
+    pub asked: Option<u64>,
+    /// Bits per second that moved; none: not counted.
+    pub got: Option<u64>,
+    /// The part of the time in which the target ran.
+    pub duty: f64,
+    /// Bytes moved since the beginning.
+    pub moved: Option<u64>,
+    /// Seconds of the longest stop since the beginning.
+    pub longest_stop: f64,
+    /// How many processes there are.
+    pub processes: usize,
+    /// How it is stopped: `signals`, `freezer`.
+    pub hold: &'static str,
+    /// What is counted: `sockets`, `link`, `io`.
+    pub count: Option<&'static str>,
+    /// What of the target is not in `moved` and `got`, in words; none: nothing.
+    pub uncounted: Option<String>,
+}
+
+/// What the caller may show.
+#[derive(Debug)]
+pub enum Note<'a> {
+    /// Once, at the beginning: how it is done.
+    Begun(&'a str),
+    /// Something that the user should know.
+    Caution(&'a str),
+    /// Now and then.
+    Figures(&'a Figures),
+    /// At the end: those of the whole time.
+    Summary(&'a Figures),
+}
+
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The target has ended; of a command, this is how.
+    Target(Option<Ended>),
+    /// The time was over, or a signal came. The target runs.
+    Over,
+}
