@@ -53,6 +53,16 @@ impl Error {
         self
     }
 
+    /// Adds what somebody else has said of it: `what was being done: reason`.
+    #[must_use]
+    pub fn because(mut self, reason: impl fmt::Display) -> Error {
+        self.doing = match self.errno.take() {
+            Some(errno) => format!("{}: {errno}: {reason}", self.doing),
+            None => format!("{}: {reason}", self.doing),
+        };
+        self
+    }
+
     /// Puts `context` in front: `context: what was being done: ...`.
     #[must_use]
     pub fn within(mut self, context: impl fmt::Display) -> Error {

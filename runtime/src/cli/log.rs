@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::container::{Warn, now, rfc3339};
+use crate::container::{Level, Warn, now, rfc3339};
 use crate::error::{Error, Result};
 
 /// How lines of the log are written.
@@ -29,7 +29,7 @@ pub struct Log {
     /// How the log is written
     #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
-    /// Accepted and without effect
+    /// Tell also what is done, step by step
     #[arg(long, global = true, hide = true)]
     debug: bool,
 }
@@ -67,10 +67,23 @@ impl Log {
         }
     }
 
+    /// Tells what is done, if that is asked for.
+    pub fn debug(&self, message: &str) {
+        match &self.log {
+            _ if !self.debug => {}
+            Some(_) => self.write("debug", message),
+            None => super::tell(&format!("debug: {message}")),
+        }
+    }
+
     /// For those who warn later.
     pub fn warnings(&self) -> Warn {
         let log = self.clone();
-        Warn::by(move |message| log.warn(message))
+        Warn::by(move |level, message| match level {
+            Level::Warning => log.warn(message),
+            Level::Note => log.write("info", message),
+            Level::Debug => log.debug(message),
+        })
     }
 
     /// Sees that it can be written, before anything is done: who reads it would never learn why that

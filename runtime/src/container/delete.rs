@@ -91,7 +91,7 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
     // The container is gone, whatever a hook makes of that (runtime.md, "Lifecycle"), and so each is
     // run.
     for (index, hook) in lists.poststop.iter().enumerate() {
-        if let Err(error) = hooks::run_one(hook, &format!("poststop[{index}]"), &state) {
+        if let Err(error) = hooks::run_one(hook, &format!("poststop[{index}]"), &state, warn) {
             warn.tell(&error.to_string());
         }
     }

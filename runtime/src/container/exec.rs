@@ -15,7 +15,7 @@ use crate::host::rdt;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::oci::{NamespaceType, Process as Program, Status};
-use crate::start::{Event, Line, Process, converse};
+use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::line;
 use crate::sys::process::{Ended, Signals};
 
@@ -118,7 +118,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     // The number may have come to mean somebody outside, unless its process still lives now.
     container.process().ok_or_else(stopped)?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
-    let process = converse(&plan, line, |event, process| match event {
+    let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),
         Event::Begun => {
             let pid = process.pid();

@@ -1,54 +1,92 @@
 //! The hooks that run in the runtime's namespaces (config.md, "POSIX-platform Hooks").
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
+use super::Warn;
 use crate::error::{Error, Result};
 use crate::spec::oci::{Hook, State};
+use crate::start::Said;
 use crate::sys::CStrings;
 use crate::sys::fork::{self, Outcome};
 
-/// Runs hooks in their order, each with the state on its standard input.
+/// Runs hooks in their order, each with the state on its standard input, in the bundle's directory.
+/// What they write is a note in the log.
 ///
 /// # Errors
 /// The first that fails; those after it are not run.
-pub fn run(hooks: &[Hook], list: &str, state: &State) -> Result<()> {
+pub fn run(hooks: &[Hook], list: &str, state: &State, warn: &Warn) -> Result<()> {
     let mut each = hooks.iter().enumerate();
-    each.try_for_each(|(index, hook)| run_one(hook, &format!("{list}[{index}]"), state))
+    each.try_for_each(|(index, hook)| run_one(hook, &format!("{list}[{index}]"), state, warn))
 }
 
 /// Runs one, which is at `place` in the configuration's hooks.
 ///
 /// # Errors
 /// How it failed.
-pub fn run_one(hook: &Hook, place: &str, state: &State) -> Result<()> {
-    one(hook, &to_json(state)?).map_err(|error| error.within(format_args!("hooks.{place}")))
+pub fn run_one(hook: &Hook, place: &str, state: &State, warn: &Warn) -> Result<()> {
+    warn.debug(&format!("run hook {} (hooks.{place})", hook.path));
+    one(hook, state, warn).map_err(|error| error.within(format_args!("hooks.{place}")))
 }
 
-fn one(hook: &Hook, state: &[u8]) -> Result<()> {
-    let string = |text: &str| {
-        CString::new(text).map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
+fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
+    let string = |text: &OsStr| {
+        CString::new(text.as_bytes()).map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
     };
     let strings = |texts: &[String]| -> Result<CStrings> {
-        Ok(CStrings::new(texts.iter().map(|text| string(text)).collect::<Result<_>>()?))
+        let strings = texts.iter().map(|text| string(text.as_ref()));
+        Ok(CStrings::new(strings.collect::<Result<_>>()?))
     };
-    let path = string(&hook.path)?;
+    let path = string(hook.path.as_ref())?;
     let argv = match hook.args.as_slice() {
         [] => CStrings::new(vec![path.clone()]),
         args => strings(args)?,
     };
-    let envp = strings(&hook.env)?;
+    let envp = match &hook.env {
+        Some(env) => strings(env)?,
+        None => {
+            let own = own_environment().into_iter().map(|pair| string(&pair));
+            CStrings::new(own.collect::<Result<_>>()?)
+        }
+    };
+    let directory = string(state.bundle.as_ref())?;
     let timeout = match hook.timeout {
         Some(seconds) => i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX),
         None => -1,
     };
-    let failed = |how: String| Error::new(format!("hook {}: {how}", hook.path));
-    match fork::run(&path, &argv, &envp, &[state], timeout) {
+    let program = fork::Program {
+        path: &path,
+        argv: &argv,
+        envp: &envp,
+        directory: Some(&directory),
+        filter: None,
+        timeout,
+    };
+    let tell = |line: &str| warn.note(line);
+    let mut said = Said::new(&tell);
+    said.begin(hook.path.as_bytes());
+    let outcome = fork::run(&program, &[&to_json(state)?], &mut |fd, text| said.hear(fd, text));
+    said.end();
+    let failed = |how: String| Err(said.because(Error::new(format!("hook {}: {how}", hook.path))));
+    match outcome {
         Ok(Outcome::Success) => Ok(()),
-        Ok(Outcome::Code(code)) => Err(failed(format!("exited with code {code}"))),
-        Ok(Outcome::Signal(signal)) => Err(failed(format!("killed by signal {signal}"))),
-        Ok(Outcome::Late) => Err(failed("killed, as it had not ended in time".into())),
-        Err(errno) => Err(Error::os(format!("run hook {}", hook.path), errno)),
+        Ok(Outcome::Code(code)) => failed(format!("exited with code {code}")),
+        Ok(Outcome::Signal(signal)) => failed(format!("killed by signal {signal}")),
+        Ok(Outcome::Late) => failed("killed, as it had not ended in time".into()),
+        Ok(Outcome::NotExecuted(errno)) | Err(errno) => {
+            Err(Error::os(format!("run hook {}", hook.path), errno))
+        }
     }
+}
+
+/// The environment of a hook that is given none: ours, as the caller's.
+pub fn own_environment() -> Vec<OsString> {
+    let pair = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        name
+    };
+    std::env::vars_os().map(pair).collect()
 }
 
 /// The state as hooks read it.

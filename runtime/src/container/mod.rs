@@ -47,7 +47,7 @@ pub use exec::{Exec, Joined, exec};
 pub use kill::{Targets, kill};
 pub use mounts::{add_mounts, remove_mounts};
 pub use pause::{pause, resume};
-pub use prepare::{Options, Warn};
+pub use prepare::{Level, Options, Warn};
 pub use ps::{pids, table};
 pub use record::Record;
 pub use restore::{Restore, restore};

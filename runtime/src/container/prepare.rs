@@ -20,7 +20,7 @@ use crate::plan::container::{CgroupMount, Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::CapabilitySet;
 use crate::spec::oci::{self, Config, Hooks, NamespaceType, Status};
-use crate::start::{Event, Line, Process, converse};
+use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::{file, line, process};
 
 /// How a container is created, beside what its configuration says.
@@ -50,22 +50,47 @@ pub struct Options {
     pub warn: Warn,
 }
 
-/// Somebody who is told what is odd but no error; by default nobody.
+/// Who is told what is odd but no error, and what else there is to know; by default nobody.
 #[derive(Clone, Default)]
 pub struct Warn(Option<Arc<Tell>>);
 
-type Tell = dyn Fn(&str) + Send + Sync;
+type Tell = dyn Fn(Level, &str) + Send + Sync;
+
+/// How much something matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// It is odd, but no error.
+    Warning,
+    /// What hooks have written.
+    Note,
+    /// What is done, step by step.
+    Debug,
+}
 
 impl Warn {
     /// Calls this for each.
-    pub fn by(tell: impl Fn(&str) + Send + Sync + 'static) -> Warn {
+    pub fn by(tell: impl Fn(Level, &str) + Send + Sync + 'static) -> Warn {
         Warn(Some(Arc::new(tell)))
     }
 
-    /// Says it.
+    /// Tells a warning.
     pub fn tell(&self, warning: &str) {
+        self.at(Level::Warning, warning);
+    }
+
+    /// Tells what is no warning.
+    pub fn note(&self, text: &str) {
+        self.at(Level::Note, text);
+    }
+
+    /// Tells what is done.
+    pub fn debug(&self, text: &str) {
+        self.at(Level::Debug, text);
+    }
+
+    fn at(&self, level: Level, text: &str) {
         if let Some(tell) = &self.0 {
-            tell(warning);
+            tell(level, text);
         }
     }
 }
@@ -302,7 +327,7 @@ fn launch(
     let config = &completed(&record.config, &console);
     let linux = linux(config);
     let lists = config.hooks.clone().unwrap_or_default();
-    let line = Line::new()?;
+    let line = if waits { Line::to_be_started()? } else { Line::new()? };
     let listener = if waits { Some(listen(entry)?) } else { None };
     let filter = match &linux.seccomp {
         Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
@@ -328,6 +353,9 @@ fn launch(
         seccomp: filter,
         line: line.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
+        progress: line.progress(),
+        bundle: record.bundle.clone(),
+        environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
         preserve: inherited(options.preserve_fds)?,
         connects: !record.resources.is_empty(),
@@ -344,7 +372,8 @@ fn launch(
         ..surroundings()?
     };
     let plan = plan::container::compile(config, &given)?;
-    let process = converse(&plan, line, |event, process| match event {
+    let tell = |line: &str| options.warn.note(line);
+    let process = converse(&plan, line, &mut Said::new(&tell), |event, process| match event {
         Event::Maps => outside::write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
         Event::Begun => {
             entry.write_process(&ProcessId::of(process.pid())?)?;
@@ -361,7 +390,7 @@ fn launch(
             }
         }
         Event::Mounted => {
-            before_root(&lists, record, process.pid())?;
+            before_root(&lists, record, process.pid(), &options.warn)?;
             // After the hooks: an engine may make the network in one.
             record.resources.connect(&owner, process.pid())
         }
@@ -442,10 +471,15 @@ pub fn surroundings() -> Result<Surroundings> {
     })
 }
 
-fn before_root(lists: &Hooks, record: &Record, pid: i32) -> Result<()> {
+fn before_root(lists: &Hooks, record: &Record, pid: i32, warn: &Warn) -> Result<()> {
     let state = record.state(Status::Creating, pid);
-    hooks::run(&lists.prestart, "prestart", &state)?;
-    hooks::run(&lists.create_runtime, "createRuntime", &state)
+    hooks::run(&lists.prestart, "prestart", &state, warn)?;
+    hooks::run(&lists.create_runtime, "createRuntime", &state, warn)
+}
+
+/// Is there one that the child runs in the environment of the caller?
+fn hooks_inherit(lists: &Hooks) -> bool {
+    lists.create_container.iter().any(|hook| hook.env.is_none())
 }
 
 fn listen(entry: &Entry) -> Result<OwnedFd> {

@@ -3,19 +3,18 @@
 use std::fs;
 use std::os::fd::AsFd;
 
-use super::{CREATED, Container, hooks};
+use super::{CREATED, Container, Warn, hooks};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
-use crate::plan;
 use crate::spec::oci::Status;
-use crate::start;
+use crate::start::{self, Said};
 use crate::sys::{Errno, line};
 
 /// Lets the program of a created container begin.
 ///
 /// # Errors
 /// When it is not in the state `created`, or the step that failed; the container has ended then.
-pub fn start(journal: &Journal, id: &str) -> Result<()> {
+pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
     let refuse = |how: &str| Error::new(format!("cannot start container {id}: {how}"));
@@ -37,25 +36,15 @@ pub fn start(journal: &Journal, id: &str) -> Result<()> {
             connection.map_err(|e| Error::os(format!("connect to {}", socket.display()), e))?
         }
     };
-    let plan = || {
-        // The same steps: only descriptors and facts that are passed over by now differ.
-        let mut given = super::prepare::surroundings()?;
-        given.listener = Some(-1);
-        given.console = Some(-1);
-        if let Some(profile) = super::linux(&container.record.config).seccomp {
-            given.seccomp = Some((&plan::seccomp::compile(&profile)?).into());
-        }
-        given.cgroup_files = container.record.cgroup.entrance(None).unwrap_or_default().files;
-        plan::container::compile(&container.record.config, &given)
-    };
-    let started = start::start(connection.as_fd(), plan);
+    let tell = |line: &str| warn.note(line);
+    let started = start::start(connection.as_fd(), &mut Said::new(&tell));
     let _ = fs::remove_file(&socket);
     started?;
     let lists = container.record.config.hooks.clone().unwrap_or_default();
     if !lists.poststart.is_empty() {
         let pid = journal.process(id).map_or(0, |process| process.pid);
         let state = container.record.state(Status::Running, pid);
-        if let Err(error) = hooks::run(&lists.poststart, "poststart", &state) {
+        if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, warn) {
             super::kill::everything(&container);
             return Err(error);
         }

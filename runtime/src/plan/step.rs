@@ -314,6 +314,10 @@ pub struct Hook {
     pub argv: CStrings,
     /// Its environment.
     pub envp: CStrings,
+    /// Its working directory; none: that of the child.
+    pub directory: Option<CString>,
+    /// A seccomp filter of its own.
+    pub filter: Option<Filter>,
     /// Milliseconds; negative: without end.
     pub timeout: i32,
     /// The state as JSON, up to the process id and behind it.

@@ -29,6 +29,8 @@ pub struct Script<'a> {
     pub line: RawFd,
     /// The parent's end, of which the child has a copy, or -1.
     other_end: RawFd,
+    /// The file in which whoever starts a program that waits reads how far it came, or -1.
+    progress: RawFd,
     /// The connection of whoever has started a program that waited, or -1.
     started: &'a AtomicI32,
     memory: Memory,
@@ -44,6 +46,7 @@ pub struct Open<'a> {
     pub init: RawFd,
     pub line: RawFd,
     pub other_end: RawFd,
+    pub progress: RawFd,
     pub started: &'a AtomicI32,
 }
 
@@ -65,19 +68,34 @@ pub enum Record {
     Listener,
     /// Only the start is missing.
     Ready,
-    /// To whoever started it: this step failed; its errno follows as a record of its own.
-    Failed,
-    /// The errno.
-    Errno,
+    /// To whoever started it: the descriptor that tells how far this process came. It is read when
+    /// the line has ended, so that a failure needs no system call to be told.
+    Progress,
+    /// A hook begins to run; the text is its file.
+    Hook,
+    /// It has written this text to the descriptor that the second of the words names.
+    Said,
 }
 
 impl<'a> Script<'a> {
     /// The script from its first step on.
     pub fn new(plan: &'a Plan, ground: &'a Ground, open: Open<'a>) -> Script<'a> {
         let (steps, memory) = (&plan.steps, plan.memory());
-        let Open { parent, init, line, other_end, started } = open;
+        let Open { parent, init, line, other_end, progress, started } = open;
         let (from, init_works) = (0, [-1; 2]);
-        Script { steps, ground, parent, init, line, other_end, started, memory, from, init_works }
+        Script {
+            steps,
+            ground,
+            parent,
+            init,
+            line,
+            other_end,
+            progress,
+            started,
+            memory,
+            from,
+            init_works,
+        }
     }
 }
 
@@ -107,12 +125,6 @@ pub fn run(script: &Script<'_>) -> ! {
             words.spare(number, errno);
         } else {
             words.fail(number, errno);
-            let started = script.started.load(Ordering::Relaxed);
-            if started >= 0 {
-                let failed = Message { kind: Record::Failed as u32, value: number as u32 };
-                let reason = Message { kind: Record::Errno as u32, value: errno.0 as u32 };
-                let _ = line::tell(started, failed).and_then(|()| line::tell(started, reason));
-            }
             break;
         }
     }
@@ -184,9 +196,9 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::ProcessGroup(group) => raw::setpgid(*group),
         Step::Signals { ignored, blocked } => signals(*ignored, *blocked),
         Step::Seccomp(filter) => seccomp(script, filter),
-        Step::Hook(hook) => run_hook(hook),
+        Step::Hook(hook) => run_hook(script, hook),
         Step::Find { paths, .. } => find(paths),
-        Step::Exec { paths, argv, envp } => Err(execute(paths, argv, envp)),
+        Step::Exec { paths, argv, envp } => Err(execute(script, number, paths, (argv, envp))),
     }
 }
 
@@ -263,7 +275,10 @@ fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
         let connection = line::accept(listener)?;
         match line::hear(connection)? {
             Some(Message { kind, .. }) if kind == Record::Go as u32 => {
-                // Failures from here on are told to whoever started it; see `run`.
+                // It reads there of failures from here on; if it has gone, nobody asks.
+                let progress = Message { kind: Record::Progress as u32, value: 0 };
+                let _ = line::tell_descriptor(connection, progress, script.progress);
+                raw::close(script.progress);
                 script.started.store(connection, Ordering::Relaxed);
                 raw::close(listener);
                 return Ok(());
@@ -283,16 +298,34 @@ fn seccomp(script: &Script<'_>, filter: &Filter) -> Result {
 }
 
 /// What failed in a hook is told in the place of an errno; see `failure.rs`.
-fn run_hook(hook: &Hook) -> Result {
+fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
     let mut digits = [0u8; 10];
     let pid = decimal(fork::own_pid() as u32, &mut digits);
     let [before, behind] = &hook.state;
     let input: [&[u8]; 3] = [before, pid, behind];
-    match fork::run(&hook.path, &hook.argv, &hook.envp, &input, hook.timeout)? {
+    let line = match script.started.load(Ordering::Relaxed) {
+        ..0 => script.line,
+        started => started,
+    };
+    let tell = |kind: Record, value: RawFd, text: &[u8]| {
+        // It is no reason to fail that nobody listens any more.
+        let _ = line::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
+    };
+    tell(Record::Hook, 0, hook.path.to_bytes());
+    let program = fork::Program {
+        path: &hook.path,
+        argv: &hook.argv,
+        envp: &hook.envp,
+        directory: hook.directory.as_deref(),
+        filter: hook.filter.as_ref().map(|filter| (&*filter.instructions, filter.flags)),
+        timeout: hook.timeout,
+    };
+    match fork::run(&program, &input, &mut |fd, text| tell(Record::Said, fd, text))? {
         Outcome::Success => Ok(()),
         Outcome::Code(code) => Err(Errno(failure::HOOK_CODE | code)),
         Outcome::Signal(signal) => Err(Errno(failure::HOOK_SIGNAL | signal)),
         Outcome::Late => Err(Errno(failure::HOOK_LATE)),
+        Outcome::NotExecuted(errno) => Err(errno),
     }
 }
 
@@ -515,16 +548,25 @@ fn signals(ignored: u64, blocked: u64) -> Result {
 
 /// As execvp(3): the first candidate that can be executed; if none can, "permission denied" tells
 /// more than "not found".
-fn execute(paths: &[std::ffi::CString], argv: &CStrings, envp: &CStrings) -> Errno {
+fn execute(
+    script: &Script<'_>,
+    number: usize,
+    paths: &[std::ffi::CString],
+    (argv, envp): (&CStrings, &CStrings),
+) -> Errno {
+    let words = script.ground.words();
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
         match raw::execve(path, argv, envp) {
             Errno(libc::ENOENT | libc::ENOTDIR) => {}
             // In a directory that may not be searched, there is no such program for this user.
             denied @ Errno(libc::EACCES) => {
+                // The filter may kill the process for the question.
+                words.fail(number, denied);
                 if raw::openat2(raw::AT_FDCWD, path, libc::O_PATH, 0).is_ok() {
                     reason = denied;
                 }
+                words.forget_failure();
             }
             other => return other,
         }

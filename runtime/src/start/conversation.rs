@@ -2,15 +2,19 @@
 //! two talk over a line. The child asks, the parent does its part and says `Go`.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicI32;
 
+use serde::{Deserialize, Serialize};
+
 use super::child::{self, Open, Record, Script};
-use super::{Process, failure};
+use super::failure::{self, Account};
+use super::{Process, Said};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Step};
-use crate::sys::clone::{self, Cloned, Ground, Memory, Request, Words};
-use crate::sys::line::{self, Message};
+use crate::plan::{Plan, Planned, Step};
+use crate::sys::clone::{self, Cloned, Ground, Memory, Progress, Request, Words};
+use crate::sys::line::{self, Heard, Message};
 use crate::sys::{Errno, pidfd, process, raw::RawFd};
 
 /// What the child waits for.
@@ -31,6 +35,7 @@ pub enum Event {
 pub struct Line {
     parent: OwnedFd,
     child: OwnedFd,
+    progress: Option<File>,
 }
 
 impl Line {
@@ -41,7 +46,23 @@ impl Line {
     pub fn new() -> Result<Line> {
         let (parent, child) =
             line::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
-        Ok(Line { parent, child })
+        Ok(Line { parent, child, progress: None })
+    }
+
+    /// A line to a child that waits to be started by another process, which learns from the child
+    /// how far it came.
+    ///
+    /// # Errors
+    /// EMFILE: too many open files.
+    pub fn to_be_started() -> Result<Line> {
+        let progress =
+            Progress::file().map_err(|errno| Error::os("make a file in memory", errno))?;
+        Ok(Line { progress: Some(progress), ..Line::new()? })
+    }
+
+    /// The file for that.
+    pub fn progress(&self) -> Option<RawFd> {
+        self.progress.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// The child's descriptor.
@@ -51,17 +72,17 @@ impl Line {
 }
 
 /// Runs a plan until its program has been executed, or, if it waits for a start, until it does.
-/// `part` is the parent's part, called for each [`Event`].
+/// `part` is the parent's part, called for each [`Event`]; `said` hears what the child's hooks write.
 ///
 /// # Errors
 /// The first step that failed, or what `part` returned; the child is dead and reaped then.
 pub fn converse(
     plan: &Plan,
     line: Line,
+    said: &mut Said<'_>,
     mut part: impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<Process> {
-    let ground =
-        Ground::new(Memory::Forked).map_err(|errno| Error::os("map memory for a child", errno))?;
+    let ground = ground(plan, line.progress.as_ref())?;
     let parent = pidfd::open(std::process::id() as i32)
         .map_err(|errno| Error::os("open a pidfd of this process", errno))?;
     let started = AtomicI32::new(-1);
@@ -70,19 +91,20 @@ pub fn converse(
         init: -1,
         line: line.number(),
         other_end: line.parent.as_raw_fd(),
+        progress: line.progress().unwrap_or(-1),
         started: &started,
     };
     let script = Script::new(plan, &ground, open);
     let request =
         Request { namespaces: plan.namespaces, memory: Memory::Forked, cgroup: plan.cgroup };
-    let Line { parent: line, child } = line;
+    let Line { parent: line, child, progress: _progress } = line;
     let words = ground.words();
     let mut sibling: Option<Process> = None;
     let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
         // Only the child holds it now, so its end is the end of the line.
         drop(child);
         // Not for the scope to act upon: the first may be reaped by now, and its number another's.
-        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, &mut part))
+        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, said, &mut part))
     });
     let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
     let first = Process::new(cloned, false);
@@ -96,7 +118,14 @@ pub fn converse(
         }
         (None, None) => first,
     };
-    let failed = words.failure().map(|(step, errno)| failure::step(plan, step, errno));
+    said.end();
+    let failed = words.failure().map(|(number, errno)| {
+        let error = failure::step(plan, number, errno);
+        match plan.steps.get(number) {
+            Some(Planned { step: Step::Hook(_), .. }) => said.because(error),
+            _ => error,
+        }
+    });
     let last = plan.steps.len().saturating_sub(1);
     let error = match (result, failed) {
         (_, Some(error)) | (Err(error), None) => error,
@@ -110,15 +139,72 @@ pub fn converse(
     Err(error)
 }
 
-/// Says `Go` to a container that waits for it; returns when its program has been executed.
+/// The memory for the child, and, if another process will start it, what that one must know of the
+/// steps that are left then.
+fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
+    let failed = |errno| Error::os("map memory for a child", errno);
+    let Some(progress) = progress else { return Ground::new(Memory::Forked).map_err(failed) };
+    let ready = |planned: &Planned| matches!(planned.step, Step::Ready { .. });
+    let first = plan.steps.iter().position(ready).unwrap_or(plan.steps.len());
+    let accounts = plan.steps[first..].iter().map(Account::of).collect();
+    let text = serde_json::to_vec(&Left { first, accounts })
+        .map_err(|e| Error::new(format!("write the steps of a start: {e}")))?;
+    Progress::describe(progress, &text).and_then(|()| Ground::on(progress.as_fd())).map_err(failed)
+}
+
+/// The steps that are left when a container is started.
+#[derive(Serialize, Deserialize)]
+struct Left {
+    first: usize,
+    accounts: Vec<Account>,
+}
+
+/// Says `Go` to a container that waits for it; returns when its program has been executed. `said`
+/// hears what its hooks write.
 ///
 /// # Errors
-/// The step that failed, in the words of `plan`, which is asked for only then.
-pub fn start(connection: BorrowedFd<'_>, plan: impl FnOnce() -> Result<Plan>) -> Result<()> {
+/// The step that failed.
+pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
     answer(connection)?;
-    let Some(failed) = receive(connection)? else { return Ok(()) };
-    let errno = receive(connection)?.map_or(libc::EIO, |message| message.value as i32);
-    Err(failure::step(&plan()?, failed.value as usize, Errno(errno)))
+    let mut progress = None;
+    while let Some(heard) = receive(connection)? {
+        match heard.message.kind {
+            kind if kind == Record::Progress as u32 => progress = heard.descriptor.map(File::from),
+            _ => drop(listen(&heard, said)),
+        }
+    }
+    said.end();
+    let ended = || Error::new("the container's process ended before it was started");
+    let file = progress.ok_or_else(ended)?;
+    let Progress { at, failure, text } = Progress::read(&file)
+        .map_err(|errno| Error::os("read how far the container's process came", errno))?;
+    let left: Left = serde_json::from_slice(&text)
+        .map_err(|e| Error::new(format!("read the steps of a start: {e}")))?;
+    let account =
+        |number: usize| number.checked_sub(left.first).and_then(|at| left.accounts.get(at));
+    match failure {
+        Some((number, errno)) => Err(match account(number) {
+            Some(hook @ Account::Hook { .. }) => said.because(hook.error(errno)),
+            Some(account) => account.error(errno),
+            None => Error::os(format!("step {number}"), errno),
+        }),
+        // At its last step, execve, the end of the line means that the program runs.
+        None if at + 1 == left.first + left.accounts.len() => Ok(()),
+        None => Err(account(at).map_or_else(ended, |account| account.died(""))),
+    }
+}
+
+/// Is it something that a hook has written?
+fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
+    let is = |record: Record| heard.message.kind == record as u32;
+    if is(Record::Hook) {
+        said.begin(&heard.text);
+    } else if is(Record::Said) {
+        said.hear(heard.message.value as RawFd, &heard.text);
+    } else {
+        return false;
+    }
+    true
 }
 
 /// Until the child is ready (true) or the line has ended.
@@ -127,10 +213,15 @@ fn talk(
     cloned: &Cloned,
     words: &Words,
     sibling: &mut Option<Process>,
+    said: &mut Said<'_>,
     part: &mut impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<bool> {
     let first = Process::new(copy(cloned)?, false);
-    while let Some(message) = receive(line)? {
+    while let Some(heard) = receive(line)? {
+        if listen(&heard, said) {
+            continue;
+        }
+        let message = heard.message;
         let process = sibling.as_ref().unwrap_or(&first);
         match event(message, process)? {
             Asked::Event(event) => part(event, process)?,
@@ -150,15 +241,20 @@ fn waits(plan: &Plan) -> bool {
 }
 
 fn died(plan: &Plan, at: usize, process: &Process) -> Error {
-    let step = plan.steps.get(at).map_or(String::new(), |planned| planned.step.to_string());
     let how = match process::wait(process.pidfd(), true) {
         Ok(Some(process::Ended::Killed(libc::SIGKILL))) => {
             " by SIGKILL; its memory limit may be too low for a start".to_owned()
         }
+        Ok(Some(process::Ended::Killed(libc::SIGSYS))) => {
+            " by SIGSYS; its seccomp filter does not let it go on".to_owned()
+        }
         Ok(Some(process::Ended::Killed(signal))) => format!(" by signal {signal}"),
         _ => String::new(),
     };
-    Error::new(format!("{step}: the process was ended{how}"))
+    match plan.steps.get(at) {
+        Some(planned) => Account::of(planned).died(&how),
+        None => Error::new(format!("the process was ended{how}")),
+    }
 }
 
 enum Asked {
@@ -194,7 +290,7 @@ fn answer(line: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-fn receive(line: BorrowedFd<'_>) -> Result<Option<Message>> {
+fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>> {
     line::receive(line).map_err(|errno| Error::os("listen to the child", errno))
 }
 

@@ -1,5 +1,7 @@
 //! A failed step in words. The child reports a number and an errno; the parent holds the same plan.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Kind};
 use crate::plan::{self, MountStep, Otherwise, Plan, Planned, Procfs, Source, Step};
 use crate::sys::Errno;
@@ -42,37 +44,108 @@ pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
     if number == NO_CGROUP {
         return Error::os("join the cgroup", errno);
     }
-    let Some(Planned { step, origin, .. }) = plan.steps.get(number) else {
-        return Error::os(format!("step {number}"), errno);
-    };
-    match step {
-        Step::Exec { paths, argv, .. } => {
-            let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
-            return exec(&name, paths.len() == 1, errno);
-        }
-        // The words that engines look for, to tell a missing program from other failures.
-        Step::Find { name, .. } => {
-            let name = name.to_string_lossy();
-            let error = match errno.0 {
-                libc::ENOENT if !name.contains('/') => {
-                    Error::new(format!("exec: {name:?}: executable file not found in $PATH"))
-                }
-                libc::ENOENT => Error::new(format!("exec: {name:?}: no such file or directory")),
-                _ => Error::new(format!("exec: {name:?}: permission denied")),
-            };
-            let missing = errno.0 == libc::ENOENT;
-            return error.kind(if missing { Kind::NotFound } else { Kind::NotExecutable });
-        }
-        Step::Hook(hook) => return hook_failed(&hook.path.to_string_lossy(), errno, origin),
-        _ => {}
+    match plan.steps.get(number) {
+        Some(planned) => Account::of(planned).error(errno),
+        None => Error::os(format!("step {number}"), errno),
     }
-    let error = match origin.as_str() {
-        "always" | "default" => Error::os(step.to_string(), errno),
-        origin => Error::os(format!("{step} ({origin})"), errno),
-    };
-    match hint(step, errno) {
-        Some(hint) => error.hint(hint),
-        None => error,
+}
+
+/// All that is told of a step's failure but its errno. As text it goes where the plan is not: to the
+/// process that starts a container which another one has created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Account {
+    /// The program could not be executed.
+    Exec {
+        /// As it was asked for.
+        name: String,
+        /// It was not searched in PATH.
+        is_path: bool,
+    },
+    /// It is not there.
+    Find {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A hook failed.
+    Hook {
+        /// Its file.
+        path: String,
+        /// Its place in the configuration.
+        origin: String,
+    },
+    /// Any other step.
+    Step {
+        /// What it does.
+        words: String,
+        /// What to do about it, for these errnos.
+        hints: Vec<(i32, String)>,
+    },
+}
+
+impl Account {
+    /// Of this step.
+    pub fn of(planned: &Planned) -> Account {
+        let Planned { step, origin, .. } = planned;
+        match step {
+            Step::Exec { paths, argv, .. } => {
+                let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
+                Account::Exec { name, is_path: paths.len() == 1 }
+            }
+            Step::Find { name, .. } => Account::Find { name: name.to_string_lossy().into_owned() },
+            Step::Hook(hook) => {
+                let path = hook.path.to_string_lossy().into_owned();
+                Account::Hook { path, origin: origin.clone() }
+            }
+            _ => {
+                let words = match origin.as_str() {
+                    "always" | "default" => step.to_string(),
+                    origin => format!("{step} ({origin})"),
+                };
+                let hints = (1..=Errno::HIGHEST)
+                    .filter_map(|errno| Some((errno, hint(step, Errno(errno))?.to_owned())));
+                Account::Step { words, hints: hints.collect() }
+            }
+        }
+    }
+
+    /// With the errno.
+    pub fn error(&self, errno: Errno) -> Error {
+        match self {
+            Account::Exec { name, is_path } => exec(name, *is_path, errno),
+            // The words that engines look for, to tell a missing program from other failures.
+            Account::Find { name } => {
+                let error = match errno.0 {
+                    libc::ENOENT if !name.contains('/') => {
+                        Error::new(format!("exec: {name:?}: executable file not found in $PATH"))
+                    }
+                    libc::ENOENT => {
+                        Error::new(format!("exec: {name:?}: no such file or directory"))
+                    }
+                    _ => Error::new(format!("exec: {name:?}: permission denied")),
+                };
+                let missing = errno.0 == libc::ENOENT;
+                error.kind(if missing { Kind::NotFound } else { Kind::NotExecutable })
+            }
+            Account::Hook { path, origin } => hook_failed(path, errno, origin),
+            Account::Step { words, hints } => {
+                let error = Error::os(words, errno);
+                match hints.iter().find(|(of, _)| *of == errno.0) {
+                    Some((_, hint)) => error.hint(hint),
+                    None => error,
+                }
+            }
+        }
+    }
+
+    /// The process was ended at this step; `how` if that is known.
+    pub fn died(&self, how: &str) -> Error {
+        let what = match self {
+            Account::Exec { name, .. } => format!("execute {name}"),
+            Account::Find { name } => format!("look for {name}"),
+            Account::Hook { path, origin } => format!("run hook {path} ({origin})"),
+            Account::Step { words, .. } => words.clone(),
+        };
+        Error::new(format!("{what}: the process was ended{how}"))
     }
 }
 
@@ -95,7 +168,7 @@ fn exec(name: &str, is_path: bool, errno: Errno) -> Error {
     match errno.0 {
         libc::ENOENT | libc::ENOTDIR if is_path => error
             .kind(Kind::NotFound)
-            .hint("no such file in the sandbox, or its interpreter or loader is missing there"),
+            .hint("no such file in the sandbox, or its interpreter or loader is missing there (a #! line that ends in CR LF names none)"),
         libc::ENOENT | libc::ENOTDIR => {
             error.kind(Kind::NotFound).hint("not found in the sandbox's PATH")
         }
@@ -103,7 +176,7 @@ fn exec(name: &str, is_path: bool, errno: Errno) -> Error {
             .kind(Kind::NotExecutable)
             .hint("it has no execute permission for this user, or its mount is noexec"),
         libc::ENOEXEC => {
-            error.kind(Kind::NotExecutable).hint("not a program; a script needs a #! line")
+            error.kind(Kind::NotExecutable).hint("not a program for this machine; a script needs a #! line")
         }
         _ => error.kind(Kind::NotExecutable),
     }

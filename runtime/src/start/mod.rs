@@ -12,6 +12,7 @@ mod join;
 mod live;
 mod mounts;
 mod process;
+mod said;
 mod sandbox;
 mod spawn;
 
@@ -23,6 +24,7 @@ pub use deliver::{command, deliver};
 pub use join::join;
 pub use live::Inside;
 pub use process::Process;
+pub use said::Said;
 pub use sandbox::{Child, Explanation, Options, random_id};
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
 
@@ -54,8 +56,14 @@ pub fn run(
     let number = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
     let parent = number(parent.as_ref().map(AsFd::as_fd));
     let started = AtomicI32::new(-1);
-    let open =
-        child::Open { parent, init: number(init), line: -1, other_end: -1, started: &started };
+    let open = child::Open {
+        parent,
+        init: number(init),
+        line: -1,
+        other_end: -1,
+        progress: -1,
+        started: &started,
+    };
     let script = child::Script::new(plan, &ground, open);
     let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
     let started = clone::scope(&ground, request, &script, child::run, |child| {

@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 
@@ -88,6 +90,11 @@ impl Words {
         told.map(|[step, errno]| (step as usize, Errno(errno as i32)))
     }
 
+    /// Child: what was told of a failure did not stand in the way.
+    pub fn forget_failure(&self) {
+        self.errno.store(0, SeqCst);
+    }
+
     /// The step that failed, and why.
     pub fn failure(&self) -> Option<(usize, Errno)> {
         match self.errno.load(SeqCst) {
@@ -139,6 +146,44 @@ impl Words {
     }
 }
 
+/// How far a child has come, for those who do not share its words: a file in memory
+/// ([`Ground::on`]) that begins with them, and goes on with a text of the parent's.
+#[derive(Debug)]
+pub struct Progress {
+    /// The step it was last seen at.
+    pub at: usize,
+    /// The step that failed, and why.
+    pub failure: Option<(usize, Errno)>,
+    /// The text.
+    pub text: Vec<u8>,
+}
+
+impl Progress {
+    /// A new file; close-on-exec.
+    pub fn file() -> Result<File, Errno> {
+        let file = raw::memory_file(c"progress")?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(file) }))
+    }
+
+    /// Writes the text, and so makes room for the words.
+    pub fn describe(file: &File, text: &[u8]) -> Result<(), Errno> {
+        Ok(file.write_all_at(text, PAGE as u64)?)
+    }
+
+    /// What it says now.
+    pub fn read(file: &File) -> Result<Progress, Errno> {
+        let mut bytes = [0u8; size_of::<Words>()];
+        file.read_exact_at(&mut bytes, 0)?;
+        // SAFETY: Words is atomics, valid for every bit pattern, and of this size.
+        let words: Words = unsafe { std::mem::transmute(bytes) };
+        let length = (file.metadata()?.len() as usize).saturating_sub(PAGE);
+        let mut text = vec![0; length];
+        file.read_exact_at(&mut text, PAGE as u64)?;
+        Ok(Progress { at: words.at(), failure: words.failure(), text })
+    }
+}
+
 /// Two stacks for children, with a guard page below each, and [`Words`]: one mapping.
 pub struct Ground {
     base: *mut libc::c_void,
@@ -154,6 +199,8 @@ const GROUND: usize = PAGE + 2 * (PAGE + STACK);
 /// stacks: such a child may fork, and then there would be two on one.
 enum Shared {
     Words,
+    /// The words, and with whoever has this file.
+    File(raw::RawFd),
     Nothing,
 }
 
@@ -203,6 +250,14 @@ impl Ground {
         Ok(ground)
     }
 
+    /// The memory for a child that may outlive its parent: its words are the first page of this file
+    /// in memory, where others read them by [`Progress::read`].
+    pub fn on(file: BorrowedFd<'_>) -> Result<Ground, Errno> {
+        let ground = Ground { base: Ground::map(Shared::File(file.as_raw_fd()))?, kept: false };
+        ground.words().reset();
+        Ok(ground)
+    }
+
     fn map(shared: Shared) -> Result<*mut libc::c_void, Errno> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -211,10 +266,15 @@ impl Ground {
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error().into());
         }
-        if let Shared::Words = shared {
-            let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let words = match shared {
+            Shared::Words => Some((libc::MAP_ANONYMOUS, -1)),
+            Shared::File(file) => Some((0, file)),
+            Shared::Nothing => None,
+        };
+        if let Some((kind, file)) = words {
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED | kind;
             // SAFETY: replaces the first page of the mapping just made, which nobody uses yet.
-            let words = unsafe { libc::mmap(base, PAGE, protection, flags, -1, 0) };
+            let words = unsafe { libc::mmap(base, PAGE, protection, flags, file, 0) };
             if words == libc::MAP_FAILED {
                 let errno = std::io::Error::last_os_error().into();
                 unmap(base);

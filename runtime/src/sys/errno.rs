@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// The highest number of an error that a system call tells (MAX_ERRNO of the kernel).
+    pub const HIGHEST: i32 = 4095;
+
     /// The symbolic name, `EPERM`; `E?` for a number that has none.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(number, _)| *number == self.0).map_or("E?", |(_, name)| name)

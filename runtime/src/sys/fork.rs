@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use super::clone::Words;
-use super::raw::{self, RawFd, call};
+use super::raw::{self, BpfInstruction, RawFd, call};
 use super::{CStrings, Errno};
 
 /// struct clone_args of clone3(2), to its first size.
@@ -62,34 +62,75 @@ pub enum Outcome {
     Signal(i32),
     /// It had not ended in time, and was killed.
     Late,
+    /// It could not be executed.
+    NotExecuted(Errno),
 }
 
-/// Runs a program with `input` as its standard input, and waits for its end, `timeout`
-/// milliseconds at most (negative: without end).
+/// A program for [`run`].
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Its file.
+    pub path: &'a CStr,
+    /// Its arguments, its name first.
+    pub argv: &'a CStrings,
+    /// Its environment.
+    pub envp: &'a CStrings,
+    /// Its working directory; none, or one that cannot be entered: the caller's.
+    pub directory: Option<&'a CStr>,
+    /// A seccomp filter that it runs under, and flags for seccomp(2).
+    pub filter: Option<(&'a [BpfInstruction], u32)>,
+    /// Milliseconds; negative: without end.
+    pub timeout: i32,
+}
+
+/// Runs a program with `input` as its standard input, and waits for its end. What it writes to its
+/// standard output and error meanwhile is given to `said`, with the number of the descriptor; of what
+/// it leaves running nothing is read any more.
 pub fn run(
-    program: &CStr,
-    argv: &CStrings,
-    envp: &CStrings,
+    program: &Program<'_>,
     input: &[&[u8]],
-    timeout: i32,
+    said: &mut dyn FnMut(RawFd, &[u8]),
 ) -> Result<Outcome, Errno> {
     let stdin = memory_file(input)?;
+    let [output, error, reason] = [raw::pipe()?, raw::pipe()?, raw::pipe()?];
     let (pid, pidfd) = fork()?;
     if pid == 0 {
-        let _ = raw::dup2(stdin, 0);
-        let _ = raw::set_signal_mask(0);
-        // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by whoever
-        // called.
-        for signal in 1..=64 {
-            let _ = raw::set_disposition(signal, false);
-        }
-        raw::execve(program, argv, envp);
+        let errno = execute(program, [stdin, output[1], error[1]]);
+        let _ = raw::write(reason[1], &errno.0.to_ne_bytes());
         raw::exit(127);
     }
-    raw::close(stdin);
-    let outcome = wait(pidfd, timeout);
-    raw::close(pidfd);
-    outcome
+    [stdin, output[1], error[1], reason[1]].into_iter().for_each(raw::close);
+    let outcome = attend(pidfd, [output[0], error[0]], program.timeout, said);
+    // Nothing but its errno comes from there, and the end of it when it was executed.
+    let mut errno = [0; 4];
+    let executed = raw::read(reason[0], &mut errno) != Ok(errno.len());
+    [pidfd, output[0], error[0], reason[0]].into_iter().for_each(raw::close);
+    if executed { outcome } else { Ok(Outcome::NotExecuted(Errno(i32::from_ne_bytes(errno)))) }
+}
+
+/// In the child.
+fn execute(program: &Program<'_>, standard: [RawFd; 3]) -> Errno {
+    // A copy of one that has this number already would be closed at execve.
+    for (number, fd) in (0..).zip(standard) {
+        let copied = if fd == number { raw::set_cloexec(fd, false) } else { raw::dup2(fd, number) };
+        if let Err(errno) = copied {
+            return errno;
+        }
+    }
+    if let Some(directory) = program.directory {
+        let _ = raw::chdir(directory);
+    }
+    let _ = raw::set_signal_mask(0);
+    // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by the caller.
+    for signal in 1..=64 {
+        let _ = raw::set_disposition(signal, false);
+    }
+    let filtered =
+        program.filter.map(|(instructions, flags)| raw::seccomp_filter(instructions, flags));
+    match filtered {
+        Some(Err(errno)) => errno,
+        _ => raw::execve(program.path, program.argv, program.envp),
+    }
 }
 
 /// fork(2) with a descriptor of the child, which has none and 0 for its id.
@@ -107,7 +148,7 @@ fn fork() -> Result<(usize, RawFd), Errno> {
 
 /// A file in memory with these contents, to be read from its beginning.
 fn memory_file(contents: &[&[u8]]) -> Result<RawFd, Errno> {
-    let file = call!(libc::SYS_memfd_create, c"state".as_ptr(), libc::MFD_CLOEXEC)? as RawFd;
+    let file = raw::memory_file(c"state")?;
     for part in contents {
         raw::write(file, part)?;
     }
@@ -115,11 +156,41 @@ fn memory_file(contents: &[&[u8]]) -> Result<RawFd, Errno> {
     Ok(file)
 }
 
-fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
-    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    let late = call!(libc::SYS_poll, &raw mut poll, 1, timeout)? == 0;
-    if late {
-        call!(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, 0, 0)?;
+/// Until the process has ended.
+fn attend(
+    pidfd: RawFd,
+    outputs: [RawFd; 2],
+    timeout: i32,
+    said: &mut dyn FnMut(RawFd, &[u8]),
+) -> Result<Outcome, Errno> {
+    let poll = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut polls = [poll(pidfd), poll(outputs[0]), poll(outputs[1])];
+    let end = milliseconds().saturating_add(i64::from(timeout));
+    let mut late = false;
+    loop {
+        let rest = match timeout {
+            ..0 => -1,
+            _ => i32::try_from(end - milliseconds()).unwrap_or(timeout).max(0),
+        };
+        match call!(libc::SYS_poll, polls.as_mut_ptr(), polls.len(), if late { -1 } else { rest }) {
+            Err(Errno(libc::EINTR)) => continue,
+            ready => late |= ready? == 0,
+        }
+        if late {
+            call!(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, 0, 0)?;
+        }
+        let ended = polls[0].revents != 0;
+        hear(&mut polls[1..], said);
+        if ended {
+            break;
+        }
+    }
+    // What is there by now: as much as the two pipes hold, if something else goes on writing.
+    for _ in 0..32 {
+        if call!(libc::SYS_poll, polls[1..].as_mut_ptr(), 2, 0) == Ok(0) {
+            break;
+        }
+        hear(&mut polls[1..], said);
     }
     // SAFETY: siginfo_t is plain memory, for which all zeroes is a value.
     let mut info: libc::siginfo_t = unsafe { core::mem::zeroed() };
@@ -132,6 +203,28 @@ fn wait(pidfd: RawFd, timeout: i32) -> Result<Outcome, Errno> {
         libc::CLD_EXITED => Outcome::Code(status),
         _ => Outcome::Signal(status),
     })
+}
+
+/// Reads what is there, a piece of each; one that has come to its end is not asked any more.
+fn hear(outputs: &mut [libc::pollfd], said: &mut dyn FnMut(RawFd, &[u8])) {
+    let mut piece = [0; super::line::TEXT];
+    for (number, output) in (1..).zip(outputs) {
+        if output.revents == 0 {
+            continue;
+        }
+        match raw::read(output.fd, &mut piece) {
+            Ok(read @ 1..) => said(number, &piece[..read]),
+            _ => output.fd = -1,
+        }
+        output.revents = 0;
+    }
+}
+
+/// By a clock that is not set.
+fn milliseconds() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = call!(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
 /// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptors

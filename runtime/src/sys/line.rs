@@ -13,9 +13,23 @@ use super::raw::{RawFd, call};
 pub struct Message {
     /// What it is.
     pub kind: u32,
-    /// A process id, a descriptor, a step, or 0.
+    /// A process id, a descriptor, or 0.
     pub value: u32,
 }
+
+/// A record as the parent gets it.
+#[derive(Debug)]
+pub struct Heard {
+    /// What it is.
+    pub message: Message,
+    /// The text that came with it, if [`tell_text`] has sent it.
+    pub text: Vec<u8>,
+    /// The descriptor that came with it, if [`tell_descriptor`] has sent it.
+    pub descriptor: Option<OwnedFd>,
+}
+
+/// The longest text of a record.
+pub const TEXT: usize = 4096;
 
 /// socketpair(2), record by record, close-on-exec: the parent's end and the child's.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -86,14 +100,47 @@ pub fn send(line: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
 }
 
 /// Parent: waits for a record; none: the other end is closed.
-pub fn receive(line: BorrowedFd<'_>) -> Result<Option<Message>, Errno> {
-    hear(line.as_raw_fd())
+pub fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>, Errno> {
+    const WORDS: usize = size_of::<Message>();
+    let mut bytes = [0u8; WORDS + TEXT];
+    let (read, descriptor) = match receive_bytes(line, &mut bytes) {
+        // A connection that was closed unread is reset.
+        Err(Errno(libc::ECONNRESET)) => return Ok(None),
+        received => received?,
+    };
+    let word = |at: usize| bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+    Ok((read >= WORDS).then(|| Heard {
+        message: Message { kind: word(0), value: word(4) },
+        text: bytes[WORDS..read].to_vec(),
+        descriptor,
+    }))
 }
 
 /// Child: sends a record.
 pub fn tell(line: RawFd, message: Message) -> Result<(), Errno> {
     let (flags, size) = (libc::MSG_NOSIGNAL, size_of::<Message>());
     call!(libc::SYS_sendto, line, &raw const message, size, flags, 0, 0).map(drop)
+}
+
+/// Child: sends a record with a text, of [`TEXT`] bytes at most.
+pub fn tell_text(line: RawFd, message: Message, text: &[u8]) -> Result<(), Errno> {
+    let part =
+        |bytes: *const u8, length| libc::iovec { iov_base: bytes as *mut _, iov_len: length };
+    let words = part((&raw const message).cast(), size_of::<Message>());
+    let mut parts = [words, part(text.as_ptr(), text.len().min(TEXT))];
+    // SAFETY: msghdr is plain numbers and pointers, for which all zeroes is a value.
+    let mut header: libc::msghdr = unsafe { core::mem::zeroed() };
+    header.msg_iov = parts.as_mut_ptr();
+    header.msg_iovlen = parts.len();
+    call!(libc::SYS_sendmsg, line, &raw const header, libc::MSG_NOSIGNAL).map(drop)
+}
+
+/// Child: sends a record with a descriptor.
+pub fn tell_descriptor(line: RawFd, message: Message, descriptor: RawFd) -> Result<(), Errno> {
+    let mut bytes = [0u8; size_of::<Message>()];
+    bytes[..4].copy_from_slice(&message.kind.to_ne_bytes());
+    bytes[4..].copy_from_slice(&message.value.to_ne_bytes());
+    send_descriptor(line, &bytes, descriptor)
 }
 
 /// Child: waits for a record; none: the other end is closed.
@@ -158,13 +205,22 @@ pub fn take_descriptor(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno>
 
 /// As [`take_descriptor`], with the first of the bytes.
 pub fn take_with_word(socket: BorrowedFd<'_>) -> Result<Option<(OwnedFd, u8)>, Errno> {
+    let mut bytes = [0u8; 256];
+    let (_, descriptor) = receive_bytes(socket, &mut bytes)?;
+    Ok(descriptor.map(|descriptor| (descriptor, bytes[0])))
+}
+
+/// How many bytes came, and the descriptor that came with them.
+fn receive_bytes(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     #[repr(C)]
     struct Control {
         header: libc::cmsghdr,
         descriptor: RawFd,
         padding: u32,
     }
-    let mut bytes = [0u8; 256];
     let mut data = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: both are plain numbers and pointers, for which all zeroes is a value.
     let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
@@ -173,20 +229,19 @@ pub fn take_with_word(socket: BorrowedFd<'_>) -> Result<Option<(OwnedFd, u8)>, E
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<Control>();
     let flags = libc::MSG_CMSG_CLOEXEC;
-    loop {
+    let read = loop {
         match call!(libc::SYS_recvmsg, socket.as_raw_fd(), &raw mut message, flags) {
             Err(Errno(libc::EINTR)) => {}
             Err(errno) => return Err(errno),
-            Ok(_) => break,
+            Ok(read) => break read,
         }
-    }
+    };
     let whole = size_of::<libc::cmsghdr>() + size_of::<RawFd>();
     let header = &control.header;
     let taken = header.cmsg_len >= whole
         && (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
     // SAFETY: the kernel has just made this descriptor for us.
-    let descriptor = taken.then(|| unsafe { OwnedFd::from_raw_fd(control.descriptor) });
-    Ok(descriptor.map(|descriptor| (descriptor, bytes[0])))
+    Ok((read, taken.then(|| unsafe { OwnedFd::from_raw_fd(control.descriptor) })))
 }
 
 /// A copy of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6).

@@ -140,3 +140,44 @@ fn an_id_with_everything_that_is_allowed() {
     let mut bundle = Bundle::named(&yard, "A-z_0.9+x");
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
 }
+
+/// Makes `/bin/entry` the program: `start` must fail with these words, as `run` does, and name it.
+fn start_fails(file: &[u8], words: &str) {
+    bundle!(yard, bundle);
+    let path = yard.path(&bundle.rootfs("bin/entry"));
+    std::fs::write(&path, file).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bundle.config["process"]["args"] = json!(["/bin/entry"]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "{ran}");
+    let of_run = bundle.logged_error();
+    bundle.create().ok();
+    let ran = bundle.start();
+    assert_ne!(ran.code, 0, "{ran}");
+    let error = bundle.logged_error();
+    assert!(error.contains("/bin/entry") && error.to_lowercase().contains(words), "{error}");
+    assert_eq!(error, of_run);
+}
+
+#[test]
+fn start_tells_that_it_is_no_program() {
+    start_fails(b"echo no interpreter is named\n", "exec format error");
+}
+
+#[test]
+fn start_tells_that_the_program_is_for_another_machine() {
+    let mut program = std::fs::read("/proc/self/exe").unwrap();
+    // EM_AARCH64 in e_machine of elf(5).
+    program[18..20].copy_from_slice(&183u16.to_le_bytes());
+    start_fails(&program, "exec format error");
+}
+
+#[test]
+fn start_tells_that_the_interpreter_is_missing() {
+    start_fails(b"#!/no/such/interpreter\n", "no such file or directory");
+}
+
+#[test]
+fn start_tells_that_a_line_ends_in_a_carriage_return() {
+    start_fails(b"#!/bin/sh\r\necho runs\r\n", "no such file or directory");
+}

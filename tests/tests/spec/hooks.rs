@@ -344,3 +344,118 @@ fn prestart_can_give_the_network_namespace_an_interface() {
     hook(&mut bundle, "prestart", &format!("tr -d '\\n' | {{ {script}; }}"));
     assert_eq!(bundle.script("ls /sys/class/net").run().ok(), "lo\nveth8");
 }
+
+#[test]
+fn the_reason_on_standard_error_is_in_the_error() {
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
+        bundle!(yard, bundle);
+        share(&mut bundle);
+        hook(&mut bundle, kind, "echo working; echo no such device >&2; exit 3");
+        let created = bundle.script("exec sleep 600").create();
+        let ran = if kind.starts_with("create") || kind == "prestart" {
+            created
+        } else {
+            created.ok();
+            bundle.start()
+        };
+        assert_ne!(ran.code, 0, "{kind}: {ran}");
+        let error = bundle.logged_error();
+        assert!(error.contains(kind) && error.contains("no such device"), "{kind}: {error}");
+        assert!(!error.contains("working"), "{kind}: {error}");
+    }
+}
+
+#[test]
+fn what_they_write_is_in_the_log_and_never_in_the_containers_output() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in KINDS {
+        hook(&mut bundle, kind, "echo out-$KIND; echo err-$KIND >&2");
+    }
+    bundle.script("echo from the program").create().ok();
+    bundle.start().ok();
+    bundle.until("stopped");
+    bundle.delete().ok();
+    assert_eq!(bundle.output(), "from the program");
+    assert_eq!(bundle.errors(), "");
+    let log = bundle.log_text();
+    for kind in KINDS {
+        let told = |word: &str| log.contains(&format!("{word}-{kind}"));
+        assert!(told("out") && told("err"), "{kind}: {log}");
+    }
+    assert_eq!(bundle.logged_error(), "");
+}
+
+#[test]
+fn those_of_the_runtime_run_in_the_bundles_directory() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        let script = format!("pwd >{}", bundle.dir(&format!("share/{kind}")));
+        bundle.config["hooks"][kind] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
+    }
+    bundle.script("sleep 0.1").sh("cd /usr; $R run --bundle $B $ID").run().ok();
+    for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        assert_eq!(read(&bundle, kind).trim_end(), bundle.dir(""), "{kind}");
+    }
+}
+
+#[test]
+fn without_an_environment_of_their_own_they_have_that_of_the_caller() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    for kind in ["createRuntime", "createContainer", "poststop"] {
+        let script = format!("echo $CALLER >{}", bundle.dir(&format!("share/{kind}")));
+        bundle.config["hooks"][kind] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    }
+    bundle.sh("export CALLER=here; $R run --bundle $B $ID").run().ok();
+    for kind in ["createRuntime", "createContainer", "poststop"] {
+        assert_eq!(read(&bundle, kind), "here\n", "{kind}");
+    }
+}
+
+#[test]
+fn an_empty_environment_stays_empty() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    let script = format!("echo \"caller:$CALLER\" >{}", bundle.dir("share/seen"));
+    bundle.config["hooks"]["createRuntime"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": []}]);
+    bundle.sh("export CALLER=here; $R run --bundle $B $ID").run().ok();
+    assert_eq!(read(&bundle, "seen"), "caller:\n");
+}
+
+#[test]
+fn start_container_without_an_environment_has_that_of_the_process() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "TEA=green"]);
+    bundle.config["hooks"]["startContainer"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo $TEA$CALLER >/share/seen"]}]);
+    bundle.sh("export CALLER=here; $R run --bundle $B $ID").run().ok();
+    assert_eq!(read(&bundle, "seen"), "green\n");
+}
+
+#[test]
+fn start_container_runs_under_the_filter_of_the_container() {
+    for no_new_privileges in [true, false] {
+        bundle!(yard, bundle);
+        share(&mut bundle);
+        bundle.config["process"]["noNewPrivileges"] = no_new_privileges.into();
+        bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS}]});
+        hook(&mut bundle, "startContainer", "cat /proc/self/status >status");
+        bundle.run().ok();
+        assert_eq!(crate::status_of(&read(&bundle, "status"), "Seccomp"), "2");
+    }
+}
+
+#[test]
+fn one_that_goes_on_in_the_background_is_not_waited_for() {
+    bundle!(yard, bundle);
+    share(&mut bundle);
+    hook(&mut bundle, "createRuntime", "sleep 3 & echo $! >pid");
+    assert_eq!(bundle.script("echo runs").run().ok(), "runs");
+    let pid = read(&bundle, "pid");
+    assert_eq!(yard.sh(&format!("kill {pid}")).run().code, 0, "it was waited for");
+}

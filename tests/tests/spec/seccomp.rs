@@ -404,3 +404,52 @@ fn listener_metadata_without_a_listener_path_is_refused() {
     bundle.config["linux"]["seccomp"]["listenerMetadata"] = "tea".into();
     refused(&mut bundle);
 }
+
+/// Under a filter for what is called when a start fails, the failure is told all the same, and the
+/// process ends.
+fn failure_is_told(action: &str, names: Value) {
+    bundle!(yard, bundle);
+    yard.sh(&format!("echo no program >{0}; chmod 755 {0}", bundle.rootfs("entry"))).run().ok();
+    filter(&mut bundle, json!([{"names": names, "action": action}]));
+    bundle.config["process"]["args"] = json!(["/entry"]);
+    let ran = bundle.sh("timeout -k 1 20 $R run --bundle $B $ID").run();
+    assert!(ran.code != 0, "{ran}");
+    assert!(bundle.logged_error().to_lowercase().contains("exec format error"), "run: {ran}");
+    yard.sh(&format!("rm {}", bundle.dir("log"))).run().ok();
+    bundle.create().ok();
+    let ran = bundle.sh("timeout -k 1 20 $R start $ID").run();
+    assert!(ran.code != 0, "{ran}");
+    assert!(bundle.logged_error().to_lowercase().contains("exec format error"), "start: {ran}");
+    bundle.until("stopped");
+}
+
+#[test]
+fn a_failure_is_told_where_exit_is_refused() {
+    failure_is_told("SCMP_ACT_ERRNO", json!(["exit_group", "exit"]));
+}
+
+#[test]
+fn a_failure_is_told_where_telling_it_would_kill() {
+    failure_is_told("SCMP_ACT_KILL", json!(["exit_group", "exit", "sendto", "sendmsg", "openat2"]));
+}
+
+#[test]
+fn a_death_before_the_program_is_told() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["noNewPrivileges"] = false.into();
+    filter(&mut bundle, json!([{"names": ["capset"], "action": "SCMP_ACT_KILL"}]));
+    assert_ne!(bundle.run().code, 0);
+    assert!(bundle.logged_error().contains("ended"), "{}", bundle.log_text());
+    bundle.create().ok();
+    assert_ne!(bundle.start().code, 0);
+    assert!(bundle.logged_error().contains("ended"), "{}", bundle.log_text());
+}
+
+#[test]
+fn one_under_which_no_program_can_start_is_refused() {
+    for action in ["SCMP_ACT_KILL", "SCMP_ACT_TRAP"] {
+        bundle!(yard, bundle);
+        filter(&mut bundle, json!([{"names": ["execve"], "action": action}]));
+        assert!(refused(&mut bundle).contains("execve"));
+    }
+}

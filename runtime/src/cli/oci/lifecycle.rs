@@ -81,7 +81,8 @@ pub struct Start {
 
 impl Start {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        container::start(&global.journal().containers(), &self.id).map(|()| 0)
+        container::start(&global.journal().containers(), &self.id, &global.log.warnings())
+            .map(|()| 0)
     }
 }
 

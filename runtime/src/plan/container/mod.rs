@@ -7,7 +7,7 @@ mod scheduling;
 
 pub use privileges::capability_bits;
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -48,6 +48,12 @@ pub struct Surroundings {
     pub line: RawFd,
     /// Where the start is waited for; none: start at once.
     pub listener: Option<RawFd>,
+    /// The file that tells whoever starts the program how far it came.
+    pub progress: Option<RawFd>,
+    /// The bundle, where hooks of the host's run.
+    pub bundle: PathBuf,
+    /// The caller's environment, for hooks that have none of their own.
+    pub environment: Vec<OsString>,
     /// A socket that takes the master of the terminal.
     pub console: Option<RawFd>,
     /// There is something outside that is connected when the namespaces are there.
@@ -290,7 +296,8 @@ impl Compiler<'_> {
 
     /// Closes what neither the program inherits nor the line and the start need.
     fn close_all_but(&mut self, mut keep: Vec<RawFd>) {
-        keep.extend([Some(self.given.line), self.given.listener].into_iter().flatten());
+        let given = self.given;
+        keep.extend([Some(given.line), given.listener, given.progress].into_iter().flatten());
         keep.retain(|fd| *fd >= 0);
         keep.sort_unstable();
         self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
@@ -336,7 +343,13 @@ impl Compiler<'_> {
             self.push(Step::Mounted, "annotations");
         }
         for hook in &hooks.create_container {
-            self.hook(hook, 0, "hooks.createContainer")?;
+            let mut step = self.hook(hook, &self.given.states[0])?;
+            step.directory = Some(c_path(&self.given.bundle)?);
+            if hook.env.is_none() {
+                let own = self.given.environment.iter().map(|pair| c_path(pair.as_ref()));
+                step.envp = CStrings::new(own.collect::<Result<_>>()?);
+            }
+            self.push(Step::Hook(Box::new(step)), "hooks.createContainer");
         }
         if self.is_new(NamespaceType::Mount) {
             self.enter_root()?;
@@ -344,24 +357,22 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn hook(&mut self, hook: &oci::Hook, state: usize, origin: &str) -> Result<()> {
-        let args = match hook.args.as_slice() {
-            [] => vec![c_string(&hook.path)?],
-            args => args.iter().map(|arg| c_string(arg)).collect::<Result<_>>()?,
-        };
-        let env = hook.env.iter().map(|pair| c_string(pair)).collect::<Result<_>>()?;
-        let hook = Hook {
+    fn hook(&self, hook: &oci::Hook, state: &[Vec<u8>; 2]) -> Result<Hook> {
+        Ok(Hook {
             path: c_string(&hook.path)?,
-            argv: CStrings::new(args),
-            envp: CStrings::new(env),
+            argv: match hook.args.as_slice() {
+                [] => CStrings::new(vec![c_string(&hook.path)?]),
+                args => strings(args)?,
+            },
+            envp: strings(hook.env.as_deref().unwrap_or_default())?,
+            directory: None,
+            filter: None,
             timeout: match hook.timeout {
                 Some(seconds) => i32::try_from(seconds.saturating_mul(1000)).unwrap_or(i32::MAX),
                 None => -1,
             },
-            state: self.given.states[state].clone(),
-        };
-        self.push(Step::Hook(Box::new(hook)), origin);
-        Ok(())
+            state: state.clone(),
+        })
     }
 
     fn terminal(&mut self, process: &Process, console: bool) -> Result<()> {
@@ -395,7 +406,14 @@ impl Compiler<'_> {
         self.push(Step::Ready { listener }, "always");
         let hooks = self.config.hooks.as_ref().map(|hooks| hooks.start_container.clone());
         for hook in &hooks.unwrap_or_default() {
-            self.hook(hook, 1, "hooks.startContainer")?;
+            let mut step = self.hook(hook, &self.given.states[1])?;
+            if hook.env.is_none() {
+                step.envp = strings(&process.env)?;
+            }
+            // It is among the container's own, and so under the same filter; one that notifies is
+            // loaded by now.
+            step.filter = self.given.seccomp.clone().filter(|filter| !notifies(filter));
+            self.push(Step::Hook(Box::new(step)), "hooks.startContainer");
         }
         Ok(())
     }
@@ -422,6 +440,10 @@ fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
         c_string(&format!("{}/{program}", dir.trim_end_matches('/')))
     };
     Ok((name, path.split(':').map(join).collect::<Result<_>>()?))
+}
+
+fn strings(texts: &[String]) -> Result<CStrings> {
+    Ok(CStrings::new(texts.iter().map(|text| c_string(text)).collect::<Result<_>>()?))
 }
 
 /// Does loading this filter yield a descriptor for a supervisor?

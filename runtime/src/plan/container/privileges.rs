@@ -1,13 +1,13 @@
 //! From the root of a container to its program: limits, ids, capabilities, filters.
 
 use super::scheduling::{bit_list, io_priority, memory_policy, scheduler_attr};
-use super::{Compiler, candidates, notifies};
+use super::{Compiler, candidates, notifies, strings};
 use crate::error::{Error, Result};
 use crate::plan::compile::c_string;
+use crate::plan::seccomp::Filter;
 use crate::plan::step::Step;
 use crate::spec::Capability;
 use crate::spec::oci::Process;
-use crate::sys::CStrings;
 use crate::sys::raw::CapSets;
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -100,6 +100,12 @@ impl Compiler<'_> {
 
     /// The last steps: from the filter on nothing but capset and execve is needed.
     pub(super) fn execute(&mut self, process: &Process) -> Result<()> {
+        if self.given.seccomp.as_ref().is_some_and(Filter::kills_execve) {
+            return Err(Error::new(
+                "linux.seccomp: execve ends the process, so no program can start",
+            )
+            .hint("allow execve in the profile"));
+        }
         self.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
         if let Some(filter) = self.given.seccomp.clone().filter(|filter| !notifies(filter)) {
             self.push(Step::Seccomp(filter), "linux.seccomp");
@@ -114,9 +120,6 @@ impl Compiler<'_> {
             self.push(Step::Capabilities(wanted), "process.capabilities");
         }
         let (_, paths) = candidates(process)?;
-        let strings = |list: &[String]| -> Result<CStrings> {
-            Ok(CStrings::new(list.iter().map(|text| c_string(text)).collect::<Result<_>>()?))
-        };
         let (argv, envp) = (strings(&process.args)?, strings(&process.env)?);
         self.push(Step::Exec { paths, argv, envp }, "process.args");
         Ok(())

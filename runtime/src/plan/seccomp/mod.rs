@@ -117,6 +117,41 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// What it answers to this system call of x86_64, whatever the arguments are; none if it looks at
+    /// them.
+    pub fn answer(&self, number: u32) -> Option<u32> {
+        let (mut at, mut a) = (0, 0);
+        loop {
+            let [c0, c1, jt, jf, k0, k1, k2, k3] = *self.instructions.get(at)?;
+            let k = u32::from_le_bytes([k0, k1, k2, k3]);
+            let jump = |taken: bool| usize::from(if taken { jt } else { jf });
+            at += 1;
+            match u16::from_le_bytes([c0, c1]) {
+                bpf::LD if k == 0 => a = number,
+                bpf::LD if k == 4 => a = AUDIT_ARCH_X86_64,
+                bpf::AND => a &= k,
+                bpf::JA => at += k as usize,
+                bpf::JEQ => at += jump(a == k),
+                bpf::JGT => at += jump(a > k),
+                bpf::JGE => at += jump(a >= k),
+                bpf::JSET => at += jump(a & k != 0),
+                bpf::RET => return Some(k),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Does it end whoever executes a program? Then none can be started under it, and nobody is left
+    /// to say so.
+    pub fn kills_execve(&self) -> bool {
+        const ACTION: u32 = 0xffff_0000; // SECCOMP_RET_ACTION_FULL
+        const KILL: [u32; 3] = [0x8000_0000, 0, 0x0003_0000]; // KILL_PROCESS, KILL_THREAD, TRAP
+        let answer = self.answer(libc::SYS_execve as u32);
+        answer.is_some_and(|answer| KILL.contains(&(answer & ACTION)))
+    }
+}
+
 impl From<&Program> for Filter {
     fn from(program: &Program) -> Filter {
         let instructions = program.insns.iter().map(|insn| insn.to_bytes()).collect();

@@ -81,9 +81,10 @@ pub struct Hook {
     /// argv, from `argv[0]` on; empty: the path alone.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub args: Vec<String>,
-    /// The whole environment.
-    #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
-    pub env: Vec<String>,
+    /// The whole environment; absent: that of the runtime's caller, or, for startContainer, that of
+    /// the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
     /// Seconds until it is killed; more than 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

@@ -1,0 +1,117 @@
+//! What hooks write while they run: it is told line by line, and the end of what the last one wrote to
+//! its standard error is the reason if it fails.
+
+use crate::error::Error;
+use crate::sys::raw::RawFd;
+
+/// The output of hooks, one after the other.
+pub struct Said<'a> {
+    tell: &'a dyn Fn(&str),
+    hook: String,
+    /// Of its output and its standard error: the last line, which has not ended.
+    begun: [Vec<u8>; 2],
+    reason: Vec<u8>,
+}
+
+/// The longest line, and the longest reason.
+const LIMIT: usize = 1024;
+
+impl<'a> Said<'a> {
+    /// Calls `tell` for each line.
+    pub fn new(tell: &'a dyn Fn(&str)) -> Said<'a> {
+        Said { tell, hook: String::new(), begun: Default::default(), reason: Vec::new() }
+    }
+
+    /// This hook begins to run.
+    pub fn begin(&mut self, hook: &[u8]) {
+        self.end();
+        self.hook = String::from_utf8_lossy(hook).into_owned();
+        self.reason.clear();
+    }
+
+    /// It has written this to descriptor 1 or 2.
+    pub fn hear(&mut self, fd: RawFd, text: &[u8]) {
+        if fd == libc::STDERR_FILENO {
+            self.reason.extend_from_slice(text);
+            let surplus = self.reason.len().saturating_sub(LIMIT);
+            self.reason.drain(..surplus);
+        }
+        let which = usize::from(fd == libc::STDERR_FILENO);
+        for byte in text {
+            if *byte == b'\n' || self.begun[which].len() == LIMIT {
+                self.tell(which);
+            }
+            if *byte != b'\n' {
+                self.begun[which].push(*byte);
+            }
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(&mut self) {
+        (0..2).for_each(|which| self.tell(which));
+    }
+
+    /// The error with its reason.
+    #[must_use]
+    pub fn because(&self, error: Error) -> Error {
+        let reason = String::from_utf8_lossy(&self.reason);
+        let lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+        match lines.collect::<Vec<&str>>().join("; ") {
+            reason if reason.is_empty() => error,
+            reason => error.because(reason),
+        }
+    }
+
+    fn tell(&mut self, which: usize) {
+        let line = std::mem::take(&mut self.begun[which]);
+        let line = String::from_utf8_lossy(&line);
+        if !line.trim().is_empty() {
+            (self.tell)(&format!("hook {}: {}", self.hook, line.trim_end()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn each_line_is_told_and_the_end_of_the_errors_is_the_reason() {
+        let lines = RefCell::new(Vec::new());
+        let tell = |line: &str| lines.borrow_mut().push(line.to_owned());
+        let mut said = Said::new(&tell);
+        said.begin(b"/first");
+        said.hear(2, b"not this\n");
+        said.begin(b"/second");
+        said.hear(1, b"on");
+        said.hear(2, b"no device\nno ");
+        said.hear(1, b"e\n\ntwo");
+        said.hear(2, b"driver\n");
+        said.end();
+        let expected = [
+            "hook /first: not this",
+            "hook /second: no device",
+            "hook /second: one",
+            "hook /second: no driver",
+            "hook /second: two",
+        ];
+        assert_eq!(*lines.borrow(), expected);
+        let error = said.because(Error::new("hook /second: exited with code 1"));
+        assert_eq!(error.to_string(), "hook /second: exited with code 1: no device; no driver");
+    }
+
+    #[test]
+    fn what_has_no_end_is_cut() {
+        let count = RefCell::new(0);
+        let tell = |line: &str| *count.borrow_mut() += usize::from(line.len() < LIMIT + 20);
+        let mut said = Said::new(&tell);
+        said.begin(b"/hook");
+        (0..100).for_each(|_| said.hear(2, &[b'x'; 1000]));
+        said.end();
+        assert_eq!(*count.borrow(), 98);
+        assert!(said.because(Error::new("hook")).to_string().len() < LIMIT + 20);
+    }
+}
