@@ -79,7 +79,7 @@ impl Log {
     /// For those who warn later.
     pub fn warnings(&self) -> Warn {
         let log = self.clone();
-        Warn::by(move |level, message| match level {
+        Warn::by(self.debug, move |level, message| match level {
             Level::Warning => log.warn(message),
             Level::Note => log.write("info", message),
             Level::Debug => log.debug(message),

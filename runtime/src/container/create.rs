@@ -1,6 +1,7 @@
 //! `create` and `run`.
 
 use std::fs;
+use std::thread;
 
 use super::prepare::{Options, Prepared, prepare};
 use super::record::Record;
@@ -60,7 +61,8 @@ pub fn run(
         Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
     };
     let options = Options { detached: signals.is_none(), ..options.clone() };
-    let Prepared { entry, record, process, terminal } = prepare(journal, id, &options, false)?;
+    let Prepared { entry, record, process, terminal, notify } =
+        prepare(journal, id, &options, false)?;
     let lists = record.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Running, process.pid());
     if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, &options.warn) {
@@ -69,7 +71,22 @@ pub fn run(
     }
     // Others may work on it while it runs.
     drop(entry);
-    let Some(signals) = signals else { return Ok(None) };
+    let Some(signals) = signals else {
+        let told = notify.map(|notify| notify.pass_on(process.pidfd(), process.pid()));
+        return told.transpose().map(|_| None);
+    };
+    if let Some(notify) = notify {
+        let pidfd = process.pidfd().try_clone_to_owned();
+        let pidfd = pidfd.map_err(|e| Error::io("copy a process descriptor", &e))?;
+        let warn = options.warn.clone();
+        // The main process is the one that waits.
+        let main = std::process::id() as i32;
+        thread::spawn(move || {
+            if let Err(error) = notify.pass_on(pidfd, main) {
+                warn.tell(&error.to_string());
+            }
+        });
+    }
     let foreground = Foreground { signals: &signals, terminal, ending, warn: &options.warn };
     wait(journal, record, &process, foreground).map(Some)
 }

@@ -1,5 +1,6 @@
 //! What a program finds in its environment although nobody wrote it there.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -7,9 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::host::users;
 use crate::spec::oci::{Config, Process};
 
-/// HOME, from the container's passwd(5), unless it is there; and, if sockets are passed on
-/// (sd_listen_fds(3)), how many.
+/// Of several values for one name the last counts. Then HOME, from the container's passwd(5), unless
+/// it is there; and, if sockets are passed on (sd_listen_fds(3)), how many.
 pub fn complete(program: &mut Process, sockets: u32, home: impl FnOnce(u32) -> String) {
+    keep_last(&mut program.env);
     let home_is_set = |pair: &String| pair.strip_prefix("HOME=").is_some_and(|v| !v.is_empty());
     if !program.env.iter().any(home_is_set) {
         program.env.retain(|pair| pair != "HOME=");
@@ -20,6 +22,24 @@ pub fn complete(program: &mut Process, sockets: u32, home: impl FnOnce(u32) -> S
         program.env.push(format!("LISTEN_FDS={sockets}"));
         program.env.push("LISTEN_PID=1".into());
     }
+}
+
+/// Each name once, where it came first, with the value that it has last.
+fn keep_last(env: &mut Vec<String>) {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for pair in env.drain(..) {
+        // What is no assignment is left alone.
+        let name = pair.split_once('=').map(|(name, _)| name.to_owned());
+        match name.as_ref().and_then(|name| places.get(name)) {
+            Some(place) => kept[*place] = pair,
+            None => {
+                name.map(|name| places.insert(name, kept.len()));
+                kept.push(pair);
+            }
+        }
+    }
+    *env = kept;
 }
 
 /// The home of a user in a container that is not there yet: its files are in the root file system,
@@ -87,6 +107,16 @@ mod tests {
         assert_eq!(with(&["HOME=/x", "A=b"]), ["HOME=/x", "A=b"]);
         assert_eq!(with(&["HOME="]), ["HOME=/home/0"]);
         assert_eq!(with(&["HOMER=x"]), ["HOMER=x", "HOME=/home/0"]);
+        assert_eq!(with(&["HOME=/x", "HOME="]), ["HOME=/home/0"]);
+        assert_eq!(with(&["HOME=", "A=1", "HOME=/x"]), ["HOME=/x", "A=1"]);
+    }
+
+    #[test]
+    fn of_a_name_that_is_given_twice_the_last_value_counts() {
+        let env = ["A=1", "HOME=/", "B=2", "A=3", "odd", "odd", "A="].map(String::from).to_vec();
+        let mut program = Process { env, ..Process::default() };
+        complete(&mut program, 0, |_| String::new());
+        assert_eq!(program.env, ["A=", "HOME=/", "B=2", "odd", "odd"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::environment::{self, listen_fds};
 use super::outside::{connect, write_pid_file};
 use super::prepare::surroundings;
 use super::terminal::{self, Console, Terminal};
-use super::{Container, linux};
+use super::{Container, Warn, linux};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::host::rdt;
@@ -22,7 +22,8 @@ use crate::sys::process::{Ended, Signals};
 /// How a program joins a container.
 #[derive(Clone, Debug, Default)]
 pub struct Exec {
-    /// The program; what is absent from it was filled in from the container's own by the caller.
+    /// The program. Capabilities, limits and labels that are absent from it are those of the
+    /// container's own.
     pub program: Program,
     /// A socket that takes the master of the terminal.
     pub console_socket: Option<PathBuf>,
@@ -36,6 +37,8 @@ pub struct Exec {
     pub ignore_paused: bool,
     /// Nobody waits for the program.
     pub detached: bool,
+    /// Who is told what is done.
+    pub warn: Warn,
     /// Where it joins below the container's own cgroup: by controller, or for all under the name "".
     pub cgroups: BTreeMap<String, String>,
 }
@@ -83,6 +86,9 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let (pid, target) = container.process().ok_or_else(stopped)?;
     let linux = linux(&container.record.config);
     let mut program = exec.program.clone();
+    if let Some(own) = &container.record.config.process {
+        fill_in(&mut program, own);
+    }
     if program.args.is_empty() {
         return Err(refuse("process args cannot be empty"));
     }
@@ -108,6 +114,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         },
         line: line.number(),
         console: console.descriptor(),
+        plain_lines: console.plain_lines(),
         preserve: super::prepare::inherited(exec.preserve_fds)?,
         cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
         cgroup_files: entrance.files,
@@ -118,6 +125,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     // The number may have come to mean somebody outside, unless its process still lives now.
     container.process().ok_or_else(stopped)?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
+    exec.warn.steps(&plan);
     let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),
         Event::Begun => {
@@ -141,6 +149,22 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
             let _ = process.wait();
             Err(error)
         }
+    }
+}
+
+/// What is absent from the program is as for the container's own: nothing less confined is meant.
+fn fill_in(program: &mut Program, own: &Program) {
+    if program.capabilities.is_none() {
+        program.capabilities = own.capabilities.clone();
+    }
+    if program.apparmor_profile.as_deref().unwrap_or_default().is_empty() {
+        program.apparmor_profile = own.apparmor_profile.clone();
+    }
+    if program.selinux_label.as_deref().unwrap_or_default().is_empty() {
+        program.selinux_label = own.selinux_label.clone();
+    }
+    if program.rlimits.is_empty() {
+        program.rlimits = own.rlimits.clone();
     }
 }
 

@@ -24,6 +24,7 @@ mod exec;
 mod hooks;
 mod kill;
 mod mounts;
+mod notify;
 mod outside;
 mod pause;
 mod prepare;

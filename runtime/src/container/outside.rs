@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::network::device;
 use crate::host::rdt;
 use crate::spec::oci::{self, IdMapping, NamespaceType, Process as Program, SeccompState, Status};
-use crate::sys::{line, task};
+use crate::sys::{Errno, line, task};
 
 /// What is given to the process from outside: network devices, cache and memory bandwidth.
 pub fn give(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
@@ -56,9 +56,13 @@ pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> 
 pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
     let Some(path) = path else { return Ok(None) };
     let socket = line::connect_stream(path);
-    socket
-        .map(Some)
-        .map_err(|errno| Error::os(format!("connect to {flag} {}", path.display()), errno))
+    socket.map(Some).map_err(|errno| {
+        let error = Error::os(format!("connect to {flag} {}", path.display()), errno);
+        match errno {
+            Errno(libc::EAGAIN) => error.hint("nobody accepts there: its backlog is full"),
+            _ => error,
+        }
+    })
 }
 
 /// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").

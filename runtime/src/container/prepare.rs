@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::{self, listen_fds};
+use super::notify::{self, Notify};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
 use super::{CGROUP, CLAIMED, CREATING, hooks, linux, outside, time, trees};
@@ -52,7 +53,10 @@ pub struct Options {
 
 /// Who is told what is odd but no error, and what else there is to know; by default nobody.
 #[derive(Clone, Default)]
-pub struct Warn(Option<Arc<Tell>>);
+pub struct Warn {
+    tell: Option<Arc<Tell>>,
+    debug: bool,
+}
 
 type Tell = dyn Fn(Level, &str) + Send + Sync;
 
@@ -68,9 +72,9 @@ pub enum Level {
 }
 
 impl Warn {
-    /// Calls this for each.
-    pub fn by(tell: impl Fn(Level, &str) + Send + Sync + 'static) -> Warn {
-        Warn(Some(Arc::new(tell)))
+    /// Calls this for each; with `debug` also for what is done.
+    pub fn by(debug: bool, tell: impl Fn(Level, &str) + Send + Sync + 'static) -> Warn {
+        Warn { tell: Some(Arc::new(tell)), debug }
     }
 
     /// Tells a warning.
@@ -85,11 +89,20 @@ impl Warn {
 
     /// Tells what is done.
     pub fn debug(&self, text: &str) {
-        self.at(Level::Debug, text);
+        if self.debug {
+            self.at(Level::Debug, text);
+        }
+    }
+
+    /// Tells the steps of a plan that is about to be run.
+    pub fn steps(&self, plan: &plan::Plan) {
+        if self.debug {
+            plan.to_string().lines().for_each(|step| self.debug(step.trim()));
+        }
     }
 
     fn at(&self, level: Level, text: &str) {
-        if let Some(tell) = &self.0 {
+        if let Some(tell) = &self.tell {
             tell(level, text);
         }
     }
@@ -112,6 +125,8 @@ pub struct Prepared {
     pub process: Process,
     /// The master of its terminal, if it came to us.
     pub terminal: Option<Terminal>,
+    /// What its program says of itself, if it runs already and the caller wants to know.
+    pub notify: Option<Notify>,
 }
 
 /// Makes a container. With `waits` its process waits for `start`, otherwise its program runs.
@@ -129,7 +144,9 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     // Held until a failed start has given up its cgroup.
     let mut claim = Claim::default();
     match launch(&entry, &record, options, console, waits, &mut claim) {
-        Ok((process, terminal)) => Ok(Prepared { entry, record, process, terminal }),
+        Ok((process, terminal, notify)) => {
+            Ok(Prepared { entry, record, process, terminal, notify })
+        }
         // The error that counts is the first; what could not be released stays recorded.
         Err(error) => {
             match super::delete::release(entry, Some(record), &options.warn) {
@@ -323,8 +340,12 @@ fn launch(
     console: Console,
     waits: bool,
     claim: &mut Claim,
-) -> Result<(Process, Option<Terminal>)> {
-    let config = &completed(&record.config, &console);
+) -> Result<(Process, Option<Terminal>, Option<Notify>)> {
+    let mut config = completed(&record.config, &console);
+    notify::offer(entry, &mut config)?;
+    let config = &config;
+    // One that waits is listened to by whoever starts it.
+    let notify = if waits { None } else { Notify::listen(entry.journal(), entry.id())? };
     let linux = linux(config);
     let lists = config.hooks.clone().unwrap_or_default();
     let line = if waits { Line::to_be_started()? } else { Line::new()? };
@@ -357,6 +378,7 @@ fn launch(
         bundle: record.bundle.clone(),
         environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
+        plain_lines: console.plain_lines(),
         preserve: inherited(options.preserve_fds)?,
         connects: !record.resources.is_empty(),
         no_pivot: options.no_pivot,
@@ -372,6 +394,7 @@ fn launch(
         ..surroundings()?
     };
     let plan = plan::container::compile(config, &given)?;
+    options.warn.steps(&plan);
     let tell = |line: &str| options.warn.note(line);
     let process = converse(&plan, line, &mut Said::new(&tell), |event, process| match event {
         Event::Maps => outside::write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
@@ -406,7 +429,7 @@ fn launch(
             .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
     }
     let terminal = console.take()?;
-    Ok((process, terminal))
+    Ok((process, terminal, notify))
 }
 
 /// Makes the container's cgroup, and marks it as the container's before anybody can be in it.

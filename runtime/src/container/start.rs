@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 
+use super::notify::Notify;
 use super::{CREATED, Container, Warn, hooks};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
@@ -36,6 +37,8 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
             connection.map_err(|e| Error::os(format!("connect to {}", socket.display()), e))?
         }
     };
+    let notify = Notify::listen(journal, id)?;
+    warn.debug(&format!("let the process of container {id} go on"));
     let tell = |line: &str| warn.note(line);
     let started = start::start(connection.as_fd(), &mut Said::new(&tell));
     let _ = fs::remove_file(&socket);
@@ -49,5 +52,11 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
             return Err(error);
         }
     }
-    Ok(())
+    warn.debug(&format!("the program of container {id} runs"));
+    // Others may work on it while it gets ready.
+    drop(entry);
+    match (notify, container.process()) {
+        (Some(notify), Some((pid, pidfd))) => notify.pass_on(pidfd, pid),
+        _ => Ok(()),
+    }
 }

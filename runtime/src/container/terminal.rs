@@ -74,6 +74,12 @@ impl Console {
         }
     }
 
+    /// Does what the terminal shows go to a file or a pipe? Whoever reads that wants lines as the
+    /// program wrote them.
+    pub fn plain_lines(&self) -> bool {
+        matches!(self, Console::Here { .. }) && !stdout().is_terminal()
+    }
+
     /// The size of the caller's terminal, if that is where the program will be seen.
     pub fn size(&self) -> Option<ConsoleSize> {
         let Console::Here { host, .. } = self else { return None };
@@ -139,12 +145,6 @@ impl Terminal {
 pub fn attend(process: &Process, signals: &Signals, terminal: Option<Terminal>) -> Result<()> {
     let Some(terminal) = terminal else { return forward(process, signals) };
     terminal.resize();
-    if !stdout().is_terminal()
-        && let Ok(attributes) = Attributes::of(terminal.master.as_fd())
-    {
-        // Whoever reads a file or a pipe wants lines as the program wrote them.
-        let _ = attributes.plain_lines().apply(terminal.master.as_fd());
-    }
     let _raw = Raw::enter(&terminal.host);
     relay(process, signals, &terminal)
 }

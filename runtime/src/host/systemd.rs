@@ -322,8 +322,9 @@ fn of_resources(version: Version, resources: &Resources) -> Result<Vec<(String, 
             }
         }
     }
-    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit).filter(|n| *n != 0) {
-        add("TasksMax", number(limit));
+    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
+        // It takes no 0.
+        add("TasksMax", number(if limit == 0 { 1 } else { limit }));
     }
     if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|n| *n != 0)
         && version == Version::V1

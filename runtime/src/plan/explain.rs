@@ -122,6 +122,7 @@ impl fmt::Display for Step {
             Step::IoPriority(packed) => write!(f, "set I/O priority {packed:#x}"),
             Step::Scheduler(attr) => write!(f, "set scheduler policy {}", attr.policy),
             Step::Affinity(_) => write!(f, "set processor affinity"),
+            Step::AllProcessors => write!(f, "use every processor that the cgroup allows"),
             Step::MemoryPolicy { mode, .. } => write!(f, "set memory policy {mode:#x}"),
             Step::WriteOwn { file, data } => {
                 write!(f, "write {} to own {}", data.escape_ascii(), text(file))

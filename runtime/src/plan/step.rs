@@ -181,6 +181,8 @@ pub enum Step {
         size: Option<(u16, u16)>,
         /// Lay it over /dev/console, too.
         console: bool,
+        /// A new line gets no carriage return before it: what is shown goes to a file or a pipe.
+        plain: bool,
     },
     /// See that somebody still holds the terminal's master: with the last copy closed the terminal is
     /// gone, and a program without one is not what was asked for. EIO: nobody does.
@@ -208,6 +210,9 @@ pub enum Step {
     Scheduler(SchedulerAttr),
     /// sched_setaffinity(2): a bit for each processor.
     Affinity(Vec<u64>),
+    /// sched_setaffinity(2): every processor that the cgroup allows. Where that is not permitted, it
+    /// stays as it was.
+    AllProcessors,
     /// set_mempolicy(2).
     MemoryPolicy {
         /// MPOL_* with its flags.

@@ -162,13 +162,19 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::MakeDirectory(path) => tree.directory(path),
         Step::Attributes { path, attr, recursive } => tree.attributes(path, attr, *recursive),
         Step::Chroot => tree.chroot(),
-        Step::Terminal { socket, size, console } => terminal(tree, *socket, *size, *console),
+        Step::Terminal { socket, size, console, plain } => {
+            terminal(tree, *socket, *size, (*console, *plain))
+        }
         Step::TerminalHeld => terminal_held(),
         Step::StandardFiles { uid } => standard_files(*uid),
         Step::Personality(domain) => task::personality(*domain),
         Step::IoPriority(packed) => task::io_priority(*packed),
         Step::Scheduler(attr) => task::scheduler(attr),
         Step::Affinity(mask) => task::affinity(mask),
+        Step::AllProcessors => {
+            let _ = task::affinity(&[u64::MAX; 128]);
+            Ok(())
+        }
         Step::MemoryPolicy { mode, nodes } => task::memory_policy(*mode, nodes),
         Step::WriteOwn { file, data } => write_own(file, data),
         Step::Link { path, text } => tree.link(path, text),
@@ -197,7 +203,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Signals { ignored, blocked } => signals(*ignored, *blocked),
         Step::Seccomp(filter) => seccomp(script, filter),
         Step::Hook(hook) => run_hook(script, hook),
-        Step::Find { paths, .. } => find(paths),
+        Step::Find { name, paths } => find(name, paths),
         Step::Exec { paths, argv, envp } => Err(execute(script, number, paths, (argv, envp))),
     }
 }
@@ -348,8 +354,16 @@ fn directory(path: &CStr) -> Result {
     if raw::is_below_root()? { Ok(()) } else { Err(Errno(libc::EXDEV)) }
 }
 
-fn terminal(tree: &mut Tree, socket: RawFd, size: Option<(u16, u16)>, console: bool) -> Result {
+fn terminal(
+    tree: &mut Tree,
+    socket: RawFd,
+    size: Option<(u16, u16)>,
+    (console, plain): (bool, bool),
+) -> Result {
     let (master, peer) = tree.terminal()?;
+    if plain {
+        terminal::plain_lines(peer)?;
+    }
     if let Some((width, height)) = size {
         terminal::set_size(peer, width, height)?;
     }
@@ -403,10 +417,15 @@ fn write_own(file: &CStr, data: &[u8]) -> Result {
 }
 
 /// Is one of the candidates a file that may be executed?
-fn find(paths: &[std::ffi::CString]) -> Result {
+fn find(name: &CStr, paths: &[std::ffi::CString]) -> Result {
+    let searched = !name.to_bytes().contains(&b'/');
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
         match raw::may_execute(path) {
+            // What is run must not depend on the directory that one is in.
+            Ok(()) if searched && !path.to_bytes().starts_with(b"/") => {
+                return Err(Errno(failure::RELATIVE));
+            }
             Ok(()) => return Ok(()),
             Err(Errno(libc::EACCES)) => reason = Errno(libc::EACCES),
             Err(_) => {}

@@ -12,6 +12,8 @@ use crate::sys::process;
 pub const HOOK_CODE: i32 = 0x1_0000;
 pub const HOOK_SIGNAL: i32 = 0x2_0000;
 pub const HOOK_LATE: i32 = 0x4_0000;
+/// In the place of an errno: the program was found by a part of PATH that is relative.
+pub const RELATIVE: i32 = 0x8_0000;
 
 const FILTERED: &str = "a seccomp filter that is in force here forbids it: change the one of the \
                         container (docker run --security-opt seccomp=FILE) or of the sandbox around \
@@ -121,6 +123,10 @@ impl Account {
                     libc::ENOENT => {
                         Error::new(format!("exec: {name:?}: no such file or directory"))
                     }
+                    RELATIVE => Error::new(format!(
+                        "exec: {name:?}: cannot run executable found relative to current directory"
+                    ))
+                    .hint("PATH has an empty or relative part; write absolute ones"),
                     _ => Error::new(format!("exec: {name:?}: permission denied")),
                 };
                 let missing = errno.0 == libc::ENOENT;

@@ -113,7 +113,7 @@ impl Tree {
         if !allowed {
             return Err(Errno(libc::EXDEV));
         }
-        if mount.copy_up {
+        if mount.copy_up && !made {
             copy_up(target, new)?;
         } else if mount.mode_of_target && !made {
             mode_of(target, new)?;

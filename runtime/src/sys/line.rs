@@ -251,8 +251,28 @@ pub fn descriptor_of(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Er
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Connects a stream socket to `path`, such as a console socket; close-on-exec.
+/// Connects a stream socket to `path`, such as a console socket; close-on-exec. However long the path
+/// is: one that has no room in an address is walked up to its last name. EAGAIN: so many wait there
+/// already that one would have to wait oneself.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd, Errno> {
-    let stream = std::os::unix::net::UnixStream::connect(path)?;
-    Ok(stream.into())
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let fd = call!(libc::SYS_socket, libc::AF_UNIX, kind, 0)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+    let connect = |path: &Path| {
+        let (address, length) = address(path)?;
+        call!(libc::SYS_connect, socket.as_raw_fd(), &raw const address, length)
+    };
+    match (connect(path), path.parent(), path.file_name()) {
+        (Err(Errno(libc::ENAMETOOLONG)), Some(dir), Some(name)) => {
+            let dir = std::fs::File::open(dir)?;
+            let short = format!("/proc/self/fd/{}", dir.as_raw_fd());
+            connect(&Path::new(&short).join(name))?;
+        }
+        (connected, ..) => drop(connected?),
+    }
+    let flags = call!(libc::SYS_fcntl, socket.as_raw_fd(), libc::F_GETFL, 0)?;
+    let blocking = flags & !(libc::O_NONBLOCK as usize);
+    call!(libc::SYS_fcntl, socket.as_raw_fd(), libc::F_SETFL, blocking)?;
+    Ok(socket)
 }

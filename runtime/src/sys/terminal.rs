@@ -43,6 +43,16 @@ pub fn take_control(terminal: RawFd) -> Result<(), Errno> {
     call!(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, 0).map(drop)
 }
 
+/// From now on a new line stays a new line, without a carriage return before it.
+pub fn plain_lines(terminal: RawFd) -> Result<(), Errno> {
+    // SAFETY: termios is plain numbers, for which all zeroes is a value. The kernel's own struct, which
+    // the call fills, begins with the same flags and is shorter.
+    let mut attributes: libc::termios = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_ioctl, terminal, libc::TCGETS, &raw mut attributes)?;
+    attributes.c_oflag &= !libc::ONLCR;
+    call!(libc::SYS_ioctl, terminal, libc::TCSETS, &raw const attributes).map(drop)
+}
+
 /// Has every copy of its master been closed? (poll(2), POLLHUP.)
 pub fn is_hung_up(terminal: RawFd) -> Result<bool, Errno> {
     let mut poll = libc::pollfd { fd: terminal, events: 0, revents: 0 };
@@ -86,13 +96,6 @@ impl Attributes {
     pub fn raw(mut self) -> Attributes {
         // SAFETY: changes the plain numbers of a live termios.
         unsafe { libc::cfmakeraw(&raw mut self.0) };
-        self
-    }
-
-    /// A new line stays a new line, without a carriage return before it.
-    #[must_use]
-    pub fn plain_lines(mut self) -> Attributes {
-        self.0.c_oflag &= !libc::ONLCR;
         self
     }
 }

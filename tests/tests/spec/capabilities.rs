@@ -125,3 +125,14 @@ fn hold_for_exec() {
     assert_eq!(five(&status), [CHOWN, CHOWN, 0, CHOWN, 0]);
     assert_eq!(status_of(&status, "NoNewPrivs"), "1");
 }
+
+#[test]
+fn a_name_that_is_said_to_be_left_out_is_left_out() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["capabilities"] = json!({});
+    let names = ["CAP_KILL", "chown", "CHOWN", "cap_chown"];
+    bundle.capabilities(&["bounding", "effective", "permitted"], &names);
+    let status = bundle.script("cat /proc/self/status").run().ok();
+    assert_eq!(status_of(&status, "CapEff"), format!("{:016x}", 1 << 5), "{status}");
+    assert!(bundle.log_text().contains("CHOWN"), "no warning: {}", bundle.log_text());
+}

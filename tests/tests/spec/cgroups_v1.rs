@@ -357,3 +357,18 @@ fn a_process_of_exec_is_in_the_cgroup() {
     let own = bundle.proc("cgroup");
     assert_eq!(bundle.exec("", "cat /proc/self/cgroup").ok(), own.trim());
 }
+
+#[test]
+fn no_pids_but_the_first() {
+    bundle_v1!(yard, bundle);
+    limited(&mut bundle, &[("pids", json!({"limit": 0}))]);
+    assert_eq!(bundle.cgroup("pids", "pids.max"), "1");
+}
+
+#[test]
+fn a_limit_without_its_controller_is_named() {
+    bundle_v1!(yard, bundle);
+    bundle.config["linux"]["resources"]["rdma"] = json!({"mlx5_1": {"hcaHandles": 3}});
+    let words = refused(&mut bundle);
+    assert!(words.contains("rdma mlx5_1") && words.contains("no rdma controller"), "{words}");
+}

@@ -185,3 +185,27 @@ fn checkpoint_without_criu_is_refused() {
     assert!(ran.code != 0 && !(bundle.log_text() + &ran.stderr).is_empty(), "{ran}");
     assert_eq!(bundle.status(), "running");
 }
+
+#[test]
+fn debug_tells_step_by_step_what_is_done() {
+    bundle!(yard, bundle);
+    bundle.script("echo runs");
+    let ran = bundle.sh("$R --debug create --bundle $B $ID </dev/null >$B/out 2>$B/err").run();
+    ran.ok();
+    bundle.call(&format!("--debug start {}", bundle.id)).run().ok();
+    bundle.until("stopped");
+    assert_eq!((bundle.output(), bundle.errors()), ("runs".into(), String::new()));
+    let messages: Vec<String> = bundle
+        .log()
+        .iter()
+        .filter(|line| line["level"] == "debug")
+        .map(|line| line["msg"].as_str().unwrap().to_owned())
+        .collect();
+    let place = |word: &str| {
+        let place = messages.iter().position(|message| message.contains(word));
+        place.unwrap_or_else(|| panic!("no {word} in {messages:#?}"))
+    };
+    let places =
+        ["clone3", "mount proc on /proc", "mounts[0]", "pivot", "execute", "go on"].map(place);
+    assert!(places.is_sorted(), "{messages:#?}");
+}

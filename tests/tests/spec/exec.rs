@@ -256,3 +256,37 @@ fn it_ends_with_the_container() {
     bundle.kill("KILL").ok();
     assert_eq!(running.wait().code, 137);
 }
+
+#[test]
+fn a_process_file_without_capabilities_and_limits_has_those_of_the_container() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["capabilities"] = json!({});
+    bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_KILL", "CAP_CHOWN"]);
+    bundle.config["process"]["rlimits"] =
+        json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77}]);
+    bundle.sleeping();
+    let ran = bundle.exec_process("", |process| {
+        process["args"] = json!(["sh", "-c", "cat /proc/self/status; ulimit -n"]);
+        let process = process.as_object_mut().unwrap();
+        process.remove("capabilities");
+        process.remove("rlimits");
+    });
+    let text = ran.ok();
+    // chown is 0, kill is 5.
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(status_of(&text, set), format!("{:016x}", 1 | 1 << 5), "{text}");
+    }
+    assert!(text.ends_with("\n77"), "{text}");
+}
+
+#[test]
+fn cap_reaches_another_user_where_there_are_inheritable_ones() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["capabilities"] = json!({});
+    let names = ["CAP_KILL", "CAP_CHOWN"];
+    bundle.capabilities(&["bounding", "effective", "permitted", "inheritable"], &names);
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.sleeping();
+    let status = bundle.exec("--cap CAP_CHOWN", "cat /proc/self/status").ok();
+    assert_eq!(status_of(&status, "CapEff"), format!("{:016x}", 1), "{status}");
+}

@@ -27,6 +27,7 @@ mod lifecycle;
 mod masked;
 mod mounts;
 mod namespaces;
+mod notify;
 mod process;
 mod rlimits;
 mod rootfs;

@@ -591,3 +591,19 @@ fn cgroup_that_can_be_written() {
         "cd /sys/fs/cgroup/pids; mkdir sub && cat sub/cgroup.procs && rmdir sub && echo ok";
     assert_eq!(bundle.script(script).run().ok(), "ok");
 }
+
+#[test]
+fn a_read_only_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
+    bundle!(yard, bundle);
+    yard.sh(&format!("mkdir -m 751 {}", bundle.rootfs("data"))).run().ok();
+    bundle.mount("/data", "tmpfs", "tmpfs", &["ro"]);
+    let script = "stat -c %a /data; touch /data/file 2>/dev/null || echo read-only";
+    assert_eq!(bundle.script(script).run().ok(), "751\nread-only");
+}
+
+#[test]
+fn a_tmpfs_with_nothing_to_copy_is_everybodys() {
+    bundle!(yard, bundle);
+    bundle.mount("/none", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    assert_eq!(bundle.script("stat -c %a /none").run().ok(), "1777");
+}

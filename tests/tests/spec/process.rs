@@ -448,3 +448,82 @@ fn intel_rdt_is_refused_without_resctrl() {
     bundle.config["linux"]["intelRdt"] = json!({"closID": "tea", "l3CacheSchema": "L3:0=f"});
     refused(&mut bundle);
 }
+
+#[test]
+fn of_a_variable_that_is_given_twice_the_last_value_counts() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "TEA=green", "TEA=black", "HOME=/"]);
+    bundle.config["process"]["args"] = json!(["env"]);
+    let text = bundle.run().ok();
+    let tea: Vec<&str> = text.lines().filter(|line| line.starts_with("TEA=")).collect();
+    assert_eq!(tea, ["TEA=black"]);
+}
+
+#[test]
+fn an_empty_home_is_that_of_the_user() {
+    for env in [json!(["PATH=/bin", "HOME="]), json!(["PATH=/bin", "HOME=/x", "HOME="])] {
+        bundle!(yard, bundle);
+        bundle.config["process"]["env"] = env;
+        assert_eq!(bundle.script("echo $HOME").run().ok(), "/root");
+    }
+}
+
+#[test]
+fn a_program_without_a_name_is_not_found() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!([""]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "{ran}");
+    // As engines look for it, who exit with 127 then.
+    let error = bundle.logged_error();
+    assert!(error.contains("exec: \"\": executable file not found in $PATH"), "{error}");
+    bundle.assert_nothing_left();
+}
+
+/// A start of `entry`, which is in `/` and in `/tmp`, with this PATH, fails with these words.
+fn search_fails(path: &str, words: &str) {
+    bundle!(yard, bundle);
+    for entry in ["entry", "tmp/entry"].map(|entry| bundle.rootfs(entry)) {
+        yard.sh(&format!("cp {} {entry}", bundle.rootfs("bin/busybox"))).run().ok();
+    }
+    bundle.config["process"]["args"] = json!(["entry"]);
+    bundle.config["process"]["env"] = json!([format!("PATH={path}")]);
+    let ran = bundle.run();
+    assert_ne!(ran.code, 0, "PATH={path}: {ran}");
+    assert!(bundle.logged_error().contains(words), "PATH={path}: {ran}");
+}
+
+#[test]
+fn no_program_is_run_by_a_part_of_path_that_is_empty_or_relative() {
+    for path in [":/bin", "/bin:", "/bin::/usr/bin", "tmp:/bin", "."] {
+        search_fails(path, "found relative to current directory");
+    }
+}
+
+#[test]
+fn an_empty_path_finds_nothing() {
+    search_fails("", "executable file not found in $PATH");
+}
+
+#[test]
+fn the_processors_are_those_of_the_cgroup_and_not_the_callers() {
+    bundle!(yard, bundle);
+    let all = status_of(&yard.sh("cat /proc/self/status").run().ok(), "Cpus_allowed_list");
+    bundle.script("cat /proc/self/status");
+    let run = bundle.sh("exec taskset -c 0 $R run --bundle $B $ID").run().ok();
+    assert_eq!(status_of(&run, "Cpus_allowed_list"), all);
+    bundle.sleeping();
+    let exec = "exec taskset -c 0 $R exec $ID cat /proc/self/status";
+    assert_eq!(status_of(&bundle.sh(exec).run().ok(), "Cpus_allowed_list"), all);
+}
+
+#[test]
+fn an_exec_cpu_affinity_stays_as_it_is_given() {
+    bundle!(yard, bundle);
+    bundle.sleeping();
+    let ran = bundle.exec_process("", |process| {
+        process["args"] = json!(["cat", "/proc/self/status"]);
+        process["execCPUAffinity"] = json!({"initial": "0"});
+    });
+    assert_eq!(status_of(&ran.ok(), "Cpus_allowed_list"), "0");
+}

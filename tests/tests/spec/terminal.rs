@@ -177,3 +177,53 @@ fn a_console_socket_that_is_not_there_is_refused() {
     assert_ne!(bundle.create_with(&option).code, 0);
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn a_console_socket_may_have_a_long_path() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["terminal"] = true.into();
+    let long = bundle.dir(&format!("{0}/{0}/{0}", "x".repeat(90)));
+    yard.sh(&format!("mkdir -p {long}")).run().ok();
+    // Made under a short name: an address has no room for the whole.
+    let link = yard.path("/srv/c");
+    std::os::unix::fs::symlink(yard.path(&long), &link).unwrap();
+    let socket = Socket::listen(&link.join("s"));
+    bundle.script("sleep 600").create_with(&format!("--console-socket {long}/s")).ok();
+    assert_eq!(socket.receive().1.len(), 1);
+}
+
+#[test]
+fn a_console_socket_at_which_nobody_accepts_is_an_error_at_once() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["terminal"] = true.into();
+    let script = "import os, socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(0)
+waiting = []
+while True:
+    c = socket.socket(socket.AF_UNIX); c.setblocking(False); waiting.append(c)
+    try: c.connect(sys.argv[1])
+    except BlockingIOError: break
+sys.exit(subprocess.call(sys.argv[2:], timeout=20))";
+    let ran = bundle
+        .sh("exec python3 -c \"$SCRIPT\" $B/full.sock $R create --bundle $B --console-socket $B/full.sock $ID")
+        .env("SCRIPT", script)
+        .run();
+    assert!(ran.code != 0 && !ran.stderr.contains("TimeoutExpired"), "{ran}");
+    assert!(bundle.logged_error().contains("full.sock"), "{ran}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn lines_that_go_to_a_pipe_end_as_the_program_wrote_them() {
+    bundle!(yard, bundle);
+    bundle.config["process"]["terminal"] = true.into();
+    // A program that writes at once, in a runtime that has a terminal as its input alone.
+    bundle.config["process"]["args"] = json!(["echo", "word"]);
+    let run = "$R run --bundle $B $ID </dev/tty 2>/dev/null | od -An -c >$B/seen";
+    for _ in 0..20 {
+        let call = bundle.sh("exec script --quiet --return --command \"$RUN\" /dev/null");
+        call.env("RUN", run).run().ok();
+        let seen = yard.read(&bundle.dir("seen"));
+        assert!(seen.contains("w   o   r   d  \\n") && !seen.contains("\\r"), "{seen}");
+    }
+}

@@ -111,3 +111,13 @@ fn devices_stay_as_they_were() {
     update(&bundle, "--pids-limit 30").ok();
     assert_eq!(bundle.cgroup("devices", "devices.list"), before);
 }
+
+#[test]
+fn of_the_pids_to_none_but_the_first() {
+    bundle_v1!(yard, bundle);
+    update(&bundle, "--pids-limit 0").ok();
+    assert_eq!(bundle.cgroup("pids", "pids.max"), "1");
+    let call = bundle.call(&format!("update --resources - {}", bundle.id));
+    call.input("{\"pids\": {\"limit\": -1}}").run().ok();
+    assert_eq!(bundle.cgroup("pids", "pids.max"), "max");
+}

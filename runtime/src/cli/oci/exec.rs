@@ -120,6 +120,7 @@ impl ExecFlags {
             preserve_fds: self.preserve_fds,
             ignore_paused: self.ignore_paused,
             detached: self.detach,
+            warn: global.log.warnings(),
             cgroups: cgroups(&self.cgroup)?,
         };
         let signals = match self.detach {
@@ -163,6 +164,10 @@ impl ExecFlags {
             let sets = program.capabilities.get_or_insert_default();
             for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
                 set.extend(self.cap.iter().cloned());
+            }
+            // The kernel makes ambient only what is inheritable; another user has no other way.
+            if !sets.inheritable.is_empty() {
+                sets.ambient.extend(self.cap.iter().cloned());
             }
         }
         Ok(program)

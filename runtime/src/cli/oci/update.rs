@@ -174,7 +174,7 @@ impl Update {
             ..Memory::default()
         };
         let weight = self.blkio_weight.filter(|n| *n != 0);
-        let pids = self.pids_limit.filter(|n| *n != 0);
+        let pids = self.pids_limit;
         Ok(Resources {
             cpu: (cpu != Cpu::default()).then_some(cpu),
             memory: (memory != Memory::default()).then_some(memory),

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::hierarchy::{Controller, Version};
-use super::{Cgroup, Dir, own_file, release, v1, v2, values, walk, write};
+use super::{Cgroup, Dir, container, own_file, release, v1, v2, values, walk, write};
 use crate::spec::oci::Resources;
 use crate::sys::file::read_kernel;
 use crate::sys::{file, process};
@@ -120,17 +120,23 @@ impl Cgroup {
                     above.into_iter().for_each(v2::pass_on_all);
                 } else {
                     // The trees of v1 have the rest.
-                    let needed: Vec<Controller> = values::asked(resources)
+                    let asked: Vec<(Controller, String)> = values::asked(resources)
                         .into_iter()
-                        .map(|(controller, _)| controller)
-                        .filter(|controller| self.place(*controller) == Some(dir))
-                        .filter(|controller| *controller != Controller::Devices)
+                        .filter(|(controller, _)| self.place(*controller) == Some(dir))
+                        .filter(|(controller, _)| *controller != Controller::Devices)
                         .collect();
+                    let needed: Vec<Controller> = asked.iter().map(|(one, _)| *one).collect();
                     if !needed.is_empty() {
                         for above in std::iter::once(top).chain(below.iter().copied()) {
-                            if above != own {
-                                v2::pass_on(above, &needed)?;
+                            if above == own {
+                                continue;
                             }
+                            if let Some((lacking, what)) =
+                                asked.iter().find(|(one, _)| v2::lacks(above, *one))
+                            {
+                                return Err(container::missing_in(*lacking, above).within(what));
+                            }
+                            v2::pass_on(above, &needed)?;
                         }
                     }
                 }
@@ -180,7 +186,7 @@ impl Cgroup {
         }
         for (controller, what) in values::asked(resources) {
             if self.place(controller).is_none() {
-                return Err(super::container::missing(controller).within(what));
+                return Err(container::missing(controller).within(what));
             }
         }
         if let Some(unit) = &self.unit {

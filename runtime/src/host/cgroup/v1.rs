@@ -205,11 +205,12 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// 0 is not a limit that anything could run under: it stands for nothing asked.
+/// 0 is a limit, too (config-linux.md, "PIDs").
 pub(super) fn add_pids(limit: Option<i64>, add: &mut dyn FnMut(Value)) {
     match limit {
-        None | Some(0) => {}
-        Some(limit @ 1..) => add(Value::new("pids.limit", "pids.max", limit)),
+        None => {}
+        // The first process needs one; systemd takes no less, either.
+        Some(limit @ 0..) => add(Value::new("pids.limit", "pids.max", limit.max(1))),
         Some(_) => add(Value::new("pids.limit", "pids.max", "max").optional(true)),
     }
 }

@@ -71,7 +71,8 @@ pub(super) fn asked(resources: &Resources) -> Vec<(Controller, String)> {
         add(Controller::Cpuset, "cpu.mems", text(&cpu.mems));
     }
     if let Some(pids) = &resources.pids {
-        add(Controller::Pids, "pids.limit", limit(pids.limit));
+        let number = pids.limit.filter(|n| *n >= 0).map(|n| n.to_string());
+        add(Controller::Pids, "pids.limit", number);
     }
     if let Some(io) = &resources.block_io {
         let controller = Controller::Io;

@@ -262,3 +262,13 @@ fn annotations_become_properties() {
         assert!(said(name, value).is_err(), "{name} {value}");
     }
 }
+
+#[test]
+fn a_limit_of_no_processes_leaves_the_first() {
+    let Some(mut mock) = Mock::start() else { return };
+    let unit = mock.unit("a-b.slice:garth:web");
+    let limits = resources(serde_json::json!({"pids": { "limit": 0 }}));
+    unit.start(42, Version::V2, &limits).unwrap();
+    let said = mock.said();
+    assert!(said.iter().any(|line| line == "TasksMax UInt64(1)"), "{said:#?}");
+}

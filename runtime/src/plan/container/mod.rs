@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub environment: Vec<OsString>,
     /// A socket that takes the master of the terminal.
     pub console: Option<RawFd>,
+    /// What the terminal shows goes to a file or a pipe.
+    pub plain_lines: bool,
     /// There is something outside that is connected when the namespaces are there.
     pub connects: bool,
     /// chroot(2) instead of pivot_root(2).
@@ -148,10 +150,14 @@ pub fn compile_exec(
 ) -> Result<Plan> {
     let mut compiler = Compiler::new(config, given);
     compiler.begin(process)?;
-    let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
-    compiler.affinity(affinity.initial.as_ref())?;
-    compiler.join_cgroups()?;
-    compiler.affinity(affinity.r#final.as_ref())?;
+    if let Some(affinity) = &process.exec_cpu_affinity {
+        compiler.affinity(affinity.initial.as_ref())?;
+        compiler.join_cgroups()?;
+        compiler.affinity(affinity.r#final.as_ref())?;
+    } else {
+        compiler.join_cgroups()?;
+        compiler.push(Step::AllProcessors, "always");
+    }
     let joins = |flag: i32| flags & flag != 0;
     if flags != 0 {
         compiler.push(Step::Join { fd: target, flags }, "namespaces");
@@ -260,6 +266,8 @@ impl Compiler<'_> {
         }
         // The record, the network, and whatever else needs the process id.
         self.push(Step::AwaitGo, "always");
+        // The caller's own are not the container's, which is in its cgroup by now.
+        self.push(Step::AllProcessors, "always");
         if flags != 0 {
             self.push(Step::Unshare { flags }, "linux.namespaces");
         }
@@ -386,7 +394,8 @@ impl Compiler<'_> {
         let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let size = process.console_size.as_ref().filter(|size| size.height + size.width > 0);
         let size = size.map(|size| (cells(size.width), cells(size.height)));
-        self.push(Step::Terminal { socket, size, console }, "process.terminal");
+        let plain = self.given.plain_lines;
+        self.push(Step::Terminal { socket, size, console, plain }, "process.terminal");
         Ok(())
     }
 
@@ -426,7 +435,7 @@ impl Compiler<'_> {
 
 /// The places where a program may be, for [`Step::Find`] and [`Step::Exec`].
 fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
-    let Some(program) = process.args.first().filter(|program| !program.is_empty()) else {
+    let Some(program) = process.args.first() else {
         return Err(Error::new("process.args: no program to run"));
     };
     let name = c_string(program)?;
@@ -439,7 +448,9 @@ fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
         let dir = if dir.is_empty() { "." } else { dir };
         c_string(&format!("{}/{program}", dir.trim_end_matches('/')))
     };
-    Ok((name, path.split(':').map(join).collect::<Result<_>>()?))
+    // A program without a name is nowhere, and no directory is named by nothing at all.
+    let dirs = path.split(':').filter(|_| !program.is_empty() && !path.is_empty());
+    Ok((name, dirs.map(join).collect::<Result<_>>()?))
 }
 
 fn strings(texts: &[String]) -> Result<CStrings> {

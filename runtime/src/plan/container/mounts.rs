@@ -99,11 +99,11 @@ impl Compiler<'_> {
             // A new mount has nothing to be cleared of.
             attr.clear = 0;
         }
-        // What is copied or made in it needs it writable for a while.
+        // What is copied or made in it, and the mode that it gets, need it writable for a while.
         let read_only = attr.set & libc::MOUNT_ATTR_RDONLY;
         let late = options.bind.is_none()
             && read_only != 0
-            && (options.tmpcopyup || target.whole.as_c_str() == c"dev");
+            && (options.tmpcopyup || kind == "tmpfs" || target.whole.as_c_str() == c"dev");
         if late {
             attr.set &= !read_only;
         }

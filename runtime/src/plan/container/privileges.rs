@@ -7,7 +7,7 @@ use crate::plan::compile::c_string;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::Step;
 use crate::spec::Capability;
-use crate::spec::oci::Process;
+use crate::spec::oci::{self, Process};
 use crate::sys::raw::CapSets;
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -119,7 +119,10 @@ impl Compiler<'_> {
             };
             self.push(Step::Capabilities(wanted), "process.capabilities");
         }
-        let (_, paths) = candidates(process)?;
+        let (name, mut paths) = candidates(process)?;
+        // A program that is found by a part of PATH without a slash before it was refused by `Find`.
+        let searched = !name.to_bytes().contains(&b'/');
+        paths.retain(|path| !searched || path.to_bytes().starts_with(b"/"));
         let (argv, envp) = (strings(&process.args)?, strings(&process.env)?);
         self.push(Step::Exec { paths, argv, envp }, "process.args");
         Ok(())
@@ -188,6 +191,7 @@ impl Compiler<'_> {
 /// A name that the kernel does not know is passed over, with a warning when the file is read.
 pub fn capability_bits(names: &[String], last: u8) -> u64 {
     let known = (2u64 << last) - 1;
-    let set = names.iter().filter_map(|name| name.parse::<Capability>().ok());
+    let names = names.iter().filter(|name| oci::is_capability(name));
+    let set = names.filter_map(|name| name.parse::<Capability>().ok());
     set.fold(0, |set, capability| set | 1 << capability.0) & known
 }

@@ -188,10 +188,8 @@ impl Process {
     /// # Errors
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<()> {
-        match self.args.first().map(String::as_str) {
-            None => return refuse("args", "missing or empty; the program is the first"),
-            Some("") => return refuse("args[0]", "empty; it is the program"),
-            Some(_) => {}
+        if self.args.is_empty() {
+            return refuse("args", "missing or empty; the program is the first");
         }
         if !self.cwd.starts_with('/') {
             return refuse("cwd", not_absolute(&self.cwd));
@@ -243,7 +241,7 @@ impl Process {
 }
 
 /// Is it a name as in `CAP_NET_RAW`?
-fn is_capability(name: &str) -> bool {
+pub(crate) fn is_capability(name: &str) -> bool {
     let Some(rest) = name.strip_prefix("CAP_") else { return false };
     CAPABILITIES.iter().any(|known| {
         known.len() == rest.len()

@@ -1,0 +1,130 @@
+//! sd_notify(3) from inside: a container has a socket of its own for it, and of what comes there
+//! `READY=` is passed on to the caller's, as runc does it. The service's main process is then the
+//! container's first one, or the runtime, where that waits for its end.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{Error as IoError, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::host::journal::{Entry, Journal};
+use crate::spec::oci::{Config, Mount};
+use crate::sys::process;
+
+/// In the state directory of a container, and the socket in it.
+const DIRECTORY: &str = "notify";
+const SOCKET: &str = "notify.sock";
+/// Where the directory is inside.
+const INSIDE: &str = "/run/notify";
+
+/// Makes the directory, and tells the program of it, if the caller wants to be notified. A socket is
+/// there once [`Notify::listen`] was called.
+///
+/// # Errors
+/// When the directory cannot be made.
+pub fn offer(entry: &Entry, config: &mut Config) -> Result<()> {
+    if caller().is_none() {
+        return Ok(());
+    }
+    let directory = entry.file(DIRECTORY);
+    let made = fs::create_dir(&directory)
+        .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)));
+    made.map_err(|e| Error::io(format!("make {}", directory.display()), &e))?;
+    let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(String::from).to_vec();
+    config.mounts.push(Mount {
+        destination: INSIDE.into(),
+        kind: Some("bind".into()),
+        source: Some(directory.to_string_lossy().into_owned()),
+        options,
+        ..Mount::default()
+    });
+    if let Some(program) = &mut config.process {
+        program.env.retain(|pair| !pair.starts_with("NOTIFY_SOCKET="));
+        program.env.push(format!("NOTIFY_SOCKET={INSIDE}/{SOCKET}"));
+    }
+    Ok(())
+}
+
+/// The caller's socket.
+fn caller() -> Option<OsString> {
+    env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
+}
+
+/// The socket of a container, from the runtime's side.
+#[derive(Debug)]
+pub struct Notify {
+    inside: UnixDatagram,
+    caller: OsString,
+}
+
+impl Notify {
+    /// The socket of a container that is about to be started; none if nobody wants to know.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn listen(journal: &Journal, id: &str) -> Result<Option<Notify>> {
+        let Some(caller) = caller() else { return Ok(None) };
+        let directory = journal.file(id, DIRECTORY);
+        // By descriptor: the path may be longer than an address can be.
+        let open = match fs::File::open(&directory) {
+            // It was created by one whom nobody had asked.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|e| Error::io(format!("open {}", directory.display()), &e))?,
+        };
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", open.as_raw_fd()));
+        // Of a start that was killed.
+        let _ = fs::remove_file(&path);
+        let made = UnixDatagram::bind(&path).and_then(|inside| {
+            // Whoever the program is.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
+            Ok(inside)
+        });
+        let inside =
+            made.map_err(|e| Error::io(format!("make {}/{SOCKET}", directory.display()), &e))?;
+        Ok(Some(Notify { inside, caller }))
+    }
+
+    /// Passes on that the program is ready, when it says so, with this as the main process; returns
+    /// then, or when the process behind `pidfd` has ended.
+    ///
+    /// # Errors
+    /// When the caller's socket does not take it.
+    pub fn pass_on(&self, pidfd: impl AsFd, main: i32) -> Result<()> {
+        let failed = |e: &IoError| {
+            Error::io(format!("tell NOTIFY_SOCKET {} of it", self.caller.display()), e)
+        };
+        let mut message = [0; 4096];
+        loop {
+            let ready = process::readable([pidfd.as_fd(), self.inside.as_fd()], None);
+            let [ended, said] = ready.map_err(|errno| Error::os("wait for READY=1", errno))?;
+            if !said {
+                match ended {
+                    true => return Ok(()),
+                    false => continue,
+                }
+            }
+            let length = self.inside.recv(&mut message).map_err(|e| failed(&e))?;
+            let mut lines = message[..length].split(|byte| *byte == b'\n');
+            if let Some(line) = lines.find(|line| line.starts_with(b"READY=")) {
+                let text = [line, format!("\nMAINPID={main}\n").as_bytes()].concat();
+                return self.tell(&text).map_err(|e| failed(&e));
+            }
+        }
+    }
+
+    fn tell(&self, text: &[u8]) -> std::io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        let address = match self.caller.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(&self.caller)?,
+        };
+        socket.send_to_addr(text, &address).map(drop)
+    }
+}

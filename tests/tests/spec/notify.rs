@@ -1,0 +1,89 @@
+//! NOTIFY_SOCKET (sd_notify(3)), as runc passes it on.
+
+use std::os::unix::net::UnixDatagram;
+
+use garth_tests::{Bundle, PATIENCE, Yard};
+
+/// A program that says that it is ready, with words before and behind that are nobody's business.
+fn ready(bundle: &mut Bundle<'_>) {
+    for (link, to) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        std::os::unix::fs::symlink(to, bundle.yard().path(&bundle.rootfs(link))).unwrap();
+    }
+    bundle.mount("/usr", "bind", "/usr", &["rbind", "ro"]);
+    let script = "import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.sendto(b'STATUS=loading\\nREADY=1\\nMAINPID=77\\n', os.environ['NOTIFY_SOCKET'])
+time.sleep(600)";
+    bundle.config["process"]["args"] = serde_json::json!(["/usr/bin/python3", "-c", script]);
+}
+
+fn listen(yard: &Yard) -> UnixDatagram {
+    let socket = UnixDatagram::bind(yard.path("/srv/notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// What is said, until the main process has been named.
+fn hear(socket: &UnixDatagram) -> Vec<String> {
+    let (mut lines, mut text) = (Vec::<String>::new(), [0; 4096]);
+    while !lines.iter().any(|line| line.starts_with("MAINPID=")) {
+        let length = socket.recv(&mut text).unwrap();
+        lines.extend(String::from_utf8_lossy(&text[..length]).lines().map(str::to_owned));
+    }
+    lines
+}
+
+#[test]
+fn start_passes_on_that_the_program_is_ready() {
+    bundle!(yard, bundle);
+    let socket = listen(&yard);
+    ready(&mut bundle);
+    let create = "export NOTIFY_SOCKET=/srv/notify
+        $R create --bundle $B $ID </dev/null >$B/out 2>$B/err && $R start $ID";
+    bundle.sh(create).run().ok();
+    assert_eq!(hear(&socket), ["READY=1".to_owned(), format!("MAINPID={}", bundle.pid())]);
+}
+
+#[test]
+fn run_detached_waits_until_the_program_is_ready() {
+    bundle!(yard, bundle);
+    let socket = listen(&yard);
+    ready(&mut bundle);
+    let run = "export NOTIFY_SOCKET=/srv/notify
+        $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
+    bundle.sh(run).run().ok();
+    socket.set_nonblocking(true).unwrap();
+    assert_eq!(hear(&socket), ["READY=1".to_owned(), format!("MAINPID={}", bundle.pid())]);
+}
+
+#[test]
+fn in_the_foreground_the_runtime_is_the_main_process() {
+    bundle!(yard, bundle);
+    let socket = listen(&yard);
+    ready(&mut bundle);
+    let run = bundle.sh("NOTIFY_SOCKET=/srv/notify exec $R run --bundle $B $ID").start();
+    let lines = hear(&socket);
+    assert_eq!(lines[0], "READY=1");
+    let main: u64 = lines[1].strip_prefix("MAINPID=").unwrap().parse().unwrap();
+    assert_ne!(main, bundle.pid());
+    bundle.kill("KILL").ok();
+    assert_eq!(run.wait().code, 137);
+}
+
+#[test]
+fn a_program_that_ends_before_it_is_ready_is_not_waited_for() {
+    bundle!(yard, bundle);
+    let _socket = listen(&yard);
+    bundle.script("exit 3");
+    let run =
+        "NOTIFY_SOCKET=/srv/notify $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
+    bundle.sh(run).run().ok();
+    bundle.until("stopped");
+}
+
+#[test]
+fn nobody_is_told_where_nobody_asks() {
+    bundle!(yard, bundle);
+    bundle.script("echo \"<$NOTIFY_SOCKET>\"; test -e /run/notify; echo $?");
+    assert_eq!(bundle.run().ok(), "<>\n1");
+}
