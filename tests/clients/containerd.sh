@@ -74,6 +74,13 @@ check_exit_codes() {
     fails 137 run $IMAGE box sh -c 'sh -c "kill -KILL \$\$"; exit $?'
 }
 
+# It is executed only by `start`, or, with runc, when that has returned.
+check_command_is_no_program() {
+    has "$(run $IMAGE box headless 2>&1 || :)" headless 'exec format error'
+    has "$(run $IMAGE box2 dos 2>&1 || :)" dos 'no such file or directory'
+    is state "$(known)" ''
+}
+
 check_command_not_found() {
     has "$(fails 1 run $IMAGE box nothing-there)" nothing-there 'executable file not found'
     has "$(fails 1 run $IMAGE box2 /nothing/there)" /nothing/there 'no such file or directory'

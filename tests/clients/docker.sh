@@ -87,6 +87,13 @@ check_command_not_found() {
     is state "$(known)" ''
 }
 
+# It is executed only by `start`, or, with runc, when that has returned.
+check_command_is_no_program() {
+    has "$(run yard headless 2>&1 || :)" headless 'exec format error'
+    has "$(run yard dos 2>&1 || :)" dos 'no such file or directory'
+    is state "$(known)" ''
+}
+
 check_command_not_executable() {
     has "$(fails 126 run yard /etc/plain)" /etc/plain 'permission denied'
     has "$(fails 126 run yard /etc)" /etc

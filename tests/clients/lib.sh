@@ -160,7 +160,9 @@ make_image() {
     echo hello >"$root/srv/hello"
     echo 'not a program' >"$root/etc/plain"
     printf '#!/bin/sh\necho from a script\n' >"$root/bin/greet"
-    chmod 755 "$root/bin/greet"
+    printf 'echo headless\n' >"$root/bin/headless"
+    printf '#!/bin/sh\r\necho from DOS\r\n' >"$root/bin/dos"
+    chmod 755 "$root"/bin/{greet,headless,dos}
     printf '%s:x:%s:%s::%s:/bin/sh\n' root 0 0 /root app 1000 1000 /home/app \
         nobody 65534 65534 / >"$root/etc/passwd"
     printf '%s:x:%s:%s\n' root 0 '' app 1000 '' extra 2000 app nogroup 65534 '' >"$root/etc/group"

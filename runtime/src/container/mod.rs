@@ -18,6 +18,7 @@ mod checkpoint;
 mod create;
 mod criu;
 mod delete;
+mod devices;
 mod environment;
 mod events;
 mod exec;

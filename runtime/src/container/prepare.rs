@@ -10,7 +10,7 @@ use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CGROUP, CLAIMED, CREATING, hooks, linux, outside, time, trees};
+use super::{CGROUP, CLAIMED, CREATING, devices, hooks, linux, outside, time, trees};
 use crate::error::{Error, Result};
 use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
@@ -387,6 +387,7 @@ fn launch(
         cgroup_files: entrance.files,
         cgroups: cgroup_mounts(record)?,
         confined: facts::confined(),
+        devices: devices::bound(config)?,
         states: [
             hooks::around_pid(&record.state(Status::Creating, 0))?,
             hooks::around_pid(&record.state(Status::Created, 0))?,

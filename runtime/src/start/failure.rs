@@ -62,6 +62,8 @@ pub enum Account {
         name: String,
         /// It was not searched in PATH.
         is_path: bool,
+        /// It is a container's: an engine reads the words.
+        for_engines: bool,
     },
     /// It is not there.
     Find {
@@ -91,7 +93,8 @@ impl Account {
         match step {
             Step::Exec { paths, argv, .. } => {
                 let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
-                Account::Exec { name, is_path: paths.len() == 1 }
+                let for_engines = origin == "process.args";
+                Account::Exec { name, is_path: paths.len() == 1, for_engines }
             }
             Step::Find { name, .. } => Account::Find { name: name.to_string_lossy().into_owned() },
             Step::Hook(hook) => {
@@ -113,7 +116,13 @@ impl Account {
     /// With the errno.
     pub fn error(&self, errno: Errno) -> Error {
         match self {
-            Account::Exec { name, is_path } => exec(name, *is_path, errno),
+            Account::Exec { name, is_path, for_engines } => {
+                let error = match for_engines {
+                    true => Error::new(format!("exec {name}: {}", errno.words().to_lowercase())),
+                    false => Error::os(format!("execute {name}"), errno),
+                };
+                exec(error, *is_path, errno)
+            }
             // The words that engines look for, to tell a missing program from other failures.
             Account::Find { name } => {
                 let error = match errno.0 {
@@ -169,8 +178,7 @@ fn hook_failed(path: &str, errno: Errno, origin: &str) -> Error {
     }
 }
 
-fn exec(name: &str, is_path: bool, errno: Errno) -> Error {
-    let error = Error::os(format!("execute {name}"), errno);
+fn exec(error: Error, is_path: bool, errno: Errno) -> Error {
     match errno.0 {
         libc::ENOENT | libc::ENOTDIR if is_path => error
             .kind(Kind::NotFound)

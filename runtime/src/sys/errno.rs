@@ -14,14 +14,18 @@ impl Errno {
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(number, _)| *number == self.0).map_or("E?", |(_, name)| name)
     }
+
+    /// strerror(3): `Operation not permitted`.
+    pub fn words(self) -> String {
+        let words = std::io::Error::from_raw_os_error(self.0).to_string();
+        words.rsplit_once(" (os error").map_or(words.as_str(), |(words, _)| words).to_owned()
+    }
 }
 
 impl fmt::Display for Errno {
     /// `EPERM (Operation not permitted)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = std::io::Error::from_raw_os_error(self.0).to_string();
-        let words = words.rsplit_once(" (os error").map_or(words.as_str(), |(words, _)| words);
-        write!(f, "{} ({words})", self.name())
+        write!(f, "{} ({})", self.name(), self.words())
     }
 }
 

@@ -154,3 +154,31 @@ fn a_path_by_a_symbolic_link_stays_inside() {
     bundle.run();
     assert_eq!(yard.sh("ls /srv/victim").run().ok(), "");
 }
+
+#[test]
+fn in_a_user_namespace_under_a_name_that_the_host_lacks() {
+    bundle!(yard, bundle);
+    bundle.user_namespace(100_000);
+    bundle.config["linux"]["devices"] =
+        json!([{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3}]);
+    bundle.config["linux"]["resources"]["devices"] = json!([{"allow": true, "access": "rwm"}]);
+    let script = "stat -c %t:%T /dev/nothing; echo word >/dev/nothing; cat /proc/self/mountinfo";
+    let text = bundle.script(script).run().ok();
+    assert!(text.starts_with("1:3\n"), "{text}");
+    for device in ["/dev/nothing", "/dev/null", "/dev/zero"] {
+        let options = crate::mounted(&text, device).unwrap().options;
+        for option in ["nosuid", "noexec"] {
+            assert!(options.iter().any(|there| there == option), "{device}: {options:?}");
+        }
+    }
+}
+
+#[test]
+fn in_a_user_namespace_one_that_the_host_lacks_is_refused() {
+    bundle!(yard, bundle);
+    bundle.user_namespace(100_000);
+    bundle.config["linux"]["devices"] =
+        json!([{"path": "/dev/nothing", "type": "c", "major": 240, "minor": 77}]);
+    let words = refused(&mut bundle);
+    assert!(words.contains("/dev/nothing"), "{words}");
+}

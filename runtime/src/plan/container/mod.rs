@@ -7,6 +7,7 @@ mod scheduling;
 
 pub use privileges::capability_bits;
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Surroundings {
     pub oom_score_adj: i32,
     /// The caller is in a user namespace, where device files cannot be made.
     pub confined: bool,
+    /// The host's files for the devices, by their paths inside, where none can be made.
+    pub devices: BTreeMap<String, PathBuf>,
     /// The directory of a unified cgroup that the child begins in.
     pub cgroup: Option<RawFd>,
     /// The files through which it joins those of v1.

@@ -1,6 +1,7 @@
 //! The mounts of a bundle, its devices, and the way into its root.
 
 use std::ffi::{CStr, CString};
+use std::path::PathBuf;
 
 use super::{CgroupMount, Compiler};
 use crate::error::{Error, Result};
@@ -272,8 +273,11 @@ impl Compiler<'_> {
         // mknod(2) of devices is for the initial user namespace only.
         let confined = self.given.confined || self.linux.namespace(NamespaceType::User).is_some();
         let step = if confined && file != libc::S_IFIFO {
-            let source = Source::Bind { path: c_string(path)?, recursive: false };
-            step(source, target, MountAttr::default())
+            let there = self.given.devices.get(path).map_or(path.as_ref(), PathBuf::as_path);
+            let source = Source::Bind { path: c_path(there)?, recursive: false };
+            // A device is all that it is.
+            let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+            step(source, target, MountAttr { set, ..MountAttr::default() })
         } else {
             Step::Device { path: target, mode, device, owner }
         };

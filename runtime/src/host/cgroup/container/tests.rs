@@ -117,13 +117,14 @@ fn a_limit_without_its_controller_is_refused_by_name_and_no_limit_is_not() {
     };
     let words = refused(serde_json::json!({ "pids": { "limit": 5 } })).unwrap_err();
     assert!(words.starts_with("pids.limit 5: no pids controller in the cgroup trees"), "{words}");
+    let words = refused(serde_json::json!({ "pids": { "limit": 0 } })).unwrap_err();
+    assert!(words.starts_with("pids.limit 0: no pids controller"), "{words}");
     let words = refused(serde_json::json!({ "cpu": { "cpus": "0-1" } })).unwrap_err();
     assert!(words.starts_with("cpu.cpus 0-1: no cpuset controller"), "{words}");
     // What engines fill in without meaning it.
     refused(serde_json::json!({
         "memory": { "limit": 1 << 30, "disableOOMKiller": false },
         "cpu": { "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" },
-        "pids": { "limit": 0 },
         "blockIO": { "weight": 0 },
     }))
     .unwrap();

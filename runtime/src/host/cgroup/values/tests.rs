@@ -146,7 +146,6 @@ fn what_engines_fill_in_says_nothing() {
                     "useHierarchy": false, "checkBeforeUpdate": false },
         "cpu": { "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "",
                  "realtimeRuntime": 0, "realtimePeriod": 0 },
-        "pids": { "limit": 0 },
         "blockIO": { "weight": 0, "leafWeight": 0 },
         "network": { "classID": 0, "priorities": [] },
     });
