@@ -29,6 +29,7 @@ pub mod task;
 pub mod terminal;
 pub mod timer;
 pub mod watch;
+mod words;
 pub mod xattr;
 
 pub use cstrings::CStrings;
