@@ -204,6 +204,14 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Mount(MountStep { procfs: Procfs::Only, .. }), libc::EXDEV) => {
             "on /proc only a proc file system may be mounted"
         }
+        (
+            Step::Mount(MountStep {
+                source: Source::Bind { .. } | Source::Tree { .. }, attr, ..
+            }),
+            libc::EPERM,
+        ) if attr.clear != 0 => {
+            "cannot clear locked flags: in a user namespace a mount stays ro, nosuid, nodev or noexec if it was before; leave out rw, suid, dev and exec"
+        }
         (Step::Mount(MountStep { source: Source::Bind { .. }, .. }), libc::ENOENT) => {
             "no such file or directory on the host"
         }

@@ -607,3 +607,19 @@ fn a_tmpfs_with_nothing_to_copy_is_everybodys() {
     bundle.mount("/none", "tmpfs", "tmpfs", &["tmpcopyup"]);
     assert_eq!(bundle.script("stat -c %a /none").run().ok(), "1777");
 }
+
+#[test]
+fn a_source_that_is_locked_read_only_stays_so_or_is_refused_with_the_reason() {
+    bundle!(yard, bundle);
+    yard.sh("mkdir /srv/locked; mount --bind /srv/locked /srv/locked; mount -o remount,bind,ro /srv/locked")
+        .run()
+        .ok();
+    bundle.user_namespace(100_000);
+    bundle.mount("/mnt", "bind", "/srv/locked", &["rbind", "rw"]);
+    let ran = bundle.script("touch /mnt/file && echo written || cat /proc/self/mountinfo").run();
+    if ran.code == 0 {
+        assert!(mounted(&ran.ok(), "/mnt").unwrap().options.contains(&"ro".to_owned()));
+    } else {
+        assert!(bundle.logged_error().contains("locked"), "{ran}");
+    }
+}
