@@ -1,6 +1,6 @@
 //! What a program finds in its environment although nobody wrote it there.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub fn complete(program: &mut Process, sockets: u32, home: impl FnOnce(u32) -> S
 
 /// Each name once, where it came first, with the value that it has last.
 fn keep_last(env: &mut Vec<String>) {
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: Vec<String> = Vec::with_capacity(env.len());
     for pair in env.drain(..) {
         // What is no assignment is left alone.

@@ -55,8 +55,6 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     warn.debug(&format!("the program of container {id} runs"));
     // Others may work on it while it gets ready.
     drop(entry);
-    match (notify, container.process()) {
-        (Some(notify), Some((pid, pidfd))) => notify.pass_on(pidfd, pid),
-        _ => Ok(()),
-    }
+    let Some(notify) = notify else { return Ok(()) };
+    container.process().map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
 }

@@ -617,6 +617,7 @@ fn a_source_that_is_locked_read_only_stays_so_or_is_refused_with_the_reason() {
     bundle.user_namespace(100_000);
     bundle.mount("/mnt", "bind", "/srv/locked", &["rbind", "rw"]);
     let ran = bundle.script("touch /mnt/file && echo written || cat /proc/self/mountinfo").run();
+    yard.sh("umount /srv/locked").run().ok();
     if ran.code == 0 {
         assert!(mounted(&ran.ok(), "/mnt").unwrap().options.contains(&"ro".to_owned()));
     } else {
