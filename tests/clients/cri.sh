@@ -134,6 +134,21 @@ check_command_not_found() {
     is reason "$(status "$box" reason)" StartError
 }
 
+# It is executed only by `start`; with runc, when that has returned, and then its log has the words.
+check_command_is_no_program() {
+    local pod box said
+    pod=$(pod)
+    box=$(cri CreateContainer "{\"sandbox\": \"$pod\", \"sandbox_config\": {$POD}, \"config\": {
+        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+        \"command\": [\"headless\"], \"log_path\": \"box.log\"}}" id)
+    said=$(cri StartContainer "{\"id\": \"$box\"}" 2>&1 || :)
+    for _ in {1..100}; do
+        [ "$(status "$box" state)" != "$RUNNING" ] && break
+        sleep 0.1
+    done
+    has "$said $(cat "$YARD/logs/box.log")" headless 'exec format error'
+}
+
 check_stop() {
     local box
     box=$(idle "$(pod)")
