@@ -3,20 +3,22 @@
 //! container's first one, or the runtime, where that waits for its end.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io::{Error as IoError, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
+use super::linux;
 use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal};
-use crate::spec::oci::{Config, Mount};
-use crate::sys::process;
+use crate::spec::oci::{Config, Mount, NamespaceType};
+use crate::sys::raw::{self, MountAttr};
+use crate::sys::{Errno, file, process};
 
 /// In the state directory of a container, and the socket in it.
 const DIRECTORY: &str = "notify";
@@ -25,13 +27,16 @@ const SOCKET: &str = "notify.sock";
 const INSIDE: &str = "/run/notify";
 
 /// Makes the directory, and tells the program of it, if the caller wants to be notified. A socket is
-/// there once [`Notify::listen`] was called.
+/// there once [`Notify::listen`] was called. With a user namespace, whose root may not pass the
+/// state directory, the mount is opened here: its place in the list, and the mount.
 ///
 /// # Errors
 /// When the directory cannot be made.
-pub fn offer(entry: &Entry, config: &mut Config) -> Result<()> {
-    if caller().is_none() {
-        return Ok(());
+pub fn offer(entry: &Entry, config: &mut Config) -> Result<Option<(usize, OwnedFd)>> {
+    let there = |mount: &Mount| mount.destination.trim_end_matches('/') == INSIDE;
+    // An engine may have one of its own.
+    if caller().is_none() || config.mounts.iter().any(there) {
+        return Ok(None);
     }
     let directory = entry.file(DIRECTORY);
     let made = fs::create_dir(&directory)
@@ -49,7 +54,23 @@ pub fn offer(entry: &Entry, config: &mut Config) -> Result<()> {
         program.env.retain(|pair| !pair.starts_with("NOTIFY_SOCKET="));
         program.env.push(format!("NOTIFY_SOCKET={INSIDE}/{SOCKET}"));
     }
-    Ok(())
+    if linux(config).namespace(NamespaceType::User).is_none() {
+        return Ok(None);
+    }
+    let failed = |errno| Error::os(format!("open {}", directory.display()), errno);
+    let path =
+        CString::new(directory.as_os_str().as_bytes()).map_err(|_| failed(Errno(libc::EINVAL)))?;
+    match file::tree(&path, false) {
+        // An ordinary user's own directory is open to the root of a namespace of that user's.
+        Err(Errno(libc::EPERM)) => Ok(None),
+        tree => {
+            let tree = tree.map_err(failed)?;
+            // What a container mounts in it shall not be mounted on the host.
+            let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+            raw::mount_setattr(tree.as_raw_fd(), &attr, false).map_err(failed)?;
+            Ok(Some((config.mounts.len() - 1, tree)))
+        }
+    }
 }
 
 /// The caller's socket.

@@ -342,7 +342,7 @@ fn launch(
     claim: &mut Claim,
 ) -> Result<(Process, Option<Terminal>, Option<Notify>)> {
     let mut config = completed(&record.config, &console);
-    notify::offer(entry, &mut config)?;
+    let offered = notify::offer(entry, &mut config)?;
     let config = &config;
     // One that waits is listened to by whoever starts it.
     let notify = if waits { None } else { Notify::listen(entry.journal(), entry.id())? };
@@ -368,7 +368,9 @@ fn launch(
     };
     let owner = record.owner(entry.journal());
     let _ = record.resources.acquire(&owner)?;
-    let trees = trees::open(config)?;
+    let mut trees = trees::open(config)?;
+    trees.retain(|(index, _)| offered.as_ref().is_none_or(|(own, _)| index != own));
+    trees.extend(offered);
     let given = Surroundings {
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
         seccomp: filter,

@@ -87,3 +87,27 @@ fn nobody_is_told_where_nobody_asks() {
     bundle.script("echo \"<$NOTIFY_SOCKET>\"; test -e /run/notify; echo $?");
     assert_eq!(bundle.run().ok(), "<>\n1");
 }
+
+#[test]
+fn in_a_user_namespace_it_is_passed_on_as_well() {
+    bundle!(yard, bundle);
+    let socket = listen(&yard);
+    ready(&mut bundle);
+    bundle.user_namespace(100_000);
+    // Its root must reach the root file system.
+    yard.sh("chmod 755 /srv /srv/box0").run().ok();
+    let run = "export NOTIFY_SOCKET=/srv/notify
+        $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
+    bundle.sh(run).run().ok();
+    assert_eq!(hear(&socket)[0], "READY=1");
+}
+
+#[test]
+fn a_socket_that_an_engine_mounts_stays() {
+    bundle!(yard, bundle);
+    yard.write("/srv/own/file", "the engine's");
+    bundle.mount("/run/notify", "bind", "/srv/own", &["bind"]);
+    bundle.config["process"]["args"] = serde_json::json!(["cat", "/run/notify/file"]);
+    let run = "NOTIFY_SOCKET=/srv/notify exec $R run --bundle $B $ID";
+    assert_eq!(bundle.sh(run).run().ok(), "the engine's");
+}
