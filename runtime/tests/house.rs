@@ -131,6 +131,28 @@ fn unsafe_code_lives_in_sys() {
     assert!(!unsafe_outside_sys("sys", "let x = unsafe { y() };"));
 }
 
+/// What `std::process` starts inherits blocked signals and the caller's descriptors.
+fn starts_a_program_by_itself(text: &str) -> bool {
+    let code = text.split("#[cfg(test)]").next().unwrap_or("");
+    code.contains("use std::process::") && code.contains(" Command::new(")
+}
+
+#[test]
+fn programs_are_started_by_sys_program_alone() {
+    each_source(|_, text, file| {
+        let there = file == Path::new("sys/program.rs");
+        let for_tests = file == Path::new("plan/seccomp/reference.rs");
+        assert_eq!(
+            starts_a_program_by_itself(text),
+            there || for_tests,
+            "{}: use crate::sys::program",
+            file.display()
+        );
+    });
+    assert!(starts_a_program_by_itself("use std::process::Command;\nlet x = Command::new(\"a\");"));
+    assert!(!starts_a_program_by_itself("use clap::Command;\nlet x = Command::new(\"a\");"));
+}
+
 #[test]
 fn no_test_is_ignored_without_a_reason() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use garth::host::journal::Journal;
-use garth::host::network::{Config, Leftovers, Network, pasta};
+use garth::host::network::pasta::Pasta;
+use garth::host::network::{Config, Leftovers, Network};
 use garth::spec::network::Publish;
 use garth::sys::netns::in_netns_of;
 use private::Space;
@@ -645,7 +646,7 @@ fn the_table_reads_as_it_is_documented() {
 #[test]
 fn pasta_publishes_without_root() {
     on_a_private_host("pasta_publishes_without_root", |host| {
-        let Some(program) = pasta::find("/usr/local/bin:/usr/bin") else {
+        let Some(program) = garth_needs::which("pasta") else {
             garth_needs::skip("program", "the program pasta");
             return;
         };
@@ -667,12 +668,13 @@ fn pasta_publishes_without_root() {
         fs::create_dir_all(&host.state).unwrap();
         sh(&format!("chmod 777 {}", host.state.display()));
         let publish = Publish::parse("8080:80").unwrap();
-        let file = host.state.join("pasta.pid");
-        let pid = pasta::start(&program, space.pid(), &publish, &file).unwrap();
+        let pid_file = host.state.join("pasta.pid");
+        let pasta = Pasta { pasta: Some(program), slirp: None, pid_file, publish };
+        assert_eq!(pasta.begin(space.pid()).unwrap(), "pasta");
         space.serve(80);
         assert!(ask("127.0.0.1:8080").is_ok());
         assert!(host.outside.ask("192.0.2.1:8080").is_err());
-        sh(&format!("kill {pid}"));
+        pasta.end().unwrap();
         assert!(ask("127.0.0.1:8080").is_err());
     });
 }

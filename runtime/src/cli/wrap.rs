@@ -327,22 +327,14 @@ impl Yard {
         Ok(())
     }
 
-    /// Without root a private network needs pasta. A way out that is not there is said, and the
-    /// sandbox has none; a port that cannot be published is an error.
+    /// Without root a private network needs a program that may not be installed. A way out that is not
+    /// there is said, and the sandbox has none; a port that cannot be published is an error.
     fn without_root(&self, sandbox: &mut Sandbox) -> Result<()> {
-        if !resources::lacks_private_network() {
-            return Ok(());
-        }
-        let missing = "a private network without root needs pasta, which is not installed";
+        let Some(missing) = resources::no_private_network() else { return Ok(()) };
         if let Some(publish) = self.publish.first() {
-            return Err(
-                Error::new(format!("-p {publish}: {missing}")).hint("install the package passt")
-            );
+            return Err(missing.within(format_args!("-p {publish}")));
         }
-        super::complain(
-            &Error::new(format!("{missing}: going on with --network none"))
-                .hint("install the package passt"),
-        );
+        super::complain(&missing.within("going on with --network none"));
         sandbox.network = Network::None;
         Ok(())
     }

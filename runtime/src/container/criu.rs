@@ -14,6 +14,7 @@ use super::{linux, mounts};
 use crate::error::{Error, Result};
 use crate::host::cgroup::Hierarchy;
 use crate::spec::oci::NamespaceType;
+use crate::sys::program;
 
 /// What both are told.
 #[derive(Clone, Debug, Default)]
@@ -64,15 +65,15 @@ impl Images {
 
     /// criu with the verb and what both verbs have.
     pub fn command(&self, verb: &str, log: &str) -> Result<Criu> {
-        let program = self.criu.clone().unwrap_or("criu".into());
-        if !is_there(&program) {
+        let criu = self.criu.clone().unwrap_or("criu".into());
+        if !is_there(&criu) {
             return Err(Error::new(format!("{verb}: criu is not installed"))
                 .hint("install the package criu; it does this part of the work"));
         }
         let (images, work) = (self.path()?, self.work()?);
         fs::create_dir_all(&work)
             .map_err(|e| Error::io(format!("make --work-path {}", work.display()), &e))?;
-        let mut command = Command::new(program);
+        let mut command = program::with_descriptors(criu);
         command.arg(verb).arg("--images-dir").arg(&images).arg("--work-dir").arg(&work);
         command.args(["--log-file", log, "-v4"]);
         let mode = self.manage_cgroups.as_deref().unwrap_or("soft");

@@ -5,13 +5,13 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::environment::{self, listen_fds};
-use super::outside::{connect, write_pid_file};
+use super::outside::{self, connect, write_pid_file};
 use super::prepare::surroundings;
 use super::terminal::{self, Console, Terminal};
 use super::{Container, Warn, linux};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
-use crate::host::rdt;
+use crate::host::{idmap, rdt};
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
 use crate::spec::oci::{NamespaceType, Process as Program, Status};
@@ -107,7 +107,9 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         true => container.record.cgroup.entrance(Some(pid))?,
         false => container.record.cgroup.entrance_below(&exec.cgroups)?,
     };
-    let given = Surroundings {
+    let mut given = Surroundings {
+        setgroups_denied: linux.namespace(NamespaceType::User).is_some()
+            && idmap::setgroups_denied(&pid.to_string()),
         seccomp: match &linux.seccomp {
             Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
             None => None,
@@ -124,6 +126,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
     // The number may have come to mean somebody outside, unless its process still lives now.
     container.process().ok_or_else(stopped)?;
+    let score = outside::suit(&mut given, Some(&program))?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     exec.warn.steps(&plan);
     let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
@@ -133,15 +136,13 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
             if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
                 rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
             }
-            super::outside::raise_limits(&container.record, &program, pid)
+            outside::raise_limits(&container.record, &program, pid)
         }
-        Event::Listener(descriptor) => super::outside::send_listener(
-            &container.record,
-            Status::Running,
-            process.pid(),
-            &descriptor,
-        ),
+        Event::Listener(descriptor) => {
+            outside::send_listener(&container.record, Status::Running, process.pid(), &descriptor)
+        }
     })?;
+    drop(score);
     match hand_over(exec, console, &process) {
         Ok(terminal) => Ok(Joined { process, terminal }),
         Err(error) => {

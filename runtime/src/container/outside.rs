@@ -9,8 +9,10 @@ use super::linux;
 use super::record::Record;
 use crate::error::{Error, Result};
 use crate::host::network::device;
-use crate::host::rdt;
-use crate::spec::oci::{self, IdMapping, NamespaceType, Process as Program, SeccompState, Status};
+use crate::host::score::Score;
+use crate::host::{facts, idmap, rdt};
+use crate::plan::container::Surroundings;
+use crate::spec::oci::{self, NamespaceType, Process as Program, SeccompState, Status};
 use crate::sys::{Errno, line, task};
 
 /// What is given to the process from outside: network devices, cache and memory bandwidth.
@@ -25,18 +27,19 @@ pub fn give(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
     }
 }
 
-/// user_namespaces(7): the maps can be written once, from outside.
-pub fn write_maps(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
-    let lines = |maps: &[IdMapping]| -> String {
-        let line = |map: &IdMapping| format!("{} {} {}\n", map.container_id, map.host_id, map.size);
-        maps.iter().map(line).collect()
-    };
-    let write = |file: &str, text: &str| {
-        let path = format!("/proc/{pid}/{file}");
-        fs::write(&path, text).map_err(|e| Error::io(format!("write {text:?} to {path}"), &e))
-    };
-    write("uid_map", &lines(uids))?;
-    write("gid_map", &lines(gids))
+/// What of the child depends on who starts it: whether its groups can be set, and a score that it has to
+/// inherit, for as long as the answer is kept.
+pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
+    given.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
+    let score = program.and_then(|program| program.oom_score_adj);
+    match score.filter(|score| *score != given.oom_score_adj && !idmap::reaches_undumpable()) {
+        None => Ok(None),
+        Some(score) => {
+            let held = Score::set(score).map_err(|error| error.within("process.oomScoreAdj"))?;
+            given.oom_score_adj = score;
+            Ok(Some(held))
+        }
+    }
 }
 
 /// A hard limit above the caller's own needs a privilege that a user namespace does not give.

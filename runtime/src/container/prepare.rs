@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::resources::Resources;
-use crate::host::{facts, rdt};
+use crate::host::{facts, idmap, rdt};
 use crate::plan;
 use crate::plan::container::{CgroupMount, Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
@@ -197,7 +197,7 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
             (false, true) => Driver::Systemd,
             (false, false) => Driver::Cgroupfs,
         },
-        rootless: facts::confined(),
+        rootless: facts::rootless(),
         resources: &linux.resources.clone().unwrap_or_default(),
         annotations: &config.annotations,
     };
@@ -371,7 +371,14 @@ fn launch(
     let mut trees = trees::open(config)?;
     trees.retain(|(index, _)| offered.as_ref().is_none_or(|(own, _)| index != own));
     trees.extend(offered);
-    let given = Surroundings {
+    let new_userns = linux.is_new(NamespaceType::User);
+    let userns = match new_userns && !idmap::reaches_undumpable() {
+        true => Some(trees::user_namespace(&linux.uid_mappings, &linux.gid_mappings)?),
+        false => None,
+    };
+    let mut given = Surroundings {
+        user_namespace: userns.as_ref().map(AsRawFd::as_raw_fd),
+        setgroups_denied: denies_setgroups(&linux),
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
         seccomp: filter,
         line: line.number(),
@@ -396,11 +403,12 @@ fn launch(
         ],
         ..surroundings()?
     };
+    let score = outside::suit(&mut given, config.process.as_ref())?;
     let plan = plan::container::compile(config, &given)?;
     options.warn.steps(&plan);
     let tell = |line: &str| options.warn.note(line);
     let process = converse(&plan, line, &mut Said::new(&tell), |event, process| match event {
-        Event::Maps => outside::write_maps(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
+        Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
         Event::Begun => {
             entry.write_process(&ProcessId::of(process.pid())?)?;
             if options.systemd_cgroup {
@@ -424,6 +432,7 @@ fn launch(
             outside::send_listener(record, Status::Creating, process.pid(), &descriptor)
         }
     })?;
+    drop(score);
     if let Some(path) = &options.pid_file {
         outside::write_pid_file(path, process.pid())?;
     }
@@ -452,6 +461,22 @@ pub fn make_cgroup(
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
     made.map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
     Ok(claim)
+}
+
+/// Are groups out of reach in the container's user namespace?
+fn denies_setgroups(linux: &oci::Linux) -> bool {
+    match linux.namespace(NamespaceType::User) {
+        None => false,
+        Some(namespace) => match &namespace.path {
+            None => idmap::denies_setgroups(&linux.gid_mappings),
+            // Engines name it by a process in it.
+            Some(path) => {
+                let pid =
+                    path.strip_prefix("/proc/").and_then(|path| path.strip_suffix("/ns/user"));
+                pid.is_some_and(idmap::setgroups_denied)
+            }
+        },
+    }
 }
 
 /// With what depends on this call and not on the bundle alone.

@@ -1,10 +1,11 @@
 //! `ps`: the processes of a container, as the host sees them.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::Container;
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
+use crate::sys::program;
 
 /// Their ids, in ascending order.
 ///
@@ -25,7 +26,7 @@ pub fn pids(journal: &Journal, id: &str) -> Result<Vec<i32>> {
 /// # Errors
 /// When ps(1) fails, or shows no process ids.
 pub fn table(pids: &[i32], options: &[String]) -> Result<String> {
-    let mut command = Command::new("ps");
+    let mut command = program::new("ps");
     match options {
         [] => command.arg("-ef"),
         options => command.args(options),

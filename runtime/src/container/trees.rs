@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::error::{Error, Result};
+use crate::host::idmap;
 use crate::spec::oci::{Config, IdMapping, Mount, MountOptions};
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{file, fork, pidfd, process};
@@ -69,11 +70,21 @@ fn open_one(
 }
 
 /// A user namespace with these maps, in which nobody stays.
-fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
-    let idle = fork::idle(libc::CLONE_NEWUSER as u64)
-        .map_err(|errno| Error::os("make a user namespace for an id-mapped mount", errno))?;
+///
+/// # Errors
+/// Where none can be made, or the caller may not have these ids.
+pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
+    let kind = libc::CLONE_NEWUSER as u64;
+    let made = match idmap::reaches_undumpable() {
+        true => fork::idle(kind).map(|idle| (idle, None)),
+        false => fork::idle_within_reach(kind).map(|(idle, line)| (idle, Some(line))),
+    };
+    let (idle, _line) = made.map_err(|errno| {
+        Error::os("make a user namespace", errno)
+            .hint("garth doctor tells what user namespaces need here")
+    })?;
     let path = format!("/proc/{}/ns/user", idle.pid);
-    let made = super::outside::write_maps(idle.pid, uids, gids)
+    let made = idmap::write(idle.pid, uids, gids)
         .and_then(|()| File::open(&path).map_err(|e| Error::io(format!("open {path}"), &e)));
     let _ = pidfd::send_signal(idle.pidfd.as_fd(), libc::SIGKILL);
     let _ = process::wait(idle.pidfd.as_fd(), true);

@@ -26,6 +26,12 @@ pub fn confined() -> bool {
     })
 }
 
+/// Is the caller somebody other than root of the whole machine? Then cgroups, device rules and the
+/// like are only for whom they were delegated to.
+pub fn rootless() -> bool {
+    confined() || process::effective_ids().0 != 0
+}
+
 /// The highest capability that the kernel knows (/proc/sys/kernel/cap_last_cap, Linux 3.2).
 pub fn last_capability() -> Result<u8> {
     static LAST: OnceLock<u8> = OnceLock::new();

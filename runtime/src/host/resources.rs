@@ -15,7 +15,7 @@ use super::bandwidth::{self, Bandwidth};
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
 use super::journal::Journal;
-use super::network::pasta::{self, Pasta};
+use super::network::pasta::Pasta;
 use super::network::{self, Leftovers, Network};
 use super::plugin::Plugin;
 use super::resource::{Held, Owner, Resource};
@@ -97,7 +97,7 @@ impl Resources {
                 bandwidth::check(&sandbox.rates)?;
                 bandwidth::check_group(sandbox.rate_group.as_ref())?;
                 let pid_file = journal.file(id, "pasta.pid");
-                resources.pasta = Some(Pasta { program: find_pasta()?, pid_file, publish });
+                resources.pasta = Some(Pasta::find(pid_file, publish)?);
             }
         }
         Ok(resources)
@@ -127,7 +127,8 @@ impl Resources {
         let publish = Vec::new();
         let cgroup = cgroup::find(&Hierarchy::read()?, id);
         let pid_file = journal.file(id, "pasta.pid");
-        let pasta = pid_file.exists().then(|| Pasta { program: "pasta".into(), pid_file, publish });
+        let pasta =
+            pid_file.exists().then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
         let owner = Owner { journal, id, limits: Limits::NONE };
         if facts::privileged() {
             Network::forget(journal.root(), id)?;
@@ -277,17 +278,13 @@ fn stray_ifbs() -> Result<Vec<String>> {
     Ok(removed)
 }
 
-fn find_pasta() -> Result<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    pasta::find(&path).ok_or_else(|| {
-        Error::new("a private network without root needs pasta, which is not installed")
-            .hint("install the package passt, or use --network none")
-    })
-}
-
-/// Without root and without pasta there can be no private network; is that the case?
-pub fn lacks_private_network() -> bool {
-    !facts::privileged() && find_pasta().is_err()
+/// Why there can be no private network, if that is certain: without root it needs a program that is not
+/// installed.
+pub fn no_private_network() -> Option<Error> {
+    if facts::privileged() {
+        return None;
+    }
+    Pasta::find(PathBuf::new(), Vec::new()).err()
 }
 
 /// Removes what bears our name and belongs to no sandbox on record; says what.

@@ -19,10 +19,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::spec::Root;
-use crate::sys::{Errno, openat2};
+use crate::sys::{Errno, openat2, program};
 use crate::{Error, Result};
 
 /// Everything that a user brings along.
@@ -254,11 +254,10 @@ impl Source<'_> {
     /// What getent says, empty if there is none or it finds nothing.
     fn getent(&self, args: &[&str]) -> String {
         // Not by PATH, which is the caller's to choose.
-        let program =
-            ["/usr/bin/getent", "/bin/getent"].into_iter().find(|p| Path::new(p).exists());
-        let (true, Some(program)) = (self.getent, program) else { return String::new() };
+        let getent = ["/usr/bin/getent", "/bin/getent"].into_iter().find(|p| Path::new(p).exists());
+        let (true, Some(getent)) = (self.getent, getent) else { return String::new() };
         // "--": a name may begin with a dash.
-        let mut command = Command::new(program);
+        let mut command = program::new(getent);
         command.arg("--").args(args).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
         let output = command.output();
         output.map_or(String::new(), |it| String::from_utf8_lossy(&it.stdout).into_owned())
@@ -325,6 +324,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
+    use std::process::Command;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A root file system with nothing but /etc.

@@ -6,9 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::given::{Given, HostMount};
-use super::step::{IdMap, MountStep, Otherwise, Path, Source, Step};
+use super::step::{IdMaps, MountStep, Otherwise, Path, Source, Step};
 use super::{CLONE_NEWTIME, Plan};
 use crate::error::{Error, Result};
+use crate::spec::oci::IdMapping;
 use crate::spec::{
     Access, CapabilitySet, Mount, MountKind, Namespace, Network, Owner, Rlimit, Root, Sandbox,
     Seccomp,
@@ -31,7 +32,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
 
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
-        plan.id_maps = Some(compiler.id_map());
+        plan.id_maps = Some(compiler.id_maps());
     }
     plan.namespaces |= compiler.namespaces();
     plan.awaits_go = userns || given.recorded;
@@ -124,17 +125,13 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// Root gets every id as it is (a domain of its own for capabilities); anyone else can map
     /// only the own id, and it becomes the wanted one.
-    fn id_map(&self) -> IdMap {
+    fn id_maps(&self) -> IdMaps {
         if self.given.privileged {
-            let all = (0, 0, u32::MAX);
-            return IdMap { uid: all, gid: all, deny_setgroups: false };
+            let all = vec![IdMapping { container_id: 0, host_id: 0, size: u32::MAX }];
+            return IdMaps { uids: all.clone(), gids: all };
         }
         let (uid, gid) = self.given.caller;
-        IdMap {
-            uid: (self.given.user.uid, uid, 1),
-            gid: (self.given.user.gid, gid, 1),
-            deny_setgroups: true,
-        }
+        IdMaps::one((self.given.user.uid, uid), (self.given.user.gid, gid))
     }
 
     fn namespaces(&self) -> u64 {

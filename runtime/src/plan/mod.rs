@@ -15,7 +15,7 @@ mod step;
 pub use compile::{compile, compile_join, exec};
 pub use explain::namespaces;
 pub use given::{Given, HostMount, User};
-pub use step::{Hook, IdMap, MountStep, Otherwise, Path, Planned, Procfs, Source, Step};
+pub use step::{Hook, IdMaps, MountStep, Otherwise, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;
 
@@ -25,7 +25,7 @@ pub struct Plan {
     /// CLONE_NEW* of the namespaces that the child begins in.
     pub namespaces: u64,
     /// The user namespace's id maps, which the parent writes before `Go`.
-    pub id_maps: Option<IdMap>,
+    pub id_maps: Option<IdMaps>,
     /// The child waits for `Go`: the parent has something to do that needs its process id.
     pub awaits_go: bool,
     /// An open directory of a unified cgroup that the child begins in.

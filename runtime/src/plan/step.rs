@@ -5,6 +5,7 @@
 use std::ffi::CString;
 
 use super::seccomp::Filter;
+use crate::spec::oci::IdMapping;
 use crate::sys::CStrings;
 use crate::sys::raw::{CapSets, MountAttr};
 use crate::sys::task::SchedulerAttr;
@@ -458,13 +459,20 @@ pub enum Source {
     },
 }
 
-/// The id maps of a user namespace, one range each (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdMap {
-    /// First user id inside, first outside, how many.
-    pub uid: (u32, u32, u32),
-    /// The same for groups.
-    pub gid: (u32, u32, u32),
-    /// Groups cannot be set (setgroups `deny`): the price of a map written without privilege.
-    pub deny_setgroups: bool,
+/// The id maps of a user namespace (user_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Of users.
+    pub uids: Vec<IdMapping>,
+    /// Of groups.
+    pub gids: Vec<IdMapping>,
+}
+
+impl IdMaps {
+    /// One user and one group, each as (inside, outside).
+    pub fn one(uid: (u32, u32), gid: (u32, u32)) -> IdMaps {
+        let map =
+            |(inside, outside)| vec![IdMapping { container_id: inside, host_id: outside, size: 1 }];
+        IdMaps { uids: map(uid), gids: map(gid) }
+    }
 }

@@ -6,11 +6,12 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::host::bandwidth::{self, End};
 use crate::host::cgroup::{self, Hierarchy};
+use crate::host::facts;
 use crate::host::journal::Journal;
+use crate::host::network::pasta::Pasta;
 use crate::host::network::{self, Config, Network};
 use crate::host::record::Record;
-use crate::host::{facts, resources};
-use crate::plan::{IdMap, Plan, Step};
+use crate::plan::{IdMaps, Plan, Step};
 use crate::spec::units::{Rate, Size};
 use crate::spec::{Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::start::{self, Options};
@@ -114,25 +115,28 @@ fn state_directory(journal: &Journal) -> Result<String> {
 }
 
 fn user_namespace() -> Result<String> {
-    let (uid, gid) = process::effective_ids();
-    let plan = Plan {
-        namespaces: libc::CLONE_NEWUSER as u64,
-        id_maps: Some(IdMap { uid: (uid, uid, 1), gid: (gid, gid, 1), deny_setgroups: true }),
-        awaits_go: true,
-        ..Plan::of([Step::AwaitGo])
-    };
+    let plan = in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo]);
     rehearse(plan, |_| Ok(())).map_err(|e| {
         e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns")
     })?;
     Ok("sandboxes without root".into())
 }
 
+/// Steps of one who is in new namespaces of these kinds, a user namespace among them.
+fn in_user_namespace<const N: usize>(namespaces: u64, steps: [Step; N]) -> Plan {
+    let (uid, gid) = process::effective_ids();
+    let id_maps = Some(IdMaps::one((uid, uid), (gid, gid)));
+    Plan { namespaces, id_maps, awaits_go: true, ..Plan::of(steps) }
+}
+
 fn time_namespace() -> Result<String> {
     const CLONE_NEWTIME: i32 = 0x80;
-    if !facts::privileged() {
-        return Ok("tried by --timens".into());
-    }
-    rehearse(Plan::of([Step::Unshare { flags: CLONE_NEWTIME }]), |_| Ok(()))
+    let unshare = Step::Unshare { flags: CLONE_NEWTIME };
+    let plan = match facts::privileged() {
+        true => Plan::of([unshare]),
+        false => in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo, unshare]),
+    };
+    rehearse(plan, |_| Ok(()))
         .map_err(|e| e.hint("CONFIG_TIME_NS, Linux 5.6: --timens is refused"))?;
     Ok("--timens".into())
 }
@@ -167,10 +171,7 @@ fn private_network(
     then: impl FnOnce(&End) -> Result<()> + Send,
 ) -> Result<String> {
     if !facts::privileged() {
-        return match resources::lacks_private_network() {
-            true => Err(Error::new("needs pasta without root").hint("install the package passt")),
-            false => Ok("by pasta".into()),
-        };
+        return unprivileged_network(journal);
     }
     let rehearsal = || {
         let network = Network::propose(journal.root(), "doctor", &Config::default(), Vec::new())?;
@@ -207,6 +208,23 @@ fn firewall(journal: &Journal) -> Result<String> {
         true => Ok("no chain drops what is forwarded".into()),
         false => Err(Error::new(wrong.join("; "))),
     }
+}
+
+/// The program that carries the packets of a user's sandboxes, in one that ends with the probe.
+fn unprivileged_network(journal: &Journal) -> Result<String> {
+    let entry = journal.create(&start::random_id())?;
+    let helper = Pasta::find(entry.file("pasta.pid"), Vec::new());
+    let tried = helper.and_then(|helper| {
+        let kinds = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET) as u64;
+        let mut by = "";
+        let tried = rehearse(in_user_namespace(kinds, [Step::AwaitGo, Step::LoopbackUp]), |pid| {
+            by = helper.begin(pid)?;
+            Ok(())
+        });
+        helper.end().and(tried).map(|()| format!("by {by}"))
+    });
+    entry.remove()?;
+    tried
 }
 
 /// Both ways, on such a wire.

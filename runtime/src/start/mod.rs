@@ -29,7 +29,8 @@ pub use sandbox::{Child, Explanation, Options, random_id};
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
 
 use crate::error::{Error, Result};
-use crate::plan::{IdMap, Plan};
+use crate::host::idmap;
+use crate::plan::Plan;
 use crate::sys::clone::{self, Ground, Request};
 use crate::sys::pidfd;
 
@@ -67,8 +68,8 @@ pub fn run(
     let script = child::Script::new(plan, &ground, open);
     let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
     let started = clone::scope(&ground, request, &script, child::run, |child| {
-        if let Some(map) = plan.id_maps {
-            write_id_maps(child.pid, map)?;
+        if let Some(maps) = &plan.id_maps {
+            idmap::write(child.pid, &maps.uids, &maps.gids)?;
         }
         beside(child.pid)
     });
@@ -86,21 +87,4 @@ pub fn run(
             Err(error)
         }
     }
-}
-
-/// user_namespaces(7): the maps can be written once, from outside, before the child does anything.
-fn write_id_maps(pid: i32, map: IdMap) -> Result<()> {
-    let write = |file: &str, text: String| {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, &text).map_err(|e| {
-            Error::io(format!("write {text:?} to {path}"), &e)
-                .hint("garth doctor tells what user namespaces need here")
-        })
-    };
-    if map.deny_setgroups {
-        write("setgroups", "deny".into())?;
-    }
-    let line = |(inside, outside, count)| format!("{inside} {outside} {count}");
-    write("uid_map", line(map.uid))?;
-    write("gid_map", line(map.gid))
 }

@@ -2,6 +2,7 @@
 //! own copy of memory. For children that do not share their parent's ([`super::clone::Memory`]).
 
 use core::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use super::clone::Words;
 use super::raw::{self, BpfInstruction, RawFd, call};
@@ -262,7 +263,6 @@ pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
 /// A child with a copy of this process's memory that does `work` and exits with its answer. For a
 /// process of one thread: the child has only the calling one, and what another had locked stays so.
 pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> {
-    use std::os::fd::{FromRawFd, OwnedFd};
     let (pid, pidfd) = fork()?;
     if pid == 0 {
         raw::exit(work());
@@ -284,7 +284,78 @@ pub fn own_pid() -> i32 {
 /// A process that does nothing, in new namespaces of these kinds (CLONE_NEW*), until it is killed: for
 /// what can be had of a namespace only while somebody is in it.
 pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
-    use std::os::fd::{FromRawFd, OwnedFd};
+    idle_as(namespaces, || {
+        loop {
+            let _ = call!(libc::SYS_pause);
+        }
+    })
+}
+
+/// As [`idle`], but other processes of the caller's user may trace it, as they may trace the caller:
+/// to write the id maps of a process that is not dumpable one must be root.
+///
+/// It is dumpable only when it has nothing that would be of use to them: no descriptor of the
+/// caller's, and, whoever makes it act, no system call that opens one. Returns when that is so. It
+/// ends when the answered descriptor is closed, at the latest.
+pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, OwnedFd), Errno> {
+    let (here, there) = super::line::pair()?;
+    let line = there.as_raw_fd();
+    let idle = idle_as(namespaces, || {
+        let number = line as u32;
+        let below = if number > 0 { raw::close_fds(0, number - 1) } else { Ok(()) };
+        let alone = below
+            .and_then(|()| raw::close_fds(number + 1, u32::MAX))
+            .and_then(|()| raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0))
+            .and_then(|_| raw::seccomp_filter(&only_wait(), 0))
+            .and_then(|_| raw::prctl(libc::PR_SET_DUMPABLE, 1, 0))
+            .and_then(|_| super::line::tell(line, super::line::Message { kind: 0, value: 0 }));
+        if alone.is_ok() {
+            let _ = super::line::hear(line);
+        }
+    })?;
+    drop(there);
+    match super::line::receive(here.as_fd())? {
+        Some(_) => Ok((idle, here)),
+        None => {
+            let _ = super::process::wait(idle.pidfd.as_fd(), true);
+            Err(Errno(libc::EPERM))
+        }
+    }
+}
+
+/// A seccomp filter under which a process can wait at its line and exit, and nothing else.
+fn only_wait() -> [raw::BpfInstruction; 11] {
+    const LOAD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const X86_64: u32 = 0xc000_003e;
+    const KILL: u32 = 0x8000_0000;
+    const ALLOW: u32 = 0x7fff_0000;
+    let word = |code: u16, yes: u8, no: u8, value: u32| {
+        let ([c0, c1], [v0, v1, v2, v3]) = (code.to_ne_bytes(), value.to_ne_bytes());
+        [c0, c1, yes, no, v0, v1, v2, v3]
+    };
+    // struct seccomp_data: the number of the call, the architecture.
+    let (number, architecture) = (0, 4);
+    let call = |call: i64, left: u8| word(EQUAL, left, 0, call as u32);
+    [
+        word(LOAD, 0, 0, architecture),
+        word(EQUAL, 1, 0, X86_64),
+        word(RETURN, 0, 0, KILL),
+        word(LOAD, 0, 0, number),
+        call(libc::SYS_prctl, 5),
+        call(libc::SYS_sendto, 4),
+        call(libc::SYS_recvfrom, 3),
+        call(libc::SYS_exit, 2),
+        call(libc::SYS_exit_group, 1),
+        word(RETURN, 0, 0, KILL),
+        word(RETURN, 0, 0, ALLOW),
+    ]
+}
+
+/// A child without shared memory, born out of reach of debuggers, that does `what`, in new
+/// namespaces.
+fn idle_as(namespaces: u64, what: impl FnOnce()) -> Result<super::clone::Cloned, Errno> {
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
         flags: namespaces | libc::CLONE_PIDFD as u64,
@@ -297,9 +368,8 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     if pid == 0 {
         // Should the parent be killed, so is this one.
         let _ = raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0);
-        loop {
-            let _ = call!(libc::SYS_pause);
-        }
+        what();
+        raw::exit(1);
     }
     drop(undumpable);
     // SAFETY: the kernel has just made this descriptor for us.
@@ -309,9 +379,23 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn who_is_within_reach_has_nothing_and_can_do_nothing() {
+        let (idle, line) = idle_within_reach(0).unwrap();
+        let of =
+            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", idle.pid)).unwrap();
+        let open = std::fs::read_dir(format!("/proc/{}/fd", idle.pid)).unwrap().count();
+        assert_eq!(open, 1, "more than its line is open");
+        let status = of("status");
+        assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
+        // It ends with its line.
+        drop(line);
+        let ended = super::super::process::wait(idle.pidfd.as_fd(), true).unwrap();
+        assert_eq!(ended, Some(super::super::process::Ended::Exited(1)));
+    }
 
     #[test]
     fn what_is_done_aside_is_not_waited_for_and_holds_nothing_else() {

@@ -9,7 +9,7 @@
 //! - `..` is taken out of the path first, as `chroot` does it: no path leads above its start.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::{Cgroup, Dir, values};
@@ -53,7 +53,7 @@ pub struct Wanted<'a> {
 /// A path that is none, and a limit without the controller for it.
 pub fn choose_container(host: &Hierarchy, wanted: &Wanted) -> Result<Cgroup> {
     let mut cgroup = Cgroup { kept: true, ..Cgroup::default() };
-    let mut refused = None;
+    let mut refused = Vec::new();
     if wanted.driver != Driver::Disabled {
         let unified_only = host.unified_only();
         let from_top = match wanted.driver {
@@ -82,7 +82,7 @@ pub fn choose_container(host: &Hierarchy, wanted: &Wanted) -> Result<Cgroup> {
                 controllers: mount.controllers.clone(),
             };
             match wanted.rootless.then(|| cgroup.refused(&dir, mount)).flatten() {
-                Some(error) => refused = Some(error),
+                Some(error) => refused.push((dir, error)),
                 None => cgroup.dirs.push(dir),
             }
         }
@@ -122,16 +122,23 @@ impl Cgroup {
         let there = own.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new(&mount.point));
         let closest = there.to_string_lossy();
         // The process comes from the caller's cgroup: in the unified tree the directory above both
-        // must be the caller's to write, too.
-        for file in ["", "/cgroup.procs"] {
-            let path = format!("{closest}{file}");
+        // must be the caller's to write, too (cgroups(7), "delegation containment").
+        let from = PathBuf::from(format!("{}{}", mount.point, mount.own.as_deref().unwrap_or("")));
+        let both = from.ancestors().find(|path| own.starts_with(path));
+        let both = both.filter(|path| {
+            // systemd moves it itself.
+            self.unit.is_none() && dir.version == Version::V2 && path.starts_with(&mount.point)
+        });
+        let move_in = both.map(|path| path.join("cgroup.procs").to_string_lossy().into_owned());
+        let files = [closest.to_string(), format!("{closest}/cgroup.procs")];
+        for path in files.into_iter().chain(move_in) {
             let result = match mount.read_only {
                 true => Err(Errno(libc::EROFS)),
                 false => super::hierarchy::writable(&path),
             };
             if let Err(errno @ Errno(libc::EACCES | libc::EPERM | libc::EROFS)) = result {
                 return Some(Error::os(
-                    format!("make cgroup {}: write to {path}", own.display()),
+                    format!("make cgroup {}: write to {}", own.display(), path),
                     errno,
                 ));
             }
@@ -140,7 +147,7 @@ impl Cgroup {
     }
 
     /// Each limit has its controller, as far as can be told before the directories are there.
-    fn check_controllers(&self, wanted: &Wanted, refused: Option<Error>) -> Result<()> {
+    fn check_controllers(&self, wanted: &Wanted, refused: Vec<(Dir, Error)>) -> Result<()> {
         for (controller, what) in values::asked(wanted.resources) {
             // Devices cannot be had without privilege, and their nodes neither.
             if controller == Controller::Devices && (wanted.rootless || self.dirs.is_empty()) {
@@ -149,7 +156,10 @@ impl Cgroup {
             if self.place(controller).is_some() {
                 continue;
             }
-            let error = match &refused {
+            // The tree that would decide.
+            let has = |(dir, _): &&(Dir, Error)| dir.controllers.contains(&controller);
+            let refused = refused.iter().find(has).or(refused.last()).map(|(_, error)| error);
+            let error = match refused {
                 _ if wanted.driver == Driver::Disabled => {
                     Error::new("cgroups are disabled: there is nothing to limit by")
                 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::hierarchy::{Controller, Version};
 use super::{Cgroup, filter, write};
 use crate::host::dbus::Value;
+use crate::host::facts;
 use crate::spec::oci::Resources;
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, bpf};
@@ -257,7 +258,7 @@ impl Cgroup {
                 if error
                     .errno()
                     .is_some_and(|errno| matches!(errno.0, libc::EPERM | libc::EACCES))
-                    && in_user_namespace() =>
+                    && facts::rootless() =>
             {
                 Ok(())
             }
@@ -372,13 +373,6 @@ fn group<'a>(text: &'a str, kind: &str, major: u32) -> Option<&'a str> {
         let (number, name) = line.trim().split_once(' ')?;
         (number.parse() == Ok(major)).then_some(name)
     })
-}
-
-/// The first user namespace maps every id to itself (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let map = read_kernel("/proc/self/uid_map").unwrap_or_default();
-    let numbers: Vec<&str> = map.split_whitespace().collect();
-    !numbers.is_empty() && numbers != ["0", "0", "4294967295"]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::hierarchy::{Controller, Hierarchy, Version};
+use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::{Cgroup, Dir};
 
 /// One tree to be mounted in the container.
@@ -28,7 +28,12 @@ impl Cgroup {
     /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
     /// alone is mounted as it is.
     pub fn inside(&self, host: &Hierarchy) -> Vec<Inside> {
-        let unified_only = self.unified_only();
+        let mut all = self.shown(host, self.unified_only() && host.unified_only());
+        all.extend(self.others(host));
+        all
+    }
+
+    fn shown(&self, host: &Hierarchy, unified_only: bool) -> Vec<Inside> {
         let mut all = Vec::new();
         for dir in &self.dirs {
             let directory = self.path(dir);
@@ -67,6 +72,32 @@ impl Cgroup {
             });
         }
         all
+    }
+
+    /// Trees in which the container has no cgroup of its own, as none could be made: it is in the
+    /// caller's, and that is what it sees. Beside v1 the unified tree is left out, as runc does.
+    fn others(&self, host: &Hierarchy) -> Vec<Inside> {
+        let unified_only = host.unified_only();
+        let covered = |mount: &Mount| {
+            self.dirs.iter().any(|dir| {
+                dir.version == mount.version
+                    && (dir.version == Version::V2 || dir.controllers == mount.controllers)
+            })
+        };
+        let shown = |mount: &&Mount| unified_only || mount.version == Version::V1;
+        let others = host.trees().filter(|mount| !covered(mount)).filter(shown);
+        let own = others.filter_map(|mount| {
+            let dir = Dir {
+                version: mount.version,
+                top: mount.point.clone(),
+                controllers: mount.controllers.clone(),
+            };
+            let path = mount.own.as_deref()?.trim_start_matches('/');
+            let (parent, id) = path.rsplit_once('/').unwrap_or(("", path));
+            let (parent, id) = (parent.to_owned(), id.to_owned());
+            Some(Cgroup { id, parent, dirs: vec![dir], kept: true, ..Cgroup::default() })
+        });
+        own.flat_map(|cgroup| cgroup.shown(host, unified_only)).collect()
     }
 
     /// The container's directories by controller, as engines read them in a state file: `memory`,

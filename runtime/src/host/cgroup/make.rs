@@ -186,7 +186,12 @@ impl Cgroup {
         }
         for (controller, what) in values::asked(resources) {
             if self.place(controller).is_none() {
-                return Err(container::missing(controller).within(what));
+                let error = match self.is_none() {
+                    true => Error::new("the container has no cgroup to limit it by")
+                        .hint("none was made for it: its creator may not, or was told not to"),
+                    false => container::missing(controller),
+                };
+                return Err(error.within(what));
             }
         }
         if let Some(unit) = &self.unit {

@@ -20,6 +20,7 @@ mod nft;
 pub mod pasta;
 mod restore;
 mod table;
+mod slirp;
 mod uplink;
 
 use std::collections::HashSet;

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -48,7 +48,7 @@ struct Words {
 /// When it cannot be started, takes longer than `timeout`, or writes too much; it is killed then,
 /// with all of its process group.
 pub fn call(program: &Path, input: &[u8], timeout: Duration) -> Result<Answer> {
-    let mut command = Command::new(program);
+    let mut command = program::new(program);
     command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     program::apart(&mut command);

@@ -71,6 +71,8 @@ pub struct Surroundings {
     pub states: [[Vec<u8>; 2]; 2],
     /// The group map of the user namespace was written without privilege.
     pub setgroups_denied: bool,
+    /// The new user namespace, where the parent has made it and written its maps already.
+    pub user_namespace: Option<RawFd>,
     /// Which security modules can be asked for.
     pub kernel: Kernel,
 }
@@ -240,6 +242,10 @@ impl Compiler<'_> {
         let mut late = 0;
         if self.joined(User).is_some() {
             self.enter(User)?;
+            late = new;
+        } else if let Some(fd) = self.given.user_namespace {
+            let step = Step::Join { fd, flags: User.number() as i32 };
+            self.push(step, "linux.uidMappings");
             late = new;
         } else if self.is_new(User) {
             self.plan.namespaces = (new | libc::CLONE_NEWUSER) as u64;

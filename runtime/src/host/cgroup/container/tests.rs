@@ -662,3 +662,26 @@ fn a_scope_has_its_process_in_every_tree() {
 fn mock_said(mut mock: systemd::tests::Mock) -> Vec<String> {
     mock.said()
 }
+
+/// As runc shows it: the caller's own cgroup in each tree of v1, or in the unified tree alone.
+#[test]
+fn a_container_without_a_cgroup_sees_those_of_its_caller() {
+    let none = Cgroup { kept: true, ..Cgroup::default() };
+    let shown = |host: &Hierarchy| -> Vec<(String, String)> {
+        let text = |path: &Path| path.display().to_string();
+        none.inside(host).iter().map(|one| (one.name.clone(), text(&one.directory))).collect()
+    };
+    let pair = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+    assert_eq!(
+        shown(&hybrid()),
+        [
+            pair("cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/"),
+            pair("memory", "/sys/fs/cgroup/memory/jobs/7"),
+            pair("systemd", "/sys/fs/cgroup/systemd/s"),
+        ]
+    );
+    assert_eq!(shown(&unified("/a/b")), [pair("", "/sys/fs/cgroup/a/b")]);
+    // What the caller cannot see of itself, it cannot show.
+    let elsewhere = "31 23 0:28 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+    assert_eq!(shown(&Hierarchy::parse(elsewhere, "0::/other\n", false)), []);
+}
