@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use garth::plan::container::{self, CgroupMount, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
-use garth::plan::{Given, HostMount, Plan, Step, User, compile};
-use garth::spec::oci::Config;
+use garth::plan::{Given, HostMount, IdMaps, Plan, Step, User, compile};
+use garth::spec::oci::{Config, IdMapping};
 use garth::spec::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
 
 fn given(uid: u32, privileged: bool) -> Given {
@@ -17,6 +17,10 @@ fn given(uid: u32, privileged: bool) -> Given {
         privileged,
         confined: false,
         caller: if privileged { (0, 0) } else { (1000, 1000) },
+        user_ids: Some(IdMaps {
+            uids: vec![IdMapping { container_id: 0, host_id: 100_000, size: 65536 }],
+            gids: vec![IdMapping { container_id: 0, host_id: 200_000, size: 65536 }],
+        }),
         mounts: vec![
             HostMount { target: "/".into(), kind: "ext4".into() },
             HostMount { target: "/proc".into(), kind: "proc".into() },
@@ -51,6 +55,24 @@ fn golden(name: &str, plan: &Plan) {
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(text, expected, "{name} differs; UPDATE=1 writes it anew");
+}
+
+#[test]
+fn root_in_a_user_namespace_has_ids_of_its_own_and_is_one_of_them() {
+    let mut sandbox = sandbox();
+    sandbox.namespaces.user = Namespace::New;
+    let plan = compile(&sandbox, &given(33, true)).unwrap();
+    let maps = plan.id_maps.as_ref().unwrap();
+    assert_eq!((maps.uids[0].host_id, maps.gids[0].host_id), (100_000, 200_000));
+    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(|one| wanted(&one.step));
+    let root = at(|step| matches!(step, Step::Ids { uid: 0, gid: 0, .. })).unwrap();
+    assert!(at(|step| matches!(step, Step::AwaitGo)).unwrap() < root);
+    assert!(root < at(|step| matches!(step, Step::Mount(_))).unwrap());
+    // An id that is not in the range, and no range.
+    assert!(
+        compile(&sandbox, &given(70_000, true)).unwrap_err().to_string().contains("no id 70000")
+    );
+    assert!(compile(&sandbox, &Given { user_ids: None, ..given(0, true) }).is_err());
 }
 
 #[test]
@@ -147,7 +169,16 @@ fn the_steps_are_in_an_order_that_holds() {
         )
     };
     let joins_cgroup = |step: &Step| matches!(step, Step::Write { path, .. } if path.to_bytes().ends_with(b"cgroup.procs"));
-    for (name, plan) in &all_plans() {
+    for (name, mut plan) in all_plans() {
+        let (name, plan) = (&name, &mut plan);
+        // In root's user namespace one becomes its root first, which needs no privilege outside; the
+        // rules are about the change to the command's user.
+        if let Some(at) = plan.steps.iter().position(|one| one.origin == "--userns") {
+            assert!(matches!(plan.steps[at - 1].step, Step::AwaitGo), "{name}");
+            assert!(matches!(plan.steps[at].step, Step::Ids { uid: 0, gid: 0, .. }), "{name}");
+            assert!(matches!(plan.steps[at + 1].step, Step::DieWithParent), "{name}");
+            plan.steps.drain(at..at + 2);
+        }
         let order = |first: &dyn Fn(&Step) -> bool, then: &dyn Fn(&Step) -> bool| {
             assert_order(name, plan, first, then);
         };

@@ -30,7 +30,7 @@ fn without_clone3_all_is_as_with_it() {
         yard.sh(&format!("{outer} sh -c \"$SCRIPT\"")).env("SCRIPT", script).run()
     };
     inside("$GARTH wrap --network none -- sh -c 'exit 3'; [ $? = 3 ]").ok();
-    inside("$GARTH wrap --userns -- true").ok();
+    inside("$GARTH wrap --userns=100000:65536 -- true").ok();
     inside("$GARTH limit --duty 50% -- sh -c 'exit 3'; [ $? = 3 ]").ok();
     let named = "$GARTH wrap -d --name nested-web --network private -- sleep 1000 &&
         $GARTH exec nested-web true && $GARTH delete --force nested-web";

@@ -74,7 +74,7 @@ impl Walker {
     #[track_caller]
     fn assert_nothing_left(&self) {
         let undo = "umount /etc/passwd /etc/group /etc/subuid /etc/subgid; \
-            ! [ -c /srv/tun ] || umount /dev/net/tun; \
+            ! [ -c /srv/tun ] || umount -l /dev/net/tun; \
             ip addr del fe80::1/64 dev lan0 2>/dev/null; :";
         self.yard.sh(undo).run().ok();
         self.yard.assert_nothing_left();
@@ -247,4 +247,44 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
     assert!(said.contains("Couldn't open user namespace"), "{said}");
     assert!(said.contains("no slirp today"), "{said}");
     walker.assert_nothing_left();
+}
+
+/// Root's own user namespace is a range of ids that are nobody's outside, or it is refused.
+#[test]
+fn root_in_a_user_namespace_is_not_the_hosts_root() {
+    needs!(root, netns, "busybox");
+    let yard = Yard::new();
+    yard.write("/srv/subuid", "other:200000:65536\n");
+    yard.sh("for f in subuid subgid; do mount --bind /srv/subuid /etc/$f; done").run().ok();
+    let said = yard.garth("wrap --userns -- true").run().fails(125);
+    assert!(said.contains("/etc/subuid has no ids for root"), "{said}");
+    for wrong in ["0", "0:65536", "100000:0", "x"] {
+        yard.garth(&format!("wrap --userns={wrong} -- true")).run().refused(125, "--userns");
+    }
+    yard.write("/srv/subuid", "root:300000:65536\n");
+    let map = "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '";
+    let ids = |flag: &str| yard.garth(&format!("wrap {flag}")).script(map).run().ok();
+    assert_eq!(ids("--userns"), " 0 300000 65536\n 0 300000 65536");
+    assert_eq!(ids("--userns=100000:5"), " 0 100000 5\n 0 100000 5");
+    yard.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "no id 5");
+    // What only the host's root may read, it may not; what it makes is its own.
+    yard.write("/srv/private", "secret");
+    yard.sh("chmod 600 /srv/private").run().ok();
+    let tries = "id -u; cat /srv/private; stat -c %u /srv/private /tmp; echo x >/tmp/x; echo x >/dev/null; \
+        stat -c %u /tmp/x";
+    let ran = yard.garth("wrap --userns").script(tries).run();
+    assert_eq!(ran.stdout, "0\n65534\n0\n0", "{}", ran.stderr);
+    assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
+    // As a daemon with a port, another user, and a limit where there is one.
+    let daemon =
+        "wrap -d --name web --userns -u www-data -p 8080:80 -- busybox httpd -f -p 80 -h /etc";
+    yard.garth(daemon).run().ok();
+    yard.get("http://127.0.0.1:8080/hostname");
+    assert_eq!(yard.garth("exec web -- id -u").run().ok(), "33");
+    let outside = "stat -c %u /proc/$(pgrep -x busybox)";
+    assert_eq!(yard.sh(outside).run().ok(), "300033");
+    yard.garth("kill web").run().ok();
+    until("it has ended", || yard.garth("ps -q").run().stdout.is_empty().then_some(()));
+    yard.sh("umount /etc/subuid /etc/subgid").run().ok();
+    yard.assert_nothing_left();
 }

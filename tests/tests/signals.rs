@@ -21,9 +21,13 @@ fn first(yard: &Yard) -> String {
 fn a_command_that_has_left_root_is_signalled_by_name() {
     needs!(root, "setpriv");
     let yard = Yard::new();
-    for flags in
-        ["", "--cap-drop kill", "--cap-drop all --cap-add setuid,setgid", "--userns", "--as-pid-1"]
-    {
+    for flags in [
+        "",
+        "--cap-drop kill",
+        "--cap-drop all --cap-add setuid,setgid",
+        "--userns=100000:65536",
+        "--as-pid-1",
+    ] {
         let script =
             "trap 'echo usr1' USR1; trap 'exit' TERM; echo ready; while :; do sleep 0.01; done";
         let words = format!("wrap -d --name web --log /srv/log {flags} -- {LEAVES_ROOT} sh -c");

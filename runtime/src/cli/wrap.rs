@@ -168,9 +168,11 @@ struct Yard {
     /// Hide the processes of other users in /proc
     #[arg(long)]
     hidepid: bool,
-    /// Have a user namespace, also for root: capabilities then count only inside
-    #[arg(long)]
-    userns: bool,
+    /// Have a user namespace, also for root, with ids of its own: those that /etc/subuid gives root, or
+    /// these of the host
+    #[arg(long, value_name = "FIRST:COUNT", num_args = 0..=1, require_equals = true,
+        default_missing_value = "")]
+    userns: Option<String>,
     /// Have a time namespace
     #[arg(long)]
     timens: bool,
@@ -287,8 +289,12 @@ impl Yard {
             sandbox.hostname = self.hostname;
         }
         sandbox.init &= !self.as_pid_1;
-        if self.userns {
+        if let Some(text) = &self.userns {
             sandbox.namespaces.user = Namespace::New;
+            if !text.is_empty() {
+                let range = text.parse().map_err(|error: Error| error.within("--userns"))?;
+                sandbox.user_ids = Some(range);
+            }
         }
         if self.timens {
             sandbox.namespaces.time = Namespace::New;

@@ -6,9 +6,12 @@
 //! newgidmap(1), which have the privilege and look up in subuid(5) and subgid(5) who may have what.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::plan::IdMaps;
+use crate::spec::IdRange;
 use crate::spec::oci::IdMapping;
 use crate::sys::file::read_kernel;
 use crate::sys::{process, program};
@@ -55,7 +58,48 @@ pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     GIDS.write(pid, gids, gid)
 }
 
+/// The maps of a user namespace that root makes for a sandbox: this range, or the first that subuid(5)
+/// and subgid(5) give root.
+///
+/// # Errors
+/// When they give none.
+pub fn for_root(range: Option<IdRange>) -> Result<IdMaps> {
+    let of = |kind: Kind| -> Result<Vec<IdMapping>> {
+        let IdRange { first, count } = match range {
+            Some(range) => range,
+            None => kind.subordinate("root", "0")?,
+        };
+        Ok(vec![IdMapping { container_id: 0, host_id: first, size: count }])
+    };
+    Ok(IdMaps { uids: of(UIDS)?, gids: of(GIDS)? })
+}
+
 impl Kind {
+    /// The first range of a user in its table.
+    fn subordinate(self, name: &str, id: &str) -> Result<IdRange> {
+        let table = self.table;
+        let text = match fs::read_to_string(table) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| Error::io(format!("--userns: read {table}"), &error))?,
+        };
+        let line = text.lines().find_map(|line| {
+            let (user, range) = line.split_once(':')?;
+            (user == name || user == id).then_some(range)
+        });
+        match line {
+            Some(range) => range
+                .trim()
+                .parse()
+                .map_err(|error: Error| error.within(format_args!("{table}, of {name}"))),
+            None => {
+                Err(Error::new(format!("--userns: {table} has no ids for {name}")).hint(format!(
+                    "write the line {name}:100000:65536 there, or --userns=100000:65536; choose \
+                    numbers that nobody has"
+                )))
+            }
+        }
+    }
+
     fn write(self, pid: i32, ranges: &[IdMapping], own: u32) -> Result<()> {
         if self.is_privileged() || is_own(ranges, own) {
             let lines: String = ranges.iter().map(|range| words(range) + "\n").collect();

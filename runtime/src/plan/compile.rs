@@ -6,10 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::given::{Given, HostMount};
-use super::step::{IdMaps, MountStep, Otherwise, Path, Source, Step};
-use super::{CLONE_NEWTIME, Plan};
+use super::step::{MountStep, Otherwise, Path, Source, Step};
+use super::{CLONE_NEWTIME, Plan, id_maps};
 use crate::error::{Error, Result};
-use crate::spec::oci::IdMapping;
 use crate::spec::{
     Access, CapabilitySet, Mount, MountKind, Namespace, Network, Owner, Rlimit, Root, Sandbox,
     Seccomp,
@@ -32,7 +31,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
 
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
-        plan.id_maps = Some(compiler.id_maps());
+        plan.id_maps = Some(id_maps::of(given)?);
     }
     plan.namespaces |= compiler.namespaces();
     plan.awaits_go = userns || given.recorded;
@@ -50,6 +49,13 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     }
     if plan.awaits_go {
         plan.push(Step::AwaitGo, "always");
+    }
+    if userns && given.privileged {
+        // Whoever makes files must be somebody there; the cgroups were joined as root of the host.
+        let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
+        plan.push(step, "--userns");
+        // A change of ids takes the signal back (PR_SET_PDEATHSIG(2const)).
+        plan.push(Step::DieWithParent, "always");
     }
     compiler.unshare(&mut plan)?;
     compiler.identity(&mut plan)?;
@@ -123,17 +129,6 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// Root gets every id as it is (a domain of its own for capabilities); anyone else can map
-    /// only the own id, and it becomes the wanted one.
-    fn id_maps(&self) -> IdMaps {
-        if self.given.privileged {
-            let all = vec![IdMapping { container_id: 0, host_id: 0, size: u32::MAX }];
-            return IdMaps { uids: all.clone(), gids: all };
-        }
-        let (uid, gid) = self.given.caller;
-        IdMaps::one((self.given.user.uid, uid), (self.given.user.gid, gid))
-    }
-
     fn namespaces(&self) -> u64 {
         let wanted = &self.sandbox.namespaces;
         let net = match self.sandbox.network {
@@ -331,9 +326,13 @@ impl Compiler<'_> {
                     ("mode", Some("0620".into())),
                 ];
                 // Others have no such group to give.
-                if self.given.privileged && !self.given.confined {
-                    const TTY: &str = "5";
-                    options.push(("gid", Some(TTY.into())));
+                const TTY: u32 = 5;
+                let ids = self.given.user_ids.as_ref().filter(|_| self.userns);
+                if self.given.privileged
+                    && !self.given.confined
+                    && ids.is_none_or(|maps| id_maps::has(&maps.gids, TTY))
+                {
+                    options.push(("gid", number(TTY)));
                 }
                 plan.push(step(new("devpts", &options)?, mount.access), &mount.origin);
             }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::seccomp::Filter;
+use super::step::IdMaps;
 
 /// The facts that one compilation depends on.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub struct Given {
     pub confined: bool,
     /// Effective ids of the caller, for the maps of a user namespace.
     pub caller: (u32, u32),
+    /// The maps of a new user namespace of a privileged caller's.
+    pub user_ids: Option<IdMaps>,
     /// The host's mounts below `/`, in the order of mountinfo.
     pub mounts: Vec<HostMount>,
     /// Landlock's ABI version, 0: none.

@@ -9,6 +9,7 @@ mod compile;
 pub mod container;
 mod explain;
 mod given;
+mod id_maps;
 pub mod seccomp;
 mod step;
 

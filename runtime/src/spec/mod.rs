@@ -4,6 +4,7 @@
 //! beyond their spelling) are resolved later, against the host.
 
 pub mod annotation;
+mod id_range;
 pub mod io;
 pub mod limits;
 mod mount;
@@ -21,6 +22,7 @@ pub use sandbox::{
     CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
 };
 
+pub use id_range::IdRange;
 pub use io::Throttle;
 pub use limits::Limits;
 pub use network::{Network, Publish};

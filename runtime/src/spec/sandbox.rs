@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::id_range::IdRange;
 use super::limits::Limits;
 use super::mount::{Access, Mount, MountKind, Owner};
 use super::network::{Network, Publish};
@@ -35,6 +36,9 @@ pub struct Sandbox {
     pub read_only: Vec<PathBuf>,
     /// Which namespaces are new.
     pub namespaces: Namespaces,
+    /// The ids outside that root's new user namespace has; none: those of subuid(5) and subgid(5).
+    #[serde(default)]
+    pub user_ids: Option<IdRange>,
     /// The host name in a new UTS namespace.
     pub hostname: Option<String>,
     /// The host name is only the usual one: where none can be set the sandbox starts without it.
@@ -393,6 +397,7 @@ impl Default for Sandbox {
                 user: Namespace::Inherited,
                 time: Namespace::Inherited,
             },
+            user_ids: None,
             hostname: None,
             usual_hostname: false,
             user: None,

@@ -12,7 +12,7 @@ use crate::host::network;
 use crate::host::record::Record;
 use crate::host::resource::{Held, Owner};
 use crate::host::resources::Resources;
-use crate::host::{facts, gc, users};
+use crate::host::{facts, gc, idmap, users};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User};
 use crate::spec::{Limits, Sandbox, Seccomp};
@@ -201,6 +201,10 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         privileged,
         confined: privileged && process::in_user_namespace(),
         caller: process::effective_ids(),
+        user_ids: match privileged && sandbox.namespaces.user.is_new() {
+            true => Some(idmap::for_root(sandbox.user_ids)?),
+            false => None,
+        },
         mounts,
         landlock,
         // In a user namespace of its own the child has them all.

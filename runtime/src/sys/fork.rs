@@ -324,7 +324,7 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
 }
 
 /// A seccomp filter under which a process can wait at its line and exit, and nothing else.
-fn only_wait() -> [raw::BpfInstruction; 11] {
+fn only_wait() -> [BpfInstruction; 11] {
     const LOAD: u16 = 0x20;
     const EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;

@@ -19,8 +19,8 @@ pub(super) mod link;
 mod nft;
 pub mod pasta;
 mod restore;
-mod table;
 mod slirp;
+mod table;
 mod uplink;
 
 use std::collections::HashSet;
