@@ -64,6 +64,8 @@ pub fn skip(need: &str, reason: &str) {
     let required = env::var("REQUIRE").unwrap_or_default();
     let is_required = required.split_whitespace().any(|word| word == need || word == "all");
     assert!(!is_required, "needs {reason}, and REQUIRE={required:?}");
+    // One line each, whatever an error's words are.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     eprintln!("skipped: needs {reason}");
     let Some(file) = env::var_os("SKIPPED") else { return };
     let thread = std::thread::current();
