@@ -45,7 +45,9 @@ fn the_environment_is_not_the_callers() {
     let secret = "export SECRET=1 LD_PRELOAD=/srv/evil.so NOTIFY_SOCKET=/srv/socket;";
     bundle.config["process"]["args"] = json!(["env"]);
     let ran = bundle.sh(&format!("{secret} exec $R run --bundle $B $ID")).run();
-    assert_eq!(ran.ok(), "PATH=/bin\nTERM=xterm\nHOME=/");
+    // The socket is not the caller's: it leads to the runtime, which passes readiness on.
+    let notify = "NOTIFY_SOCKET=/run/notify/notify.sock";
+    assert_eq!(ran.ok(), format!("PATH=/bin\nTERM=xterm\nHOME=/\n{notify}"));
     let all = yard.read("/srv/hooks") + &yard.read(&bundle.rootfs("/tmp/hook"));
     assert_eq!(all.matches("HOOK=1").count(), 5, "{all}");
     for word in ["SECRET", "LD_PRELOAD", "NOTIFY_SOCKET", "TERM"] {

@@ -179,11 +179,16 @@ fn block_io_throttling() {
     }
 }
 
-/// Takes the tree of a controller away from this yard, if the machine has one.
+/// Takes the tree of a controller away from this yard, if the machine has one: its own, or on a hybrid
+/// machine the unified one.
 fn without_controller(yard: &Yard, controller: &str) {
     if has_v1(controller) {
         yard.sh(&format!("umount -l /sys/fs/cgroup/{controller}")).run().ok();
     }
+    let unified = "/sys/fs/cgroup/unified";
+    let script =
+        format!("! grep -qw {controller} {unified}/cgroup.controllers || umount -l {unified}");
+    yard.sh(&script).run().ok();
 }
 
 #[test]
