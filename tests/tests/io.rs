@@ -198,7 +198,7 @@ try() { # NAME LIMIT DIR DD...
 
 #[test]
 fn limits_are_held_within_three_percent_in_the_unified_tree() {
-    needs!(root, "linux.uml", "mkfs.ext4", "dmsetup");
+    needs!(root, "linux.uml", uml, "mkfs.ext4", "dmsetup");
     let said = second_kernel(
         "io",
         &format!(

@@ -7,7 +7,7 @@ use garth_tests::{needs, second_kernel as there, second_kernel_with as there_wit
 
 #[test]
 fn limits_hold_in_the_unified_tree() {
-    needs!(root, "linux.uml");
+    needs!(root, "linux.uml", uml);
     let said = there(
         "limits",
         "$GARTH wrap --memory 24m -- sh -c 'x=$(head -c 60000000 /dev/zero | tr \"\\0\" x)'; echo memory $?
@@ -39,7 +39,7 @@ fn suite() -> PathBuf {
 /// files and felt, devices by eBPF, the freezer, delegation, update, events, the end of them all.
 #[test]
 fn containers_have_the_unified_tree() {
-    needs!(root, "linux.uml", "busybox");
+    needs!(root, "linux.uml", uml, "busybox");
     let script = "modprobe loop; ${GARTH%/*}/suite --test-threads=1 cgroups_v2";
     let said = there_with("containers", script, &[("suite", suite())]);
     let passed = said.matches(" ... ok\n").count();
@@ -49,7 +49,7 @@ fn containers_have_the_unified_tree() {
 
 #[test]
 fn what_this_kernel_lacks_is_said_and_the_rest_works() {
-    needs!(root, "linux.uml");
+    needs!(root, "linux.uml", uml);
     let said = there(
         "lacks",
         "$GARTH wrap -u nobody -- grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; echo plain $?

@@ -11,6 +11,7 @@
 //! | `ipv6` | IPv6 |
 //! | `v1`, `"v1:CONTROLLER"` | cgroups of version 1, with the memory or that controller |
 //! | `v2` | the unified cgroup tree, with the memory controller |
+//! | `uml` | a processor on which User-Mode Linux can run |
 //! | `"PROGRAM"`, `"/PATH"` | a program; required as `program` |
 //!
 //! A test with a need of another kind calls [`skip`] with a name of its own for it.
@@ -33,7 +34,7 @@ macro_rules! needs {
 /// The word by which `$REQUIRE` asks for a need.
 pub fn class(what: &str) -> &str {
     match what.split(':').next().unwrap_or(what) {
-        known @ ("root" | "netns" | "ipv6" | "v1" | "v2") => known,
+        known @ ("root" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
         _ => "program",
     }
 }
@@ -51,6 +52,11 @@ pub fn missing(what: &str) -> Option<String> {
             (has_v1(controller), format!("the {controller} controller of cgroups version 1"))
         }
         ("v2", _) => (has_v2(), "the unified cgroup tree with controllers".to_owned()),
+        // Linux 6.1 in user mode reads 2.6 kB of a process's registers and cannot write them back where
+        // they are more: it dies at its first process.
+        ("uml", _) => {
+            (!has_amx(), "User-Mode Linux, which cannot run on a processor with AMX".to_owned())
+        }
         _ => (which(what).is_some(), format!("the program {what}")),
     };
     (!there).then_some(reason)
@@ -98,6 +104,13 @@ pub fn has_v1(controller: &str) -> bool {
 pub fn has_v2() -> bool {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     controllers.split_whitespace().any(|word| word == "memory")
+}
+
+/// Whether this processor's registers are the 8 kB larger ones of AMX.
+fn has_amx() -> bool {
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = processors.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "amx_tile")
 }
 
 fn works(words: &str) -> bool {
