@@ -83,12 +83,9 @@ fn tmp_is_empty_private_and_gone_in_the_end() {
 }
 
 #[test]
-fn tmp_belongs_to_the_user_and_to_no_one_else() {
+fn nothing_in_tmp_is_executed_nor_a_device() {
     needs!(root);
     let yard = Yard::new();
-    let stat = "stat -c '%a %U' /tmp";
-    assert_eq!(yard.garth("wrap").script(stat).run().ok(), "770 root");
-    assert_eq!(yard.garth("wrap -u www-data").script(stat).run().ok(), "770 www-data");
     let table = yard.garth("wrap -- cat /proc/self/mountinfo").run().ok();
     let mount = table.lines().find(|line| line.contains(" /tmp ")).unwrap();
     for option in ["noexec", "nosuid", "nodev"] {

@@ -163,7 +163,7 @@ fn the_keys_of_a_terminal_mean_what_they_mean_without_a_sandbox() {
     let yard = Yard::new();
     yard.write("/srv/keys.py", KEYS);
     yard.sh("mkdir /srv/out; touch /srv/out/heard").run().ok();
-    let command = "trap 'echo int; echo int >>/srv/out/heard' INT; trap 'echo on again' CONT; \
+    let command = "trap 'echo int >>/srv/out/heard; echo int' INT; trap 'echo on again' CONT; \
         echo ready; while :; do sleep 0.01; done";
     yard.write("/srv/command", command);
     assert_eq!(yard.sh("timeout 20 python3 /srv/keys.py").run().ok(), "done");

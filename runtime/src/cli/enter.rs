@@ -9,6 +9,7 @@ use super::{Global, oci};
 use crate::error::{Error, Result};
 use crate::host::record::Record;
 use crate::host::seal;
+use crate::spec::Directory;
 use crate::sys::process::Signals;
 use crate::{service, start};
 
@@ -51,7 +52,9 @@ impl Exec {
         let mut sandbox = record.sandbox.clone();
         sandbox.command = self.command;
         sandbox.user = self.user.or(sandbox.user);
-        sandbox.cwd = self.workdir.or(sandbox.cwd);
+        if let Some(dir) = self.workdir {
+            sandbox.cwd = Directory::At(dir);
+        }
         for text in self.env {
             let (name, value) = text.split_once('=').ok_or_else(|| {
                 Error::new(format!("-e {text}: no value")).hint("write NAME=VALUE")

@@ -11,8 +11,8 @@ use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
-    CapabilitySet, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup, Rates,
-    Rlimit, Root, Sandbox, Seccomp, Throttle,
+    CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup,
+    Rates, Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
 use crate::start::{Child, Options};
 use crate::sys::process::Signals;
@@ -110,13 +110,16 @@ struct Yard {
     plugin: Vec<String>,
     /// Make a path of the host writable
     #[arg(long, value_name = "PATH")]
-    rw: Vec<String>,
+    rw: Vec<OsString>,
     /// Mount a file or directory of the host: SOURCE:TARGET[:ro,noexec,...]
     #[arg(short, long, value_name = "MOUNT")]
-    volume: Vec<String>,
+    volume: Vec<OsString>,
     /// Mount an empty directory in memory: TARGET[:size=64m,mode=1777,...]
     #[arg(long, value_name = "MOUNT")]
-    tmpfs: Vec<String>,
+    tmpfs: Vec<OsString>,
+    /// Make a directory below /run that belongs to the command's user, as systemd's RuntimeDirectory=
+    #[arg(long, value_name = "NAME")]
+    run_dir: Vec<PathBuf>,
     /// Use this directory as the root, instead of a view of the host's
     #[arg(long, value_name = "DIR")]
     rootfs: Option<PathBuf>,
@@ -135,10 +138,13 @@ struct Yard {
     /// An OCI seccomp profile, unconfined, or log (allow, but log what the default would refuse)
     #[arg(long, value_name = "FILE")]
     seccomp: Option<String>,
+    /// Let set-user-ID and set-group-ID files be made: outside they give their owner's rights
+    #[arg(long)]
+    allow_suid: bool,
     /// Host name inside [default: the sandbox's name]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
-    /// Working directory inside [default: the current one, if it is there]
+    /// Working directory inside [default: the current one, if it is there and may be entered]
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<PathBuf>,
     /// Set an environment variable, or pass one through
@@ -360,9 +366,9 @@ impl Yard {
                 }
             }
         }
+        sandbox.run_dirs.clone_from(&self.run_dir);
         for path in &self.rw {
-            let path = absolute(Path::new(path))?;
-            sandbox.mounts.push(Mount::writable(&path.to_string_lossy())?);
+            sandbox.mounts.push(Mount::writable(path)?);
         }
         for text in &self.volume {
             sandbox.mounts.push(Mount::volume(text)?);
@@ -375,9 +381,6 @@ impl Yard {
             });
             sandbox.mounts.push(mount);
         }
-        // What was asked for by name is not hidden.
-        let asked: Vec<&Mount> = sandbox.mounts.iter().filter(|m| m.origin != "default").collect();
-        sandbox.masked.retain(|masked| !asked.iter().any(|m| m.target.starts_with(masked)));
         Ok(())
     }
 
@@ -407,6 +410,7 @@ impl Yard {
                 sandbox.seccomp = Seccomp::Profile(origin, Box::new(profile));
             }
         }
+        sandbox.allow_suid = self.allow_suid;
         if let Some(text) = &self.umask {
             sandbox.umask =
                 u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(
@@ -500,29 +504,13 @@ impl Yard {
             }
         }
         sandbox.env = env;
-        sandbox.cwd = match (&self.workdir, &sandbox.root) {
-            (Some(dir), _) => Some(absolute_inside(dir)?),
-            // Only where the host's files are in sight.
-            (None, Root::Host) => std::env::current_dir().ok().filter(|dir| in_view(dir)),
-            (None, Root::Untouched) => std::env::current_dir().ok(),
-            (None, Root::Dir { .. }) => None,
-        };
+        if let Some(dir) = &self.workdir {
+            sandbox.cwd = Directory::At(dir.clone());
+        }
         Ok(())
     }
 }
 
-/// Is a directory of the host there inside as well, under the same name?
-fn in_view(dir: &Path) -> bool {
-    !["/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys"].iter().any(|own| dir.starts_with(own))
-}
-
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|e| Error::io(path.display(), &e))
-}
-
-fn absolute_inside(dir: &Path) -> Result<PathBuf> {
-    match dir.is_absolute() {
-        true => Ok(dir.to_owned()),
-        false => Err(Error::new(format!("-w {}: not an absolute path", dir.display()))),
-    }
 }

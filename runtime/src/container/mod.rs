@@ -27,6 +27,7 @@ mod kill;
 mod mounts;
 mod notify;
 mod outside;
+mod own;
 mod pause;
 mod prepare;
 mod ps;

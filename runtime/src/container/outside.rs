@@ -42,6 +42,17 @@ pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Optio
     }
 }
 
+/// time_namespaces(7): in a user namespace the process, which nobody may trace, cannot open the file
+/// itself.
+pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
+    if !linux.sets_clocks_outside() {
+        return Ok(());
+    }
+    let (path, text) = (format!("/proc/{pid}/timens_offsets"), linux.clock_offsets());
+    fs::write(&path, &text)
+        .map_err(|e| Error::io(format!("write {text:?} to {path} (linux.timeOffsets)"), &e))
+}
+
 /// A hard limit above the caller's own needs a privilege that a user namespace does not give.
 pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
     if linux(&record.config).namespace(NamespaceType::User).is_none() {

@@ -10,7 +10,7 @@ use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CGROUP, CLAIMED, CREATING, devices, hooks, linux, outside, time, trees};
+use super::{CGROUP, CLAIMED, CREATING, devices, hooks, linux, outside, own, time, trees};
 use crate::error::{Error, Result};
 use crate::host::cgroup::{self, Claim, Driver, Entrance};
 use crate::host::journal::{Entry, Journal, ProcessId};
@@ -137,6 +137,7 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let bundle = bundle(&options.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
+    config.notes().iter().for_each(|note| options.warn.note(note));
     warn_of_capabilities(&config, &options.warn)?;
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
@@ -166,6 +167,7 @@ pub fn place(journal: &Journal, id: &str, options: &Options) -> Result<(Entry, R
     let bundle = bundle(&options.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
+    config.notes().iter().for_each(|note| options.warn.note(note));
     place_config(journal, id, &bundle, config, options)
 }
 
@@ -249,6 +251,7 @@ fn read_config(bundle: &Path) -> Result<Config> {
     let mut config =
         Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))?;
     config.validate().map_err(|error| error.within(format_args!("{}", path.display())))?;
+    own::check(&config).map_err(|error| error.within(format_args!("{}", path.display())))?;
     // From here on paths mean the same wherever they are read.
     if let Some(root) = &mut config.root {
         let path = bundle.join(&root.path);
@@ -391,6 +394,7 @@ fn launch(
         preserve: inherited(options.preserve_fds)?,
         connects: !record.resources.is_empty(),
         no_pivot: options.no_pivot,
+        uncovered: if options.no_pivot { uncovered(config)? } else { Vec::new() },
         no_keyring: options.no_new_keyring,
         cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
         cgroup_files: entrance.files,
@@ -418,6 +422,7 @@ fn launch(
                 }
             }
             outside::give(&linux, record, process.pid())?;
+            outside::set_clocks(&linux, process.pid())?;
             match &config.process {
                 Some(program) => outside::raise_limits(record, program, process.pid()),
                 None => Ok(()),
@@ -520,6 +525,16 @@ pub fn surroundings() -> Result<Surroundings> {
         },
         ..Surroundings::default()
     })
+}
+
+/// Where the host shows its proc and sysfs, which stay behind a root that is only changed into: in a
+/// user namespace a new one may be mounted wherever there is one that nothing covers.
+fn uncovered(config: &Config) -> Result<Vec<PathBuf>> {
+    let root = config.root.as_ref().map(|root| Path::new(&root.path));
+    let mounts = facts::mounts()?.into_iter().rev();
+    let of_kernel = mounts.filter(|mount| matches!(&*mount.kind, "proc" | "sysfs"));
+    let outside = of_kernel.filter(|mount| root.is_none_or(|root| !mount.target.starts_with(root)));
+    Ok(outside.map(|mount| mount.target).collect())
 }
 
 fn before_root(lists: &Hooks, record: &Record, pid: i32, warn: &Warn) -> Result<()> {

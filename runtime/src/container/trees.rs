@@ -1,13 +1,14 @@
-//! Mounts that only the parent can open: id-mapped ones, whose user namespace must be made first, and
-//! those that stay in one peer group with the host's, which the child's have left.
+//! Mounts that only the parent can open: id-mapped ones, whose user namespace must be made first;
+//! those that stay in one peer group with the host's, which the child's have left; and with a user
+//! namespace all of them, as its root may not pass the directories of others.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::error::{Error, Result};
-use crate::host::idmap;
-use crate::spec::oci::{Config, IdMapping, Mount, MountOptions};
+use crate::host::{facts, idmap};
+use crate::spec::oci::{Config, IdMapping, Mount, MountOptions, NamespaceType};
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{file, fork, pidfd, process};
 
@@ -21,12 +22,19 @@ pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
         linux.and_then(|linux| linux.rootfs_propagation.as_deref()),
         Some("shared" | "rshared")
     );
+    let confined = linux.is_some_and(|linux| linux.namespace(NamespaceType::User).is_some())
+        && facts::privileged();
     let mut trees = Vec::new();
     for (index, mount) in config.mounts.iter().enumerate() {
         let options = mount.parse_options()?;
         let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
-        if options.is_bind() && !options.remount && (mapped || shared) {
-            let open = open_one(config, mount, &options, mapped);
+        if options.is_bind() && !options.remount && (mapped || shared || confined) {
+            let open = open_one(config, mount, &options, mapped).and_then(|tree| {
+                if confined && !shared {
+                    leave_peers(&tree)?;
+                }
+                Ok(tree)
+            });
             trees.push((
                 index,
                 open.map_err(|error| error.within(format_args!("mounts[{index}]")))?,
@@ -56,7 +64,13 @@ fn open_one(
         ([], []) => of_container().unwrap_or_default(),
         own => own,
     };
-    let userns = user_namespace(uids, gids)?;
+    let joined = linux.and_then(|linux| linux.namespace(NamespaceType::User)?.path.as_deref());
+    let userns = match joined {
+        Some(path) if mount.uid_mappings.is_empty() && mount.gid_mappings.is_empty() => {
+            File::open(path).map_err(|e| Error::io(format!("open {path}"), &e))?
+        }
+        _ => user_namespace(uids, gids)?,
+    };
     let attr = MountAttr {
         set: libc::MOUNT_ATTR_IDMAP,
         userns: userns.as_raw_fd() as u64,
@@ -67,6 +81,14 @@ fn open_one(
             .hint("not every file system can be mapped, and none twice: see KERNEL.md")
     })?;
     Ok(tree)
+}
+
+/// What is mounted in it by the container must not be mounted on the host as well, as in a copy that
+/// the child makes; the other way it may.
+fn leave_peers(tree: &OwnedFd) -> Result<()> {
+    let attr = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
+    raw::mount_setattr(tree.as_raw_fd(), &attr, true)
+        .map_err(|errno| Error::os("make a mount a slave of the host's", errno))
 }
 
 /// A user namespace with these maps, in which nobody stays.

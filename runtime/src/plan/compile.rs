@@ -7,15 +7,15 @@ use std::path::{Path as FsPath, PathBuf};
 
 use super::given::{Given, HostMount};
 use super::step::{MountStep, Otherwise, Path, Source, Step};
-use super::{CLONE_NEWTIME, Plan, id_maps};
+use super::{CLONE_NEWTIME, Plan, id_maps, view};
 use crate::error::{Error, Result};
 use crate::spec::{
-    Access, CapabilitySet, Mount, MountKind, Namespace, Network, Owner, Rlimit, Root, Sandbox,
+    Access, CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Owner, Root, Sandbox,
     Seccomp,
 };
 use crate::sys::CStrings;
 use crate::sys::clone::Memory;
-use crate::sys::raw::{CapSets, MountAttr};
+use crate::sys::raw::MountAttr;
 
 /// Compiles what was asked into what will be done.
 ///
@@ -119,13 +119,13 @@ fn capabilities(sandbox: &Sandbox, given: &Given) -> CapabilitySet {
     CapabilitySet(wanted.0 & known.0)
 }
 
-struct Compiler<'a> {
-    sandbox: &'a Sandbox,
-    given: &'a Given,
-    userns: bool,
+pub(super) struct Compiler<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) given: &'a Given,
+    pub(super) userns: bool,
     /// The child is in a user namespace that is not the first.
-    confined: bool,
-    capabilities: CapabilitySet,
+    pub(super) confined: bool,
+    pub(super) capabilities: CapabilitySet,
 }
 
 impl Compiler<'_> {
@@ -231,10 +231,16 @@ impl Compiler<'_> {
                 plan.push(step, format!("--rootfs {}", path.display()));
             }
         }
-        for mount in &sandbox.mounts {
+        for mount in view::in_order(sandbox) {
             self.mount(plan, mount)?;
         }
-        for path in &sandbox.masked {
+        for name in &sandbox.run_dirs {
+            let path = Path::new(&FsPath::new("/run").join(name));
+            let owner = Some(self.owner(Owner::User));
+            plan.push(Step::MakeDirectory { path, owner }, "--run-dir");
+        }
+        // What was asked for by name is not hidden.
+        for path in sandbox.masked.iter().filter(|path| !view::was_asked_for(sandbox, path)) {
             plan.push(Step::Mask(Path::new(path)), "default");
         }
         for path in &sandbox.read_only {
@@ -244,6 +250,14 @@ impl Compiler<'_> {
             plan.push(Step::Pivot, "always");
         }
         Ok(())
+    }
+
+    fn owner(&self, owner: Owner) -> (u32, u32) {
+        match owner {
+            Owner::Root if self.given.privileged => (0, 0),
+            // Without privilege only one id is mapped.
+            Owner::Root | Owner::User => (self.given.user.uid, self.given.user.gid),
+        }
     }
 
     fn mount(&self, plan: &mut Plan, mount: &Mount) -> Result<()> {
@@ -256,7 +270,8 @@ impl Compiler<'_> {
                 },
                 _ => MountStep::new(source, target, attr),
             };
-            Step::Mount(MountStep { optional: mount.optional, ..step })
+            let scaffold = !mount.optional && self.sandbox.root != Root::Untouched;
+            Step::Mount(MountStep { optional: mount.optional, scaffold, ..step })
         };
         let new = |kind: &str, options: &[(&str, Option<String>)]| -> Result<Source> {
             let option = |(key, value): &(&str, Option<String>)| {
@@ -273,12 +288,10 @@ impl Compiler<'_> {
                 plan.push(step(source, mount.access), &mount.origin);
             }
             MountKind::Tmpfs { size, mode, owner } => {
-                let (uid, gid) = match owner {
-                    Owner::User => (self.given.user.uid, self.given.user.gid),
-                    Owner::Root if self.given.privileged => (0, 0),
-                    // Only one id is mapped.
-                    Owner::Root => (self.given.user.uid, self.given.user.gid),
-                };
+                // Whoever starts as root may become others, who then share it.
+                let shared = mode.is_none() && self.sandbox.user.is_none();
+                let mode = mode.unwrap_or(if shared { 0o1777 } else { 0o770 });
+                let (uid, gid) = self.owner(*owner);
                 let mut options = vec![
                     ("mode", Some(format!("{mode:04o}"))),
                     ("uid", number(uid)),
@@ -384,100 +397,28 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn rlimits(&self, plan: &mut Plan) {
-        for limit in &self.sandbox.rlimits {
-            let Rlimit { resource, soft, hard } = *limit;
-            plan.push(Step::Rlimit { resource, soft, hard }, "--ulimit");
-        }
-    }
-
-    fn privileges(&self, plan: &mut Plan) {
-        let (sandbox, user) = (self.sandbox, &self.given.user);
-        let keep = self.capabilities;
-        if sandbox.no_new_privileges {
-            plan.push(Step::NoNewPrivileges, "default");
-        }
-        if sandbox.landlock && self.given.landlock > 0 {
-            self.landlock(plan);
-        }
-        // After what opens files, as there may be a limit of those; before the capability goes that
-        // can raise a limit.
-        self.rlimits(plan);
-        // The bounding set and the securebits need CAP_SETPCAP, which goes with the ids.
-        if keep.0 == 0 {
-            // Not even an execve by user 0 brings a capability back, and this cannot be undone:
-            // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock.
-            const NOROOT: u32 = 0b11;
-            const NO_SETUID_FIXUP: u32 = 0b11 << 2;
-            const KEEP_CAPS_OFF: u32 = 0b10 << 4;
-            const NO_CAP_AMBIENT_RAISE: u32 = 0b11 << 6;
-            let bits = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_OFF | NO_CAP_AMBIENT_RAISE;
-            plan.push(Step::Securebits(bits), "default");
-        }
-        let last = self.given.last_capability;
-        plan.push(Step::Bounding { keep: keep.0, last }, "capabilities");
-        if !self.userns || self.given.privileged {
-            // Before the ids: setgroups(2) needs CAP_SETGID.
-            let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
-            let otherwise = match (&sandbox.user, self.given.confined) {
-                // Who may not set groups cannot be rid of those it has, either.
-                (None, true) => Otherwise::Without(None),
-                _ => Otherwise::Fail,
-            };
-            plan.push_or(Step::Groups(user.groups.clone()), origin.clone(), otherwise);
-            plan.push(
-                Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: keep.0 != 0 },
-                origin,
-            );
-        }
-        let sets = CapSets { effective: keep.0, permitted: keep.0, inheritable: 0 };
-        if keep.0 != 0 && user.uid != 0 {
-            // For a user other than root only ambient capabilities survive execve.
-            plan.push(Step::Capabilities(CapSets { inheritable: keep.0, ..sets }), "--cap-add");
-            plan.push(Step::Ambient(keep.0), "--cap-add");
-        } else {
-            plan.push(Step::Capabilities(sets), "capabilities");
-        }
-        // After the ids, so that the keyring belongs to the user.
-        plan.push(Step::Keyring, "always");
-    }
-
-    /// The mounts that are writable, once more, by another mechanism.
-    fn landlock(&self, plan: &mut Plan) {
-        const WRITE_FILE: u64 = 1 << 1;
-        const TRUNCATE: u64 = 1 << 14;
-        const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
-        // REMOVE_DIR to MAKE_SYM (bits 4 to 12), by ABI 2 REFER, by ABI 3 TRUNCATE.
-        let mut handled = WRITE_FILE | 0x1ff0;
-        if self.given.landlock >= 2 {
-            handled |= 1 << 13;
-        }
-        if self.given.landlock >= 3 {
-            handled |= TRUNCATE;
-        }
-        const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
-        // A network namespace of its own has abstract sockets of its own.
-        let foreign_sockets = matches!(self.sandbox.network, Network::Host | Network::Join(_));
-        let scoped = match (foreign_sockets, self.given.landlock >= 6) {
-            (true, true) => SCOPE_ABSTRACT_UNIX_SOCKET,
-            _ => 0,
-        };
-        let allowed = handled & !MAKE_DEVICES;
-        let writable_root = match &self.sandbox.root {
-            Root::Host => false,
-            Root::Dir { read_only, .. } => !read_only,
-            Root::Untouched => true,
-        };
-        let mut rules = Vec::new();
-        if writable_root {
-            rules.push((c"/".into(), allowed));
-        } else {
-            for mount in self.sandbox.mounts.iter().filter(|mount| !mount.access.read_only) {
-                let target = mount.target.as_os_str().as_bytes();
-                rules.push((CString::new(target).unwrap_or_default(), allowed));
+    /// With the user's own rights: a directory that was asked for and may not be entered is an error.
+    fn directory(&self, plan: &mut Plan) -> Result<()> {
+        let root = || Step::Directory(c"/".into());
+        match &self.sandbox.cwd {
+            Directory::At(dir) => plan.push(Step::Directory(c_path(dir)?), "-w"),
+            Directory::Preferred(dir) if view::shows(self.sandbox, dir) => {
+                let loss = "the command begins in /, as its user cannot enter the caller's \
+                    directory: -w chooses another";
+                let otherwise = Otherwise::Instead(Box::new(root()), Some(loss));
+                plan.push_or(Step::Directory(c_path(dir)?), "caller", otherwise);
             }
+            Directory::Preferred(dir) => {
+                let dir = dir.display();
+                plan.remarks.push(format!(
+                    "the command begins in /, as the host's {dir} is not there inside: --rw {dir} \
+                     shows it, -w / says that this is meant"
+                ));
+                plan.push(root(), "default");
+            }
+            Directory::Callers => plan.push(root(), "default"),
         }
-        plan.push(Step::Landlock { handled, scoped, rules }, "default");
+        Ok(())
     }
 
     fn finish(&self, plan: &mut Plan) -> Result<()> {
@@ -498,9 +439,7 @@ impl Compiler<'_> {
                 plan.push(Step::DieWithParent, "always");
             }
         }
-        // With the user's own rights: a directory that it may not enter is an error.
-        let cwd = sandbox.cwd.as_deref().unwrap_or(FsPath::new("/"));
-        plan.push(Step::Directory(c_path(cwd)?), "-w");
+        self.directory(plan)?;
         // Ignored signals and blocked ones would be inherited across execve.
         plan.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
         if plan.has_init() && plan.memory() != Memory::Copied {

@@ -103,7 +103,10 @@ impl fmt::Display for Step {
                     _ => write!(f, "make device {} ({major}:{minor})", inside(path)),
                 }
             }
-            Step::MakeDirectory(path) => write!(f, "make directory {}", inside(path)),
+            Step::MakeDirectory { path, owner, .. } => {
+                write!(f, "make directory {}", inside(path))?;
+                owner.map_or(Ok(()), |(uid, gid)| write!(f, " for {uid}:{gid}"))
+            }
             Step::Attributes { path, attr, recursive } => {
                 write!(f, "change the mount {}", inside(path))?;
                 attributes(f, *recursive, attr)?;
@@ -112,11 +115,15 @@ impl fmt::Display for Step {
                     kind => write!(f, " to {}", propagation(kind)),
                 }
             }
-            Step::Chroot => write!(f, "chroot into the root"),
+            Step::Chroot { without, .. } => {
+                write!(f, "chroot into the root")?;
+                without.iter().try_for_each(|path| write!(f, ", without {}", text(path)))
+            }
             Step::Terminal { .. } => write!(f, "make a terminal and hand over its master"),
             Step::TerminalHeld => write!(f, "see that the terminal's master is held"),
-            Step::StandardFiles { uid } => {
-                write!(f, "give the standard files to uid {uid}")
+            Step::StandardFiles { uid, pipes } => {
+                let which = if *pipes { "that are pipes " } else { "" };
+                write!(f, "give the standard files {which}to uid {uid}")
             }
             Step::Personality(domain) => write!(f, "set personality {domain:#x}"),
             Step::IoPriority(packed) => write!(f, "set I/O priority {packed:#x}"),
@@ -220,6 +227,12 @@ impl fmt::Display for MountStep {
                     }
                 }
             }
+            Source::Long { .. } => {}
+        }
+        if let Source::Long { kind, options, .. } = &self.source {
+            write!(f, "mount {} on {}", text(kind), inside(&self.target))?;
+            attributes(f, false, &self.attr)?;
+            write!(f, " {}", text(options))?;
         }
         if self.recursive != MountAttr::default() {
             write!(f, " and all below")?;
@@ -231,7 +244,7 @@ impl fmt::Display for MountStep {
 
 impl MountStep {
     fn ending(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.copy_up {
+        if self.copy_up.is_some() {
             write!(f, " with what it covers")?;
         }
         for (attr, recursive) in &self.finally {

@@ -10,13 +10,15 @@ pub mod container;
 mod explain;
 mod given;
 mod id_maps;
+mod privileges;
 pub mod seccomp;
 mod step;
+mod view;
 
 pub use compile::{compile, compile_join, exec};
 pub use explain::namespaces;
 pub use given::{Given, HostMount, User};
-pub use step::{Hook, IdMaps, MountStep, Otherwise, Path, Planned, Procfs, Source, Step};
+pub use step::{Hook, IdMaps, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;
 
@@ -33,6 +35,8 @@ pub struct Plan {
     pub cgroup: Option<i32>,
     /// The child talks to its parent over a line, and may outlive it before its program is executed.
     pub has_line: bool,
+    /// What is done otherwise than a caller may expect who asked for nothing, a line each.
+    pub remarks: Vec<String>,
     /// The steps of the child, the last of which is [`Step::Exec`].
     pub steps: Vec<Planned>,
 }

@@ -146,7 +146,12 @@ pub enum Step {
         owner: Option<(u32, u32)>,
     },
     /// Make a directory, with those above it, unless it is there.
-    MakeDirectory(Path),
+    MakeDirectory {
+        /// Where.
+        path: Path,
+        /// User and group; none: the maker's own.
+        owner: Option<(u32, u32)>,
+    },
     /// Make a symbolic link.
     Link {
         /// Where.
@@ -170,7 +175,12 @@ pub enum Step {
         recursive: bool,
     },
     /// Where pivot_root(2) cannot work (an initramfs): lay the root over `/`, and chroot(2) into it.
-    Chroot,
+    Chroot {
+        /// Leave it where it is: `/` is that of others, too.
+        in_place: bool,
+        /// Mounts of the old root that are taken away first, absolute paths in it.
+        without: Vec<CString>,
+    },
     /// chdir(2), to a directory that is below the root.
     Directory(CString),
     /// Make a pseudo-terminal on the sandbox's devpts, send its master away, and make it the
@@ -202,6 +212,8 @@ pub enum Step {
     StandardFiles {
         /// User id.
         uid: u32,
+        /// Only what are pipes: files and terminals outlive the sandbox, and stay the caller's.
+        pipes: bool,
     },
     /// personality(2).
     Personality(u32),
@@ -265,7 +277,8 @@ pub enum Step {
         handled: u64,
         /// LANDLOCK_SCOPE_*.
         scoped: u64,
-        /// What is granted below which path inside. Absent paths are passed over.
+        /// What is granted below which path inside. Absent paths are passed over. The files behind
+        /// standard input, output and error may be written beside, if they are open for that.
         rules: Vec<(CString, u64)>,
     },
     /// Start a second process, which goes on with the steps; this one becomes the init.
@@ -388,8 +401,9 @@ pub struct MountStep {
     pub recursive: MountAttr,
     /// What changes of it when it is in its place; with the mounts below it, or alone.
     pub finally: Vec<(MountAttr, bool)>,
-    /// The files that it covers are copied into it, while it is still writable.
-    pub copy_up: bool,
+    /// The files that it covers are copied into it, while it is still writable. It becomes like the
+    /// directory that it covers, but for what was given by name.
+    pub copy_up: Option<Named>,
     /// It gets the mode of the directory that it covers, if there was one.
     pub mode_of_target: bool,
     /// The target may not be reached by a symbolic link: what is mounted there is relied upon.
@@ -400,6 +414,20 @@ pub struct MountStep {
     /// read-only, means that there is nothing to do. Otherwise a missing target is made: a
     /// directory, or a file if the source is one.
     pub optional: bool,
+    /// Where the target is missing and cannot be made, a tmpfs with everything else that is there
+    /// takes the place of the directory.
+    pub scaffold: bool,
+}
+
+/// What of a tmpfs' root directory its options name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// Its mode.
+    pub mode: bool,
+    /// Its owner.
+    pub uid: bool,
+    /// Its group.
+    pub gid: bool,
 }
 
 impl MountStep {
@@ -411,11 +439,12 @@ impl MountStep {
             attr,
             recursive: MountAttr::default(),
             finally: Vec::new(),
-            copy_up: false,
+            copy_up: None,
             mode_of_target: false,
             no_links: false,
             procfs: Procfs::Free,
             optional: false,
+            scaffold: false,
         }
     }
 }
@@ -449,6 +478,9 @@ pub enum Source {
         fd: i32,
         /// What it is, in words.
         name: CString,
+        /// What the host has mounted read-only, nosuid, nodev or noexec stays so: the kernel would
+        /// not let a child in a user namespace change that on a mount that it had opened itself.
+        keeps: bool,
     },
     /// A new file system.
     New {
@@ -456,6 +488,15 @@ pub enum Source {
         kind: CString,
         /// Its options; without a value: flags.
         options: Vec<(CString, Option<CString>)>,
+    },
+    /// A new file system with options that are too long for fsconfig(2).
+    Long {
+        /// Its type.
+        kind: CString,
+        /// Where it comes from.
+        source: CString,
+        /// Its options as mount(2) takes them.
+        options: CString,
     },
 }
 

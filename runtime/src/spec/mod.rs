@@ -4,12 +4,14 @@
 //! beyond their spelling) are resolved later, against the host.
 
 pub mod annotation;
+mod directory;
 mod id_range;
 pub mod io;
 pub mod limits;
-mod mount;
+pub(crate) mod mount;
 pub mod network;
 pub mod oci;
+pub(crate) mod os_path;
 mod plugin;
 pub mod rate;
 mod rate_group;
@@ -17,6 +19,7 @@ mod sandbox;
 pub mod seccomp;
 pub mod units;
 
+pub use directory::Directory;
 pub use mount::{Access, Mount, MountKind, Owner};
 pub use sandbox::{
     CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,

@@ -1,5 +1,7 @@
 //! Mounts as asked for: `-v`, `--rw`, `--tmpfs` and the private ones every sandbox has.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,8 @@ use crate::error::{Error, Result};
 /// One mount inside the sandbox. Later mounts lie over earlier ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mount {
-    /// Absolute path inside.
+    /// Path inside; one that is relative begins where the caller is, as that of its source.
+    #[serde(with = "super::os_path")]
     pub target: PathBuf,
     /// What is mounted.
     pub kind: MountKind,
@@ -27,7 +30,8 @@ pub struct Mount {
 pub enum MountKind {
     /// A file or directory of the host.
     Bind {
-        /// Absolute path outside.
+        /// Path outside; one that is relative begins where the caller is.
+        #[serde(with = "super::os_path")]
         source: PathBuf,
         /// With the mounts below it.
         recursive: bool,
@@ -36,8 +40,10 @@ pub enum MountKind {
     Tmpfs {
         /// Upper bound of its contents.
         size: Option<Size>,
-        /// Mode of its root directory.
-        mode: u32,
+        /// Mode of its root directory; none: 0770 for the user that the command was given, and 1777
+        /// where it was given none, as a daemon that starts as root shares the directory with those
+        /// that it becomes.
+        mode: Option<u32>,
         /// Who owns its root directory.
         owner: Owner,
     },
@@ -107,10 +113,10 @@ impl Access {
 
 impl Mount {
     /// A private tmpfs: noexec, nosuid, nodev, and gone when the sandbox ends.
-    pub fn private(target: &str, size: u64, mode: u32, owner: Owner) -> Mount {
+    pub fn private(target: &str, size: u64, mode: Option<u32>) -> Mount {
         Mount {
             target: target.into(),
-            kind: MountKind::Tmpfs { size: Some(Size(size)), mode, owner },
+            kind: MountKind::Tmpfs { size: Some(Size(size)), mode, owner: Owner::User },
             access: Access { nosuid: true, nodev: true, noexec: true, read_only: false },
             optional: true,
             origin: "default".into(),
@@ -118,12 +124,15 @@ impl Mount {
     }
 
     /// `--rw PATH`: the host's path, writable in place.
-    pub fn writable(path: &str) -> Result<Mount> {
-        let origin = format!("--rw {path}");
-        let path = absolute(path, &origin)?;
+    pub fn writable(path: impl AsRef<OsStr>) -> Result<Mount> {
+        let path = path.as_ref();
+        let origin = format!("--rw {}", path.display());
+        if path.is_empty() {
+            return Err(Error::new(format!("{origin}: no path")));
+        }
         Ok(Mount {
-            target: path.clone(),
-            kind: MountKind::Bind { source: path, recursive: true },
+            target: path.into(),
+            kind: MountKind::Bind { source: path.into(), recursive: true },
             access: Access { nosuid: true, nodev: true, ..Access::default() },
             optional: false,
             origin,
@@ -131,20 +140,28 @@ impl Mount {
     }
 
     /// `-v SOURCE:TARGET[:OPTION,...]`, the options of mount(8): ro, rw, noexec, nodev, nosuid and
-    /// their opposites; `rec` and `norec` for the mounts below.
-    pub fn volume(text: &str) -> Result<Mount> {
-        let origin = format!("-v {text}");
-        let mut parts = text.splitn(3, ':');
-        let (source, target) = match (parts.next(), parts.next()) {
-            (Some(source), Some(target)) => (source, target),
-            _ => {
-                return Err(Error::new(format!("{origin}: no target in the sandbox"))
-                    .hint("write -v SOURCE:TARGET[:ro]"));
-            }
-        };
+    /// their opposites; `rec` and `norec` for the mounts below. A colon in a path is written `\:`.
+    pub fn volume(text: impl AsRef<OsStr>) -> Result<Mount> {
+        let text = text.as_ref();
+        let origin = format!("-v {}", text.display());
+        let mut parts = split(text);
+        if parts.len() < 2 {
+            return Err(Error::new(format!("{origin}: no target in the sandbox"))
+                .hint("write -v SOURCE:TARGET[:ro]"));
+        }
+        if parts.len() > 3 {
+            return Err(Error::new(format!("{origin}: more than SOURCE:TARGET:OPTIONS"))
+                .hint("a colon in a path is written \\:"));
+        }
+        let options = options(parts.get(2), &origin)?;
+        let (target, source) = (parts.swap_remove(1), parts.swap_remove(0));
+        if source.is_empty() {
+            return Err(Error::new(format!("{origin}: no source on the host"))
+                .hint("an empty directory in memory is --tmpfs TARGET"));
+        }
         let mut access = Access { nosuid: true, nodev: true, ..Access::default() };
         let mut recursive = true;
-        for word in parts.next().into_iter().flat_map(|options| options.split(',')) {
+        for word in options.split(',').filter(|word| !word.is_empty()) {
             match word {
                 "rec" | "rbind" => recursive = true,
                 "norec" | "bind" => recursive = false,
@@ -157,8 +174,8 @@ impl Mount {
             }
         }
         Ok(Mount {
-            target: absolute(target, &origin)?,
-            kind: MountKind::Bind { source: absolute(source, &origin)?, recursive },
+            target: absolute(&target, &origin)?,
+            kind: MountKind::Bind { source: source.into(), recursive },
             access,
             optional: false,
             origin,
@@ -166,21 +183,30 @@ impl Mount {
     }
 
     /// `--tmpfs TARGET[:OPTION,...]`: `size=64m`, `mode=1777`, `uid=root`, and as for `-v`.
-    pub fn tmpfs(text: &str) -> Result<Mount> {
-        let origin = format!("--tmpfs {text}");
-        let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    pub fn tmpfs(text: impl AsRef<OsStr>) -> Result<Mount> {
+        let text = text.as_ref();
+        let origin = format!("--tmpfs {}", text.display());
+        let parts = split(text);
+        let (target, options) = match parts.as_slice() {
+            [target] => (target, String::new()),
+            [target, words] => (target, options(Some(words), &origin)?),
+            _ => {
+                return Err(Error::new(format!("{origin}: more than TARGET:OPTIONS"))
+                    .hint("a colon in a path is written \\:"));
+            }
+        };
         let mut access = Access { nosuid: true, nodev: true, noexec: true, read_only: false };
-        let (mut size, mut mode, mut owner) = (None, 0o770, Owner::User);
+        let (mut size, mut mode, mut owner) = (None, None, Owner::User);
         for word in options.split(',').filter(|word| !word.is_empty()) {
             match word.split_once('=') {
                 Some(("size", value)) => {
                     size = Some(value.parse().map_err(|e: Error| e.within(&origin))?);
                 }
                 Some(("mode", value)) => {
-                    mode = parse_mode(value).ok_or_else(|| {
+                    mode = Some(parse_mode(value).ok_or_else(|| {
                         Error::new(format!("{origin}: {value:?} is not an octal mode"))
                             .hint("as in mode=1777")
-                    })?;
+                    })?);
                 }
                 Some(("owner", "root")) => owner = Owner::Root,
                 Some(("owner", "user")) => owner = Owner::User,
@@ -206,23 +232,53 @@ fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
 }
 
-/// `path`, absolute, without `.` and `..` and doubled slashes.
-fn absolute(path: &str, origin: &str) -> Result<PathBuf> {
+/// The parts between colons; `\:` is a colon of a path, and `\\` a backslash.
+fn split(text: &OsStr) -> Vec<OsString> {
+    let mut parts = vec![Vec::new()];
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let last = parts.len() - 1;
+        rest = tail;
+        match (first, tail) {
+            (b'\\', [escaped @ (b':' | b'\\'), after @ ..]) => {
+                parts[last].push(*escaped);
+                rest = after;
+            }
+            (b':', _) => parts.push(Vec::new()),
+            _ => parts[last].push(*first),
+        }
+    }
+    parts.into_iter().map(OsString::from_vec).collect()
+}
+
+fn options(part: Option<&OsString>, origin: &str) -> Result<String> {
+    let Some(words) = part else { return Ok(String::new()) };
+    let words = words.to_str().map(str::to_owned);
+    words.ok_or_else(|| Error::new(format!("{origin}: its options are no text")))
+}
+
+/// The path of a target, which is read by name: without `.`, `..` and doubled slashes.
+fn absolute(path: &OsStr, origin: &str) -> Result<PathBuf> {
     let path = Path::new(path);
     if !path.is_absolute() {
         return Err(Error::new(format!("{origin}: {path:?} is not an absolute path")));
     }
+    Ok(clean(path))
+}
+
+/// By name, without `.`, `..` and doubled slashes; above the root is the root.
+pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for part in path.components() {
         match part {
             Component::Normal(name) => clean.push(name),
             Component::ParentDir => {
-                return Err(Error::new(format!("{origin}: {path:?} has a .. in it")));
+                clean.pop();
             }
             _ => {}
         }
     }
-    Ok(clean)
+    clean
 }
 
 #[cfg(test)]
@@ -231,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_volume_is_read_as_docker_spells_it() {
-        let mount = Mount::volume("/srv//www/:/var/www:ro,noexec").unwrap();
+        let mount = Mount::volume("/srv/www:/var//x/../www/:ro,noexec").unwrap();
         assert_eq!(mount.target, Path::new("/var/www"));
         let source = MountKind::Bind { source: "/srv/www".into(), recursive: true };
         assert_eq!(mount.kind, source);
@@ -242,9 +298,9 @@ mod tests {
     fn odd_volumes_are_refused_by_name() {
         for (text, says) in [
             ("/srv", "no target"),
-            ("srv:/x", "not an absolute path"),
             ("/srv:x", "not an absolute path"),
-            ("/srv:/a/../b", "has a .."),
+            (":/x", "no source"),
+            ("/srv:/x:ro:/y", "more than"),
             ("/srv:/x:rox", "unknown option \"rox\""),
         ] {
             let error = Mount::volume(text).unwrap_err().to_string();
@@ -253,10 +309,24 @@ mod tests {
     }
 
     #[test]
+    fn a_colon_in_a_path_is_escaped_and_paths_need_be_no_text() {
+        let of = |text: &[u8]| {
+            let mount = Mount::volume(OsStr::from_bytes(text)).unwrap();
+            let MountKind::Bind { source, .. } = &mount.kind else { panic!("{mount:?}") };
+            (source.as_os_str().as_bytes().to_vec(), mount.target.as_os_str().as_bytes().to_vec())
+        };
+        assert_eq!(of(br"/a\:b:/c\\d\e:ro"), (b"/a:b".to_vec(), br"/c\d\e".to_vec()));
+        assert_eq!(of(b"./x\xff:/y\xfe"), (b"./x\xff".to_vec(), b"/y\xfe".to_vec()));
+        let mount = Mount::writable(OsStr::from_bytes(b"/z\xff")).unwrap();
+        let record = serde_json::to_string(&mount).unwrap();
+        assert_eq!(serde_json::from_str::<Mount>(&record).unwrap(), mount);
+    }
+
+    #[test]
     fn a_tmpfs_takes_size_and_mode() {
         let mount = Mount::tmpfs("/cache:size=64m,mode=1777,exec").unwrap();
         let kind =
-            MountKind::Tmpfs { size: Some(Size(64 << 20)), mode: 0o1777, owner: Owner::User };
+            MountKind::Tmpfs { size: Some(Size(64 << 20)), mode: Some(0o1777), owner: Owner::User };
         assert_eq!(mount.kind, kind);
         assert_eq!(mount.access.words(), "rw,nosuid,nodev");
         assert!(Mount::tmpfs("/cache:mode=9").is_err());

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::directory::{self, Directory};
 use super::id_range::IdRange;
 use super::limits::Limits;
-use super::mount::{Access, Mount, MountKind, Owner};
+use super::mount::{Access, Mount, MountKind};
 use super::network::{Network, Publish};
 use super::plugin::Plugin;
 use super::rate::Rates;
@@ -24,8 +25,8 @@ pub struct Sandbox {
     pub command: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
-    /// Working directory inside; none: `/`.
-    pub cwd: Option<PathBuf>,
+    /// Where the command begins.
+    pub cwd: Directory,
     /// The tree that the command sees as `/`.
     pub root: Root,
     /// Mounts over it, in order.
@@ -56,6 +57,13 @@ pub struct Sandbox {
     pub no_new_privileges: bool,
     /// Which system calls are possible.
     pub seccomp: Seccomp,
+    /// The default filter lets the command make files that are set-user-ID or set-group-ID; inside
+    /// they have no effect, outside they have.
+    #[serde(default)]
+    pub allow_suid: bool,
+    /// Directories below /run that are made for the command's user, by their names.
+    #[serde(default, with = "super::os_path::list")]
+    pub run_dirs: Vec<PathBuf>,
     /// Writes confined to the writable mounts by Landlock as well, where the kernel has it.
     pub landlock: bool,
     /// Resource limits (getrlimit(2)).
@@ -93,6 +101,7 @@ pub enum Root {
     /// A directory of the host that holds a tree of its own. It is not trusted.
     Dir {
         /// Where it is.
+        #[serde(with = "super::os_path")]
         path: PathBuf,
         /// Nothing in it can be written.
         read_only: bool,
@@ -347,17 +356,17 @@ impl Default for Sandbox {
         Sandbox {
             command: Vec::new(),
             env: Vec::new(),
-            cwd: None,
+            cwd: Directory::Callers,
             root: Root::Host,
             mounts: vec![
                 mount("/proc", MountKind::Proc { hidepid: false }, system),
                 mount("/sys", MountKind::Sysfs, Access { read_only: true, ..system }),
                 mount("/dev", MountKind::Dev, Access { nodev: false, ..system }),
                 mount("/dev/pts", MountKind::Devpts, Access { nodev: false, ..system }),
-                Mount::private("/dev/shm", 64 * MIB, 0o770, Owner::User),
-                Mount::private("/run", 16 * MIB, 0o755, Owner::User),
-                Mount::private("/tmp", 512 * MIB, 0o770, Owner::User),
-                Mount::private("/var/tmp", 512 * MIB, 0o770, Owner::User),
+                Mount::private("/dev/shm", 64 * MIB, None),
+                Mount::private("/run", 16 * MIB, Some(0o755)),
+                Mount::private("/tmp", 512 * MIB, None),
+                Mount::private("/var/tmp", 512 * MIB, None),
             ],
             // What the kernel shows of itself and of the hardware that no program in a yard needs.
             masked: [
@@ -406,6 +415,8 @@ impl Default for Sandbox {
             cap_drop: CapabilitySet::default(),
             no_new_privileges: true,
             seccomp: Seccomp::Default,
+            allow_suid: false,
+            run_dirs: Vec::new(),
             landlock: true,
             rlimits: Vec::new(),
             sysctls: Vec::new(),
@@ -430,7 +441,7 @@ impl Sandbox {
             mounts: vec![Mount {
                 optional: false,
                 origin: "compat".into(),
-                ..Mount::private("/tmp", 512 * MIB, 0o770, Owner::User)
+                ..Mount::private("/tmp", 512 * MIB, None)
             }],
             masked: Vec::new(),
             read_only: Vec::new(),
@@ -475,6 +486,9 @@ impl Sandbox {
         }
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
+        }
+        for name in &self.run_dirs {
+            directory::check_run_dir(name, &self.mounts)?;
         }
         Plugin::check_all(&self.plugins)?;
         self.limits.check()

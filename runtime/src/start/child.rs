@@ -159,14 +159,14 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         }
         Step::Mount(mount) => tree.mount(mount),
         Step::Device { path, mode, device, owner } => tree.device(path, *mode, *device, *owner),
-        Step::MakeDirectory(path) => tree.directory(path),
+        Step::MakeDirectory { path, owner } => tree.directory(path, *owner),
         Step::Attributes { path, attr, recursive } => tree.attributes(path, attr, *recursive),
-        Step::Chroot => tree.chroot(),
+        Step::Chroot { in_place, without } => tree.chroot(*in_place, without),
         Step::Terminal { socket, size, console, plain } => {
             terminal(tree, *socket, *size, (*console, *plain))
         }
         Step::TerminalHeld => terminal_held(),
-        Step::StandardFiles { uid } => standard_files(*uid),
+        Step::StandardFiles { uid, pipes } => standard_files(*uid, *pipes),
         Step::Personality(domain) => task::personality(*domain),
         Step::IoPriority(packed) => task::io_priority(*packed),
         Step::Scheduler(attr) => task::scheduler(attr),
@@ -386,12 +386,13 @@ fn terminal_held() -> Result {
     if terminal::is_hung_up(0)? { Err(Errno(libc::EIO)) } else { Ok(()) }
 }
 
-fn standard_files(uid: u32) -> Result {
+fn standard_files(uid: u32, pipes: bool) -> Result {
     for fd in 0..3 {
         // One that is closed has no owner.
         let Ok(stat) = raw::stat(fd) else { continue };
         let null = stat.mode & libc::S_IFMT == libc::S_IFCHR && stat.rdev == libc::makedev(1, 3);
-        if stat.owner.0 == uid || null {
+        let pipe = stat.mode & libc::S_IFMT == libc::S_IFIFO;
+        if stat.owner.0 == uid || null || pipes && !pipe {
             continue;
         }
         match raw::fchown(fd, uid) {
@@ -509,6 +510,18 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
         raw::landlock_allow(ruleset, below, access)?;
         raw::close(below);
     }
+    for fd in 0..3 {
+        // /dev/stdout leads to it, but past every mount of the sandbox. What is open for reading only
+        // may lie on a mount of the host that can be written, and stays as it is.
+        if !raw::is_open_for_writing(fd) {
+            continue;
+        }
+        match raw::landlock_allow(ruleset, fd, handled & OF_FILES) {
+            // A pipe, a socket: Landlock has nothing to say about those.
+            Err(Errno(libc::EBADFD)) | Ok(()) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
     raw::landlock_restrict(ruleset)?;
     raw::close(ruleset);
     Ok(())
@@ -582,7 +595,7 @@ fn execute(
             denied @ Errno(libc::EACCES) => {
                 // The filter may kill the process for the question.
                 words.fail(number, denied);
-                if raw::openat2(raw::AT_FDCWD, path, libc::O_PATH, 0).is_ok() {
+                if raw::is_there(path) {
                     reason = denied;
                 }
                 words.forget_failure();

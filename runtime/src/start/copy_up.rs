@@ -26,6 +26,7 @@ struct Level {
 
 /// Copies the contents of directory `from` into the mount `to`, which takes its mode and owner, too.
 /// ELOOP: it is too deep.
+#[inline(never)]
 pub fn copy_up(from: RawFd, to: RawFd) -> Result {
     let mut levels = [Level { from: -1, to: -1, next: 0 }; DEEPEST];
     levels[0] = Level { from: directory(from, c".")?, to: directory(to, c".")?, next: 0 };
@@ -145,7 +146,7 @@ fn directory(dir: RawFd, name: &CStr) -> Result<RawFd> {
 }
 
 /// Owner, mode and time of what is not a link; the owner first, whose change clears bits of the mode.
-fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
+pub(super) fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
     owner(dir, name, stat)?;
     raw::fchmodat(dir, name, stat.mode & 0o7777)?;
     copy::set_modified(dir, name, stat.modified)

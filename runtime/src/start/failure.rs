@@ -196,6 +196,12 @@ fn exec(error: Error, is_path: bool, errno: Errno) -> Error {
     }
 }
 
+fn is_missing(path: &std::ffi::CStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno.0) {
         (Step::Mount(MountStep { procfs: Procfs::Off, .. }), libc::EXDEV) => {
@@ -212,17 +218,22 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         ) if attr.clear != 0 => {
             "cannot clear locked flags: in a user namespace a mount stays ro, nosuid, nodev or noexec if it was before; leave out rw, suid, dev and exec"
         }
-        (Step::Mount(MountStep { source: Source::Bind { .. }, .. }), libc::ENOENT) => {
+        (Step::Mount(MountStep { source: Source::Bind { path, .. }, .. }), libc::ENOENT)
+            if is_missing(path) =>
+        {
             "no such file or directory on the host"
         }
+        (Step::Mount(_), libc::ENOENT) => {
+            "the mount point is missing in the sandbox's root, and cannot be made there"
+        }
         (Step::Mount(_), libc::EROFS) => {
-            "the mount point is missing in the sandbox's root, which is read-only: make it on the host, or choose one below /tmp or /run"
+            "the mount point is missing in the sandbox's root, which is read-only: make it before, or choose another"
         }
         (Step::Mount(MountStep { source: Source::New { .. }, .. }), libc::EPERM) => {
             "a user namespace may mount this only where the host's own is not partly covered"
         }
         (Step::Mount(_), libc::ENOTDIR) => {
-            "a file cannot be mounted on a directory, nor a directory on a file"
+            "a file cannot be mounted on a directory, nor a directory on a file, nor anything below a file"
         }
         (Step::Enter { .. }, libc::ENOENT) => {
             "no such namespace; ip netns list shows those with a name"

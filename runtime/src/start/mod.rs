@@ -10,7 +10,9 @@ mod deliver;
 mod failure;
 mod join;
 mod live;
+mod missing;
 mod mounts;
+mod places;
 mod process;
 mod said;
 mod sandbox;
@@ -75,7 +77,8 @@ pub fn run(
     });
     let (cloned, result) = started.map_err(|errno| failure::clone(plan, errno))?;
     let spared = ground.words().spared();
-    let spared = spared.filter_map(|(step, errno)| failure::spared(plan, step, errno)).collect();
+    let spared = spared.filter_map(|(step, errno)| failure::spared(plan, step, errno));
+    let spared = plan.remarks.iter().cloned().chain(spared).collect();
     let process = Process::new(cloned, plan.has_init()).with_spared(spared);
     let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
     // If the parent's part failed the child was killed; if a step failed it has exited.

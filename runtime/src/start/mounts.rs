@@ -5,25 +5,33 @@
 use std::ffi::{CStr, CString};
 
 use super::copy_up::{copy_up, mode_of};
-use crate::plan::{MountStep, Path, Procfs, Source};
-use crate::sys::raw::{self, MountAttr, RawFd};
+use crate::plan::{MountStep, Named, Path, Procfs, Source};
+use crate::sys::raw::{self, MountAttr, RawFd, Stat};
 use crate::sys::{Errno, terminal};
 
-type Result<T = ()> = std::result::Result<T, Errno>;
+pub(super) type Result<T = ()> = std::result::Result<T, Errno>;
 
 const RESOLVE_NO_XDEV: u64 = 0x01;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-const RESOLVE_NO_SYMLINKS: u64 = 0x04;
-const RESOLVE_BENEATH: u64 = 0x08;
+pub(super) const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+pub(super) const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// The tree that is being built: its root, once something needed it.
-#[derive(Default)]
 pub struct Tree {
     root: Option<RawFd>,
     /// The empty directory that masks directories. One file system for all: making and ending one
     /// costs ten times as much as another mount of it.
     empty: Option<RawFd>,
+    /// What was laid over directories for the sake of mount points, and can still be written; -1:
+    /// nothing.
+    pub(super) scaffolds: [RawFd; 8],
+}
+
+impl Default for Tree {
+    fn default() -> Tree {
+        Tree { root: None, empty: None, scaffolds: [-1; 8] }
+    }
 }
 
 impl Tree {
@@ -45,8 +53,13 @@ impl Tree {
         }
     }
 
+    /// From here on the root is what was mounted on it.
+    pub(super) fn enter(&mut self, mount: RawFd) {
+        self.root = Some(mount);
+    }
+
     /// Opens a path below the root, whatever links are in it, without leaving the root.
-    fn open(&mut self, path: &CStr, flags: i32) -> Result<RawFd> {
+    pub(super) fn open(&mut self, path: &CStr, flags: i32) -> Result<RawFd> {
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
         raw::openat2(self.root()?, path, libc::O_PATH | flags, resolve)
     }
@@ -79,6 +92,7 @@ impl Tree {
     }
 
     pub fn mount(&mut self, mount: &MountStep) -> Result {
+        let mut recursive = mount.recursive;
         let (new, directory) = match &mount.source {
             Source::Bind { path, recursive } => {
                 let tree = match raw::open_tree(raw::AT_FDCWD, path, *recursive) {
@@ -88,22 +102,28 @@ impl Tree {
                 change(tree, &mount.attr, false)?;
                 (tree, is_directory(tree)?)
             }
-            Source::Tree { fd, .. } => {
-                change(*fd, &mount.attr, false)?;
+            Source::Tree { fd, keeps, .. } => {
+                let mut attr = mount.attr;
+                if *keeps && attr.clear | recursive.clear != 0 {
+                    let stays = raw::mount_flags(*fd)?;
+                    attr.clear &= !stays;
+                    recursive.clear &= !stays;
+                }
+                change(*fd, &attr, false)?;
                 (*fd, is_directory(*fd)?)
             }
             Source::New { kind, options } => (file_system(kind, options, &mount.attr)?, true),
+            Source::Long { kind, source, options } => {
+                return self.mount_long(mount, kind, source, options);
+            }
         };
-        change(new, &mount.recursive, true)?;
-        let (target, made) = match self.open_target(mount) {
-            Err(Errno(libc::ENOENT)) => match self.make(&mount.target, directory) {
-                Err(Errno(libc::EROFS)) if mount.optional => {
-                    raw::close(new);
-                    return Ok(());
-                }
-                made => made.and_then(|()| Ok((self.open_target(mount)?, true)))?,
-            },
-            target => (target?, false),
+        change(new, &recursive, true)?;
+        let (target, made) = match self.target(mount, directory) {
+            Err(Errno(libc::EROFS)) if mount.optional => {
+                raw::close(new);
+                return Ok(());
+            }
+            target => target?,
         };
         let allowed = match mount.procfs {
             Procfs::Free => true,
@@ -113,19 +133,68 @@ impl Tree {
         if !allowed {
             return Err(Errno(libc::EXDEV));
         }
-        if mount.copy_up && !made {
-            copy_up(target, new)?;
-        } else if mount.mode_of_target && !made {
-            mode_of(target, new)?;
+        match mount.copy_up {
+            // There is nothing to be copied, and nobody whose mode it could have.
+            _ if made => {}
+            Some(named) => {
+                let own = raw::stat(new)?;
+                copy_up(target, new)?;
+                given_by_name(new, named, &own)?;
+            }
+            None if mount.mode_of_target => mode_of(target, new)?,
+            None => {}
         }
-        raw::move_mount(new, target)?;
+        match raw::move_mount(new, target) {
+            // Newer kernels say no more of it than that.
+            Err(Errno(libc::EINVAL)) if is_directory(target)? != directory => {
+                return Err(Errno(libc::ENOTDIR));
+            }
+            moved => moved?,
+        }
         raw::close(target);
-        // By descriptor: the path may lead elsewhere by now.
+        self.complete(mount, new)
+    }
+
+    /// The target, and whether it was made only now.
+    fn target(&mut self, mount: &MountStep, directory: bool) -> Result<(RawFd, bool)> {
+        match self.open_target(mount) {
+            Err(Errno(libc::ENOENT)) => {
+                self.make(&mount.target.whole, directory, mount.scaffold)?;
+                Ok((self.open_target(mount)?, true))
+            }
+            target => Ok((target?, false)),
+        }
+    }
+
+    /// What is done to a mount in its place; by descriptor, as the path may lead elsewhere by now.
+    fn complete(&mut self, mount: &MountStep, new: RawFd) -> Result {
         for (attr, recursive) in &mount.finally {
             raw::mount_setattr(new, attr, *recursive)?;
         }
-        raw::close(new);
+        match mount.target.parts.is_empty() {
+            true => self.enter(new),
+            false => raw::close(new),
+        }
         Ok(())
+    }
+
+    /// fsconfig(2) takes 255 bytes for an option; mount(2) takes a page for all of them.
+    fn mount_long(&mut self, mount: &MountStep, kind: &CStr, source: &CStr, text: &CStr) -> Result {
+        let (target, _) = self.target(mount, true)?;
+        if mount.procfs != Procfs::Free && raw::is_procfs(target)? {
+            return Err(Errno(libc::EXDEV));
+        }
+        let before = raw::openat2(raw::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        raw::fchdir(target)?;
+        let mounted = raw::mount_here(source, kind, text);
+        raw::fchdir(before)?;
+        raw::close(before);
+        raw::close(target);
+        mounted?;
+        let new = self.open_target(mount)?;
+        change(new, &mount.attr, false)?;
+        change(new, &mount.recursive, true)?;
+        self.complete(mount, new)
     }
 
     fn open_target(&mut self, mount: &MountStep) -> Result<RawFd> {
@@ -138,37 +207,20 @@ impl Tree {
         }
     }
 
-    /// Makes what is missing of `path`: directories, and at its end a directory or an empty file.
-    fn make(&mut self, path: &Path, directory: bool) -> Result {
-        self.make_parts(&path.parts, directory)
-    }
-
-    fn make_parts(&mut self, parts: &[(CString, CString)], directory: bool) -> Result {
-        let last = parts.len().saturating_sub(1);
-        for (depth, (parent, name)) in parts.iter().enumerate() {
-            let parent = self.open(parent, libc::O_DIRECTORY)?;
-            let made = if depth < last || directory {
-                raw::mkdirat(parent, name, 0o755)
-            } else {
-                raw::mknodat(parent, name, libc::S_IFREG | 0o644, 0)
-            };
-            raw::close(parent);
-            match made {
-                Err(Errno(libc::EEXIST)) | Ok(()) => {}
-                // Read-only above, yet it may exist: the open that follows tells.
-                Err(Errno(libc::EROFS)) if depth < last => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(())
-    }
-
     /// Makes a directory, and those above it.
-    pub fn directory(&mut self, path: &Path) -> Result {
+    pub fn directory(&mut self, path: &Path, owner: Option<(u32, u32)>) -> Result {
         match self.open(&path.whole, libc::O_DIRECTORY) {
-            Err(Errno(libc::ENOENT)) => self.make(path, true),
-            open => open.map(raw::close),
+            Err(Errno(libc::ENOENT)) => {}
+            open => return open.map(raw::close),
         }
+        self.make(&path.whole, true, false)?;
+        let (parent, name) = self.parent(path)?;
+        let owned = match owner {
+            Some((uid, gid)) => raw::fchownat(parent, name, uid, gid),
+            None => Ok(()),
+        };
+        raw::close(parent);
+        owned
     }
 
     pub fn device(
@@ -180,8 +232,8 @@ impl Tree {
     ) -> Result {
         let (parent, name) = match self.parent(path) {
             Err(Errno(libc::ENOENT)) => {
-                let above = path.parts.split_last().map_or(&[][..], |(_, above)| above);
-                self.make_parts(above, true)?;
+                let (above, _) = path.parts.last().ok_or(Errno(libc::EBUSY))?;
+                self.make(above, true, false)?;
                 self.parent(path)?
             }
             parent => parent?,
@@ -250,7 +302,21 @@ impl Tree {
     }
 
     /// The last resort without pivot_root(2).
-    pub fn chroot(&mut self) -> Result {
+    pub fn chroot(&mut self, in_place: bool, without: &[CString]) -> Result {
+        self.finish()?;
+        for path in without {
+            match raw::detach_no_follow(path) {
+                Err(Errno(libc::ENOENT)) | Ok(()) => {}
+                // It is locked to what it lies on: covered it is no more than a name.
+                Err(Errno(libc::EINVAL | libc::EPERM)) => cover(path)?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        if in_place {
+            raw::fchdir(self.root()?)?;
+            raw::chroot_here()?;
+            return raw::chdir(c"/");
+        }
         let flags = libc::O_PATH | libc::O_DIRECTORY;
         let top = raw::openat2(raw::AT_FDCWD, c"/", flags, 0)?;
         raw::move_mount(self.root()?, top)?;
@@ -341,6 +407,7 @@ impl Tree {
     }
 
     pub fn pivot(&mut self) -> Result {
+        self.finish()?;
         raw::fchdir(self.root()?)?;
         raw::pivot_root_here()?;
         // The old root now lies over the new one; without it only the sandbox's mounts are left.
@@ -372,6 +439,26 @@ fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result {
         true => Ok(()),
         false => raw::mount_setattr(mount, attr, recursive),
     }
+}
+
+fn cover(path: &CStr) -> Result {
+    let cover = file_system(c"tmpfs", &[], &MountAttr::default())?;
+    let target = raw::openat2(raw::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let covered = raw::move_mount(cover, target);
+    raw::close(target);
+    raw::close(cover);
+    covered
+}
+
+/// Of a directory that has become like another, what was asked for of its own.
+fn given_by_name(mount: RawFd, named: Named, own: &Stat) -> Result {
+    const AS_IT_IS: u32 = u32::MAX;
+    let or_not = |given: bool, id: u32| if given { id } else { AS_IT_IS };
+    if named.uid || named.gid {
+        let (uid, gid) = (or_not(named.uid, own.owner.0), or_not(named.gid, own.owner.1));
+        raw::fchownat(mount, c".", uid, gid)?;
+    }
+    if named.mode { raw::fchmodat(mount, c".", own.mode & 0o7777) } else { Ok(()) }
 }
 
 fn is_directory(fd: RawFd) -> Result<bool> {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::places::placed;
 use super::{Process, run};
 use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal, ProcessId};
@@ -56,19 +57,20 @@ impl Sandbox {
     /// `NotFound` and `NotExecutable` are about the command.
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
+        let placed = &placed(self)?;
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
         let journal = Journal::at(root);
-        let mut given = gather(self)?;
-        let recorded = options.name.is_some() || self.has_outside();
+        let mut given = gather(placed)?;
+        let recorded = options.name.is_some() || placed.has_outside();
         if !recorded {
-            let plan = compile(self, &given, options)?;
+            let plan = compile(placed, &given, options)?;
             return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
         let entry = create(&journal, &id)?;
-        let limits = self.limits.clone();
+        let limits = placed.limits.clone();
         let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
-        match yard.start(self, &mut given, options) {
+        match yard.start(placed, &mut given, options) {
             Ok(process) => Ok(Child { process, yard: Some(yard) }),
             // The error that counts is the first; what could not be released stays recorded.
             Err(error) => match yard.release() {
@@ -86,15 +88,16 @@ impl Sandbox {
     /// As for `spawn`, as far as it can be told without doing anything.
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
-        let mut given = gather(self)?;
+        let placed = &placed(self)?;
+        let mut given = gather(placed)?;
         let id = options.name.as_deref().unwrap_or("NAME");
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
         let journal = &Journal::at(root);
-        let resources = Resources::propose(self, id, journal, &options.pools)?;
+        let resources = Resources::propose(placed, id, journal, &options.pools)?;
         given.cgroup_files = resources.cgroup_files();
         given.recorded = options.name.is_some() || !resources.is_empty();
-        let plan = compile(self, &given, options)?;
-        let owner = Owner { journal, id, limits: &self.limits };
+        let plan = compile(placed, &given, options)?;
+        let owner = Owner { journal, id, limits: &placed.limits };
         Ok(Explanation { outside: resources.describe(&owner), plan })
     }
 }
@@ -231,8 +234,9 @@ fn user(sandbox: &Sandbox) -> Result<User> {
 
 fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
     Ok(match &sandbox.seccomp {
+        Seccomp::Default if sandbox.allow_suid => Some(seccomp::with_suid()?),
         Seccomp::Default => Some(Filter::default_profile()),
-        Seccomp::Log => Some(seccomp::logging()?),
+        Seccomp::Log => Some(seccomp::logging(sandbox.allow_suid)?),
         Seccomp::Unconfined => None,
         Seccomp::Profile(origin, profile) => {
             let program = seccomp::compile(profile)?;

@@ -140,6 +140,14 @@ pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
     call!(libc::SYS_fcntl, fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }).map(drop)
 }
 
+/// Is this descriptor open, and not for reading only (fcntl(F_GETFL))?
+pub fn is_open_for_writing(fd: RawFd) -> bool {
+    const O_PATH: usize = libc::O_PATH as usize;
+    call!(libc::SYS_fcntl, fd, libc::F_GETFL).is_ok_and(|flags| {
+        flags & O_PATH == 0 && flags & libc::O_ACCMODE as usize != libc::O_RDONLY as usize
+    })
+}
+
 /// mkdirat(2).
 pub fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
     call!(libc::SYS_mkdirat, dir, path.as_ptr(), mode).map(drop)
@@ -209,6 +217,16 @@ pub fn is_procfs(fd: RawFd) -> Result<bool> {
     Ok(stat.f_type == PROC_SUPER_MAGIC)
 }
 
+/// Of the mount of this open file, what MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC say (fstatfs(2),
+/// which has the same bits for them).
+pub fn mount_flags(fd: RawFd) -> Result<u64> {
+    const ATTRIBUTES: u64 = 0xf;
+    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
+    let mut stat: libc::statfs64 = unsafe { core::mem::zeroed() };
+    call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
+    Ok(stat.f_flags as u64 & ATTRIBUTES)
+}
+
 /// Is this open directory the root of a proc file system, and not a part of one?
 pub fn is_procfs_root(fd: RawFd) -> Result<bool> {
     // fs/proc/root.c: PROC_ROOT_INO.
@@ -250,6 +268,11 @@ pub fn may_execute(path: &CStr) -> Result<()> {
     }
 }
 
+/// Can something be found at `path` (faccessat(2)), which filters allow?
+pub fn is_there(path: &CStr) -> bool {
+    call!(libc::SYS_faccessat, AT_FDCWD, path.as_ptr(), libc::F_OK).is_ok()
+}
+
 /// umask(2).
 pub fn umask(mask: u32) {
     let _ = call!(libc::SYS_umask, mask);
@@ -264,6 +287,19 @@ pub fn open_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<RawFd> {
         flags |= libc::AT_RECURSIVE as u32;
     }
     call!(libc::SYS_open_tree, dir, path.as_ptr(), flags).map(|fd| fd as RawFd)
+}
+
+/// The same with everything below, of what is called `name` itself, also if that is a link.
+pub fn open_tree_no_follow(dir: RawFd, name: &CStr) -> Result<RawFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    let flags = flags | (libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW) as u32;
+    call!(libc::SYS_open_tree, dir, name.as_ptr(), flags).map(|fd| fd as RawFd)
+}
+
+/// mount(2) of a file system on the current directory.
+pub fn mount_here(source: &CStr, kind: &CStr, options: &CStr) -> Result<()> {
+    let (source, kind, options) = (source.as_ptr(), kind.as_ptr(), options.as_ptr());
+    call!(libc::SYS_mount, source, c".".as_ptr(), kind, 0, options).map(drop)
 }
 
 /// move_mount(2), Linux 5.2: attaches the mount `from` at the directory or file `to`, both open.

@@ -65,6 +65,8 @@ pub struct Surroundings {
     pub connects: bool,
     /// chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
+    /// With it, the mounts of the host that are taken away before.
+    pub uncovered: Vec<PathBuf>,
     /// Keep the session keyring.
     pub no_keyring: bool,
     /// The state as JSON, up to the process id and behind it, while creating and when created.
@@ -238,24 +240,44 @@ impl Compiler<'_> {
             .into_iter()
             .filter(|kind| self.is_new(*kind))
             .fold(0, |flags, kind| flags | kind.number() as i32);
-        // After a user namespace that is joined, the others can only be unshared.
+        // The mount namespace comes last: the paths of the others are those of the host.
+        let others = [Network, Ipc, Uts, Pid, Cgroup, Time, Mount];
+        let joins = others.iter().any(|kind| self.joined(*kind).is_some());
+        const SYS_ADMIN: u32 = 21;
+        let privileged = self.given.held_capabilities >> SYS_ADMIN & 1 == 1;
+        // After a user namespace that is joined, or made by unshare(2), the others can only be
+        // unshared.
         let mut late = 0;
-        if self.joined(User).is_some() {
+        let enter_others =
+            |compiler: &mut Self| others.iter().try_for_each(|kind| compiler.enter(*kind));
+        let made = self.given.user_namespace.filter(|_| self.joined(User).is_none());
+        if self.joined(User).is_some() || made.is_some() {
+            // Who may enter the others from here may no more do so in it, which does not own them.
+            if privileged {
+                enter_others(self)?;
+            }
             self.enter(User)?;
+            if let Some(fd) = made {
+                let step = Step::Join { fd, flags: User.number() as i32 };
+                self.push(step, "linux.uidMappings");
+            }
+            if !privileged {
+                enter_others(self)?;
+            }
             late = new;
-        } else if let Some(fd) = self.given.user_namespace {
-            let step = Step::Join { fd, flags: User.number() as i32 };
-            self.push(step, "linux.uidMappings");
+        } else if self.is_new(User) && joins && privileged {
+            // A new one owns none of them.
+            enter_others(self)?;
+            self.push(Step::Unshare { flags: libc::CLONE_NEWUSER }, "linux.namespaces");
+            self.push(Step::AwaitMaps, "linux.uidMappings");
             late = new;
         } else if self.is_new(User) {
             self.plan.namespaces = (new | libc::CLONE_NEWUSER) as u64;
             self.push(Step::AwaitMaps, "linux.uidMappings");
+            enter_others(self)?;
         } else {
             self.plan.namespaces = new as u64;
-        }
-        // The mount namespace comes last: the paths of the others are those of the host.
-        for kind in [Network, Ipc, Uts, Pid, Cgroup, Time, Mount] {
-            self.enter(kind)?;
+            enter_others(self)?;
         }
         if late != 0 {
             self.push(Step::Unshare { flags: late }, "linux.namespaces");
@@ -270,7 +292,11 @@ impl Compiler<'_> {
         if self.is_new(Cgroup) {
             flags |= libc::CLONE_NEWCGROUP;
         }
-        if self.is_new(Time) {
+        if self.linux.sets_clocks_outside() {
+            // The parent writes them before it says `Go`.
+            let flags = crate::plan::CLONE_NEWTIME;
+            self.push(Step::Unshare { flags }, "linux.namespaces");
+        } else if self.is_new(Time) {
             flags |= crate::plan::CLONE_NEWTIME;
         }
         // The record, the network, and whatever else needs the process id.
@@ -280,13 +306,10 @@ impl Compiler<'_> {
         if flags != 0 {
             self.push(Step::Unshare { flags }, "linux.namespaces");
         }
-        if self.is_new(Time) && !self.linux.time_offsets.is_empty() {
+        let offsets = self.linux.clock_offsets();
+        if self.is_new(Time) && !offsets.is_empty() && !self.linux.sets_clocks_outside() {
             let file = c_string("self/timens_offsets")?;
-            let line = |(clock, offset): (&String, &oci::TimeOffset)| {
-                format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
-            };
-            let data: String = self.linux.time_offsets.iter().map(line).collect();
-            self.push(Step::WriteProc { file, data: data.into_bytes() }, "linux.timeOffsets");
+            self.push(Step::WriteProc { file, data: offsets.into_bytes() }, "linux.timeOffsets");
         }
         Ok(())
     }
@@ -351,7 +374,8 @@ impl Compiler<'_> {
     fn file_system(&mut self) -> Result<()> {
         let prestart = self.config.hooks.as_ref();
         let hooks = prestart.cloned().unwrap_or_default();
-        if self.is_new(NamespaceType::Mount) {
+        let mounts = self.linux.namespace(NamespaceType::Mount).is_some();
+        if mounts {
             self.mounts()?;
         }
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
@@ -368,7 +392,7 @@ impl Compiler<'_> {
             }
             self.push(Step::Hook(Box::new(step)), "hooks.createContainer");
         }
-        if self.is_new(NamespaceType::Mount) {
+        if mounts {
             self.enter_root()?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{CgroupMount, Compiler};
 use crate::error::{Error, Result};
 use crate::plan::compile::{c_path, c_string};
-use crate::plan::step::{MountStep, Path, Procfs, Source, Step};
+use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
 use crate::spec::oci::{Mount, MountOptions, NamespaceType};
 use crate::sys::raw::MountAttr;
 
@@ -45,7 +45,10 @@ impl Compiler<'_> {
             Some("private" | "rprivate" | "unbindable" | "runbindable") => libc::MS_PRIVATE,
             _ => libc::MS_SLAVE,
         };
-        self.push(Step::Propagation(kind), "linux.rootfsPropagation");
+        // A namespace that others have made keeps what its own mounts are.
+        if self.is_new(NamespaceType::Mount) {
+            self.push(Step::Propagation(kind), "linux.rootfsPropagation");
+        }
         let Some(root) = &self.config.root else {
             return Err(Error::new("config.json: no root").hint("root.path is required on Linux"));
         };
@@ -86,7 +89,8 @@ impl Compiler<'_> {
         let source = match (given, options.bind) {
             (Some((_, fd)), _) => {
                 let name = mount.source.clone().unwrap_or_default();
-                Source::Tree { fd: *fd, name: c_string(&name)? }
+                let keeps = self.linux.namespace(NamespaceType::User).is_some();
+                Source::Tree { fd: *fd, name: c_string(&name)?, keeps }
             }
             (None, Some(recursive)) => {
                 let source = mount.source.as_deref().unwrap_or("");
@@ -120,6 +124,7 @@ impl Compiler<'_> {
                 finally.push((attr, false));
             }
         }
+        let named = |wanted: &str| options.data.iter().any(|(key, _)| key == wanted);
         let step = MountStep {
             recursive: MountAttr {
                 set: options.recursive_set,
@@ -127,10 +132,12 @@ impl Compiler<'_> {
                 ..MountAttr::default()
             },
             finally,
-            copy_up: options.tmpcopyup,
-            mode_of_target: kind == "tmpfs"
-                && options.bind.is_none()
-                && !options.data.iter().any(|(key, _)| key == "mode"),
+            copy_up: options.tmpcopyup.then(|| Named {
+                mode: named("mode"),
+                uid: named("uid"),
+                gid: named("gid"),
+            }),
+            mode_of_target: kind == "tmpfs" && options.bind.is_none() && !named("mode"),
             // What is mounted there is relied upon by those who look for it by this path.
             no_links: matches!(kind, "proc" | "sysfs")
                 || [c"proc", c"sys"].contains(&target.whole.as_c_str())
@@ -178,7 +185,13 @@ impl Compiler<'_> {
         {
             list.push((c"context".into(), Some(c_string(label)?)));
         }
-        if let Some(source) = mount.source.as_deref().filter(|source| !source.is_empty()) {
+        let source = mount.source.as_deref().filter(|source| !source.is_empty());
+        // A longer value fsconfig(2) does not take.
+        const MOST: usize = 255;
+        if list.iter().any(|(_, value)| value.as_ref().is_some_and(|it| it.count_bytes() > MOST)) {
+            return long(kind, mount, &list);
+        }
+        if let Some(source) = source {
             list.insert(0, (c"source".into(), Some(c_string(source)?)));
         }
         Ok(Source::New { kind: c_string(kind)?, options: list })
@@ -291,7 +304,8 @@ impl Compiler<'_> {
             // A directory of the image's, or made as it is needed (runc's rule).
             let path = Path::new(std::path::Path::new(&process.cwd));
             if !path.parts.is_empty() {
-                self.push(Step::MakeDirectory(path), "process.cwd");
+                let step = Step::MakeDirectory { path, owner: None };
+                self.push(step, "process.cwd");
             }
             self.terminal(process, true)?;
         }
@@ -309,9 +323,16 @@ impl Compiler<'_> {
             let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             self.attributes("/", attr, false, "root.readonly");
         }
-        match self.given.no_pivot {
-            false => self.push(Step::Pivot, "always"),
-            true => self.push(Step::Chroot, "--no-pivot"),
+        if !self.is_new(NamespaceType::Mount) {
+            // pivot_root(2) would take the root of others away, who are in it already.
+            let step = Step::Chroot { in_place: true, without: Vec::new() };
+            self.push(step, "linux.namespaces");
+        } else if self.given.no_pivot {
+            let paths = self.given.uncovered.iter();
+            let without = paths.map(|path| c_path(path)).collect::<Result<_>>()?;
+            self.push(Step::Chroot { in_place: false, without }, "--no-pivot");
+        } else {
+            self.push(Step::Pivot, "always");
         }
         if let Some(kind) = self.linux.rootfs_propagation.as_deref() {
             let (name, recursive) = match kind.strip_prefix('r') {
@@ -333,6 +354,35 @@ impl Compiler<'_> {
         }
         Ok(())
     }
+}
+
+/// For mount(2), which takes all options as one text of at most a page.
+fn long(kind: &str, mount: &Mount, list: &[(CString, Option<CString>)]) -> Result<Source> {
+    const PAGE: usize = 4096;
+    let mut text = Vec::new();
+    for (key, value) in list {
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        text.extend_from_slice(key.as_bytes());
+        if let Some(value) = value {
+            text.push(b'=');
+            text.extend_from_slice(value.as_bytes());
+        }
+    }
+    if text.len() >= PAGE {
+        return Err(Error::new(format!("its options have {} bytes", text.len()))
+            .hint("mount(2) takes 4095: shorter paths are needed, perhaps through links"));
+    }
+    if Path::new(std::path::Path::new(&mount.destination)).parts.is_empty() {
+        return Err(Error::new("options this long on a mount on /")
+            .hint("mount it on a directory, and make that root.path"));
+    }
+    Ok(Source::Long {
+        kind: c_string(kind)?,
+        source: c_string(mount.source.as_deref().unwrap_or(kind))?,
+        options: CString::new(text).map_err(|_| Error::new("an option holds a NUL byte"))?,
+    })
 }
 
 fn procfs(kind: &str, target: &Path) -> Procfs {

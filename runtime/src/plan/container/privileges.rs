@@ -46,7 +46,7 @@ impl Compiler<'_> {
             let step = Step::Rlimit { resource, soft: limit.soft, hard: limit.hard };
             self.push(step, "process.rlimits");
         }
-        self.push(Step::StandardFiles { uid: process.user.uid }, "process.user");
+        self.push(Step::StandardFiles { uid: process.user.uid, pipes: false }, "process.user");
         // Of the descriptors that lead to directories none may be open any more when a path is
         // walked that others have chosen.
         self.close_all_but(Vec::new());

@@ -56,7 +56,7 @@ mod verify;
 pub use bpf::Insn;
 
 use crate::Result;
-use crate::spec::seccomp::{Action, Flag, Profile};
+use crate::spec::seccomp::{Action, Flag, Profile, Rule};
 use crate::sys::raw::BpfInstruction;
 
 /// `AUDIT_ARCH_X86_64` of <linux/audit.h>.
@@ -159,12 +159,29 @@ impl From<&Program> for Filter {
     }
 }
 
+/// The default profile without what keeps set-user-ID files from being made.
+///
+/// # Errors
+/// None for the profile that is embedded; a test compiles it.
+pub fn with_suid() -> Result<Filter> {
+    Ok(Filter::from(&compile(&default_profile(true)?)?))
+}
+
+fn default_profile(allow_suid: bool) -> Result<Profile> {
+    let mut profile = Profile::parse(DEFAULT_PROFILE, "the default profile")?;
+    let about_suid = |rule: &Rule| {
+        rule.comment.as_ref().is_some_and(|comment| comment.starts_with("Set-user-ID:"))
+    };
+    profile.syscalls.retain(|rule| !allow_suid || !about_suid(rule));
+    Ok(profile)
+}
+
 /// The default profile with everything that it would refuse allowed, but logged (auditd, dmesg).
 ///
 /// # Errors
 /// None for the profile that is embedded; a test compiles it.
-pub fn logging() -> Result<Filter> {
-    let mut profile = Profile::parse(DEFAULT_PROFILE, "the default profile")?;
+pub fn logging(allow_suid: bool) -> Result<Filter> {
+    let mut profile = default_profile(allow_suid)?;
     for rule in &mut profile.syscalls {
         if rule.action != Action::Allow {
             (rule.action, rule.errno_ret) = (Action::Log, None);

@@ -72,6 +72,21 @@ impl Linux {
         self.namespaces.iter().find(|namespace| namespace.kind == kind)
     }
 
+    /// The offsets of a time namespace as its file takes them.
+    pub fn clock_offsets(&self) -> String {
+        let line = |(clock, offset): (&String, &TimeOffset)| {
+            format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
+        };
+        self.time_offsets.iter().map(line).collect()
+    }
+
+    /// Are the offsets written from outside, as the container has a user namespace?
+    pub fn sets_clocks_outside(&self) -> bool {
+        self.is_new(NamespaceType::Time)
+            && !self.time_offsets.is_empty()
+            && self.namespace(NamespaceType::User).is_some()
+    }
+
     /// Is it listed without a path, and thus a new one?
     pub fn is_new(&self, kind: NamespaceType) -> bool {
         self.namespace(kind).is_some_and(|namespace| namespace.path.is_none())

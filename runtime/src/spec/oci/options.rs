@@ -237,6 +237,20 @@ fn split(word: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Mount {
+    /// The options of a bind mount that belong to a file system: engines and tools write them, and
+    /// mount(2) passes over them.
+    pub fn without_effect(&self) -> Vec<String> {
+        let Ok(options) = MountOptions::parse(&self.options) else { return Vec::new() };
+        let bind = options.is_bind() || self.kind.as_deref() == Some("bind");
+        if !bind || options.remount {
+            return Vec::new();
+        }
+        let data = options.data.into_iter().map(|(key, _)| key);
+        let set =
+            |word: &&str| matches!(*word, "sync" | "dirsync" | "lazytime" | "mand" | "iversion");
+        data.chain(options.superblock.into_iter().filter(set).map(str::to_owned)).collect()
+    }
+
     /// What the options of this mount ask for; the type `bind` is as good as the option.
     ///
     /// # Errors
@@ -246,18 +260,10 @@ impl Mount {
         if self.kind.as_deref() == Some("bind") && options.bind.is_none() {
             options.bind = Some(false);
         }
-        if options.is_bind() {
-            if let Some((key, _)) = options.data.first() {
-                return Err(Error::new(format!("option {key:?} on a bind mount"))
-                    .hint("a bind mount has no options of a file system"));
-            }
-            let set = |word: &&&str| {
-                matches!(**word, "sync" | "dirsync" | "lazytime" | "mand" | "iversion")
-            };
-            if let Some(word) = options.superblock.iter().find(set) {
-                return Err(Error::new(format!("option {word:?} on a bind mount"))
-                    .hint("it belongs to the file system, which the host has mounted"));
-            }
+        if options.is_bind() && !options.remount {
+            // They are the file system's, which the host has mounted: [`Mount::without_effect`].
+            options.data.clear();
+            options.superblock.clear();
         }
         if options.remount {
             let word = options.data.first().map(|(key, _)| key.as_str());
@@ -403,8 +409,6 @@ mod tests {
         };
         assert_eq!(mount("bind", &["ro"]).parse_options().unwrap().bind, Some(false));
         for (kind, options, says) in [
-            ("none", ["rbind", "size=4k"], "\"size\" on a bind mount"),
-            ("bind", ["ro", "lazytime"], "\"lazytime\" on a bind mount"),
             ("proc", ["ro", "tmpcopyup"], "something else than a tmpfs"),
             ("tmpfs", ["bind", "tmpcopyup"], "something else than a tmpfs"),
             ("tmpfs", ["remount", "size=4k"], "\"size\" on a remount"),
@@ -413,6 +417,10 @@ mod tests {
             let error = mount(kind, &options).parse_options().unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
-        assert!(mount("none", &["rbind", "async", "nolazytime"]).parse_options().is_ok());
+        let bind = mount("none", &["rbind", "async", "size=4k", "lazytime", "z"]);
+        let options = bind.parse_options().unwrap();
+        assert!(options.data.is_empty() && options.superblock.is_empty());
+        assert_eq!(bind.without_effect(), ["size", "z", "lazytime"]);
+        assert!(mount("tmpfs", &["size=4k"]).without_effect().is_empty());
     }
 }

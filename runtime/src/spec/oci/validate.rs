@@ -67,6 +67,17 @@ impl Config {
         linux.check()
     }
 
+    /// What is passed over as by every runtime, so that only a log need tell.
+    pub fn notes(&self) -> Vec<String> {
+        let of = |(at, mount): (usize, &Mount)| {
+            let note = move |option| {
+                format!("mounts[{at}]: option {option:?} has no effect on a bind mount")
+            };
+            mount.without_effect().into_iter().map(note)
+        };
+        self.mounts.iter().enumerate().flat_map(of).collect()
+    }
+
     /// What is odd but not an error, to be logged: capabilities that have no name here, relative
     /// destinations, limits that the kernel no longer has.
     pub fn warnings(&self) -> Vec<String> {

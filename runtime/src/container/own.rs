@@ -1,0 +1,52 @@
+//! Namespaces that config.json gives by path, and that are the caller's own.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::error::{Error, Result};
+use crate::spec::oci::{Config, NamespaceType};
+
+/// Checks a configuration as if the namespaces that are the caller's own were not listed: what may not
+/// be changed in the host's may not be changed through another name of it either (docker's
+/// `--network host` is a path).
+///
+/// # Errors
+/// What would be changed.
+pub fn check(config: &Config) -> Result<()> {
+    let Some(linux) = &config.linux else { return Ok(()) };
+    let own = linux.namespaces.iter().filter(|namespace| {
+        namespace.path.as_deref().is_some_and(|path| is_own(namespace.kind, path))
+    });
+    let own: Vec<NamespaceType> = own.map(|namespace| namespace.kind).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    if own.contains(&NamespaceType::Mount) {
+        return Err(Error::new("linux.namespaces: the mount namespace is the caller's own")
+            .hint("the container's mounts would be the host's: leave the path out"));
+    }
+    let mut without = config.clone();
+    if let Some(linux) = &mut without.linux {
+        linux.namespaces.retain(|namespace| !own.contains(&namespace.kind));
+    }
+    let kinds: Vec<String> = own.iter().map(ToString::to_string).collect();
+    without.validate().map_err(|error| {
+        error.hint(format!("what linux.namespaces gives by path as {} is that", kinds.join(", ")))
+    })
+}
+
+fn is_own(kind: NamespaceType, path: &str) -> bool {
+    let name = match kind {
+        NamespaceType::Network => "net",
+        NamespaceType::Ipc => "ipc",
+        NamespaceType::Uts => "uts",
+        NamespaceType::Mount => "mnt",
+        // Nothing of these is changed from inside.
+        _ => return false,
+    };
+    // Of a path that leads nowhere the step that joins it tells.
+    match (fs::metadata(path), fs::metadata(format!("/proc/self/ns/{name}"))) {
+        (Ok(given), Ok(own)) => (given.dev(), given.ino()) == (own.dev(), own.ino()),
+        _ => false,
+    }
+}

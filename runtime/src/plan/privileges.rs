@@ -1,0 +1,112 @@
+//! What the command may: limits, capabilities, ids, and what it may write by Landlock.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+use super::Plan;
+use super::compile::Compiler;
+use super::step::{Otherwise, Step};
+use crate::spec::{Network, Rlimit, Root};
+use crate::sys::raw::CapSets;
+
+impl Compiler<'_> {
+    fn rlimits(&self, plan: &mut Plan) {
+        for limit in &self.sandbox.rlimits {
+            let Rlimit { resource, soft, hard } = *limit;
+            plan.push(Step::Rlimit { resource, soft, hard }, "--ulimit");
+        }
+    }
+
+    pub(super) fn privileges(&self, plan: &mut Plan) {
+        let (sandbox, user) = (self.sandbox, &self.given.user);
+        let keep = self.capabilities;
+        if sandbox.no_new_privileges {
+            plan.push(Step::NoNewPrivileges, "default");
+        }
+        if sandbox.landlock && self.given.landlock > 0 {
+            self.landlock(plan);
+        }
+        if self.given.privileged && user.uid != self.given.caller.0 {
+            // A pipe can be opened by its owner only, who is the caller.
+            plan.push(Step::StandardFiles { uid: user.uid, pipes: true }, "-u");
+        }
+        // After what opens files, as there may be a limit of those; before the capability goes that
+        // can raise a limit.
+        self.rlimits(plan);
+        // The bounding set and the securebits need CAP_SETPCAP, which goes with the ids.
+        if keep.0 == 0 {
+            // Not even an execve by user 0 brings a capability back, and this cannot be undone:
+            // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock.
+            const NOROOT: u32 = 0b11;
+            const NO_SETUID_FIXUP: u32 = 0b11 << 2;
+            const KEEP_CAPS_OFF: u32 = 0b10 << 4;
+            const NO_CAP_AMBIENT_RAISE: u32 = 0b11 << 6;
+            let bits = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_OFF | NO_CAP_AMBIENT_RAISE;
+            plan.push(Step::Securebits(bits), "default");
+        }
+        let last = self.given.last_capability;
+        plan.push(Step::Bounding { keep: keep.0, last }, "capabilities");
+        if !self.userns || self.given.privileged {
+            // Before the ids: setgroups(2) needs CAP_SETGID.
+            let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
+            let otherwise = match (&sandbox.user, self.given.confined) {
+                // Who may not set groups cannot be rid of those it has, either.
+                (None, true) => Otherwise::Without(None),
+                _ => Otherwise::Fail,
+            };
+            plan.push_or(Step::Groups(user.groups.clone()), origin.clone(), otherwise);
+            plan.push(
+                Step::Ids { uid: user.uid, gid: user.gid, keep_capabilities: keep.0 != 0 },
+                origin,
+            );
+        }
+        let sets = CapSets { effective: keep.0, permitted: keep.0, inheritable: 0 };
+        if keep.0 != 0 && user.uid != 0 {
+            // For a user other than root only ambient capabilities survive execve.
+            plan.push(Step::Capabilities(CapSets { inheritable: keep.0, ..sets }), "--cap-add");
+            plan.push(Step::Ambient(keep.0), "--cap-add");
+        } else {
+            plan.push(Step::Capabilities(sets), "capabilities");
+        }
+        // After the ids, so that the keyring belongs to the user.
+        plan.push(Step::Keyring, "always");
+    }
+
+    /// The mounts that are writable, once more, by another mechanism.
+    fn landlock(&self, plan: &mut Plan) {
+        const WRITE_FILE: u64 = 1 << 1;
+        const TRUNCATE: u64 = 1 << 14;
+        const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
+        // REMOVE_DIR to MAKE_SYM (bits 4 to 12), by ABI 2 REFER, by ABI 3 TRUNCATE.
+        let mut handled = WRITE_FILE | 0x1ff0;
+        if self.given.landlock >= 2 {
+            handled |= 1 << 13;
+        }
+        if self.given.landlock >= 3 {
+            handled |= TRUNCATE;
+        }
+        const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+        // A network namespace of its own has abstract sockets of its own.
+        let foreign_sockets = matches!(self.sandbox.network, Network::Host | Network::Join(_));
+        let scoped = match (foreign_sockets, self.given.landlock >= 6) {
+            (true, true) => SCOPE_ABSTRACT_UNIX_SOCKET,
+            _ => 0,
+        };
+        let allowed = handled & !MAKE_DEVICES;
+        let writable_root = match &self.sandbox.root {
+            Root::Host => false,
+            Root::Dir { read_only, .. } => !read_only,
+            Root::Untouched => true,
+        };
+        let mut rules = Vec::new();
+        if writable_root {
+            rules.push((c"/".into(), allowed));
+        } else {
+            for mount in self.sandbox.mounts.iter().filter(|mount| !mount.access.read_only) {
+                let target = mount.target.as_os_str().as_bytes();
+                rules.push((CString::new(target).unwrap_or_default(), allowed));
+            }
+        }
+        plan.push(Step::Landlock { handled, scoped, rules }, "default");
+    }
+}
