@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
-use super::{Format, Global, OURS, complain, print, tell};
+use super::{Format, Global, OURS, complain, print, shown, tell};
 use crate::error::{Error, Result};
 use crate::limit::control::Duty;
 use crate::limit::meter::{Count, Direction};
@@ -148,7 +148,7 @@ fn number(text: &str) -> Result<i32> {
 
 fn release_all(global: &Global) -> Result<i32> {
     let (done, failed) = limit::release_all(global.journal().root())?;
-    done.iter().for_each(|what| print(&format!("released {what}\n")));
+    done.iter().for_each(|what| print(&format!("released {}\n", shown(what))));
     failed.iter().for_each(complain);
     if done.is_empty() && failed.is_empty() {
         print("nothing to release\n");
@@ -206,10 +206,10 @@ impl Shown {
     }
 
     fn write(self, text: &str) {
-        let _ = match self.command {
-            true => stderr().write_all(text.as_bytes()),
-            false => stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()),
-        };
+        match self.command {
+            true => drop(stderr().write_all(text.as_bytes())),
+            false => print(text),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
-use super::{Format, Global, OURS, complain, oci, print, to_json};
+use super::{Format, Global, OURS, complain, oci, print, shown, to_json};
 use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
@@ -49,7 +49,7 @@ impl Ps {
             return Ok(0);
         }
         if self.quiet {
-            entries.iter().for_each(|entry| print(&format!("{}\n", entry.name)));
+            entries.iter().for_each(|entry| print(&format!("{}\n", shown(&entry.name))));
             return Ok(0);
         }
         let titles = ["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "RATE", "COMMAND"];
@@ -81,15 +81,25 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; the last one is cut, not padded.
+/// Columns as wide as their widest cell; what is longer than a line of a terminal has room for is cut,
+/// and --json has all of it.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    const WIDEST: usize = 60;
+    let cut = |cell: &String| -> String {
+        let cell = shown(cell);
+        match cell.chars().count() > WIDEST {
+            true => cell.chars().take(WIDEST - 3).chain("...".chars()).collect(),
+            false => cell.into_owned(),
+        }
+    };
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(cut)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             match column + 1 == N {
-                true => text.extend(cell.chars().take(60)),
+                true => text += cell,
                 false => text += &format!("{cell:<width$}  ", width = widths[column]),
             }
         }
@@ -199,7 +209,7 @@ impl Check {
         };
         match self.json {
             true => print(&to_json(&there)?),
-            false => there.iter().for_each(|line| print(&format!("{line}\n"))),
+            false => there.iter().for_each(|line| print(&format!("{}\n", shown(line)))),
         }
         lacks.iter().for_each(|line| complain(&Error::new(line)));
         Ok(if lacks.is_empty() { 0 } else { OURS })
@@ -214,7 +224,7 @@ pub(super) fn gc(global: &Global) -> Result<i32> {
     removed.extend(released);
     failed.extend(unreleased);
     for what in &removed {
-        print(&format!("removed {what}\n"));
+        print(&format!("removed {}\n", shown(what)));
     }
     failed.iter().for_each(complain);
     if removed.is_empty() && failed.is_empty() {

@@ -8,10 +8,11 @@ mod limit;
 mod log;
 mod manage;
 mod oci;
+mod output;
 mod wrap;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::journal::Journal;
 use crate::host::network;
 use crate::sys::process;
+use output::{complain, print, shown, tell, told, warn};
 
 /// As engines read it: `garth version`, then what else there is to know.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
@@ -172,7 +174,7 @@ pub fn main() -> i32 {
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error, &args),
+        Err(error) => return told(usage(&error, &args), OURS),
     };
     let failed = verb.failed(&global);
     if let Err(error) = global.log.check() {
@@ -184,7 +186,7 @@ pub fn main() -> i32 {
         tell(&format!("warning: {error}"));
     }
     match run(verb, &global, args) {
-        Ok(code) => code,
+        Ok(code) => told(code, failed.unwrap_or(OURS)),
         Err(error) => {
             complain(&error);
             global.log.write("error", &error.to_string());
@@ -246,25 +248,14 @@ fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
     }
 }
 
-/// One line on standard error, whatever a name in it holds.
-fn complain(error: &Error) {
-    tell(&error.to_string());
-}
-
-/// What does not go as it should, and stops nothing.
-fn warn(error: Error) {
-    tell(&format!("warning: {error}"));
-}
-
-fn tell(line: &str) {
-    let line = line.replace('\n', "\\n");
-    let _ = writeln!(std::io::stderr(), "garth: {line}");
-}
-
 /// Help and version go to standard output; everything else is one line, like every other error.
 fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     if !error.use_stderr() {
-        let _ = error.print();
+        let text = error.render();
+        match std::io::stdout().is_terminal() {
+            true => print(&text.ansi().to_string()),
+            false => print(&text.to_string()),
+        }
         return 0;
     }
     let text = error.render().to_string();
@@ -306,11 +297,6 @@ fn verb(args: &[OsString]) -> String {
         }
     }
     String::new()
-}
-
-/// Prints to standard output; a reader that has gone away is no failure of ours.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<String> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{Format, Global, print, tell, to_json};
+use super::{Format, Global, print, shown, tell, to_json};
 use crate::error::{Error, Result};
 use crate::host::{bandwidth, network, resolver, resources, seal, users};
 use crate::service;
@@ -267,9 +267,10 @@ impl ExplainWrap {
             print(&to_json(&all)?);
         } else {
             for line in &explanation.outside {
-                print(&format!("out  {line}\n"));
+                print(&format!("out  {}\n", shown(line)));
             }
-            print(&explanation.plan.to_string());
+            let plan = explanation.plan.to_string();
+            plan.lines().for_each(|line| print(&format!("{}\n", shown(line))));
         }
         Ok(0)
     }

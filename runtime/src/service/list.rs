@@ -7,7 +7,7 @@ use crate::host::bandwidth::Kept;
 use crate::host::journal::Journal;
 use crate::host::record::Record;
 use crate::host::{facts, network};
-use crate::spec::{Network, Sandbox};
+use crate::spec::{Network, Publish, Sandbox};
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub struct Entry {
     pub created: Option<u64>,
     /// Its addresses.
     pub addresses: Vec<String>,
-    /// Its published ports, as `-p` spells them.
+    /// Its published ports, as `-p` spells them: neighbours as one range.
     pub ports: Vec<String>,
     /// What its network is held to now, as `--rate` spells it.
     pub rates: Option<String>,
@@ -80,7 +80,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         pid,
         created: Some(record.created),
         addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
-        ports: record.sandbox.publish.iter().map(ToString::to_string).collect(),
+        ports: Publish::ranges(&record.sandbox.publish),
         rates,
         command: words.collect(),
     }

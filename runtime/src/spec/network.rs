@@ -145,16 +145,47 @@ impl Publish {
 impl fmt::Display for Publish {
     /// The text `-p` takes: `127.0.0.1:8080:80/udp`; `/tcp` goes without saying.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.spell(f, 1)
+    }
+}
+
+impl Publish {
+    /// The texts that `-p` takes for all of these, in their order; neighbours are one range,
+    /// `8000-8009:9000-9009`.
+    pub fn ranges(all: &[Publish]) -> Vec<String> {
+        let follows = |a: &Publish, b: &Publish| {
+            (a.host, a.protocol) == (b.host, b.protocol)
+                && a.host_port.checked_add(1) == Some(b.host_port)
+                && a.port.checked_add(1) == Some(b.port)
+        };
+        let range = |some: &[Publish]| Spelled(some[0].clone(), some.len() as u16).to_string();
+        all.chunk_by(follows).map(range).collect()
+    }
+
+    fn spell(&self, f: &mut fmt::Formatter<'_>, many: u16) -> fmt::Result {
         match self.host {
             None => {}
             Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
             Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
         }
-        write!(f, "{}:{}", self.host_port, self.port)?;
+        let (host, port, more) = (self.host_port, self.port, many - 1);
+        match more {
+            0 => write!(f, "{host}:{port}")?,
+            _ => write!(f, "{host}-{}:{port}-{}", host + more, port + more)?,
+        }
         match self.protocol {
             Protocol::Tcp => Ok(()),
             Protocol::Udp => f.write_str("/udp"),
         }
+    }
+}
+
+/// So many neighbours, from the first on.
+struct Spelled(Publish, u16);
+
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.spell(f, self.1)
     }
 }
 
@@ -215,6 +246,17 @@ mod tests {
 
     fn error(text: &str) -> String {
         Publish::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn neighbours_are_spelled_as_the_range_that_they_are() {
+        let mut all = Publish::parse("0.0.0.0:65000-65535:1000-1535/udp").unwrap();
+        all.extend(Publish::parse("8080:80").unwrap());
+        all.extend(Publish::parse("8081:82").unwrap());
+        let ranges = Publish::ranges(&all);
+        assert_eq!(ranges, ["0.0.0.0:65000-65535:1000-1535/udp", "8080:80", "8081:82"]);
+        let again: Vec<Publish> = ranges.iter().flat_map(|r| Publish::parse(r).unwrap()).collect();
+        assert_eq!(again, all);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `garth events`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use clap::Args;
 
@@ -46,5 +46,9 @@ impl Events {
 fn tell(event: &Event<'_>) -> Result<bool> {
     let text = serde_json::to_string(event).map_err(|e| Error::new(format!("write JSON: {e}")))?;
     let mut out = std::io::stdout().lock();
-    Ok(writeln!(out, "{text}").and_then(|()| out.flush()).is_ok())
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::io("write to standard output", &error)),
+    }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::Row;
-use crate::cli::{Global, complain, print};
+use crate::cli::{Global, complain, print, shown};
 use crate::container::{self, Container};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
@@ -60,7 +60,7 @@ fn table(rows: &[Row]) -> String {
     let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
     let cells = |row: &Row| {
         let (pid, status) = (row.pid.to_string(), row.status.to_string());
-        let [id, bundle] = [row.id.clone(), row.bundle.clone()];
+        let [id, bundle] = [&row.id, &row.bundle].map(|name| shown(name).into_owned());
         [id, pid, status, bundle, row.created.clone(), row.owner.clone()]
     };
     let lines: Vec<[String; 6]> = std::iter::once(heading).chain(rows.iter().map(cells)).collect();

@@ -1,0 +1,79 @@
+//! What is written for people and programs: to standard output, and as lines on standard error.
+
+use std::borrow::Cow;
+use std::io::{ErrorKind, Write};
+use std::sync::Mutex;
+
+use crate::error::Error;
+
+/// Why standard output could not be written, the first time.
+static UNWRITTEN: Mutex<Option<Error>> = Mutex::new(None);
+
+/// Prints to standard output. A reader that has gone away is no failure of ours; anything else is told
+/// at the end, by [`told`].
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            let error = Error::io("write to standard output", &error);
+            if let Ok(mut first) = UNWRITTEN.lock() {
+                first.get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// The exit code, where `code` is that of what was done and `failed` that of a failure of ours: output
+/// that could not be written is one.
+pub(super) fn told(code: i32, failed: i32) -> i32 {
+    let unwritten = UNWRITTEN.lock().ok().and_then(|mut first| first.take());
+    match unwritten {
+        None => code,
+        Some(error) => {
+            complain(&error);
+            if code == 0 { failed } else { code }
+        }
+    }
+}
+
+/// One line on standard error, whatever a name in it holds.
+pub(super) fn complain(error: &Error) {
+    tell(&error.to_string());
+}
+
+/// What does not go as it should, and stops nothing.
+pub(super) fn warn(error: Error) {
+    tell(&format!("warning: {error}"));
+}
+
+pub(super) fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "garth: {}", shown(line));
+}
+
+/// A name, a command or a line as it may be shown: what would move the cursor, colour or name a
+/// terminal, or begin another line, is spelled out.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    match text.contains(char::is_control) {
+        false => Cow::Borrowed(text),
+        true => {
+            let spelled = |c: char| match c.is_control() {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            };
+            Cow::Owned(text.chars().map(spelled).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_spelled_out() {
+        assert_eq!(shown("/srv/über x"), "/srv/über x");
+        assert_eq!(shown("a\x1b]0;b\x07\nc\u{9b}2J"), r"a\u{1b}]0;b\u{7}\nc\u{9b}2J");
+    }
+}
