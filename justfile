@@ -27,6 +27,11 @@ limits:
     LIMIT=all cargo test --package garth-tests --test limit -- --nocapture --test-threads 1
     tests/limit-aws
 
+# A stock Debian 12 with systemd, booted in qemu: units, user sessions, podman, daemons, kills. Before each
+# release. Needs root, debootstrap, qemu-system-x86 and 6 GB in the cache; `just vm units` runs one file.
+vm *cases:
+    tests/vm/run {{cases}}
+
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:
     tests/bench

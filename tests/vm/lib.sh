@@ -1,0 +1,37 @@
+# What the cases use. Runs one of them: lib.sh FUNCTION. A case is a function whose commands all succeed;
+# what it prints is shown when one does not, and lines that begin with "# " always.
+set -euo pipefail
+# Not every session has them.
+export PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+say() { printf '# %s\n' "$*"; }
+fail() { printf 'here: %s\n' "$*"; exit 1; }
+
+# contains TEXT WORDS: with the text when it does not.
+contains() { case $1 in *"$2"*) ;; *) fail "no \"$2\" in: $1" ;; esac; }
+lacks() { case $1 in *"$2"*) fail "\"$2\" in: $1" ;; esac; }
+equals() { [ "$1" = "$2" ] || fail "\"$1\" is not \"$2\""; }
+
+# fails COMMAND...: its output, if it fails.
+fails() { if "$@" 2>&1; then fail "this succeeds: $*"; fi; }
+
+# eventually COMMAND...: within 30 s, as the machine is slow.
+eventually() {
+    for _ in $(seq 150); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.2
+    done
+    fail "not within 30 s: $*"
+}
+
+# unit [PROPERTY...] -- COMMAND...: as ExecStart of a unit, with its output and exit code.
+unit() {
+    local properties=()
+    while [ "$1" != -- ]; do properties+=(-p "$1"); shift; done
+    shift
+    systemd-run ${USER_UNITS:+--user} --quiet --pipe --wait --collect "${properties[@]}" -- "$@" 2>&1
+}
+
+. "$CASES/cases.sh"
+set -x
+"$1"
