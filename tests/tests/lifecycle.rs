@@ -237,3 +237,31 @@ fn a_stopped_garth_does_not_stop_others() {
     yard.garth("gc").run().ok();
     kill("CONT", sandbox.pid());
 }
+
+#[test]
+fn limits_are_changed_while_it_runs() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.garth("wrap -d --name web --memory 512m --pids-limit 500 --cpus 2 -- sleep 600")
+        .run()
+        .ok();
+    let eats = || {
+        let script = "head -c 64m /dev/zero | tail -c 64m >/dev/null; exit $?";
+        yard.garth("exec web").script(script).run().code == 0
+    };
+    let forks = || {
+        let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1 & done; wait";
+        !yard.garth("exec web").script(script).run().stderr.contains("fork")
+    };
+    assert!(eats() && forks());
+    yard.garth("update web --memory 16m --memory-swap 16m --pids-limit 8 --cpus 0.5").run().ok();
+    assert!(!eats(), "64 MiB in 16");
+    assert!(!forks(), "12 processes among 8");
+    let find = "find /sys/fs/cgroup -path '*/web/cpu.cfs_quota_us' -o -path '*/web/cpu.max'";
+    let quota = yard.sh(&format!("cat $({find})")).run().ok();
+    assert!(quota.starts_with("50000"), "{quota}");
+    yard.garth("update web --memory-swap -1 --memory -1 --pids-limit -1").run().ok();
+    assert!(eats() && forks());
+    yard.garth("kill -s KILL web").run().ok();
+    yard.assert_nothing_left();
+}

@@ -377,7 +377,8 @@ fn a_rate_that_cannot_be_kept_is_refused() {
     for (words, why) in [
         ("alone --rate 1Mbit/s", "the sandbox has no network"),
         ("alone --rate 1", "no unit"),
-        ("alone --memory 1g --rate 1Mbit/s", "only --rate and --io can be changed"),
+        ("alone --memory 1g --rate 1Mbit/s", "started without limits"),
+        ("alone --cpu-burst 5", "this cannot be changed"),
         ("alone", "nothing to change"),
     ] {
         yard.garth(&format!("update {words}")).run().refused(125, why);

@@ -17,8 +17,12 @@ fails() { if "$@" 2>&1; then fail "this succeeds: $*"; fi; }
 
 # eventually COMMAND...: within 30 s, as the machine is slow.
 eventually() {
+    { set +x; } 2>/dev/null
     for _ in $(seq 150); do
-        if "$@" >/dev/null 2>&1; then return; fi
+        if "$@" >/dev/null 2>&1; then
+            set -x
+            return
+        fi
         sleep 0.2
     done
     fail "not within 30 s: $*"
@@ -31,6 +35,13 @@ unit() {
     shift
     systemd-run ${USER_UNITS:+--user} --quiet --pipe --wait --collect "${properties[@]}" -- "$@" 2>&1
 }
+
+# Of sandboxes, by name.
+is_there() { garth ps -q | grep -qx "$1"; }
+is_gone() { ! is_there "$1"; }
+
+# tree NAME: who is in the cgroups of a unit.
+tree() { find "/sys/fs/cgroup$(systemctl show -P ControlGroup "$1")" -name cgroup.procs -exec grep -H . {} +; }
 
 . "$CASES/cases.sh"
 set -x

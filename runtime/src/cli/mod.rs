@@ -49,7 +49,7 @@ struct Global {
     root: Option<PathBuf>,
     #[command(flatten)]
     log: log::Log,
-    /// Let systemd make the cgroups of containers
+    /// Let systemd make the cgroup: a scope
     #[arg(long, global = true, hide = true)]
     systemd_cgroup: bool,
     /// How cgroups of containers are made: cgroupfs, systemd or disabled

@@ -287,6 +287,7 @@ impl Yard {
         self.files(&mut sandbox)?;
         self.privileges(&mut sandbox)?;
         self.limits(&mut sandbox)?;
+        sandbox.systemd_cgroup = global.systemd_cgroup;
         self.environment(&mut sandbox)?;
         if sandbox.namespaces.uts.is_new() {
             sandbox.usual_hostname = self.hostname.is_none();

@@ -7,6 +7,9 @@
 //! ```
 //! Everything is aligned to its own size, counted from the start of the message.
 
+mod read;
+
+use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -49,11 +52,19 @@ pub enum Value {
     Properties(Vec<(String, Value)>),
     /// `a(sa(sv))`, always empty
     NoUnits,
+    /// `y`
+    Byte(u8),
+    /// `n` if it may be negative, else `q`
+    U16(bool, u16),
+    /// `(...)`
+    Struct(Vec<Value>),
+    /// `a...`, with the type of its elements
+    Array(String, Vec<Value>),
 }
 
 impl Value {
-    fn signature(&self) -> &'static str {
-        match self {
+    fn signature(&self) -> Cow<'static, str> {
+        let fixed = match self {
             Value::Text(_) => "s",
             Value::Bool(_) => "b",
             Value::I32(_) => "i",
@@ -67,7 +78,16 @@ impl Value {
             Value::Pairs(_) => "a(ss)",
             Value::Properties(_) => "a(sv)",
             Value::NoUnits => "a(sa(sv))",
-        }
+            Value::Byte(_) => "y",
+            Value::U16(true, _) => "n",
+            Value::U16(false, _) => "q",
+            Value::Struct(items) => {
+                let inner: String = items.iter().map(Value::signature).collect();
+                return format!("({inner})").into();
+            }
+            Value::Array(element, _) => return format!("a{element}").into(),
+        };
+        fixed.into()
     }
 
     fn write(&self, out: &mut Out) {
@@ -95,11 +115,21 @@ impl Value {
                 for (name, value) in properties {
                     out.align(8);
                     out.text(name);
-                    out.signature(value.signature());
+                    out.signature(&value.signature());
                     value.write(out);
                 }
             }),
             Value::NoUnits => out.array(8, |_| {}),
+            Value::Byte(byte) => out.number(1, u64::from(*byte)),
+            Value::U16(_, n) => out.number(2, u64::from(*n)),
+            Value::Struct(items) => {
+                out.align(8);
+                items.iter().for_each(|item| item.write(out));
+            }
+            Value::Array(element, items) => {
+                let kind = element.bytes().next().unwrap_or(b'y');
+                out.array(read::alignment(kind), |out| items.iter().for_each(|i| i.write(out)));
+            }
         }
     }
 }
@@ -196,6 +226,10 @@ pub struct Message {
     /// The texts and object paths at the start of the body, numbers between them left out; of a
     /// variant, what is in it.
     pub texts: Vec<String>,
+    bytes: Vec<u8>,
+    /// Where in `bytes` the body begins, and of which types it is.
+    body: usize,
+    signature: String,
 }
 
 const CALL: u8 = 1;
@@ -237,6 +271,7 @@ impl Message {
             }
         }
         input.align(8)?;
+        (message.bytes, message.body) = (bytes.to_vec(), input.at);
         let mut kinds: Vec<char> = signature.chars().rev().collect();
         while let Some(kind) = kinds.pop() {
             match kind {
@@ -247,6 +282,7 @@ impl Message {
                 _ => break,
             }
         }
+        message.signature = signature;
         Some(message)
     }
 }
@@ -258,21 +294,26 @@ pub struct Bus {
     deadline: Instant,
     /// Signals that arrived while an answer was waited for.
     signals: Vec<Message>,
+    /// It is systemd itself that answers, without a bus between.
+    direct: bool,
 }
+
+/// How the sockets end at which systemd answers where no bus is installed.
+pub const DIRECT: &str = "/systemd/private";
 
 /// Who is called: systemd, or the bus itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Callee {
+pub struct Callee<'a> {
     /// Its name on the bus.
-    pub destination: &'static str,
+    pub destination: &'a str,
     /// The object.
-    pub path: &'static str,
+    pub path: &'a str,
     /// The interface.
-    pub interface: &'static str,
+    pub interface: &'a str,
 }
 
 /// The bus.
-const BUS: Callee = Callee {
+const BUS: Callee<'static> = Callee {
     destination: "org.freedesktop.DBus",
     path: "/org/freedesktop/DBus",
     interface: "org.freedesktop.DBus",
@@ -297,9 +338,12 @@ impl Bus {
                 }
             };
             let deadline = Instant::now() + PATIENCE;
-            let mut bus = Bus { stream, serial: 0, deadline, signals: Vec::new() };
+            let direct = one.ends_with(DIRECT);
+            let mut bus = Bus { stream, serial: 0, deadline, signals: Vec::new(), direct };
             bus.authenticate().map_err(|error| failed(&error))?;
-            bus.call(BUS, "Hello", &[])?;
+            if !direct {
+                bus.call(BUS, "Hello", &[])?;
+            }
             return Ok(bus);
         }
         Err(last)
@@ -330,6 +374,9 @@ impl Bus {
     /// # Errors
     /// As for [`Bus::call`].
     pub fn watch(&mut self, rule: &str) -> Result<()> {
+        if self.direct {
+            return Ok(());
+        }
         self.call(BUS, "AddMatch", &[Value::Text(rule.to_owned())]).map(drop)
     }
 
@@ -337,7 +384,12 @@ impl Bus {
     ///
     /// # Errors
     /// What the callee answers, in its words after its name for it.
-    pub fn call(&mut self, callee: Callee, method: &str, arguments: &[Value]) -> Result<Message> {
+    pub fn call(
+        &mut self,
+        callee: Callee<'_>,
+        method: &str,
+        arguments: &[Value],
+    ) -> Result<Message> {
         let doing = format!("{} {method}", callee.destination);
         self.deadline = Instant::now() + PATIENCE;
         self.serial += 1;
@@ -409,7 +461,7 @@ impl Bus {
     }
 }
 
-fn encode(serial: u32, callee: Callee, method: &str, arguments: &[Value]) -> Vec<u8> {
+fn encode(serial: u32, callee: Callee<'_>, method: &str, arguments: &[Value]) -> Vec<u8> {
     // The body starts at a multiple of 8: so its alignment can be counted from its own start.
     let mut body = Out::default();
     arguments.iter().for_each(|argument| argument.write(&mut body));

@@ -79,9 +79,9 @@ impl Resources {
     ) -> Result<Resources> {
         let plugins = Plugin::find_all(&sandbox.plugins)?;
         let mut resources = Resources { plugins, ..Resources::default() };
-        if !sandbox.limits.is_empty() {
-            resources.cgroup =
-                Some(cgroup::choose(&Hierarchy::read()?, id, &sandbox.limits, false)?);
+        if !sandbox.limits.is_empty() || sandbox.systemd_cgroup {
+            let host = Hierarchy { scope: sandbox.systemd_cgroup, ..Hierarchy::read()? };
+            resources.cgroup = Some(cgroup::choose(&host, id, &sandbox.limits, false)?);
         }
         if sandbox.network == spec::Network::Private {
             let publish = sandbox.publish.clone();
@@ -168,7 +168,15 @@ impl Resources {
 
     /// The files by which a process joins the cgroups: it writes `0` to each.
     pub fn cgroup_files(&self) -> Vec<PathBuf> {
-        self.cgroup.as_ref().map(Cgroup::own_join_paths).unwrap_or_default()
+        self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()
+    }
+
+    /// As [`Resources::cgroup_files`], for a process that comes later.
+    ///
+    /// # Errors
+    /// Where only systemd can move this caller, and does not.
+    pub fn later_cgroup_files(&self) -> Result<Vec<PathBuf>> {
+        self.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::later_join_paths)
     }
 
     /// Makes what can be made before there is a process.

@@ -5,13 +5,16 @@
 //! not are written to the files afterwards, where systemd does not touch them.
 //! (systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).)
 
+mod scope;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub(super) use scope::{delegates_to_caller, innermost, is_of_user};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::{Version, device_properties, weight_of_shares};
-use super::dbus::{Bus, Callee, Value};
+use super::dbus::{Bus, Callee, DIRECT, Value};
 use crate::spec::limits::cpu_list;
 use crate::spec::oci::Resources;
 use crate::sys::process;
@@ -33,7 +36,7 @@ pub struct Unit {
     pub asked: BTreeMap<String, String>,
 }
 
-const MANAGER: Callee = Callee {
+const MANAGER: Callee<'static> = Callee {
     destination: "org.freedesktop.systemd1",
     path: "/org/freedesktop/systemd1",
     interface: "org.freedesktop.systemd1.Manager",
@@ -50,7 +53,8 @@ impl Unit {
         annotations: &BTreeMap<String, String>,
         rootless: bool,
     ) -> Result<Unit> {
-        let bus = if rootless { user_bus()? } else { system_bus() };
+        let hint = |error: Error| error.within("--systemd-cgroup");
+        let bus = if rootless { user_bus().map_err(hint)? } else { system_bus() };
         let above = if rootless { manager_cgroup(&bus)? } else { String::new() };
         let mut unit = Unit::named(id, path, rootless)?;
         unit.path = format!("{}{}", above.trim_end_matches('/'), unit.path);
@@ -120,15 +124,18 @@ impl Unit {
             properties.retain(|(known, _)| *known != name);
             properties.push((name, value));
         }
-        let mut bus = self.connect()?;
+        self.start_transient(&mut self.connect()?, properties)
+    }
+
+    fn start_transient(&self, bus: &mut Bus, properties: Vec<(String, Value)>) -> Result<()> {
         let arguments =
             [text(&self.name), text("replace"), Value::Properties(properties), Value::NoUnits];
-        let first = self.job(&mut bus, "StartTransientUnit", &arguments);
+        let first = self.job(bus, "StartTransientUnit", &arguments);
         match first {
             // One that failed before is still known by its name until it is forgotten.
             Err(error) if error.to_string().contains(".UnitExists") => {
                 let _ = bus.call(MANAGER, "ResetFailedUnit", &[text(&self.name)]);
-                self.job(&mut bus, "StartTransientUnit", &arguments)
+                self.job(bus, "StartTransientUnit", &arguments)
             }
             result => result,
         }
@@ -205,17 +212,36 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// Whether the systemd that would make a scope for this caller answers, and where.
+///
+/// # Errors
+/// When it does not.
+pub fn reached() -> Result<String> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok("does not manage this machine".into());
+    }
+    let user = process::effective_ids().0 != 0 || super::facts::confined();
+    let bus = if user { user_bus()? } else { system_bus() };
+    manager_cgroup(&bus)?;
+    Ok(format!("{} answers at {bus}", if user { "this user's" } else { "the system's" }))
+}
+
 fn connect(bus: &str) -> Result<Bus> {
     Bus::connect(bus).map_err(|error| {
         error
-            .within("--systemd-cgroup")
+            .within("ask systemd for a scope")
             .hint("is systemd running here? without it, leave out --systemd-cgroup")
     })
 }
 
 fn system_bus() -> String {
-    std::env::var("DBUS_SYSTEM_BUS_ADDRESS")
-        .unwrap_or_else(|_| "unix:path=/run/dbus/system_bus_socket".into())
+    if let Ok(address) = std::env::var("DBUS_SYSTEM_BUS_ADDRESS") {
+        return address;
+    }
+    let bus = "/run/dbus/system_bus_socket";
+    let direct = format!("/run{DIRECT}");
+    let without = !Path::new(bus).exists() && Path::new(&direct).exists();
+    format!("unix:path={}", if without { &direct } else { bus })
 }
 
 /// The bus of a user's own systemd. In a user namespace ids are not what they are outside, but the
@@ -226,12 +252,14 @@ fn user_bus() -> Result<String> {
     }
     let dir = std::env::var("XDG_RUNTIME_DIR")
         .unwrap_or_else(|_| format!("/run/user/{}", process::effective_ids().0));
-    let socket = format!("{dir}/bus");
-    if Path::new(&socket).exists() {
-        return Ok(format!("unix:path={socket}"));
+    let sockets = [format!("{dir}/bus"), format!("{dir}{DIRECT}")];
+    match sockets.iter().find(|socket| Path::new(socket).exists()) {
+        Some(socket) => Ok(format!("unix:path={socket}")),
+        None => Err(Error::new(format!("no bus of this user at {}", sockets[0])).hint(
+            "log in as this user, or `loginctl enable-linger USER`; otherwise set \
+             DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR",
+        )),
     }
-    Err(Error::new(format!("--systemd-cgroup: no bus of this user at {socket}"))
-        .hint("set DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR, or leave out --systemd-cgroup"))
 }
 
 /// The cgroup that the user's systemd has for itself and all its units.

@@ -5,7 +5,9 @@
 //! somebody else when its turn came is passed over, and not continued either; one that somebody
 //! stops *while we hold it* cannot be told from the others, and goes on with them.
 
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Entry;
@@ -19,8 +21,9 @@ use crate::sys::{Errno, pidfd};
 pub enum Hold {
     /// SIGSTOP and SIGCONT.
     Signals,
-    /// The freezer of a cgroup.
-    Freezer(Freezer),
+    /// The freezer of a cgroup, and its file, held open: a unit that is restarted has a new cgroup of
+    /// the same name, which is not ours to freeze.
+    Freezer(Freezer, Arc<File>),
 }
 
 impl Hold {
@@ -35,14 +38,12 @@ impl Hold {
             let inside = freezer.pids();
             let own = inside.iter().all(|pid| tree.pids().contains(pid))
                 && tree.pids().iter().all(|pid| inside.contains(pid));
-            if !own || !freezer.is_writable() {
-                continue;
-            }
+            let Some(file) = freezer.open().filter(|_| own) else { continue };
             if freezer.is_frozen() {
                 let what = format!("process {root}: its cgroup is frozen already");
                 return Err(Error::new(what).hint("garth resume lets a paused container go on"));
             }
-            return Ok(Hold::Freezer(freezer));
+            return Ok(Hold::Freezer(freezer, Arc::new(file)));
         }
         Ok(Hold::Signals)
     }
@@ -51,7 +52,7 @@ impl Hold {
     pub fn name(&self) -> &'static str {
         match self {
             Hold::Signals => "signals",
-            Hold::Freezer(_) => "freezer",
+            Hold::Freezer(..) => "freezer",
         }
     }
 
@@ -61,9 +62,9 @@ impl Hold {
     /// # Errors
     /// The record or the cgroup cannot be written. What is stopped by then stays so.
     pub fn stop(&self, tree: &mut Tree, record: &mut Entry, now: Duration) -> Result<()> {
-        if let Hold::Freezer(freezer) = self {
+        if let Hold::Freezer(freezer, file) = self {
             tree.look(now);
-            return freezer.set(true);
+            return gone_is_fine(freezer.set_by(file, true));
         }
         // fork(2) gives up when a signal waits, so who is about to have a child stops before or is
         // seen with it: after a pass that finds nobody new there is nobody. A bound, as a fork bomb
@@ -90,12 +91,8 @@ impl Hold {
     /// # Errors
     /// The record or the cgroup cannot be written.
     pub fn go_on(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
-        if let Hold::Freezer(freezer) = self {
-            return match freezer.set(false) {
-                // It is gone, and everybody with it.
-                Err(_) if !freezer.file().exists() => Ok(()),
-                result => result,
-            };
+        if let Hold::Freezer(freezer, file) = self {
+            return gone_is_fine(freezer.set_by(file, false));
         }
         // The other way round: a parent that looks after its children finds them running.
         for pid in tree.pids().to_vec().into_iter().rev() {
@@ -122,6 +119,14 @@ impl Hold {
             }
         }
         record.clear()
+    }
+}
+
+/// If the cgroup is gone, so is everybody who was in it.
+fn gone_is_fine(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.errno() == Some(Errno(libc::ENODEV)) => Ok(()),
+        result => result,
     }
 }
 

@@ -150,7 +150,7 @@ impl<'a> Limiter<'a> {
         }
         let own = Id::from(ProcessId::of(std::process::id() as i32)?);
         let freezer = match &hold {
-            Hold::Freezer(freezer) => Some(freezer.clone()),
+            Hold::Freezer(freezer, _) => Some(freezer.clone()),
             Hold::Signals => None,
         };
         let record = Record { target: ProcessId::of(pid)?.into(), limiter: own.clone(), freezer };

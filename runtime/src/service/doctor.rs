@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::host::bandwidth::{self, End};
 use crate::host::cgroup::{self, Hierarchy};
-use crate::host::facts;
 use crate::host::journal::Journal;
 use crate::host::network::pasta::Pasta;
 use crate::host::network::{self, Config, Network};
 use crate::host::record::Record;
+use crate::host::{facts, systemd};
 use crate::plan::{IdMaps, Plan, Step};
 use crate::spec::units::{Rate, Size};
 use crate::spec::{Limits, RateGroup, Rates, Sandbox, Throttle};
@@ -61,6 +61,9 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("user namespaces", Degraded, user_namespace());
     note("time namespaces", Degraded, time_namespace());
     note("landlock", Degraded, landlock());
+    note("apparmor", Degraded, apparmor());
+    note("cgroups", Degraded, cgroups());
+    note("systemd", Degraded, systemd::reached());
     note("memory limit", Degraded, limit(Limits { memory: Some(Size(1 << 30)), ..none() }));
     note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
@@ -147,6 +150,26 @@ fn landlock() -> Result<String> {
             .hint("writes are confined by read-only mounts alone")),
         abi => Ok(format!("ABI {abi}")),
     }
+}
+
+/// The profile of a process is its executable's, or was given to it by whoever started it.
+fn apparmor() -> Result<String> {
+    let enabled = read_kernel("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if enabled.trim() != "Y" {
+        return Ok("not in this kernel, or not enabled".into());
+    }
+    let path = "/proc/self/attr/current";
+    let profile = read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+    match profile.trim_matches(['\0', '\n']) {
+        "unconfined" => Ok("enabled, and no profile confines this program".into()),
+        profile => Err(Error::new(format!("this program is confined by the profile {profile}"))
+            .hint("what it refuses answers EACCES or EPERM: see the kernel's log")),
+    }
+}
+
+/// Where the cgroup of a sandbox would be.
+fn cgroups() -> Result<String> {
+    cgroup::place_in_words(&Hierarchy::read()?)
 }
 
 fn limit(limits: Limits) -> Result<String> {

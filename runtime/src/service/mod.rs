@@ -14,5 +14,5 @@ pub use doctor::{Finding, State, examine};
 pub use list::{Entry, cautions, check, list};
 pub use signal::signal;
 pub use supervise::{end_as, supervise, supervise_process};
-pub use throttle::throttle;
+pub use throttle::{limit, throttle};
 pub use update::update;

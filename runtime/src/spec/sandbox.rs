@@ -74,6 +74,10 @@ pub struct Sandbox {
     pub umask: u32,
     /// Cgroup limits.
     pub limits: Limits,
+    /// Its cgroup is in a scope made by systemd, also without limits and where there is another place
+    /// for them.
+    #[serde(default)]
+    pub systemd_cgroup: bool,
     /// The network.
     pub network: Network,
     /// Ports of the sandbox that the host shall serve.
@@ -422,6 +426,7 @@ impl Default for Sandbox {
             sysctls: Vec::new(),
             umask: 0o022,
             limits: Limits::default(),
+            systemd_cgroup: false,
             network: Network::None,
             publish: Vec::new(),
             rates: Rates::default(),
@@ -514,7 +519,10 @@ impl Sandbox {
 
     /// It has something outside that must be released, and so is written down.
     pub fn has_outside(&self) -> bool {
-        self.network == Network::Private || !self.limits.is_empty() || !self.plugins.is_empty()
+        self.network == Network::Private
+            || !self.limits.is_empty()
+            || self.systemd_cgroup
+            || !self.plugins.is_empty()
     }
 
     /// Only a value that belongs to one of the new namespaces may be set: others are the host's.

@@ -20,7 +20,7 @@ pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Pro
         Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
     })?;
     let mut given = gather(sandbox)?;
-    given.cgroup_files = record.resources.cgroup_files();
+    given.cgroup_files = record.resources.later_cgroup_files()?;
     let sandbox = Sandbox { init: true, die_with_parent: true, ..sandbox.clone() };
     let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
     execute(&plan, |_| Ok(()))

@@ -24,6 +24,7 @@ pub mod port;
 pub mod process;
 pub mod program;
 pub mod raw;
+mod resolve;
 pub mod sockopt;
 pub mod task;
 pub mod terminal;

@@ -80,6 +80,7 @@ pub fn openat2(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawF
         // EAGAIN: a rename elsewhere disturbed a walk that must stay below a root.
         match call!(libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<OpenHow>()) {
             Err(Errno(libc::EAGAIN)) if tries < 64 => tries += 1,
+            Err(Errno(libc::ENOSYS)) => return super::resolve::open(dir, path, flags, resolve),
             result => return result.map(|fd| fd as RawFd),
         }
     }

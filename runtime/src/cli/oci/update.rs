@@ -10,12 +10,13 @@ use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::service;
-use crate::spec::Throttle;
+use crate::spec::limits::CPU_PERIOD;
 use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use crate::spec::rate::Change;
 use crate::spec::units::Size;
+use crate::spec::{Limits, Throttle};
 
-/// Give a container that runs other limits, or a sandbox other `--rate` and `--io`.
+/// Give a container or sandbox that runs other limits.
 #[derive(Debug, Args)]
 pub struct Update {
     /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
@@ -29,6 +30,9 @@ pub struct Update {
     /// wiops=; none takes a limit off
     #[arg(long, value_name = "LIMITS")]
     io: Vec<String>,
+    /// Processors' worth of time, as 1.5
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["cpu_quota", "cpu_period"])]
+    cpus: Option<String>,
     /// Period of the CPU limit, in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
@@ -115,13 +119,18 @@ impl Update {
     /// Sandboxes keep what they were started with, but for this.
     fn of_sandbox(&self, journal: &Journal, rate: Option<Change>) -> Result<()> {
         let id = &self.id;
-        if self.has_limits() {
-            let error =
-                Error::new(format!("{id} is a sandbox: only --rate and --io can be changed"));
-            return Err(error.hint("start it again with other limits"));
+        let limits = self.flags()?;
+        if self.is_for_containers() {
+            let what = "a sandbox has --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, \
+                        --io and --rate";
+            return Err(Error::new(format!("{id} is a sandbox: this cannot be changed")).hint(what));
         }
-        if rate.is_none() && self.io.is_empty() {
-            return Err(Error::new("nothing to change").hint("write --rate up=10Mbit/s,down=2MB/s"));
+        let nothing = limits == Resources::default();
+        if rate.is_none() && self.io.is_empty() && nothing {
+            return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
+        }
+        if !nothing {
+            service::limit(journal, id, &limits)?;
         }
         if !self.io.is_empty() {
             service::throttle(journal, id, &self.throttles()?)?;
@@ -130,10 +139,17 @@ impl Update {
     }
 
     /// Is anything asked for that only containers have?
-    fn has_limits(&self) -> bool {
-        let flags = self.flags().is_ok_and(|resources| resources == Resources::default());
-        !flags
-            || self.resources.is_some()
+    fn is_for_containers(&self) -> bool {
+        self.resources.is_some()
+            || self.blkio_weight.is_some()
+            || self.cpu_burst.is_some()
+            || self.cpu_share.is_some()
+            || self.cpu_rt_period.is_some()
+            || self.cpu_rt_runtime.is_some()
+            || self.cpu_idle.is_some()
+            || self.cpuset_mems.is_some()
+            || self.memory_reservation.is_some()
+            || self.kernel_memory_tcp.is_some()
             || self.l3_cache_schema.is_some()
             || self.mem_bw_schema.is_some()
     }
@@ -154,12 +170,13 @@ impl Update {
     }
 
     fn flags(&self) -> Result<Resources> {
+        let cpus = self.cpus.as_deref().map(quota).transpose()?;
         // As in runc, 0 is no limit that anybody wants to set.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
-            quota: self.cpu_quota.filter(|n| *n != 0),
+            quota: cpus.or(self.cpu_quota).filter(|n| *n != 0),
             burst: self.cpu_burst,
-            period: self.cpu_period.filter(|n| *n != 0),
+            period: cpus.map(|_| CPU_PERIOD).or(self.cpu_period).filter(|n| *n != 0),
             realtime_runtime: self.cpu_rt_runtime,
             realtime_period: self.cpu_rt_period.filter(|n| *n != 0),
             cpus: self.cpuset_cpus.clone().filter(|list| !list.is_empty()),
@@ -183,6 +200,15 @@ impl Update {
             ..Resources::default()
         })
     }
+}
+
+/// `--cpus`, as time in each period.
+fn quota(text: &str) -> Result<i64> {
+    let within = |error: Error| error.within(format_args!("--cpus {text}"));
+    let cpus: f64 = text.parse().map_err(|_| within(Error::new("not a number")))?;
+    let limits = Limits { cpus: Some(cpus), ..Limits::default() };
+    limits.check()?;
+    Ok(limits.cpu_quota().unwrap_or_default() as i64)
 }
 
 fn size(flag: &str, text: Option<&str>) -> Result<Option<i64>> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::ground::Ground;
 use super::hierarchy::{self, Controller, Hierarchy, Mount, Unfit, Version};
 use super::{Cgroup, Dir, io};
 use crate::spec::Throttle;
@@ -19,7 +20,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     limits.check()?;
     let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
     cgroup.check_names()?;
-    let mut unified = Vec::new();
+    let (mut unified, mut ground) = (Vec::new(), Ground::Free);
     for (controller, flag) in asked(limits) {
         match host.v1(controller) {
             Some(mount) => {
@@ -27,6 +28,9 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
                 cgroup.add(Version::V1, &mount.point, controller);
             }
             None => {
+                if unified.is_empty() {
+                    ground = Ground::find(host, id).map_err(|error| error.within(&flag))?;
+                }
                 // One by one, so that the refusal names the flag that cannot be met.
                 if !unified.contains(&controller) {
                     unified.push(controller);
@@ -34,15 +38,34 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
                 if controller == Controller::Io && limits.io.iter().any(Throttle::limits_writes) {
                     by_memory(host, &mut unified).map_err(|error| error.within(&flag))?;
                 }
-                host.v2_top(&unified)
-                    .map_err(|unfit| refusal(host, controller, unfit).within(&flag))?;
+                ground
+                    .top(host, &unified)
+                    .map_err(|unfit| refusal(host, &ground, controller, unfit).within(&flag))?;
             }
         }
     }
-    if !unified.is_empty() {
-        let top = host.v2_top(&unified).map_err(|unfit| refusal(host, unified[0], unfit))?;
+    if host.scope && unified.is_empty() {
+        if !limits.is_empty() {
+            return Err(Error::new("--systemd-cgroup: the controllers are in trees of cgroup v1")
+                .hint("leave it out: the limits go there"));
+        }
+        ground = Ground::find(host, id)?;
+    }
+    if host.scope || !unified.is_empty() {
+        let wanted = unified.first().copied().unwrap_or(Controller::Systemd);
+        let top = ground.top(host, &unified);
+        let top = top.map_err(|unfit| refusal(host, &ground, wanted, unfit))?;
+        if unified.is_empty() {
+            let (version, top) = (Version::V2, top.clone());
+            cgroup.dirs.push(Dir { version, top, controllers: Vec::new() });
+        }
         for controller in unified {
             cgroup.add(Version::V2, &top, controller);
+        }
+        match ground {
+            Ground::Scope(unit, _) => cgroup.unit = Some(unit),
+            Ground::Delegated(_) => cgroup.vacate = true,
+            Ground::Free => {}
         }
     }
     if freezer && !cgroup.dirs.iter().any(|dir| dir.version == Version::V2) {
@@ -113,7 +136,7 @@ fn v1_usable(mount: &Mount, parent: &str) -> Result<()> {
 }
 
 /// Words why the unified tree will not do.
-fn refusal(host: &Hierarchy, controller: Controller, unfit: Unfit) -> Error {
+fn refusal(host: &Hierarchy, ground: &Ground, controller: Controller, unfit: Unfit) -> Error {
     let name = controller.name();
     let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
     match unfit {
@@ -126,12 +149,19 @@ fn refusal(host: &Hierarchy, controller: Controller, unfit: Unfit) -> Error {
                 .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
         }
         Unfit::NotWritable(top, libc::EROFS) => {
-            Error::new(format!("the cgroup tree at {top} is mounted read-only"))
-                .hint("whoever set up this container must mount it writable")
+            let hint = match host.systemd {
+                true => "ProtectControlGroups=no in the unit",
+                false => "whoever set up this container must mount it writable",
+            };
+            Error::new(format!("the cgroup tree at {top} is mounted read-only")).hint(hint)
         }
         Unfit::NotWritable(top, errno) => {
             Error::os(format!("no cgroup is delegated to this user: write to {top}"), Errno(errno))
                 .hint(delegate)
+        }
+        Unfit::Lacks(top, lacking) if ground.hint(host, lacking).is_some() => {
+            Error::new(format!("the {lacking} controller is not delegated: it is not in {top}"))
+                .hint(ground.hint(host, lacking).unwrap_or_default())
         }
         Unfit::Lacks(top, lacking) if host.privileged => {
             Error::new(format!("no {lacking} controller in this cgroup tree")).hint(format!(

@@ -67,13 +67,28 @@ impl Freezer {
     /// # Errors
     /// The file cannot be written: it belongs to someone else, or the cgroup is gone.
     pub fn set(&self, frozen: bool) -> Result<()> {
-        let value = match (self.version, frozen) {
+        super::write(&self.file(), self.value(frozen))
+    }
+
+    /// As [`Freezer::set`], by its open file: the cgroup that was meant, and no other of its name.
+    ///
+    /// # Errors
+    /// As for `set`; ENODEV when the cgroup is gone.
+    pub fn set_by(&self, mut file: &File, frozen: bool) -> Result<()> {
+        use std::io::Write as _;
+        let value = self.value(frozen);
+        let written = file.write_all(value.as_bytes());
+        written
+            .map_err(|e| Error::io(format!("write \"{value}\" to {}", self.file().display()), &e))
+    }
+
+    fn value(&self, frozen: bool) -> &'static str {
+        match (self.version, frozen) {
             (Version::V1, true) => "FROZEN",
             (Version::V1, false) => "THAWED",
             (Version::V2, true) => "1",
             (Version::V2, false) => "0",
-        };
-        super::write(&self.file(), value)
+        }
     }
 
     /// Lets everybody go on. A frozen process of a v1 tree does not take even SIGKILL before that; and
@@ -117,9 +132,9 @@ impl Freezer {
         matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
     }
 
-    /// May this process freeze it?
-    pub fn is_writable(&self) -> bool {
-        File::options().write(true).open(self.file()).is_ok()
+    /// Its file; none: this process may not freeze it.
+    pub fn open(&self) -> Option<File> {
+        File::options().write(true).open(self.file()).ok()
     }
 }
 

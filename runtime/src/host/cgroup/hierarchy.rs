@@ -143,6 +143,10 @@ pub struct Hierarchy {
     pub privileged: bool,
     /// The directory that holds those of all sandboxes.
     pub parent: String,
+    /// systemd manages the trees (sd_booted(3)).
+    pub systemd: bool,
+    /// A scope of systemd's is asked for (`--systemd-cgroup`).
+    pub scope: bool,
 }
 
 /// Why a directory of the unified tree cannot hold sandboxes; later ones came closer.
@@ -163,7 +167,13 @@ impl Hierarchy {
     pub fn read() -> Result<Hierarchy> {
         let path = "/proc/self/cgroup";
         let own = read_kernel(path).map_err(|error| Error::io(format!("read {path}"), &error))?;
-        Ok(Hierarchy::parse(mountinfo::read()?, &own, process::effective_ids().0 == 0))
+        let host = Hierarchy::parse(mountinfo::read()?, &own, process::effective_ids().0 == 0);
+        let systemd = match std::fs::symlink_metadata("/run/systemd/system") {
+            Ok(meta) => meta.is_dir(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(Error::io("look at /run/systemd/system", &error)),
+        };
+        Ok(Hierarchy { systemd, ..host })
     }
 
     /// Reads the text of /proc/PID/mountinfo and /proc/PID/cgroup.
@@ -177,7 +187,7 @@ impl Hierarchy {
         for mount in &mut mounts {
             mount.own = cgroup.lines().find_map(|line| mount.own(line));
         }
-        Hierarchy { mounts, privileged, parent: "garth".into() }
+        Hierarchy { mounts, privileged, parent: "garth".into(), systemd: false, scope: false }
     }
 
     /// The trees, each once: the mount that shows most of it.
@@ -224,7 +234,7 @@ impl Hierarchy {
     pub(super) fn v2_top(&self, needed: &[Controller]) -> Result<String, Unfit> {
         let mut closest = Unfit::NotMounted;
         for top in self.v2_tops() {
-            match fit(&top, needed) {
+            match fit(&top, needed, false) {
                 Ok(()) => return Ok(top),
                 Err(unfit) => closest = closest.max(unfit),
             }
@@ -257,7 +267,8 @@ impl Mount {
     }
 }
 
-fn fit(top: &str, needed: &[Controller]) -> Result<(), Unfit> {
+/// Whether `top` can give `needed` to a directory in it; `vacated`: its processes will be moved.
+pub(super) fn fit(top: &str, needed: &[Controller], vacated: bool) -> Result<(), Unfit> {
     for file in ["", "/cgroup.procs", "/cgroup.subtree_control"] {
         writable(&format!("{top}{file}"))
             .map_err(|errno| Unfit::NotWritable(top.to_owned(), errno.0))?;
@@ -269,7 +280,8 @@ fn fit(top: &str, needed: &[Controller]) -> Result<(), Unfit> {
     let passed_on = controllers(&format!("{top}/cgroup.subtree_control"));
     // Only the root of the tree may have both processes and controllers below (cgroups(7), "no
     // internal processes"); it is the one directory without cgroup.type.
-    if !needed.iter().all(|controller| passed_on.contains(controller))
+    if !vacated
+        && !needed.iter().all(|controller| passed_on.contains(controller))
         && Path::new(&format!("{top}/cgroup.type")).exists()
         && read_kernel(format!("{top}/cgroup.procs")).is_ok_and(|text| !text.is_empty())
     {

@@ -201,6 +201,30 @@ impl Cgroup {
         if resources.devices.is_empty() { Ok(()) } else { self.write_devices(resources) }
     }
 
+    /// Gives what `resources` says to the cgroup of a sandbox that runs; the rest stays as it is. In the
+    /// unified tree a controller that was not asked for at the start comes now.
+    ///
+    /// # Errors
+    /// A tree of v1 that it is not in, a controller that is not to be had, and what the kernel refused.
+    pub fn update_sandbox(&self, resources: &Resources) -> Result<()> {
+        for (controller, what) in values::asked(resources) {
+            let within = |error: Error| error.within(&what);
+            let dir = self
+                .place(controller)
+                .filter(|dir| dir.version == Version::V2 || dir.controllers.contains(&controller));
+            let Some(dir) = dir else {
+                let words = format!("{} was started without a limit of this kind", self.id);
+                return Err(within(Error::new(words).hint("start it again with one")));
+            };
+            if dir.version == Version::V2 {
+                for above in [Path::new(&dir.top), &self.shared(dir)] {
+                    v2::pass_on(above, &[controller]).map_err(within)?;
+                }
+            }
+        }
+        self.write_values(resources)
+    }
+
     /// Puts process `pid` into each of the cgroups.
     ///
     /// # Errors

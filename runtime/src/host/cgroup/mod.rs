@@ -1,8 +1,9 @@
 //! The cgroup of a sandbox: one directory in each tree that has something to say.
 //!
-//! Those of `garth wrap` are `<top>/garth/<id>`. For root the top is where the tree is mounted; for everyone
-//! else it is a directory of the unified tree that was delegated to them. The shared directory
-//! `garth` is made by the first sandbox and goes with the last.
+//! Those of `garth wrap` are `<top>/garth/<id>`. Where systemd manages the unified tree, the top is a cgroup
+//! that it has delegated, or a scope that it makes for the sandbox ([`ground`]). Elsewhere it is where the
+//! tree is mounted for root, and for everyone else a directory that was delegated to them. The shared
+//! directory `garth` is made by the first sandbox and goes with the last.
 //!
 //! [`choose`] decides and refuses, and makes nothing; its answer is the record for the journal.
 //! [`Cgroup::create`] makes it, the child joins, and
@@ -23,6 +24,7 @@ mod filter;
 mod freezer;
 #[cfg(fuzzing)]
 mod fuzz;
+mod ground;
 mod hierarchy;
 mod inside;
 pub mod io;
@@ -52,6 +54,7 @@ pub(super) use devices::device_properties;
 pub use freezer::Freezer;
 #[cfg(fuzzing)]
 pub use fuzz::compute;
+pub use ground::place_in_words;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
 pub use make::{Claim, Entrance};
@@ -82,6 +85,9 @@ pub struct Cgroup {
     /// The scope that systemd made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unit: Option<Unit>,
+    /// The top was delegated to the caller, who is in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    vacate: bool,
     /// What `--io` limits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     disks: Vec<DiskLimits>,
@@ -111,9 +117,14 @@ impl Cgroup {
     /// The file, the value and the errno. What had been made is removed again; a directory that
     /// was there before (EEXIST) is another's and stays.
     pub fn create(&self, limits: &Limits) -> Result<()> {
+        self.create_around(limits, None)
+    }
+
+    /// As [`Cgroup::create`], with process `pid` in it from the start, for whom the scope was made.
+    fn create_around(&self, limits: &Limits, pid: Option<i32>) -> Result<()> {
         self.check_names()?;
         let mut made = Vec::new();
-        let result = self.make(limits, &mut made);
+        let result = self.make(limits, pid, &mut made);
         if result.is_err() {
             // No process has joined yet, so removing cannot fail for long.
             let made = Cgroup { dirs: made, ..self.clone() };
@@ -122,7 +133,7 @@ impl Cgroup {
         result
     }
 
-    fn make(&self, limits: &Limits, made: &mut Vec<Dir>) -> Result<()> {
+    fn make(&self, limits: &Limits, pid: Option<i32>, made: &mut Vec<Dir>) -> Result<()> {
         for dir in &self.dirs {
             let (shared, own) = (self.shared(dir), self.path(dir));
             make_below(&shared, &own)?;
@@ -136,6 +147,12 @@ impl Cgroup {
                 }
                 Version::V1 => {}
                 Version::V2 => {
+                    if let Some(pid) = pid {
+                        write(&own.join("cgroup.procs"), &pid.to_string())?;
+                    }
+                    if self.vacate {
+                        ground::vacate(Path::new(&dir.top))?;
+                    }
                     v2::pass_on(Path::new(&dir.top), &dir.controllers)?;
                     v2::pass_on(&shared, &dir.controllers)?;
                 }
@@ -168,6 +185,27 @@ impl Cgroup {
     /// for a while; cgroup_procs_write_start(), Linux 5.16).
     pub fn own_join_paths(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.path(dir).join(own_file(dir.version))).collect()
+    }
+
+    /// As [`Cgroup::own_join_paths`], at a start: into a scope the parent puts the process.
+    pub fn first_join_paths(&self) -> Vec<PathBuf> {
+        if self.unit.is_some() { Vec::new() } else { self.own_join_paths() }
+    }
+
+    /// As [`Cgroup::own_join_paths`], for whoever comes later. An ordinary user in a login session may
+    /// not write to them; systemd moves this process then, and its children are inside from the start.
+    ///
+    /// # Errors
+    /// What systemd answers.
+    pub fn later_join_paths(&self) -> Result<Vec<PathBuf>> {
+        let paths = self.own_join_paths();
+        if let (Some(unit), Some(dir)) = (&self.unit, self.dirs.first())
+            && !ground::may_move(&Hierarchy::read()?, &self.path(dir))
+        {
+            unit.attach(&format!("/{}/{}", self.parent, self.id))?;
+            return Ok(Vec::new());
+        }
+        Ok(paths)
     }
 
     /// The directory that has `controller`, for reading its counters.
@@ -273,6 +311,9 @@ impl Cgroup {
     /// What `create` will do, a line each, for `garth explain`.
     pub fn describe(&self, limits: &Limits) -> Vec<String> {
         let mut lines = Vec::new();
+        if let Some(unit) = &self.unit {
+            lines.push(format!("ask systemd for {} in {}", unit.name, unit.slice));
+        }
         for dir in &self.dirs {
             let own = self.path(dir);
             lines.push(format!("make {}", own.display()));
@@ -352,7 +393,14 @@ impl Cgroup {
 /// As `garth wrap` has it; a container's is made by [`Cgroup::create_container`].
 impl Resource for Cgroup {
     fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
-        self.create(owner.limits)
+        // A scope is made around a process only.
+        if self.unit.is_some() { Ok(()) } else { self.create(owner.limits) }
+    }
+
+    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        unit.start_beside(pid, &self.id)?;
+        self.create_around(owner.limits, Some(pid))
     }
 
     fn release(&self, _: &Owner) -> Result<()> {

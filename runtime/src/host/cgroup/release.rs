@@ -83,7 +83,8 @@ impl Cgroup {
         }
         self.check_names()?;
         let end = Instant::now() + patience;
-        if let Some(unit) = &self.unit {
+        // A sandbox's scope goes by itself with the last process.
+        if let Some(unit) = self.unit.as_ref().filter(|_| self.kept) {
             self.stop(unit, kill, end);
         }
         let mut pause = Duration::from_micros(100);

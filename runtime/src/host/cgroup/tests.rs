@@ -296,6 +296,65 @@ fn others_than_root_start_at_the_closest_fit_above_their_own_cgroup() {
 }
 
 #[test]
+fn where_systemd_manages_the_tree_a_sandbox_is_in_a_scope_or_in_what_was_delegated() {
+    let tree = Scratch::new().with(&[
+        ("cgroup.controllers", "cpuset cpu memory pids\n"),
+        ("a.slice/a-b.slice/web.service/cgroup.controllers", "memory pids\n"),
+        ("a.slice/a-b.slice/web.service/cgroup.subtree_control", ""),
+        ("a.slice/a-b.slice/web.service/cgroup.type", "domain\n"),
+        ("a.slice/a-b.slice/web.service/cgroup.procs", "100\n"),
+        ("a.slice/a-b.slice/web.service/inner/", ""),
+    ]);
+    let limits = Limits { pids: Some(9), ..Default::default() };
+    let lines = |own: &str| {
+        let host = Hierarchy { systemd: true, ..unified(tree.point(), own, true) };
+        let cgroup = choose(&host, "web", &limits, false).unwrap();
+        let number = std::process::id().to_string();
+        cgroup.describe(&limits).join("\n").replace(tree.point(), "T").replace(&number, "N")
+    };
+    let unit = "/a.slice/a-b.slice/web.service";
+    let scope = lines(unit);
+    assert!(scope.starts_with("ask systemd for garth-web-N.scope in a-b.slice\n"), "{scope}");
+    let own = "T/a.slice/a-b.slice/garth-web-N.scope/garth/web";
+    assert!(scope.contains(&format!("write \"9\" to {own}/pids.max")), "{scope}");
+    // From the root of the tree, from a cgroup that is no unit's, from a user's systemd.
+    for (own, slice) in [
+        ("/", "system.slice"),
+        ("/stray", "system.slice"),
+        ("/user.slice/user-7.slice/user@7.service/app.slice/x.scope", "user-7.slice"),
+    ] {
+        let lines = lines(own);
+        assert!(
+            lines.starts_with(&format!("ask systemd for garth-web-N.scope in {slice}\n")),
+            "{lines}"
+        );
+    }
+    // As systemd marks what it has delegated.
+    let mark = "import os, sys; os.setxattr(sys.argv[1], 'user.delegate', b'1')";
+    let dir = format!("{}{unit}", tree.point());
+    let marked = Command::new("python3").args(["-c", mark, &dir]).status();
+    if !marked.is_ok_and(|status| status.success()) {
+        return garth_needs::skip(
+            "xattr",
+            "python3, and a directory for temporary files that has user.*",
+        );
+    }
+    for own in [unit.to_owned(), format!("{unit}/garth.launcher")] {
+        let lines = lines(&own);
+        assert!(lines.starts_with(&format!("make T{unit}/garth/web\n")), "{lines}");
+    }
+    let lacking = Limits { cpus: Some(1.0), ..Default::default() };
+    let host = Hierarchy { systemd: true, ..unified(tree.point(), unit, true) };
+    assert_eq!(
+        refused(&host, &lacking).replace(tree.point(), "T"),
+        format!(
+            "--cpus 1: the cpu controller is not delegated: it is not in T{unit}; web.service has \
+             Delegate= without cpu: Delegate=yes"
+        )
+    );
+}
+
+#[test]
 fn a_record_cannot_name_a_directory_outside() {
     let limits = Limits::default();
     let host = Hierarchy::parse(HYBRID, "", true);

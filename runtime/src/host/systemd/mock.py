@@ -79,6 +79,33 @@ class Manager(dbus.service.Object):
         say("forget", name)
         self.forgotten.add(name)
 
+    @dbus.service.method(MANAGER, in_signature="u", out_signature="o")
+    def GetUnitByPID(self, pid):
+        return dbus.ObjectPath("/org/freedesktop/systemd1")
+
+    @dbus.service.method(MANAGER, in_signature="ssau")
+    def AttachProcessesToUnit(self, name, below, pids):
+        say("attach", name, below, len(pids))
+
+    @dbus.service.method("org.freedesktop.DBus.Properties", in_signature="s", out_signature="a{sv}")
+    def GetAll(self, interface):
+        none = dbus.UInt64(2**64 - 1)
+        address = dbus.Struct((2, dbus.ByteArray(b"\x0a\x00\x00\x01"), dbus.UInt32(24)), signature="iayu")
+        return {
+            "Id": "web.service",
+            "Delegate": dbus.Boolean(True),
+            "ExecStart": dbus.Array([("/bin/x", ["x"], False, dbus.UInt64(1), 0)], "(sasbti)"),
+            "MemoryMax": dbus.UInt64(1 << 20),
+            "MemoryHigh": none,
+            "TasksMax": dbus.UInt64(77),
+            "IPAddressDeny": dbus.Array([address], "(iayu)"),
+            "IPAddressAllow": dbus.Array([], "(iayu)"),
+            "RestrictNetworkInterfaces": dbus.Struct((False, dbus.Array([], "s")), signature="bas"),
+            "DevicePolicy": "auto",
+            "IOReadBandwidthMax": dbus.Array([("/dev/vda", dbus.UInt64(5))], "(st)"),
+            "AllowedCPUs": dbus.ByteArray(b""),
+        }
+
     @dbus.service.method("org.freedesktop.DBus.Properties", in_signature="ss", out_signature="v")
     def Get(self, interface, name):
         return dbus.String("/user.slice/user-1000.slice/user@1000.service")

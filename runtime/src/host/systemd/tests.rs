@@ -207,6 +207,32 @@ fn a_scope_that_is_there_is_not_taken_and_one_that_failed_is_forgotten() {
 }
 
 #[test]
+fn a_scope_beside_a_unit_is_under_the_units_limits() {
+    let Some(mut mock) = Mock::start() else { return };
+    let (unit, _) = Unit::beside("/a.slice/a-b.slice/web.service", "box", false).unwrap();
+    assert_eq!(unit.path, format!("/a.slice/a-b.slice/{}", unit.name));
+    let unit = Unit { name: "garth-box-7.scope".into(), bus: mock.address.clone(), ..unit };
+    unit.start_beside(42, "box").unwrap();
+    assert_eq!(
+        mock.said(),
+        [
+            "start garth-box-7.scope replace 0",
+            "Description 'sandbox box'",
+            "Slice 'a-b.slice'",
+            "Delegate true",
+            "CollectMode 'inactive-or-failed'",
+            "PIDs [UInt32(42)]",
+            "IOReadBandwidthMax [['/dev/vda', UInt64(5)]]",
+            "IPAddressDeny [[Int32(2), [Byte(10), Byte(0), Byte(0), Byte(1)], UInt32(24)]]",
+            "MemoryMax UInt64(1048576)",
+            "TasksMax UInt64(77)",
+        ]
+    );
+    unit.attach("/garth/box").unwrap();
+    assert_eq!(mock.said(), ["attach garth-box-7.scope /garth/box 1"]);
+}
+
+#[test]
 fn a_users_systemd_is_asked_where_it_is() {
     let Some(mock) = Mock::start() else { return };
     assert_eq!(
@@ -221,7 +247,10 @@ fn without_a_bus_the_error_says_so() {
     for address in [format!("unix:path={}/none", dir.point()), "tcp:host=x".into(), String::new()] {
         let unit = Unit { bus: address, ..Unit::named("web", None, false).unwrap() };
         let words = unit.start(1, Version::V2, &Resources::default()).unwrap_err().to_string();
-        assert!(words.starts_with("--systemd-cgroup: ") && words.contains("leave out"), "{words}");
+        assert!(
+            words.starts_with("ask systemd for a scope: ") && words.contains("leave out"),
+            "{words}"
+        );
     }
 }
 

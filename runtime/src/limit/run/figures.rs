@@ -82,7 +82,7 @@ impl Limiter<'_> {
         };
         let how = match &self.hold {
             Hold::Signals => "SIGSTOP and SIGCONT".to_owned(),
-            Hold::Freezer(freezer) => format!("the freezer {}", freezer.dir().display()),
+            Hold::Freezer(freezer, _) => format!("the freezer {}", freezer.dir().display()),
         };
         let counted = self.meter.as_ref().map_or("nothing", |meter| meter.count().words());
         let name = tree::name(pid);
