@@ -43,7 +43,7 @@ impl Exec {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
         let journal = global.journal();
-        if oci::is_container(&journal, &self.name) {
+        if oci::is_container(&journal, &self.name)? {
             let Exec { oci, user, workdir, env, name, command } = self;
             return oci.run(global, &name, oci::Words { user, workdir, env, command });
         }

@@ -1,5 +1,6 @@
 //! `garth ps`, `kill`, `delete`, `gc`.
 
+use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -141,7 +142,7 @@ impl Kill {
         })?;
         let journal = global.journal();
         let targets = if self.all { Targets::All } else { Targets::First };
-        if self.regex || oci::is_container(&journal, &self.name) {
+        if self.regex || oci::is_container(&journal, &self.name)? {
             let containers = journal.containers();
             let each = |id: &str| container::kill(&containers, id, signal, targets);
             return oci::for_each(&containers, self.regex, &self.name, each);
@@ -159,6 +160,9 @@ pub struct Delete {
     /// The names are regular expressions: every container that one matches
     #[arg(short, long)]
     regex: bool,
+    /// Only if its place in the journal is still the one open as this descriptor: the keeper's word
+    #[arg(long, hide = true)]
+    entry: Option<RawFd>,
     /// The sandbox or container
     name: String,
 }
@@ -170,7 +174,12 @@ impl Delete {
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        if self.regex || oci::is_container(&journal, &self.name) {
+        if let Some(entry) = self.entry
+            && !journal.is_held_by(&self.name, entry)?
+        {
+            return Ok(0);
+        }
+        if self.regex || oci::is_container(&journal, &self.name)? {
             let containers = journal.containers();
             let each =
                 |id: &str| container::delete(&containers, id, self.force, &global.log.warnings());
@@ -203,7 +212,7 @@ pub struct Check {
 impl Check {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        let (there, lacks) = match oci::is_container(&journal, &self.name) {
+        let (there, lacks) = match oci::is_container(&journal, &self.name)? {
             true => (container::check(&journal.containers(), &self.name)?, Vec::new()),
             false => service::check(&journal, &self.name)?,
         };

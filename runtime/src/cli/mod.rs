@@ -132,7 +132,8 @@ enum Verb {
 impl Verb {
     /// The exit code for a failure of ours, where it is not the one of a wrapped command: as runc's.
     fn failed(&self, global: &Global) -> Option<i32> {
-        let of_container = |id: &str| oci::is_container(&global.journal(), id);
+        // Where that cannot be told, as an engine would have it.
+        let of_container = |id: &str| oci::is_container(&global.journal(), id).unwrap_or(true);
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
             Verb::Update(verb) if !of_container(verb.id()) => None,

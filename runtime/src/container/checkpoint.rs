@@ -37,7 +37,7 @@ pub struct Checkpoint {
 pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
-    let status = container.status();
+    let status = container.status()?;
     if !matches!(status, Status::Running | Status::Paused) {
         return Err(Error::new(format!("container cannot be checkpointed in {status} state")));
     }

@@ -117,7 +117,7 @@ pub(super) fn wait(
         match super::lock(journal, &record.id) {
             Ok(entry) => delete::release(entry, Some(record), warn)?,
             // Somebody else has deleted it.
-            Err(_) if !journal.has(&record.id) => {}
+            Err(_) if journal.has(&record.id).is_ok_and(|there| !there) => {}
             Err(error) => return Err(error),
         }
     }

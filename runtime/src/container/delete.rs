@@ -1,13 +1,12 @@
 //! `delete`, and the release of all that a container had.
 
-use std::fs;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::record::Record;
-use super::{CGROUP, CLAIMED, Container, Warn, hooks, linux, lock};
+use super::{Container, Warn, hooks, linux, lock};
 use crate::error::{Error, Result};
-use crate::host::cgroup::Cgroup;
+use crate::host::cgroup::{Cgroup, MARK};
 use crate::host::journal::{Entry, Journal};
 use crate::host::rdt;
 use crate::host::resources::Resources;
@@ -22,22 +21,24 @@ use crate::sys::{pidfd, process};
 pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<()> {
     if force {
         journal.check_id(id)?;
-        sweep(journal, id);
         // Before the lock: whoever has it may be waiting for something inside, as for a file server.
-        if let Some(pidfd) = journal.open_process(id) {
+        if let Some(pidfd) = journal.open_process(id)? {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         }
-        if !journal.has(id) {
-            return Ok(());
-        }
+    }
+    // What a create or delete of this name that was killed has left.
+    let swept = journal.sweep(&format!("-{id}"))?.into_iter().collect::<Result<Vec<_>>>()?;
+    let gone = |there: Result<bool>| there.map(|there| !there);
+    if (force || !swept.is_empty()) && gone(journal.has(id))? {
+        return Ok(());
     }
     let entry = match lock(journal, id) {
-        Err(_) if force && !journal.has(id) => return Ok(()),
+        Err(_) if force && gone(journal.has(id))? => return Ok(()),
         entry => entry?,
     };
     let record = match Container::open(journal, id) {
         Ok(container) => {
-            let status = container.status();
+            let status = container.status()?;
             let ended = matches!(status, Status::Stopped | Status::Created | Status::Creating);
             if !ended && !force {
                 return Err(Error::new(format!(
@@ -62,26 +63,23 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
     let journal = entry.journal().clone();
     let id = entry.id().to_owned();
     warn.debug(&format!("release what container {id} has"));
-    if let Some(pidfd) = journal.open_process(&id) {
+    if let Some(pidfd) = journal.open_process(&id)? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         if let Some(record) = &record {
             record.cgroup.let_die();
         }
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
-    // Without the mark no process of this container was ever in its cgroup: others may be.
-    let claimed = entry.file(CLAIMED).symlink_metadata().is_ok();
-    let give_up = |cgroup: &Cgroup| if claimed { cgroup.release() } else { cgroup.leave() };
+    let mark = entry.file(MARK);
     let Some(record) = record else {
-        let text = fs::read_link(entry.file(CGROUP)).unwrap_or_default();
-        if let Some(cgroup) = Cgroup::from_text(&text.to_string_lossy()) {
-            give_up(&cgroup)?;
+        if let Some(cgroup) = Cgroup::marked(&mark)? {
+            cgroup.give_up(&mark, true)?;
         }
         Resources::forget_container(&journal, &id)?;
         return entry.remove();
     };
     // Who is left dies with the cgroup, so that comes first.
-    let cgroup = give_up(&record.cgroup);
+    let cgroup = record.cgroup.give_up(&mark, true);
     cgroup.and(record.resources.release(&record.owner(&journal)))?;
     if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
         rdt::release(group, &wanted, &id)?;
@@ -97,17 +95,4 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         }
     }
     Ok(())
-}
-
-/// What a create that was killed has left under a name that begins with a dot.
-fn sweep(journal: &Journal, id: &str) {
-    let suffix = format!("-{id}");
-    for name in journal.ids().unwrap_or_default() {
-        if name.starts_with('.')
-            && name.ends_with(&suffix)
-            && let Ok(Some(entry)) = journal.lock(&name)
-        {
-            let _ = entry.remove();
-        }
-    }
 }

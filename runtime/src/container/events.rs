@@ -62,7 +62,7 @@ pub fn events(
             }
         }
         if Instant::now() >= next {
-            if !journal.has(id) {
+            if !journal.has(id)? {
                 return Ok(());
             }
             tell(Event { kind: "stats", id, data: Some(cgroup.stats()) })?;
@@ -73,7 +73,7 @@ pub fn events(
 
 fn open(journal: &Journal, id: &str) -> Result<Container> {
     let container = Container::open(journal, id)?;
-    match container.status() {
+    match container.status()? {
         Status::Stopped => Err(Error::new(format!("container with id {id} is not running"))),
         _ => Ok(container),
     }

@@ -71,7 +71,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let container = Container::open(journal, id)?;
     // In runc's words.
     let refuse = |how: &str| Error::new(format!("exec failed: {how}"));
-    match container.status() {
+    match container.status()? {
         Status::Running | Status::Created => {}
         Status::Paused if exec.ignore_paused => {}
         Status::Paused => {
@@ -83,7 +83,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         Status::Creating => return Err(refuse("cannot exec in a container that is being created")),
     }
     let stopped = || refuse("cannot exec in a stopped container");
-    let (pid, target) = container.process().ok_or_else(stopped)?;
+    let (pid, target) = container.process()?.ok_or_else(stopped)?;
     let linux = linux(&container.record.config);
     let mut program = exec.program.clone();
     if let Some(own) = &container.record.config.process {
@@ -125,7 +125,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     // What cannot be seen must not count as shared: the program would be run outside.
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
     // The number may have come to mean somebody outside, unless its process still lives now.
-    container.process().ok_or_else(stopped)?;
+    container.process()?.ok_or_else(stopped)?;
     let score = outside::suit(&mut given, Some(&program))?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     exec.warn.steps(&plan);

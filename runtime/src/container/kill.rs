@@ -26,13 +26,13 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
     let container = Container::open(journal, id)?;
     if targets == Targets::All {
         // Also when the first has ended: others may be left in a shared pid namespace.
-        return container.record.cgroup.kill_all(signal);
+        return container.own_cgroup()?.kill_all(signal);
     }
     let not_running = || Error::new(format!("kill {id}: container not running"));
-    if container.status() == Status::Stopped {
+    if container.status()? == Status::Stopped {
         return Err(not_running());
     }
-    let (_, pidfd) = container.process().ok_or_else(not_running)?;
+    let (_, pidfd) = container.process()?.ok_or_else(not_running)?;
     match pidfd::send_signal(pidfd.as_fd(), signal) {
         Err(Errno(libc::ESRCH)) => {
             return Err(Error::new(format!("kill {id}: process already finished")));
@@ -44,7 +44,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
     if signal == libc::SIGKILL {
         // Without a pid namespace of its own, the end of the first is not that of the others.
         if !super::linux(&container.record.config).is_new(NamespaceType::Pid) {
-            let _ = container.record.cgroup.kill_all(signal);
+            let _ = container.own_cgroup()?.kill_all(signal);
         }
         container.record.cgroup.let_die();
     }
@@ -52,11 +52,11 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
 }
 
 /// Ends every process of a container, and waits until the first is gone.
-pub(super) fn everything(container: &Container) {
-    if let Some((_, pidfd)) = container.process() {
+pub(super) fn everything(container: &Container) -> Result<()> {
+    if let Some((_, pidfd)) = container.process()? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         container.record.cgroup.let_die();
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
-    container.record.cgroup.kill();
+    container.own_cgroup()?.kill()
 }

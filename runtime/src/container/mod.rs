@@ -5,8 +5,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `record.json` | the bundle's configuration and what was made for it: the intent, written first |
-//! | `cgroup` | a link: where the cgroup is, for when the record is damaged |
-//! | `claimed` | the cgroup is the container's alone: who is in it is ended with it |
+//! | `cgroup` | a link: which cgroup is the container's own, so that who is in it is ended with it |
 //! | `process` | a link: the first process, as soon as there is one |
 //! | `creating`, then `created` | the socket at which that process waits for `start` |
 //!
@@ -59,16 +58,13 @@ pub use time::{now, rfc3339};
 pub use update::{Changes, Schemata, throttles, update};
 
 use crate::error::{Error, Result};
-use crate::host::journal::{Entry, Journal};
+use crate::host::cgroup::{Cgroup, MARK};
+use crate::host::journal::{Entry, Journal, is_there};
 use crate::spec::oci::{self, State, Status};
 use crate::sys::{Errno, line};
 
 /// The socket's name until the parent has done all of its part.
 const CREATING: &str = "creating";
-/// A link that says where the cgroup is, as [`crate::host::cgroup::Cgroup::to_text`] writes it.
-const CGROUP: &str = "cgroup";
-/// A file: the cgroup was found empty, and nobody else goes in. See [`crate::host::cgroup::Claim`].
-const CLAIMED: &str = "claimed";
 /// The socket's name from then until the start.
 const CREATED: &str = "created";
 
@@ -99,9 +95,12 @@ impl Container {
         // One that was deleted meanwhile is not there any more, and one that is only about to be
         // made is not there yet.
         let open = |id: &String| match Container::open(journal, id) {
-            Err(_) if !journal.has_record(id) => None,
-            // It may be another by now, made under the name of one that was deleted.
-            Err(_) => Some(Container::open(journal, id)),
+            Err(_) => match journal.has_record(id) {
+                Ok(false) => None,
+                // It may be another by now, made under the name of one that was deleted.
+                Ok(true) => Some(Container::open(journal, id)),
+                Err(error) => Some(Err(error)),
+            },
             open => Some(open),
         };
         Ok(ids.filter_map(open).collect())
@@ -113,25 +112,42 @@ impl Container {
     }
 
     /// Its first process, if it lives.
-    pub fn process(&self) -> Option<(i32, OwnedFd)> {
-        let process = self.journal.process(self.id())?;
-        Some((process.pid, process.open()?))
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn process(&self) -> Result<Option<(i32, OwnedFd)>> {
+        let Some(process) = self.journal.process(self.id())? else { return Ok(None) };
+        Ok(process.open()?.map(|open| (process.pid, open)))
     }
 
     /// Where it is in its life.
-    pub fn status(&self) -> Status {
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn status(&self) -> Result<Status> {
         status(&self.journal, self.id(), &self.record)
     }
 
     /// The state, as the specification has it.
-    pub fn state(&self) -> State {
-        match (self.status(), self.journal.process(self.id())) {
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn state(&self) -> Result<State> {
+        Ok(match (self.status()?, self.journal.process(self.id())?) {
             (Status::Stopped, _) => self.record.state(Status::Stopped, 0),
             (status, Some(process)) => self.record.state(status, process.pid),
             (Status::Creating, None) => self.record.state(Status::Creating, 0),
             // Deleted between the two looks.
             (_, None) => self.record.state(Status::Stopped, 0),
-        }
+        })
+    }
+
+    /// The cgroup, as far as it is the container's own: in it its processes may be ended.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn own_cgroup(&self) -> Result<Cgroup> {
+        self.record.cgroup.owned(&self.journal.file(self.id(), MARK))
     }
 
     /// Takes the lock, for a verb that changes something.
@@ -143,7 +159,7 @@ impl Container {
     /// In the words that engines look for, when no program runs.
     fn expect_running(&self, verb: &str) -> Result<(i32, OwnedFd)> {
         let not = |how: &str| Error::new(format!("{verb} {}: container {how}", self.id()));
-        match (self.status(), self.process()) {
+        match (self.status()?, self.process()?) {
             (Status::Running | Status::Paused, Some(process)) => Ok(process),
             (Status::Creating | Status::Created, _) => Err(not("has not been started")),
             _ => Err(not("not running")),
@@ -151,17 +167,16 @@ impl Container {
     }
 }
 
-fn status(journal: &Journal, id: &str, record: &Record) -> Status {
-    let lives = journal.open_process(id).is_some();
-    let has = |name: &str| journal.file(id, name).symlink_metadata().is_ok();
-    match lives {
-        false if has(CREATING) => Status::Creating,
+fn status(journal: &Journal, id: &str, record: &Record) -> Result<Status> {
+    let lives = journal.open_process(id)?.is_some();
+    let has = |name: &str| is_there(&journal.file(id, name));
+    Ok(match lives {
+        _ if has(CREATING)? => Status::Creating,
         false => Status::Stopped,
-        true if has(CREATING) => Status::Creating,
         true if record.cgroup.is_frozen() => Status::Paused,
-        true if has(CREATED) && listens(journal, id) => Status::Created,
+        true if has(CREATED)? && listens(journal, id) => Status::Created,
         true => Status::Running,
-    }
+    })
 }
 
 /// Whoever said `Go` may have been killed before it removed the socket; then nobody listens there.

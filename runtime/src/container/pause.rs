@@ -12,7 +12,7 @@ use crate::spec::oci::Status;
 pub fn pause(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;
-    match container.status() {
+    match container.status()? {
         Status::Running | Status::Created => container.record.cgroup.freeze(),
         _ => Err(Error::new("container not running")),
     }
@@ -25,7 +25,7 @@ pub fn pause(journal: &Journal, id: &str) -> Result<()> {
 pub fn resume(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;
-    match container.status() {
+    match container.status()? {
         Status::Paused => container.record.cgroup.thaw(),
         _ => Err(Error::new("container not paused")),
     }

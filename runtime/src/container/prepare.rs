@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,9 +9,9 @@ use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CGROUP, CLAIMED, CREATING, devices, hooks, linux, outside, own, time, trees};
+use super::{CREATING, devices, hooks, linux, outside, own, time, trees};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{self, Claim, Driver, Entrance};
+use crate::host::cgroup::{self, Claim, Driver, Entrance, MARK};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::resources::Resources;
 use crate::host::{facts, idmap, rdt};
@@ -204,7 +203,6 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
         annotations: &config.annotations,
     };
     let cgroup = cgroup::choose_container(&cgroup::Hierarchy::read()?, &wanted)?;
-    cgroup.check_unused()?;
     let resources = Resources::of_container(&config.annotations)?;
     let rdt = match &linux.intel_rdt {
         Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
@@ -220,12 +218,8 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
         rdt,
         config,
     };
-    // The intent is on record before the first side effect outside the journal; twice, as a record
-    // may be damaged.
+    // The intent is on record before the first side effect outside the journal.
     record.write(entry)?;
-    let link = entry.file(CGROUP);
-    symlink(record.cgroup.to_text(), &link)
-        .map_err(|e| Error::io(format!("write {}", link.display()), &e))?;
     Ok(record)
 }
 
@@ -460,11 +454,7 @@ pub fn make_cgroup(
     pid: Option<i32>,
 ) -> Result<Claim> {
     let claim = record.cgroup.create_container(resources, pid)?;
-    let mark = entry.file(CLAIMED);
-    // Whatever the umask is, as all else in the state directory.
-    let made =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&mark);
-    made.map_err(|e| Error::io(format!("write {}", mark.display()), &e))?;
+    record.cgroup.mark(&claim, &entry.file(MARK))?;
     Ok(claim)
 }
 

@@ -56,7 +56,7 @@ impl Record {
 
     /// Whose its resources are. The limits of its own cgroup stand in its configuration.
     pub fn owner<'a>(&'a self, journal: &'a Journal) -> Owner<'a> {
-        Owner { journal, id: &self.id, limits: Limits::NONE }
+        Owner { journal, id: &self.id, limits: Limits::NONE, may_kill: true }
     }
 
     /// Writes it: whole or not at all ([`Entry::write`]).

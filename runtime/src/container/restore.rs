@@ -147,7 +147,7 @@ fn give_cache(record: &Record, pid: i32) -> Result<()> {
     };
     let top = rdt::mounted()?;
     rdt::join(&top, group, &wanted, pid, &record.id)?;
-    let others = record.cgroup.pids().into_iter().filter(|other| *other != pid);
+    let others = record.cgroup.pids()?.into_iter().filter(|other| *other != pid);
     others.into_iter().try_for_each(|other| rdt::enter(&top, group, &wanted, other, &record.id))
 }
 

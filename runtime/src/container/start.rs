@@ -19,7 +19,7 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
     let refuse = |how: &str| Error::new(format!("cannot start container {id}: {how}"));
-    match container.status() {
+    match container.status()? {
         Status::Created => {}
         Status::Stopped => return Err(refuse("it has stopped")),
         Status::Creating => return Err(refuse("its creation was not completed")),
@@ -45,16 +45,18 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     started?;
     let lists = container.record.config.hooks.clone().unwrap_or_default();
     if !lists.poststart.is_empty() {
-        let pid = journal.process(id).map_or(0, |process| process.pid);
+        let pid = journal.process(id)?.map_or(0, |process| process.pid);
         let state = container.record.state(Status::Running, pid);
         if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, warn) {
-            super::kill::everything(&container);
-            return Err(error);
+            return Err(match super::kill::everything(&container) {
+                Ok(()) => error,
+                Err(left) => error.hint(format!("not all was ended ({left})")),
+            });
         }
     }
     warn.debug(&format!("the program of container {id} runs"));
     // Others may work on it while it gets ready.
     drop(entry);
     let Some(notify) = notify else { return Ok(()) };
-    container.process().map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
+    container.process()?.map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
 }

@@ -40,7 +40,7 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     let Changes { resources, schemata, rate } = changes;
     let mut container = Container::open(journal, id)?;
     let entry = container.lock()?;
-    if matches!(container.status(), Status::Stopped | Status::Creating) {
+    if matches!(container.status()?, Status::Stopped | Status::Creating) {
         return Err(Error::new("container not running"));
     }
     let record = &mut container.record;
@@ -76,7 +76,7 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
 
 /// What is asked of a container that never had a rate is on record first.
 fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result<()> {
-    let pid = container.process().map_or(0, |(pid, _)| pid);
+    let pid = container.process()?.map_or(0, |(pid, _)| pid);
     let record = &mut container.record;
     if record.resources.bandwidth.is_none() {
         record.resources.bandwidth = Some(Bandwidth::default());

@@ -1,13 +1,16 @@
 //! Releasing what sandboxes have left behind: those that ended while nobody looked after them, and
-//! things that bear our name but belong to no sandbox on record.
+//! things that bear our name but belong to no sandbox on record. No process is ended for that, but by
+//! [`force`]: what is in use is not left behind, whoever uses it.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::journal::{Entry, Journal};
 use super::record::Record;
+use super::resource::Owner;
 use super::resources::{self, Resources};
 use crate::error::{Error, Result};
+use crate::spec::Limits;
 use crate::sys::{pidfd, process};
 
 /// What was found and done.
@@ -27,8 +30,14 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Ok(true) => report.removed.push(format!("sandbox {id}")),
             Ok(false) => {}
             // It ended, and was released, since the names were read.
-            Err(_) if !journal.has(&id) => {}
+            Err(_) if is_gone(journal, &id) => {}
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
+        }
+    }
+    for result in journal.containers().sweep("")? {
+        match result {
+            Ok(name) => report.removed.push(format!("unfinished {name}")),
+            Err(error) => report.failed.push(error),
         }
     }
     for result in resources::remove_strays(journal) {
@@ -38,6 +47,10 @@ pub fn collect(journal: &Journal) -> Result<Report> {
         }
     }
     Ok(report)
+}
+
+fn is_gone(journal: &Journal, id: &str) -> bool {
+    journal.has(id).is_ok_and(|there| !there)
 }
 
 /// Releases sandbox `id` if it has ended and nobody looks after it; false: it lives.
@@ -50,15 +63,38 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     if id.starts_with('.') {
         return entry.remove().map(|()| true);
     }
-    if journal.open_process(id).is_some() {
+    if let Some(pidfd) = journal.open_process(id)? {
         // Nobody holds it, and it lives. A detached one has lost its keeper, and may go on; any
         // other was to die with its caller, and is about to.
-        if !Record::read(journal, id).is_ok_and(|record| record.sandbox.die_with_parent) {
+        let about_to_die =
+            Record::read(journal, id).is_ok_and(|record| record.sandbox.die_with_parent);
+        if !about_to_die || !has_ended(&pidfd, id)? {
             return Ok(false);
         }
-        kill(journal, id);
     }
-    release(entry).map(|()| true)
+    release(entry, false).map(|()| true)
+}
+
+/// Releases the sandboxes that have ended and that nobody looks after, if they had a network: with it
+/// go the ports and addresses that they held. Says whether there was one.
+///
+/// # Errors
+/// When the state directory cannot be read. What could not be released stays on record.
+pub fn release_networks(journal: &Journal) -> Result<bool> {
+    let mut released = false;
+    for id in journal.ids()?.iter().filter(|id| !id.starts_with('.')) {
+        let resources = Record::read(journal, id).map(|record| record.resources).ok();
+        if resources.as_ref().is_some_and(|one| one.network.is_none() && one.pasta.is_none()) {
+            continue;
+        }
+        if release_ended(journal, id).unwrap_or(false) {
+            released = true;
+            if let Some(network) = resources.and_then(|resources| resources.network) {
+                network.await_end()?;
+            }
+        }
+    }
+    Ok(released)
 }
 
 /// Ends sandbox `id` whatever state it is in, and releases all that it had.
@@ -69,17 +105,17 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        kill(journal, id);
+        kill(journal, id)?;
         // Whoever holds the entry sees the end of the sandbox and releases it too.
         match journal.lock(id) {
             Ok(Some(entry)) => {
                 // It may have been started since.
-                kill(journal, id);
-                return release(entry);
+                kill(journal, id)?;
+                return release(entry, true);
             }
             Ok(None) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(2));
-                if !journal.has(id) {
+                if !journal.has(id)? {
                     return Ok(());
                 }
             }
@@ -89,25 +125,35 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
                 )));
             }
             // What shall be gone and is gone is no failure.
-            Err(_) if !journal.has(id) => return Ok(()),
+            Err(_) if is_gone(journal, id) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
 }
 
 /// Kills the first process, and waits until the kernel has ended all of its pid namespace.
-fn kill(journal: &Journal, id: &str) {
-    let Some(pidfd) = journal.open_process(id) else { return };
+fn kill(journal: &Journal, id: &str) -> Result<()> {
+    let Some(pidfd) = journal.open_process(id)? else { return Ok(()) };
     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-    let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+    has_ended(&pidfd, id).map(drop)
 }
 
-/// Releases what is on record; without a record that can be read, what the id alone leads to.
-fn release(entry: Entry) -> Result<()> {
+/// Waits for its end for a while.
+fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
+    let ended = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+    ended
+        .map(|[ended]| ended)
+        .map_err(|errno| Error::os(format!("wait for the end of {id}"), errno))
+}
+
+/// Releases what is on record; without a record that can be read, what the entry's marks and the id
+/// lead to.
+fn release(entry: Entry, may_kill: bool) -> Result<()> {
     let journal = entry.journal().clone();
+    let owner = Owner { journal: &journal, id: entry.id(), limits: Limits::NONE, may_kill };
     match Record::read(&journal, entry.id()) {
-        Ok(record) => record.resources.release(&record.owner(&journal))?,
-        Err(_) => Resources::forget(&journal, entry.id())?,
+        Ok(record) => record.resources.release(&owner)?,
+        Err(_) => Resources::forget(&owner)?,
     }
     entry.remove()
 }

@@ -12,14 +12,15 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::facts;
+pub use super::identity::{ProcessId, boot_id};
 use crate::error::{Error, Result};
-use crate::sys::{Errno, file, pidfd, process};
+use crate::sys::{Errno, file, process};
 
 /// The state directory of one user on one host, and which part of it.
 #[derive(Clone, Debug)]
@@ -43,17 +44,6 @@ pub struct Entry {
     journal: Journal,
     id: String,
     lock: OwnedFd,
-}
-
-/// A process, by more than its number: numbers are used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessId {
-    /// Process id in the host's pid namespace.
-    pub pid: i32,
-    /// Start time in clock ticks since boot (proc_pid_stat(5), field 22).
-    pub start_time: u64,
-    /// /proc/sys/kernel/random/boot_id.
-    pub boot_id: String,
 }
 
 impl Journal {
@@ -148,7 +138,7 @@ impl Journal {
             open => open.map_err(|e| Error::io(what(), &e))?.into(),
         };
         let locked = process::try_lock(lock.as_fd()).map_err(|e| Error::os(what(), e))?;
-        if !locked || !file::is_at(lock.as_fd(), &new) {
+        if !locked || !file::is_at(lock.as_fd(), &new).map_err(|e| Error::os(what(), e))? {
             return Ok(None);
         }
         match file::rename_new(&new, &self.dir(id)) {
@@ -161,6 +151,25 @@ impl Journal {
                 })
             }
         }
+    }
+
+    /// Removes the unfinished entries that nobody holds, of starts and deletes that were killed, whose
+    /// names end in `suffix`: a line for each.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn sweep(&self, suffix: &str) -> Result<Vec<Result<String>>> {
+        let unfinished = |name: &String| name.starts_with('.') && name.ends_with(suffix);
+        let mut swept = Vec::new();
+        for name in self.ids()?.into_iter().filter(unfinished) {
+            match self.lock(&name).and_then(|entry| entry.map(Entry::remove).transpose()) {
+                Ok(removed) => swept.extend(removed.map(|()| Ok(name))),
+                // Whoever made it has finished, or another has swept.
+                Err(_) if is_there(&self.dir(&name)).is_ok_and(|there| !there) => {}
+                Err(error) => swept.push(Err(error)),
+            }
+        }
+        Ok(swept)
     }
 
     /// A sandbox's name is also a host name, so it is shorter than a container's.
@@ -207,8 +216,11 @@ impl Journal {
     }
 
     /// Is there an entry of this name?
-    pub fn has(&self, id: &str) -> bool {
-        self.check_id(id).is_ok() && self.dir(id).exists()
+    ///
+    /// # Errors
+    /// When it cannot be told: what cannot be looked at may be there.
+    pub fn has(&self, id: &str) -> Result<bool> {
+        Ok(self.check_id(id).is_ok() && is_there(&self.dir(id))?)
     }
 
     /// The ids that have a directory, whatever is in it, in order.
@@ -219,8 +231,12 @@ impl Journal {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?,
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut ids: Vec<String> = names.collect();
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?;
+            // A name that is no text is none of ours.
+            ids.extend(entry.file_name().into_string().ok());
+        }
         ids.sort();
         Ok(ids)
     }
@@ -236,41 +252,60 @@ impl Journal {
         }
         self.check_owner()?;
         let path = self.dir(id).join("record.json");
-        fs::read(&path).map_err(|e| match e.kind() {
-            _ if !self.dir(id).exists() => self.unknown(id),
-            // Whoever makes it has not come to its record yet.
-            ErrorKind::NotFound if self.is_held(id) => self.unknown(id),
-            _ => Error::io(format!("read {}", path.display()), &e),
-        })
+        match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => match self.has_record(id)? {
+                false => Err(self.unknown(id)),
+                true => Err(Error::io(format!("read {}", path.display()), &e)),
+            },
+            read => read.map_err(|e| Error::io(format!("read {}", path.display()), &e)),
+        }
     }
 
     /// Does somebody work on this entry now?
-    fn is_held(&self, id: &str) -> bool {
-        let dir = File::open(self.dir(id));
-        dir.is_ok_and(|dir| process::try_lock(dir.as_fd()).is_ok_and(|locked| !locked))
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn is_held(&self, id: &str) -> Result<bool> {
+        let failed = |errno| Error::os(format!("lock {}", self.dir(id).display()), errno);
+        match File::open(self.dir(id)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(failed(e.into())),
+            Ok(dir) => Ok(!process::try_lock(dir.as_fd()).map_err(failed)?),
+        }
     }
 
-    /// Is there an entry that can be told about, or is it only about to be one?
-    pub fn has_record(&self, id: &str) -> bool {
-        self.has(id) && (self.file(id, "record.json").exists() || !self.is_held(id))
+    /// Is there an entry that can be told about, or is it only about to be one, whose maker has not
+    /// come to its record yet?
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn has_record(&self, id: &str) -> Result<bool> {
+        Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || !self.is_held(id)?))
     }
 
-    /// The first process of `id`, as soon as there is one.
-    pub fn process(&self, id: &str) -> Option<ProcessId> {
-        self.check_id(id).ok()?;
-        self.check_owner().ok()?;
-        let text = fs::read_link(self.dir(id).join("process")).ok()?;
-        let mut words = text.to_str()?.split(' ');
-        Some(ProcessId {
-            pid: words.next()?.parse().ok()?,
-            start_time: words.next()?.parse().ok()?,
-            boot_id: words.next()?.to_owned(),
-        })
+    /// The first process of `id`, as soon as there is one; what was damaged names none.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn process(&self, id: &str) -> Result<Option<ProcessId>> {
+        if self.check_id(id).is_err() {
+            return Ok(None);
+        }
+        self.check_owner()?;
+        let path = self.dir(id).join("process");
+        match fs::read_link(&path).map_err(|e| (Errno::from(e), path.display())) {
+            Ok(text) => Ok(text.to_str().and_then(ProcessId::from_text)),
+            Err((Errno(libc::ENOENT | libc::EINVAL), _)) => Ok(None),
+            Err((errno, path)) => Err(Error::os(format!("read {path}"), errno)),
+        }
     }
 
     /// The first process of `id`, if it lives.
-    pub fn open_process(&self, id: &str) -> Option<OwnedFd> {
-        self.process(id)?.open()
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn open_process(&self, id: &str) -> Result<Option<OwnedFd>> {
+        self.process(id)?.map_or(Ok(None), |process| process.open())
     }
 
     fn unknown(&self, id: &str) -> Error {
@@ -283,6 +318,17 @@ impl Journal {
             .hint("garth ps and garth list show those that are there");
         }
         Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
+    }
+
+    /// Is the directory of `id` the one that is open as `lock`? It may be another's by now, if the state
+    /// directory was lost.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn is_held_by(&self, id: &str, lock: impl AsRawFd) -> Result<bool> {
+        let dir = self.dir(id);
+        file::is_at(lock, &dir)
+            .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
     }
 
     /// Takes hold of `id`; none: another process holds it.
@@ -302,7 +348,7 @@ impl Journal {
         let locked = process::try_lock(lock.as_fd())
             .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
         // Between open and lock the directory may have been removed and made anew by others.
-        let same = file::is_at(lock.as_fd(), &dir);
+        let same = self.is_held_by(id, lock.as_fd())?;
         Ok((locked && same).then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
     }
 }
@@ -349,14 +395,17 @@ impl Entry {
     /// Writes down who the first process is.
     pub fn write_process(&self, process: &ProcessId) -> Result<()> {
         let path = self.journal.dir(&self.id).join("process");
-        let ProcessId { pid, start_time, boot_id } = process;
-        symlink(format!("{pid} {start_time} {boot_id}"), &path)
+        symlink(process.to_text(), &path)
             .map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
     /// Removes the directory. To be called when everything that was recorded is released.
     pub fn remove(self) -> Result<()> {
         let mut dir = self.journal.dir(&self.id);
+        // The state directory may have been lost meanwhile, and the name used again.
+        if !self.journal.is_held_by(&self.id, self.lock.as_fd())? {
+            return Ok(());
+        }
         // At once, so that nobody meets a container of which a part is still there; what is left by
         // whoever is killed here has a leftover's name.
         if self.journal.part == Part::Containers && !self.id.starts_with('.') {
@@ -368,16 +417,8 @@ impl Entry {
         }
         // Of containers these are all; where no more files can be opened they go all the same.
         if self.journal.part == Part::Containers {
-            const NAMES: [&str; 8] = [
-                "creating",
-                "created",
-                "record.new",
-                "record.json",
-                "process",
-                "claimed",
-                "cgroup",
-                "rate",
-            ];
+            const NAMES: [&str; 7] =
+                ["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"];
             for name in NAMES {
                 let _ = fs::remove_file(dir.join(name));
             }
@@ -399,36 +440,12 @@ pub fn outlives_reboot(root: &Path) -> bool {
     !(plain && (below("/run") || below("/var/run")))
 }
 
-impl ProcessId {
-    /// The identity of the living process `pid`.
-    pub fn of(pid: i32) -> Result<ProcessId> {
-        let start_time = start_time(pid)
-            .ok_or_else(|| Error::new(format!("process {pid}: no start time in /proc")))?;
-        Ok(ProcessId { pid, start_time, boot_id: boot_id()? })
-    }
-
-    /// Opens it, if it is still the same process and has not ended.
-    pub fn open(&self) -> Option<OwnedFd> {
-        // First the descriptor, then the comparison: a descriptor stays with its process.
-        let pidfd = pidfd::open(self.pid).ok()?;
-        let same = start_time(self.pid) == Some(self.start_time)
-            && boot_id().is_ok_and(|boot| boot == self.boot_id);
-        let [ended] = process::readable([pidfd.as_fd()], Some(std::time::Duration::ZERO)).ok()?;
-        (same && !ended).then_some(pidfd)
-    }
-}
-
-fn start_time(pid: i32) -> Option<u64> {
-    let stat = file::read_kernel(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold spaces and parentheses.
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = file::read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
-    Ok(text.trim().to_owned())
+/// Is it there? What cannot be looked at is no answer.
+///
+/// # Errors
+/// Anything but that it is not there.
+pub fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|error| Error::io(format!("look at {}", path.display()), &error))
 }
 
 /// A name becomes a file name, part of a cgroup's path and a host name.
@@ -478,15 +495,5 @@ mod tests {
         for lasting in ["/srv/garth", "/tmp/garth-1000", "/run/../srv", "/runner", "run/garth"] {
             assert!(outlives_reboot(Path::new(lasting)), "{lasting}");
         }
-    }
-
-    #[test]
-    fn a_process_is_known_by_its_start_time() {
-        let own = ProcessId::of(std::process::id() as i32).unwrap();
-        assert!(own.open().is_some());
-        let other = ProcessId { start_time: own.start_time + 1, ..own.clone() };
-        assert!(other.open().is_none());
-        let earlier = ProcessId { boot_id: "another".into(), ..own };
-        assert!(earlier.open().is_none());
     }
 }

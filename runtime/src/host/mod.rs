@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod dbus;
 pub mod facts;
 pub mod gc;
+mod identity;
 pub mod idmap;
 pub mod journal;
 pub mod mountinfo;

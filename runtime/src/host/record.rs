@@ -34,7 +34,7 @@ impl Record {
 
     /// Whose its resources are.
     pub fn owner<'a>(&'a self, journal: &'a Journal) -> Owner<'a> {
-        Owner { journal, id: &self.id, limits: &self.sandbox.limits }
+        Owner { journal, id: &self.id, limits: &self.sandbox.limits, may_kill: true }
     }
 
     /// Writes it: whole or not at all ([`Entry::write`]).

@@ -5,6 +5,7 @@
 //! nothing but the record and its [`Owner`], and each but `acquire` and `connect` may be repeated.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use super::journal::Journal;
 use crate::error::Result;
@@ -19,6 +20,15 @@ pub struct Owner<'a> {
     pub id: &'a str,
     /// What was asked for its cgroup; only `acquire` and `describe` look at it.
     pub limits: &'a Limits,
+    /// A release ends the processes that are left in what is the owner's; `gc` never does.
+    pub may_kill: bool,
+}
+
+impl Owner<'_> {
+    /// A file of this name in its place in the journal.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.journal.file(self.id, name)
+    }
 }
 
 /// What must stay open for as long as the sandbox lives. Nobody stays with a container.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::bandwidth::{self, Bandwidth};
 use super::cgroup::{self, Cgroup, Hierarchy};
 use super::facts;
-use super::journal::Journal;
+use super::journal::{Journal, is_there};
 use super::network::pasta::Pasta;
 use super::network::{self, Leftovers, Network};
 use super::plugin::Plugin;
@@ -119,24 +119,24 @@ impl Resources {
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
-    /// Releases what the id alone leads to, for a sandbox whose record is lost.
+    /// Releases what the owner's marks and its id lead to, for a sandbox whose record is lost. What
+    /// bears its name and is not marked may be another's, of another state directory.
     ///
     /// # Errors
     /// What could not be released, or found.
-    pub fn forget(journal: &Journal, id: &str) -> Result<()> {
+    pub fn forget(owner: &Owner) -> Result<()> {
+        let Owner { journal, id, .. } = *owner;
         let publish = Vec::new();
-        let cgroup = cgroup::find(&Hierarchy::read()?, id);
+        let cgroup = Cgroup::marked(&owner.file(cgroup::MARK))?;
         let pid_file = journal.file(id, "pasta.pid");
         let pasta =
-            pid_file.exists().then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
-        let owner = Owner { journal, id, limits: Limits::NONE };
+            is_there(&pid_file)?.then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
         if facts::privileged() {
             Network::forget(journal.root(), id)?;
-            bandwidth::forget(&owner, true)?;
+            bandwidth::forget(owner, true)?;
         }
         let plugins = Plugin::noted(journal, id)?;
-        let cgroup = Some(cgroup);
-        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(&owner)
+        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)
     }
 
     /// As [`Resources::forget`], for a container: what its annotations had asked for.
@@ -145,7 +145,7 @@ impl Resources {
     /// What could not be released, or found.
     pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
         let plugins = Plugin::noted(journal, id)?;
-        let owner = Owner { journal, id, limits: Limits::NONE };
+        let owner = Owner { journal, id, limits: Limits::NONE, may_kill: true };
         let bandwidth = Some(Bandwidth::default());
         Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
     }
@@ -232,14 +232,12 @@ impl Resources {
     }
 }
 
-/// Cgroups beside those of the sandboxes on record, if they are empty and have been for a while:
-/// others may belong to a sandbox of another state directory, or be about to.
+/// Cgroups beside those of the sandboxes on record, if nobody is in them or holds them: others belong
+/// to a sandbox of another state directory, or will.
 fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id)) {
-        if cgroup.pids().is_empty() && cgroup.age().is_none_or(|age| age > Duration::from_secs(60))
-        {
-            cgroup.release()?;
+    for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id))? {
+        if cgroup.leave()? {
             removed.push(format!("cgroup {}", cgroup.id()));
         }
     }
@@ -259,7 +257,11 @@ fn stray_network(journal: &Journal) -> Result<Vec<String>> {
     leftovers.remove(journal.root())?;
     let elements =
         leftovers.elements.iter().map(|address| format!("firewall elements of {address}"));
-    let leases = leftovers.leases.iter().map(|(address, id)| format!("lease of {address} by {id}"));
+    let lease = |(address, owner): &(_, String)| {
+        let id = owner.split(' ').next().unwrap_or_default();
+        format!("lease of {address} by {id}")
+    };
+    let leases = leftovers.leases.iter().map(lease);
     Ok(elements.chain(leases).collect())
 }
 

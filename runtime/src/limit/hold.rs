@@ -35,7 +35,7 @@ impl Hold {
     pub fn choose(tree: &Tree) -> Result<Hold> {
         let root = tree.root();
         for freezer in Freezer::of(root).unwrap_or_default() {
-            let inside = freezer.pids();
+            let inside = freezer.pids()?;
             let own = inside.iter().all(|pid| tree.pids().contains(pid))
                 && tree.pids().iter().all(|pid| inside.contains(pid));
             let Some(file) = freezer.open().filter(|_| own) else { continue };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::host::cgroup::Freezer;
-use crate::host::journal::{ProcessId, outlives_reboot};
+use crate::host::journal::{ProcessId, is_there, outlives_reboot};
 use crate::sys::{file, pidfd, process};
 
 /// Who takes part.
@@ -40,20 +40,26 @@ pub struct Id {
     pub start_time: u64,
     /// Which boot.
     pub boot_id: String,
+    /// Which pid namespace.
+    #[serde(default)]
+    pub pid_namespace: u64,
 }
 
 impl From<ProcessId> for Id {
     fn from(id: ProcessId) -> Id {
-        let ProcessId { pid, start_time, boot_id } = id;
-        Id { pid, start_time, boot_id }
+        let ProcessId { pid, start_time, boot_id, pid_namespace } = id;
+        Id { pid, start_time, boot_id, pid_namespace }
     }
 }
 
 impl Id {
     /// Opens it, if it lives and is still the same.
-    pub fn open(&self) -> Option<OwnedFd> {
-        let Id { pid, start_time, boot_id } = self.clone();
-        ProcessId { pid, start_time, boot_id }.open()
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn open(&self) -> Result<Option<OwnedFd>> {
+        let Id { pid, start_time, boot_id, pid_namespace } = self.clone();
+        ProcessId { pid, start_time, boot_id, pid_namespace }.open()
     }
 }
 
@@ -105,7 +111,7 @@ impl Entry {
             };
             let locked = process::try_lock(lock.as_fd())
                 .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
-            if !file::is_at(lock.as_fd(), &dir) {
+            if !file::is_at(lock.as_fd(), &dir).map_err(|e| failed(&e.into()))? {
                 continue;
             }
             if !locked {
@@ -210,7 +216,8 @@ fn remove(dir: &Path) {
 }
 
 fn taken(dir: &Path, pid: i32) -> Error {
-    let by = read(dir).map_or(String::new(), |record| format!(" (process {})", record.limiter.pid));
+    let record = read(dir).ok().flatten();
+    let by = record.map_or(String::new(), |record| format!(" (process {})", record.limiter.pid));
     Error::new(format!("process {pid} is limited already by another garth limit{by}"))
         .hint("end that one first; it lets the process go on")
 }
@@ -227,8 +234,15 @@ fn check_owner(all: &Path) -> Result<()> {
         .hint("choose another state directory with --root"))
 }
 
-fn read(dir: &Path) -> Option<Record> {
-    serde_json::from_slice(&fs::read(dir.join("record.json")).ok()?).ok()
+/// None: there is none yet, or it is damaged.
+fn read(dir: &Path) -> Result<Option<Record>> {
+    let path = dir.join("record.json");
+    match fs::read(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        text => text
+            .map(|text| serde_json::from_slice(&text).ok())
+            .map_err(|e| Error::io(format!("read {}", path.display()), &e)),
+    }
 }
 
 /// The records there are: the directory, and what could be read of it.
@@ -239,8 +253,13 @@ fn all(root: &Path) -> Result<Vec<(PathBuf, Option<Record>)>> {
         entries => entries.map_err(|e| Error::io(format!("read {}", place.display()), &e))?,
     };
     check_owner(&place)?;
-    let dirs = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    Ok(dirs.map(|dir| (dir.clone(), read(&dir))).collect())
+    let mut all = Vec::new();
+    for entry in entries {
+        let dir = entry.map_err(|e| Error::io(format!("read {}", place.display()), &e))?.path();
+        let record = read(&dir)?;
+        all.push((dir, record));
+    }
+    Ok(all)
 }
 
 /// The limiters that live.
@@ -248,14 +267,19 @@ fn all(root: &Path) -> Result<Vec<(PathBuf, Option<Record>)>> {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn living(root: &Path) -> Result<Vec<Record>> {
-    let records = all(root)?.into_iter().filter_map(|(_, record)| record);
-    Ok(records.filter(|record| record.limiter.open().is_some()).collect())
+    let mut living = Vec::new();
+    for record in all(root)?.into_iter().filter_map(|(_, record)| record) {
+        if record.limiter.open()?.is_some() {
+            living.push(record);
+        }
+    }
+    Ok(living)
 }
 
 /// What is stopped by a limiter, as its record says.
 pub struct Held {
     file: File,
-    boot: String,
+    target: Id,
     freezer: Option<Freezer>,
 }
 
@@ -265,12 +289,12 @@ impl Held {
     /// # Errors
     /// It is not there, or is none.
     pub fn open(dir: &Path) -> Result<Held> {
-        let record = read(dir)
+        let record = read(dir)?
             .ok_or_else(|| Error::new(format!("{}: not the record of a limiter", dir.display())))?;
         let path = dir.join("held");
         let open = File::open(&path);
         let file = open.map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-        Ok(Held { file, boot: record.target.boot_id, freezer: record.freezer })
+        Ok(Held { file, target: record.target, freezer: record.freezer })
     }
 
     /// The moment by which the target runs again; none: it runs now.
@@ -288,11 +312,11 @@ impl Held {
     /// The cgroup that is frozen cannot be thawed.
     pub fn release(&self) -> Result<usize> {
         if let Some(freezer) = &self.freezer {
-            if self.until().is_none() || !freezer.file().exists() {
+            if self.until().is_none() || !is_there(&freezer.file())? {
                 return Ok(0);
             }
             freezer.set(false)?;
-            return Ok(freezer.pids().len());
+            return Ok(freezer.pids()?.len());
         }
         let mut bytes = Vec::new();
         let mut line = [0; LINE];
@@ -311,8 +335,8 @@ impl Held {
             else {
                 continue;
             };
-            let id = Id { pid, start_time, boot_id: self.boot.clone() };
-            let sent = id.open().map(|fd| pidfd::send_signal(fd.as_fd(), libc::SIGCONT));
+            let id = Id { pid, start_time, ..self.target.clone() };
+            let sent = id.open()?.map(|fd| pidfd::send_signal(fd.as_fd(), libc::SIGCONT));
             released += usize::from(sent.is_some_and(|sent| sent.is_ok()));
         }
         Ok(released)
@@ -327,9 +351,15 @@ impl Held {
 pub fn release_all(root: &Path) -> Result<(Vec<String>, Vec<Error>)> {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (dir, record) in all(root)? {
-        let Ok(lock) = File::open(&dir) else { continue };
+        let held = |errno| Error::os(format!("lock {}", dir.display()), errno);
+        let lock = match File::open(&dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            lock => lock.map_err(|e| held(e.into()))?,
+        };
         // A limiter that lives holds its record.
-        if !process::try_lock(lock.as_fd()).unwrap_or(false) || !file::is_at(lock.as_fd(), &dir) {
+        if !process::try_lock(lock.as_fd()).map_err(held)?
+            || !file::is_at(lock.as_fd(), &dir).map_err(held)?
+        {
             continue;
         }
         if record.is_none() {
@@ -348,7 +378,7 @@ pub fn release_all(root: &Path) -> Result<(Vec<String>, Vec<Error>)> {
                 remove(&dir);
             }
             // Its watchdog was faster.
-            Err(_) if !dir.exists() => {}
+            Err(_) if is_there(&dir).is_ok_and(|there| !there) => {}
             Err(error) => failed.push(error),
         }
     }

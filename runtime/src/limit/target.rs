@@ -18,11 +18,10 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 /// There is none, or it does not run.
 pub fn named(journal: &Journal, name: &str) -> Result<i32> {
     let containers = journal.containers();
-    let journal = if containers.has(name) { &containers } else { journal };
-    let process = journal.process(name).filter(|process| process.open().is_some());
-    match process {
-        Some(process) => Ok(process.pid),
-        None => {
+    let journal = if containers.has(name)? { &containers } else { journal };
+    match journal.process(name)? {
+        Some(process) if process.open()?.is_some() => Ok(process.pid),
+        _ => {
             journal.read(name)?;
             Err(Error::new(format!("{name} is not running")))
         }
@@ -76,7 +75,7 @@ fn alone(root: &Path, tree: &Tree) -> Result<()> {
     let above = tree::ancestry(tree.root());
     for record in record::living(root)? {
         let other = record.target.pid;
-        if record.target.open().is_some()
+        if record.target.open()?.is_some()
             && (above.contains(&other) || tree.pids().contains(&other))
         {
             let by = record.limiter.pid;

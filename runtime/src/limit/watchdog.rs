@@ -89,7 +89,8 @@ fn watch(dir: &Path, limiter: &Id, ready: i32) -> i32 {
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = fork::lock_memory();
     let Ok(held) = Held::open(dir) else { return 1 };
-    let limiter = limiter.open();
+    // One that cannot be told of lets nobody go on.
+    let limiter = limiter.open().ok().flatten();
     let _ = raw::write(READY, b"r");
     raw::close(READY);
 

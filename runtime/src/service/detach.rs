@@ -76,9 +76,9 @@ pub fn keep(child: &Child, journal: &Journal) -> Error {
             argv.push(text(word.as_bytes()));
         }
         argv.push(text(&journal.root().as_os_str().to_os_string().into_vec()));
-        for word in ["delete", "--force", child.id().unwrap_or_default()] {
-            argv.push(text(word.as_bytes()));
-        }
+        let entry = child.entry().map_or(-1, |entry| entry.as_raw_fd()).to_string();
+        let delete = ["delete", "--force", "--entry", &entry, child.id().unwrap_or_default()];
+        argv.extend(delete.map(|word| text(word.as_bytes())));
         // Whoever asked may have gone away; the sandbox runs all the same.
         let _ = raw::write(TOLD, b"k");
         raw::close(TOLD);

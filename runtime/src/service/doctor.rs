@@ -220,7 +220,10 @@ fn firewall(journal: &Journal) -> Result<String> {
         return Ok("not needed by pasta".into());
     }
     let mut wrong = network::obstacles()?;
-    for id in journal.ids()?.iter().filter(|id| journal.open_process(id).is_some()) {
+    for id in &journal.ids()? {
+        if journal.open_process(id)?.is_none() {
+            continue;
+        }
         let Ok(record) = Record::read(journal, id) else { continue };
         let lacks = record.resources.lacks(&record.owner(journal))?;
         let new = lacks.into_iter().filter(|line| !wrong.contains(line));

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::host::bandwidth::Kept;
-use crate::host::journal::Journal;
+use crate::host::journal::{Journal, ProcessId};
 use crate::host::record::Record;
 use crate::host::{facts, network};
 use crate::spec::{Network, Publish, Sandbox};
@@ -39,13 +39,17 @@ pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
     // A name with a dot is an entry in the making.
     let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
     let mut kept = None;
-    Ok(ids.map(|id| look(journal, id, &mut kept)).collect())
+    ids.map(|id| look(journal, id, &mut kept)).collect()
 }
 
 /// `kept` is read once, for the first sandbox that has a network to be held to anything.
-fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
-    let process = journal.process(&name);
-    let lives = process.as_ref().is_some_and(|process| process.open().is_some());
+fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entry> {
+    let process = journal.process(&name)?;
+    let lives = match process.as_ref().map(ProcessId::open).transpose() {
+        Ok(open) => open.flatten().is_some(),
+        // One that cannot be seen from here is watched by whoever started it.
+        Err(_) => journal.is_held(&name)?,
+    };
     let state = match (&process, lives) {
         (_, true) => "running",
         (Some(_), false) => "ended",
@@ -57,7 +61,8 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         let none = Vec::new();
         let (addresses, ports, command) = (none.clone(), none.clone(), none);
         let rates = None;
-        return Entry { name, state, pid, created: None, addresses, ports, rates, command };
+        let created = None;
+        return Ok(Entry { name, state, pid, created, addresses, ports, rates, command });
     };
     let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
@@ -74,7 +79,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
             },
         }
     });
-    Entry {
+    Ok(Entry {
         name,
         state,
         pid,
@@ -83,7 +88,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Entry {
         ports: Publish::ranges(&record.sandbox.publish),
         rates,
         command: words.collect(),
-    }
+    })
 }
 
 /// What is there of what `name` has outside, and, if it runs, what is missing or does not work.
@@ -94,7 +99,7 @@ pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)
     let record = Record::read(journal, name)?;
     let owner = record.owner(journal);
     let there = record.resources.inspect(&owner)?;
-    let lacks = match journal.open_process(name) {
+    let lacks = match journal.open_process(name)? {
         Some(_) => record.resources.lacks(&owner)?,
         None => Vec::new(),
     };

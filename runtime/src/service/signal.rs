@@ -17,8 +17,8 @@ pub fn signal(journal: &Journal, name: &str, signal: i32) -> Result<()> {
         Ok(_) => Error::new(format!("{name} is not running")),
         Err(error) => error,
     };
-    let process = journal.process(name).ok_or_else(ended)?;
-    let first = process.open().ok_or_else(ended)?;
+    let process = journal.process(name)?.ok_or_else(ended)?;
+    let first = process.open()?.ok_or_else(ended)?;
     match deliver(first.as_fd(), process.pid, signal) {
         Err(Errno(libc::ESRCH)) => Err(ended()),
         result => {

@@ -34,7 +34,7 @@ pub fn limit(journal: &Journal, id: &str, resources: &Resources) -> Result<()> {
 
 fn cgroup(journal: &Journal, id: &str) -> Result<Cgroup> {
     let record = Record::read(journal, id)?;
-    if journal.open_process(id).is_none() {
+    if journal.open_process(id)?.is_none() {
         return Err(Error::new(format!("{id} is not running")));
     }
     Ok(record.resources.cgroup.unwrap_or_default())

@@ -28,12 +28,14 @@ pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
         return Err(Error::new(format!("--rate: {id} has no network of its own")));
     };
     let _lock = lock(journal, id)?;
-    let process = journal.process(id).filter(|process| process.open().is_some());
-    let process = process.ok_or_else(not_running)?;
+    let process = journal.process(id)?.ok_or_else(not_running)?;
+    if process.open()?.is_none() {
+        return Err(not_running());
+    }
     bandwidth.update(&record.owner(journal), process.pid, change)?;
     // Whoever releases it does so when it has ended, and so sees what was made while it lived. If it
     // has ended by now, he may have looked before that was there.
-    if process.open().is_none() {
+    if process.open()?.is_none() {
         bandwidth::forget(&record.owner(journal), true)?;
         return Err(not_running());
     }

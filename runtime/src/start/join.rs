@@ -16,7 +16,7 @@ use crate::spec::Sandbox;
 /// # Errors
 /// When the sandbox has ended, or the step that failed.
 pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Process> {
-    let target = journal.open_process(&record.id).ok_or_else(|| {
+    let target = journal.open_process(&record.id)?.ok_or_else(|| {
         Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
     })?;
     let mut given = gather(sandbox)?;

@@ -16,7 +16,7 @@ use crate::host::resources::Resources;
 use crate::host::{facts, gc, idmap, users};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User};
-use crate::spec::{Limits, Sandbox, Seccomp};
+use crate::spec::{Limits, Network, Sandbox, Seccomp};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
@@ -67,10 +67,26 @@ impl Sandbox {
             return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
-        let entry = create(&journal, &id)?;
-        let limits = placed.limits.clone();
+        match placed.start(&journal, &id, &mut given, options) {
+            // What it wants another may have that has ended, and that nobody has released since.
+            Err(_) if placed.network == Network::Private && gc::release_networks(&journal)? => {
+                placed.start(&journal, &id, &mut given, options)
+            }
+            started => started,
+        }
+    }
+
+    fn start(
+        &self,
+        journal: &Journal,
+        id: &str,
+        given: &mut Given,
+        options: &Options,
+    ) -> Result<Child> {
+        let entry = create(journal, id)?;
+        let limits = self.limits.clone();
         let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
-        match yard.start(placed, &mut given, options) {
+        match yard.start(self, given, options) {
             Ok(process) => Ok(Child { process, yard: Some(yard) }),
             // The error that counts is the first; what could not be released stays recorded.
             Err(error) => match yard.release() {
@@ -97,7 +113,7 @@ impl Sandbox {
         given.cgroup_files = resources.cgroup_files();
         given.recorded = options.name.is_some() || !resources.is_empty();
         let plan = compile(placed, &given, options)?;
-        let owner = Owner { journal, id, limits: &placed.limits };
+        let owner = Owner { journal, id, limits: &placed.limits, may_kill: true };
         Ok(Explanation { outside: resources.describe(&owner), plan })
     }
 }
@@ -150,7 +166,8 @@ impl Yard {
     }
 
     fn owner(&self) -> Owner<'_> {
-        Owner { journal: self.entry.journal(), id: self.entry.id(), limits: &self.limits }
+        let (journal, id) = (self.entry.journal(), self.entry.id());
+        Owner { journal, id, limits: &self.limits, may_kill: true }
     }
 
     fn release(self) -> Result<()> {
@@ -181,6 +198,11 @@ impl Child {
     /// The name in the journal, if it is there.
     pub fn id(&self) -> Option<&str> {
         self.yard.as_ref().map(|yard| yard.entry.id())
+    }
+
+    /// Its place in the journal, held.
+    pub fn entry(&self) -> Option<BorrowedFd<'_>> {
+        self.yard.as_ref().map(|yard| yard.entry.as_lock().as_fd())
     }
 
     /// The descriptors that must stay open while the sandbox lives: the lock of its entry and the

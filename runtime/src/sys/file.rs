@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -62,12 +63,21 @@ pub fn inherit(file: &File) -> Result<(), Errno> {
     super::raw::set_cloexec(file.as_raw_fd(), false)
 }
 
-/// Is the open file the one that is at `path` now?
-pub fn is_at(fd: BorrowedFd<'_>, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(now) = std::fs::metadata(path) else { return false };
-    let own = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    std::fs::metadata(own).is_ok_and(|open| (open.dev(), open.ino()) == (now.dev(), now.ino()))
+/// Is the open file the one that is at `path` now? When nothing is there, it is not.
+pub fn is_at(fd: impl AsRawFd, path: &Path) -> Result<bool, Errno> {
+    let path = c_path(path)?;
+    let mut stats = [const { MaybeUninit::<libc::stat>::uninit() }; 2];
+    // SAFETY: a C string that lives through the call, and room for the answer.
+    let now = check(unsafe { libc::stat(path.as_ptr(), stats[0].as_mut_ptr()) });
+    match now {
+        Err(Errno(libc::ENOENT)) => return Ok(false),
+        now => now.map(drop)?,
+    }
+    // SAFETY: room for the answer.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), stats[1].as_mut_ptr()) })?;
+    // SAFETY: both calls have succeeded, and filled it.
+    let [now, open] = stats.map(|stat| unsafe { stat.assume_init() });
+    Ok((now.st_dev, now.st_ino) == (open.st_dev, open.st_ino))
 }
 
 /// A detached copy of the mount at `path`, with all below it if `recursive` (open_tree(2)).

@@ -22,6 +22,25 @@ pub fn reserve(address: SocketAddr, kind: i32) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Takes a name that nobody else in this network namespace can take (unix(7), abstract sockets).
+/// EADDRINUSE: somebody has it.
+pub fn claim(name: &str) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: plain integers.
+    let fd = check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+    // SAFETY: a new descriptor that nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut address = libc::sockaddr_un { sun_family: libc::AF_UNIX as u16, sun_path: [0; 108] };
+    let place = address.sun_path.get_mut(1..=name.len()).ok_or(Errno(libc::ENAMETOOLONG))?;
+    for (to, from) in place.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let length = size_of::<libc::sa_family_t>() + 1 + name.len();
+    // SAFETY: a live address of the length given.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length as u32) })?;
+    Ok(fd)
+}
+
 fn bind(address: SocketAddr, kind: i32, lingering: bool) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: plain integers.

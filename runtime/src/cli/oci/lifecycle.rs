@@ -125,7 +125,7 @@ pub struct State {
 impl State {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let container = Container::open(&global.journal().containers(), &self.id)?;
-        print(&to_json(&super::Row::of(&container))?);
+        print(&to_json(&super::Row::of(&container)?)?);
         Ok(0)
     }
 }

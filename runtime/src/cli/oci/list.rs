@@ -32,8 +32,8 @@ impl List {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let mut rows = Vec::new();
         for container in Container::all(&global.journal().containers())? {
-            match container {
-                Ok(container) => rows.push(Row::of(&container)),
+            match container.and_then(|container| Row::of(&container)) {
+                Ok(row) => rows.push(row),
                 // The others are listed nevertheless.
                 Err(error) => complain(&error),
             }

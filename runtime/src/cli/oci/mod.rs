@@ -90,8 +90,11 @@ fn read_input(file: PathBuf) -> Result<(Vec<u8>, String)> {
 
 /// Is there a container of this name? Otherwise a verb that both faces have is about a sandbox,
 /// unless there is none of this name either.
-pub fn is_container(yards: &Journal, id: &str) -> bool {
-    yards.containers().has(id) || !yards.has(id)
+///
+/// # Errors
+/// When it cannot be told.
+pub fn is_container(yards: &Journal, id: &str) -> Result<bool> {
+    Ok(yards.containers().has(id)? || !yards.has(id)?)
 }
 
 /// What a verb does to one container, or, with `--regex`, to each that a pattern matches; all are
@@ -134,9 +137,12 @@ pub struct Row {
 
 impl Row {
     /// What is on record, and what can be seen.
-    pub fn of(container: &Container) -> Row {
-        let state = container.state();
-        Row {
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn of(container: &Container) -> Result<Row> {
+        let state = container.state()?;
+        Ok(Row {
             oci_version: state.oci_version,
             id: state.id,
             pid: state.pid,
@@ -147,6 +153,6 @@ impl Row {
             annotations: state.annotations,
             owner: crate::host::users::lookup(&container.record.owner.to_string(), None)
                 .map_or_else(|_| container.record.owner.to_string(), |user| user.name),
-        }
+        })
     }
 }

@@ -100,7 +100,7 @@ impl Update {
         let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
         let rate = rate.map_err(|error| error.within("--rate"))?;
         let journal = global.journal();
-        if !super::is_container(&journal, &self.id) {
+        if !super::is_container(&journal, &self.id)? {
             return self.of_sandbox(&journal, rate).map(|()| 0);
         }
         let resources = match &self.resources {

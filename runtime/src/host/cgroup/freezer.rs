@@ -9,6 +9,7 @@ use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::release;
 use super::walk::walk;
 use crate::error::{Error, Result};
+use crate::host::journal::is_there;
 use crate::sys::file::read_kernel;
 
 /// A directory whose processes can be stopped at once (cgroups(7)).
@@ -34,12 +35,16 @@ impl Freezer {
         let path = format!("/proc/{pid}/cgroup");
         let text = read_kernel(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;
         let trees = [(Version::V2, host.v2()), (Version::V1, host.v1(Controller::Freezer))];
-        let found = trees.into_iter().filter_map(|(version, mount)| {
-            let dir = place(&text, version, mount?)?;
-            let freezer = Freezer::new(version, dir);
-            freezer.file().exists().then_some(freezer)
-        });
-        Ok(found.collect())
+        let mut found = Vec::new();
+        for (version, mount) in trees {
+            let dir = mount.and_then(|mount| place(&text, version, mount));
+            if let Some(freezer) = dir.map(|dir| Freezer::new(version, dir))
+                && is_there(&freezer.file())?
+            {
+                found.push(freezer);
+            }
+        }
+        Ok(found)
     }
 
     /// Its directory.
@@ -56,10 +61,13 @@ impl Freezer {
     }
 
     /// Everybody in it and below.
-    pub fn pids(&self) -> Vec<i32> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
-        release::pids_below(&self.dir, &mut pids);
-        pids
+        release::pids_below(&self.dir, &mut pids)?;
+        Ok(pids)
     }
 
     /// Begins to stop everybody in it, or lets them go on; does not wait until they have stopped.

@@ -119,7 +119,7 @@ fn is_delegated(point: &str, own: &str, user: bool) -> Result<bool> {
 
 /// Moves who is in `top` itself to a leaf in it, so that it can pass controllers on.
 pub(super) fn vacate(top: &Path) -> Result<()> {
-    if release::pids_in(top).is_empty() {
+    if release::pids_in(top)?.is_empty() {
         return Ok(());
     }
     let leaf = top.join(LEAF);
@@ -131,7 +131,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     }
     // Children that are forked meanwhile are moved in the next round.
     for _ in 0..100 {
-        let pids = release::pids_in(top);
+        let pids = release::pids_in(top)?;
         if pids.is_empty() {
             return Ok(());
         }

@@ -1,22 +1,18 @@
 //! Making the cgroup of a container.
 //!
 //! The directories above its own may be anyone's (an engine's, a pod's): what is missing of them is
-//! made, and stays when the container goes. Its own may be there already, if nobody is in it: so that
-//! of two who find it empty only one goes in, a lock is held meanwhile ([`Claim`]).
+//! made, and stays when the container goes. Its own may be there already, if nobody is in it: it is
+//! made anew then, so that it is this container's alone ([`Claim`]).
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
-use std::thread::sleep;
-use std::time::Duration;
 
 use super::hierarchy::{Controller, Version};
-use super::{Cgroup, Dir, container, own_file, release, v1, v2, values, walk, write};
+use super::{Cgroup, Claim, Dir, container, own_file, v1, v2, values, walk, write};
 use crate::spec::oci::Resources;
 use crate::sys::file::read_kernel;
-use crate::sys::{file, process};
 use crate::{Error, Result};
 
 impl Cgroup {
@@ -41,11 +37,8 @@ impl Cgroup {
             // One of this name that is there already is another's, and stays.
             unit.start(pid, self.version(), resources)?;
         }
-        let mut made = Vec::new();
-        let result = self.claim(&mut made).and_then(|claim| {
-            self.make_container(resources, pid, &mut made)?;
-            Ok(claim)
-        });
+        let (mut made, mut claim) = (Vec::new(), Claim::default());
+        let result = self.make_container(resources, pid, &mut claim, &mut made);
         if result.is_err() {
             if let Some(unit) = &self.unit {
                 let _ = unit.stop();
@@ -55,39 +48,20 @@ impl Cgroup {
                 let _ = fs::remove_dir(dir);
             }
         }
-        result
-    }
-
-    /// Makes the first directory, and takes it for oneself alone.
-    fn claim(&self, made: &mut Vec<PathBuf>) -> Result<Claim> {
-        let Some(dir) = self.dirs.first() else { return Ok(Claim::default()) };
-        let own = self.path(dir);
-        // Who gives it back holds it for a moment, too, and takes the directory away.
-        for _ in 0..200 {
-            make_path(Path::new(&dir.top), &own, made)?;
-            match Claim::of(&own)? {
-                Some(claim) => {
-                    // A scope is new, and its process is in it already.
-                    if self.unit.is_none() {
-                        self.check_unused()?;
-                    }
-                    return Ok(claim);
-                }
-                None => sleep(Duration::from_millis(1)),
-            }
-        }
-        let own = own.display();
-        Err(Error::new(format!("container's cgroup is being taken by another container: {own}")))
+        result.map(|()| claim)
     }
 
     fn make_container(
         &self,
         resources: &Resources,
         pid: Option<i32>,
+        claim: &mut Claim,
         made: &mut Vec<PathBuf>,
     ) -> Result<()> {
-        for dir in &self.dirs {
-            self.make_dir(dir, resources, made)?;
+        for (index, dir) in self.dirs.iter().enumerate() {
+            let own = self.path(dir);
+            self.take(index, claim, || make_path(Path::new(&dir.top), &own, made))?;
+            self.make_ready(dir, resources)?;
         }
         self.write_values(resources)?;
         self.write_devices(resources)?;
@@ -97,9 +71,8 @@ impl Cgroup {
         }
     }
 
-    fn make_dir(&self, dir: &Dir, resources: &Resources, made: &mut Vec<PathBuf>) -> Result<()> {
+    fn make_ready(&self, dir: &Dir, resources: &Resources) -> Result<()> {
         let own = self.path(dir);
-        make_path(Path::new(&dir.top), &own, made)?;
         let top = Path::new(&dir.top);
         let mut below: Vec<&Path> = own.ancestors().take_while(|path| *path != top).collect();
         below.reverse();
@@ -143,37 +116,6 @@ impl Cgroup {
                 below.into_iter().try_for_each(|path| v2::check_kind(path, resources))
             }
         }
-    }
-
-    /// Another container's cgroup is not shared, and processes that join a frozen one stop. To be
-    /// asked before the cgroup is on record as one's own: whatever is on record is ended by a
-    /// release.
-    ///
-    /// # Errors
-    /// A cgroup with processes in it, or a frozen one.
-    pub fn check_unused(&self) -> Result<()> {
-        for dir in &self.dirs {
-            let own = self.path(dir);
-            if !own.exists() {
-                continue;
-            }
-            let mut pids = Vec::new();
-            release::pids_below(&own, &mut pids);
-            if !pids.is_empty() {
-                return Err(Error::new(format!(
-                    "container's cgroup is not empty: {} process(es) found in {}",
-                    pids.len(),
-                    own.display()
-                )));
-            }
-            if self.dir_is_frozen(dir) {
-                return Err(Error::new(format!(
-                    "container's cgroup unexpectedly frozen: {}",
-                    own.display()
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Gives what `resources` says to a cgroup that is in use; the rest stays as it is.
@@ -322,28 +264,6 @@ impl Dir {
     }
 }
 
-/// A cgroup of a container's that was found empty, and stays so but for those whom the holder puts
-/// in: nobody else takes it, and nobody removes it, before this is dropped. It is a lock (flock(2)) on
-/// the directory in the first tree; the kernel lets go of it when the holder ends, however it ends.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Claim {
-    _lock: Option<File>,
-}
-
-impl Claim {
-    /// None: another holds it, or has removed the directory.
-    pub(super) fn of(own: &Path) -> Result<Option<Claim>> {
-        let failed = |errno| Error::os(format!("lock cgroup {}", own.display()), errno);
-        let lock = match File::open(own) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            open => open.map_err(|error| failed(error.into()))?,
-        };
-        let locked = process::try_lock(lock.as_fd()).map_err(failed)?;
-        Ok((locked && file::is_at(lock.as_fd(), own)).then_some(Claim { _lock: Some(lock) }))
-    }
-}
-
 /// The ways into a cgroup that cost no wait for other processors, as moving a process does.
 #[derive(Debug, Default)]
 pub struct Entrance {
@@ -359,11 +279,12 @@ fn holding(dir: &Path, pid: i32) -> Option<PathBuf> {
     if text.lines().any(|line| line.parse() == Ok(pid)) {
         return Some(dir.to_owned());
     }
-    walk::inside(dir).iter().find_map(|name| holding(&dir.join(name), pid))
+    walk::inside(dir).ok()?.iter().find_map(|name| holding(&dir.join(name), pid))
 }
 
-/// Makes `path` and what is missing above it, down from `top`; adds what it made.
-fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+/// Makes `path` and what is missing above it, down from `top`; adds what it made, and says whether
+/// `path` was not there.
+fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<bool> {
     let failed =
         |error: &std::io::Error| Error::io(format!("make cgroup {}", path.display()), error);
     // Someone may remove an empty directory above in between.
@@ -371,14 +292,14 @@ fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
         match fs::create_dir(path) {
             Ok(()) => {
                 made.push(path.to_owned());
-                return Ok(());
+                return Ok(true);
             }
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) && path.is_dir() => {
-                return Ok(());
+                return Ok(false);
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) && path != top => {
                 match path.parent() {
-                    Some(above) if above != top => make_path(top, above, made)?,
+                    Some(above) if above != top => drop(make_path(top, above, made)?),
                     _ => return Err(failed(&error)),
                 }
             }

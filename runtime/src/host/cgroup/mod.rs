@@ -6,17 +6,19 @@
 //! directory `garth` is made by the first sandbox and goes with the last.
 //!
 //! [`choose`] decides and refuses, and makes nothing; its answer is the record for the journal.
-//! [`Cgroup::create`] makes it, the child joins, and
-//! [`Cgroup::release`] needs nothing but the record: it kills who is left, removes the
-//! directories, and may be repeated.
+//! [`Cgroup::create`] makes it, and the child joins.
 //!
-//! Those of a container are where config.json wants them: [`choose_container`] decides,
-//! [`Cgroup::create_container`] makes them, and [`Cgroup::remove`] takes them away when it has ended.
+//! Those of a container are where config.json wants them: [`choose_container`] decides, and
+//! [`Cgroup::create_container`] makes them.
+//!
+//! Whose a directory is, `claim` settles for both; [`Cgroup::give_up`] needs nothing but the record
+//! and the mark in the journal: it kills who is left, removes the directories, and may be repeated.
 //!
 //! In a hybrid setup a controller is taken from the v1 tree that has it, otherwise from the
 //! unified one. A kernel never has the same controller in both.
 
 mod choose;
+mod claim;
 mod container;
 mod devices;
 mod disk;
@@ -42,6 +44,7 @@ mod values;
 mod walk;
 
 use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -49,6 +52,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use choose::choose;
+pub use claim::{Claim, MARK};
 pub use container::{Driver, Wanted, choose_container};
 pub(super) use devices::device_properties;
 pub use freezer::Freezer;
@@ -57,12 +61,13 @@ pub use fuzz::compute;
 pub use ground::place_in_words;
 pub use hierarchy::{Controller, Hierarchy, Mount, Version};
 pub use inside::Inside;
-pub use make::{Claim, Entrance};
+pub use make::Entrance;
 pub use oom::{Oom, OomEvent};
-pub use release::{find, leftovers};
+pub use release::leftovers;
 pub use stats::Stats;
 pub(super) use v2::weight_of_shares;
 
+use super::journal::is_there;
 use super::resource::{Held, Owner, Resource};
 use super::systemd::Unit;
 use crate::spec::limits::Limits;
@@ -115,29 +120,41 @@ impl Cgroup {
     ///
     /// # Errors
     /// The file, the value and the errno. What had been made is removed again; a directory that
-    /// was there before (EEXIST) is another's and stays.
-    pub fn create(&self, limits: &Limits) -> Result<()> {
+    /// another is in, or holds, stays.
+    pub fn create(&self, limits: &Limits) -> Result<Claim> {
         self.create_around(limits, None)
     }
 
-    /// As [`Cgroup::create`], with process `pid` in it from the start, for whom the scope was made.
-    fn create_around(&self, limits: &Limits, pid: Option<i32>) -> Result<()> {
+    /// As [`Cgroup::create`], with process `pid` in it from the start, for which the scope was made.
+    fn create_around(&self, limits: &Limits, pid: Option<i32>) -> Result<Claim> {
         self.check_names()?;
-        let mut made = Vec::new();
-        let result = self.make(limits, pid, &mut made);
+        let mut claim = Claim::default();
+        let result = self.make(limits, pid, &mut claim);
         if result.is_err() {
-            // No process has joined yet, so removing cannot fail for long.
-            let made = Cgroup { dirs: made, ..self.clone() };
-            let _ = made.release();
+            // No process has joined yet.
+            for dir in claim.indexes().map(|index| &self.dirs[index]) {
+                let _ = fs::remove_dir(self.path(dir));
+            }
+            self.leave_shared();
         }
-        result
+        result.map(|()| claim)
     }
 
-    fn make(&self, limits: &Limits, pid: Option<i32>, made: &mut Vec<Dir>) -> Result<()> {
-        for dir in &self.dirs {
+    /// As [`Cgroup::create_around`], with the mark of its owner.
+    fn create_marked(&self, owner: &Owner, pid: Option<i32>) -> Result<Claim> {
+        let claim = self.create_around(owner.limits, pid)?;
+        if let Err(error) = self.mark(&claim, &owner.file(MARK)) {
+            drop(claim);
+            let _ = self.leave();
+            return Err(error);
+        }
+        Ok(claim)
+    }
+
+    fn make(&self, limits: &Limits, pid: Option<i32>, claim: &mut Claim) -> Result<()> {
+        for (index, dir) in self.dirs.iter().enumerate() {
             let (shared, own) = (self.shared(dir), self.path(dir));
-            make_below(&shared, &own)?;
-            made.push(dir.clone());
+            self.take(index, claim, || make_below(&shared, &own))?;
             // From here on the shared directory stays, because this one is in it; before, the
             // release of another sandbox may take it away at any time.
             match dir.version {
@@ -165,12 +182,6 @@ impl Cgroup {
             }
         }
         Ok(())
-    }
-
-    /// How long its youngest directory has been there.
-    pub fn age(&self) -> Option<Duration> {
-        let made = |dir| fs::metadata(self.path(dir)).ok()?.modified().ok()?.elapsed().ok();
-        self.dirs.iter().filter_map(made).min()
     }
 
     /// Each `cgroup.procs`. The child writes "0" to each, and so joins by itself: nobody needs its
@@ -224,22 +235,28 @@ impl Cgroup {
         &self.id
     }
 
-    /// The processes inside, in ascending order.
-    pub fn pids(&self) -> Vec<i32> {
+    /// The processes inside, in ascending order, as far as this pid namespace shows them.
+    ///
+    /// # Errors
+    /// A directory that is there and cannot be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
         for dir in &self.dirs {
-            release::pids_below(&self.path(dir), &mut pids);
+            release::pids_below(&self.path(dir), &mut pids)?;
         }
         pids.sort_unstable();
         pids.dedup();
-        pids
+        Ok(pids)
     }
 
     /// Those in the container's own directory: not in cgroups that it has made inside. Of the v1
     /// trees that of the devices counts, as it does for engines.
-    pub fn own_pids(&self) -> Vec<i32> {
+    ///
+    /// # Errors
+    /// As for [`Cgroup::pids`].
+    pub fn own_pids(&self) -> Result<Vec<i32>> {
         let dir = self.place(Controller::Devices).or(self.dirs.first());
-        dir.map(|dir| release::pids_in(&self.path(dir))).unwrap_or_default()
+        dir.map_or(Ok(Vec::new()), |dir| release::pids_in(&self.path(dir)))
     }
 
     /// Stops every process inside, and returns when all have stopped.
@@ -392,24 +409,37 @@ impl Cgroup {
 
 /// As `garth wrap` has it; a container's is made by [`Cgroup::create_container`].
 impl Resource for Cgroup {
-    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
+    fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
         // A scope is made around a process only.
-        if self.unit.is_some() { Ok(()) } else { self.create(owner.limits) }
+        if self.unit.is_some() {
+            return Ok(());
+        }
+        let claim = self.create_marked(owner, None)?;
+        // For the sandbox's life: where its processes cannot be seen, the lock can.
+        held.extend(claim.into_files().map(OwnedFd::from));
+        Ok(())
     }
 
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
         let Some(unit) = &self.unit else { return Ok(()) };
         unit.start_beside(pid, &self.id)?;
-        self.create_around(owner.limits, Some(pid))
+        // Nobody else makes directories in a scope of this name: the mark is enough.
+        self.create_marked(owner, Some(pid)).map(drop)
     }
 
-    fn release(&self, _: &Owner) -> Result<()> {
-        Cgroup::release(self)
+    fn release(&self, owner: &Owner) -> Result<()> {
+        self.give_up(&owner.file(MARK), owner.may_kill)
     }
 
-    fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
-        let own = self.dirs.iter().map(|dir| self.path(dir)).filter(|own| own.exists());
-        Ok(own.map(|own| format!("cgroup {}", own.display())).collect())
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let mut there = Vec::new();
+        for dir in &self.owned(&owner.file(MARK))?.dirs {
+            let own = self.path(dir);
+            if is_there(&own)? {
+                there.push(format!("cgroup {}", own.display()));
+            }
+        }
+        Ok(there)
     }
 
     fn describe(&self, owner: &Owner) -> Vec<String> {
@@ -417,8 +447,8 @@ impl Resource for Cgroup {
     }
 }
 
-/// Makes `own` in `shared`, and `shared` too where it is missing.
-fn make_below(shared: &Path, own: &Path) -> Result<()> {
+/// Makes `own` in `shared`, and `shared` too where it is missing; false: it is there.
+fn make_below(shared: &Path, own: &Path) -> Result<bool> {
     let failed = |path: &Path, error: &std::io::Error| {
         Error::io(format!("make cgroup {}", path.display()), error)
     };
@@ -426,12 +456,8 @@ fn make_below(shared: &Path, own: &Path) -> Result<()> {
     for _ in 0..100 {
         match fs::create_dir(own) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                return Err(failed(own, &error).hint(
-                    "it belongs to a running sandbox of this name, or `garth gc` removes it",
-                ));
-            }
-            result => return result.map_err(|error| failed(own, &error)),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => return Ok(false),
+            result => return result.map(|()| true).map_err(|error| failed(own, &error)),
         }
         match fs::create_dir(shared) {
             Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {

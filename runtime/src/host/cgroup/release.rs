@@ -1,6 +1,7 @@
 //! Taking a cgroup away, and finding those that were forgotten.
 //!
-//! A directory can be removed when nobody is inside, so release kills first. In the unified tree
+//! Of what is its own (`claim`), release ends the processes first, as only an empty directory can be
+//! removed. In the unified tree
 //! one write to cgroup.kill does it (Linux 5.14), forks in flight included. In v1 each process is
 //! signalled, round after round: new ones may be forked meanwhile, so where the sandbox has a pids
 //! cgroup, its limit is set to 0 first.
@@ -13,9 +14,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::walk::{self, walk};
-use super::{Cgroup, Claim, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
+use super::{Cgroup, Controller, Dir, Hierarchy, Unit, Version, hierarchy, write};
 use crate::sys::file::read_kernel;
-use crate::sys::pidfd;
+use crate::sys::{Errno, pidfd};
 use crate::{Error, Result};
 
 /// How long release waits for killed processes to be gone. A process that exits gives its memory
@@ -29,13 +30,13 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 const BATCH: usize = 128;
 
 impl Cgroup {
-    /// Kills who is left inside and removes the directories. Needs only the record, and may be
-    /// repeated: what is gone already is fine.
+    /// Kills who is left inside and removes the directories, of which the caller knows that they are
+    /// its own. May be repeated: what is gone already is fine.
     ///
     /// # Errors
     /// The directory that stays, why, and the processes in it. The others are removed all the
     /// same.
-    pub fn release(&self) -> Result<()> {
+    pub(super) fn release(&self) -> Result<()> {
         self.take_away(true, PATIENCE)
     }
 
@@ -45,36 +46,8 @@ impl Cgroup {
     /// # Errors
     /// The directory that stays, why, and the processes in it. The others are removed all the
     /// same.
-    pub fn remove(&self) -> Result<()> {
+    pub(super) fn remove(&self) -> Result<()> {
         self.take_away(false, SHORT_PATIENCE)
-    }
-
-    /// For a container that never came to be inside: removes the directories, if nobody else is in
-    /// them or about to be. Kills nobody, and whoever is there stays.
-    ///
-    /// # Errors
-    /// What hinders the removal but that.
-    pub fn leave(&self) -> Result<()> {
-        if self.is_none() {
-            return Ok(());
-        }
-        self.check_names()?;
-        let Some(first) = self.dirs.first().map(|dir| self.path(dir)) else { return Ok(()) };
-        // With the first gone nobody has come further than that.
-        let claim = Claim::of(&first)?;
-        if claim.is_none() && first.exists() {
-            return Ok(());
-        }
-        // The first is what they lock: it goes last.
-        for own in self.dirs.iter().rev().map(|dir| self.path(dir)) {
-            match fs::remove_dir(&own).map_err(|error| (error.raw_os_error(), error)) {
-                Err((Some(libc::EBUSY | libc::ENOENT), _)) | Ok(()) => {}
-                Err((_, error)) => {
-                    return Err(Error::io(format!("remove cgroup {}", own.display()), &error));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn take_away(&self, kill: bool, patience: Duration) -> Result<()> {
@@ -85,7 +58,7 @@ impl Cgroup {
         let end = Instant::now() + patience;
         // A sandbox's scope goes by itself with the last process.
         if let Some(unit) = self.unit.as_ref().filter(|_| self.kept) {
-            self.stop(unit, kill, end);
+            self.stop(unit, kill, end)?;
         }
         let mut pause = Duration::from_micros(100);
         // Nobody is given up on who was not killed before: looking alone may take its time.
@@ -93,7 +66,8 @@ impl Cgroup {
         loop {
             // Most sandboxes are empty by now; so try before looking.
             let mut left = Vec::new();
-            for dir in &self.dirs {
+            // The first shows whose they are: it goes last.
+            for dir in self.dirs.iter().rev() {
                 if let Err(error) = remove_tree(&self.path(dir)) {
                     left.push((dir, error));
                 }
@@ -101,11 +75,11 @@ impl Cgroup {
             let Some((dir, error)) = left.first() else { break };
             let path = self.path(dir);
             let retry = error.raw_os_error() == Some(libc::EBUSY);
-            let pids = self.pids();
+            let pids = self.pids()?;
             let failed = |error| {
                 let failed = Error::io(format!("remove cgroup {}", path.display()), error);
                 if pids.is_empty() {
-                    failed
+                    failed.hint("its processes are in another pid namespace")
                 } else {
                     let shown: Vec<String> = pids.iter().take(8).map(i32::to_string).collect();
                     failed.hint(format!("processes inside: {}", shown.join(" ")))
@@ -119,33 +93,37 @@ impl Cgroup {
                 return Err(failed(error));
             }
             if kill {
-                self.kill();
+                self.kill()?;
                 patient = false;
             }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
         }
+        self.leave_shared();
+        Ok(())
+    }
+
+    /// Removes the directory of all sandboxes, which fails while another is in it.
+    pub(super) fn leave_shared(&self) {
         for dir in self.dirs.iter().filter(|_| !self.kept) {
-            // Fails while another sandbox is in it, which is as it should be.
             let _ = fs::remove_dir(self.shared(dir));
         }
-        Ok(())
     }
 
     /// Lets systemd take its scope away, which would kill whoever is still inside: so they end
     /// first, or it stays. That it is not there, or systemd is not, is no failure: what counts is
     /// that the directories go.
-    fn stop(&self, unit: &Unit, kill: bool, end: Instant) {
+    fn stop(&self, unit: &Unit, kill: bool, end: Instant) -> Result<()> {
         loop {
-            if self.pids().is_empty() {
+            if self.pids()?.is_empty() {
                 let _ = unit.stop();
-                return;
+                return Ok(());
             }
             if Instant::now() > end {
-                return;
+                return Ok(());
             }
             if kill {
-                self.kill();
+                self.kill()?;
             }
             sleep(Duration::from_millis(2));
         }
@@ -159,8 +137,7 @@ impl Cgroup {
     /// A process that may not be signalled.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
         if signal == libc::SIGKILL {
-            self.kill();
-            return Ok(());
+            return self.kill();
         }
         let was_frozen = self.is_frozen();
         let frozen = !was_frozen && self.freezer().is_some() && self.freeze().is_ok();
@@ -170,7 +147,7 @@ impl Cgroup {
                 result = Err(Error::os(format!("send signal {signal} to process {pid}"), errno));
             }
             _ => {}
-        });
+        })?;
         if frozen {
             self.thaw()?;
         }
@@ -178,7 +155,10 @@ impl Cgroup {
     }
 
     /// Sends SIGKILL to every process inside. They are gone some time later.
-    pub fn kill(&self) {
+    ///
+    /// # Errors
+    /// When it cannot be told who is inside.
+    pub fn kill(&self) -> Result<()> {
         for dir in &self.dirs {
             let own = self.path(dir);
             if dir.version == Version::V2 {
@@ -187,10 +167,11 @@ impl Cgroup {
                 let _ = write(&own.join("pids.max"), "0");
             }
         }
-        self.each_process(&mut |_, process| {
+        let killed = self.each_process(&mut |_, process| {
             let _ = pidfd::send_signal(process, libc::SIGKILL);
         });
         self.let_die();
+        killed
     }
 
     /// Lets everybody go on for whom SIGKILL waits, in whichever tree they are frozen.
@@ -201,51 +182,45 @@ impl Cgroup {
 
 impl Cgroup {
     /// Every process that is inside now, held open.
-    fn each_process(&self, act: &mut dyn FnMut(i32, BorrowedFd<'_>)) {
-        for some in self.pids().chunks(BATCH) {
+    fn each_process(&self, act: &mut dyn FnMut(i32, BorrowedFd<'_>)) -> Result<()> {
+        for some in self.pids()?.chunks(BATCH) {
             let open = |pid: &i32| pidfd::open(*pid).ok().map(|process| (*pid, process));
             let opened: Vec<(i32, OwnedFd)> = some.iter().filter_map(open).collect();
             // A number may have come to mean someone else since it was read. Whoever is inside
             // now is who was opened: a number is not given away while it is in use.
-            let inside = self.pids();
+            let inside = self.pids()?;
             for (pid, process) in opened {
                 if inside.binary_search(&pid).is_ok() {
                     act(pid, process.as_fd());
                 }
             }
         }
+        Ok(())
     }
-}
-
-/// The directories of the sandbox `id` as they are found in the trees, for when its record is
-/// lost.
-pub fn find(host: &Hierarchy, id: &str) -> Cgroup {
-    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
-    if cgroup.check_names().is_err() {
-        return cgroup;
-    }
-    cgroup.dirs = places(host);
-    let all = cgroup.clone();
-    cgroup.dirs.retain(|dir| all.path(dir).is_dir());
-    cgroup
 }
 
 /// Directories beside those of the living: for `garth gc`.
 ///
 /// `alive` is asked after the directories have been listed. As the intent record of a sandbox is
-/// written before its cgroup is made, one that is just being started is never taken for dead.
-pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> bool) -> Vec<Cgroup> {
+/// written before its cgroup is made, one that is just being started is never taken for dead. Those
+/// of other state directories are among them: they are to be left ([`Cgroup::leave`]), not released.
+///
+/// # Errors
+/// What cannot be looked at.
+pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> Result<bool>) -> Result<Vec<Cgroup>> {
     let mut found: BTreeMap<String, Vec<Dir>> = BTreeMap::new();
     for dir in places(host) {
-        for id in subdirectories(&Path::new(&dir.top).join(&host.parent)) {
+        for id in subdirectories(&Path::new(&dir.top).join(&host.parent))? {
             found.entry(id).or_default().push(dir.clone());
         }
     }
-    found
-        .into_iter()
-        .filter(|(id, _)| !alive(id))
-        .map(|(id, dirs)| Cgroup { id, parent: host.parent.clone(), dirs, ..Cgroup::default() })
-        .collect()
+    let mut dead = Vec::new();
+    for (id, dirs) in found {
+        if !alive(&id)? {
+            dead.push(Cgroup { id, parent: host.parent.clone(), dirs, ..Cgroup::default() });
+        }
+    }
+    Ok(dead)
 }
 
 /// Every place where this caller may have made cgroups.
@@ -265,28 +240,43 @@ fn places(host: &Hierarchy) -> Vec<Dir> {
     dirs
 }
 
-/// The processes in `dir` itself.
-pub(super) fn pids_in(dir: &Path) -> Vec<i32> {
-    // In a threaded v2 cgroup this read is refused; its processes are listed above it.
-    let text = read_kernel(dir.join("cgroup.procs")).unwrap_or_default();
+/// The processes in `dir` itself. One that is gone has none.
+pub(super) fn pids_in(dir: &Path) -> Result<Vec<i32>> {
+    let file = dir.join("cgroup.procs");
+    let text = match read_kernel(&file).map_err(Errno::from) {
+        // In a threaded v2 cgroup this read is refused; its processes are listed above it.
+        Err(Errno(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => return Ok(Vec::new()),
+        text => text.map_err(|errno| Error::os(format!("read {}", file.display()), errno))?,
+    };
     // 0 stands for a process that this pid namespace cannot see.
-    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
 }
 
 /// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
-pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) {
-    pids.extend(pids_in(dir));
-    let mut collect = |below: &Path| {
-        pids.extend(pids_in(below));
-        Ok(true)
+pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    pids.extend(pids_in(dir)?);
+    let mut refused = Ok(());
+    let mut collect = |below: &Path| match pids_in(below) {
+        Ok(there) => {
+            pids.extend(there);
+            Ok(true)
+        }
+        Err(error) => {
+            refused = Err(error);
+            Err(std::io::Error::from_raw_os_error(libc::ECANCELED))
+        }
     };
-    // One that has gone meanwhile has no processes.
-    let _ = walk(dir, &mut collect, &mut |_| Ok(()));
+    match walk(dir, &mut collect, &mut |_| Ok(())) {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+            refused.and(Err(Error::io(format!("look into cgroup {}", dir.display()), &error)))
+        }
+        _ => refused,
+    }
 }
 
 /// Removes `dir` and the cgroups in it, the innermost first. Never follows a link, never removes
 /// a file: those of a cgroup go with it, and any other stop the removal.
-fn remove_tree(dir: &Path) -> std::io::Result<()> {
+pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
     match fs::remove_dir(dir) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
         // Someone is inside, or cgroups are.
@@ -308,6 +298,8 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
 }
 
 /// Those whose names are text, as ids and names of containers are.
-pub(super) fn subdirectories(dir: &Path) -> Vec<String> {
-    walk::inside(dir).into_iter().filter_map(|name| name.into_string().ok()).collect()
+pub(super) fn subdirectories(dir: &Path) -> Result<Vec<String>> {
+    let names = walk::inside(dir)
+        .map_err(|error| Error::io(format!("look into cgroup {}", dir.display()), &error))?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }

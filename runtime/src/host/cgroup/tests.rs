@@ -49,10 +49,17 @@ impl Drop for Scratch {
     }
 }
 
+/// The directories of this name in all trees.
+fn find(host: &Hierarchy, id: &str) -> Cgroup {
+    let all = leftovers(host, |other| Ok(other != id)).unwrap();
+    all.into_iter().next().unwrap_or_default()
+}
+
 /// A cgroup on this machine, released when the test ends.
 struct Real {
     host: Hierarchy,
     cgroup: Cgroup,
+    claim: Option<Claim>,
 }
 
 impl Real {
@@ -66,8 +73,8 @@ impl Real {
                 None
             }
             Ok(cgroup) => {
-                cgroup.create(limits).unwrap();
-                Some(Real { host, cgroup })
+                let claim = cgroup.create(limits).unwrap();
+                Some(Real { host, cgroup, claim: Some(claim) })
             }
             Err(error) => {
                 garth_needs::skip("v1", &error.to_string());
@@ -103,6 +110,12 @@ impl Drop for Real {
 
 fn places_left(host: &Hierarchy) -> Vec<PathBuf> {
     host.mounts.iter().map(|mount| Path::new(&mount.point).join(&host.parent)).collect()
+}
+
+/// It has joined every tree and executed sleep(1).
+fn is_sleeping(child: &Reaped) -> bool {
+    let path = format!("/proc/{}/comm", child.0.id());
+    fs::read_to_string(path).is_ok_and(|name| name == "sleep\n")
 }
 
 /// Kills the child when the test ends.
@@ -360,7 +373,6 @@ fn a_record_cannot_name_a_directory_outside() {
     let host = Hierarchy::parse(HYBRID, "", true);
     for id in ["", ".", "..", "a/b", "../x", "a\nb"] {
         assert!(choose(&host, id, &limits, false).is_err(), "{id:?}");
-        assert!(find(&host, id).is_empty());
         let record = serde_json::json!({ "id": id, "parent": "garth", "dirs": [] });
         let cgroup: Cgroup = serde_json::from_value(record).unwrap();
         assert!(cgroup.release().is_err() && cgroup.create(&limits).is_err());
@@ -389,11 +401,8 @@ fn limits_are_in_force_after_create_and_nothing_is_left_after_release() {
         assert_eq!(fs::read_to_string(file).unwrap().trim(), value, "{}", file.display());
     }
     let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
-    wait_for(|| {
-        let path = format!("/proc/{}/comm", child.0.id());
-        fs::read_to_string(path).is_ok_and(|name| name == "sleep\n")
-    });
-    assert_eq!(real.cgroup.pids(), [child.0.id() as i32]);
+    wait_for(|| is_sleeping(&child));
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
     let text = serde_json::to_string(&real.cgroup).unwrap();
     let record: Cgroup = serde_json::from_str(&text).unwrap();
     record.release().unwrap();
@@ -410,7 +419,7 @@ fn a_join_file_moves_a_process() {
         assert!(file.ends_with("cgroup.procs"));
         fs::write(file, child.0.id().to_string()).unwrap();
     }
-    assert_eq!(real.cgroup.pids(), [child.0.id() as i32]);
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
 }
 
 #[test]
@@ -449,7 +458,7 @@ fn processes_are_bounded() {
     let forks = real.shell("while :; do sleep 60 & done").status().unwrap();
     assert!(!forks.success(), "a fork must fail");
     // The shell was the 24th.
-    assert_eq!(real.cgroup.pids().len(), 23);
+    assert_eq!(real.cgroup.pids().unwrap().len(), 23);
     real.cgroup.release().unwrap();
     assert!(real.gone());
 }
@@ -481,8 +490,8 @@ fn a_frozen_process_stands_still_until_thawed_and_can_be_released() {
                 continue;
             }
         };
-        cgroup.create(&limits).unwrap();
-        let real = Real { host, cgroup };
+        let claim = Some(cgroup.create(&limits).unwrap());
+        let real = Real { host, cgroup, claim };
         let child = Reaped(real.shell("while :; do :; done").spawn().unwrap());
         let used = || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", child.0.id())).unwrap();
@@ -515,10 +524,75 @@ fn cgroups_made_inside_go_too() {
 #[test]
 fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     let limits = all_limits_here();
-    let Some(real) = Real::make(&limits, false) else { return };
-    let words = real.cgroup.create(&limits).unwrap_err().to_string();
-    assert!(words.contains("EEXIST") && words.contains("garth gc"), "{words}");
+    let Some(mut real) = Real::make(&limits, false) else { return };
+    let words = |real: &Real| real.cgroup.create(&limits).unwrap_err().to_string();
+    assert!(words(&real).contains("is being taken by another sandbox"));
+    assert!(!real.cgroup.leave().unwrap());
     assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
+    // Nor is one that nobody holds and somebody is in.
+    drop(real.claim.take());
+    let child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
+    wait_for(|| is_sleeping(&child));
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    assert!(words(&real).contains("sandbox's cgroup is not empty: 1 process(es) found"));
+    assert!(!real.cgroup.leave().unwrap());
+    assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
+    drop(child);
+    // One that is neither is made anew.
+    let own = real.cgroup.path(&real.cgroup.dirs[0]);
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&own).unwrap());
+    let before = inode();
+    real.claim = Some(real.cgroup.create(&limits).unwrap());
+    assert_ne!(inode(), before);
+}
+
+#[test]
+fn what_is_marked_and_nothing_else_is_released() {
+    let limits = all_limits_here();
+    let Some(mut real) = Real::make(&limits, false) else { return };
+    let scratch = Scratch::new();
+    let mark = scratch.0.join(MARK);
+    let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
+    let mut spare = Reaped(Command::new("true").spawn().unwrap());
+    wait_for(|| is_sleeping(&child));
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    // Never claimed: what is there is another's.
+    real.cgroup.give_up(&mark, true).unwrap();
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    let claim = real.claim.take().unwrap();
+    real.cgroup.mark(&claim, &mark).unwrap();
+    drop(claim);
+    assert_eq!(real.cgroup.owned(&mark).unwrap(), real.cgroup);
+    assert_eq!(Cgroup::marked(&mark).unwrap().unwrap().dirs, real.cgroup.dirs);
+    // Claimed, and nobody may be killed.
+    assert!(real.cgroup.give_up(&mark, false).unwrap_err().to_string().contains("EBUSY"));
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    // It has ended, and another has made a cgroup of this name.
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    real.claim = Some(real.cgroup.create(&limits).unwrap());
+    std::mem::swap(&mut child, &mut spare);
+    child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
+    wait_for(|| is_sleeping(&child));
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    assert!(real.cgroup.owned(&mark).unwrap().is_empty());
+    real.cgroup.give_up(&mark, true).unwrap();
+    assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
+    // The mark of another boot is void.
+    fs::remove_file(&mark).unwrap();
+    real.cgroup.mark(real.claim.as_ref().unwrap(), &mark).unwrap();
+    let text = fs::read_link(&mark).unwrap().to_str().unwrap().to_owned();
+    fs::remove_file(&mark).unwrap();
+    let boot = crate::host::journal::boot_id().unwrap();
+    std::os::unix::fs::symlink(text.replace(boot, "another"), &mark).unwrap();
+    assert!(real.cgroup.owned(&mark).unwrap().is_empty());
+    fs::remove_file(&mark).unwrap();
+    std::os::unix::fs::symlink(text, &mark).unwrap();
+    real.cgroup.give_up(&mark, true).unwrap();
+    assert_eq!(child.0.wait().unwrap().signal(), Some(libc::SIGKILL));
+    drop(real.claim.take());
+    assert!(real.gone());
+    real.cgroup.give_up(&mark, true).unwrap();
 }
 
 #[test]
@@ -539,11 +613,14 @@ fn leftovers_are_the_directories_without_a_living_sandbox() {
     let limits = all_limits_here();
     let Some(real) = Real::make(&limits, false) else { return };
     let other = Cgroup { id: "other".into(), ..real.cgroup.clone() };
-    other.create(&limits).unwrap();
-    let dead = leftovers(&real.host, |id| id == "box");
-    assert_eq!(dead.iter().map(Cgroup::id).collect::<Vec<_>>(), ["other"]);
-    dead[0].release().unwrap();
-    assert!(leftovers(&real.host, |id| id == "box").is_empty());
+    let claim = other.create(&limits).unwrap();
+    let dead = || leftovers(&real.host, |id| Ok(id == "box")).unwrap();
+    assert_eq!(dead().iter().map(Cgroup::id).collect::<Vec<_>>(), ["other"]);
+    // One that is about to be joined is held.
+    assert!(!dead()[0].leave().unwrap());
+    drop(claim);
+    assert!(dead()[0].leave().unwrap());
+    assert!(dead().is_empty());
     assert!(!find(&real.host, "box").is_empty());
 }
 
@@ -558,8 +635,9 @@ fn sandboxes_that_start_and_end_at_once_do_not_trip_over_the_shared_directory() 
             let limits = &limits;
             scope.spawn(move || {
                 for _ in 0..100 {
-                    cgroup.create(limits).unwrap();
+                    let claim = cgroup.create(limits).unwrap();
                     cgroup.release().unwrap();
+                    drop(claim);
                 }
             });
         }
@@ -590,7 +668,7 @@ fn a_unified_tree_without_controllers_freezes_but_does_not_limit() {
         println!("{}", refused(&Hierarchy::read().unwrap(), &limits));
         let real = Real::make(&Limits::default(), true).unwrap();
         let child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
-        wait_for(|| real.cgroup.pids() == [child.0.id() as i32]);
+        wait_for(|| real.cgroup.pids().unwrap() == [child.0.id() as i32]);
         real.cgroup.freeze().unwrap();
         real.cgroup.release().unwrap();
         assert!(real.gone());
@@ -620,10 +698,10 @@ fn a_user_with_a_delegated_tree_has_limits_without_root() {
         let limits = Limits { pids: Some(9), ..Default::default() };
         let real = Real::make(&limits, true).unwrap();
         let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
-        wait_for(|| real.cgroup.pids() == [child.0.id() as i32]);
+        wait_for(|| real.cgroup.pids().unwrap() == [child.0.id() as i32]);
         println!("uid {}", crate::sys::process::effective_ids().0);
         println!("limited in {}", real.cgroup.directory(Controller::Pids).unwrap().1.display());
-        assert_eq!(leftovers(&real.host, |_| false), [find(&real.host, "box")]);
+        assert_eq!(leftovers(&real.host, |_| Ok(false)).unwrap(), [find(&real.host, "box")]);
         real.cgroup.release().unwrap();
         assert_eq!(child.0.wait().unwrap().signal(), Some(libc::SIGKILL));
         assert!(find(&real.host, "box").is_empty());

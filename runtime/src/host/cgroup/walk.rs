@@ -23,7 +23,7 @@ pub fn walk(
 ) -> io::Result<()> {
     let mut here = File::open(dir)?;
     let mut names: Vec<OsString> = Vec::new();
-    let mut levels = vec![inside(&path(&here))];
+    let mut levels = vec![inside(&path(&here))?];
     let mut met = 0;
     while let Some(level) = levels.last_mut() {
         let at = path(&here);
@@ -41,7 +41,7 @@ pub fn walk(
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             }
-            levels.push(inside(&path(&here)));
+            levels.push(inside(&path(&here))?);
             names.push(name);
         } else {
             levels.pop();
@@ -58,11 +58,23 @@ fn path(dir: &File) -> PathBuf {
     format!("/proc/self/fd/{}", dir.as_raw_fd()).into()
 }
 
-/// The names of the directories in `dir`.
-pub fn inside(dir: &Path) -> Vec<OsString> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    entries.flatten().filter(directory).map(|entry| entry.file_name()).collect()
+/// The names of the directories in `dir`; none where it is not there.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn inside(dir: &Path) -> io::Result<Vec<OsString>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.file_name());
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! A sandbox adds elements, not rules, so neither publishing nor a packet becomes slower with their
 //! number. All elements of a sandbox are added in one transaction, and among them is one that only
 //! it can have, its own address: if that one is there, all are; if not, none is. So a release after
-//! a crash at any point knows what is ours, and never takes away another's port. When there is none
-//! of any sandbox, the table is not needed, and goes (`table`).
+//! a crash at any point knows what is ours, and never takes away another's port; that it is not that of
+//! a sandbox of another state directory is told by its comment, the sandbox's name and the number of
+//! its lease. When there is none of any sandbox, the table is not needed, and goes (`table`).
 //!
 //! What the table does, and to whom:
 //! - *raw*: what comes from a sandbox has a source that belongs there, and no loopback destination.
@@ -194,6 +195,8 @@ pub struct Entry<'a> {
     pub inner6: Option<Ipv6Addr>,
     /// Its published ports.
     pub publish: &'a [Publish],
+    /// Whose it is, as no other is.
+    pub owner: &'a str,
 }
 
 /// Why an entry could not be made.
@@ -222,7 +225,7 @@ impl Entry<'_> {
     ) -> Result<(), AddError> {
         let mut batch = Batch::transaction();
         for (set, key) in self.own() {
-            nft::add_element(&mut batch, "add an address", set, &key, None, exclusive);
+            nft::add_commented(&mut batch, "add an address", set, &key, self.owner, exclusive);
         }
         add_opened(&mut batch, opened);
         // Which publish a message of the batch is for; the bracket and the own elements have none.
@@ -265,8 +268,12 @@ impl Entry<'_> {
         Ok(missing)
     }
 
-    /// Takes the entry away; nothing happens if it is not there, also if its ports are another's.
+    /// Takes the entry away; nothing happens if it is not there, also if its ports are another's, or
+    /// its address is by now.
     pub fn remove(&self, socket: &mut Socket) -> Result<(), Refusal> {
+        if owner_of(socket, self.inner4)?.is_none_or(|owner| owner != self.owner) {
+            return Ok(());
+        }
         let mut all = self.own();
         for publish in self.publish {
             all.extend(self.elements(publish).map(|element| (element.map, element.key)));
@@ -377,6 +384,22 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, Refusal> {
         }
     }
     Ok(found)
+}
+
+/// Whose the elements of this address are, if there are any.
+pub fn owner_of(socket: &mut Socket, inner4: Ipv4Addr) -> Result<Option<String>, Refusal> {
+    let mut batch = Batch::new();
+    nft::get_element(&mut batch, "sandboxes4", &pair4(inner4));
+    let mut found = Ok(None);
+    socket.exchange(batch, |_, answer| match answer {
+        Ok((_, body)) => {
+            let comment = nft::comment(body).unwrap_or_default();
+            found = Ok(Some(String::from_utf8_lossy(comment).into_owned()));
+        }
+        Err(refusal) if is_missing(&refusal) => {}
+        Err(refusal) => found = Err(refusal),
+    })?;
+    found
 }
 
 /// Takes away whatever leads to the sandbox of these addresses, without knowing its ports.

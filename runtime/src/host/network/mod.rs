@@ -15,6 +15,7 @@ pub mod device;
 mod firewall;
 mod foreign;
 mod lease;
+mod leftovers;
 pub(super) mod link;
 mod nft;
 pub mod pasta;
@@ -23,10 +24,11 @@ mod slirp;
 mod table;
 mod uplink;
 
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,7 @@ use crate::{Error, Result};
 use firewall::{AddError, Entry};
 pub use foreign::obstacles;
 pub use lease::{LINK_PREFIX, link_name};
+pub use leftovers::Leftovers;
 pub use restore::{mend, tend};
 use table::Table;
 pub use table::is_tender;
@@ -90,6 +93,9 @@ pub struct Network {
     pub uplinks: Vec<String>,
     /// The published ports.
     pub publish: Vec<Publish>,
+    /// The number of its lease, by which it is told from others of the name.
+    #[serde(default)]
+    pub number: u64,
 }
 
 impl Config {
@@ -126,9 +132,15 @@ impl Network {
     /// Undoes what was made for `id`, whose record is lost: its leases lead to its addresses, and
     /// those to everything else.
     pub fn forget(state_root: &Path, id: &str) -> Result<()> {
-        let leases = lease::list(state_root)?.into_iter().filter(|(_, holder)| holder == id);
-        let leases: Vec<_> = leases.collect();
-        let elements = leases.iter().map(|(address, _)| *address).collect();
+        let mut leases = lease::list(state_root)?;
+        leases.retain(|(_, owner)| lease::id_of(owner) == id);
+        let mut elements = Vec::new();
+        for (address, owner) in &leases {
+            let there = firewall::owner_of(&mut firewall::socket()?, *address);
+            if there.map_err(refused)?.as_ref() == Some(owner) {
+                elements.push(*address);
+            }
+        }
         Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
     }
 
@@ -150,7 +162,11 @@ impl Network {
         config: &Config,
         publish: Vec<Publish>,
     ) -> Result<Network> {
-        Network::find(id, config, publish, |address| lease::take(state_root, address, id))
+        let number = lease::number();
+        let owner = lease::owner(id, number);
+        let network =
+            Network::find(id, config, publish, |address| lease::take(state_root, address, &owner))?;
+        Ok(Network { number, ..network })
     }
 
     /// What [`Network::lease`] would find now, taking nothing; for `garth explain`.
@@ -161,7 +177,7 @@ impl Network {
         publish: Vec<Publish>,
     ) -> Result<Network> {
         Network::find(id, config, publish, |address| {
-            Ok(lease::holder(state_root, address).is_none_or(|holder| holder == id))
+            Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
         })
     }
 
@@ -225,6 +241,7 @@ impl Network {
                     inner6,
                     uplinks: links.into_iter().map(|link| link.name).collect(),
                     publish,
+                    number: 0,
                 });
             }
         }
@@ -284,7 +301,7 @@ impl Network {
     fn enter(&self, socket: &mut Socket) -> Result<()> {
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
         let closed = uplink::closed(&self.uplinks, beyond, self.inner6.is_some())?;
-        self.entry().add(socket, &closed, true).map_err(|error| match error {
+        self.entry(&self.owner()).add(socket, &closed, true).map_err(|error| match error {
             AddError::AddressTaken => {
                 Error::new(format!("address {}: another sandbox has it", self.inner4))
                     .hint("run `garth gc`")
@@ -326,12 +343,12 @@ impl Network {
     /// Undoes all but the link, however much of it was done; may be repeated.
     pub fn release(&self, state_root: &Path) -> Result<()> {
         if let Some(mut table) = Table::find()? {
-            self.entry().remove(&mut table.socket).map_err(refused)?;
+            self.entry(&self.owner()).remove(&mut table.socket).map_err(refused)?;
             conntrack::forget(&mut table.socket, &self.publish, self.inner4, self.inner6)
                 .map_err(|r| worded(r, ""))?;
             table.close_released()?;
         }
-        lease::give_back(state_root, self.inner4, &self.id)
+        lease::give_back(state_root, self.inner4, &self.owner())
     }
 
     /// What ought to be there for this sandbox, which runs, and is not, or does not work.
@@ -347,7 +364,7 @@ impl Network {
             ),
             Some(_) => {}
         }
-        let missing = self.entry().missing(&mut socket).map_err(refused)?;
+        let missing = self.entry(&self.owner()).missing(&mut socket).map_err(refused)?;
         if missing > 0 && found.is_some() {
             let (address, s) = (self.inner4, if missing == 1 { "" } else { "s" });
             lacks.push(format!("{missing} firewall element{s} of {address} missing"));
@@ -366,6 +383,24 @@ impl Network {
         }
         lacks.extend(obstacles()?);
         Ok(lacks)
+    }
+
+    /// Waits, for a while, until the link has gone with its namespace, which takes the kernel some
+    /// milliseconds: only then has the address no route.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn await_end(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut socket = route_socket()?;
+        let mut is_there = || {
+            let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
+            Ok::<_, Error>(links.iter().any(|link| link.name == self.link))
+        };
+        while is_there()? && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
@@ -416,13 +451,18 @@ impl Network {
         self.publish.iter().any(|publish| publish.addresses().any(six))
     }
 
-    fn entry(&self) -> Entry<'_> {
-        Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish }
+    fn owner(&self) -> String {
+        lease::owner(&self.id, self.number)
+    }
+
+    fn entry<'a>(&'a self, owner: &'a str) -> Entry<'a> {
+        Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish, owner }
     }
 }
 
 impl Resource for Network {
     fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
+        held.extend(lease::claim(self.inner4)?);
         held.extend(self.reserve()?);
         held.push(self.prepare(owner.journal)?);
         Ok(())
@@ -439,7 +479,7 @@ impl Resource for Network {
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
         let address = self.inner4;
         let mut there = Vec::new();
-        if lease::holder(owner.journal.root(), address).as_deref() == Some(owner.id) {
+        if lease::holder(owner.journal.root(), address)? == Some(self.owner()) {
             there.push(format!("lease of {address}"));
         }
         let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
@@ -459,71 +499,6 @@ impl Resource for Network {
 
     fn describe(&self, _: &Owner) -> Vec<String> {
         Network::describe(self)
-    }
-}
-
-/// What is there and belongs to no live sandbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Leftovers {
-    /// Links whose address no live sandbox has.
-    pub links: Vec<String>,
-    /// Addresses in the firewall that no live sandbox has.
-    pub elements: Vec<Ipv4Addr>,
-    /// Leases of ids that are not live.
-    pub leases: Vec<(Ipv4Addr, String)>,
-}
-
-impl Leftovers {
-    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of another state root
-    /// in the same network namespace look like leftovers; ask their root.
-    pub fn find(
-        state_root: &Path,
-        live: impl FnOnce() -> Result<HashSet<String>>,
-    ) -> Result<Leftovers> {
-        // In the opposite order of a start, which is entry, lease, elements, link: what a sandbox
-        // that starts meanwhile has of the later ones, it is seen to have of the earlier ones.
-        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
-        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
-        let leases = lease::list(state_root)?;
-        let live = live()?;
-        let (held, leases): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|(_, id)| live.contains(id));
-        let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
-        let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
-        let ours = |link: &str| {
-            let address = link.strip_prefix(LINK_PREFIX);
-            address.is_some_and(|a| a.len() == 8 && u32::from_str_radix(a, 16).is_ok())
-        };
-        Ok(Leftovers {
-            links: links.into_iter().map(|l| l.name).filter(|l| ours(l) && !is_held(l)).collect(),
-            elements: elements.into_iter().filter(|address| !held.contains(address)).collect(),
-            leases,
-        })
-    }
-
-    /// Whether there is nothing.
-    pub fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.elements.is_empty() && self.leases.is_empty()
-    }
-
-    /// Removes them.
-    pub fn remove(&self, state_root: &Path) -> Result<()> {
-        if !self.elements.is_empty()
-            && let Some(mut table) = Table::find()?
-        {
-            for address in &self.elements {
-                firewall::purge(&mut table.socket, *address).map_err(refused)?;
-            }
-            table.close_released()?;
-        }
-        let mut socket = route_socket()?;
-        for name in &self.links {
-            link::delete(&mut socket, name).map_err(|r| worded(r, &format!(" {name}")))?;
-        }
-        for (address, id) in &self.leases {
-            lease::give_back(state_root, *address, id)?;
-        }
-        Ok(())
     }
 }
 

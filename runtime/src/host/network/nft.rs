@@ -40,6 +40,9 @@ const NFTA_ELEMENTS_SET: u16 = 2;
 const NFTA_ELEMENTS: u16 = 3;
 const NFTA_ELEM_KEY: u16 = 1;
 const NFTA_ELEM_DATA: u16 = 2;
+const NFTA_ELEM_USERDATA: u16 = 6;
+// libnftnl/udata.h: what nft(8) shows as the element's comment.
+const UDATA_COMMENT: u8 = 0;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
@@ -247,13 +250,43 @@ pub fn add_element(
 ) {
     let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
     begin(batch, doing, libc::NFT_MSG_NEWSETELEM, flags);
-    element(batch, set, key, value);
+    element(batch, set, key, value, None);
+}
+
+/// The same without a value and with a comment, of at most 250 bytes.
+pub fn add_commented(
+    batch: &mut Batch,
+    doing: &'static str,
+    set: &str,
+    key: &[u8],
+    comment: &str,
+    exclusive: bool,
+) {
+    let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
+    begin(batch, doing, libc::NFT_MSG_NEWSETELEM, flags);
+    element(batch, set, key, None, Some(comment));
+}
+
+/// Asks for one element; read the answer with [`comment`]. ENOENT if there is none.
+pub fn get_element(batch: &mut Batch, set: &str, key: &[u8]) {
+    begin(batch, "look for an element", libc::NFT_MSG_GETSETELEM, 0);
+    element(batch, set, key, None, None);
+}
+
+/// The comment of the first element in an answer.
+pub fn comment(body: &[u8]) -> Option<&[u8]> {
+    let list = attribute(body.get(4..)?, NFTA_ELEMENTS)?;
+    let (_, element) = attributes(list).next()?;
+    match attribute(element, NFTA_ELEM_USERDATA)? {
+        [UDATA_COMMENT, length, text @ ..] => text.get(..usize::from(*length).checked_sub(1)?),
+        _ => None,
+    }
 }
 
 /// Removes an element; ENOENT if there is none.
 pub fn delete_element(batch: &mut Batch, doing: &'static str, set: &str, key: &[u8]) {
     begin(batch, doing, libc::NFT_MSG_DELSETELEM, 0);
-    element(batch, set, key, None);
+    element(batch, set, key, None, None);
 }
 
 /// Asks for all elements of a set; read the answers with [`elements`].
@@ -378,7 +411,7 @@ fn text_of(bytes: &[u8], kind: u16) -> String {
     String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
 }
 
-fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>) {
+fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>, comment: Option<&str>) {
     batch.text(NFTA_ELEMENTS_TABLE, TABLE);
     batch.text(NFTA_ELEMENTS_SET, set);
     batch.nest(NFTA_ELEMENTS, |batch| {
@@ -386,6 +419,11 @@ fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>) {
             batch.nest(NFTA_ELEM_KEY, |batch| batch.attr(NFTA_DATA_VALUE, key));
             if let Some(value) = value {
                 batch.nest(NFTA_ELEM_DATA, |batch| batch.attr(NFTA_DATA_VALUE, value));
+            }
+            if let Some(comment) = comment {
+                let head = [UDATA_COMMENT, comment.len() as u8 + 1];
+                let data = [&head[..], comment.as_bytes(), &[0]].concat();
+                batch.attr(NFTA_ELEM_USERDATA, &data);
             }
         });
     });

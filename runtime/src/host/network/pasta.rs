@@ -6,8 +6,10 @@
 //! end with them in all versions, so its pid is recorded.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,9 +19,12 @@ use serde::{Deserialize, Serialize};
 use super::slirp;
 use crate::host::resource::{Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
-use crate::sys::file::read_kernel;
+use crate::sys::file::{read_kernel, read_kernel_bytes};
 use crate::sys::{self, Errno, pidfd, process};
 use crate::{Error, Result};
+
+/// How long a process that was told to end may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A process that carries the packets, known by the file that has its process id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +107,7 @@ impl Resource for Pasta {
     }
 
     fn inspect(&self, _: &Owner) -> Result<Vec<String>> {
-        let running = running(&self.pid_file);
+        let running = running(&self.pid_file)?;
         Ok(running.map(|(pid, _, name)| format!("{name}, process {pid}")).into_iter().collect())
     }
 
@@ -254,29 +259,42 @@ fn arguments(pid: i32, ports: &[Port], pid_file: &Path) -> Vec<String> {
     arguments
 }
 
-/// Ends the process that wrote `pid_file`; one that never started or has ended is fine.
-fn stop(pid_file: &Path) -> Result<()> {
-    let Some((pid, pidfd, name)) = running(pid_file) else { return Ok(()) };
+/// Ends the process that wrote `pid_file`, so that its ports can be had again when this returns; one
+/// that never started or has ended is fine.
+pub fn stop(pid_file: &Path) -> Result<()> {
+    let Some((pid, pidfd, name)) = running(pid_file)? else { return Ok(()) };
     match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
         Ok(()) | Err(Errno(libc::ESRCH)) => {}
         Err(errno) => return Err(Error::os(format!("end {name}, process {pid}"), errno)),
     }
-    // Until then it has the ports, which the next may want.
-    match process::readable([pidfd.as_fd()], Some(Duration::from_secs(2))) {
-        Ok([true]) => Ok(()),
-        _ => pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL)
-            .map_err(|errno| Error::os(format!("kill {name}, process {pid}"), errno)),
+    if !matches!(process::readable([pidfd.as_fd()], Some(PATIENCE)), Ok([true])) {
+        let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::readable([pidfd.as_fd()], Some(PATIENCE));
     }
+    Ok(())
 }
 
 /// The process that wrote `pid_file`, if it runs, and its name.
-fn running(pid_file: &Path) -> Option<(i32, OwnedFd, String)> {
-    let pid = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
-    let pidfd = pidfd::open(pid).ok()?;
-    // The number may be another's by now: what the descriptor holds is looked at.
+fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
+    let text = match fs::read_to_string(pid_file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|e| Error::io(format!("read {}", pid_file.display()), &e))?,
+    };
+    let Ok(pid) = text.trim().parse() else { return Ok(None) };
+    let pidfd = match pidfd::open(pid) {
+        Err(Errno(libc::ESRCH | libc::EINVAL)) => return Ok(None),
+        pidfd => pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?,
+    };
+    // The number may be another's by now, also another pasta's: what the descriptor holds is looked
+    // at, and ours was told of this file, or of the socket beside it.
     let name = read_kernel(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
-    let ours = ["pasta", "passt", "slirp4netns"].iter().any(|known| name.starts_with(known));
-    ours.then_some((pid, pidfd, name))
+    let words = read_kernel_bytes(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let told = match name.as_str() {
+        "slirp4netns" => slirp::socket(pid_file),
+        _ => pid_file.to_owned(),
+    };
+    let ours = words.split(|byte| *byte == 0).any(|word| word == told.as_os_str().as_bytes());
+    Ok(ours.then_some((pid, pidfd, name)))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ struct Resources {
 fn live(journal: &Journal) -> Result<Vec<Network>> {
     let mut networks = Vec::new();
     for id in journal.ids()? {
-        if journal.open_process(&id).is_none() {
+        if journal.open_process(&id)?.is_none() {
             continue;
         }
         // One whose record cannot be read is told by ps.
@@ -40,7 +40,7 @@ pub fn fill(socket: &mut Socket, journal: &Journal) -> Result<()> {
 }
 
 fn put_back(socket: &mut Socket, network: &Network) -> Result<()> {
-    match network.entry().add(socket, &[], false) {
+    match network.entry(&network.owner()).add(socket, &[], false) {
         Ok(()) => Ok(()),
         Err(AddError::Refused(refusal)) => Err(refused(refusal)),
         Err(AddError::AddressTaken | AddError::PortTaken(_)) => {
@@ -69,7 +69,7 @@ pub fn mend(journal: &Journal) -> Result<Vec<String>> {
     }
     let mut result = Ok(());
     for network in &networks {
-        let missing = network.entry().missing(&mut table.socket).map_err(refused);
+        let missing = network.entry(&network.owner()).missing(&mut table.socket).map_err(refused);
         result = result.and(match missing {
             Ok(0) => Ok(()),
             Ok(_) => put_back(&mut table.socket, network),

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::spec::network::{Protocol, Publish};
@@ -19,11 +19,16 @@ use crate::{Error, Result};
 /// So long is waited for an answer: it has nothing to do but to open a device or a port.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where it listens for what ports it shall publish; its command line names it.
+pub fn socket(pid_file: &Path) -> PathBuf {
+    pid_file.with_extension("socket")
+}
+
 /// Starts `program` for the namespaces of process `pid`; returns when the network is up and the ports
 /// are open. What it says, and its socket, are beside `pid_file`.
 pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> Result<()> {
     let ports: Vec<(IpAddr, &Publish)> = publish.iter().map(address).collect::<Result<_>>()?;
-    let (socket, log) = (pid_file.with_extension("socket"), pid_file.with_extension("log"));
+    let (socket, log) = (socket(pid_file), pid_file.with_extension("log"));
     let create = |path: &Path| {
         File::create(path).map_err(|e| Error::io(format!("write {}", path.display()), &e))
     };

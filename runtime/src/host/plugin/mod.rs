@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Journal;
+use super::journal::{Journal, ProcessId};
 use super::resource::{Held, Owner, Resource};
 use crate::spec;
 use crate::spec::units::Span;
@@ -176,8 +176,10 @@ impl Resource for Plugin {
     }
 
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
-        let pid = owner.journal.process(owner.id).filter(|process| process.open().is_some());
-        let lines = self.call(owner, Verb::Check, pid.map(|process| process.pid))?;
+        let process = owner.journal.process(owner.id)?;
+        let lives = process.as_ref().map_or(Ok(None), ProcessId::open)?.is_some();
+        let pid = process.filter(|_| lives).map(|process| process.pid);
+        let lines = self.call(owner, Verb::Check, pid)?;
         Ok(lines.into_iter().map(|line| format!("plugin {}: {line}", self.name())).collect())
     }
 

@@ -1,0 +1,85 @@
+//! What bears our name in the network and belongs to no sandbox that lives, for `garth gc`.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use super::table::Table;
+use super::{LINK_PREFIX, firewall, lease, link, link_name, refused, route_socket, uplink, worded};
+use crate::error::Result;
+
+/// What is there and belongs to no live sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Links whose address no live sandbox has.
+    pub links: Vec<String>,
+    /// Addresses in the firewall that no live sandbox has.
+    pub elements: Vec<Ipv4Addr>,
+    /// Leases of ids that are not live, and whose they were.
+    pub leases: Vec<(Ipv4Addr, String)>,
+}
+
+impl Leftovers {
+    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of another state root
+    /// in the same network namespace look like leftovers; ask their root.
+    pub fn find(
+        state_root: &Path,
+        live: impl FnOnce() -> Result<HashSet<String>>,
+    ) -> Result<Leftovers> {
+        // In the opposite order of a start, which is entry, lease, elements, link: what a sandbox
+        // that starts meanwhile has of the later ones, it is seen to have of the earlier ones.
+        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        let leases = lease::list(state_root)?;
+        let live = live()?;
+        let (held, leases): (Vec<_>, Vec<_>) =
+            leases.into_iter().partition(|(_, owner)| live.contains(lease::id_of(owner)));
+        let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
+        let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
+        let ours = |link: &str| {
+            let address = link.strip_prefix(LINK_PREFIX);
+            address.is_some_and(|a| a.len() == 8 && u32::from_str_radix(a, 16).is_ok())
+        };
+        Ok(Leftovers {
+            links: links.into_iter().map(|l| l.name).filter(|l| ours(l) && !is_held(l)).collect(),
+            elements: unclaimed(elements.into_iter().filter(|address| !held.contains(address)))?,
+            leases,
+        })
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.elements.is_empty() && self.leases.is_empty()
+    }
+
+    /// Removes them.
+    pub fn remove(&self, state_root: &Path) -> Result<()> {
+        if !self.elements.is_empty()
+            && let Some(mut table) = Table::find()?
+        {
+            for address in &self.elements {
+                firewall::purge(&mut table.socket, *address).map_err(refused)?;
+            }
+            table.close_released()?;
+        }
+        let mut socket = route_socket()?;
+        for name in &self.links {
+            link::delete(&mut socket, name).map_err(|r| worded(r, &format!(" {name}")))?;
+        }
+        for (address, owner) in &self.leases {
+            lease::give_back(state_root, *address, owner)?;
+        }
+        Ok(())
+    }
+}
+
+/// Those whose sandbox is not starting, which may be of another state directory.
+fn unclaimed(addresses: impl Iterator<Item = Ipv4Addr>) -> Result<Vec<Ipv4Addr>> {
+    let mut free = Vec::new();
+    for address in addresses {
+        if lease::claim(address)?.is_some() {
+            free.push(address);
+        }
+    }
+    Ok(free)
+}
