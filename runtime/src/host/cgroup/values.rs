@@ -181,12 +181,9 @@ fn put(dir: &Path, controller: Controller, item: &Value) -> Result<()> {
     let error = match error.errno().map(|errno| errno.0) {
         Some(libc::ENOENT) if item.optional => return Ok(()),
         Some(libc::ENOENT) if !dir.exists() => error,
+        Some(libc::ENOENT) if v2::lacks(dir, controller) => container::missing_in(controller, dir),
         Some(libc::ENOENT) if item.field == "memory.swap" => error
             .hint("this kernel does not account swap: boot with swapaccount=1, or leave it out"),
-        Some(libc::ENOENT) => match v2::lacks(dir, controller) {
-            true => container::missing_in(controller, dir),
-            false => error,
-        },
         Some(libc::EBUSY) if controller == Controller::Memory => {
             let now = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
             let (used, peak) = (now("memory.usage_in_bytes"), now("memory.max_usage_in_bytes"));

@@ -200,6 +200,11 @@ impl Real {
             garth_needs::skip("cgroups", "a cgroup tree");
             return None;
         }
+        let limits = *resources != Resources::default();
+        if limits && !garth_needs::has_v1("memory") && !garth_needs::has_v2() {
+            garth_needs::skip("cgroups", "a cgroup tree with controllers");
+            return None;
+        }
         Some(Real { cgroup, above })
     }
 
@@ -257,9 +262,9 @@ fn a_container_is_in_every_tree_and_its_own_directory_goes_with_it() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
     let child = real.child();
     let text = fs::read_to_string(format!("/proc/{}/cgroup", child.0.id())).unwrap();
-    for line in text.lines() {
-        assert!(line.ends_with(&format!("/{}/pod/box", real.above)), "{line}");
-    }
+    let inside = text.lines().filter(|line| line.ends_with(&format!("/{}/pod/box", real.above)));
+    // There may be trees that are not mounted here.
+    assert_eq!(inside.count(), real.dirs().len(), "{text}");
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
     let words = real.cgroup.remove().unwrap_err().to_string();
     assert!(words.contains("EBUSY") && words.contains(&child.0.id().to_string()), "{words}");

@@ -290,6 +290,8 @@ fn a_missing_file_names_what_was_asked() {
     words(Controller::Pids, "pids.limit", "pids.max", true).unwrap();
     let no_file = words(Controller::Cpu, "cpu.burst", "cpu.max.burst", false).unwrap_err();
     assert!(no_file.starts_with("cpu.burst 9: write \"9\" to "), "{no_file}");
-    let no_swap = words(Controller::Memory, "memory.swap", "memory.swap.max", false).unwrap_err();
-    assert!(no_swap.contains("does not account swap"), "{no_swap}");
+    let swap = || words(Controller::Memory, "memory.swap", "memory.swap.max", false).unwrap_err();
+    assert!(swap().starts_with("memory.swap 9: no memory controller in "), "{}", swap());
+    fs::write(dir.join("cgroup.controllers"), "cpu memory\n").unwrap();
+    assert!(swap().contains("does not account swap"), "{}", swap());
 }
