@@ -48,6 +48,19 @@ impl Yard {
         )
     }
 
+    /// A yard in which these directories may be changed: what is written there is kept in memory, and
+    /// goes with the yard.
+    pub fn with_changes_of(dirs: &[&str]) -> Yard {
+        Yard::with(&format!(
+            "for dir in {}; do
+                mkdir -p /srv/changes$dir/upper /srv/changes$dir/work
+                mount -t overlay overlay $dir \
+                    -o lowerdir=$dir,upperdir=/srv/changes$dir/upper,workdir=/srv/changes$dir/work
+            done",
+            dirs.join(" ")
+        ))
+    }
+
     fn with(setup: &str) -> Yard {
         let cgroups = Cgroups::new();
         let script = format!(
