@@ -75,6 +75,7 @@ fn run(client: &str, runtime: &Path, checks: &[&str]) -> Outcomes {
         .arg(runtime)
         .args(checks)
         .env("GARTH", binary())
+        .env("VERBOSE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -92,6 +93,9 @@ fn run(client: &str, runtime: &Path, checks: &[&str]) -> Outcomes {
         "{client} with {}: {text}{errors}",
         runtime.display()
     );
+    if failed {
+        println!("{text}");
+    }
     let left: Vec<PathBuf> = ["/sys/fs/cgroup".as_ref(), "/tmp".as_ref()]
         .into_iter()
         .flat_map(|dir| named(dir, &mark, 4))

@@ -36,6 +36,29 @@ unit() {
     systemd-run ${USER_UNITS:+--user} --quiet --pipe --wait --collect "${properties[@]}" -- "$@" 2>&1
 }
 
+# unit_is UNIT PROPERTY VALUE
+unit_is() { [ "$(systemctl show -P "$2" "$1")" = "$3" ]; }
+
+# starts_under PROPERTY...: a sandbox does, as ExecStart of such a unit. So does bwrap's, or it is said.
+starts_under() {
+    local output
+    output=$(unit "$@" -- bwrap --ro-bind / / --dev /dev --unshare-pid true) || say "bwrap does not: $output"
+    output=$(unit "$@" -- garth wrap -- readlink /proc/self) || fail "$*: $output"
+    # The pid shows that it was a sandbox; a word about what was left out may come before it.
+    equals "$(tail -n 1 <<<"$output")" 2
+    unit "$@" -- garth wrap -- sh -c 'echo x >/dev/null; cat /dev/null; head -c 1 /dev/urandom >/dev/zero'
+}
+
+# daemon NAME CHECK -- WRAP...: is started, answers, and ends when it is told to.
+daemon() {
+    local name=$1 check=$2
+    shift 3
+    garth wrap -d --name "$name" "$@"
+    eventually bash -c "$check"
+    garth kill "$name"
+    eventually is_gone "$name"
+}
+
 # Of sandboxes, by name.
 is_there() { garth ps -q | grep -qx "$1"; }
 is_gone() { ! is_there "$1"; }
