@@ -46,6 +46,72 @@ fn a_command_that_cannot_be_executed_is_126() {
 }
 
 #[test]
+fn a_program_in_a_directory_that_may_not_be_entered_is_126() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.sh("mkdir -m 700 /srv/own; cp /bin/true /srv/own/program; ln -s own/program /srv/link")
+        .run()
+        .ok();
+    for program in ["/srv/own/program", "/srv/link"] {
+        yard.garth(&format!("wrap -u nobody -- {program}")).run().refused(126, "EACCES");
+    }
+    yard.garth("wrap -d --name web -- sleep 600").run().ok();
+    yard.garth("exec -u nobody web /srv/own/program").run().refused(126, "EACCES");
+    // By its name alone it was looked for, and there is none for this user.
+    let named = "wrap -u nobody -e PATH=/srv/own -- program";
+    yard.garth(named).run().refused(127, "not found in the sandbox's PATH");
+    yard.garth("delete -f web").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn a_line_for_a_shell_is_told_from_a_program_that_is_missing() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.garth("wrap -d --name web -- sleep 600").run().ok();
+    for verb in ["wrap --", "exec web --", "limit --duty 50% --"] {
+        let run = |word: &str| yard.garth(verb).arg(word).run();
+        run("echo hi").refused(127, "sh -c 'echo hi'");
+        run("cd /srv; ls").refused(127, "sh -c 'cd /srv; ls'");
+        run("echo 'a b'").refused(127, r"sh -c 'echo '\''a b'\'''");
+        yard.garth(&format!("{verb} FOO=1 env")).run().refused(127, "sh -c 'FOO=1 COMMAND'");
+        let plain = yard.garth(&format!("{verb} no-such-command")).run();
+        assert!(!plain.stderr.contains("sh -c"), "{plain}");
+    }
+    // A program may have such a name.
+    yard.sh("cp /bin/true '/srv/a b=c'; exec $GARTH wrap -- '/srv/a b=c'").run().ok();
+    yard.garth("delete -f web").run().ok();
+}
+
+#[test]
+fn a_flag_of_another_tool_is_answered_with_what_to_write_here() {
+    needs!(root);
+    let yard = Yard::new();
+    for (flag, text) in [
+        ("-i", "leave it out: the command reads"),
+        ("-it", "leave it out: the command reads"),
+        ("-t", "leave it out: the command has the terminal"),
+        ("--interactive", "leave it out"),
+        ("--tty", "leave it out"),
+        ("--rm", "goes with its end"),
+        ("--init", "--as-pid-1"),
+        ("--timeout 5", "-- timeout 10 COMMAND"),
+        ("--timeout=5", "-- timeout 10 COMMAND"),
+        ("-m 1g", "--memory"),
+    ] {
+        refused(&yard, flag, text);
+        yard.garth(&format!("explain wrap {flag} -- true")).run().refused(125, text);
+    }
+    yard.garth("wrap -d --name web -- sleep 600").run().ok();
+    for flag in ["-i", "-t"] {
+        let ran = yard.garth(&format!("exec {flag} web true")).run();
+        assert!(ran.code != 0 && ran.stderr.contains("leave it out"), "{ran}");
+    }
+    yard.garth("delete -f web").run().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
 fn a_port_in_use() {
     needs!(root, netns, "/usr/bin/python3");
     let yard = Yard::new();

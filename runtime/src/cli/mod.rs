@@ -4,6 +4,7 @@
 mod alone;
 mod doctor;
 mod enter;
+mod habits;
 mod limit;
 mod log;
 mod manage;
@@ -278,7 +279,8 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let line = words.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     let line = line.trim_end_matches("For more information, try '--help'.").trim_end();
-    let hint = tip.and_then(|tip| tip.strip_prefix("tip: ")).unwrap_or("see --help");
+    let tip = tip.and_then(|tip| tip.strip_prefix("tip: "));
+    let hint = habits::hint(&verb(args), error).or(tip).unwrap_or("see --help");
     let error = Error::new(line).hint(hint);
     complain(&error);
     log::Log::of_arguments(args).write("error", &error.to_string());

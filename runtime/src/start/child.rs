@@ -587,11 +587,14 @@ fn execute(
     (argv, envp): (&CStrings, &CStrings),
 ) -> Errno {
     let words = script.ground.words();
+    let given = argv.iter().next().is_some_and(|name| name.to_bytes().contains(&b'/'));
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
         match raw::execve(path, argv, envp) {
             Errno(libc::ENOENT | libc::ENOTDIR) => {}
-            // In a directory that may not be searched, there is no such program for this user.
+            // A path was meant as it is. Of those that PATH gives, one in a directory that may not be
+            // searched is no such program for this user.
+            denied @ Errno(libc::EACCES) if given => return denied,
             denied @ Errno(libc::EACCES) => {
                 // The filter may kill the process for the question.
                 words.fail(number, denied);

@@ -91,10 +91,12 @@ impl Account {
     pub fn of(planned: &Planned) -> Account {
         let Planned { step, origin, .. } = planned;
         match step {
-            Step::Exec { paths, argv, .. } => {
-                let name = argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
+            Step::Exec { argv, .. } => {
+                let name: String =
+                    argv.iter().next().unwrap_or_default().to_string_lossy().into_owned();
+                let is_path = name.contains('/');
                 let for_engines = origin == "process.args";
-                Account::Exec { name, is_path: paths.len() == 1, for_engines }
+                Account::Exec { name, is_path, for_engines }
             }
             Step::Find { name, .. } => Account::Find { name: name.to_string_lossy().into_owned() },
             Step::Hook(hook) => {
@@ -121,7 +123,7 @@ impl Account {
                     true => Error::new(format!("exec {name}: {}", errno.words().to_lowercase())),
                     false => Error::os(format!("execute {name}"), errno),
                 };
-                exec(error, *is_path, errno)
+                exec(error, name, *is_path, errno)
             }
             // The words that engines look for, to tell a missing program from other failures.
             Account::Find { name } => {
@@ -178,22 +180,41 @@ fn hook_failed(path: &str, errno: Errno, origin: &str) -> Error {
     }
 }
 
-fn exec(error: Error, is_path: bool, errno: Errno) -> Error {
+fn exec(error: Error, name: &str, is_path: bool, errno: Errno) -> Error {
     match errno.0 {
-        libc::ENOENT | libc::ENOTDIR if is_path => error
-            .kind(Kind::NotFound)
-            .hint("no such file in the sandbox, or its interpreter or loader is missing there (a #! line that ends in CR LF names none)"),
-        libc::ENOENT | libc::ENOTDIR => {
-            error.kind(Kind::NotFound).hint("not found in the sandbox's PATH")
-        }
+        libc::ENOENT | libc::ENOTDIR => error.kind(Kind::NotFound).hint(match for_a_shell(name) {
+            Some(hint) => hint,
+            None if is_path => "no such file in the sandbox, or its interpreter or loader is missing there (a #! line that ends in CR LF names none)".into(),
+            None => "not found in the sandbox's PATH".into(),
+        }),
         libc::EACCES => error
             .kind(Kind::NotExecutable)
-            .hint("it has no execute permission for this user, or its mount is noexec"),
+            .hint("it has no execute permission for this user, its mount is noexec, or a directory above it may not be entered"),
         libc::ENOEXEC => {
             error.kind(Kind::NotExecutable).hint("not a program for this machine; a script needs a #! line")
         }
         _ => error.kind(Kind::NotExecutable),
     }
+}
+
+/// What is a shell's to read was given as the name of a program.
+fn for_a_shell(name: &str) -> Option<String> {
+    let quoted = name.replace('\'', "'\\''");
+    let variable = name.split_once('=').filter(|(variable, _)| {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        !variable.is_empty() && variable.bytes().all(word)
+    });
+    if variable.is_some() {
+        return Some(format!(
+            "variables are set by -e NAME=VALUE, or by a shell: sh -c '{quoted} COMMAND'"
+        ));
+    }
+    let line = name.contains(|c: char| c.is_whitespace() || "|&;<>$`(){}*?".contains(c));
+    line.then(|| {
+        format!(
+            "a command's arguments are words of their own; a shell's line is for sh -c '{quoted}'"
+        )
+    })
 }
 
 fn is_missing(path: &std::ffi::CStr) -> bool {

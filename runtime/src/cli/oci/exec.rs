@@ -94,7 +94,13 @@ impl ExecFlags {
         ];
         match flag.iter().find(|(given, _)| *given) {
             Some((_, flag)) => {
-                Err(Error::new(format!("{flag} is for containers, and this is a sandbox")))
+                let error = Error::new(format!("{flag} is for containers, and this is a sandbox"));
+                Err(match *flag {
+                    "--tty" => {
+                        error.hint("leave it out: the command has the terminal that garth has")
+                    }
+                    _ => error,
+                })
             }
             None => Ok(()),
         }
