@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use super::errno::check;
-use super::{Errno, sockopt};
+use super::{Errno, raw, sockopt, task};
 
 /// Binds a socket of `kind` (SOCK_STREAM or SOCK_DGRAM) to `address`, so that nobody else can.
 ///
@@ -19,6 +19,43 @@ pub fn reserve(address: SocketAddr, kind: i32) -> Result<OwnedFd, Errno> {
             bind(address, kind, true)
         }
         result => result,
+    }
+}
+
+/// Room for many descriptors: while this lives the soft limit of descriptors is the hard one, and what
+/// is put aside has a number beyond the soft limit of before. So the numbers that it leaves free are as
+/// many as they were, and nothing that is started later sees another limit.
+#[derive(Debug)]
+pub struct Room {
+    soft: u64,
+    hard: u64,
+}
+
+impl Room {
+    /// None where there is none to be had.
+    pub fn make() -> Option<Room> {
+        let (soft, hard) = task::rlimit(libc::RLIMIT_NOFILE).ok()?;
+        (soft < hard).then_some(())?;
+        raw::set_rlimit(libc::RLIMIT_NOFILE, hard, hard).ok()?;
+        Some(Room { soft, hard })
+    }
+
+    /// The same open file under a number beyond the limit of before; as it is, if all of those are
+    /// taken.
+    pub fn put_aside(&self, fd: OwnedFd) -> OwnedFd {
+        let Ok(beyond) = i32::try_from(self.soft) else { return fd };
+        // SAFETY: plain integers.
+        match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, beyond) }) {
+            // SAFETY: a new descriptor that nothing else owns.
+            Ok(aside) => unsafe { OwnedFd::from_raw_fd(aside) },
+            Err(_) => fd,
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = raw::set_rlimit(libc::RLIMIT_NOFILE, self.soft, self.hard);
     }
 }
 

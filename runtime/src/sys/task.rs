@@ -57,3 +57,10 @@ pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result {
     let limit: [u64; 2] = [soft, hard];
     call!(libc::SYS_prlimit64, pid, resource, limit.as_ptr(), 0).map(drop)
 }
+
+/// prlimit64(2): the soft and the hard limit of this process.
+pub fn rlimit(resource: u32) -> Result<(u64, u64)> {
+    let mut limit = [0u64; 2];
+    call!(libc::SYS_prlimit64, 0, resource, 0, limit.as_mut_ptr())?;
+    Ok((limit[0], limit[1]))
+}

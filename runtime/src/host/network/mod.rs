@@ -38,7 +38,8 @@ use super::journal::Journal;
 use super::resource::{Held, Owner, Resource};
 use crate::spec::network::{Protocol, Publish};
 use crate::sys::netlink::{Family, Refusal, Socket};
-use crate::sys::{Errno, netns, port};
+use crate::sys::port::{self, Room};
+use crate::sys::{Errno, netns};
 use crate::{Error, Result};
 use firewall::{AddError, Entry};
 pub use foreign::obstacles;
@@ -255,6 +256,9 @@ impl Network {
     /// Takes the published ports on the host, so that one in use is an error here, and stays ours
     /// as long as the descriptors are held: for the sandbox's life. Nothing is ever read from them.
     pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
+        // Of the usual limit, 1024, a start and what a plugin opens need some dozens.
+        const MANY: usize = 64;
+        let room = if self.publish.len() > MANY { Room::make() } else { None };
         let mut taken = Vec::new();
         for publish in &self.publish {
             let kind = match publish.protocol {
@@ -267,7 +271,10 @@ impl Network {
                     continue;
                 }
                 match port::reserve(SocketAddr::new(address, publish.host_port), kind) {
-                    Ok(fd) => taken.push(fd),
+                    Ok(fd) => taken.push(match &room {
+                        Some(room) => room.put_aside(fd),
+                        None => fd,
+                    }),
                     Err(errno) => return Err(unreserved(publish, address, errno)),
                 }
             }
@@ -545,7 +552,7 @@ fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
                 .hint("list its addresses with `ip addr`")
         }
         libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
-            .hint("every published port holds a descriptor: raise `ulimit -n`"),
+            .hint("a published port holds a descriptor for each address: raise `ulimit -Hn`"),
         _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
     }
 }
