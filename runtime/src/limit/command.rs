@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use super::tree;
 use crate::error::{Error, Result};
 use crate::start::{FileAction, Process, Spawn};
 use crate::sys::file::read_kernel;
@@ -48,6 +49,25 @@ pub(super) fn ended(pidfd: BorrowedFd<'_>) -> bool {
 
 pub(super) fn finish(command: &Process) -> Result<Ended> {
     command.wait()
+}
+
+/// A command that ends and leaves others behind, as daemons do, leaves them without a limit.
+pub(super) fn left_behind(command: i32) -> Option<String> {
+    let left: Vec<i32> = tree::children(std::process::id() as i32)
+        .into_iter()
+        .filter(|pid| *pid != command)
+        .filter(|pid| tree::Stat::of(*pid).is_some_and(|stat| !stat.is_ending()))
+        .collect();
+    let first = *left.first()?;
+    let name = tree::name(first);
+    let others = match left.len() {
+        1 => String::new(),
+        more => format!(" and {} others", more - 1),
+    };
+    Some(format!(
+        "the command has ended, and has left behind process {first} ({name}){others}, which goes on \
+         without a limit: garth limit --pid {first} gives it one, or start it in the foreground"
+    ))
 }
 
 /// The limit is over, and the command goes on.

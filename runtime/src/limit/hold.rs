@@ -14,6 +14,7 @@ use super::record::Entry;
 use super::tree::{Stat, Tree};
 use crate::error::{Error, Result};
 use crate::host::cgroup::Freezer;
+use crate::sys::file::read_kernel;
 use crate::sys::{Errno, pidfd};
 
 /// The means.
@@ -106,6 +107,19 @@ impl Hold {
         self.tidy(tree, record)
     }
 
+    /// Is there a member that was asked to end and cannot, as it is stopped? Each signal is told once:
+    /// one that is blocked waits for as long as its process likes.
+    pub fn keeps_from_ending(tree: &mut Tree) -> bool {
+        let mut found = false;
+        for pid in tree.pids().to_vec() {
+            let Some(member) = tree.member(pid) else { continue };
+            let asked = asked_to_end(pid);
+            found |= asked & !member.asked_to_end != 0;
+            member.asked_to_end = asked;
+        }
+        found
+    }
+
     /// The record grows by a line for each process that was ever stopped; now and then, when nobody
     /// is, it begins anew.
     fn tidy(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
@@ -120,6 +134,18 @@ impl Hold {
         }
         record.clear()
     }
+}
+
+/// The signals waiting for a process that ask it to end, as bits of proc_pid_status(5).
+fn asked_to_end(pid: i32) -> u64 {
+    const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();
+    let waiting = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")))
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .fold(0, |all, mask| all | mask);
+    waiting & ENDING.iter().fold(0, |all, signal| all | 1 << (signal - 1))
 }
 
 /// If the cgroup is gone, so is everybody who was in it.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::AddAssign;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::sockets::{Place, Sockets};
 use super::tree::{self, Stat, Tree};
@@ -189,6 +190,29 @@ impl Meter {
         self.sockets.uncounted.as_deref().filter(|_| self.count == Count::Sockets)
     }
 
+    /// Whether there is more to be seen than at the last look.
+    pub fn news(&mut self) -> bool {
+        self.sockets.news()
+    }
+
+    /// The target has done nothing for so long that it has closed nothing of what ends now.
+    pub fn is_idle(&mut self, idle: bool) {
+        self.sockets.idle = idle;
+    }
+
+    /// Connections that are not counted: how many, and their bytes.
+    pub fn strays(&self) -> (u64, Traffic) {
+        match self.count {
+            Count::Sockets => self.sockets.strays(),
+            _ => (0, Traffic::default()),
+        }
+    }
+
+    /// The ends of connections are not told, or not all.
+    pub fn deaf(&self) -> bool {
+        self.count == Count::Sockets && self.sockets.deaf()
+    }
+
     /// Processes that this user may not look into, so that what they move is not counted.
     pub fn unseen(&self) -> &BTreeSet<i32> {
         const NONE: &BTreeSet<i32> = &BTreeSet::new();
@@ -271,6 +295,36 @@ impl Meter {
             let begun = if self.begun { Traffic::default() } else { now };
             self.io.entry(*pid).or_insert((begun, begun)).1 = now;
         }
+    }
+}
+
+/// What a target uses of files that nobody counts, looked at now and then.
+#[derive(Debug, Default)]
+pub struct Files {
+    next: Duration,
+    /// Of each process, the least and the most that it has read and written.
+    io: BTreeMap<i32, (u64, u64)>,
+    said: bool,
+}
+
+impl Files {
+    /// How many bytes, once they are more than `some` and than what programs read to begin.
+    pub fn look(&mut self, tree: &Tree, now: Duration, some: u64) -> Option<u64> {
+        const BEGINNING: u64 = 16_000_000;
+        if self.said || now < self.next {
+            return None;
+        }
+        self.next = now + Duration::from_millis(20);
+        let first = self.io.is_empty();
+        for pid in tree.pids() {
+            let text = read_kernel(format!("/proc/{pid}/io")).unwrap_or_default();
+            let Some(Traffic { up, down }) = characters(&text) else { continue };
+            let begun = if first { up + down } else { 0 };
+            self.io.entry(*pid).or_insert((begun, 0)).1 = up + down;
+        }
+        let used = self.io.values().map(|(begun, now)| now.saturating_sub(*begun)).sum();
+        self.said = used > some.max(BEGINNING);
+        self.said.then_some(used)
     }
 }
 
@@ -358,11 +412,11 @@ mod tests {
         let mut meter = Meter::begin(&tree, Some(Count::Io)).unwrap();
         let mut zeros = vec![0; 100_000];
         std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut zeros).unwrap();
-        tree.look(std::time::Duration::ZERO);
+        tree.look(Duration::ZERO);
         let before = meter.read(&tree).unwrap().moved;
         drop(child.stdin.take());
         child.process.wait().unwrap();
-        tree.look(std::time::Duration::ZERO);
+        tree.look(Duration::ZERO);
         assert!(tree.is_over());
         assert_eq!(meter.read(&tree).unwrap().moved, before);
     }

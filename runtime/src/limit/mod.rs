@@ -20,6 +20,7 @@ pub mod meter;
 mod record;
 mod run;
 mod sockets;
+mod strays;
 mod target;
 mod told;
 pub mod tree;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::acks::Acks;
-use super::command::{ended, finish, forward, start, stop_ourselves, wait_for};
+use super::command::{ended, finish, forward, left_behind, start, stop_ourselves, wait_for};
 use super::control::{Closed, Decision, Open, Settings};
 use super::hold::Hold;
-use super::meter::{Meter, Reading};
+use super::meter::{Files, Meter, Reading};
 use super::record::{Entry, Id, Record};
 use super::target;
 use super::told::{Asked, Ending, Note, Target, Want};
@@ -48,6 +48,9 @@ pub fn run(
                 Ok(tree) => (tree, Some(command)),
                 // It was as short as that.
                 Err(_) if ended(command.pidfd()) => {
+                    if let Some(words) = left_behind(command.pid()) {
+                        tell(Note::Caution(&words));
+                    }
                     return Ok(Ending::Target(Some(finish(&command)?)));
                 }
                 Err(error) => {
@@ -71,7 +74,12 @@ pub fn run(
     let result = limiter.limit(command.as_ref(), &signals, tell);
     let Some(command) = command else { return result };
     match result {
-        Ok(Ending::Target(_)) => finish(&command),
+        Ok(Ending::Target(_)) => {
+            if let Some(words) = left_behind(command.pid()) {
+                tell(Note::Caution(&words));
+            }
+            finish(&command)
+        }
         Ok(Ending::Over) => wait_for(&command, &signals),
         // What it has done so far is worth more than that the rest of it is slow.
         Err(error) => {
@@ -103,6 +111,8 @@ struct Limiter<'a> {
     reading: Reading,
     /// Not before this moment is the tree looked through again.
     next_look: Duration,
+    /// How long a look is good for, as there is little news.
+    pace: Duration,
     times: Times,
     cautions: Vec<String>,
     said_hopeless: bool,
@@ -110,6 +120,11 @@ struct Limiter<'a> {
     /// Processes that could not be looked into, since the beginning.
     unseen: BTreeSet<i32>,
     said_unread: bool,
+    /// Until then the target runs, whatever the law says: it was asked to end.
+    excused: Duration,
+    files: Files,
+    /// When the target was last found to have run, and for how long by then.
+    active: (Duration, Duration),
 }
 
 /// For the figures.
@@ -194,12 +209,16 @@ impl<'a> Limiter<'a> {
             begun,
             reading: Reading::default(),
             next_look: begun,
+            pace: SOON,
             times,
             cautions,
             said_hopeless: false,
             said_uncounted: false,
             unseen: BTreeSet::new(),
             said_unread: false,
+            excused: Duration::ZERO,
+            files: Files::default(),
+            active: (begun, Duration::ZERO),
         })
     }
 
@@ -232,6 +251,10 @@ impl<'a> Limiter<'a> {
                 return Ok(Ending::Target(None));
             }
             let mut wait = self.step(now)?;
+            // What is opened and closed between two looks is known by its end alone.
+            if self.running && matches!(self.law, Law::Closed(_)) {
+                wait = wait.min(self.next_look.saturating_sub(now).max(SHORTEST));
+            }
             if now >= self.times.told + self.asked.tell_every {
                 let figures = self.figures(now);
                 tell(Note::Figures(&figures));
@@ -285,7 +308,8 @@ impl<'a> Limiter<'a> {
                 closed.decide(now, committed, direction.of(handled))
             }
         };
-        match (self.running, run) {
+        let ask_in = self.excuse(now)?;
+        match (self.running, run || now < self.excused) {
             (true, false) => self.stop(now)?,
             (false, true) => {
                 // What was opened by now is found before it moves anything.
@@ -296,23 +320,58 @@ impl<'a> Limiter<'a> {
             (false, false) => self.hold.stop(&mut self.tree, &mut self.entry, now)?,
             (true, true) => {}
         }
-        Ok(look_in.min(Duration::from_millis(500)))
+        Ok(look_in.min(ask_in))
+    }
+
+    /// Who is asked to end while it is stopped shall be able to; when to ask again.
+    fn excuse(&mut self, now: Duration) -> Result<Duration> {
+        const EVERY: Duration = Duration::from_millis(100);
+        if self.running {
+            return Ok((self.excused.saturating_sub(now)).max(SHORTEST).min(EVERY * 5));
+        }
+        if now.saturating_sub(self.times.turned) >= EVERY && Hold::keeps_from_ending(&mut self.tree)
+        {
+            self.let_go()?;
+        }
+        Ok(EVERY)
+    }
+
+    /// Lets the target run for long enough to see a signal.
+    fn let_go(&mut self) -> Result<()> {
+        const ENOUGH: Duration = Duration::from_millis(20);
+        self.go_on()?;
+        let now = monotonic();
+        self.excused = now + ENOUGH;
+        if let Law::Closed(closed) = &mut self.law {
+            closed.let_run(now);
+        }
+        Ok(())
     }
 
     /// Looks through the tree; on a large one not so often.
     fn look(&mut self, now: Duration) {
-        self.tree.look(now);
+        let mut news = self.tree.look(now);
         if let Some(meter) = &mut self.meter {
             let looked = meter.look(&self.tree);
+            news |= meter.news();
             self.hear(looked);
             self.say_what_is_not_counted();
+            self.say_that_files_are_not(now);
         }
+        self.pace = if news { SOON } else { (self.pace * 5 / 4).min(LATE) };
         let took = monotonic().saturating_sub(now);
-        self.next_look = now + (took * 5).max(Duration::from_millis(2));
+        self.next_look = now + (took * 5).max(self.pace);
     }
 
     fn read(&mut self) {
+        // A connection that is closed may take some round trips to end.
+        const IDLE: Duration = Duration::from_secs(1);
         if let Some(meter) = &mut self.meter {
+            let (now, ran) = (monotonic(), self.tree.processor_time());
+            if ran != self.active.1 {
+                self.active = (now, ran);
+            }
+            meter.is_idle(now.saturating_sub(self.active.0) > IDLE);
             let read = meter.read(&self.tree);
             if let Some(reading) = self.hear(read) {
                 self.reading = reading;
@@ -353,6 +412,22 @@ impl<'a> Limiter<'a> {
         self.unseen.extend(meter.unseen());
     }
 
+    /// Of a target that uses files only, nothing is held unless that was asked for.
+    fn say_that_files_are_not(&mut self, now: Duration) {
+        let Want::Rate(rate, direction) = self.asked.want else { return };
+        let moved = direction.of(self.reading.moved);
+        if self.asked.count.is_some() || moved > 0 {
+            return;
+        }
+        if let Some(used) = self.files.look(&self.tree, now, 2 * rate.0 / 8) {
+            self.cautions.push(format!(
+                "nothing has moved by its sockets, and its processes have read and written {} MB of \
+                 files and pipes, which are not limited: --count io does that",
+                used / 1_000_000
+            ));
+        }
+    }
+
     fn stop(&mut self, now: Duration) -> Result<()> {
         let longest = match &self.law {
             Law::Open(open) => open.longest_stop(),
@@ -386,10 +461,7 @@ impl<'a> Limiter<'a> {
             (_, Some(command)) => {
                 forward(command, arrived);
                 // It shall see the signal now, also one that the terminal has sent.
-                self.go_on()?;
-                if let Law::Closed(closed) = &mut self.law {
-                    closed.let_run(monotonic());
-                }
+                self.let_go()?;
             }
             (libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT, None) => {
                 return Ok(Some(Ending::Over));
@@ -474,6 +546,12 @@ fn be_prompt() {
     let nice = SchedulerAttr { policy: libc::SCHED_OTHER as u32, priority: 0, nice: -15, ..fifo };
     let _ = task::scheduler(&fifo).or_else(|_| task::scheduler(&nice));
 }
+
+/// The next look at the tree, where something was opened or born, and where nothing was for long.
+const SOON: Duration = Duration::from_micros(500);
+const LATE: Duration = Duration::from_millis(5);
+/// No step is nearer than that.
+const SHORTEST: Duration = Duration::from_micros(100);
 
 /// Without a rate there is nothing to measure for.
 fn look_soon() -> Duration {

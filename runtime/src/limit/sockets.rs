@@ -3,7 +3,8 @@
 //! Which sockets: those that a member has open (/proc/PID/fd). Each is then followed by its address
 //! and cookie, which costs microseconds and finds it also when it was closed and still sends. When
 //! it is gone the kernel tells its last counters to who listens (SKNLGRP_INET_TCP_DESTROY, Linux
-//! 4.5). What is opened *and* closed between two looks at the descriptors is not seen.
+//! 4.5). Of what was opened *and* closed between two looks at the descriptors that is all there is:
+//! whose it was is found out in `strays`.
 //!
 //! Two figures for each direction. *Moved*: acknowledged by the other side (bytes_acked), or arrived
 //! here (bytes_received); what a wire has carried, without headers and repetitions. *Committed*:
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::meter::{Reading, Traffic};
+use super::strays::{End, Seen, Strays};
 use super::tree::{self, Tree};
 use crate::error::{Error, Result};
 use crate::sys::netlink::{self, Batch, Family, Socket};
@@ -40,6 +42,8 @@ const MESSAGE: usize = 72;
 /// Where a cookie lies in an inet_diag_sockid.
 const COOKIE: usize = 40;
 
+/// Other sockets are looked at as often, or in a twentieth of the time.
+const LIST: Duration = Duration::from_millis(500);
 /// How long the last counters of a socket are waited for.
 const DEATH: Duration = Duration::from_secs(2);
 /// Milliseconds, or two round trips, after which the other side has nothing to send.
@@ -83,6 +87,10 @@ struct Space {
     /// Those that are not found any more, and whose last counters have not come yet: the kernel
     /// tells a death from a queue of work.
     dying: HashMap<u64, (Followed, Instant)>,
+    strays: Strays,
+    next_list: Instant,
+    /// Not all deaths are told: not to this user or by this kernel, or they came too fast.
+    deaf: bool,
 }
 
 /// The sockets of a tree.
@@ -101,6 +109,10 @@ pub struct Sockets {
     /// Processes that this user may not look into, as of the last look.
     pub unseen: BTreeSet<i32>,
     begun: bool,
+    /// Something has been opened, or has ended unseen, since this was last asked for.
+    news: bool,
+    /// The target has done nothing for so long that it has closed nothing of what ends now.
+    pub idle: bool,
 }
 
 /// What a message says.
@@ -149,10 +161,43 @@ impl Sockets {
                     Err(error) => return Err(error),
                 },
             };
-            space.find(&new, self.begun, &mut self.settled)?;
+            self.news |= !new.is_empty();
+            self.gone += space.find(&new, self.begun, &mut self.settled)?;
+        }
+        let now = Instant::now();
+        for space in self.spaces.values_mut() {
+            let is_open = |inode| self.places.contains_key(&inode);
+            space.strays.looked(is_open);
+            if now >= space.next_list {
+                space.list()?;
+                if !self.begun {
+                    space.strays.looked(is_open);
+                }
+                space.next_list = now + LIST.max(now.elapsed() * 20);
+            }
         }
         self.begun = true;
         Ok(())
+    }
+
+    /// Whether there is more to be seen than at the last look, so that the next one should be soon.
+    pub fn news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Connections that have ended and that were perhaps the target's: how many, and what they have
+    /// moved.
+    pub fn strays(&self) -> (u64, Traffic) {
+        let spaces = self.spaces.values().map(|space| space.strays.uncounted());
+        spaces.fold((0, Traffic::default()), |(count, mut sum), (more, moved)| {
+            sum += moved;
+            (count + more, sum)
+        })
+    }
+
+    /// The ends of connections are not told, or not all.
+    pub fn deaf(&self) -> bool {
+        self.spaces.values().any(|space| space.deaf)
     }
 
     /// What process `pid` has open in `dir`, its directory of descriptors; sockets that are new go
@@ -217,9 +262,10 @@ impl Sockets {
         let mut unread = 0;
         let mut unacked = 0;
         for space in self.spaces.values_mut() {
-            let gone = space.read()?;
+            let gone = space.read(self.idle, &mut self.news)?;
             self.gone += gone;
             moved += gone;
+            moved += space.strays.supposed();
             space.dying.values().for_each(|(socket, _)| moved += socket.moved());
             for socket in space.followed.values() {
                 moved += socket.moved();
@@ -260,8 +306,11 @@ impl Space {
             let diag = Socket::open(Family::Diag).map_err(failed)?;
             let deaths = Socket::open(Family::Diag).map_err(failed)?;
             // An old kernel tells no deaths: then the last look counts.
-            let _ = deaths.join(&DESTROY);
-            Ok(Space { diag, deaths, followed: HashMap::new(), dying: HashMap::new() })
+            let deaf = deaths.join(&DESTROY).is_err();
+            deaths.queue(8 << 20);
+            let (followed, dying) = (HashMap::new(), HashMap::new());
+            let strays = Strays::default();
+            Ok(Space { diag, deaths, followed, dying, strays, next_list: Instant::now(), deaf })
         };
         let same = |a: &str, b: &str| fs::read_link(a).ok() == fs::read_link(b).ok();
         if same(&format!("/proc/{pid}/ns/net"), "/proc/self/ns/net") {
@@ -272,46 +321,44 @@ impl Space {
         })?
     }
 
-    /// Follows the sockets that have one of these inodes. `late`: they were made since we began.
-    fn find(&mut self, new: &BTreeSet<u64>, late: bool, settled: &mut BTreeSet<u64>) -> Result<()> {
-        for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-            let mut batch = Batch::new();
-            let everything = [0; ID];
-            let doing = "list the TCP sockets";
-            batch.message(
-                doing,
-                SOCK_DIAG_BY_FAMILY,
-                libc::NLM_F_DUMP,
-                &request(family, &everything),
-            );
-            let mut failure = None;
-            let followed = &mut self.followed;
-            let asked = self.diag.exchange(batch, |_, answer| match answer {
-                Ok((_, body)) => {
-                    let Some(told) = Told::read(body) else { return };
-                    if !new.contains(&told.socket.inode) {
-                        return;
-                    }
-                    settled.insert(told.socket.inode);
-                    if told.state != TCP_LISTEN {
-                        let mut socket = told.socket;
-                        if !late {
-                            socket.before = Traffic { up: socket.acked, down: socket.received };
-                        }
-                        followed.insert(told.cookie, socket);
-                    }
-                }
-                Err(refusal) => failure = Some(refusal),
-            });
-            if let Some(refusal) = asked.err().or(failure) {
-                return Err(Error::os(refusal.doing, refusal.errno));
+    /// Follows the sockets that have one of these inodes; what others like them have moved that were
+    /// not counted. `late`: they were made since we began.
+    fn find(
+        &mut self,
+        new: &BTreeSet<u64>,
+        late: bool,
+        settled: &mut BTreeSet<u64>,
+    ) -> Result<Traffic> {
+        let (followed, strays) = (&mut self.followed, &mut self.strays);
+        let mut known_now = Traffic::default();
+        dump(&mut self.diag, |told| {
+            if !new.contains(&told.socket.inode) {
+                return;
             }
-        }
+            settled.insert(told.socket.inode);
+            known_now += strays.ours(&told.seen());
+            if told.state != TCP_LISTEN {
+                let mut socket = told.socket;
+                if !late {
+                    socket.before = Traffic { up: socket.acked, down: socket.received };
+                }
+                followed.insert(told.cookie, socket);
+            }
+        })?;
+        Ok(known_now)
+    }
+
+    /// Lists all sockets, for those of others.
+    fn list(&mut self) -> Result<()> {
+        let mut list = Vec::new();
+        dump(&mut self.diag, |told| list.push(told.seen()))?;
+        self.strays.list(list);
         Ok(())
     }
 
-    /// Brings all sockets up to date; what those have moved that are gone.
-    fn read(&mut self) -> Result<Traffic> {
+    /// Brings all sockets up to date; what those have moved that are gone. `news`: some of those were
+    /// not seen before.
+    fn read(&mut self, idle: bool, news: &mut bool) -> Result<Traffic> {
         // The answers to so many fit the queue of a netlink socket.
         const TOGETHER: usize = 32;
         let cookies: Vec<u64> = self.followed.keys().copied().collect();
@@ -346,13 +393,16 @@ impl Space {
             }
         }
         let mut gone = Traffic::default();
-        let (followed, dying) = (&mut self.followed, &mut self.dying);
-        self.deaths.drain(|_, body| {
+        let (followed, dying, strays) = (&mut self.followed, &mut self.dying, &mut self.strays);
+        self.deaf |= self.deaths.drain(|_, body| {
             let Some(told) = Told::read(body) else { return };
             let late = dying.remove(&told.cookie).map(|(socket, _)| socket);
             if let Some(mut socket) = late.or_else(|| followed.remove(&told.cookie)) {
                 socket.update(&told.socket);
                 gone += socket.moved();
+            } else {
+                *news = true;
+                gone += strays.ended(&told.seen(), told.socket.moved(), idle);
             }
         });
         self.dying.retain(|_, (socket, since)| {
@@ -366,7 +416,46 @@ impl Space {
     }
 }
 
+/// Every TCP socket of the namespace.
+fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> {
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+        let mut batch = Batch::new();
+        let request = request(family, &[0; ID]);
+        batch.message("list the TCP sockets", SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP, &request);
+        let mut failure = None;
+        let asked = diag.exchange(batch, |_, answer| match answer {
+            Ok((_, body)) => {
+                if let Some(told) = Told::read(body) {
+                    each(told);
+                }
+            }
+            Err(refusal) => failure = Some(refusal),
+        });
+        if let Some(refusal) = asked.err().or(failure) {
+            return Err(Error::os(refusal.doing, refusal.errno));
+        }
+    }
+    Ok(())
+}
+
 impl Told {
+    /// For what is known by its ends.
+    fn seen(&self) -> Seen {
+        let Followed { id, family, inode, .. } = &self.socket;
+        let mut end: End = [0; 18];
+        end[..2].copy_from_slice(&id[2..4]);
+        match i32::from(*family) {
+            libc::AF_INET => {
+                end[12..14].fill(0xff);
+                end[14..].copy_from_slice(&id[20..24]);
+            }
+            _ => end[2..].copy_from_slice(&id[20..36]),
+        }
+        let port = u16::from_be_bytes([id[0], id[1]]);
+        let listens = self.state == TCP_LISTEN;
+        Seen { cookie: self.cookie, inode: *inode, listens, port, end }
+    }
+
     /// From a struct inet_diag_msg and its attributes.
     fn read(body: &[u8]) -> Option<Told> {
         let u32_at = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
@@ -463,10 +552,10 @@ mod tests {
             let mut space = Space::enter(std::process::id() as i32).unwrap();
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&here));
             assert!(sockets.is_tcp(Path::new(&path), inode(&here)));
-            let new = BTreeSet::from([inode(&here), inode(&listener)]);
+            let new = BTreeSet::from([inode(&here)]);
             let mut settled = BTreeSet::new();
             space.find(&new, false, &mut settled).unwrap();
-            assert_eq!(settled, new, "the listening one is settled too");
+            assert_eq!(settled, new);
             assert_eq!(space.followed.len(), 1);
             let number = fs::metadata("/proc/self/ns/net").unwrap().ino();
             sockets.spaces.insert(number, space);
@@ -482,6 +571,8 @@ mod tests {
             here.read_exact(&mut [0; 3000]).unwrap();
             assert_eq!(sockets.read().unwrap().handled.down, 3000);
 
+            // The other end is somebody else's.
+            sockets.idle = true;
             // Closed without a look in between.
             here.write_all(&[7; 40_000]).unwrap();
             there.write_all(&[8; 20_000]).unwrap();

@@ -60,12 +60,13 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
             result => result.map_err(|errno| Error::os(format!("look at {}", called()), errno))?,
         }
     }
+    tree.look(crate::sys::timer::monotonic());
+    // Before its state is judged: another limiter may hold it at this moment.
+    alone(root, &tree)?;
     if stat.is_stopped(pid) {
         let what = format!("{}: it is stopped already, or traced", called());
         return Err(Error::new(what).hint(format!("kill -CONT {pid} lets it go on")));
     }
-    tree.look(crate::sys::timer::monotonic());
-    alone(root, &tree)?;
     Ok(tree)
 }
 
@@ -87,7 +88,15 @@ fn alone(root: &Path, tree: &Tree) -> Result<()> {
                     tree.root()
                 ),
             };
-            return Err(Error::new(what).hint("end that one first; it lets its target go on"));
+            let started = Stat::of(other).is_some_and(|stat| stat.parent == by);
+            return Err(Error::new(what).hint(match started {
+                // What signals end of the others, it passes on to its command.
+                true => format!(
+                    "that one has started it: kill -KILL {by} takes the limit away, and the command \
+                     goes on"
+                ),
+                false => format!("kill {by} ends that one first, and its target goes on"),
+            }));
         }
     }
     Ok(())

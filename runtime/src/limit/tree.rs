@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
+use crate::sys::timer::processor_time;
 use crate::sys::{Errno, pidfd, process};
 
 /// What /proc/PID/stat tells (proc_pid_stat(5)).
@@ -139,6 +140,8 @@ pub struct Member {
     pub held: bool,
     /// It is not ours to signal: it has become another user.
     pub refused: bool,
+    /// Signals to end that waited for it when that was last looked at.
+    pub asked_to_end: u64,
 }
 
 /// The tree of one target.
@@ -210,6 +213,11 @@ impl Tree {
         self.members.get_mut(&pid)
     }
 
+    /// How long the members have run, all together.
+    pub fn processor_time(&self) -> Duration {
+        self.order.iter().filter_map(|pid| processor_time(*pid)).sum()
+    }
+
     /// Everybody has ended.
     pub fn is_over(&self) -> bool {
         self.members.is_empty()
@@ -276,7 +284,8 @@ impl Tree {
         if Stat::of(pid).is_none_or(|stat| stat.start_time != start_time) {
             return Err(Errno(libc::ESRCH));
         }
-        let member = Member { start_time, pidfd, line: None, held: false, refused: false };
+        let (held, refused) = (false, false);
+        let member = Member { start_time, pidfd, line: None, held, refused, asked_to_end: 0 };
         self.members.insert(pid, member);
         Ok(())
     }
@@ -291,7 +300,8 @@ fn gone(pid: i32) -> Error {
     Error::new(format!("there is no process {pid}")).hint("ps -e lists those that there are")
 }
 
-fn children(pid: i32) -> Vec<i32> {
+/// The children of a process, by number.
+pub fn children(pid: i32) -> Vec<i32> {
     let mut found = Vec::new();
     // Each thread has its own.
     for task in tasks(pid) {

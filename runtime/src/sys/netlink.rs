@@ -279,11 +279,26 @@ impl Socket {
         })
     }
 
-    /// Gives to `each` what has come unasked, without waiting. What did not fit the queue is lost.
-    pub fn drain(&self, mut each: impl FnMut(u16, &[u8])) {
+    /// Gives to `each` what has come unasked, without waiting; true: some is lost, as it did not fit
+    /// the queue.
+    pub fn drain(&self, mut each: impl FnMut(u16, &[u8])) -> bool {
         let mut buffer = [0u8; 16 * 1024];
-        while let Ok(length) = self.receive(&mut buffer) {
-            messages(&buffer[..length]).for_each(|(header, body)| each(header.nlmsg_type, body));
+        let mut lost = false;
+        loop {
+            match self.receive(&mut buffer) {
+                Ok(length) => messages(&buffer[..length])
+                    .for_each(|(header, body)| each(header.nlmsg_type, body)),
+                // Said once, in front of what did fit.
+                Err(Errno(libc::ENOBUFS)) if !lost => lost = true,
+                Err(_) => return lost,
+            }
+        }
+    }
+
+    /// Makes the queue of what comes unasked as long as that, or as long as this user may.
+    pub fn queue(&self, bytes: i32) {
+        if self.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_err() {
+            let _ = self.option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
         }
     }
 

@@ -15,6 +15,16 @@ pub fn monotonic() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
+/// How long all threads of a process have run, those that have ended included; none: it is gone.
+pub fn processor_time(pid: i32) -> Option<Duration> {
+    // As clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED of include/linux/posix-timers.h.
+    let clock = !pid << 3 | 2;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the live timespec, or refuses a clock that does not exist.
+    let told = check(unsafe { libc::clock_gettime(clock, &raw mut time) });
+    told.ok().map(|_| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// A timer that goes off once for each time it is set.
 #[derive(Debug)]
 pub struct Timer {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Law, Limiter, Times};
 use crate::limit::control::Duty;
 use crate::limit::hold::Hold;
-use crate::limit::meter::Direction;
+use crate::limit::meter::{Direction, Traffic};
 use crate::limit::told::{Figures, Want};
 use crate::limit::tree;
 
@@ -96,11 +96,31 @@ impl Limiter<'_> {
         if let Some(kind) = meter.uncounted() {
             words.push(format!("{kind} sockets"));
         }
+        match meter.strays() {
+            (0, _) => {}
+            (1, moved) => words
+                .push(format!("a connection of {} too short to tell whose it was", bytes(moved))),
+            (many, moved) => words.push(format!(
+                "{many} connections of {} too short to tell whose they were",
+                bytes(moved)
+            )),
+        }
+        if meter.deaf() {
+            words.push("connections whose end this user is not told".to_owned());
+        }
         match self.unseen.len() {
             0 => {}
             1 => words.push("1 process of another user".to_owned()),
             many => words.push(format!("{many} processes of other users")),
         }
         (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+fn bytes(moved: Traffic) -> String {
+    let sum = moved.up + moved.down;
+    match sum {
+        0..1_000_000 => format!("{:.1} kB", sum as f64 / 1e3),
+        _ => format!("{:.1} MB", sum as f64 / 1e6),
     }
 }
