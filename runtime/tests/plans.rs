@@ -32,6 +32,8 @@ fn given(uid: u32, privileged: bool) -> Given {
         held_capabilities: (1 << 41) - 1,
         last_capability: 40,
         cgroup_files: Vec::new(),
+        hosts: b"127.0.0.1 localhost\n".to_vec(),
+        addresses: Vec::new(),
         seccomp: Some(Filter::default_profile()),
         init_seccomp: Filter::init(),
         recorded: false,

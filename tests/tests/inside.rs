@@ -336,3 +336,37 @@ fn input_and_output_pass_through() {
     let ran = yard.garth("wrap").script("cat; echo error >&2").input("hello").run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "hello", "error"));
 }
+
+#[test]
+fn the_host_name_inside_has_an_address() {
+    needs!(root, netns, "getent");
+    let yard = Yard::new();
+    // A host's file of the test's own, which knows the name as another machine's.
+    yard.sh("cp /etc/hosts /srv/hosts; echo 192.0.2.9 web >>/srv/hosts; mount --bind /srv/hosts /etc/hosts")
+        .run()
+        .ok();
+    let show = "-- sh -c";
+    let ask =
+        "getent ahosts $(hostname) | head -n 1 | cut -d ' ' -f 1; getent hosts web | tail -n 1";
+    for (words, own) in [("", "127.0.1.1"), ("--network host --hostname other", "127.0.1.1")] {
+        let said = yard.garth(&format!("wrap {words} {show}")).arg(ask).run().ok();
+        let lines: Vec<&str> = said.lines().collect();
+        // What the host knows is known inside.
+        assert!(lines[0] == own && lines[1].starts_with("192.0.2.9"), "{words}: {said}");
+    }
+    let ask = "getent ahostsv4 web | head -n 1 | cut -d ' ' -f 1; ip -4 -o addr show eth0";
+    let said = yard.garth(&format!("wrap --name web --network private {show}")).arg(ask).run().ok();
+    let own = said.lines().next().unwrap();
+    assert!(own != "192.0.2.9" && said.contains(&format!("inet {own}/")), "{said}");
+    // Nobody writes to it, and what was asked for in its place is there.
+    let write = "echo 127.0.0.1 example.org >>/etc/hosts";
+    assert!(yard.garth("wrap -- sh -c").arg(write).run().stderr.contains("Read-only file system"));
+    yard.write("/srv/mine", "192.0.2.7 mine\n");
+    for words in ["-v /srv/mine:/etc/hosts", "--profile compat -v /srv/mine:/etc/hosts"] {
+        let said = yard.garth(&format!("wrap {words} -- cat /etc/hosts")).run().ok();
+        assert_eq!(said, "192.0.2.7 mine", "{words}");
+    }
+    assert!(!yard.read("/srv/hosts").contains("127.0.1.1 garth"));
+    yard.sh("umount /etc/hosts").run().ok();
+    yard.assert_nothing_left();
+}

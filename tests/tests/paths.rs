@@ -158,10 +158,10 @@ fn a_mount_point_that_is_missing_on_the_host_is_there_inside_and_nothing_else_ch
     .run()
     .ok();
     let words =
-        "wrap -v /etc:/srv/tree/new/below --tmpfs /srv/tree/tmp -v /etc/hosts:/srv/tree/hosts";
+        "wrap -v /etc:/srv/tree/new/below --tmpfs /srv/tree/tmp -v /etc/group:/srv/tree/hosts";
     let script =
         "cd /srv/tree && ls && stat -c '%a %u:%g' . && cat link/deep/file && readlink link &&
-        cmp hosts /etc/hosts && test -e new/below/passwd && ls other && echo x >tmp/x &&
+        cmp hosts /etc/group && test -e new/below/passwd && ls other && echo x >tmp/x &&
         for d in . dir other new; do touch $d/x 2>&1; done";
     let ran = yard.garth(words).script(script).run();
     let expected = "dir\nhosts\nlink\nnew\nother\ntmp\n751 1:2\nf\ndir\nmounted\n";

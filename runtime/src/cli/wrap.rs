@@ -141,7 +141,7 @@ struct Yard {
     /// Let set-user-ID and set-group-ID files be made: outside they give their owner's rights
     #[arg(long)]
     allow_suid: bool,
-    /// Host name inside [default: the sandbox's name]
+    /// Host name inside, with an address in its /etc/hosts [default: the sandbox's name]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
     /// Working directory inside [default: the current one, if it is there and may be entered]

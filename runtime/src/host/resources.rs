@@ -166,6 +166,11 @@ impl Resources {
         self.list().is_empty()
     }
 
+    /// The addresses of its own network.
+    pub fn addresses(&self) -> Vec<String> {
+        self.network.iter().flat_map(Network::addresses).collect()
+    }
+
     /// The files by which a process joins the cgroups: it writes `0` to each.
     pub fn cgroup_files(&self) -> Vec<PathBuf> {
         self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()

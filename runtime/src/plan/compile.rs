@@ -234,6 +234,7 @@ impl Compiler<'_> {
         for mount in view::in_order(sandbox) {
             self.mount(plan, mount)?;
         }
+        self.hosts(plan);
         for name in &sandbox.run_dirs {
             let path = Path::new(&FsPath::new("/run").join(name));
             let owner = Some(self.owner(Owner::User));
@@ -250,6 +251,35 @@ impl Compiler<'_> {
             plan.push(Step::Pivot, "always");
         }
         Ok(())
+    }
+
+    /// The sandbox's own host name, in front of what the host knows: what asks for the address of the
+    /// machine that it is on (Java's getLocalHost, many a daemon) shall find one, and without a wait.
+    fn hosts(&self, plan: &mut Plan) {
+        // As much as surely fits into /dev.
+        const MOST: usize = 32 << 10;
+        let sandbox = self.sandbox;
+        let Some(name) = sandbox.hostname.as_ref().filter(|_| view::names_itself(sandbox)) else {
+            return;
+        };
+        // Where it has no address of its own, as Debian has it.
+        let own = ["127.0.1.1".to_owned()];
+        let addresses = match self.given.addresses.as_slice() {
+            [] => &own[..],
+            known => known,
+        };
+        let mut text = Vec::new();
+        for address in addresses {
+            text.extend_from_slice(format!("{address} {name}\n").as_bytes());
+        }
+        text.extend_from_slice(&self.given.hosts);
+        if text.len() > MOST {
+            return;
+        }
+        let path = Path::new(FsPath::new(view::HOSTS));
+        let beside = Path::new(FsPath::new(view::DEV));
+        let cover = Step::Cover { path, text, beside };
+        plan.push_or(cover, "default", Otherwise::Without(None));
     }
 
     fn owner(&self, owner: Owner) -> (u32, u32) {

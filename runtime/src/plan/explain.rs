@@ -142,6 +142,11 @@ impl fmt::Display for Step {
             Step::Link { path, text: to } => {
                 write!(f, "link {} to {}", inside(path), text(to))
             }
+            Step::Cover { path, text, .. } => {
+                let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                let first = String::from_utf8_lossy(first);
+                write!(f, "lay a file over {} that begins with {first:?}", inside(path))
+            }
             Step::Mask(path) => write!(f, "mask {}", inside(path)),
             Step::ReadOnly(path) => write!(f, "make {} read-only", inside(path)),
             Step::Pivot => write!(f, "pivot into the root, detach the old one"),

@@ -33,6 +33,10 @@ pub struct Given {
     pub seccomp: Option<Filter>,
     /// The filter of the init, which is pid 1.
     pub init_seccomp: Filter,
+    /// The host's /etc/hosts; empty where it is not needed.
+    pub hosts: Vec<u8>,
+    /// The sandbox's own addresses, for its host name.
+    pub addresses: Vec<String>,
     /// Someone must be told the child's process id before it goes on.
     pub recorded: bool,
 }

@@ -13,7 +13,7 @@ mod id_maps;
 mod privileges;
 pub mod seccomp;
 mod step;
-mod view;
+pub(crate) mod view;
 
 pub use compile::{compile, compile_join, exec};
 pub use explain::namespaces;

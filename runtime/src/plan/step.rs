@@ -132,6 +132,15 @@ pub enum Step {
         /// Attributes of all its mounts.
         attr: MountAttr,
     },
+    /// Lay a file with this text over one that is there, read-only.
+    Cover {
+        /// The file.
+        path: Path,
+        /// What it says.
+        text: Vec<u8>,
+        /// A directory in memory, of the sandbox's own, that the file is made in.
+        beside: Path,
+    },
     /// Mount something below the root.
     Mount(MountStep),
     /// Make a device file, by number; one that is there already stays, if it is the same device.

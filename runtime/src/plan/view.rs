@@ -4,6 +4,11 @@ use std::path::Path;
 
 use crate::spec::{Mount, MountKind, Root, Sandbox};
 
+/// Host names and their addresses (hosts(5)).
+pub const HOSTS: &str = "/etc/hosts";
+/// The sandbox's own devices.
+pub const DEV: &str = "/dev";
+
 /// The mounts as they are laid: first what is the root itself, which would hide all others.
 pub fn in_order(sandbox: &Sandbox) -> impl DoubleEndedIterator<Item = &Mount> {
     let is_root = |mount: &&Mount| mount.target == Path::new("/");
@@ -24,6 +29,21 @@ pub fn shows(sandbox: &Sandbox, dir: &Path) -> bool {
 pub fn was_asked_for(sandbox: &Sandbox, path: &Path) -> bool {
     let asked = |origin: &str| !matches!(origin, "default" | "compat");
     sandbox.mounts.iter().any(|mount| asked(&mount.origin) && mount.target.starts_with(path))
+}
+
+/// Does it have a host name that its own /etc/hosts is to know? Not one without a view of the host's,
+/// and not where something was asked for in its place.
+pub fn names_itself(sandbox: &Sandbox) -> bool {
+    let namespaces = &sandbox.namespaces;
+    let over =
+        |path: &str| in_order(sandbox).rfind(|mount| Path::new(path).starts_with(&mount.target));
+    let host_name = sandbox.hostname.as_ref().is_some_and(|name| name != "localhost");
+    host_name
+        && sandbox.root == Root::Host
+        && namespaces.mount.is_new()
+        && namespaces.uts.is_new()
+        && over(HOSTS).is_none()
+        && over(DEV).is_some_and(|mount| mount.kind == MountKind::Dev)
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::WriteOwn { file, data } => write_own(file, data),
         Step::Link { path, text } => tree.link(path, text),
         Step::Mask(path) => tree.mask(path),
+        Step::Cover { path, text, beside } => tree.cover(path, text, beside),
         Step::ReadOnly(path) => tree.read_only(path),
         Step::Pivot => tree.pivot(),
         Step::Directory(path) => directory(path),

@@ -361,6 +361,28 @@ impl Tree {
         Ok(())
     }
 
+    /// The file is made in a file system that is there, as making one costs ten times as much, and has
+    /// no name any more when it is in its place.
+    pub fn cover(&mut self, path: &Path, text: &[u8], beside: &Path) -> Result {
+        const NAME: &CStr = c".cover";
+        let target = match self.open(&path.whole, 0) {
+            Err(Errno(libc::ENOENT)) => return Ok(()),
+            target => target?,
+        };
+        let beside = self.open(&beside.whole, libc::O_DIRECTORY)?;
+        raw::mknodat(beside, NAME, libc::S_IFREG | 0o644, 0)?;
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+        let file = raw::openat2(beside, NAME, libc::O_WRONLY, resolve)?;
+        let written = raw::write(file, text);
+        let laid = written.and_then(|()| lay(file, target));
+        raw::close(file);
+        // A file without a name could not be laid anywhere.
+        let unnamed = raw::unlinkat(beside, NAME);
+        raw::close(beside);
+        raw::close(target);
+        laid.and(unnamed)
+    }
+
     fn mask_directory(&mut self, target: RawFd) -> Result {
         if let Some(empty) = self.empty {
             let cover = raw::open_tree(empty, c"", false)?;
@@ -439,6 +461,17 @@ fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result {
         true => Ok(()),
         false => raw::mount_setattr(mount, attr, recursive),
     }
+}
+
+/// Lays a file over another, read-only.
+fn lay(file: RawFd, target: RawFd) -> Result {
+    let cover = raw::open_tree(file, c"", false)?;
+    let rest = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY | rest, ..MountAttr::default() };
+    raw::mount_setattr(cover, &attr, false)?;
+    let laid = raw::move_mount(cover, target);
+    raw::close(cover);
+    laid
 }
 
 fn cover(path: &CStr) -> Result {

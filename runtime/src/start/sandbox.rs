@@ -15,7 +15,7 @@ use crate::host::resource::{Held, Owner};
 use crate::host::resources::Resources;
 use crate::host::{facts, gc, idmap, users};
 use crate::plan::seccomp::{self, Filter};
-use crate::plan::{self, Given, Plan, Step, User};
+use crate::plan::{self, Given, Plan, Step, User, view};
 use crate::spec::{Limits, Network, Sandbox, Seccomp};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
@@ -111,6 +111,7 @@ impl Sandbox {
         let journal = &Journal::at(root);
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
         given.cgroup_files = resources.cgroup_files();
+        given.addresses = resources.addresses();
         given.recorded = options.name.is_some() || !resources.is_empty();
         let plan = compile(placed, &given, options)?;
         let owner = Owner { journal, id, limits: &placed.limits, may_kill: true };
@@ -156,6 +157,7 @@ impl Yard {
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
         given.cgroup_files = self.resources.cgroup_files();
+        given.addresses = self.resources.addresses();
         given.recorded = true;
         let plan = compile(sandbox, given, options)?;
         self.held = self.resources.acquire(&self.owner())?;
@@ -236,6 +238,11 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
+        hosts: match view::names_itself(sandbox) {
+            true => std::fs::read(view::HOSTS).unwrap_or_default(),
+            false => Vec::new(),
+        },
+        addresses: Vec::new(),
         seccomp: filter(sandbox)?,
         init_seccomp: Filter::init(),
         recorded: false,

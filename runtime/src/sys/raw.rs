@@ -154,6 +154,11 @@ pub fn mkdirat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
     call!(libc::SYS_mkdirat, dir, path.as_ptr(), mode).map(drop)
 }
 
+/// unlinkat(2) of a file.
+pub fn unlinkat(dir: RawFd, path: &CStr) -> Result<()> {
+    call!(libc::SYS_unlinkat, dir, path.as_ptr(), 0).map(drop)
+}
+
 /// mknodat(2).
 pub fn mknodat(dir: RawFd, path: &CStr, mode: u32, device: u64) -> Result<()> {
     call!(libc::SYS_mknodat, dir, path.as_ptr(), mode, device).map(drop)
