@@ -327,7 +327,8 @@ impl<'a> Limiter<'a> {
     fn excuse(&mut self, now: Duration) -> Result<Duration> {
         const EVERY: Duration = Duration::from_millis(100);
         if self.running {
-            return Ok((self.excused.saturating_sub(now)).max(SHORTEST).min(EVERY * 5));
+            let left = self.excused.saturating_sub(now);
+            return Ok(if left.is_zero() { EVERY * 5 } else { left });
         }
         if now.saturating_sub(self.times.turned) >= EVERY && Hold::keeps_from_ending(&mut self.tree)
         {
@@ -358,14 +359,13 @@ impl<'a> Limiter<'a> {
             self.say_what_is_not_counted();
             self.say_that_files_are_not(now);
         }
-        self.pace = if news { SOON } else { (self.pace * 5 / 4).min(LATE) };
+        let late = if self.is_idle(now) { IDLE / 20 } else { LATE };
+        self.pace = if news { SOON } else { (self.pace * 5 / 4).min(late) };
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (took * 5).max(self.pace);
     }
 
     fn read(&mut self) {
-        // A connection that is closed may take some round trips to end.
-        const IDLE: Duration = Duration::from_secs(1);
         if let Some(meter) = &mut self.meter {
             let (now, ran) = (monotonic(), self.tree.processor_time());
             if ran != self.active.1 {
@@ -377,6 +377,11 @@ impl<'a> Limiter<'a> {
                 self.reading = reading;
             }
         }
+    }
+
+    /// The target has done nothing for so long that none of what ends is of its doing.
+    fn is_idle(&self, now: Duration) -> bool {
+        now.saturating_sub(self.active.0) > IDLE
     }
 
     /// A measurement that fails ends nothing: the next one may not, and until then what is known
@@ -550,6 +555,8 @@ fn be_prompt() {
 /// The next look at the tree, where something was opened or born, and where nothing was for long.
 const SOON: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_millis(5);
+/// A connection that is closed may take some round trips to end.
+const IDLE: Duration = Duration::from_secs(1);
 /// No step is nearer than that.
 const SHORTEST: Duration = Duration::from_micros(100);
 

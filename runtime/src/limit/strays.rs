@@ -55,6 +55,9 @@ pub struct Strays {
     either: (u64, Traffic),
     /// Others have short connections here too.
     others_too: bool,
+    /// How often something has ended at an end of the target's while that was idle: a few times, and
+    /// others go there as well.
+    idle_ends: BTreeMap<End, u32>,
 }
 
 /// Places in the arrays.
@@ -118,6 +121,9 @@ impl Strays {
             return Traffic::default();
         }
         let whose = self.whose(seen);
+        if idle && whose == Whose::Ours && !self.ports[OURS].contains(&seen.port) {
+            *self.idle_ends.entry(seen.end).or_default() += 1;
+        }
         self.others_too |= idle && whose == Whose::Unknown;
         let place = match whose {
             Whose::Ours => return moved,
@@ -134,7 +140,10 @@ impl Strays {
 
     fn whose(&self, seen: &Seen) -> Whose {
         let ports = [OURS, OTHERS].map(|of| self.ports[of].contains(&seen.port));
+        // One or two may have been slow to close.
+        let often = self.idle_ends.get(&seen.end).is_some_and(|times| *times > 2);
         let ends = [OURS, OTHERS].map(|of| self.ends[of].contains(&seen.end));
+        let ends = [ends[OURS], ends[OTHERS] || often];
         match if ports.contains(&true) { ports } else { ends } {
             [true, false] => Whose::Ours,
             [false, true] => Whose::Others,
@@ -200,6 +209,17 @@ mod tests {
         strays.ended(&seen(4, 4004, 7), MOVED, true);
         assert_eq!(strays.supposed(), NOTHING);
         assert_eq!(strays.uncounted(), (2, Traffic { up: 2, down: 20 }));
+    }
+
+    #[test]
+    fn an_end_at_which_things_happen_without_the_target_is_others_too() {
+        let mut strays = Strays::default();
+        strays.ours(&seen(1, 4001, 7));
+        for cookie in 2..5 {
+            assert_eq!(strays.ended(&seen(cookie, 4002, 7), MOVED, true), MOVED);
+        }
+        assert_eq!(strays.ended(&seen(6, 4003, 7), MOVED, false), NOTHING);
+        assert_eq!(strays.uncounted(), (1, MOVED));
     }
 
     #[test]
