@@ -36,6 +36,7 @@ pub mod start;
 pub mod sys;
 
 pub use error::{Error, Kind, Result};
+pub use host::seal::own_program as protect_own_program;
 pub use spec::Sandbox;
 pub use start::{Child, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};
 

@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -354,26 +354,43 @@ fn wrong_arguments_are_our_own_failure() {
     }
 }
 
-/// A shell that exits as `exit` says on SIGTERM, with the keeper as its parent, which then becomes a
-/// shell that runs `cleanup` with the exit status as `$1`.
+/// A shell with the keeper as its parent, which then becomes a shell that runs `cleanup`.
 struct Keeper {
     process: Child,
     stdout: BufReader<ChildStdout>,
     links: PathBuf,
 }
 
+/// What a keeper needs descriptors of, and a shell cannot open.
+const START: &str = "
+import os, signal, sys
+keeper, script, cleanup, files = sys.argv[1:]
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(reader)
+    if files != '-':
+        os.dup2(writer, 2)
+    os.execvp('sh', ['sh', '-c', script])
+os.close(writer)
+os.set_blocking(reader, False)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+kept = [reader] + [os.open(files + n, os.O_CREAT | os.O_WRONLY | os.O_APPEND) for n in '01']
+first, shell = os.pidfd_open(child), os.open('/bin/sh', os.O_RDONLY)
+for fd in [first, shell] + kept:
+    os.set_inheritable(fd, True)
+words = [str(fd) for fd in [first, first] + kept + [shell]]
+os.execv(keeper, [keeper] + words + ['sh', '-c', cleanup, '_', str(child)])
+";
+
 impl Keeper {
-    fn start(exit: &str, cleanup: &str) -> Keeper {
+    fn start(script: &str, cleanup: &str) -> Keeper {
         let links = links();
         let mut process = Command::new("sh")
-            .arg("-c")
-            .arg(
-                "exec 9<&0 8</bin/sh </dev/null
-                env --default-signal sh -c \"$1\" 9<&- 8<&- &
-                exec env --block-signal \"$3\" $! 8 sh -c \"$2\" _ {status} x{status}",
-            )
-            .args(["_", &format!("trap '{exit}' TERM; echo ready; {LOOP}"), cleanup])
+            .args(["-c", "exec 9<&0 </dev/null; exec python3 -c \"$@\"", "_", START])
             .arg(links.join("garth-keeper"))
+            .args([script, cleanup])
+            .arg(links.join("output."))
             .env("COLOUR", "green")
             .stdin(sealed().unwrap())
             .stdout(Stdio::piped())
@@ -382,9 +399,7 @@ impl Keeper {
         let stdout = BufReader::new(process.stdout.take().unwrap());
         let mut keeper = Keeper { process, stdout, links };
         assert_eq!(keeper.line(), "ready\n");
-        until("the shell becomes the keeper", || {
-            runs(keeper.process.id(), "garth-keeper").then_some(())
-        });
+        until("it becomes the keeper", || runs(keeper.process.id(), "garth-keeper").then_some(()));
         keeper
     }
 
@@ -402,21 +417,43 @@ impl Drop for Keeper {
     }
 }
 
+/// What a shell sees of a child that has ended, by its own words: one that waits for a child of its own
+/// may reap that one as well.
+const REAP: &str = "while read -r word rest; do
+        case $word in State:) echo \"$rest\"; esac
+    done </proc/$1/status
+    echo $COLOUR";
+
 #[test]
-fn the_keeper_passes_the_status_and_its_environment_on() {
-    for (exit, status) in [("exit 0", 0), ("exit 9", 9), ("exit 42", 42), ("kill -9 $$", 137)] {
-        let mut keeper = Keeper::start(exit, "echo $1 $2 $COLOUR");
-        kill("TERM", keeper.process.id());
-        assert_eq!(keeper.line(), format!("{status} x{{status}} green\n"));
-    }
+fn the_keeper_leaves_the_child_to_its_successor_with_its_environment() {
+    let mut keeper = Keeper::start(&format!("trap 'exit 9' TERM; echo ready; {LOOP}"), REAP);
+    kill("TERM", keeper.process.id());
+    assert_eq!(keeper.line(), "Z (zombie)\n");
+    assert_eq!(keeper.line(), "green\n");
 }
 
 #[test]
 fn the_keeper_outlives_its_terminal_and_forwards_sigterm() {
-    let mut keeper = Keeper::start("exit 9", "echo $1; exec grep SigBlk /proc/self/status");
+    let script = format!("trap 'exit 9' TERM; echo ready; {LOOP}");
+    let mut keeper = Keeper::start(&script, "exec grep SigBlk /proc/self/status");
     for signal in ["HUP", "INT", "QUIT", "USR1", "TERM"] {
         kill(signal, keeper.process.id());
     }
-    assert_eq!(keeper.line(), "9\n");
     assert_eq!(keeper.line(), "SigBlk:\t0000000000000000\n");
+}
+
+#[test]
+fn the_keeper_keeps_the_last_of_the_output_and_no_more() {
+    let script = "echo ready; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i >&2; done";
+    let mut keeper = Keeper::start(script, "echo done");
+    assert_eq!(keeper.line(), "done\n");
+    let read = |n| fs::read_to_string(keeper.links.join(format!("output.{n}"))).unwrap();
+    let (a, b) = (read(0), read(1));
+    assert!(a.len() <= 65536 && b.len() <= 65536, "{} {}", a.len(), b.len());
+    assert!(a.len() + b.len() > 65536, "{} {}", a.len(), b.len());
+    assert!(a.ends_with("line 20000\n") || b.ends_with("line 20000\n"));
+    // Which is the older one is seen.
+    let older = usize::from(a.ends_with("line 20000\n"));
+    let written = |n| keeper.links.join(format!("output.{n}")).metadata().unwrap().mtime();
+    assert!(written(older) == 0 && written(1 - older) > 0);
 }

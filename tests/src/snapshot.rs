@@ -103,6 +103,10 @@ fn cgroups(root: &str, dir: &Path, lines: &mut BTreeSet<String>) {
 /// Everything below the state root, except that the directories directly in it may stay.
 fn files(root: &str, dir: &Path, depth: u32, lines: &mut BTreeSet<String>) {
     for (path, is_dir) in list(root, dir) {
+        // What is remembered of a detached sandbox that has ended.
+        if path.ends_with("garth/ended") {
+            continue;
+        }
         if !is_dir || depth > 0 {
             lines.insert(format!("file {}", path.display()));
         }

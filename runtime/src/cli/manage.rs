@@ -1,6 +1,5 @@
 //! `garth ps`, `kill`, `delete`, `gc`.
 
-use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -10,6 +9,7 @@ use crate::container::{self, Targets};
 use crate::error::{Error, Result};
 use crate::host::gc as collector;
 use crate::host::gc::Report;
+use crate::host::trace::Trace;
 use crate::limit;
 use crate::service;
 use crate::sys::process;
@@ -27,6 +27,9 @@ pub struct Ps {
     /// Print only names
     #[arg(short, long)]
     quiet: bool,
+    /// Also the detached ones that have ended in the last day
+    #[arg(short, long)]
+    all: bool,
     /// A container
     id: Option<String>,
     /// Options of ps(1), by which the processes of a container are shown [default: -ef]
@@ -44,7 +47,10 @@ impl Ps {
             let as_json = self.json || self.format == Format::Json;
             return oci::ps(&global.journal().containers(), id, as_json, &self.options);
         }
-        let entries = service::list(&global.journal())?;
+        let entries = match self.all {
+            true => service::list_all(&global.journal())?,
+            false => service::list(&global.journal())?,
+        };
         if self.json || self.format == Format::Json {
             print(&to_json(&entries)?);
             return Ok(0);
@@ -60,7 +66,7 @@ impl Ps {
             rows.push([
                 entry.name,
                 entry.pid.map_or("-".into(), |pid| pid.to_string()),
-                entry.state.into(),
+                entry.end.map_or_else(|| entry.state.into(), |end| end.words()),
                 entry.created.map_or("-".into(), |then| age(now.saturating_sub(then))),
                 entry.addresses.into_iter().next().unwrap_or("-".into()),
                 if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
@@ -160,9 +166,6 @@ pub struct Delete {
     /// The names are regular expressions: every container that one matches
     #[arg(short, long)]
     regex: bool,
-    /// Only if its place in the journal is still the one open as this descriptor: the keeper's word
-    #[arg(long, hide = true)]
-    entry: Option<RawFd>,
     /// The sandbox or container
     name: String,
 }
@@ -174,9 +177,10 @@ impl Delete {
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        if let Some(entry) = self.entry
-            && !journal.is_held_by(&self.name, entry)?
-        {
+        let name = &self.name;
+        let only_remembered =
+            !self.regex && !journal.has(name)? && !journal.containers().has(name)?;
+        if only_remembered && Trace::remove(&journal, name)? {
             return Ok(0);
         }
         if self.regex || oci::is_container(&journal, &self.name)? {
@@ -186,15 +190,45 @@ impl Delete {
             return oci::for_each(&containers, self.regex, &self.name, each);
         }
         if self.force {
-            // As the successor of a keeper, let go of what it held for the sandbox.
-            process::close_inherited();
-            return collector::force(&journal, &self.name).map(|()| 0);
+            collector::force(&journal, &self.name)?;
+            return Trace::remove(&journal, &self.name).map(|_| 0);
         }
         match collector::release_ended(&journal, &self.name)? {
-            true => Ok(0),
+            true => Trace::remove(&journal, &self.name).map(|_| 0),
             false => Err(Error::new(format!("{} is running", self.name))
                 .hint("end it with garth kill, or use --force")),
         }
+    }
+}
+
+/// Wait for the end of a detached sandbox, and tell how it ended and what it wrote last. The exit code
+/// is the command's; 128 + n if signal n killed it.
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// The sandbox
+    name: String,
+}
+
+impl Wait {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let trace = service::wait(&global.journal(), &self.name)?;
+        match self.json {
+            true => print(&to_json(&trace)?),
+            false => {
+                print(&format!("{}: {}\n", trace.name, trace.words()));
+                for line in &trace.output {
+                    // What a program writes is not for the terminal to obey.
+                    let plain = |c: char| {
+                        if c.is_control() { c.escape_default().to_string() } else { c.into() }
+                    };
+                    print(&format!("  {}\n", line.chars().map(plain).collect::<String>()));
+                }
+            }
+        }
+        Ok(trace.exit_code)
     }
 }
 

@@ -5,6 +5,7 @@ mod alone;
 mod doctor;
 mod enter;
 mod habits;
+mod keep;
 mod limit;
 mod log;
 mod manage;
@@ -121,6 +122,14 @@ enum Verb {
     Check(manage::Check),
     /// Limit what runs already, or a command, to a rate or a part of the time
     Limit(limit::Limit),
+    /// Wait for the end of a detached sandbox, and tell how it ended
+    Wait(manage::Wait),
+    /// Start a detached sandbox, and look after it
+    #[command(hide = true)]
+    Keep(keep::Keep),
+    /// Release a detached sandbox that has ended, and leave a trace of it
+    #[command(hide = true)]
+    Ended(keep::Ended),
     /// Release what crashes have left behind
     Gc,
     /// What the holder of the firewall's table calls
@@ -187,7 +196,7 @@ pub fn main() -> i32 {
         }
         tell(&format!("warning: {error}"));
     }
-    match run(verb, &global, args) {
+    match run(verb, &global) {
         Ok(code) => told(code, failed.unwrap_or(OURS)),
         Err(error) => {
             complain(&error);
@@ -205,6 +214,8 @@ pub fn main() -> i32 {
 fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
     let quick = match &*verb(args) {
         "wrap" => alone::parse("wrap", args, Verb::Wrap),
+        "keep" => alone::parse("keep", args, Verb::Keep),
+        "ended" => alone::parse("ended", args, Verb::Ended),
         "create" => alone::parse("create", args, Verb::Create),
         "start" => alone::parse("start", args, Verb::Start),
         "run" => alone::parse("run", args, Verb::Run),
@@ -220,9 +231,12 @@ fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
     }
 }
 
-fn run(verb: Verb, global: &Global, args: Vec<OsString>) -> Result<i32> {
+fn run(verb: Verb, global: &Global) -> Result<i32> {
     match verb {
-        Verb::Wrap(verb) => verb.run(global, args),
+        Verb::Wrap(verb) => verb.run(global),
+        Verb::Wait(verb) => verb.run(global),
+        Verb::Keep(verb) => verb.run(),
+        Verb::Ended(verb) => verb.run(global),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
         Verb::Create(verb) => verb.run(global),
         Verb::Start(verb) => verb.run(global),

@@ -7,14 +7,14 @@ use clap::{Args, ValueEnum};
 
 use super::{Format, Global, print, shown, tell, to_json};
 use crate::error::{Error, Result};
-use crate::host::{bandwidth, network, resolver, resources, seal, users};
+use crate::host::{bandwidth, network, resolver, resources, users};
 use crate::service;
 use crate::spec::units::Size;
 use crate::spec::{
     CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup,
     Rates, Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
-use crate::start::{Child, Options};
+use crate::start::{self, Child, Options};
 use crate::sys::process::Signals;
 
 /// The starting point that the other flags change.
@@ -37,12 +37,10 @@ pub struct Wrap {
     /// Leave the sandbox running, and print its name
     #[arg(short, long)]
     detach: bool,
-    /// With -d: append the command's output to this file [default: it is thrown away]
+    /// With -d: append the command's output to this file [default: the last of it is kept for ps -a
+    /// and wait]
     #[arg(long, value_name = "FILE", requires = "detach")]
     log: Option<PathBuf>,
-    /// This process is the keeper of a detached sandbox
-    #[arg(long, hide = true)]
-    keeper: bool,
 }
 
 /// Print what `garth wrap` would do.
@@ -202,12 +200,13 @@ pub(super) fn throttles(text: &str) -> Result<Vec<Throttle>> {
 }
 
 impl Wrap {
-    pub(super) fn run(self, global: &Global, args: Vec<OsString>) -> Result<i32> {
-        if self.yard.rootfs.is_some() {
-            // What is executed from a tree that is not trusted may try to reach this program's file.
-            seal::own_program()?;
+    pub(super) fn run(mut self, global: &Global) -> Result<i32> {
+        if self.detach && self.yard.name.is_none() {
+            self.yard.name = Some(start::random_id());
         }
-        let (mut sandbox, mut options) = self.yard.build(global)?;
+        let (mut sandbox, options) = self.yard.build(global)?;
+        service::hand_down(&mut sandbox, global.journal().root())?;
+        start::protect(&sandbox)?;
         if !self.detach {
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
@@ -215,25 +214,8 @@ impl Wrap {
             service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
             return service::supervise(child, &signals, &super::warn).map(service::end_as);
         }
-        let name = options.name.clone().unwrap_or_else(crate::start::random_id);
-        if self.keeper {
-            sandbox.die_with_parent = false;
-            options.merge_stderr = true;
-            let child = sandbox.spawn(&options)?;
-            tell_spared(&child);
-            return Err(service::keep(&child, &global.journal()));
-        }
-        // Mistakes are found before a second process is started.
-        sandbox.validate()?;
-        let mut again: Vec<OsString> = args.into_iter().skip(1).collect();
-        let verb = again.iter().position(|arg| arg == "wrap").unwrap_or(0);
-        let mut more: Vec<OsString> = vec!["--keeper".into()];
-        if options.name.is_none() {
-            more.extend(["--name".into(), OsString::from(&name)]);
-        }
-        again.splice(verb + 1..verb + 1, more);
-        match service::detach(again, self.log.as_deref())? {
-            Ok(()) => {
+        match service::detach(&sandbox, options, self.log.as_deref())? {
+            Ok(name) => {
                 print(&format!("{name}\n"));
                 service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
                 Ok(0)
@@ -247,6 +229,7 @@ impl ExplainWrap {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let (mut sandbox, options) = self.yard.build(global)?;
         sandbox.die_with_parent = !self.detach;
+        service::hand_down(&mut sandbox, global.journal().root())?;
         let explanation = sandbox.explain(&options)?;
         if self.json || self.format == Format::Json {
             let steps = explanation.plan.steps.iter().enumerate();

@@ -9,6 +9,7 @@ use super::journal::{Entry, Journal};
 use super::record::Record;
 use super::resource::Owner;
 use super::resources::{self, Resources};
+use super::trace::{self, Trace};
 use crate::error::{Error, Result};
 use crate::spec::Limits;
 use crate::sys::{pidfd, process};
@@ -39,6 +40,9 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Ok(name) => report.removed.push(format!("unfinished {name}")),
             Err(error) => report.failed.push(error),
         }
+    }
+    for name in Trace::expire(journal)? {
+        report.removed.push(format!("what was remembered of {name}"));
     }
     for result in resources::remove_strays(journal) {
         match result {
@@ -146,14 +150,17 @@ fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
         .map_err(|errno| Error::os(format!("wait for the end of {id}"), errno))
 }
 
-/// Releases what is on record; without a record that can be read, what the entry's marks and the id
-/// lead to.
-fn release(entry: Entry, may_kill: bool) -> Result<()> {
+/// Releases what is on record of a sandbox that has ended; without a record that can be read, what the entry's marks and the id
+/// lead to. `may_kill`: processes that it has left behind.
+///
+/// # Errors
+/// What could not be released; it stays on record.
+pub fn release(entry: Entry, may_kill: bool) -> Result<()> {
     let journal = entry.journal().clone();
     let owner = Owner { journal: &journal, id: entry.id(), limits: Limits::NONE, may_kill };
     match Record::read(&journal, entry.id()) {
         Ok(record) => record.resources.release(&owner)?,
         Err(_) => Resources::forget(&owner)?,
     }
-    entry.remove()
+    trace::retire(entry)
 }

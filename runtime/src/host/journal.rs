@@ -241,6 +241,12 @@ impl Journal {
         Ok(ids)
     }
 
+    /// What is left empty goes as well; a new sandbox makes it again.
+    fn remove_empty(&self) {
+        let _ = fs::remove_dir(self.yards());
+        let _ = fs::remove_dir(self.root.join("leases"));
+    }
+
     /// What is recorded of `id`.
     ///
     /// # Errors
@@ -329,6 +335,17 @@ impl Journal {
         let dir = self.dir(id);
         file::is_at(lock, &dir)
             .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
+    }
+
+    /// The entry of `id` that another process has left to this one, with its lock; none: it is there no
+    /// more.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn adopt(&self, id: &str, lock: OwnedFd) -> Result<Option<Entry>> {
+        self.check_id(id)?;
+        let same = self.is_held_by(id, lock.as_fd())?;
+        Ok(same.then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
     }
 
     /// Takes hold of `id`; none: another process holds it.
@@ -424,10 +441,16 @@ impl Entry {
             }
         }
         let gone = fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir));
-        // What is left empty goes as well; a new sandbox makes it again.
-        let _ = fs::remove_dir(self.journal.yards());
-        let _ = fs::remove_dir(self.journal.root().join("leases"));
+        self.journal.remove_empty();
         gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
+    }
+
+    /// Moves the directory to where it is kept for a while, out of the journal. As for [`Entry::remove`].
+    pub(super) fn move_to(self, to: &Path) -> Result<()> {
+        let dir = self.journal.dir(&self.id);
+        let moved = fs::rename(&dir, to);
+        self.journal.remove_empty();
+        moved.map_err(|e| Error::io(format!("move {} to {}", dir.display(), to.display()), &e))
     }
 }
 

@@ -20,4 +20,5 @@ pub mod resources;
 pub mod score;
 pub mod seal;
 pub mod systemd;
+pub mod trace;
 pub mod users;

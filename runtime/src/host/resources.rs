@@ -171,6 +171,11 @@ impl Resources {
         self.network.iter().flat_map(Network::addresses).collect()
     }
 
+    /// How often the kernel has killed in its cgroup for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        self.cgroup.as_ref().and_then(Cgroup::oom_kills).unwrap_or(0)
+    }
+
     /// The files by which a process joins the cgroups: it writes `0` to each.
     pub fn cgroup_files(&self) -> Vec<PathBuf> {
         self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()

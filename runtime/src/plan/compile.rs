@@ -39,7 +39,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     // The parent may be killed at any moment; whoever is not yet on record must not survive it.
     plan.push(Step::DieWithParent, "always");
     // First of all, so that no failure later can leave a descriptor open across execve.
-    plan.push(Step::CloseOnExec { from: 3 }, "always");
+    plan.push(Step::CloseOnExec { from: 3 + u32::from(sandbox.listen_fds) }, "always");
     // Modes of what is made below are given in full.
     plan.push(Step::Umask(0), "always");
     // Before the cgroup namespace is unshared, whose root is the cgroup one is in at that time;
@@ -486,7 +486,15 @@ impl Compiler<'_> {
             // Last: from here on nothing but execve is needed.
             plan.push(Step::Seccomp(filter.clone()), origin);
         }
-        plan.push(exec(&sandbox.command, &sandbox.env)?, "command");
+        let step = match sandbox.listen_fds {
+            0 => exec(&sandbox.command, &sandbox.env)?,
+            count => {
+                let count = ("LISTEN_FDS".into(), count.to_string().into());
+                let env = [&*sandbox.env, &[count]].concat();
+                exec_telling(&sandbox.command, &env, Some("LISTEN_PID"))?
+            }
+        };
+        plan.push(step, "command");
         Ok(())
     }
 }
@@ -498,6 +506,18 @@ impl Compiler<'_> {
 pub fn exec(
     command: &[std::ffi::OsString],
     env: &[(std::ffi::OsString, std::ffi::OsString)],
+) -> Result<Step> {
+    exec_telling(command, env, None)
+}
+
+/// Where a command is looked for that is not a path, without PATH in its environment.
+pub const SEARCH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The same, with the process id of the program in this variable of its environment.
+fn exec_telling(
+    command: &[std::ffi::OsString],
+    env: &[(std::ffi::OsString, std::ffi::OsString)],
+    pid: Option<&str>,
 ) -> Result<Step> {
     let Some(program) = command.first() else {
         return Err(Error::new("no command to run").hint("write it after --"));
@@ -514,14 +534,18 @@ pub fn exec(
         vec![c_os(program)?]
     } else {
         let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+        let path = path.unwrap_or(OsStr::new(SEARCH));
         let join = |dir: &[u8]| {
             let dir = if dir.is_empty() { b"." } else { dir };
             c_os(PathBuf::from(OsStr::from_bytes(dir)).join(program).as_os_str())
         };
         path.as_bytes().split(|b| *b == b':').map(join).collect::<Result<_>>()?
     };
-    Ok(Step::Exec { paths, argv: CStrings::new(argv), envp: CStrings::new(envp) })
+    let envp = match pid {
+        Some(name) => CStrings::with_pid(envp, name),
+        None => CStrings::new(envp),
+    };
+    Ok(Step::Exec { paths, argv: CStrings::new(argv), envp })
 }
 
 /// File systems that show the kernel or other sandboxes rather than the host's files, and places

@@ -15,7 +15,7 @@ pub mod seccomp;
 mod step;
 pub(crate) mod view;
 
-pub use compile::{compile, compile_join, exec};
+pub use compile::{SEARCH, compile, compile_join, exec};
 pub use explain::namespaces;
 pub use given::{Given, HostMount, User};
 pub use step::{Hook, IdMaps, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};

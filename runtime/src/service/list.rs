@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::host::bandwidth::Kept;
 use crate::host::journal::{Journal, ProcessId};
 use crate::host::record::Record;
+use crate::host::trace::Trace;
 use crate::host::{facts, network};
 use crate::spec::{Network, Publish, Sandbox};
 
@@ -14,8 +15,9 @@ use crate::spec::{Network, Publish, Sandbox};
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// `running`, `starting`, `ended` (gc will remove it), or `damaged`: it runs, but its record
-    /// cannot be read; `garth delete --force` still removes it.
+    /// `running`, `starting`, `ended` (gc will release it), or `damaged`: it runs, but its record
+    /// cannot be read; `garth delete --force` still removes it. `exited` and `killed`: it has ended
+    /// and is released, and `end` tells how.
     pub state: &'static str,
     /// Its first process, in the host's pid namespace.
     pub pid: Option<i32>,
@@ -29,6 +31,25 @@ pub struct Entry {
     pub rates: Option<String>,
     /// The command.
     pub command: Vec<String>,
+    /// How it has ended, as far as that is remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Trace>,
+}
+
+impl From<Trace> for Entry {
+    fn from(trace: Trace) -> Entry {
+        Entry {
+            name: trace.name.clone(),
+            state: if trace.signal.is_some() { "killed" } else { "exited" },
+            pid: None,
+            created: Some(trace.created),
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            rates: None,
+            command: trace.command.clone(),
+            end: Some(trace),
+        }
+    }
 }
 
 /// All of them, in the order of their names.
@@ -40,6 +61,21 @@ pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
     let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
     let mut kept = None;
     ids.map(|id| look(journal, id, &mut kept)).collect()
+}
+
+/// As [`list`], with the detached ones that have ended and are remembered.
+///
+/// # Errors
+/// As for `list`.
+pub fn list_all(journal: &Journal) -> Result<Vec<Entry>> {
+    let mut entries = list(journal)?;
+    for trace in Trace::all(journal)? {
+        if !journal.has(&trace.name)? {
+            entries.push(trace.into());
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
 }
 
 /// `kept` is read once, for the first sandbox that has a network to be held to anything.
@@ -61,8 +97,9 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         let none = Vec::new();
         let (addresses, ports, command) = (none.clone(), none.clone(), none);
         let rates = None;
+        let end = None;
         let created = None;
-        return Ok(Entry { name, state, pid, created, addresses, ports, rates, command });
+        return Ok(Entry { name, state, pid, created, addresses, ports, rates, command, end });
     };
     let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
@@ -88,6 +125,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         ports: Publish::ranges(&record.sandbox.publish),
         rates,
         command: words.collect(),
+        end: None,
     })
 }
 

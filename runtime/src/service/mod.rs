@@ -3,16 +3,20 @@
 
 mod detach;
 mod doctor;
+mod handed;
 mod list;
 mod signal;
 mod supervise;
 mod throttle;
 mod update;
+mod wait;
 
-pub use detach::{detach, keep};
+pub use detach::{bury, detach, keep};
 pub use doctor::{Finding, State, examine};
-pub use list::{Entry, cautions, check, list};
+pub use handed::hand_down;
+pub use list::{Entry, cautions, check, list, list_all};
 pub use signal::signal;
 pub use supervise::{end_as, supervise, supervise_process};
 pub use throttle::{limit, throttle};
 pub use update::update;
+pub use wait::wait;

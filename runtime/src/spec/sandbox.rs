@@ -91,6 +91,10 @@ pub struct Sandbox {
     /// Executables of the operator's that are asked to make something for it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
+    /// So many descriptors of the caller's, from 3 on, are the command's; it finds the number in
+    /// LISTEN_FDS, and its process id in LISTEN_PID (sd_listen_fds(3)).
+    #[serde(default)]
+    pub listen_fds: u16,
     /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
     pub init: bool,
     /// Killed when the thread that started it ends.
@@ -432,6 +436,7 @@ impl Default for Sandbox {
             rates: Rates::default(),
             rate_group: None,
             plugins: Vec::new(),
+            listen_fds: 0,
             init: true,
             die_with_parent: true,
         }

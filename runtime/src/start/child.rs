@@ -589,6 +589,7 @@ fn execute(
 ) -> Errno {
     let words = script.ground.words();
     let given = argv.iter().next().is_some_and(|name| name.to_bytes().contains(&b'/'));
+    envp.tell_pid(fork::own_pid);
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
         match raw::execve(path, argv, envp) {

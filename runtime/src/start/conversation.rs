@@ -12,6 +12,7 @@ use super::child::{self, Open, Record, Script};
 use super::failure::{self, Account};
 use super::{Process, Said};
 use crate::error::{Error, Result};
+use crate::host::seal;
 use crate::plan::{Plan, Planned, Step};
 use crate::sys::clone::{self, Cloned, Ground, Memory, Progress, Request, Words};
 use crate::sys::line::{self, Heard, Message};
@@ -82,6 +83,8 @@ pub fn converse(
     said: &mut Said<'_>,
     mut part: impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<Process> {
+    // What a container calls its program may be /proc/self/exe, or a script for that.
+    seal::demand()?;
     let ground = ground(plan, line.progress.as_ref())?;
     let parent = pidfd::open(std::process::id() as i32)
         .map_err(|errno| Error::os("open a pidfd of this process", errno))?;

@@ -7,6 +7,7 @@ use super::sandbox::{execute, gather};
 use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::host::record::Record;
+use crate::host::seal;
 use crate::plan;
 use crate::spec::Sandbox;
 
@@ -19,9 +20,11 @@ pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Pro
     let target = journal.open_process(&record.id)?.ok_or_else(|| {
         Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
     })?;
+    // Among processes that are not trusted.
+    seal::demand()?;
     let mut given = gather(sandbox)?;
     given.cgroup_files = record.resources.later_cgroup_files()?;
-    let sandbox = Sandbox { init: true, die_with_parent: true, ..sandbox.clone() };
+    let sandbox = Sandbox { init: true, die_with_parent: true, listen_fds: 0, ..sandbox.clone() };
     let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
     execute(&plan, |_| Ok(()))
 }

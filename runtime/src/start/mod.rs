@@ -17,6 +17,7 @@ mod process;
 mod said;
 mod sandbox;
 mod spawn;
+mod trust;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
@@ -29,6 +30,7 @@ pub use process::Process;
 pub use said::Said;
 pub use sandbox::{Child, Explanation, Options, random_id};
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
+pub use trust::protect;
 
 use crate::error::{Error, Result};
 use crate::host::idmap;

@@ -5,14 +5,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use super::places::placed;
-use super::{Process, run};
+use super::{Process, run, trust};
 use crate::error::{Error, Result};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::network;
 use crate::host::record::Record;
 use crate::host::resource::{Held, Owner};
 use crate::host::resources::Resources;
+use crate::host::trace::{self, Trace};
 use crate::host::{facts, gc, idmap, users};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Given, Plan, Step, User, view};
@@ -21,7 +24,7 @@ use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
 /// How a sandbox is started, beside what it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Options {
     /// The state directory; none: [`Journal::default_root`].
     pub root: Option<PathBuf>,
@@ -54,10 +57,13 @@ impl Sandbox {
     ///
     /// # Errors
     /// What cannot be had, or the step that failed; nothing is left behind then. The kinds
-    /// `NotFound` and `NotExecutable` are about the command.
+    /// `NotFound` and `NotExecutable` are about the command. A program that others than the host's
+    /// root may have written is not executed by a program that is not protected from it
+    /// ([`crate::protect_own_program`]).
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
         let placed = &placed(self)?;
+        trust::demand(placed)?;
         let root = options.root.clone().unwrap_or_else(Journal::default_root);
         let journal = Journal::at(root);
         let mut given = gather(placed)?;
@@ -128,7 +134,8 @@ pub struct Explanation {
     pub plan: Plan,
 }
 
-/// A new entry; one of the same name that has ended without being released is released first.
+/// A new entry; one of the same name that has ended without being released is released first, and one
+/// that has ended is forgotten.
 fn create(journal: &Journal, id: &str) -> Result<Entry> {
     match journal.create(id) {
         Err(error) => match gc::release_ended(journal, id) {
@@ -137,6 +144,7 @@ fn create(journal: &Journal, id: &str) -> Result<Entry> {
         },
         entry => entry,
     }
+    .and_then(|entry| Trace::remove(journal, id).map(|_| entry))
 }
 
 impl Yard {
@@ -195,6 +203,13 @@ impl Child {
             yard.release()?;
         }
         Ok(ended)
+    }
+
+    /// The limit that was reached, as its flag spells it, if the kernel has killed in the sandbox for
+    /// want of memory. To be asked before [`Child::wait`].
+    pub fn out_of_memory(&self) -> Option<String> {
+        let yard = self.yard.as_ref()?;
+        trace::out_of_memory(yard.resources.oom_kills(), &yard.limits)
     }
 
     /// The name in the journal, if it is there.

@@ -8,10 +8,11 @@
 //!   leaves no fd open beyond 0, 1, 2 without CLOEXEC, and executes the file. It passes an empty
 //!   environment: what lies on the stack of pid 1 can be read by nobody, but costs memory. A seccomp
 //!   filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4,
-//!   rt_sigtimedwait, kill and exit_group.
-//! - **the keeper of a detached sandbox**, `[KEEPER, pid, fd, arguments...]`, the parent of `pid`,
-//!   outside. It keeps its environment and its fds for the program open at `fd`, which it becomes
-//!   when `pid` has ended; an argument `{status}` is replaced by the exit status.
+//!   rt_sigtimedwait, kill, prctl(PR_SET_NAME) and exit_group.
+//! - **the keeper of a detached sandbox**, `[KEEPER, first, command, output, file, file, program,
+//!   arguments...]`, six numbers of descriptors (`-`: none), the parent of the process behind `first`,
+//!   outside. It keeps its environment and its fds for `program`, which it becomes when `first` has
+//!   ended, and which reaps it.
 //!
 //! Either ends with 125 when it cannot do its work.
 
@@ -26,8 +27,6 @@ pub const INIT: &CStr = c"garth-init";
 pub const KEEPER: &CStr = c"garth-keeper";
 /// `argv[0]` of the process that owns the firewall's table.
 const HOLDER: &CStr = c"garth-holder";
-/// The keeper's argument that stands for the exit status: 128 + n after signal n.
-pub const STATUS: &CStr = c"{status}";
 
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/garth-init"));
 

@@ -71,6 +71,18 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// How often the kernel has killed here for want of memory; none: no memory controller, or a kernel
+    /// that does not count (v1 since Linux 4.13).
+    pub fn oom_kills(&self) -> Option<u64> {
+        let (version, dir) = self.directory(Controller::Memory)?;
+        match version {
+            Version::V1 => kills_in(&dir.join("memory.oom_control")),
+            Version::V2 => kills(&dir),
+        }
+    }
+}
+
 impl Oom {
     /// Takes what has arrived. Returns at once; meant to be called when the descriptor is readable.
     ///
@@ -111,6 +123,10 @@ impl AsFd for Oom {
 }
 
 fn kills(dir: &Path) -> Option<u64> {
-    let text = read_kernel(dir.join("memory.events")).ok()?;
+    kills_in(&dir.join("memory.events"))
+}
+
+fn kills_in(file: &Path) -> Option<u64> {
+    let text = read_kernel(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
 }

@@ -51,7 +51,7 @@ pub use table::is_tender;
 use uplink::Route;
 
 /// Where addresses come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// The first pool that collides with no route of the host is used. A single one is the user's
     /// own choice: a collision is an error.

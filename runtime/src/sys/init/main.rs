@@ -8,8 +8,10 @@
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
 //!   signals to the command, and ends as the command ended: if a signal ended that, with 128 + n, and
 //!   under the name `signal n`, as pid 1 cannot die by a signal of its own.
-//! - `garth-keeper PID FD ARGS...` is the parent, outside, of a detached sandbox. It waits for PID
-//!   and becomes the program open at FD, which cleans up.
+//! - `garth-keeper FIRST COMMAND OUTPUT FILE FILE PROGRAM ARGS...`, all six numbers of descriptors or
+//!   `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the last
+//!   of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM, which reaps
+//!   it and cleans up.
 //! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` is one for each network namespace, outside:
 //!   it keeps the netlink socket that owns the firewall's table, and lends it to one at a time.
 //!
@@ -44,10 +46,13 @@ extern "C" fn start(stack: *const usize) -> ! {
     }
     match (equal(name, b"garth-init\0"), equal(name, b"garth-keeper\0"), decimal(arg(1))) {
         (true, _, Some(child)) if child > 0 => init(child),
-        (_, true, Some(pid)) if pid > 0 && argc > 3 => {
-            let Some(fd) = decimal(arg(2)) else { exit(OURS) };
-            // SAFETY: argc > 3, and the environment follows the null that ends argv.
-            unsafe { keeper(pid, fd, argv.add(3), argv.add(argc + 1)) }
+        (_, true, Some(first)) if argc > 7 => {
+            // The kernel passes over a descriptor of -1, or answers EBADF.
+            let fd = |nth| decimal(arg(nth)).unwrap_or(-1);
+            let kept = Kept { files: [fd(4), fd(5)], current: 0, written: 0 };
+            keep(first, fd(2), fd(3), kept);
+            // SAFETY: argc > 7, and the environment follows the null that ends argv.
+            unsafe { become_program(fd(6), argv.add(7), argv.add(argc + 1)) }
         }
         _ => exit(OURS),
     }
@@ -96,38 +101,43 @@ fn init(child: i32) -> ! {
 }
 
 /// The parent of a detached sandbox. A terminal that goes away and a ^C are not for it; SIGTERM it
-/// passes on, since a supervisor that knows only its pid means the sandbox. When `pid` has ended,
-/// it becomes the program open at `fd` with `argv`, in which `{status}` is the exit status, in the
-/// way of a shell: 128 + n for signal n, 125 if it could not be learned.
-///
-/// # Safety
-/// `argv` and `envp` are arrays of C strings, each ended by a null; `argv` can be written.
-unsafe fn keeper(pid: i32, fd: i32, argv: *mut *const u8, envp: *const *const u8) -> ! {
-    let status = loop {
-        match reap(pid, WNOHANG) {
-            Ok((0, _)) => {}
-            Ok((_, status)) => break code(status),
-            Err(_) => break OURS,
-        }
-        if let Some((SIGTERM, _)) = next_signal(None) {
-            kill(pid, SIGTERM);
-        }
-    };
-
-    let status = status as u8;
-    let digits = [b'0' + status / 100, b'0' + status / 10 % 10, b'0' + status % 10, 0];
-    let zeros = if status < 10 { 2 } else { usize::from(status < 100) };
-    let mut arg = argv;
-    // SAFETY: walks `argv` up to its null; `digits` lives until the kernel has copied it.
-    unsafe {
-        while !(*arg).is_null() {
-            if equal(*arg, b"{status}\0") {
-                *arg = digits.as_ptr().add(zeros);
+/// passes on, since a supervisor that knows only its pid means the sandbox. Returns when the process
+/// behind the descriptor `first` has ended, and leaves it to be reaped.
+fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
+    let term = 1u64 << (SIGTERM - 1);
+    let flags = NONBLOCK | CLOEXEC;
+    let args = [usize::MAX, &raw const term as usize, SET, flags, 0];
+    let signals = syscall(SIGNALFD4, args) as i32;
+    let mut polls = [first, signals, output].map(|fd| Poll { fd, wanted: POLLIN as i16, came: 0 });
+    loop {
+        syscall(POLL, [polls.as_mut_ptr() as usize, polls.len(), usize::MAX, 0, 0]);
+        if polls[1].came != 0 {
+            let mut info = MaybeUninit::<[u64; 16]>::uninit(); // struct signalfd_siginfo
+            let size = size_of_val(&info);
+            while read(signals, info.as_mut_ptr().cast(), size) == size as isize {
+                syscall(PIDFD_SEND_SIGNAL, [command as usize, SIGTERM as usize, 0, 0, 0]);
             }
-            arg = arg.add(1);
+        }
+        if polls[2].came != 0 && !kept.take(output) {
+            polls[2].fd = -1;
+        }
+        if polls[0].came != 0 {
+            break;
         }
     }
+    // As much as a pipe holds; whoever goes on writing was not in the sandbox.
+    for _ in 0..PIPE / PIECE {
+        if !kept.take(output) {
+            break;
+        }
+    }
+}
 
+/// Becomes the program open at `fd` with `argv`.
+///
+/// # Safety
+/// `argv` and `envp` are arrays of C strings, each ended by a null.
+unsafe fn become_program(fd: i32, argv: *const *const u8, envp: *const *const u8) -> ! {
     // What came while we waited was for us, and must not hit the program we become, which starts
     // with an empty mask and default actions as any other.
     while next_signal(Some(&[0, 0])).is_some() {}
@@ -137,6 +147,44 @@ unsafe fn keeper(pid: i32, fd: i32, argv: *mut *const u8, envp: *const *const u8
         [fd as usize, c"".as_ptr() as usize, argv as usize, envp as usize, AT_EMPTY_PATH],
     );
     exit(OURS)
+}
+
+/// The last of the output, in two files opened for appending: one is filled, then the other anew.
+struct Kept {
+    files: [i32; 2],
+    current: usize,
+    written: usize,
+}
+
+/// How much one file holds, what a pipe may hold (pipe(7), unless root has made it larger), and what is
+/// moved at once.
+const FULL: usize = 65536;
+const PIPE: usize = 1 << 20;
+const PIECE: usize = 4096;
+
+impl Kept {
+    /// Takes a piece of `output`; false: there is none.
+    fn take(&mut self, output: i32) -> bool {
+        let mut piece = MaybeUninit::<[u8; PIECE]>::uninit();
+        let count = read(output, piece.as_mut_ptr().cast(), PIECE);
+        if count <= 0 {
+            return false;
+        }
+        if self.written + count as usize > FULL {
+            // So that it is seen to be the older one, however fast the other is filled.
+            let long_ago = [[0usize; 2]; 2];
+            let file = self.files[self.current] as usize;
+            syscall(UTIMENSAT, [file, 0, long_ago.as_ptr() as usize, 0, 0]);
+            self.current ^= 1;
+            self.written = 0;
+            syscall(FTRUNCATE, [self.files[self.current] as usize, 0, 0, 0, 0]);
+        }
+        let file = self.files[self.current] as usize;
+        // On a full file system it is lost, and the sandbox goes on.
+        syscall(WRITE, [file, piece.as_ptr() as usize, count as usize, 0, 0]);
+        self.written += count as usize;
+        true
+    }
 }
 
 /// Keeps `socket`, the netlink socket that owns the firewall's table (`host/network/table.rs`), and
@@ -227,7 +275,7 @@ unsafe fn holder(
 /// Accepts a connection and sends the descriptor `socket` over it (unix(7), SCM_RIGHTS), with a byte
 /// that says whether anything is run when the last sandbox has gone. -1: nobody of our own user.
 fn lend(listening: i32, socket: i32, tends: bool) -> i32 {
-    let client = syscall(ACCEPT4, [listening as usize, 0, 0, SOCK_CLOEXEC, 0]) as i32;
+    let client = syscall(ACCEPT4, [listening as usize, 0, 0, CLOEXEC, 0]) as i32;
     if client < 0 {
         return -1;
     }
@@ -375,7 +423,9 @@ fn decimal(mut text: *const u8) -> Option<i32> {
 // ---- System calls ------------------------------------------------------------------------------
 
 const READ: usize = 0;
+const WRITE: usize = 1;
 const CLOSE: usize = 3;
+const POLL: usize = 7;
 const RT_SIGACTION: usize = 13;
 const RT_SIGPROCMASK: usize = 14;
 const RECVFROM: usize = 45;
@@ -385,13 +435,17 @@ const CLONE: usize = 56;
 const WAIT4: usize = 61;
 const KILL: usize = 62;
 const FCNTL: usize = 72;
+const FTRUNCATE: usize = 77;
 const GETEUID: usize = 107;
 const RT_SIGTIMEDWAIT: usize = 128;
 const PRCTL: usize = 157;
 const EXIT_GROUP: usize = 231;
 const PPOLL: usize = 271;
 const ACCEPT4: usize = 288;
+const UTIMENSAT: usize = 280;
+const SIGNALFD4: usize = 289;
 const EXECVEAT: usize = 322;
+const PIDFD_SEND_SIGNAL: usize = 424;
 const CLOSE_RANGE: usize = 436;
 
 const SIG_SETMASK: usize = 2;
@@ -404,11 +458,12 @@ const WNOHANG: usize = 1;
 /// Wait for every kind of child, also one that was cloned without an exit signal.
 const WALL: usize = 0x4000_0000;
 const PR_SET_NAME: usize = 15;
+const NONBLOCK: usize = 0o4000;
+const CLOEXEC: usize = 0o2_000_000;
 const AT_EMPTY_PATH: usize = 0x1000;
 const F_SETFD: usize = 2;
 const FD_CLOEXEC: usize = 1;
 const POLLIN: u64 = 1;
-const SOCK_CLOEXEC: usize = 0o2_000_000;
 const SOL_SOCKET: usize = 1;
 const SO_PEERCRED: usize = 17;
 const SCM_RIGHTS: usize = 1;
@@ -446,6 +501,18 @@ fn exit(code: i32) -> ! {
 
 fn kill(pid: i32, signal: i32) {
     syscall(KILL, [pid as usize, signal as usize, 0, 0, 0]);
+}
+
+/// struct pollfd.
+#[repr(C)]
+struct Poll {
+    fd: i32,
+    wanted: i16,
+    came: i16,
+}
+
+fn read(fd: i32, buffer: *mut u8, size: usize) -> isize {
+    syscall(READ, [fd as usize, buffer as usize, size, 0, 0])
 }
 
 fn close_everything() {

@@ -1,0 +1,99 @@
+//! May what a sandbox executes first have been written by a process that is not trusted?
+//!
+//! Then it may be anything, a link to /proc/self/exe too, which is this program (`host/seal.rs`).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::places::placed;
+use crate::error::Result;
+use crate::host::seal;
+use crate::plan::SEARCH;
+use crate::spec::{Directory, MountKind, Root, Sandbox};
+use crate::sys::Errno;
+
+/// Protects the file of this program where that is needed to start the sandbox; may be a new start of
+/// this program, as [`seal::own_program`].
+///
+/// # Errors
+/// A path of the sandbox's that leads nowhere, or when there is no protection.
+pub fn protect(sandbox: &Sandbox) -> Result<()> {
+    match is_needed(&placed(sandbox)?) {
+        true => seal::own_program(),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to start such a sandbox without it.
+pub(super) fn demand(placed: &Sandbox) -> Result<()> {
+    if is_needed(placed) { seal::demand() } else { Ok(()) }
+}
+
+/// A tree of its own is not trusted, nor is what the caller has bound: a sandbox before this one may
+/// have written there.
+fn is_needed(placed: &Sandbox) -> bool {
+    if let Root::Dir { .. } = placed.root {
+        return true;
+    }
+    let bound = |mount: &crate::spec::Mount| match mount.kind {
+        MountKind::Bind { .. } => Some(mount.target.clone()),
+        _ => None,
+    };
+    let bound: Vec<PathBuf> = placed.mounts.iter().filter_map(bound).collect();
+    let Some(program) = placed.command.first().filter(|_| !bound.is_empty()) else { return false };
+    if program.as_bytes().contains(&b'/') {
+        let mut from = match &placed.cwd {
+            Directory::At(dir) => vec![dir.as_path()],
+            Directory::Preferred(dir) => vec![dir.as_path(), Path::new("/")],
+            // One without a name.
+            Directory::Callers => return true,
+        };
+        return from.drain(..).any(|dir| passes(&dir.join(program), &bound));
+    }
+    let path = placed.env.iter().find(|(name, _)| name == "PATH").map(|(_, list)| list.as_os_str());
+    let dirs = path.unwrap_or(OsStr::new(SEARCH)).as_bytes().split(|byte| *byte == b':');
+    dirs.map(|dir| Path::new(OsStr::from_bytes(dir)))
+        .any(|dir| !dir.is_absolute() || passes(&dir.join(program), &bound))
+}
+
+/// Does the way to this file, links included, lead through one of these directories?
+fn passes(file: &Path, dirs: &[PathBuf]) -> bool {
+    // As the kernel: path_resolution(7).
+    const MOST_LINKS: usize = 40;
+    let mut links = 0;
+    let mut at = PathBuf::from("/");
+    let parts = |path: &Path| -> Vec<PathBuf> {
+        path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect()
+    };
+    let mut rest = parts(file);
+    while let Some(part) = rest.pop() {
+        match part.components().next() {
+            Some(Component::Normal(name)) => at.push(name),
+            Some(Component::ParentDir) => {
+                at.pop();
+                continue;
+            }
+            _ => continue,
+        }
+        if dirs.iter().any(|dir| at.starts_with(dir)) {
+            return true;
+        }
+        match fs::read_link(&at).map_err(Errno::from) {
+            Ok(link) if links < MOST_LINKS => {
+                links += 1;
+                at.pop();
+                if link.is_absolute() {
+                    at = "/".into();
+                }
+                rest.extend(parts(&link));
+            }
+            Err(Errno(libc::EINVAL)) => {}
+            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => return false,
+            // What cannot be looked at is not trusted.
+            _ => return true,
+        }
+    }
+    false
+}

@@ -1,0 +1,121 @@
+//! What a service manager hands down reaches the command: sockets, the way to say that it is ready,
+//! directories, the watchdog.
+
+use garth_tests::{Yard, needs};
+
+/// A service manager that waits for a notification, and says what came and from whom. Its arguments are
+/// the words of garth.
+const MANAGER: &str = r#"
+import os, socket, struct, subprocess, sys
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+os.makedirs("/run/manager", exist_ok=True)
+path = "/run/manager/notify"
+if os.path.exists(path): os.unlink(path)
+manager.bind(path)
+os.chmod(path, 0o666)
+manager.settimeout(10)
+ran = subprocess.run([os.environ["GARTH"]] + sys.argv[1:], env=dict(os.environ, NOTIFY_SOCKET=path))
+print(manager.recv(99).decode(), ran.returncode)
+"#;
+
+const READY: &str = r#"
+import os, socket
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+"#;
+
+#[test]
+fn a_command_says_that_it_is_ready() {
+    needs!(root, "python3");
+    let yard = Yard::new();
+    yard.write("/srv/manager.py", MANAGER);
+    yard.write("/srv/ready.py", READY);
+    for flags in ["", "-u nobody", "--userns=100000:65536", "--profile compat", "-d --name web"] {
+        let call = format!("python3 /srv/manager.py wrap {flags} -- python3 /srv/ready.py");
+        let said = yard.sh(&call).run();
+        assert!(said.stdout.ends_with("READY=1 0"), "{flags}: {said}");
+    }
+    // Of the socket's neighbours nothing is seen.
+    let call = "NOTIFY_SOCKET=/run/manager/notify $GARTH wrap -- ls -A /run /run/manager";
+    yard.sh("touch /run/manager/other /run/x").run().ok();
+    let said = yard.sh(call).run().ok();
+    assert!(said.contains("notify") && !said.contains("other") && !said.contains('x'), "{said}");
+    // A socket that is not there is not asked for.
+    yard.sh("NOTIFY_SOCKET=/run/manager/gone $GARTH wrap -- true").run().ok();
+}
+
+/// Executes its arguments with a listening socket as descriptor 3 and another as 4.
+const ACTIVATE: &str = r#"
+import os, socket, sys
+kept = []
+for fd in 3, 4:
+    sock = socket.socket()
+    kept.append(sock)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    os.dup2(sock.fileno(), fd)
+    os.set_inheritable(fd, True)
+os.environ.update(LISTEN_FDS="2", LISTEN_FDNAMES="web:admin", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[1], sys.argv[1:])
+"#;
+
+const ACTIVATED: &str = r#"
+import os, socket
+assert os.environ["LISTEN_PID"] == str(os.getpid()), (os.environ["LISTEN_PID"], os.getpid())
+names = os.environ["LISTEN_FDNAMES"].split(":")
+for fd in range(3, 3 + int(os.environ["LISTEN_FDS"])):
+    sock = socket.socket(fileno=fd)
+    print(names[fd - 3], sock.getsockname()[0], sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    sock.detach()
+print(sorted(os.listdir("/proc/self/fd"), key=int)[:-1])
+"#;
+
+#[test]
+fn a_command_is_activated_by_sockets() {
+    needs!(root, "python3");
+    let yard = Yard::new();
+    yard.write("/srv/activate.py", ACTIVATE);
+    yard.write("/srv/activated.py", ACTIVATED);
+    let expected = "web 127.0.0.1 1\nadmin 127.0.0.1 1\n['0', '1', '2', '3', '4']";
+    for flags in [
+        "",
+        "--as-pid-1",
+        "-u nobody",
+        "--userns=100000:65536",
+        "--profile compat",
+        "--network private",
+        "--memory 64m",
+    ] {
+        let call =
+            format!("python3 /srv/activate.py $GARTH wrap {flags} -- python3 /srv/activated.py");
+        assert_eq!(yard.sh(&call).run().ok(), expected, "{flags}");
+    }
+    let call = "python3 /srv/activate.py $GARTH wrap -d --name web --log /srv/log -- \
+        python3 /srv/activated.py; $GARTH wait web >/dev/null; cat /srv/log";
+    assert_eq!(yard.sh(call).run().ok(), format!("web\n{expected}"));
+}
+
+#[test]
+fn sockets_for_another_process_are_not_passed_on() {
+    needs!(root);
+    let yard = Yard::new();
+    let call = "LISTEN_PID=1 LISTEN_FDS=1 $GARTH wrap -- sh -c 'echo $LISTEN_FDS; ls /proc/self/fd' 3</dev/null";
+    assert_eq!(yard.sh(call).run().ok(), "\n0\n1\n2\n3");
+    let call = "LISTEN_PID=$$ LISTEN_FDS=2 exec $GARTH wrap -- true 3</dev/null 4<&-";
+    yard.sh(call).run().refused(125, "descriptor 4 is not open");
+}
+
+#[test]
+fn directories_that_were_made_for_a_command_are_there() {
+    needs!(root);
+    let yard = Yard::new();
+    yard.sh("mkdir -p /run/web/x /run/credentials/web; echo secret >/run/credentials/web/key")
+        .run()
+        .ok();
+    let call = "CREDENTIALS_DIRECTORY=/run/credentials/web RUNTIME_DIRECTORY=/run/web:/run/garth \
+        $GARTH wrap --name web -- sh -c 'echo pid >/run/web/pid; cat $CREDENTIALS_DIRECTORY/key
+        echo x >/run/credentials/web/key; ls /run'";
+    let ran = yard.sh(call).run();
+    assert_eq!(ran.stdout, "secret\ncredentials\nweb", "{ran}");
+    assert!(ran.stderr.contains("Read-only file system"), "{ran}");
+    assert_eq!(yard.read("/run/web/pid"), "pid\n");
+}
