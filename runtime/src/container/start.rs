@@ -1,7 +1,9 @@
 //! `start`.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::notify::Notify;
 use super::{CREATED, Container, Warn, hooks};
@@ -9,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::host::journal::Journal;
 use crate::spec::oci::Status;
 use crate::start::{self, Said};
-use crate::sys::{Errno, line};
+use crate::sys::{Errno, line, pidfd, process};
 
 /// Lets the program of a created container begin.
 ///
@@ -38,17 +40,20 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
         }
     };
     let notify = Notify::listen(journal, id)?;
+    let process = container.process()?;
     warn.debug(&format!("let the process of container {id} go on"));
     let tell = |line: &str| warn.note(line);
     let started = start::start(connection.as_fd(), &mut Said::new(&tell));
     let _ = fs::remove_file(&socket);
-    started?;
+    started.inspect_err(|_| wait_for_end(process.as_ref()))?;
     let lists = container.record.config.hooks.clone().unwrap_or_default();
     if !lists.poststart.is_empty() {
         let pid = journal.process(id)?.map_or(0, |process| process.pid);
         let state = container.record.state(Status::Running, pid);
         if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, warn) {
-            return Err(match super::kill::everything(&container) {
+            let left = super::kill::everything(&container);
+            wait_for_end(process.as_ref());
+            return Err(match left {
                 Ok(()) => error,
                 Err(left) => error.hint(format!("not all was ended ({left})")),
             });
@@ -58,5 +63,17 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     // Others may work on it while it gets ready.
     drop(entry);
     let Some(notify) = notify else { return Ok(()) };
-    container.process()?.map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
+    process.map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
+}
+
+/// An engine deletes a container whose `start` has failed, and that fails for good (containerd: "task
+/// must be stopped before deletion") unless it has seen the end of the process. So that is waited for,
+/// and that its parent has looked at it, if it is one that does.
+fn wait_for_end(process: Option<&(i32, OwnedFd)>) {
+    let Some((_, pidfd)) = process else { return };
+    let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
+    let end = Instant::now() + Duration::from_millis(200);
+    while pidfd::send_signal(pidfd.as_fd(), 0).is_ok() && Instant::now() < end {
+        sleep(Duration::from_millis(1));
+    }
 }

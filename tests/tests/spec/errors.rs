@@ -1,6 +1,6 @@
 //! Bad input: ids and config.json. An error, soon, and nothing left.
 
-use garth_tests::Bundle;
+use garth_tests::{Bundle, needs};
 use serde_json::json;
 
 /// A create with this text as config.json must fail.
@@ -180,4 +180,40 @@ fn start_tells_that_the_interpreter_is_missing() {
 #[test]
 fn start_tells_that_a_line_ends_in_a_carriage_return() {
     start_fails(b"#!/bin/sh\r\necho runs\r\n", "no such file or directory");
+}
+
+/// Starts a container that fails, as its parent, which looks after a while at who has ended.
+const ENGINE: &str = r#"
+import ctypes, os, subprocess, threading, time
+ctypes.CDLL(None).prctl(36, 1)
+runtime = os.environ["R"].split()
+subprocess.run(runtime + ["create", "--bundle", os.environ["B"], "--pid-file", "/srv/pid", os.environ["ID"]],
+    check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+pid = int(open("/srv/pid").read())
+seen = []
+def look():
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.05)
+    os.waitpid(pid, 0)
+    seen.append(pid)
+looking = threading.Thread(target=look)
+looking.start()
+started = subprocess.run(runtime + ["start", os.environ["ID"]], stderr=subprocess.DEVNULL)
+print(started.returncode != 0, seen == [pid])
+looking.join()
+"#;
+
+/// Otherwise containerd says "task must be stopped before deletion", and it is there for good.
+#[test]
+fn the_end_of_a_container_whose_start_failed_is_seen_before_start_returns() {
+    needs!("python3");
+    bundle!(yard, bundle);
+    bundle.config["process"]["args"] = json!(["/bin/entry"]);
+    yard.write(&bundle.rootfs("bin/entry"), "no program\n");
+    bundle.sh("chmod 755 $B/rootfs/bin/entry").run().ok();
+    bundle.save();
+    yard.write("/srv/engine.py", ENGINE);
+    assert_eq!(bundle.sh("exec python3 /srv/engine.py").run().ok(), "True True");
+    bundle.delete().ok();
+    bundle.assert_nothing_left();
 }
