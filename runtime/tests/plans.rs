@@ -32,6 +32,7 @@ fn given(uid: u32, privileged: bool) -> Given {
         held_capabilities: (1 << 41) - 1,
         last_capability: 40,
         cgroup_files: Vec::new(),
+        cgroups: Vec::new(),
         hosts: b"127.0.0.1 localhost\n".to_vec(),
         addresses: Vec::new(),
         seccomp: Some(Filter::default_profile()),
@@ -86,6 +87,7 @@ fn the_default_profile_for_a_daemon_with_a_port() {
     let mut given = given(33, true);
     given.recorded = true;
     given.cgroup_files = vec!["/sys/fs/cgroup/memory/garth/web/cgroup.procs".into()];
+    given.cgroups = vec![("memory".into(), "/sys/fs/cgroup/memory/garth/web".into())];
     golden("daemon.txt", &compile(&sandbox, &given).unwrap());
 }
 

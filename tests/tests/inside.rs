@@ -1,6 +1,6 @@
 //! What a command finds inside: what it may, what it sees, what it was not given.
 
-use garth_tests::{Yard, needs};
+use garth_tests::{Yard, has_v1, has_v2, needs, skip};
 
 /// The value of a line `name: value`.
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
@@ -335,6 +335,29 @@ fn input_and_output_pass_through() {
     let yard = Yard::new();
     let ran = yard.garth("wrap").script("cat; echo error >&2").input("hello").run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "hello", "error"));
+}
+
+/// Where Java and Node look for it, and nothing else of the trees.
+#[test]
+fn the_limits_are_seen_inside() {
+    needs!(root, "node");
+    if !has_v1("memory") && !has_v2() {
+        return skip("cgroups", "a cgroup tree with controllers");
+    }
+    let yard = Yard::new();
+    for words in ["", "--network host", "--userns=100000:65536"] {
+        let wrap = format!("wrap {words} --memory 96m --");
+        let node = yard.garth(&format!("{wrap} node -p")).arg("process.constrainedMemory()");
+        assert_eq!(node.run().ok(), (96 << 20).to_string(), "{words}");
+        let look =
+            "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes; ls -d * */garth";
+        let said = yard.garth(&wrap).arg("sh").arg("-c").arg(look).run().stdout;
+        assert!(said.starts_with(&(96 << 20).to_string()) && !said.contains("garth"), "{said}");
+        let write = "echo 1 >/sys/fs/cgroup/memory.max || echo 1 >/sys/fs/cgroup/memory/memory.limit_in_bytes";
+        assert_ne!(yard.garth(&wrap).arg("sh").arg("-c").arg(write).run().code, 0, "{words}");
+    }
+    // Without a limit there is nothing to see.
+    assert_eq!(yard.garth("wrap -- ls /sys/fs/cgroup").run().ok(), "");
 }
 
 #[test]

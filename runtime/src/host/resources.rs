@@ -181,6 +181,11 @@ impl Resources {
         self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()
     }
 
+    /// Its own directories in the cgroup trees, each with the name of its tree in /sys/fs/cgroup.
+    pub fn cgroups(&self) -> Vec<(String, PathBuf)> {
+        self.cgroup.as_ref().map(Cgroup::seen).unwrap_or_default()
+    }
+
     /// As [`Resources::cgroup_files`], for a process that comes later.
     ///
     /// # Errors

@@ -348,20 +348,22 @@ impl Compiler<'_> {
                 let proc = step(new("proc", &options)?, mount.access);
                 plan.push_or(proc, &mount.origin, otherwise);
             }
-            MountKind::Sysfs => match self.sandbox.network {
-                // A new sysfs shows the network namespace of who mounts it, and only its owner may.
-                Network::Private | Network::None => {
-                    let otherwise = Otherwise::Instead(
-                        Box::new(step(bind(c"/sys", self.confined), mount.access)),
-                        Some("/sys shows the network devices outside"),
-                    );
-                    let sysfs = step(new("sysfs", &[])?, mount.access);
-                    plan.push_or(sysfs, &mount.origin, otherwise);
+            MountKind::Sysfs => {
+                let outside = || step(bind(c"/sys", self.confined), mount.access);
+                match self.sandbox.network {
+                    // A new sysfs shows the network namespace of who mounts it, and only its owner may.
+                    Network::Private | Network::None => {
+                        let otherwise = Otherwise::Instead(
+                            Box::new(outside()),
+                            Some("/sys shows the network devices outside"),
+                        );
+                        let sysfs = step(new("sysfs", &[])?, mount.access);
+                        plan.push_or(sysfs, &mount.origin, otherwise);
+                    }
+                    Network::Host | Network::Join(_) => plan.push(outside(), &mount.origin),
                 }
-                Network::Host | Network::Join(_) => {
-                    plan.push(step(bind(c"/sys", self.confined), mount.access), &mount.origin);
-                }
-            },
+                self.cgroups(plan, mount)?;
+            }
             MountKind::Devpts => {
                 let mut options = vec![
                     ("newinstance", None),
@@ -384,45 +386,6 @@ impl Compiler<'_> {
                 plan.push(step(new("tmpfs", &options)?, mount.access), &mount.origin);
                 self.devices(plan, mount)?;
             }
-        }
-        Ok(())
-    }
-
-    /// The devices that programs take for granted, and the links that POSIX shells and libcs use.
-    fn devices(&self, plan: &mut Plan, dev: &Mount) -> Result<()> {
-        const DEVICES: [(&str, u32, u32); 6] = [
-            ("null", 1, 3),
-            ("zero", 1, 5),
-            ("full", 1, 7),
-            ("random", 1, 8),
-            ("urandom", 1, 9),
-            ("tty", 5, 0),
-        ];
-        for (name, major, minor) in DEVICES {
-            let path = dev.target.join(name);
-            let host = c_path(&FsPath::new("/dev").join(name))?;
-            let source = Source::Bind { path: host, recursive: false };
-            let attr = attributes(Access { nosuid: true, noexec: true, ..Access::default() });
-            let bind = Step::Mount(MountStep::new(source, Path::new(&path), attr));
-            if self.confined {
-                // mknod(2) is for the initial user namespace only.
-                plan.push(bind, &dev.origin);
-                continue;
-            }
-            let (mode, device) = (libc::S_IFCHR | 0o666, libc::makedev(major, minor));
-            let make = Step::Device { path: Path::new(&path), mode, device, owner: None };
-            // Without CAP_MKNOD, or below a device filter, the host's is as good.
-            plan.push_or(make, &dev.origin, Otherwise::Instead(Box::new(bind), None));
-        }
-        for (name, text) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ] {
-            let path = Path::new(&dev.target.join(name));
-            plan.push(Step::Link { path, text: c_string(text)? }, &dev.origin);
         }
         Ok(())
     }
@@ -574,7 +537,7 @@ fn belongs_in_view(mount: &HostMount) -> bool {
         && !KERNEL.contains(&mount.kind.as_str())
 }
 
-fn attributes(access: Access) -> MountAttr {
+pub(super) fn attributes(access: Access) -> MountAttr {
     let set = [
         (access.read_only, libc::MOUNT_ATTR_RDONLY),
         (access.nosuid, libc::MOUNT_ATTR_NOSUID),

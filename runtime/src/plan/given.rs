@@ -29,6 +29,9 @@ pub struct Given {
     pub last_capability: u8,
     /// The cgroup.procs files through which the child joins its cgroups.
     pub cgroup_files: Vec<PathBuf>,
+    /// Its own directories in the cgroup trees, each with the name of its tree in /sys/fs/cgroup; empty:
+    /// it is the only one.
+    pub cgroups: Vec<(String, PathBuf)>,
     /// The command's seccomp filter.
     pub seccomp: Option<Filter>,
     /// The filter of the init, which is pid 1.

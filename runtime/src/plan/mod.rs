@@ -11,6 +11,7 @@ mod explain;
 mod given;
 mod id_maps;
 mod privileges;
+mod provided;
 pub mod seccomp;
 mod step;
 pub(crate) mod view;

@@ -117,6 +117,7 @@ impl Sandbox {
         let journal = &Journal::at(root);
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
         given.cgroup_files = resources.cgroup_files();
+        given.cgroups = resources.cgroups();
         given.addresses = resources.addresses();
         given.recorded = options.name.is_some() || !resources.is_empty();
         let plan = compile(placed, &given, options)?;
@@ -165,6 +166,7 @@ impl Yard {
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
         given.cgroup_files = self.resources.cgroup_files();
+        given.cgroups = self.resources.cgroups();
         given.addresses = self.resources.addresses();
         given.recorded = true;
         let plan = compile(sandbox, given, options)?;
@@ -253,6 +255,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
         held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
+        cgroups: Vec::new(),
         hosts: match view::names_itself(sandbox) {
             true => std::fs::read(view::HOSTS).unwrap_or_default(),
             false => Vec::new(),

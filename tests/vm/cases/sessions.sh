@@ -34,3 +34,7 @@ controllers_that_are_lacking_are_named() {
     output=$(fails garth wrap --io read=10MB/s:/ -- true)
     contains "$output" 'user@.service'
 }
+
+the_limit_is_seen_inside() {
+    equals "$(garth wrap --memory 64m -- cat /sys/fs/cgroup/memory.max)" 67108864
+}

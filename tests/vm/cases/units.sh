@@ -100,3 +100,10 @@ a_killed_launcher_takes_its_sandbox_along() {
     garth gc
     is_gone killed
 }
+
+the_limit_is_seen_inside() {
+    equals "$(garth wrap --memory 64m -- cat /sys/fs/cgroup/memory.max)" 67108864
+    equals "$(unit -- garth wrap --memory 64m -- cat /sys/fs/cgroup/memory.max)" 67108864
+    output=$(garth wrap --memory 64m -- sh -c 'echo 1 >/sys/fs/cgroup/memory.max') && fail "$output"
+    return 0
+}

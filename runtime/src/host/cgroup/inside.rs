@@ -122,6 +122,24 @@ fn plain(controller: Controller) -> &'static str {
     controller.v1_name().trim_start_matches("name=")
 }
 
+impl Cgroup {
+    /// A sandbox's own directories, each with the name of its tree below /sys/fs/cgroup; empty where the
+    /// unified tree is all there is.
+    pub fn seen(&self) -> Vec<(String, PathBuf)> {
+        let name = |dir: &Dir| match dir.version {
+            Version::V2 if dir.top.starts_with("/sys/fs/cgroup/unified") => "unified".to_owned(),
+            Version::V2 => String::new(),
+            Version::V1 => {
+                let below = Path::new(&dir.top).strip_prefix("/sys/fs/cgroup").ok();
+                let tree = below.and_then(|below| below.iter().next()?.to_str());
+                let names = || dir.controllers.iter().map(|c| plain(*c)).collect::<Vec<_>>();
+                tree.map_or_else(|| names().join(","), str::to_owned)
+            }
+        };
+        self.dirs.iter().map(|dir| (name(dir), self.path(dir))).collect()
+    }
+}
+
 fn mount_name(host: &Hierarchy, dir: &Dir) -> Option<String> {
     let mount = host.trees().find(|mount| {
         mount.version == Version::V1
