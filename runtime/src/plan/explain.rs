@@ -76,6 +76,7 @@ impl fmt::Display for Step {
             Step::WriteProc { file, data } => {
                 write!(f, "write {} to /proc/{}", data.escape_ascii(), text(file))
             }
+            Step::Begun => write!(f, "let the caller do its part"),
             Step::AwaitGo => write!(f, "wait for the caller's part"),
             Step::AwaitMaps => write!(f, "wait for the id maps"),
             Step::Sibling => write!(f, "go on in a second process"),

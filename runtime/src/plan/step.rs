@@ -79,6 +79,8 @@ pub enum Step {
         /// All that is written, in one write(2).
         data: Vec<u8>,
     },
+    /// Tell the parent that it can do its part: record, cgroups, network; over a line.
+    Begun,
     /// Wait until the parent has done its part: id maps, record, network.
     AwaitGo,
     /// Wait until the parent has written the id maps; over a line.

@@ -142,6 +142,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Descriptor { to, from } => descriptor(*to, *from),
         Step::Write { path, data } => write(path, data),
         Step::WriteProc { file, data } => write_proc(file, data),
+        Step::Begun => tell(script, Record::Begun, 0),
         Step::AwaitGo => await_go(script),
         Step::AwaitMaps => ask(script, Record::Maps, 0),
         Step::Sibling => sibling(script),
@@ -239,10 +240,9 @@ fn close_all_but(from: u32, keep: &[RawFd]) -> Result {
     raw::close_fds(first, u32::MAX)
 }
 
-/// Says that the parent's part is wanted, and waits for its `Go`.
 fn await_go(script: &Script<'_>) -> Result {
     match script.memory {
-        Memory::Forked => ask(script, Record::Begun, 0),
+        Memory::Forked => hear_go(script),
         _ => {
             script.ground.words().await_go();
             Ok(())
@@ -250,8 +250,12 @@ fn await_go(script: &Script<'_>) -> Result {
     }
 }
 
+fn tell(script: &Script<'_>, record: Record, value: u32) -> Result {
+    line::tell(script.line, Message { kind: record as u32, value })
+}
+
 fn ask(script: &Script<'_>, record: Record, value: u32) -> Result {
-    line::tell(script.line, Message { kind: record as u32, value })?;
+    tell(script, record, value)?;
     hear_go(script)
 }
 

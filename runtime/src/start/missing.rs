@@ -133,9 +133,9 @@ impl Tree {
         }
         let name = path(&done.bytes[slash.map_or(0, |slash| slash + 1)..]);
         let above = if slash.is_some() { done.path() } else { c"." };
-        let made = match self.make_in(above, name, directory) {
+        let made = match self.make_below(above, name, directory) {
             Err(Errno(libc::EROFS)) if scaffold => {
-                self.scaffold(above).and_then(|()| self.make_in(above, name, directory))
+                self.scaffold(above).and_then(|()| self.make_below(above, name, directory))
             }
             made => made,
         };
@@ -145,12 +145,9 @@ impl Tree {
         made
     }
 
-    fn make_in(&mut self, above: &CStr, name: &CStr, directory: bool) -> Result {
+    fn make_below(&mut self, above: &CStr, name: &CStr, directory: bool) -> Result {
         let above = self.open(above, libc::O_DIRECTORY)?;
-        let made = match directory {
-            true => raw::mkdirat(above, name, 0o755),
-            false => raw::mknodat(above, name, libc::S_IFREG | 0o644, 0),
-        };
+        let made = make_in(above, name, directory);
         raw::close(above);
         match made {
             Err(Errno(libc::EEXIST)) | Ok(()) => Ok(()),
@@ -204,6 +201,14 @@ impl Tree {
     pub(super) fn finish(&mut self) -> Result {
         let scaffolds = std::mem::replace(&mut self.scaffolds, [-1; 8]);
         scaffolds.into_iter().filter(|fd| *fd >= 0).try_for_each(read_only)
+    }
+}
+
+/// Makes a directory or an empty file.
+pub(super) fn make_in(above: RawFd, name: &CStr, directory: bool) -> Result {
+    match directory {
+        true => raw::mkdirat(above, name, 0o755),
+        false => raw::mknodat(above, name, libc::S_IFREG | 0o644, 0),
     }
 }
 

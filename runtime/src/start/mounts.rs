@@ -5,6 +5,7 @@
 use std::ffi::{CStr, CString};
 
 use super::copy_up::{copy_up, mode_of};
+use super::missing::make_in;
 use crate::plan::{MountStep, Named, Path, Procfs, Source};
 use crate::sys::raw::{self, MountAttr, RawFd, Stat};
 use crate::sys::{Errno, terminal};
@@ -157,13 +158,30 @@ impl Tree {
 
     /// The target, and whether it was made only now.
     fn target(&mut self, mount: &MountStep, directory: bool) -> Result<(RawFd, bool)> {
-        match self.open_target(mount) {
-            Err(Errno(libc::ENOENT)) => {
-                self.make(&mount.target.whole, directory, mount.scaffold)?;
-                Ok((self.open_target(mount)?, true))
-            }
-            target => Ok((target?, false)),
+        match self.open_target(mount, &mount.target.whole, 0) {
+            Err(Errno(libc::ENOENT)) => {}
+            target => return Ok((target?, false)),
         }
+        let made = match self.make_last(mount, directory) {
+            // More of it is missing, or a link is there that leads nowhere, or there is no room.
+            Err(Errno(libc::ENOENT | libc::EEXIST | libc::EROFS)) => {
+                self.make(&mount.target.whole, directory, mount.scaffold)?;
+                self.open_target(mount, &mount.target.whole, 0)?
+            }
+            made => made?,
+        };
+        Ok((made, true))
+    }
+
+    /// The usual case: only the last part of the target is missing.
+    fn make_last(&mut self, mount: &MountStep, directory: bool) -> Result<RawFd> {
+        let (above, name) = mount.target.parts.last().ok_or(Errno(libc::ENOENT))?;
+        let above = self.open_target(mount, above, libc::O_DIRECTORY)?;
+        let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+        let made = make_in(above, name, directory)
+            .and_then(|()| raw::openat2(above, name, libc::O_PATH, resolve));
+        raw::close(above);
+        made
     }
 
     /// What is done to a mount in its place; by descriptor, as the path may lead elsewhere by now.
@@ -191,18 +209,19 @@ impl Tree {
         raw::close(before);
         raw::close(target);
         mounted?;
-        let new = self.open_target(mount)?;
+        let new = self.open_target(mount, &mount.target.whole, 0)?;
         change(new, &mount.attr, false)?;
         change(new, &mount.recursive, true)?;
         self.complete(mount, new)
     }
 
-    fn open_target(&mut self, mount: &MountStep) -> Result<RawFd> {
+    /// The target or a directory on the way to it.
+    fn open_target(&mut self, mount: &MountStep, path: &CStr, flags: i32) -> Result<RawFd> {
         match mount.no_links {
-            false => self.open(&mount.target.whole, 0),
+            false => self.open(path, flags),
             true => {
                 let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
-                raw::openat2(self.root()?, &mount.target.whole, libc::O_PATH, resolve)
+                raw::openat2(self.root()?, path, libc::O_PATH | flags, resolve)
             }
         }
     }

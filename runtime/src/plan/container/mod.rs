@@ -176,6 +176,7 @@ pub fn compile_exec(
     if joins(libc::CLONE_NEWUSER) {
         compiler.become_root();
     }
+    compiler.push(Step::Begun, "always");
     compiler.push(Step::AwaitGo, "always");
     compiler.push(Step::Session, "always");
     compiler.terminal(process, false)?;
@@ -279,6 +280,19 @@ impl Compiler<'_> {
             self.plan.namespaces = new as u64;
             enter_others(self)?;
         }
+        // The parent's part may be done while the namespaces are made, if it does not need them. The
+        // network's takes as long as that part.
+        let together = late == 0
+            && self.linux.namespace(User).is_none()
+            && self.joined(Pid).is_none()
+            && self.linux.net_devices.is_empty()
+            && !self.linux.sets_clocks_outside();
+        if together {
+            self.push(Step::Begun, "always");
+            let network = new & libc::CLONE_NEWNET;
+            self.plan.namespaces &= !network as u64;
+            late |= network;
+        }
         if late != 0 {
             self.push(Step::Unshare { flags: late }, "linux.namespaces");
         }
@@ -298,6 +312,9 @@ impl Compiler<'_> {
             self.push(Step::Unshare { flags }, "linux.namespaces");
         } else if self.is_new(Time) {
             flags |= crate::plan::CLONE_NEWTIME;
+        }
+        if !together {
+            self.push(Step::Begun, "always");
         }
         // The record, the network, and whatever else needs the process id.
         self.push(Step::AwaitGo, "always");
