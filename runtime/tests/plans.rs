@@ -192,8 +192,15 @@ fn the_steps_are_in_an_order_that_holds() {
         // A cgroup namespace is rooted where one is when it is made.
         order(&joins_cgroup, &|s| matches!(s, Step::Unshare { .. }));
         // Id maps must be there before anything that needs an id or a capability.
-        order(&|s| matches!(s, Step::AwaitGo), &|s| {
+        let needs_ids = |s: &Step| {
             is_mount(s) || matches!(s, Step::Unshare { .. } | Step::Hostname(_) | Step::Ids { .. })
+        };
+        if plan.id_maps.is_some() {
+            order(&|s| matches!(s, Step::AwaitGo), &needs_ids);
+        }
+        // And the parent's part is done before there is anything that the command could do.
+        order(&|s| matches!(s, Step::AwaitGo), &|s| {
+            matches!(s, Step::Ids { .. } | Step::Fork { .. } | Step::Exec { .. })
         });
         // The host must not see a mount.
         order(&|s| matches!(s, Step::Propagation(_)), &is_mount);

@@ -47,7 +47,11 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     for file in &given.cgroup_files {
         plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
     }
-    if plan.awaits_go {
+    // The caller writes the id maps, and puts the process into a scope, of which a cgroup namespace can
+    // be made then. The rest of its part, the network, is done while the child mounts.
+    let limited = !sandbox.limits.is_empty() || sandbox.systemd_cgroup;
+    let at_first = userns || limited && given.cgroup_files.is_empty();
+    if plan.awaits_go && at_first {
         plan.push(Step::AwaitGo, "always");
     }
     if userns && given.privileged {
@@ -60,6 +64,9 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
     compiler.unshare(&mut plan)?;
     compiler.identity(&mut plan)?;
     compiler.file_system(&mut plan)?;
+    if plan.awaits_go && !at_first {
+        plan.push(Step::AwaitGo, "always");
+    }
     compiler.privileges(&mut plan);
     compiler.finish(&mut plan)?;
     Ok(plan)

@@ -83,8 +83,9 @@ pub fn run(
     let spared = plan.remarks.iter().cloned().chain(spared).collect();
     let process = Process::new(cloned, plan.has_init()).with_spared(spared);
     let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
-    // If the parent's part failed the child was killed; if a step failed it has exited.
-    match result.err().or(failed) {
+    // If the parent's part failed the child was killed; if a step failed it has exited, and then the
+    // parent's part may have failed for want of it.
+    match failed.or(result.err()) {
         None => Ok(process),
         Some(error) => {
             process.kill();
