@@ -11,7 +11,7 @@ use super::record::Record;
 use super::terminal::{Console, Terminal};
 use super::{CREATING, devices, hooks, linux, outside, own, time, trees};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{self, Claim, Driver, Entrance, MARK};
+use crate::host::cgroup::{self, Claim, Driver, Entrance, Hierarchy, MARK};
 use crate::host::journal::{Entry, Journal, ProcessId};
 use crate::host::resources::Resources;
 use crate::host::{facts, idmap, rdt};
@@ -140,10 +140,11 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     warn_of_capabilities(&config, &options.warn)?;
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
-    let (entry, record) = place_config(journal, id, &bundle, config, options)?;
+    let trees = Hierarchy::read()?;
+    let (entry, record) = place_config(journal, id, &bundle, config, (options, &trees))?;
     // Held until a failed start has given up its cgroup.
     let mut claim = Claim::default();
-    match launch(&entry, &record, options, console, waits, &mut claim) {
+    match launch(&entry, &record, (options, &trees), console, waits, &mut claim) {
         Ok((process, terminal, notify)) => {
             Ok(Prepared { entry, record, process, terminal, notify })
         }
@@ -167,7 +168,7 @@ pub fn place(journal: &Journal, id: &str, options: &Options) -> Result<(Entry, R
     let config = read_config(&bundle)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
     config.notes().iter().for_each(|note| options.warn.note(note));
-    place_config(journal, id, &bundle, config, options)
+    place_config(journal, id, &bundle, config, (options, &Hierarchy::read()?))
 }
 
 fn place_config(
@@ -175,11 +176,11 @@ fn place_config(
     id: &str,
     bundle: &Path,
     config: Config,
-    options: &Options,
+    how: (&Options, &Hierarchy),
 ) -> Result<(Entry, Record)> {
     // A name that is taken is said before anything else is looked at.
     let entry = journal.create(id)?;
-    match begin(&entry, bundle, config, options) {
+    match begin(&entry, bundle, config, how) {
         Ok(record) => Ok((entry, record)),
         Err(error) => {
             let _ = entry.remove();
@@ -188,7 +189,12 @@ fn place_config(
     }
 }
 
-fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Result<Record> {
+fn begin(
+    entry: &Entry,
+    bundle: &Path,
+    config: Config,
+    (options, trees): (&Options, &Hierarchy),
+) -> Result<Record> {
     let linux = linux(&config);
     let wanted = cgroup::Wanted {
         id: entry.id(),
@@ -202,7 +208,7 @@ fn begin(entry: &Entry, bundle: &Path, config: Config, options: &Options) -> Res
         resources: &linux.resources.clone().unwrap_or_default(),
         annotations: &config.annotations,
     };
-    let cgroup = cgroup::choose_container(&cgroup::Hierarchy::read()?, &wanted)?;
+    let cgroup = cgroup::choose_container(trees, &wanted)?;
     let resources = Resources::of_container(&config.annotations)?;
     let rdt = match &linux.intel_rdt {
         Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
@@ -310,12 +316,12 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
 }
 
 /// What a mount of type `cgroup` shows.
-fn cgroup_mounts(record: &Record) -> Result<Vec<CgroupMount>> {
+fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
     let asked = |mount: &oci::Mount| mount.kind.as_deref() == Some("cgroup");
     if !record.config.mounts.iter().any(asked) {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let inside = record.cgroup.inside(&cgroup::Hierarchy::read()?);
+    let inside = record.cgroup.inside(trees);
     let mounts = inside.into_iter().map(|tree| CgroupMount {
         name: tree.name,
         links: tree.links,
@@ -327,13 +333,13 @@ fn cgroup_mounts(record: &Record) -> Result<Vec<CgroupMount>> {
             .map(String::from)
             .collect(),
     });
-    Ok(mounts.collect())
+    mounts.collect()
 }
 
 fn launch(
     entry: &Entry,
     record: &Record,
-    options: &Options,
+    (options, hierarchy): (&Options, &Hierarchy),
     console: Console,
     waits: bool,
     claim: &mut Claim,
@@ -392,7 +398,7 @@ fn launch(
         no_keyring: options.no_new_keyring,
         cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
         cgroup_files: entrance.files,
-        cgroups: cgroup_mounts(record)?,
+        cgroups: cgroup_mounts(record, hierarchy),
         confined: facts::confined(),
         devices: devices::bound(config)?,
         states: [
