@@ -1,0 +1,49 @@
+//! What a start costs is for the most part the kernel's time, so its system calls are counted. The
+//! bounds leave room for a few; where one is passed, look for what the start does twice.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use garth_tests::{Bundle, Yard, needs};
+
+fn calls(trace: &str) -> usize {
+    trace.lines().filter(|line| !line.contains(" resumed>") && line.contains('(')).count()
+}
+
+/// A line of this file for each, so many.
+fn lines(yard: &Yard, file: &str) -> usize {
+    yard.sh(&format!("cat {file}")).run().ok().lines().count()
+}
+
+#[test]
+fn a_container_starts_and_goes_with_few_system_calls() {
+    needs!(root, "strace");
+    let yard = Yard::new();
+    let mut bundle = Bundle::new(&yard);
+    bundle.script("exit 0");
+    // A mount for each tree, at a place that is to be made.
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "nodev", "noexec"]);
+    bundle.sh("exec strace -f -qq -o /srv/trace $R run --bundle $B $ID").run().ok();
+    let trees = lines(&yard, "/proc/self/cgroup");
+    let count = calls(&yard.sh("cat /srv/trace").run().ok());
+    let most = 640 + 18 * trees;
+    assert!(count <= most, "{count} calls with {trees} cgroup trees, more than {most}");
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_sandbox_starts_and_goes_with_few_system_calls() {
+    needs!(root, netns, "strace");
+    let yard = Yard::new();
+    let mounts = lines(&yard, "/proc/self/mountinfo");
+    for (flags, most) in [("", 560), ("--network private -p 8080:80", 770)] {
+        let wrap = format!("$GARTH wrap {flags} -- true");
+        // The first makes the firewall's table and what keeps it.
+        yard.sh(&format!("{wrap} && exec strace -f -qq -o /srv/trace {wrap}")).run().ok();
+        let count = calls(&yard.sh("cat /srv/trace").run().ok());
+        let most = most + 8 * mounts;
+        assert!(
+            count <= most,
+            "wrap {flags}: {count} calls with {mounts} mounts, more than {most}"
+        );
+    }
+    yard.assert_nothing_left();
+}
