@@ -262,31 +262,54 @@ fn arguments(pid: i32, ports: &[Port], pid_file: &Path) -> Vec<String> {
 /// Ends the process that wrote `pid_file`, so that its ports can be had again when this returns; one
 /// that never started or has ended is fine.
 pub fn stop(pid_file: &Path) -> Result<()> {
-    let Some((pid, pidfd, name)) = running(pid_file)? else { return Ok(()) };
-    match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
-        Ok(()) | Err(Errno(libc::ESRCH)) => {}
-        Err(errno) => return Err(Error::os(format!("end {name}, process {pid}"), errno)),
-    }
-    if !matches!(process::readable([pidfd.as_fd()], Some(PATIENCE)), Ok([true])) {
-        let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-        let _ = process::readable([pidfd.as_fd()], Some(PATIENCE));
+    // While it goes into the background there are two.
+    while let Some((pid, pidfd, name)) = running(pid_file)? {
+        match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
+            Ok(()) | Err(Errno(libc::ESRCH)) => {}
+            Err(errno) => return Err(Error::os(format!("end {name}, process {pid}"), errno)),
+        }
+        if !matches!(process::readable([pidfd.as_fd()], Some(PATIENCE)), Ok([true])) {
+            let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+            let _ = process::readable([pidfd.as_fd()], Some(PATIENCE));
+        }
     }
     Ok(())
 }
 
-/// The process that wrote `pid_file`, if it runs, and its name.
+/// The process that wrote `pid_file`, or will, if it runs; and its name.
 fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     let text = match fs::read_to_string(pid_file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         text => text.map_err(|e| Error::io(format!("read {}", pid_file.display()), &e))?,
     };
-    let Ok(pid) = text.trim().parse() else { return Ok(None) };
+    if let Ok(pid) = text.trim().parse() {
+        return told_of(pid_file, pid);
+    }
+    // pasta opens its ports first, and who started it may have been killed by then. One that has not
+    // come so far as to open the file ends when it cannot.
+    let own = format!("Uid:\t{}\t", process::effective_ids().0);
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Its directory is root's, as it is not dumpable.
+        let status = read_kernel(entry.path().join("status")).unwrap_or_default();
+        if status.lines().any(|line| line.starts_with(&own))
+            && let Some(found) = told_of(pid_file, pid)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Process `pid`, if it was told of `pid_file`, or of the socket beside it. The number may be another's,
+/// also another pasta's, so what the descriptor holds is looked at.
+fn told_of(pid_file: &Path, pid: i32) -> Result<Option<(i32, OwnedFd, String)>> {
     let pidfd = match pidfd::open(pid) {
         Err(Errno(libc::ESRCH | libc::EINVAL)) => return Ok(None),
         pidfd => pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?,
     };
-    // The number may be another's by now, also another pasta's: what the descriptor holds is looked
-    // at, and ours was told of this file, or of the socket beside it.
     let name = read_kernel(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
     let words = read_kernel_bytes(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let told = match name.as_str() {
@@ -307,6 +330,18 @@ mod tests {
 
     fn words(ports: &[Port]) -> String {
         arguments(42, ports, Path::new("/run/p")).join(" ")
+    }
+
+    #[test]
+    fn one_that_has_not_written_its_file_yet_is_ended_too() {
+        let file = std::env::temp_dir().join(format!("garth-pasta-{}", std::process::id()));
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "read line", "sh"]).arg(&file).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        stop(&file).unwrap();
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        stop(&file).unwrap();
     }
 
     #[test]
