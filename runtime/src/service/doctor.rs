@@ -120,7 +120,7 @@ fn state_directory(journal: &Journal) -> Result<String> {
 fn user_namespace() -> Result<String> {
     let plan = in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo]);
     rehearse(plan, |_| Ok(())).map_err(|e| {
-        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns")
+        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a chroot the kernel makes none")
     })?;
     Ok("sandboxes without root".into())
 }

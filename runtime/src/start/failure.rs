@@ -24,6 +24,9 @@ pub fn clone(plan: &Plan, errno: Errno) -> Error {
     let error = Error::os(format!("clone3 with {}", plan::namespaces(plan.namespaces)), errno);
     match errno.0 {
         libc::EPERM | libc::ENOSYS if process::is_filtered() => error.hint(FILTERED),
+        libc::EPERM if plan.namespaces & libc::CLONE_NEWUSER as u64 != 0 => error.hint(
+            "user namespaces are not allowed here: see garth doctor; in a chroot the kernel makes none",
+        ),
         libc::EPERM => error.hint("creating namespaces is not allowed here: see garth doctor"),
         libc::ENOSPC => error.hint("the limits in /proc/sys/user/max_*_namespaces are reached"),
         libc::EAGAIN => error.hint("the limit of processes is reached"),

@@ -7,6 +7,7 @@
 //! | need | what it is |
 //! |---|---|
 //! | `root` | root, with pid and mount namespaces |
+//! | `userns` | user namespaces, which the kernel does not make in a chroot |
 //! | `netns` | network namespaces, veth, nftables |
 //! | `ipv6` | IPv6 |
 //! | `v1`, `"v1:CONTROLLER"` | cgroups of version 1, with the memory or that controller |
@@ -34,7 +35,7 @@ macro_rules! needs {
 /// The word by which `$REQUIRE` asks for a need.
 pub fn class(what: &str) -> &str {
     match what.split(':').next().unwrap_or(what) {
-        known @ ("root" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
+        known @ ("root" | "userns" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
         _ => "program",
     }
 }
@@ -43,6 +44,10 @@ pub fn class(what: &str) -> &str {
 pub fn missing(what: &str) -> Option<String> {
     let (there, reason) = match what.split_once(':').unwrap_or((what, "memory")) {
         ("root", _) => (works("unshare -mp --fork true"), "root".to_owned()),
+        ("userns", _) => (
+            works("unshare --user true"),
+            "user namespaces, which there are not in a chroot".to_owned(),
+        ),
         ("netns", _) => (
             works("unshare -n ip link add type veth") && works("unshare -n nft add table inet t"),
             "network namespaces, veth, ip(8) and nft(8)".to_owned(),
