@@ -649,6 +649,7 @@ fn the_table_reads_as_it_is_documented() {
 #[test]
 fn pasta_publishes_without_root() {
     on_a_private_host("pasta_publishes_without_root", |host| {
+        garth_needs::needs!(userns);
         let Some(program) = garth_needs::which("pasta") else {
             garth_needs::skip("program", "the program pasta");
             return;

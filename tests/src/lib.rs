@@ -29,7 +29,7 @@ use std::{env, fs};
 
 pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
-pub use garth_needs::{has_v1, has_v2, missing, needs, skip, which};
+pub use garth_needs::{has_v1, missing, needs, skip, which};
 pub use guest::{second_kernel, second_kernel_with};
 pub use points::{CHANGES, Point, Tally, points, sample};
 pub use snapshot::Snapshot;

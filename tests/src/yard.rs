@@ -119,7 +119,9 @@ impl Yard {
 
     pub(crate) fn call(&self, net: Option<&str>) -> Call {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.init)).args(["--mount", "--uts", "--pid"]);
+        // The root of a mount namespace is not that of a process in a chroot.
+        command.arg(format!("--target={}", self.init));
+        command.args(["--mount", "--root", "--wd", "--uts", "--pid"]);
         match net {
             None => command.arg("--net"),
             // The path is looked up before the mount namespace is entered.

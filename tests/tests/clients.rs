@@ -140,13 +140,24 @@ fn garth_does_as_well_as_runc(client: &str) {
 
 #[test]
 fn podman() {
-    needs!(root, netns, "runc", "podman", "script", "curl", "busybox");
+    needs!(root, netns, "runc", "podman", "script", "curl", "busybox", cgroups);
     garth_does_as_well_as_runc("podman");
 }
 
 #[test]
 fn podman_without_root() {
-    needs!(root, netns, "runc", "podman", "newuidmap", "slirp4netns", "script", "curl", "busybox");
+    needs!(
+        root,
+        netns,
+        "runc",
+        "podman",
+        "newuidmap",
+        "slirp4netns",
+        "script",
+        "curl",
+        "busybox",
+        userns
+    );
     garth_does_as_well_as_runc("podman-rootless");
 }
 
@@ -158,13 +169,13 @@ fn docker() {
 
 #[test]
 fn containerd() {
-    needs!(root, netns, "runc", "containerd", "ctr", "script", "busybox");
+    needs!(root, netns, "runc", "containerd", "ctr", "script", "busybox", cgroups);
     garth_does_as_well_as_runc("containerd");
 }
 
 #[test]
 fn cri() {
-    needs!(root, netns, "runc", "containerd", "ctr", "busybox");
+    needs!(root, netns, "runc", "containerd", "ctr", "busybox", cgroups);
     // The script's python is the system's, whichever else there is.
     let grpc = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).output();
     if !grpc.is_ok_and(|ran| ran.status.success()) {

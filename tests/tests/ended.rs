@@ -68,7 +68,7 @@ const GREEDY: &str = "x=$(head -c 64m /dev/zero | tr '\\0' x)";
 
 #[test]
 fn a_want_of_memory_is_told_with_the_name_of_the_limit() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     yard.garth("wrap -d --name web --memory 16m").script(GREEDY).run().ok();
     let ran = yard.garth("wait web").run();

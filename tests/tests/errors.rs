@@ -232,7 +232,7 @@ fn a_pool_of_addresses_that_others_use() {
 
 #[test]
 fn a_user_without_any_privilege() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     // Root without capabilities, where user namespaces are used up.
     let script = "echo 0 >/proc/sys/user/max_user_namespaces
@@ -268,7 +268,7 @@ fn a_state_root_that_cannot_be_written() {
 
 #[test]
 fn an_explanation_runs_nothing() {
-    needs!(root, netns);
+    needs!(root, netns, cgroups);
     let yard = Yard::new();
     yard.write("/srv/data/file", "");
     let plan = yard

@@ -25,7 +25,7 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["
 
 #[test]
 fn a_command_says_that_it_is_ready() {
-    needs!(root, "python3");
+    needs!(root, "python3", userns);
     let yard = Yard::new();
     yard.write("/srv/manager.py", MANAGER);
     yard.write("/srv/ready.py", READY);
@@ -71,7 +71,7 @@ print(sorted(os.listdir("/proc/self/fd"), key=int)[:-1])
 
 #[test]
 fn a_command_is_activated_by_sockets() {
-    needs!(root, "python3");
+    needs!(root, "python3", userns, cgroups);
     let yard = Yard::new();
     yard.write("/srv/activate.py", ACTIVATE);
     yard.write("/srv/activated.py", ACTIVATED);

@@ -1,6 +1,6 @@
 //! What a command finds inside: what it may, what it sees, what it was not given.
 
-use garth_tests::{Yard, has_v1, has_v2, needs, skip};
+use garth_tests::{Yard, needs};
 
 /// The value of a line `name: value`.
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
@@ -263,7 +263,7 @@ fn a_root_file_system_of_its_own_is_all_there_is() {
 
 #[test]
 fn limits_hold() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     let ran = yard.garth("wrap --ulimit nofile=64:128").script("ulimit -Sn; ulimit -Hn").run();
     assert_eq!(ran.ok(), "64\n128");
@@ -340,10 +340,7 @@ fn input_and_output_pass_through() {
 /// Where Java and Node look for it, and nothing else of the trees.
 #[test]
 fn the_limits_are_seen_inside() {
-    needs!(root, "node");
-    if !has_v1("memory") && !has_v2() {
-        return skip("cgroups", "a cgroup tree with controllers");
-    }
+    needs!(root, userns, cgroups, "node");
     let yard = Yard::new();
     for words in ["", "--network host", "--userns=100000:65536"] {
         let wrap = format!("wrap {words} --memory 96m --");

@@ -78,37 +78,37 @@ const DETACHED: &str = "wrap -d --name web -p 8080:80 --pids-limit 64 -- true";
 
 #[test]
 fn garth_may_be_killed_at_any_point() {
-    needs!(root, netns, "strace");
+    needs!(root, netns, "strace", cgroups);
     survives("", WRAP);
 }
 
 #[test]
 fn any_process_of_a_start_may_be_killed_at_any_point() {
-    needs!(root, netns, "strace");
+    needs!(root, netns, "strace", cgroups);
     survives("-f", WRAP);
 }
 
 #[test]
 fn a_detaching_garth_may_be_killed_at_any_point() {
-    needs!(root, netns, "strace");
+    needs!(root, netns, "strace", cgroups);
     survives("", DETACHED);
 }
 
 #[test]
 fn any_process_of_a_detached_start_may_be_killed_at_any_point() {
-    needs!(root, netns, "strace");
+    needs!(root, netns, "strace", cgroups);
     survives("-f", DETACHED);
 }
 
 #[test]
 fn garth_may_be_killed_at_any_point_beside_a_plugin() {
-    needs!(root, "strace");
+    needs!(root, "strace", cgroups);
     survives("", WITH_PLUGIN);
 }
 
 #[test]
 fn any_process_may_be_killed_at_any_point_the_plugins_too() {
-    needs!(root, "strace");
+    needs!(root, "strace", cgroups);
     survives("-f", WITH_PLUGIN);
 }
 

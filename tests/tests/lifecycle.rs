@@ -181,7 +181,7 @@ fn a_sandbox_dies_with_garth() {
 
 #[test]
 fn gc_clears_what_a_killed_garth_left() {
-    needs!(root, netns);
+    needs!(root, netns, cgroups);
     let yard = Yard::with_neighbour();
     let words = "wrap -p 8080:80 -p 0.0.0.0:8081:81/udp --memory 64m --cpus 1 --pids-limit 9";
     killed(&yard, words);
@@ -240,7 +240,7 @@ fn a_stopped_garth_does_not_stop_others() {
 
 #[test]
 fn limits_are_changed_while_it_runs() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     yard.garth("wrap -d --name web --memory 512m --pids-limit 500 --cpus 2 -- sleep 600")
         .run()

@@ -22,7 +22,7 @@ fn in_a_sandbox_a_command_can_be_limited_and_a_sandbox_needs_another_filter() {
 
 #[test]
 fn without_clone3_all_is_as_with_it() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     yard.write("/srv/filter.json", NO_CLONE3);
     let inside = |script: &str| {
@@ -44,7 +44,7 @@ fn without_clone3_all_is_as_with_it() {
 
 #[test]
 fn in_a_user_namespace_of_somebody_elses_a_sandbox_starts() {
-    needs!(root, "setpriv", "bwrap");
+    needs!(root, "setpriv", "bwrap", userns);
     let yard = Yard::new();
     yard.sh("mkdir -m 777 /srv/state").run().ok();
     let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";

@@ -173,7 +173,7 @@ fn pause_and_resume() {
 
 #[test]
 fn update() {
-    needs!(root, "strace");
+    needs!(root, "strace", cgroups);
     survives(DETACH, "update --pids-limit 50 $ID");
 }
 
@@ -203,7 +203,7 @@ fn create_with_hooks() {
 
 #[test]
 fn create_with_a_user_namespace() {
-    needs!(root, "strace");
+    needs!(root, "strace", userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.script("exec sleep 600");

@@ -104,7 +104,7 @@ fn what_is_given_by_name_stays_of_a_tmpfs_that_is_copied_up() {
 
 #[test]
 fn a_source_below_a_private_directory_is_had_in_a_user_namespace() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     yard.write("/srv/private/volume/file", "here\n");
@@ -160,7 +160,7 @@ fn what_is_the_hosts_is_not_changed_through_a_path_to_its_namespace() {
 
 #[test]
 fn without_pivot_no_second_proc_can_be_had_inside() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/proc/keys"]);
@@ -194,7 +194,7 @@ fn a_joined_mount_namespace_gets_the_containers_root_and_keeps_its_own() {
 
 #[test]
 fn namespaces_of_others_are_joined_beside_a_new_user_namespace() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     let holder = yard.sh("exec unshare --net --uts --ipc sh -c 'echo $$; exec sleep 600'").start();
@@ -218,7 +218,7 @@ fn namespaces_of_others_are_joined_beside_a_new_user_namespace() {
 
 #[test]
 fn the_clocks_of_a_container_with_a_user_namespace_have_their_offsets() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.user_namespace(200_000);
@@ -230,7 +230,7 @@ fn the_clocks_of_a_container_with_a_user_namespace_have_their_offsets() {
 
 #[test]
 fn an_id_mapped_mount_has_the_map_of_a_joined_user_namespace() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     let holder = yard.sh("exec unshare --user sh -c 'echo $$; exec sleep 600'").start();

@@ -64,7 +64,7 @@ fn a_created_container_can_be_paused_and_is_created_again_afterwards() {
 
 #[test]
 fn update_changes_the_cgroup_and_the_record() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 40});
@@ -91,7 +91,7 @@ fn update_changes_the_cgroup_and_the_record() {
 
 #[test]
 fn an_update_that_is_refused_changes_nothing() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 40});
@@ -110,7 +110,7 @@ fn an_update_that_is_refused_changes_nothing() {
 
 #[test]
 fn events_count_once_and_again_and_again() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.sleeping();
@@ -130,7 +130,7 @@ fn events_count_once_and_again_and_again() {
 
 #[test]
 fn events_tell_when_memory_runs_out() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
@@ -184,7 +184,7 @@ fn features_and_version_are_what_engines_read() {
 
 #[test]
 fn exec_joins_cgroups_below_the_containers_own() {
-    needs!(root);
+    needs!(root, v1);
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.sleeping();

@@ -49,7 +49,7 @@ const LIMITED: &str = "--memory 64m --pids-limit 64";
 
 #[test]
 fn a_start_leaves_the_running_sandbox_of_the_same_name_in_another_state_directory_alone() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     yard.garth(&format!("--root /run/a wrap -d --name web {LIMITED} -- sleep 1001")).run().ok();
     for limits in [LIMITED, "--memory 64m", "--pids-limit 9 --cpus 1"] {
@@ -67,7 +67,7 @@ fn a_start_leaves_the_running_sandbox_of_the_same_name_in_another_state_director
 
 #[test]
 fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name() {
-    needs!(root, "strace");
+    needs!(root, "strace", cgroups);
     let yard = Yard::new();
     let wrap = |root: &str, seconds: u32| {
         format!("--root /run/{root} wrap -d --name web {LIMITED} -- sleep {seconds}")
@@ -91,7 +91,7 @@ fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name()
 
 #[test]
 fn a_leftover_owns_nothing_of_what_has_its_name_by_now() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     // Killed with its keeper, so that nobody has released it.
     let words = format!("--root /run/a wrap -d --name web {LIMITED} -- sleep 1001");
@@ -109,7 +109,7 @@ fn a_leftover_owns_nothing_of_what_has_its_name_by_now() {
 
 #[test]
 fn a_name_whose_state_directory_was_lost_is_another_sandbox_when_it_is_used_again() {
-    needs!(root, netns);
+    needs!(root, netns, cgroups);
     let yard = Yard::with_neighbour();
     let words = "wrap -d --name web --network private -p 8080:80 -- sleep";
     yard.garth(&format!("wrap -d --name web {LIMITED} -p 8080:80 -- sleep 1001")).run().ok();
@@ -138,7 +138,7 @@ fn a_name_whose_state_directory_was_lost_is_another_sandbox_when_it_is_used_agai
 
 #[test]
 fn gc_in_another_pid_namespace_ends_nothing_that_it_cannot_see() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = Yard::new();
     yard.garth(&format!("wrap -d --name web {LIMITED} -- sleep 1001")).run().ok();
     kill_keeper(&yard);
@@ -163,7 +163,7 @@ fn gc_in_another_pid_namespace_ends_nothing_that_it_cannot_see() {
 
 #[test]
 fn a_state_directory_that_cannot_be_looked_at_is_not_an_empty_one() {
-    needs!(root, "strace", "python3");
+    needs!(root, "strace", "python3", cgroups);
     let yard = Yard::new();
     yard.garth(&format!("wrap -d --name web {LIMITED} -- sleep 1001")).run().ok();
     // That its keeper holds it would need no look at its process.

@@ -148,7 +148,7 @@ os.mkdir(d + b"/dir", 0o6755)
 
 #[test]
 fn a_mount_point_that_is_missing_on_the_host_is_there_inside_and_nothing_else_changes() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     yard.sh(
         "mkdir -p /srv/tree/dir/deep; echo f >/srv/tree/dir/deep/file; ln -s dir /srv/tree/link

@@ -194,7 +194,7 @@ fn a_plugin_has_nothing_of_the_callers() {
 
 #[test]
 fn one_that_fails_ends_the_start_and_leaves_nothing() {
-    needs!(root);
+    needs!(root, cgroups);
     let yard = yard_with("marker", MARKER);
     plugin(
         &yard,
@@ -260,7 +260,7 @@ fn one_that_is_not_there_is_named_with_where_it_was_looked_for() {
 
 #[test]
 fn a_release_that_fails_is_said_and_tried_again_until_it_succeeds() {
-    needs!(root);
+    needs!(root, cgroups);
     let fails =
         "grep -q '\"verb\":\"del\"' || exit 0; [ -e /srv/repaired ] || { echo busy >&2; exit 1; }";
     let yard = yard_with("sticky", fails);

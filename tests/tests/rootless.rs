@@ -121,7 +121,7 @@ fn an_ordinary_user_runs_a_container_by_the_first_page() {
 
 #[test]
 fn a_limit_that_cannot_be_had_without_root_is_named() {
-    needs!(root, "busybox", "setpriv");
+    needs!(root, "busybox", "setpriv", userns);
     let walker = walker();
     let config = walker.bundle();
     for (name, limits) in [
@@ -137,7 +137,7 @@ fn a_limit_that_cannot_be_had_without_root_is_named() {
 
 #[test]
 fn ranges_of_ids_are_those_that_newuidmap_grants() {
-    needs!(root, "busybox", "setpriv", "newuidmap");
+    needs!(root, "busybox", "setpriv", "newuidmap", userns);
     let walker = walker();
     let mut config = walker.bundle();
     let ranges = |first: u32| {
@@ -158,7 +158,7 @@ fn ranges_of_ids_are_those_that_newuidmap_grants() {
 
 #[test]
 fn a_score_is_set_as_far_as_the_user_may() {
-    needs!(root, "busybox", "setpriv");
+    needs!(root, "busybox", "setpriv", userns);
     let walker = walker();
     let mut config = walker.bundle();
     config["process"]["oomScoreAdj"] = 333.into();
@@ -185,7 +185,7 @@ fn has_tun(walker: &Walker) -> bool {
 
 #[test]
 fn the_networks_process_ends_with_the_sandbox_and_lets_its_ports_go() {
-    needs!(root, netns, "busybox", "setpriv", "pasta", "ss");
+    needs!(root, netns, "busybox", "setpriv", "pasta", "ss", userns);
     let walker = online();
     if !has_tun(&walker) {
         return;
@@ -218,7 +218,7 @@ fn the_networks_process_ends_with_the_sandbox_and_lets_its_ports_go() {
 /// A pasta that may not enter a sandbox, as by the AppArmor profile of Debian 12.
 #[test]
 fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
-    needs!(root, netns, "busybox", "setpriv", "slirp4netns", "ss");
+    needs!(root, netns, "busybox", "setpriv", "slirp4netns", "ss", userns);
     let walker = online();
     if !has_tun(&walker) {
         return;
@@ -252,7 +252,7 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
 /// Root's own user namespace is a range of ids that are nobody's outside, or it is refused.
 #[test]
 fn root_in_a_user_namespace_is_not_the_hosts_root() {
-    needs!(root, netns, "busybox");
+    needs!(root, netns, "busybox", userns);
     let yard = Yard::new();
     yard.write("/srv/subuid", "other:200000:65536\n");
     yard.sh("for f in subuid subgid; do mount --bind /srv/subuid /etc/$f; done").run().ok();

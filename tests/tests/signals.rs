@@ -19,7 +19,7 @@ fn first(yard: &Yard) -> String {
 
 #[test]
 fn a_command_that_has_left_root_is_signalled_by_name() {
-    needs!(root, "setpriv");
+    needs!(root, "setpriv", userns);
     let yard = Yard::new();
     for flags in [
         "",

@@ -10,6 +10,7 @@
 //! | `userns` | user namespaces, which the kernel does not make in a chroot |
 //! | `netns` | network namespaces, veth, nftables |
 //! | `ipv6` | IPv6 |
+//! | `cgroups` | a cgroup tree with controllers, of either version |
 //! | `v1`, `"v1:CONTROLLER"` | cgroups of version 1, with the memory or that controller |
 //! | `v2` | the unified cgroup tree, with the memory controller |
 //! | `uml` | a processor on which User-Mode Linux can run |
@@ -35,7 +36,7 @@ macro_rules! needs {
 /// The word by which `$REQUIRE` asks for a need.
 pub fn class(what: &str) -> &str {
     match what.split(':').next().unwrap_or(what) {
-        known @ ("root" | "userns" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
+        known @ ("root" | "userns" | "cgroups" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
         _ => "program",
     }
 }
@@ -52,6 +53,9 @@ pub fn missing(what: &str) -> Option<String> {
             works("unshare -n ip link add type veth") && works("unshare -n nft add table inet t"),
             "network namespaces, veth, ip(8) and nft(8)".to_owned(),
         ),
+        ("cgroups", _) => {
+            (has_v1("memory") || has_v2(), "a cgroup tree with controllers".to_owned())
+        }
         ("ipv6", _) => (Path::new("/proc/net/if_inet6").exists(), "IPv6".to_owned()),
         ("v1", controller) => {
             (has_v1(controller), format!("the {controller} controller of cgroups version 1"))

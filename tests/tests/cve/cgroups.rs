@@ -5,7 +5,7 @@ use garth_tests::Bundle;
 /// Only the container's own part of a tree is there; the agent is a file of the tree's root.
 #[test]
 fn cve_2022_0492_no_release_agent_is_in_sight() {
-    garth_tests::needs!(root);
+    garth_tests::needs!(root, userns);
     for own_namespace in [false, true] {
         let yard = garth_tests::Yard::new();
         let mut bundle = Bundle::new(&yard);
@@ -19,7 +19,8 @@ fn cve_2022_0492_no_release_agent_is_in_sight() {
             unshare -UrmC sh -c 'mount -t cgroup -o memory cgroup /tmp/c 2>/dev/null &&
                 (exec 3>>/tmp/c/release_agent) 2>/dev/null && echo opened'
             true";
-        assert_eq!(bundle.script(script).run().ok(), "1", "cgroup namespace: {own_namespace}");
+        let trees = if garth_tests::has_v1("devices") { "1" } else { "0" };
+        assert_eq!(bundle.script(script).run().ok(), trees, "cgroup namespace: {own_namespace}");
     }
 }
 
@@ -36,7 +37,7 @@ fn cve_2022_0492_read_only_trees_are_read_only() {
 
 /// Directories whose path is longer than the kernel takes, and whose names are no text. There is a
 /// process in the last.
-const HIDE: &str = "cd /sys/fs/cgroup/pids || exit 1
+const HIDE: &str = "cd /sys/fs/cgroup/pids 2>/dev/null || cd /sys/fs/cgroup || exit 1
     name=$(printf '\\377'); while [ ${#name} -lt 250 ]; do name=x$name; done
     n=0; while [ $n -lt 20 ]; do mkdir $name && cd -P $name || exit 1; n=$((n + 1)); done
     sleep 700 & echo $! >cgroup.procs && echo hidden; cd /";

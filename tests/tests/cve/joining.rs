@@ -48,6 +48,7 @@ fn spy_of_the_host<'a>(yard: &'a garth_tests::Yard) -> Bundle<'a> {
 
 #[test]
 fn cve_2016_9962_a_container_in_a_user_namespace_is_out_of_reach_from_its_birth() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     garth_tests::needs!("strace");
     let spy = spy_of_the_host(&yard);

@@ -69,6 +69,7 @@ fn none_at_all() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["process"]["capabilities"] = json!({});

@@ -192,6 +192,7 @@ fn the_mount_in_a_cgroup_namespace() {
 
 #[test]
 fn a_mount_that_can_be_written_belongs_to_the_user() {
+    garth_tests::needs!(userns);
     bundle_v2!(yard, bundle);
     bundle.namespace("cgroup", None);
     bundle.user_namespace(200_000);

@@ -101,6 +101,7 @@ fn outside_of_dev_in_directories_that_are_made() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["linux"]["devices"] =
@@ -157,6 +158,7 @@ fn a_path_by_a_symbolic_link_stays_inside() {
 
 #[test]
 fn in_a_user_namespace_under_a_name_that_the_host_lacks() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(100_000);
     bundle.config["linux"]["devices"] =
@@ -175,6 +177,7 @@ fn in_a_user_namespace_under_a_name_that_the_host_lacks() {
 
 #[test]
 fn in_a_user_namespace_one_that_the_host_lacks_is_refused() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(100_000);
     bundle.config["linux"]["devices"] =

@@ -168,6 +168,7 @@ fn in_a_created_container() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.sleeping();

@@ -388,6 +388,7 @@ fn mapped(bundle: &mut Bundle, options: &[&str]) {
 
 #[test]
 fn idmap() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     yard.sh("mkdir /srv/data; touch /srv/data/file; chown 7:8 /srv/data/file").run().ok();
     mapped(&mut bundle, &["bind", "idmap"]);
@@ -397,6 +398,7 @@ fn idmap() {
 
 #[test]
 fn idmap_with_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     yard.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
     bundle.user_namespace(5000);
@@ -410,6 +412,7 @@ fn idmap_with_a_user_namespace() {
 
 #[test]
 fn idmap_with_the_mapping_of_the_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     yard.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
     bundle.user_namespace(200_000);
@@ -419,6 +422,7 @@ fn idmap_with_the_mapping_of_the_user_namespace() {
 
 #[test]
 fn idmap_is_not_recursive() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     tree(&yard);
     mapped(&mut bundle, &["rbind", "idmap"]);
@@ -429,6 +433,7 @@ fn idmap_is_not_recursive() {
 
 #[test]
 fn ridmap_is_recursive() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     tree(&yard);
     mapped(&mut bundle, &["rbind", "ridmap"]);
@@ -551,6 +556,7 @@ fn overlay() {
 
 #[test]
 fn cgroup_shows_the_containers_own() {
+    garth_tests::needs!(v1);
     bundle!(yard, bundle);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let script = "head -n 1 /sys/fs/cgroup/memory/cgroup.procs
@@ -570,6 +576,7 @@ fn cgroup_rro() {
 
 #[test]
 fn cgroup_in_a_cgroup_namespace() {
+    garth_tests::needs!(v1);
     bundle!(yard, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
@@ -584,6 +591,7 @@ fn cgroup_in_a_cgroup_namespace() {
 
 #[test]
 fn cgroup_that_can_be_written() {
+    garth_tests::needs!(v1);
     bundle!(yard, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
@@ -610,6 +618,7 @@ fn a_tmpfs_with_nothing_to_copy_is_everybodys() {
 
 #[test]
 fn a_source_that_is_locked_read_only_stays_so_or_is_refused_with_the_reason() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     yard.sh("mkdir /srv/locked; mount --bind /srv/locked /srv/locked; mount -o remount,bind,ro /srv/locked")
         .run()

@@ -157,6 +157,7 @@ fn an_unknown_type_is_refused() {
 
 #[test]
 fn user_mappings_are_the_ones_asked_for() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["linux"]["gidMappings"] = json!([
@@ -175,6 +176,7 @@ fn user_mappings_are_the_ones_asked_for() {
 
 #[test]
 fn files_of_a_user_namespace_have_mapped_owners() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 100});
@@ -187,6 +189,7 @@ fn files_of_a_user_namespace_have_mapped_owners() {
 
 #[test]
 fn a_user_namespace_has_the_default_devices_and_a_terminal_file_system() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     let script = "echo x >/dev/null && head -c 4 /dev/zero | od -An -tx1; ls /dev/pts/ptmx";
@@ -195,6 +198,7 @@ fn a_user_namespace_has_the_default_devices_and_a_terminal_file_system() {
 
 #[test]
 fn a_user_namespace_without_mappings_is_refused() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.namespace("user", None);
     refused(&mut bundle);

@@ -90,6 +90,7 @@ fn nobody_is_told_where_nobody_asks() {
 
 #[test]
 fn in_a_user_namespace_it_is_passed_on_as_well() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     let socket = listen(&yard);
     ready(&mut bundle);

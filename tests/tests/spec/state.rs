@@ -161,6 +161,7 @@ fn ps_with_options_of_ps() {
 
 #[test]
 fn events_stats() {
+    garth_tests::needs!(cgroups);
     bundle!(yard, bundle);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 20});
@@ -183,6 +184,7 @@ fn events_stats() {
 
 #[test]
 fn events_go_on_until_the_end() {
+    garth_tests::needs!(cgroups);
     bundle!(yard, bundle);
     bundle.sleeping();
     let events = bundle.call(&format!("events --interval 100ms {}", bundle.id)).start();

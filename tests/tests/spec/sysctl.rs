@@ -32,6 +32,7 @@ fn of_the_host_names() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["linux"]["sysctl"] = json!({"net.core.somaxconn": "321"});

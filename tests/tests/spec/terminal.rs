@@ -89,6 +89,7 @@ fn of_another_user() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     let mut terminal = started(&mut bundle, "test -t 0 && echo hello >/dev/tty; sleep 600");

@@ -83,6 +83,7 @@ fn by_resources_in_a_file() {
 
 #[test]
 fn of_a_created_container() {
+    garth_tests::needs!(cgroups);
     bundle!(yard, bundle);
     bundle.create().ok();
     update(&bundle, "--pids-limit 30").ok();

@@ -62,6 +62,7 @@ fn the_default_umask_is_the_callers_or_0022() {
 
 #[test]
 fn in_a_user_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.user_namespace(200_000);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 100, "additionalGids": [7]});

@@ -336,8 +336,10 @@ mod tests {
     fn one_that_has_not_written_its_file_yet_is_ended_too() {
         let file = std::env::temp_dir().join(format!("garth-pasta-{}", std::process::id()));
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", "read line", "sh"]).arg(&file).stdin(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        command.args(["-c", "echo begins; read line", "sh"]).arg(&file);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut word = [0; 1];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut word).unwrap();
         stop(&file).unwrap();
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));

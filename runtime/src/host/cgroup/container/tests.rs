@@ -201,8 +201,8 @@ impl Real {
             return None;
         }
         let limits = *resources != Resources::default();
-        if limits && !garth_needs::has_v1("memory") && !garth_needs::has_v2() {
-            garth_needs::skip("cgroups", "a cgroup tree with controllers");
+        if limits && let Some(reason) = garth_needs::missing("cgroups") {
+            garth_needs::skip("cgroups", &reason);
             return None;
         }
         Some(Real { cgroup, above })
