@@ -92,7 +92,7 @@ fn a_detached_sandbox_with_a_network_serves_until_it_is_deleted() {
 
 #[test]
 fn a_command_enters_a_running_sandbox() {
-    needs!(root);
+    needs!(root, userns);
     let yard = Yard::new();
     yard.garth("wrap -d --name web -u nobody --hostname shed -- sleep 600").run().ok();
     let exec = |script: &str| yard.garth("exec web").script(script).run();

@@ -22,6 +22,7 @@ fn a_signal_that_ends_it_becomes_128_plus_its_number() {
 
 #[test]
 fn it_is_in_the_namespaces_of_the_container() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.namespace("cgroup", None);
     bundle.sleeping();
@@ -179,6 +180,7 @@ fn in_a_user_namespace() {
 
 #[test]
 fn in_a_time_namespace() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.namespace("time", None);
     bundle.sleeping();

@@ -70,6 +70,7 @@ fn a_readonly_path_that_is_not_there_is_ignored() {
 
 #[test]
 fn masked_paths_hold_for_exec() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/version"]);
     bundle.sleeping();

@@ -329,6 +329,7 @@ propagation!(
 
 #[test]
 fn propagation_slave_sees_what_is_mounted_later() {
+    garth_tests::needs!(userns);
     bundle!(yard, bundle);
     yard.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data
         mkdir /srv/data/later")
