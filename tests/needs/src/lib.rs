@@ -6,7 +6,7 @@
 //!
 //! | need | what it is |
 //! |---|---|
-//! | `root` | root, with pid and mount namespaces |
+//! | `root` | root, with pid and mount namespaces, and not in a chroot: who joins a mount namespace leaves it |
 //! | `userns` | user namespaces, which the kernel does not make in a chroot |
 //! | `netns` | network namespaces, veth, nftables |
 //! | `ipv6` | IPv6 |
@@ -19,6 +19,7 @@
 //! A test with a need of another kind calls [`skip`] with a name of its own for it.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
@@ -44,6 +45,9 @@ pub fn class(what: &str) -> &str {
 /// Why `what` cannot be had here, if it cannot.
 pub fn missing(what: &str) -> Option<String> {
     let (there, reason) = match what.split_once(':').unwrap_or((what, "memory")) {
+        ("root", _) if in_chroot() => {
+            (false, "a root that is its mount namespace's: this is a chroot".to_owned())
+        }
         ("root", _) => (works("unshare -mp --fork true"), "root".to_owned()),
         ("userns", _) => (
             works("unshare --user true"),
@@ -120,6 +124,22 @@ fn has_amx() -> bool {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = processors.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     flags.split_whitespace().any(|flag| flag == "amx_tile")
+}
+
+/// Whether joining the own mount namespace leads to another root (setns(2)).
+fn in_chroot() -> bool {
+    let root = |words: &[&str]| {
+        let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
+        output.status.success().then_some(output.stdout)
+    };
+    let own = ["stat", "-c", "%d:%i", "/"];
+    let joined = [&["nsenter", "--mount=/proc/self/ns/mnt"], &own[..]].concat();
+    // Who may not join is not root.
+    is_root() && root(&joined) != root(&own)
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| MetadataExt::uid(&own) == 0)
 }
 
 fn works(words: &str) -> bool {
