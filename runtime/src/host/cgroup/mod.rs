@@ -1,7 +1,7 @@
 //! The cgroup of a sandbox: one directory in each tree that has something to say.
 //!
 //! Those of `garth wrap` are `<top>/garth/<id>`. Where systemd manages the unified tree, the top is a cgroup
-//! that it has delegated, or a scope that it makes for the sandbox ([`ground`]). Elsewhere it is where the
+//! that it has delegated, or a scope that it makes for the sandbox (`ground`). Elsewhere it is where the
 //! tree is mounted for root, and for everyone else a directory that was delegated to them. The shared
 //! directory `garth` is made by the first sandbox and goes with the last.
 //!
