@@ -87,7 +87,8 @@ fn the_default_profile_for_a_daemon_with_a_port() {
     let mut given = given(33, true);
     given.recorded = true;
     given.cgroup_files = vec!["/sys/fs/cgroup/memory/garth/web/cgroup.procs".into()];
-    given.cgroups = vec![("memory".into(), "/sys/fs/cgroup/memory/garth/web".into())];
+    let own = "/sys/fs/cgroup/memory/garth/web".into();
+    given.cgroups = vec![CgroupMount { name: "memory".into(), own, ..CgroupMount::default() }];
     golden("daemon.txt", &compile(&sandbox, &given).unwrap());
 }
 

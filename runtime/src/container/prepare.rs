@@ -321,19 +321,7 @@ fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
     if !record.config.mounts.iter().any(asked) {
         return Vec::new();
     }
-    let inside = record.cgroup.inside(trees);
-    let mounts = inside.into_iter().map(|tree| CgroupMount {
-        name: tree.name,
-        links: tree.links,
-        own: tree.directory,
-        options: tree
-            .options
-            .split(',')
-            .filter(|word| !word.is_empty())
-            .map(String::from)
-            .collect(),
-    });
-    mounts.collect()
+    record.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
 }
 
 fn launch(

@@ -150,8 +150,8 @@ fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
         .map_err(|errno| Error::os(format!("wait for the end of {id}"), errno))
 }
 
-/// Releases what is on record of a sandbox that has ended; without a record that can be read, what the entry's marks and the id
-/// lead to. `may_kill`: processes that it has left behind.
+/// Releases what is on record of a sandbox that has ended; without a record that can be read, what the
+/// entry's marks and the id lead to. `may_kill`: processes that it has left behind.
 ///
 /// # Errors
 /// What could not be released; it stays on record.

@@ -20,6 +20,7 @@ use super::network::{self, Leftovers, Network};
 use super::plugin::Plugin;
 use super::resource::{Held, Owner, Resource};
 use crate::error::{Error, Result};
+use crate::plan::container::CgroupMount;
 use crate::spec::{self, Limits, Sandbox, annotation};
 
 /// What a sandbox or container has outside.
@@ -181,8 +182,8 @@ impl Resources {
         self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()
     }
 
-    /// Its own directories in the cgroup trees, each with the name of its tree in /sys/fs/cgroup.
-    pub fn cgroups(&self) -> Vec<(String, PathBuf)> {
+    /// What the sandbox sees of the cgroup trees: its own part.
+    pub fn cgroups(&self) -> Vec<CgroupMount> {
         self.cgroup.as_ref().map(Cgroup::seen).unwrap_or_default()
     }
 

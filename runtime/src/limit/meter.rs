@@ -16,6 +16,7 @@ use super::sockets::{Place, Sockets};
 use super::tree::{self, Stat, Tree};
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
+use crate::sys::process;
 
 /// Bytes in each direction, seen from the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -347,7 +348,7 @@ fn link(tree: &Tree) -> Result<Traffic> {
     if tree.pids().iter().any(|pid| space(*pid) != own) {
         return refused("its processes are in several network namespaces");
     }
-    if tree::everybody().any(|pid| space(pid) == own && !tree.pids().contains(&pid)) {
+    if process::all().any(|pid| space(pid) == own && !tree.pids().contains(&pid)) {
         return refused("others are in its network namespace");
     }
     let path = format!("/proc/{root}/net/dev");

@@ -311,15 +311,9 @@ pub fn children(pid: i32) -> Vec<i32> {
     found
 }
 
-/// Every process of the host, by number.
-pub fn everybody() -> impl Iterator<Item = i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
 fn of_session(session: i32) -> Vec<i32> {
     let belongs = |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.session == session);
-    everybody().filter(belongs).collect()
+    process::all().filter(belongs).collect()
 }
 
 #[cfg(test)]

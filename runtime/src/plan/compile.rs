@@ -11,7 +11,7 @@ use super::{CLONE_NEWTIME, Plan, id_maps, view};
 use crate::error::{Error, Result};
 use crate::spec::{
     Access, CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Owner, Root, Sandbox,
-    Seccomp,
+    Seccomp, variable,
 };
 use crate::sys::CStrings;
 use crate::sys::clone::Memory;
@@ -503,8 +503,7 @@ fn exec_telling(
     let paths = if program.as_bytes().contains(&b'/') {
         vec![c_os(program)?]
     } else {
-        let path = env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str());
-        let path = path.unwrap_or(OsStr::new(SEARCH));
+        let path = variable(env, "PATH").unwrap_or(OsStr::new(SEARCH));
         let join = |dir: &[u8]| {
             let dir = if dir.is_empty() { b"." } else { dir };
             c_os(PathBuf::from(OsStr::from_bytes(dir)).join(program).as_os_str())

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::container::CgroupMount;
 use super::seccomp::Filter;
 use super::step::IdMaps;
 
@@ -29,9 +30,8 @@ pub struct Given {
     pub last_capability: u8,
     /// The cgroup.procs files through which the child joins its cgroups.
     pub cgroup_files: Vec<PathBuf>,
-    /// Its own directories in the cgroup trees, each with the name of its tree in /sys/fs/cgroup; empty:
-    /// it is the only one.
-    pub cgroups: Vec<(String, PathBuf)>,
+    /// What is seen of the cgroup trees: its own part.
+    pub cgroups: Vec<CgroupMount>,
     /// The command's seccomp filter.
     pub seccomp: Option<Filter>,
     /// The filter of the init, which is pid 1.

@@ -4,10 +4,30 @@ use std::path::Path as FsPath;
 
 use super::Plan;
 use super::compile::{Compiler, attributes, c_path, c_string};
+use super::container::CgroupMount;
 use super::step::{MountStep, Otherwise, Path, Source, Step};
 use crate::error::Result;
 use crate::spec::{Access, Mount};
 use crate::sys::raw::MountAttr;
+
+/// The device files in /dev, for sandboxes as for containers (config-linux.md, "Default Devices").
+pub(super) const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// The links in /dev that programs, POSIX shells and libcs take for granted.
+pub(super) const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
 
 impl Compiler<'_> {
     /// The sandbox's own cgroups, read-only where programs look for their limits: Java and Node size
@@ -19,18 +39,18 @@ impl Compiler<'_> {
             let step = Step::Mount(MountStep::new(source, Path::new(path), attr));
             plan.push_or(step, "limits", Otherwise::Without(None));
         };
-        if self.given.cgroups.iter().any(|(name, _)| !name.is_empty()) {
+        if self.given.cgroups.iter().any(|cgroup| !cgroup.name.is_empty()) {
             let options = [(c"mode", c"0755"), (c"size", c"64k")];
             let options = options.map(|(key, value)| (key.into(), Some(value.into()))).to_vec();
             let tmpfs = Source::New { kind: c"tmpfs".into(), options };
             push(tmpfs, &top, MountAttr { set: attr.set & !libc::MOUNT_ATTR_RDONLY, ..attr });
         }
-        for (name, own) in &self.given.cgroups {
+        for CgroupMount { name, own, .. } in &self.given.cgroups {
             let source = Source::Bind { path: c_path(own)?, recursive: false };
             push(source, &top.join(name), attr);
         }
-        for (name, _) in self.given.cgroups.iter().filter(|(name, _)| name.contains(',')) {
-            for link in name.split(',') {
+        for CgroupMount { name, links, .. } in &self.given.cgroups {
+            for link in links {
                 let step = Step::Link { path: Path::new(&top.join(link)), text: c_string(name)? };
                 plan.push_or(step, "limits", Otherwise::Without(None));
             }
@@ -40,14 +60,6 @@ impl Compiler<'_> {
 
     /// The devices that programs take for granted, and the links that POSIX shells and libcs use.
     pub(super) fn devices(&self, plan: &mut Plan, dev: &Mount) -> Result<()> {
-        const DEVICES: [(&str, u32, u32); 6] = [
-            ("null", 1, 3),
-            ("zero", 1, 5),
-            ("full", 1, 7),
-            ("random", 1, 8),
-            ("urandom", 1, 9),
-            ("tty", 5, 0),
-        ];
         for (name, major, minor) in DEVICES {
             let path = dev.target.join(name);
             let host = c_path(&FsPath::new("/dev").join(name))?;
@@ -64,13 +76,7 @@ impl Compiler<'_> {
             // Without CAP_MKNOD, or below a device filter, the host's is as good.
             plan.push_or(make, &dev.origin, Otherwise::Instead(Box::new(bind), None));
         }
-        for (name, text) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ] {
+        for (name, text) in LINKS {
             let path = Path::new(&dev.target.join(name));
             plan.push(Step::Link { path, text: c_string(text)? }, &dev.origin);
         }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::host::journal::is_there;
-use crate::spec::{Access, Mount, MountKind, Root, Sandbox};
+use crate::spec::{Access, Mount, MountKind, Root, Sandbox, variable};
 use crate::sys::file;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
@@ -28,7 +28,7 @@ pub fn hand_down(sandbox: &mut Sandbox, state: &Path) -> Result<()> {
 }
 
 fn value<'a>(sandbox: &'a Sandbox, name: &str) -> Option<&'a OsStr> {
-    sandbox.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
+    variable(&sandbox.env, name)
 }
 
 fn number<T: std::str::FromStr>(sandbox: &Sandbox, name: &str) -> Option<T> {

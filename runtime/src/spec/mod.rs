@@ -23,6 +23,7 @@ pub use directory::Directory;
 pub use mount::{Access, Mount, MountKind, Owner};
 pub use sandbox::{
     CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
+    variable,
 };
 
 pub use id_range::IdRange;

@@ -1,6 +1,6 @@
 //! The [`Sandbox`]: everything that can be asked for, with defaults that confine.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -441,6 +441,11 @@ impl Default for Sandbox {
             die_with_parent: true,
         }
     }
+}
+
+/// The value of a variable of an environment.
+pub fn variable<'a>(env: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
 }
 
 impl Sandbox {

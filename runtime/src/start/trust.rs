@@ -11,7 +11,7 @@ use super::places::placed;
 use crate::error::Result;
 use crate::host::seal;
 use crate::plan::SEARCH;
-use crate::spec::{Directory, MountKind, Root, Sandbox};
+use crate::spec::{Directory, MountKind, Root, Sandbox, variable};
 use crate::sys::Errno;
 
 /// Protects the file of this program where that is needed to start the sandbox; may be a new start of
@@ -44,16 +44,16 @@ fn is_needed(placed: &Sandbox) -> bool {
     let bound: Vec<PathBuf> = placed.mounts.iter().filter_map(bound).collect();
     let Some(program) = placed.command.first().filter(|_| !bound.is_empty()) else { return false };
     if program.as_bytes().contains(&b'/') {
-        let mut from = match &placed.cwd {
+        let from = match &placed.cwd {
             Directory::At(dir) => vec![dir.as_path()],
             Directory::Preferred(dir) => vec![dir.as_path(), Path::new("/")],
             // One without a name.
             Directory::Callers => return true,
         };
-        return from.drain(..).any(|dir| passes(&dir.join(program), &bound));
+        return from.into_iter().any(|dir| passes(&dir.join(program), &bound));
     }
-    let path = placed.env.iter().find(|(name, _)| name == "PATH").map(|(_, list)| list.as_os_str());
-    let dirs = path.unwrap_or(OsStr::new(SEARCH)).as_bytes().split(|byte| *byte == b':');
+    let path = variable(&placed.env, "PATH").unwrap_or(OsStr::new(SEARCH));
+    let dirs = path.as_bytes().split(|byte| *byte == b':');
     dirs.map(|dir| Path::new(OsStr::from_bytes(dir)))
         .any(|dir| !dir.is_absolute() || passes(&dir.join(program), &bound))
 }

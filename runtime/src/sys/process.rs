@@ -194,6 +194,12 @@ pub fn die_by(signal: i32) {
     unsafe { libc::kill(libc::getpid(), signal) };
 }
 
+/// The numbers of all processes that /proc shows; one may have ended meanwhile.
+pub fn all() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// The effective user and group id of the caller.
 pub fn effective_ids() -> (u32, u32) {
     // SAFETY: cannot fail.

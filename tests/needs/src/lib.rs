@@ -22,6 +22,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::{env, fs};
 
 /// Returns from the test, with the reason noted, unless all of this is there.
@@ -128,6 +129,7 @@ fn has_amx() -> bool {
 
 /// Whether joining the own mount namespace leads to another root (setns(2)).
 fn in_chroot() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
     let root = |words: &[&str]| {
         let output = Command::new(words[0]).args(&words[1..]).output().ok()?;
         output.status.success().then_some(output.stdout)
@@ -135,7 +137,7 @@ fn in_chroot() -> bool {
     let own = ["stat", "-c", "%d:%i", "/"];
     let joined = [&["nsenter", "--mount=/proc/self/ns/mnt"], &own[..]].concat();
     // Who may not join is not root.
-    is_root() && root(&joined) != root(&own)
+    *ANSWER.get_or_init(|| is_root() && root(&joined) != root(&own))
 }
 
 fn is_root() -> bool {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::hierarchy::{Controller, Hierarchy, Mount, Version};
 use super::{Cgroup, Dir};
+use crate::plan::container::CgroupMount;
 
 /// One tree to be mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +29,19 @@ impl Cgroup {
     /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
     /// alone is mounted as it is.
     pub fn inside(&self, host: &Hierarchy) -> Vec<Inside> {
-        let mut all = self.shown(host, self.unified_only() && host.unified_only());
+        let mut all = self.shown(self.unified_only() && host.unified_only());
         all.extend(self.others(host));
         all
     }
 
-    fn shown(&self, host: &Hierarchy, unified_only: bool) -> Vec<Inside> {
+    /// A sandbox's own part of the trees that it has limits in.
+    pub fn seen(&self) -> Vec<CgroupMount> {
+        let hybrid = |dir: &Dir| dir.top.starts_with("/sys/fs/cgroup/unified");
+        let unified_only = self.unified_only() && !self.dirs.iter().any(hybrid);
+        self.shown(unified_only).into_iter().map(CgroupMount::from).collect()
+    }
+
+    fn shown(&self, unified_only: bool) -> Vec<Inside> {
         let mut all = Vec::new();
         for dir in &self.dirs {
             let directory = self.path(dir);
@@ -50,22 +58,27 @@ impl Cgroup {
                 continue;
             }
             // The name that the tree has on the host: programs look for that one.
-            let Some(name) = mount_name(host, dir).or_else(|| {
-                let names: Vec<&str> = dir.controllers.iter().map(|c| plain(*c)).collect();
-                (!names.is_empty()).then(|| names.join(","))
-            }) else {
+            let Some(name) = Path::new(&dir.top).file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
+            if dir.controllers.is_empty() {
+                continue;
+            }
             let options: Vec<&str> = dir
                 .controllers
                 .iter()
                 .map(|c| if *c == Controller::Systemd { "none,name=systemd" } else { c.v1_name() })
                 .collect();
-            let links = dir.controllers.iter().map(|c| plain(*c)).filter(|link| *link != name);
+            // Also those of its controllers that are not asked for.
+            let mut links: Vec<&str> = dir.controllers.iter().map(|c| plain(*c)).collect();
+            links.extend(name.split(','));
+            links.retain(|link| *link != name);
+            links.sort_unstable();
+            links.dedup();
             all.push(Inside {
                 version: Version::V1,
-                links: links.map(str::to_owned).collect(),
-                name,
+                links: links.into_iter().map(str::to_owned).collect(),
+                name: name.to_owned(),
                 directory,
                 kind: "cgroup",
                 options: options.join(","),
@@ -97,7 +110,7 @@ impl Cgroup {
             let (parent, id) = (parent.to_owned(), id.to_owned());
             Some(Cgroup { id, parent, dirs: vec![dir], kept: true, ..Cgroup::default() })
         });
-        own.flat_map(|cgroup| cgroup.shown(host, unified_only)).collect()
+        own.flat_map(|cgroup| cgroup.shown(unified_only)).collect()
     }
 
     /// The container's directories by controller, as engines read them in a state file: `memory`,
@@ -122,29 +135,14 @@ fn plain(controller: Controller) -> &'static str {
     controller.v1_name().trim_start_matches("name=")
 }
 
-impl Cgroup {
-    /// A sandbox's own directories, each with the name of its tree below /sys/fs/cgroup; empty where the
-    /// unified tree is all there is.
-    pub fn seen(&self) -> Vec<(String, PathBuf)> {
-        let name = |dir: &Dir| match dir.version {
-            Version::V2 if dir.top.starts_with("/sys/fs/cgroup/unified") => "unified".to_owned(),
-            Version::V2 => String::new(),
-            Version::V1 => {
-                let below = Path::new(&dir.top).strip_prefix("/sys/fs/cgroup").ok();
-                let tree = below.and_then(|below| below.iter().next()?.to_str());
-                let names = || dir.controllers.iter().map(|c| plain(*c)).collect::<Vec<_>>();
-                tree.map_or_else(|| names().join(","), str::to_owned)
-            }
-        };
-        self.dirs.iter().map(|dir| (name(dir), self.path(dir))).collect()
+impl From<Inside> for CgroupMount {
+    fn from(tree: Inside) -> CgroupMount {
+        let words = tree.options.split(',').filter(|word| !word.is_empty());
+        CgroupMount {
+            name: tree.name,
+            links: tree.links,
+            own: tree.directory,
+            options: words.map(String::from).collect(),
+        }
     }
-}
-
-fn mount_name(host: &Hierarchy, dir: &Dir) -> Option<String> {
-    let mount = host.trees().find(|mount| {
-        mount.version == Version::V1
-            && !dir.controllers.is_empty()
-            && mount.controllers == dir.controllers
-    })?;
-    Some(Path::new(&mount.point).file_name()?.to_str()?.to_owned())
 }

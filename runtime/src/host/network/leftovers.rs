@@ -20,8 +20,8 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of another state root
-    /// in the same network namespace look like leftovers; ask their root.
+    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of
+    /// another state root in the same network namespace look like leftovers; ask their root.
     pub fn find(
         state_root: &Path,
         live: impl FnOnce() -> Result<HashSet<String>>,

@@ -268,9 +268,12 @@ pub fn stop(pid_file: &Path) -> Result<()> {
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
             Err(errno) => return Err(Error::os(format!("end {name}, process {pid}"), errno)),
         }
-        if !matches!(process::readable([pidfd.as_fd()], Some(PATIENCE)), Ok([true])) {
+        let has_ended = || matches!(process::readable([pidfd.as_fd()], Some(PATIENCE)), Ok([true]));
+        if !has_ended() {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = process::readable([pidfd.as_fd()], Some(PATIENCE));
+            if !has_ended() {
+                return Err(Error::new(format!("{name}, process {pid}, does not end")));
+            }
         }
     }
     Ok(())
@@ -288,12 +291,8 @@ fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     // pasta opens its ports first, and who started it may have been killed by then. One that has not
     // come so far as to open the file ends when it cannot.
     let own = format!("Uid:\t{}\t", process::effective_ids().0);
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // Its directory is root's, as it is not dumpable.
-        let status = read_kernel(entry.path().join("status")).unwrap_or_default();
+    for pid in process::all() {
+        let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();
         if status.lines().any(|line| line.starts_with(&own))
             && let Some(found) = told_of(pid_file, pid)?
         {

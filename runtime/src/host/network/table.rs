@@ -294,9 +294,7 @@ fn inode(owner: u32) -> Result<Option<u64>> {
 /// All processes, this one first.
 fn processes() -> impl Iterator<Item = i32> {
     let own = std::process::id() as i32;
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let others = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    std::iter::once(own).chain(others.filter(move |pid| *pid != own))
+    std::iter::once(own).chain(process::all().filter(move |pid| *pid != own))
 }
 
 fn hold(socket: &Socket, listener: &UnixListener) -> Result<()> {

@@ -88,7 +88,7 @@ pub struct Kernel {
     pub selinux: bool,
 }
 
-/// One hierarchy as a container sees it below /sys/fs/cgroup.
+/// One hierarchy as a container or a sandbox sees it below /sys/fs/cgroup.
 #[derive(Debug, Default, Clone)]
 pub struct CgroupMount {
     /// The directory's name, `cpu,cpuacct`; empty for a lone unified hierarchy.

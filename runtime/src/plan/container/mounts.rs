@@ -6,19 +6,10 @@ use std::path::PathBuf;
 use super::{CgroupMount, Compiler};
 use crate::error::{Error, Result};
 use crate::plan::compile::{c_path, c_string};
+use crate::plan::provided::{DEVICES, LINKS};
 use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
 use crate::spec::oci::{Mount, MountOptions, NamespaceType};
 use crate::sys::raw::MountAttr;
-
-/// The device files that every container has (config-linux.md, "Default Devices").
-const DEVICES: [(&str, u32, u32); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
 
 /// What lxcfs(1) and the like cover in a proc file system; nothing else there may be.
 const MAY_BE_COVERED: [&CStr; 10] = [
@@ -260,13 +251,7 @@ impl Compiler<'_> {
             let owner = (device.uid.unwrap_or(0), device.gid.unwrap_or(0));
             self.device(&device.path, mode, number, Some(owner), "linux.devices")?;
         }
-        for (name, text) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ] {
+        for (name, text) in LINKS {
             let path = Path::new(std::path::Path::new(&format!("/dev/{name}")));
             self.push(Step::Link { path, text: c_string(text)? }, "default");
         }
