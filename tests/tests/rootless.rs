@@ -238,6 +238,10 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
     until("the port is free", || {
         walker.yard.sh("ss -Hlnt 'sport = :8080'").run().ok().is_empty().then_some(())
     });
+    // Without the device it has a reason, and not only its usual warning.
+    walker.yard.sh("chmod 600 /srv/tun").run().ok();
+    let said = sh("exec $G wrap --network private -- true").run().fails(125);
+    assert!(said.contains("/dev/net/tun"), "{said}");
     // Where neither works, both say why.
     let slirp = "#!/bin/sh\necho no slirp today\nexit 1\n";
     walker.yard.write("/srv/bin/slirp4netns", slirp);

@@ -321,7 +321,7 @@ impl Journal {
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
             ))
-            .hint("garth ps and garth list show those that are there");
+            .hint("garth ps and garth list show those that are there, garth ps -a also those that have ended");
         }
         Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
     }

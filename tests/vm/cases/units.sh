@@ -107,3 +107,19 @@ the_limit_is_seen_inside() {
     output=$(garth wrap --memory 64m -- sh -c 'echo 1 >/sys/fs/cgroup/memory.max') && fail "$output"
     return 0
 }
+
+the_unit_of_the_documentation() {
+    cat >/etc/systemd/system/docs.service <<'END'
+[Service]
+ExecStart=/usr/local/bin/garth wrap --name web -p 8080:80 --memory 256m \
+    --rw /var/log/nginx --rw /var/lib/nginx -- nginx -g 'daemon off;'
+Delegate=yes
+Restart=on-failure
+END
+    systemctl daemon-reload
+    systemctl start docs.service
+    eventually curl -sf http://127.0.0.1:8080/
+    systemctl stop docs.service
+    equals "$(systemctl show -P Result docs.service)" success
+    eventually is_gone web
+}

@@ -163,7 +163,7 @@ fn start(
     Err(Failed::Start(match (why.contains("tun"), denied && Path::new(PROFILE).exists()) {
         (true, _) => error.hint("its user must be able to open /dev/net/tun"),
         (_, true) => error.hint(format!(
-            "the AppArmor profile {PROFILE} forbids it to enter a sandbox: install slirp4netns"
+            "the AppArmor profile {PROFILE} forbids it to enter a sandbox: slirp4netns takes its place, if it is installed"
         )),
         _ => error,
     }))

@@ -102,6 +102,10 @@ fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
 fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    // What comes out last of each that fails: its warning of IPv6, and that its child has failed.
+    let noise = ["WARNING:", "child failed"];
+    let says =
+        |line: &&str| !line.trim().is_empty() && !noise.iter().any(|begin| line.starts_with(begin));
+    let last = text.lines().rev().find(says);
     last.unwrap_or("it gave no reason").trim().to_owned()
 }
