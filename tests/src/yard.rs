@@ -79,6 +79,8 @@ impl Yard {
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "--", "sh", "-c", &script])
+            // Where what is run in it begins: not everybody may enter a clone.
+            .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
