@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::sockets::{Place, socket_inode};
+use super::diag::{Place, socket_inode};
 use super::tree::Tree;
 use crate::sys::timer::monotonic;
 use crate::sys::{Errno, pidfd, sockopt};

@@ -12,7 +12,8 @@ use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::sockets::{Place, Sockets};
+use super::diag::Place;
+use super::sockets::Sockets;
 use super::tree::{self, Stat, Tree};
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
@@ -156,7 +157,7 @@ impl Meter {
         };
         let looked = match wish {
             Some(Count::Io) => Ok(()),
-            _ => meter.sockets.look(tree),
+            _ => meter.sockets.look(tree).and_then(|()| meter.sockets.list()),
         };
         match (wish, looked) {
             (None, Err(_)) => meter.count = Count::Io,
@@ -242,6 +243,14 @@ impl Meter {
             }
             _ => self.sockets.look(tree),
         }
+    }
+
+    /// After a look, and not so often: what others have, from which the target's is told.
+    ///
+    /// # Errors
+    /// The kernel does not tell any more.
+    pub fn look_at_others(&mut self) -> Result<()> {
+        if self.count == Count::Io { Ok(()) } else { self.sockets.list() }
     }
 
     /// Reads the counters.

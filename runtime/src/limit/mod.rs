@@ -15,6 +15,7 @@
 mod acks;
 mod command;
 pub mod control;
+mod diag;
 mod hold;
 pub mod meter;
 mod record;

@@ -363,6 +363,10 @@ impl<'a> Limiter<'a> {
         self.pace = if news { SOON } else { (self.pace * 5 / 4).min(late) };
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (took * 5).max(self.pace);
+        // This one has a measure of its own.
+        if let Some(listed) = self.meter.as_mut().map(Meter::look_at_others) {
+            self.hear(listed);
+        }
     }
 
     fn read(&mut self) {

@@ -1,7 +1,9 @@
 //! What the TCP sockets of a tree have moved, by the kernel's own counters (sock_diag(7)).
 //!
 //! Which sockets: those that a member has open (/proc/PID/fd). Each is then followed by its address
-//! and cookie, which costs microseconds and finds it also when it was closed and still sends. When
+//! and cookie, which costs microseconds and finds it also when it was closed and still sends. The
+//! address is that of a copy of the descriptor; where no copy may be taken, all sockets are listed to
+//! find it, for which the kernel walks through its whole table (2.4 ms on a machine of 24 GB). When
 //! it is gone the kernel tells its last counters to who listens (SKNLGRP_INET_TCP_DESTROY, Linux
 //! 4.5). Of what was opened *and* closed between two looks at the descriptors that is all there is:
 //! whose it was is found out in `strays`.
@@ -19,65 +21,23 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use super::diag::{
+    Followed, Place, SOCK_DIAG_BY_FAMILY, Sight, TCP_LISTEN, Told, ask, dump, inode_in, request,
+};
 use super::meter::{Reading, Traffic};
-use super::strays::{End, Seen, Strays};
+use super::strays::Strays;
 use super::tree::{self, Tree};
 use crate::error::{Error, Result};
-use crate::sys::netlink::{self, Batch, Family, Socket};
+use crate::sys::netlink::{Batch, Family, Socket};
 use crate::sys::netns::in_netns_of;
 use crate::sys::{Errno, xattr};
 
-/// SOCK_DIAG_BY_FAMILY of linux/sock_diag.h.
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// Attribute INET_DIAG_INFO: struct tcp_info.
-const INET_DIAG_INFO: u16 = 2;
 /// SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY.
 const DESTROY: [i32; 2] = [1, 3];
-const TCP_LISTEN: u8 = 10;
-/// All states but TIME_WAIT (6) and NEW_SYN_RECV (12), which nobody has open.
-const STATES: u32 = 0xfff & !(1 << 6);
-/// Length of struct inet_diag_sockid, and where it and others lie in struct inet_diag_msg.
-const ID: usize = 48;
-const MESSAGE: usize = 72;
-/// Where a cookie lies in an inet_diag_sockid.
-const COOKIE: usize = 40;
-
 /// Other sockets are looked at as often, or in a twentieth of the time.
 const LIST: Duration = Duration::from_millis(500);
 /// How long the last counters of a socket are waited for.
 const DEATH: Duration = Duration::from_secs(2);
-/// Milliseconds, or two round trips, after which the other side has nothing to send.
-const QUIET: u32 = 200;
-
-/// Where a socket is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// In this process.
-    pub pid: i32,
-    /// As this descriptor.
-    pub fd: i32,
-    /// It is still the same one if it has this inode.
-    pub inode: u64,
-}
-
-/// One socket's last counters.
-#[derive(Clone, Debug)]
-struct Followed {
-    inode: u64,
-    family: u8,
-    id: [u8; ID],
-    /// What it had moved before we began.
-    before: Traffic,
-    acked: u64,
-    unacked: u64,
-    received: u64,
-    unread: u64,
-    /// The most that was ever waiting to be read.
-    window: u64,
-    /// Nothing has come for so long that nobody is about to fill the window.
-    quiet: bool,
-}
-
 /// The sockets of one network namespace.
 #[derive(Debug)]
 struct Space {
@@ -115,13 +75,6 @@ pub struct Sockets {
     pub idle: bool,
 }
 
-/// What a message says.
-struct Told {
-    state: u8,
-    cookie: u64,
-    socket: Followed,
-}
-
 impl Sockets {
     /// Looks for sockets that are new in the tree. A process that may not be looked into is passed
     /// over, and said in `unseen`.
@@ -130,13 +83,13 @@ impl Sockets {
     /// The kernel does not tell, or the first namespaces may not be entered: the sockets cannot be
     /// counted.
     pub fn look(&mut self, tree: &Tree) -> Result<()> {
-        let mut open: BTreeMap<u64, (i32, BTreeSet<u64>)> = BTreeMap::new();
+        let mut open: BTreeMap<u64, (i32, Vec<Place>)> = BTreeMap::new();
         self.places.clear();
         self.unseen.clear();
         for pid in tree.pids() {
             let own = tree::directory(*pid);
             let looked = fs::metadata(own.join("ns/net")).and_then(|space| {
-                let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, BTreeSet::new()));
+                let (_, new) = open.entry(space.ino()).or_insert_with(|| (*pid, Vec::new()));
                 self.look_at(*pid, &own.join("fd"), new)
             });
             if let Err(error) = looked {
@@ -164,17 +117,24 @@ impl Sockets {
             self.news |= !new.is_empty();
             self.gone += space.find(&new, self.begun, &mut self.settled)?;
         }
-        let now = Instant::now();
         for space in self.spaces.values_mut() {
-            let is_open = |inode| self.places.contains_key(&inode);
-            space.strays.looked(is_open);
-            if now >= space.next_list {
-                space.list()?;
-                if !self.begun {
-                    space.strays.looked(is_open);
-                }
-                space.next_list = now + LIST.max(now.elapsed() * 20);
+            space.strays.looked(|inode| self.places.contains_key(&inode));
+        }
+        Ok(())
+    }
+
+    /// Now and then, lists the sockets of others too; after a look.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub fn list(&mut self) -> Result<()> {
+        let now = Instant::now();
+        for space in self.spaces.values_mut().filter(|space| now >= space.next_list) {
+            space.list()?;
+            if !self.begun {
+                space.strays.looked(|inode| self.places.contains_key(&inode));
             }
+            space.next_list = now + LIST.max(now.elapsed() * 20);
         }
         self.begun = true;
         Ok(())
@@ -202,7 +162,7 @@ impl Sockets {
 
     /// What process `pid` has open in `dir`, its directory of descriptors; sockets that are new go
     /// to `new`.
-    fn look_at(&mut self, pid: i32, dir: &Path, new: &mut BTreeSet<u64>) -> io::Result<()> {
+    fn look_at(&mut self, pid: i32, dir: &Path, new: &mut Vec<Place>) -> io::Result<()> {
         for entry in fs::read_dir(dir)?.flatten() {
             let path = entry.path();
             let link = match fs::read_link(&path) {
@@ -212,11 +172,11 @@ impl Sockets {
                 Ok(link) => link,
             };
             let Some(inode) = inode_in(&link) else { continue };
-            if let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) {
-                self.places.insert(inode, Place { pid, fd, inode });
-            }
-            if !self.settled.contains(&inode) && self.is_tcp(&path, inode) {
-                new.insert(inode);
+            let number = entry.file_name().to_str().and_then(|fd| fd.parse().ok());
+            let Some(place) = number.map(|fd| Place { pid, fd, inode }) else { continue };
+            let first = self.places.insert(inode, place).is_none();
+            if first && !self.settled.contains(&inode) && self.is_tcp(&path, inode) {
+                new.push(place);
             }
         }
         Ok(())
@@ -278,27 +238,6 @@ impl Sockets {
     }
 }
 
-impl Followed {
-    fn moved(&self) -> Traffic {
-        Traffic {
-            up: self.acked.saturating_sub(self.before.up),
-            down: self.received.saturating_sub(self.before.down),
-        }
-    }
-
-    fn pending(&self) -> Traffic {
-        let room = self.window.saturating_sub(self.unread);
-        Traffic { up: self.unacked, down: if self.quiet { 0 } else { room } }
-    }
-
-    fn update(&mut self, now: &Followed) {
-        (self.acked, self.unacked) = (now.acked, now.unacked);
-        (self.received, self.unread) = (now.received, now.unread);
-        self.window = self.window.max(now.unread);
-        self.quiet = now.quiet;
-    }
-}
-
 impl Space {
     fn enter(pid: i32) -> Result<Space> {
         let failed = |errno| Error::os("ask the kernel about sockets (sock_diag)", errno);
@@ -321,20 +260,12 @@ impl Space {
         })?
     }
 
-    /// Follows the sockets that have one of these inodes; what others like them have moved that were
-    /// not counted. `late`: they were made since we began.
-    fn find(
-        &mut self,
-        new: &BTreeSet<u64>,
-        late: bool,
-        settled: &mut BTreeSet<u64>,
-    ) -> Result<Traffic> {
+    /// Follows these sockets; what others like them have moved that were not counted. `late`: they
+    /// were made since we began.
+    fn find(&mut self, new: &[Place], late: bool, settled: &mut BTreeSet<u64>) -> Result<Traffic> {
         let (followed, strays) = (&mut self.followed, &mut self.strays);
         let mut known_now = Traffic::default();
-        dump(&mut self.diag, |told| {
-            if !new.contains(&told.socket.inode) {
-                return;
-            }
+        let mut follow = |told: Told| {
             settled.insert(told.socket.inode);
             known_now += strays.ours(&told.seen());
             if told.state != TCP_LISTEN {
@@ -344,7 +275,30 @@ impl Space {
                 }
                 followed.insert(told.cookie, socket);
             }
-        })?;
+        };
+        let mut hidden = BTreeSet::new();
+        for place in new {
+            match place.look() {
+                Ok(Sight::Connected(id, family)) => match ask(&mut self.diag, family, &id)? {
+                    Some(told) if told.socket.inode == place.inode => follow(told),
+                    _ => {
+                        hidden.insert(place.inode);
+                    }
+                },
+                Ok(Sight::Listening) | Err(Errno(libc::EPERM | libc::ENOSYS)) => {
+                    hidden.insert(place.inode);
+                }
+                // Nothing to count yet, or it was closed in this moment.
+                Ok(Sight::Unconnected) | Err(_) => {}
+            }
+        }
+        if !hidden.is_empty() {
+            dump(&mut self.diag, |told| {
+                if hidden.contains(&told.socket.inode) {
+                    follow(told);
+                }
+            })?;
+        }
         Ok(known_now)
     }
 
@@ -416,127 +370,16 @@ impl Space {
     }
 }
 
-/// Every TCP socket of the namespace.
-fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> {
-    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-        let mut batch = Batch::new();
-        let request = request(family, &[0; ID]);
-        batch.message("list the TCP sockets", SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP, &request);
-        let mut failure = None;
-        let asked = diag.exchange(batch, |_, answer| match answer {
-            Ok((_, body)) => {
-                if let Some(told) = Told::read(body) {
-                    each(told);
-                }
-            }
-            Err(refusal) => failure = Some(refusal),
-        });
-        if let Some(refusal) = asked.err().or(failure) {
-            return Err(Error::os(refusal.doing, refusal.errno));
-        }
-    }
-    Ok(())
-}
-
-impl Told {
-    /// For what is known by its ends.
-    fn seen(&self) -> Seen {
-        let Followed { id, family, inode, .. } = &self.socket;
-        let mut end: End = [0; 18];
-        end[..2].copy_from_slice(&id[2..4]);
-        match i32::from(*family) {
-            libc::AF_INET => {
-                end[12..14].fill(0xff);
-                end[14..].copy_from_slice(&id[20..24]);
-            }
-            _ => end[2..].copy_from_slice(&id[20..36]),
-        }
-        let port = u16::from_be_bytes([id[0], id[1]]);
-        let listens = self.state == TCP_LISTEN;
-        Seen { cookie: self.cookie, inode: *inode, listens, port, end }
-    }
-
-    /// From a struct inet_diag_msg and its attributes.
-    fn read(body: &[u8]) -> Option<Told> {
-        let u32_at = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
-        let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
-        let cookie = u64::from_ne_bytes(id[COOKIE..].try_into().ok()?);
-        let info = netlink::attribute(body.get(MESSAGE..)?, INET_DIAG_INFO)?;
-        // Offsets in struct tcp_info (linux/tcp.h); the counters are there since Linux 4.1.
-        let u32_in = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
-        let u64_in = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
-        let socket = Followed {
-            inode: u32_at(68)?.into(),
-            family: *body.first()?,
-            id,
-            before: Traffic::default(),
-            acked: u64_in(120)?,
-            received: u64_in(128)?,
-            unread: u32_at(56)?.into(),
-            unacked: u32_at(60)?.into(),
-            window: 0,
-            // Milliseconds since the last data, microseconds of a round trip.
-            quiet: u32_in(52)? > QUIET.max(u32_in(68)? / 1000 * 2),
-        };
-        Some(Told { state: *body.get(1)?, cookie, socket })
-    }
-}
-
-/// A struct inet_diag_req_v2.
-fn request(family: u8, id: &[u8; ID]) -> [u8; 8 + ID] {
-    let mut request = [0; 8 + ID];
-    request[..4].copy_from_slice(&[family, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0]);
-    request[4..8].copy_from_slice(&STATES.to_ne_bytes());
-    request[8..].copy_from_slice(id);
-    request
-}
-
-/// The inode of an open socket, from the link in /proc/PID/fd.
-pub fn socket_inode(path: &Path) -> Option<u64> {
-    inode_in(&fs::read_link(path).ok()?)
-}
-
-fn inode_in(link: &Path) -> Option<u64> {
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
+    use super::super::diag::socket_inode;
     use super::*;
 
     fn inode(socket: &impl std::os::fd::AsRawFd) -> u64 {
         socket_inode(Path::new(&format!("/proc/self/fd/{}", socket.as_raw_fd()))).unwrap()
-    }
-
-    #[test]
-    fn a_window_that_was_full_once_is_committed_when_it_is_read() {
-        let told = |received, unread, quiet| Followed {
-            inode: 1,
-            family: 0,
-            id: [0; ID],
-            before: Traffic { up: 0, down: 1000 },
-            acked: 0,
-            unacked: 0,
-            received,
-            unread,
-            window: 0,
-            quiet,
-        };
-        let mut socket = told(1000, 0, false);
-        let mut after = |now: Followed| {
-            socket.update(&now);
-            (socket.moved().down, socket.pending().down)
-        };
-        // It fills while nobody reads; then 3000 are read, and as many may come.
-        assert_eq!(after(told(6000, 5000, false)), (5000, 0));
-        assert_eq!(after(told(6000, 2000, false)), (5000, 3000));
-        // They come; or, in the end, they do not.
-        assert_eq!(after(told(9000, 5000, false)), (8000, 0));
-        assert_eq!(after(told(9000, 0, false)), (8000, 5000));
-        assert_eq!(after(told(9000, 0, true)), (8000, 0));
     }
 
     #[test]
@@ -552,10 +395,13 @@ mod tests {
             let mut space = Space::enter(std::process::id() as i32).unwrap();
             let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&here));
             assert!(sockets.is_tcp(Path::new(&path), inode(&here)));
-            let new = BTreeSet::from([inode(&here)]);
+            let (pid, fd) = (std::process::id() as i32, std::os::fd::AsRawFd::as_raw_fd(&here));
+            let new = [Place { pid, fd, inode: inode(&here) }];
+            // By its address: no list is needed.
+            assert!(matches!(new[0].look(), Ok(Sight::Connected(..))));
             let mut settled = BTreeSet::new();
             space.find(&new, false, &mut settled).unwrap();
-            assert_eq!(settled, new);
+            assert_eq!(settled, BTreeSet::from([inode(&here)]));
             assert_eq!(space.followed.len(), 1);
             let number = fs::metadata("/proc/self/ns/net").unwrap().ino();
             sockets.spaces.insert(number, space);
