@@ -27,7 +27,7 @@ fn ports_beyond_the_limit_of_descriptors_are_published_and_the_command_has_the_l
     let script = "ulimit -Hn 20000 && ulimit -Sn 256 || exit 99
         $GARTH wrap -d --name web -p 20000-22999:20000-22999 -p 8080:80 -- \
             sh -c 'ulimit -Sn >/tmp/soft; ulimit -Hn >/tmp/hard; exec busybox httpd -f -p 80 -h /srv/www' &&
-        $GARTH exec web -- sh -c 'cat /tmp/soft /tmp/hard; ulimit -Sn'";
+        $GARTH exec web -- sh -c 'until [ -s /tmp/hard ]; do sleep 0.1; done; cat /tmp/soft /tmp/hard; ulimit -Sn'";
     assert_eq!(yard.sh(script).run().ok(), "web\n256\n20000\n256");
     assert_eq!(yard.get("http://127.0.0.1:8080/hello"), "hello");
     // They are taken, and free again.

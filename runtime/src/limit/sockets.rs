@@ -38,6 +38,7 @@ const DESTROY: [i32; 2] = [1, 3];
 const LIST: Duration = Duration::from_millis(500);
 /// How long the last counters of a socket are waited for.
 const DEATH: Duration = Duration::from_secs(2);
+
 /// The sockets of one network namespace.
 #[derive(Debug)]
 struct Space {
