@@ -1,11 +1,14 @@
 //! Garth runs a program inside a small enclosed yard.
 //!
-//! **A sandbox is a short program.** What was asked ([`spec`], a [`Sandbox`]) is compiled to what
+//! **A sandbox is a short program.** What was asked ([`config`], a [`Sandbox`]) is compiled to what
 //! will be done ([`plan`], a flat list of steps, pure data); [`start`] does it, in a child that
-//! only executes the list; [`host`] holds what must exist outside the sandbox and be released.
-//! [`service`] is what people do with sandboxes, [`limit`] with what runs already, [`cli`] what they
-//! type, [`sys`] the system calls and the only unsafe code. Each uses only what is before it in this
-//! order: `sys`, `spec`, `plan`, `host`, `start`, `service` and `limit`, `cli`.
+//! only executes the list. What must exist outside the sandbox and be released is a [`resource`]:
+//! [`cgroup`], [`network`], bandwidth, plugins, each written to the [`journal`] before it is made.
+//! [`service`] is what people do with sandboxes, [`container`] the OCI life cycle, [`limit`] what
+//! can be done to what runs already, [`cli`] what people type. [`facts`] are read from this machine;
+//! [`sys`] has the system calls and the only unsafe code, [`wire`] the messages. Each room uses only
+//! rooms before it: `sys`, `wire` and `config`, `plan`, `facts`, `journal`, `cgroup` and `network`,
+//! `resource`, `start`, `container`, `service` and `limit`, `cli`.
 //!
 //! Three ways in:
 //!
@@ -24,20 +27,25 @@
 //! # Ok::<(), garth::Error>(())
 //! ```
 
+pub mod cgroup;
 pub mod cli;
+pub mod config;
 pub mod container;
 pub mod error;
-pub mod host;
+pub mod facts;
+pub mod journal;
 pub mod limit;
+pub mod network;
 pub mod plan;
+pub mod resource;
 pub mod service;
-pub mod spec;
 pub mod start;
 pub mod sys;
+pub mod wire;
 
+pub use config::Sandbox;
 pub use error::{Error, Kind, Result};
-pub use host::seal::own_program as protect_own_program;
-pub use spec::Sandbox;
+pub use start::seal::own_program as protect_own_program;
 pub use start::{Child, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};
 
 /// The examples of the README are run.

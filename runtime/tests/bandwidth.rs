@@ -8,8 +8,9 @@ mod private;
 
 use std::process::Command;
 
-use garth::host::bandwidth::{self, End, Kept};
-use garth::spec::Rates;
+use garth::config::Rates;
+use garth::network::End;
+use garth::resource::bandwidth::{self, Kept};
 use private::{Space, on_a_private_host};
 
 fn sh(script: &str) -> String {

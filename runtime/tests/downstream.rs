@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use garth::spec::{Mount, Root};
+use garth::config::{Mount, Root};
 use garth::{Options, Sandbox};
 
 /// What this program is to be, when it is called by itself.

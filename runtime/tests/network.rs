@@ -15,10 +15,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-use garth::host::journal::Journal;
-use garth::host::network::pasta::Pasta;
-use garth::host::network::{Config, Leftovers, Network};
-use garth::spec::network::Publish;
+use garth::config::network::Publish;
+use garth::journal::Journal;
+use garth::network::pasta::Pasta;
+use garth::network::{Config, Leftovers, Network};
 use garth::sys::netns::in_netns_of;
 use private::Space;
 

@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 
-use garth::spec::Sandbox;
+use garth::config::Sandbox;
 use garth::sys::clone::{Ground, Memory, Request, scope};
 use garth::sys::raw;
 use garth::{Options, Spawn};

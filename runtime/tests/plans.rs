@@ -5,14 +5,14 @@
 
 use std::path::PathBuf;
 
+use garth::config::oci::{Config, IdMapping};
+use garth::config::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
 use garth::plan::container::{self, CgroupMount, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
-use garth::plan::{Given, HostMount, IdMaps, Plan, Step, User, compile};
-use garth::spec::oci::{Config, IdMapping};
-use garth::spec::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
+use garth::plan::{Facts, HostMount, IdMaps, Plan, Step, User, compile};
 
-fn given(uid: u32, privileged: bool) -> Given {
-    Given {
+fn given(uid: u32, privileged: bool) -> Facts {
+    Facts {
         user: User { uid, gid: uid, groups: vec![uid] },
         privileged,
         confined: false,
@@ -75,7 +75,7 @@ fn root_in_a_user_namespace_has_ids_of_its_own_and_is_one_of_them() {
     assert!(
         compile(&sandbox, &given(70_000, true)).unwrap_err().to_string().contains("no id 70000")
     );
-    assert!(compile(&sandbox, &Given { user_ids: None, ..given(0, true) }).is_err());
+    assert!(compile(&sandbox, &Facts { user_ids: None, ..given(0, true) }).is_err());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_root_of_its_own() {
 #[test]
 fn compat_changes_only_tmp() {
     let sandbox = Sandbox { command: sandbox().command, ..Sandbox::compat() };
-    let plan = compile(&sandbox, &Given { seccomp: None, ..given(33, true) }).unwrap();
+    let plan = compile(&sandbox, &Facts { seccomp: None, ..given(33, true) }).unwrap();
     golden("compat.txt", &plan);
 }
 

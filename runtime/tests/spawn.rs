@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 
-use garth::spec::Rlimit;
+use garth::config::Rlimit;
 use garth::{FileAction, Group, Kind, Spawn, Stdio};
 
 fn said(spawn: Spawn) -> String {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, oci};
+use crate::config::Directory;
 use crate::error::{Error, Result};
-use crate::host::record::Record;
-use crate::host::seal;
-use crate::spec::Directory;
+use crate::resource::record::Record;
+use crate::start::seal;
 use crate::sys::process::Signals;
 use crate::{service, start};
 

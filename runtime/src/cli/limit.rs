@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use super::{Format, Global, OURS, complain, print, shown, tell};
+use crate::config::units::{Rate, Span};
 use crate::error::{Error, Result};
 use crate::limit::control::Duty;
 use crate::limit::meter::{Count, Direction};
 use crate::limit::{self, Asked, Ending, Figures, Note, Target, Want};
 use crate::service;
-use crate::spec::units::{Rate, Span};
 
 /// Which direction counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,10 +7,10 @@ use clap::Args;
 use super::{Format, Global, OURS, complain, oci, print, shown, to_json};
 use crate::container::{self, Targets};
 use crate::error::{Error, Result};
-use crate::host::gc as collector;
-use crate::host::gc::Report;
-use crate::host::trace::Trace;
 use crate::limit;
+use crate::resource::gc as collector;
+use crate::resource::gc::Report;
+use crate::resource::trace::Trace;
 use crate::service;
 use crate::sys::process;
 

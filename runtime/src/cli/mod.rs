@@ -21,8 +21,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
-use crate::host::journal::Journal;
-use crate::host::network;
+use crate::journal::Journal;
+use crate::network;
 use crate::sys::process;
 use output::{complain, print, shown, tell, told, warn};
 

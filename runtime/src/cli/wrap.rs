@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{Format, Global, print, shown, tell, to_json};
-use crate::error::{Error, Result};
-use crate::host::{bandwidth, network, resolver, resources, users};
-use crate::service;
-use crate::spec::units::Size;
-use crate::spec::{
+use crate::config::units::Size;
+use crate::config::{
     CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup,
     Rates, Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
+use crate::error::{Error, Result};
+use crate::facts::{resolver, users};
+use crate::resource::bandwidth;
+use crate::service;
 use crate::start::{self, Child, Options};
 use crate::sys::process::Signals;
+use crate::{network, resource};
 
 /// The starting point that the other flags change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -327,7 +329,7 @@ impl Yard {
     /// Without root a private network needs a program that may not be installed. A way out that is not
     /// there is said, and the sandbox has none; a port that cannot be published is an error.
     fn without_root(&self, sandbox: &mut Sandbox) -> Result<()> {
-        let Some(missing) = resources::no_private_network() else { return Ok(()) };
+        let Some(missing) = resource::no_private_network() else { return Ok(()) };
         if let Some(publish) = self.publish.first() {
             return Err(missing.within(format_args!("-p {publish}")));
         }

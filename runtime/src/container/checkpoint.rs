@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use super::criu::{DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::record::Record;
 use super::{Container, Warn, delete};
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::host::mountinfo;
-use crate::spec::oci::Status;
+use crate::facts::mountinfo;
+use crate::journal::Journal;
 use crate::sys::file::{read_kernel, read_kernel_bytes};
 
 /// How a container is checkpointed.

@@ -7,9 +7,9 @@ use super::prepare::{Options, Prepared, prepare};
 use super::record::Record;
 use super::terminal::{self, Terminal};
 use super::{CREATED, CREATING, Warn, delete, hooks};
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::Status;
+use crate::journal::Journal;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 

@@ -11,9 +11,9 @@ use std::process::Command;
 
 use super::record::Record;
 use super::{linux, mounts};
+use crate::cgroup::Hierarchy;
+use crate::config::oci::NamespaceType;
 use crate::error::{Error, Result};
-use crate::host::cgroup::Hierarchy;
-use crate::spec::oci::NamespaceType;
 use crate::sys::program;
 
 /// What both are told.

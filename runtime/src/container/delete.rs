@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::{Container, Warn, hooks, linux, lock};
+use crate::cgroup::{Cgroup, MARK};
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::cgroup::{Cgroup, MARK};
-use crate::host::journal::{Entry, Journal};
-use crate::host::rdt;
-use crate::host::resources::Resources;
-use crate::spec::oci::Status;
+use crate::journal::{Entry, Journal};
+use crate::resource::Resources;
+use crate::resource::rdt;
 use crate::sys::{pidfd, process};
 
 /// Removes a container that has stopped, or one that was never started; with `force` any, whatever

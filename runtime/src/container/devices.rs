@@ -7,9 +7,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::linux;
+use crate::config::oci::{Config, Device, DeviceType, NamespaceType};
 use crate::error::{Error, Result};
-use crate::host::facts;
-use crate::spec::oci::{Config, Device, DeviceType, NamespaceType};
+use crate::facts;
 
 /// For each device of the configuration, by its path inside, the host's file. Empty where devices are
 /// made.

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::host::users;
-use crate::spec::oci::{Config, Process};
+use crate::config::oci::{Config, Process};
+use crate::facts::users;
 
 /// Of several values for one name the last counts. Then HOME, from the container's passwd(5), unless
 /// it is there; and, if sockets are passed on (sd_listen_fds(3)), how many.
@@ -93,7 +93,7 @@ pub fn listen_fds() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::oci::{Mount, Root};
+    use crate::config::oci::{Mount, Root};
 
     #[test]
     fn home_is_looked_up_only_where_it_is_not_given() {

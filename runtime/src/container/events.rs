@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Container;
+use crate::cgroup::{OomEvent, Stats};
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::cgroup::{OomEvent, Stats};
-use crate::host::journal::Journal;
-use crate::spec::oci::Status;
+use crate::journal::Journal;
 use crate::sys::process;
 
 /// One line, in the shape of runc's.

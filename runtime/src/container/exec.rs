@@ -5,18 +5,19 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use super::environment::{self, listen_fds};
-use super::outside::{self, connect, write_pid_file};
 use super::prepare::surroundings;
 use super::terminal::{self, Console, Terminal};
 use super::{Container, Warn, linux};
+use crate::config::oci::{NamespaceType, Process as Program, Status};
+use crate::container::parent::{self, connect, write_pid_file};
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::host::{idmap, rdt};
+use crate::facts::idmap;
+use crate::journal::Journal;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
-use crate::spec::oci::{NamespaceType, Process as Program, Status};
+use crate::resource::rdt;
 use crate::start::{Event, Line, Process, Said, converse};
-use crate::sys::line;
+use crate::sys::channel;
 use crate::sys::process::{Ended, Signals};
 
 /// How a program joins a container.
@@ -126,7 +127,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
     // The number may have come to mean somebody outside, unless its process still lives now.
     container.process()?.ok_or_else(stopped)?;
-    let score = outside::suit(&mut given, Some(&program))?;
+    let score = parent::suit(&mut given, Some(&program))?;
     let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
     exec.warn.steps(&plan);
     let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
@@ -136,10 +137,10 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
             if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
                 rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
             }
-            outside::raise_limits(&container.record, &program, pid)
+            parent::raise_limits(&container.record, &program, pid)
         }
         Event::Listener(descriptor) => {
-            outside::send_listener(&container.record, Status::Running, process.pid(), &descriptor)
+            parent::send_listener(&container.record, Status::Running, process.pid(), &descriptor)
         }
     })?;
     drop(score);
@@ -175,7 +176,7 @@ fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<
         write_pid_file(path, process.pid())?;
     }
     if let Some(socket) = connect(exec.pidfd_socket.as_deref(), "--pidfd-socket")? {
-        line::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
+        channel::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
             .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
     }
     console.take()

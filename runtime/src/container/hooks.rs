@@ -4,8 +4,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use super::Warn;
+use crate::config::oci::{Hook, State};
 use crate::error::{Error, Result};
-use crate::spec::oci::{Hook, State};
 use crate::start::Said;
 use crate::sys::CStrings;
 use crate::sys::fork::{self, Outcome};

@@ -4,9 +4,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::Container;
+use crate::config::oci::{NamespaceType, Status};
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::{NamespaceType, Status};
+use crate::journal::Journal;
 use crate::sys::{Errno, pidfd, process};
 
 /// Who gets the signal.

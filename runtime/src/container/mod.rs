@@ -25,8 +25,8 @@ mod hooks;
 mod kill;
 mod mounts;
 mod notify;
-mod outside;
 mod own;
+mod parent;
 mod pause;
 mod prepare;
 mod ps;
@@ -57,11 +57,11 @@ pub use start::start;
 pub use time::{now, rfc3339};
 pub use update::{Changes, Schemata, throttles, update};
 
+use crate::cgroup::{Cgroup, MARK};
+use crate::config::oci::{self, State, Status};
 use crate::error::{Error, Result};
-use crate::host::cgroup::{Cgroup, MARK};
-use crate::host::journal::{Entry, Journal, is_there};
-use crate::spec::oci::{self, State, Status};
-use crate::sys::{Errno, line};
+use crate::journal::{Entry, Journal, is_there};
+use crate::sys::{Errno, channel};
 
 /// The socket's name until the parent has done all of its part.
 const CREATING: &str = "creating";
@@ -182,7 +182,7 @@ fn status(journal: &Journal, id: &str, record: &Record) -> Result<Status> {
 /// Whoever said `Go` may have been killed before it removed the socket; then nobody listens there.
 fn listens(journal: &Journal, id: &str) -> bool {
     let Ok(dir) = std::fs::File::open(journal.file(id, "")) else { return false };
-    !matches!(line::knock(dir.as_fd(), CREATED), Err(Errno(libc::ECONNREFUSED)))
+    !matches!(channel::knock(dir.as_fd(), CREATED), Err(Errno(libc::ECONNREFUSED)))
 }
 
 /// Waits for the lock: others hold it only while they work.
@@ -206,7 +206,7 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
 /// # Errors
 /// When there is no such container, or something cannot be told.
 pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
-    use crate::host::resource::Resource;
+    use crate::journal::resource::Resource;
     let Container { record, .. } = Container::open(journal, id)?;
     let owner = record.owner(journal);
     Ok([record.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())

@@ -10,11 +10,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path as StdPath;
 
 use super::Container;
+use crate::config::oci::Mount;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 use crate::plan::Path;
 use crate::plan::container::{Surroundings, compile_mounts};
-use crate::spec::oci::Mount;
 use crate::start::Inside;
 use crate::sys::mntns;
 

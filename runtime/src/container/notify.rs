@@ -14,9 +14,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
 use super::linux;
+use crate::config::oci::{Config, Mount, NamespaceType};
 use crate::error::{Error, Result};
-use crate::host::journal::{Entry, Journal};
-use crate::spec::oci::{Config, Mount, NamespaceType};
+use crate::journal::{Entry, Journal};
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{Errno, file, process};
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::config::oci::{Config, NamespaceType};
 use crate::error::{Error, Result};
-use crate::spec::oci::{Config, NamespaceType};
 
 /// Checks a configuration as if the namespaces that are the caller's own were not listed: what may not
 /// be changed in the host's may not be changed through another name of it either (docker's

@@ -1,9 +1,9 @@
 //! `pause` and `resume`: the freezer of the container's cgroup.
 
 use super::Container;
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::Status;
+use crate::journal::Journal;
 
 /// Stops every process of a container where it is.
 ///

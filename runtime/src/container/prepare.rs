@@ -9,19 +9,22 @@ use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::Record;
 use super::terminal::{Console, Terminal};
-use super::{CREATING, devices, hooks, linux, outside, own, time, trees};
+use super::{CREATING, devices, hooks, linux, own, time, trees};
+use crate::cgroup::{self, Claim, Driver, Entrance, Hierarchy, MARK};
+use crate::config::CapabilitySet;
+use crate::config::oci::{self, Config, Hooks, NamespaceType, Status};
+use crate::container::parent;
 use crate::error::{Error, Result};
-use crate::host::cgroup::{self, Claim, Driver, Entrance, Hierarchy, MARK};
-use crate::host::journal::{Entry, Journal, ProcessId};
-use crate::host::resources::Resources;
-use crate::host::{facts, idmap, rdt};
+use crate::facts;
+use crate::facts::idmap;
+use crate::journal::{Entry, Journal, ProcessId};
 use crate::plan;
 use crate::plan::container::{CgroupMount, Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
-use crate::spec::CapabilitySet;
-use crate::spec::oci::{self, Config, Hooks, NamespaceType, Status};
+use crate::resource::Resources;
+use crate::resource::rdt;
 use crate::start::{Event, Line, Process, Said, converse};
-use crate::sys::{file, line, process};
+use crate::sys::{channel, file, process};
 
 /// How a container is created, beside what its configuration says.
 #[derive(Clone, Debug, Default)]
@@ -395,7 +398,7 @@ fn launch(
         ],
         ..surroundings()?
     };
-    let score = outside::suit(&mut given, config.process.as_ref())?;
+    let score = parent::suit(&mut given, config.process.as_ref())?;
     let plan = plan::container::compile(config, &given)?;
     options.warn.steps(&plan);
     let tell = |line: &str| options.warn.note(line);
@@ -409,10 +412,10 @@ fn launch(
                     record.cgroup.delegate(uid)?;
                 }
             }
-            outside::give(&linux, record, process.pid())?;
-            outside::set_clocks(&linux, process.pid())?;
+            parent::give(&linux, record, process.pid())?;
+            parent::set_clocks(&linux, process.pid())?;
             match &config.process {
-                Some(program) => outside::raise_limits(record, program, process.pid()),
+                Some(program) => parent::raise_limits(record, program, process.pid()),
                 None => Ok(()),
             }
         }
@@ -422,15 +425,15 @@ fn launch(
             record.resources.connect(&owner, process.pid())
         }
         Event::Listener(descriptor) => {
-            outside::send_listener(record, Status::Creating, process.pid(), &descriptor)
+            parent::send_listener(record, Status::Creating, process.pid(), &descriptor)
         }
     })?;
     drop(score);
     if let Some(path) = &options.pid_file {
-        outside::write_pid_file(path, process.pid())?;
+        parent::write_pid_file(path, process.pid())?;
     }
-    if let Some(socket) = outside::connect(options.pidfd_socket.as_deref(), "--pidfd-socket")? {
-        line::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
+    if let Some(socket) = parent::connect(options.pidfd_socket.as_deref(), "--pidfd-socket")? {
+        channel::send_descriptor(socket.as_raw_fd(), b"pidfd", process.pidfd().as_raw_fd())
             .map_err(|errno| Error::os("send a pidfd to --pidfd-socket", errno))?;
     }
     let terminal = console.take()?;
@@ -533,6 +536,6 @@ fn hooks_inherit(lists: &Hooks) -> bool {
 }
 
 fn listen(entry: &Entry) -> Result<OwnedFd> {
-    line::listen(entry.as_lock().as_fd(), CREATING)
+    channel::listen(entry.as_lock().as_fd(), CREATING)
         .map_err(|errno| Error::os(format!("make {}", entry.file(CREATING).display()), errno))
 }

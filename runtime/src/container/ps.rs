@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use super::Container;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 use crate::sys::program;
 
 /// Their ids, in ascending order.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::time;
+use crate::cgroup::Cgroup;
+use crate::config::Limits;
+use crate::config::oci::{self, Config, State, Status};
 use crate::error::{Error, Result};
-use crate::host::cgroup::Cgroup;
-use crate::host::journal::{Entry, Journal};
-use crate::host::resource::Owner;
-use crate::host::resources::Resources;
-use crate::spec::Limits;
-use crate::spec::oci::{self, Config, State, Status};
+use crate::journal::resource::Owner;
+use crate::journal::{Entry, Journal};
+use crate::resource::Resources;
 
 /// The record of one container, written before anything of it is made.
 #[derive(Clone, Debug, Serialize, Deserialize)]

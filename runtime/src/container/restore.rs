@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
-use super::outside::write_pid_file;
 use super::prepare;
 use super::record::Record;
 use super::{Detached, Ending, Options, create, delete, linux};
+use crate::cgroup::{Claim, Hierarchy, Version};
+use crate::container::parent::write_pid_file;
 use crate::error::{Error, Result};
-use crate::host::cgroup::{Claim, Hierarchy, Version};
-use crate::host::journal::{Entry, Journal, ProcessId};
-use crate::host::rdt;
+use crate::journal::{Entry, Journal, ProcessId};
+use crate::resource::rdt;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 use crate::sys::{file, mntns};

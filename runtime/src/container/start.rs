@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::notify::Notify;
 use super::{CREATED, Container, Warn, hooks};
+use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::Status;
+use crate::journal::Journal;
 use crate::start::{self, Said};
-use crate::sys::{Errno, line, pidfd, process};
+use crate::sys::{Errno, channel, pidfd, process};
 
 /// Lets the program of a created container begin.
 ///
@@ -29,7 +29,7 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
         Status::Running => return Err(refuse("it is running already")),
     }
     let socket = entry.file(CREATED);
-    let connection = match line::connect(entry.as_lock().as_fd(), CREATED) {
+    let connection = match channel::connect(entry.as_lock().as_fd(), CREATED) {
         // Whoever said `Go` before was killed before it could remove the socket.
         Err(Errno(libc::ECONNREFUSED)) => {
             let _ = fs::remove_file(&socket);

@@ -11,14 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::outside::connect;
+use crate::config::oci::ConsoleSize;
+use crate::container::parent::connect;
 use crate::error::{Error, Result};
-use crate::spec::oci::ConsoleSize;
 use crate::start::Process;
 use crate::sys::process::{self, Signals};
 use crate::sys::raw::RawFd;
 use crate::sys::terminal::{self, Attributes};
-use crate::sys::{Errno, file, line, pidfd};
+use crate::sys::{Errno, channel, file, pidfd};
 
 /// Who gets the master of the program's terminal.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Console {
         let Console::Here { host, ours, theirs } = self else { return Ok(None) };
         drop(theirs);
         let failed = |errno| Error::os("take the master of the terminal", errno);
-        let master = line::take_descriptor(ours.as_fd()).map_err(failed)?;
+        let master = channel::take_descriptor(ours.as_fd()).map_err(failed)?;
         let master = master.ok_or_else(|| Error::new("no master of the terminal came"))?;
         file::set_nonblocking(master.as_fd()).map_err(failed)?;
         Ok(Some(Terminal { host, master: master.into() }))

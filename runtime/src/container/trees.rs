@@ -6,9 +6,10 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use crate::config::oci::{Config, IdMapping, Mount, MountOptions, NamespaceType};
 use crate::error::{Error, Result};
-use crate::host::{facts, idmap};
-use crate::spec::oci::{Config, IdMapping, Mount, MountOptions, NamespaceType};
+use crate::facts;
+use crate::facts::idmap;
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{file, fork, pidfd, process};
 

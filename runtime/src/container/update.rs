@@ -5,12 +5,12 @@ use std::fs;
 use serde_json::Value;
 
 use super::Container;
+use crate::config::Throttle;
+use crate::config::oci::{BlockIo, Resources, Status};
+use crate::config::rate::Change;
 use crate::error::{Error, Result};
-use crate::host::bandwidth::Bandwidth;
-use crate::host::journal::{Entry, Journal};
-use crate::spec::Throttle;
-use crate::spec::oci::{BlockIo, Resources, Status};
-use crate::spec::rate::Change;
+use crate::journal::{Entry, Journal};
+use crate::resource::bandwidth::Bandwidth;
 
 /// Lines for the `schemata` of a resctrl group (Documentation/filesystems/resctrl.rst).
 #[derive(Clone, Debug, Default)]

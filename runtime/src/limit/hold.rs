@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::record::Entry;
 use super::tree::{Stat, Tree};
+use crate::cgroup::Freezer;
 use crate::error::{Error, Result};
-use crate::host::cgroup::Freezer;
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, pidfd};
 

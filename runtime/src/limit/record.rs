@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Freezer;
 use crate::error::{Error, Result};
-use crate::host::cgroup::Freezer;
-use crate::host::journal::{ProcessId, is_there, outlives_reboot};
+use crate::journal::{ProcessId, is_there, outlives_reboot};
 use crate::sys::{file, pidfd, process};
 
 /// Who takes part.

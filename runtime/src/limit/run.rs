@@ -19,7 +19,7 @@ use super::told::{Asked, Ending, Note, Target, Want};
 use super::tree::{self, Tree};
 use super::watchdog::Watchdog;
 use crate::error::{Error, Result};
-use crate::host::journal::ProcessId;
+use crate::journal::ProcessId;
 use crate::start::Process;
 use crate::sys::process::{self, Arrived, Signals};
 use crate::sys::task::{self, SchedulerAttr};

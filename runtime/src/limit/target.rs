@@ -6,7 +6,7 @@ use std::path::Path;
 use super::record;
 use super::tree::{self, Stat, Tree};
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 use crate::sys::{Errno, pidfd};
 
 /// PF_KTHREAD of include/linux/sched.h: there since Linux 2.6.27 under this number.

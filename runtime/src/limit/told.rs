@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::control::Duty;
 use super::meter::{Count, Direction};
-use crate::spec::units::Rate;
+use crate::config::units::Rate;
 use crate::sys::process::Ended;
 
 /// What is limited.

@@ -1,18 +1,18 @@
-//! [`Sandbox`] and [`Given`] to [`Plan`]. Read it from top to bottom: it is the order of the steps,
+//! [`Sandbox`] and [`Facts`] to [`Plan`]. Read it from top to bottom: it is the order of the steps,
 //! and the reasons for that order.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
-use super::given::{Given, HostMount};
 use super::step::{MountStep, Otherwise, Path, Source, Step};
 use super::{CLONE_NEWTIME, Plan, id_maps, view};
-use crate::error::{Error, Result};
-use crate::spec::{
+use crate::config::{
     Access, CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Owner, Root, Sandbox,
     Seccomp, variable,
 };
+use crate::error::{Error, Result};
+use crate::plan::facts::{Facts, HostMount};
 use crate::sys::CStrings;
 use crate::sys::clone::Memory;
 use crate::sys::raw::MountAttr;
@@ -21,7 +21,7 @@ use crate::sys::raw::MountAttr;
 ///
 /// # Errors
 /// When parts of the sandbox contradict each other, or a string holds a NUL byte.
-pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
+pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
     let userns = sandbox.namespaces.user.is_new() || !given.privileged;
@@ -77,7 +77,7 @@ pub fn compile(sandbox: &Sandbox, given: &Given) -> Result<Plan> {
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Plan> {
+pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
     let userns = sandbox.namespaces.user.is_new() || !given.privileged;
@@ -112,7 +112,7 @@ pub fn compile_join(sandbox: &Sandbox, given: &Given, target: i32) -> Result<Pla
 /// The capabilities of the command: root keeps what daemons need to become somebody else, other
 /// users have none. A capability asked for by name is not silently left out if the caller lacks
 /// it; then its step fails.
-fn capabilities(sandbox: &Sandbox, given: &Given) -> CapabilitySet {
+fn capabilities(sandbox: &Sandbox, given: &Facts) -> CapabilitySet {
     let all_held = |set: CapabilitySet| match set {
         CapabilitySet::ALL => CapabilitySet(given.held_capabilities),
         set => set,
@@ -128,7 +128,7 @@ fn capabilities(sandbox: &Sandbox, given: &Given) -> CapabilitySet {
 
 pub(super) struct Compiler<'a> {
     pub(super) sandbox: &'a Sandbox,
-    pub(super) given: &'a Given,
+    pub(super) given: &'a Facts,
     pub(super) userns: bool,
     /// The child is in a user namespace that is not the first.
     pub(super) confined: bool,

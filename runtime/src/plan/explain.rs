@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Plan;
 use super::step::{MountStep, Otherwise, Path, Planned, Source, Step};
-use crate::spec::CapabilitySet;
+use crate::config::CapabilitySet;
 use crate::sys::raw::MountAttr;
 
 impl fmt::Display for Plan {
@@ -153,7 +153,7 @@ impl fmt::Display for Step {
             Step::Pivot => write!(f, "pivot into the root, detach the old one"),
             Step::Directory(path) => write!(f, "change directory to {}", text(path)),
             Step::Rlimit { resource, soft, hard } => {
-                let limit = crate::spec::Rlimit { resource: *resource, soft: *soft, hard: *hard };
+                let limit = crate::config::Rlimit { resource: *resource, soft: *soft, hard: *hard };
                 write!(f, "limit {} to {}:{}", limit.name(), bound(*soft), bound(*hard))
             }
             Step::Umask(mask) => write!(f, "set umask {mask:03o}"),

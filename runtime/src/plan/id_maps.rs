@@ -1,15 +1,15 @@
 //! The ids of a sandbox's user namespace, and whether what is asked for is among them.
 
-use super::given::Given;
 use super::step::IdMaps;
+use crate::config::oci::IdMapping;
 use crate::error::{Error, Result};
-use crate::spec::oci::IdMapping;
+use crate::plan::facts::Facts;
 
 /// Root gives ids of its own; anyone else can map only the own id, and it becomes the wanted one.
 ///
 /// # Errors
 /// The user, or a group, that is not among them.
-pub fn of(given: &Given) -> Result<IdMaps> {
+pub fn of(given: &Facts) -> Result<IdMaps> {
     let (user, (uid, gid)) = (&given.user, given.caller);
     if !given.privileged {
         return Ok(IdMaps::one((user.uid, uid), (user.gid, gid)));

@@ -1,14 +1,14 @@
-//! What will be done: a [`Sandbox`](crate::spec::Sandbox) compiled to a [`Plan`], a flat list of
+//! What will be done: a [`Sandbox`](crate::config::Sandbox) compiled to a [`Plan`], a flat list of
 //! [`Step`]s that is pure data.
 //!
 //! Compiling touches no file, no clock and no environment: what must be known of the machine comes
-//! in as [`Given`]. So plans are compared with golden text, the rules of order are tests on data,
+//! in as [`Facts`]. So plans are compared with golden text, the rules of order are tests on data,
 //! and `explain` prints the very list that the child will walk.
 
 mod compile;
 pub mod container;
 mod explain;
-mod given;
+pub mod facts;
 mod id_maps;
 mod privileges;
 mod provided;
@@ -18,7 +18,7 @@ pub(crate) mod view;
 
 pub use compile::{SEARCH, compile, compile_join, exec};
 pub use explain::namespaces;
-pub use given::{Given, HostMount, User};
+pub use facts::{Facts, HostMount, User};
 pub use step::{Hook, IdMaps, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;

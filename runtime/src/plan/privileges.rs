@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::Plan;
 use super::compile::Compiler;
 use super::step::{Otherwise, Step};
-use crate::spec::{Network, Rlimit, Root};
+use crate::config::{Network, Rlimit, Root};
 use crate::sys::raw::CapSets;
 
 impl Compiler<'_> {

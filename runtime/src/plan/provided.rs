@@ -6,8 +6,8 @@ use super::Plan;
 use super::compile::{Compiler, attributes, c_path, c_string};
 use super::container::CgroupMount;
 use super::step::{MountStep, Otherwise, Path, Source, Step};
+use crate::config::{Access, Mount};
 use crate::error::Result;
-use crate::spec::{Access, Mount};
 use crate::sys::raw::MountAttr;
 
 /// The device files in /dev, for sandboxes as for containers (config-linux.md, "Default Devices").

@@ -5,7 +5,7 @@
 use std::ffi::CString;
 
 use super::seccomp::Filter;
-use crate::spec::oci::IdMapping;
+use crate::config::oci::IdMapping;
 use crate::sys::CStrings;
 use crate::sys::raw::{CapSets, MountAttr};
 use crate::sys::task::SchedulerAttr;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::spec::{Mount, MountKind, Root, Sandbox};
+use crate::config::{Mount, MountKind, Root, Sandbox};
 
 /// Host names and their addresses (hosts(5)).
 pub const HOSTS: &str = "/etc/hosts";

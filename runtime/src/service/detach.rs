@@ -15,12 +15,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Sandbox;
 use crate::error::{Error, Result};
-use crate::host::gc;
-use crate::host::journal::Journal;
-use crate::host::record::Record;
-use crate::host::trace::{OUTPUT, Trace};
-use crate::spec::Sandbox;
+use crate::journal::Journal;
+use crate::resource::gc;
+use crate::resource::record::Record;
+use crate::resource::trace::{OUTPUT, Trace};
 use crate::start::{self, Child, FileAction, Group, Options, Process, Spawn, Stdio, random_id};
 use crate::sys::{CStrings, Errno, file, init, process, raw};
 

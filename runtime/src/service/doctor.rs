@@ -3,17 +3,19 @@
 
 use serde::Serialize;
 
+use crate::cgroup::systemd;
+use crate::cgroup::{self, Hierarchy};
+use crate::config::units::{Rate, Size};
+use crate::config::{Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::error::{Error, Result};
-use crate::host::bandwidth::{self, End};
-use crate::host::cgroup::{self, Hierarchy};
-use crate::host::journal::Journal;
-use crate::host::network::pasta::Pasta;
-use crate::host::network::{self, Config, Network};
-use crate::host::record::Record;
-use crate::host::{facts, systemd};
+use crate::facts;
+use crate::journal::Journal;
+use crate::network::End;
+use crate::network::pasta::Pasta;
+use crate::network::{self, Config, Network};
 use crate::plan::{IdMaps, Plan, Step};
-use crate::spec::units::{Rate, Size};
-use crate::spec::{Limits, RateGroup, Rates, Sandbox, Throttle};
+use crate::resource::bandwidth;
+use crate::resource::record::Record;
 use crate::start::{self, Options};
 use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};

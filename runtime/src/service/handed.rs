@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::config::{Access, Mount, MountKind, Root, Sandbox, variable};
 use crate::error::{Error, Result};
-use crate::host::journal::is_there;
-use crate::spec::{Access, Mount, MountKind, Root, Sandbox, variable};
+use crate::journal::is_there;
 use crate::sys::file;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
+use crate::config::{Network, Publish, Sandbox};
 use crate::error::Result;
-use crate::host::bandwidth::Kept;
-use crate::host::journal::{Journal, ProcessId};
-use crate::host::record::Record;
-use crate::host::trace::Trace;
-use crate::host::{facts, network};
-use crate::spec::{Network, Publish, Sandbox};
+use crate::journal::{Journal, ProcessId};
+use crate::resource::bandwidth::Kept;
+use crate::resource::record::Record;
+use crate::resource::trace::Trace;
+use crate::{facts, network};
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 use crate::start::deliver;
 use crate::sys::Errno;
 

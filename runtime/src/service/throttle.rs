@@ -1,11 +1,11 @@
 //! `garth update` of a sandbox's cgroup.
 
+use crate::cgroup::Cgroup;
+use crate::config::Throttle;
+use crate::config::oci::Resources;
 use crate::error::{Error, Result};
-use crate::host::cgroup::Cgroup;
-use crate::host::journal::Journal;
-use crate::host::record::Record;
-use crate::spec::Throttle;
-use crate::spec::oci::Resources;
+use crate::journal::Journal;
+use crate::resource::record::Record;
 
 /// Gives a sandbox that runs other limits on disks. They go with its cgroup, so its record is not
 /// changed: it says what was asked at the start.

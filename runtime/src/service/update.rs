@@ -4,12 +4,12 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::config::Sandbox;
+use crate::config::rate::Change;
 use crate::error::{Error, Result};
-use crate::host::bandwidth;
-use crate::host::journal::Journal;
-use crate::host::record::Record;
-use crate::spec::Sandbox;
-use crate::spec::rate::Change;
+use crate::journal::Journal;
+use crate::resource::bandwidth;
+use crate::resource::record::Record;
 use crate::sys::process;
 
 /// Holds the network of sandbox `id` to other rates from now on. The record goes on saying what was

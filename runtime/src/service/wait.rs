@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::host::trace::Trace;
+use crate::journal::Journal;
+use crate::resource::trace::Trace;
 use crate::sys::process;
 
 /// Waits until sandbox `name` has ended and what it had is released; tells how it ended. One that has

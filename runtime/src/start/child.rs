@@ -9,9 +9,9 @@ use super::failure;
 use super::mounts::Tree;
 use crate::plan::seccomp::Filter;
 use crate::plan::{self, Hook, Otherwise, Plan, Planned, Step};
+use crate::sys::channel::{self, Message};
 use crate::sys::clone::{self, Ground, Memory};
 use crate::sys::fork::{self, Outcome};
-use crate::sys::line::{self, Message};
 use crate::sys::raw::{self, RawFd};
 use crate::sys::{CStrings, Errno, task, terminal};
 
@@ -251,7 +251,7 @@ fn await_go(script: &Script<'_>) -> Result {
 }
 
 fn tell(script: &Script<'_>, record: Record, value: u32) -> Result {
-    line::tell(script.line, Message { kind: record as u32, value })
+    channel::tell(script.line, Message { kind: record as u32, value })
 }
 
 fn ask(script: &Script<'_>, record: Record, value: u32) -> Result {
@@ -260,7 +260,7 @@ fn ask(script: &Script<'_>, record: Record, value: u32) -> Result {
 }
 
 fn hear_go(script: &Script<'_>) -> Result {
-    match line::hear(script.line)? {
+    match channel::hear(script.line)? {
         Some(Message { kind, .. }) if kind == Record::Go as u32 => Ok(()),
         // The parent has gone, or does not want it any more.
         _ => raw::exit(FAILED),
@@ -280,15 +280,15 @@ fn sibling(script: &Script<'_>) -> Result {
 fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
     raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
     let Some(listener) = listener else { return Ok(()) };
-    line::tell(script.line, Message { kind: Record::Ready as u32, value: 0 })?;
+    channel::tell(script.line, Message { kind: Record::Ready as u32, value: 0 })?;
     raw::close(script.line);
     loop {
-        let connection = line::accept(listener)?;
-        match line::hear(connection)? {
+        let connection = channel::accept(listener)?;
+        match channel::hear(connection)? {
             Some(Message { kind, .. }) if kind == Record::Go as u32 => {
                 // It reads there of failures from here on; if it has gone, nobody asks.
                 let progress = Message { kind: Record::Progress as u32, value: 0 };
-                let _ = line::tell_descriptor(connection, progress, script.progress);
+                let _ = channel::tell_descriptor(connection, progress, script.progress);
                 raw::close(script.progress);
                 script.started.store(connection, Ordering::Relaxed);
                 raw::close(listener);
@@ -320,7 +320,7 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
     };
     let tell = |kind: Record, value: RawFd, text: &[u8]| {
         // It is no reason to fail that nobody listens any more.
-        let _ = line::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
+        let _ = channel::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
     };
     tell(Record::Hook, 0, hook.path.to_bytes());
     let program = fork::Program {
@@ -381,7 +381,7 @@ fn terminal(
     }
     raw::close(peer);
     // Last: whoever gets it may let go of it at once, and then the terminal has no name any more.
-    line::send_descriptor(socket, b"/dev/ptmx", master)?;
+    channel::send_descriptor(socket, b"/dev/ptmx", master)?;
     raw::close(master);
     raw::close(socket);
     Ok(())

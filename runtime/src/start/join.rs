@@ -4,12 +4,12 @@ use std::os::fd::AsRawFd;
 
 use super::Process;
 use super::sandbox::{execute, gather};
+use crate::config::Sandbox;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::host::record::Record;
-use crate::host::seal;
+use crate::journal::Journal;
 use crate::plan;
-use crate::spec::Sandbox;
+use crate::resource::record::Record;
+use crate::start::seal;
 
 /// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the one
 /// of the record, with the command, user, environment and directory that are wanted now.

@@ -4,10 +4,10 @@
 //! beside it and words the error if a step fails.
 
 mod child;
-mod conversation;
 mod copy_up;
 mod deliver;
 mod failure;
+mod handshake;
 mod join;
 mod live;
 mod missing;
@@ -16,14 +16,16 @@ mod places;
 mod process;
 mod said;
 mod sandbox;
+pub mod score;
+pub mod seal;
 mod spawn;
 mod trust;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
 
-pub use conversation::{Event, Line, converse, start};
 pub use deliver::{command, deliver};
+pub use handshake::{Event, Line, converse, start};
 pub use join::join;
 pub use live::Inside;
 pub use process::Process;
@@ -33,7 +35,7 @@ pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
 pub use trust::protect;
 
 use crate::error::{Error, Result};
-use crate::host::idmap;
+use crate::facts::idmap;
 use crate::plan::Plan;
 use crate::sys::clone::{self, Ground, Request};
 use crate::sys::pidfd;

@@ -3,9 +3,9 @@
 use std::env::current_dir;
 use std::path::{Component, Path, PathBuf};
 
+use crate::config::mount::clean;
+use crate::config::{Directory, MountKind, Root, Sandbox};
 use crate::error::{Error, Result};
-use crate::spec::mount::clean;
-use crate::spec::{Directory, MountKind, Root, Sandbox};
 
 /// The same sandbox with paths that mean the same wherever they are read: in the child, and from its
 /// record.

@@ -9,17 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use super::places::placed;
 use super::{Process, run, trust};
+use crate::config::{Limits, Network, Sandbox, Seccomp};
 use crate::error::{Error, Result};
-use crate::host::journal::{Entry, Journal, ProcessId};
-use crate::host::network;
-use crate::host::record::Record;
-use crate::host::resource::{Held, Owner};
-use crate::host::resources::Resources;
-use crate::host::trace::{self, Trace};
-use crate::host::{facts, gc, idmap, users};
+use crate::facts;
+use crate::facts::{idmap, users};
+use crate::journal::resource::{Held, Owner};
+use crate::journal::{Entry, Journal, ProcessId};
+use crate::network;
 use crate::plan::seccomp::{self, Filter};
-use crate::plan::{self, Given, Plan, Step, User, view};
-use crate::spec::{Limits, Network, Sandbox, Seccomp};
+use crate::plan::{self, Facts, Plan, Step, User, view};
+use crate::resource::Resources;
+use crate::resource::gc;
+use crate::resource::record::Record;
+use crate::resource::trace::{self, Trace};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
@@ -86,7 +88,7 @@ impl Sandbox {
         &self,
         journal: &Journal,
         id: &str,
-        given: &mut Given,
+        given: &mut Facts,
         options: &Options,
     ) -> Result<Child> {
         let entry = create(journal, id)?;
@@ -152,7 +154,7 @@ impl Yard {
     fn start(
         &mut self,
         sandbox: &Sandbox,
-        given: &mut Given,
+        given: &mut Facts,
         options: &Options,
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
@@ -233,14 +235,14 @@ impl Child {
 }
 
 /// The facts that the plan of `sandbox` depends on.
-pub(super) fn gather(sandbox: &Sandbox) -> Result<Given> {
+pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     let privileged = facts::privileged();
     let landlock = if sandbox.landlock { process::landlock_abi() } else { 0 };
     let mounts = match sandbox.root {
-        crate::spec::Root::Host if privileged => facts::mounts()?,
+        crate::config::Root::Host if privileged => facts::mounts()?,
         _ => Vec::new(),
     };
-    Ok(Given {
+    Ok(Facts {
         user: user(sandbox)?,
         privileged,
         confined: privileged && process::in_user_namespace(),
@@ -296,7 +298,7 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
     })
 }
 
-pub(super) fn compile(sandbox: &Sandbox, given: &Given, options: &Options) -> Result<Plan> {
+pub(super) fn compile(sandbox: &Sandbox, given: &Facts, options: &Options) -> Result<Plan> {
     let mut plan = plan::compile(sandbox, given)?;
     if options.merge_stderr {
         plan.insert_first(Step::Descriptor { to: 2, from: Some(1) }, "-d");

@@ -25,9 +25,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::{Process, run};
+use crate::config::Rlimit;
 use crate::error::{Error, Result};
 use crate::plan::{self, Plan, Step};
-use crate::spec::Rlimit;
 
 /// What a descriptor 0, 1 or 2 of the child shall be.
 #[derive(Debug, Default)]

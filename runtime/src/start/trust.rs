@@ -1,6 +1,6 @@
 //! May what a sandbox executes first have been written by a process that is not trusted?
 //!
-//! Then it may be anything, a link to /proc/self/exe too, which is this program (`host/seal.rs`).
+//! Then it may be anything, a link to /proc/self/exe too, which is this program (`start/seal.rs`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::places::placed;
+use crate::config::{Directory, MountKind, Root, Sandbox, variable};
 use crate::error::Result;
-use crate::host::seal;
 use crate::plan::SEARCH;
-use crate::spec::{Directory, MountKind, Root, Sandbox, variable};
+use crate::start::seal;
 use crate::sys::Errno;
 
 /// Protects the file of this program where that is needed to start the sandbox; may be a new start of
@@ -37,7 +37,7 @@ fn is_needed(placed: &Sandbox) -> bool {
     if let Root::Dir { .. } = placed.root {
         return true;
     }
-    let bound = |mount: &crate::spec::Mount| match mount.kind {
+    let bound = |mount: &crate::config::Mount| match mount.kind {
         MountKind::Bind { .. } => Some(mount.target.clone()),
         _ => None,
     };

@@ -23,7 +23,7 @@ pub enum Memory {
     /// A copy, as after fork(2); the calling thread sleeps until the child executes or exits.
     Copied,
     /// A copy, and the calling thread goes on; the two talk over a line of their own
-    /// ([`super::line`]). The only kind of child that may outlive the scope without an execve.
+    /// ([`crate::sys::channel`]). The only kind of child that may outlive the scope without an execve.
     Forked,
 }
 

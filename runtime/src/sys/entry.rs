@@ -1,13 +1,13 @@
 //! The first instructions of the program, before its libc has started.
 //!
 //! The verbs that put a process into a container start this program a second time, from a read-only
-//! mount of its file (`host/seal.rs` says why). What comes before the second start is lost, and most
+//! mount of its file (`start/seal.rs` says why). What comes before the second start is lost, and most
 //! of it is the libc's: its start asks the processor for its features by CPUID, which a virtual
 //! machine has to emulate, and relocates the program; together a quarter of a millisecond. So the
 //! entry point of the file is here (`build.rs`), and makes the second start at once.
 //!
 //! Where this cannot be done, for want of CAP_SYS_ADMIN perhaps, the program goes on as usual, and
-//! `host/seal.rs` finds that it is still to be done and has the other ways and the words for it.
+//! `start/seal.rs` finds that it is still to be done and has the other ways and the words for it.
 //!
 //! Nothing is relocated yet and `memcpy` is not chosen yet (it is an IFUNC): this code may not call
 //! the standard library, compare or copy slices, or have tables of pointers.

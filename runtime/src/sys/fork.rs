@@ -208,7 +208,7 @@ fn attend(
 
 /// Reads what is there, a piece of each; one that has come to its end is not asked any more.
 fn hear(outputs: &mut [libc::pollfd], said: &mut dyn FnMut(RawFd, &[u8])) {
-    let mut piece = [0; super::line::TEXT];
+    let mut piece = [0; crate::sys::channel::TEXT];
     for (number, output) in (1..).zip(outputs) {
         if output.revents == 0 {
             continue;
@@ -298,7 +298,7 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
 /// caller's, and, whoever makes it act, no system call that opens one. Returns when that is so. It
 /// ends when the answered descriptor is closed, at the latest.
 pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, OwnedFd), Errno> {
-    let (here, there) = super::line::pair()?;
+    let (here, there) = crate::sys::channel::pair()?;
     let line = there.as_raw_fd();
     let idle = idle_as(namespaces, || {
         let number = line as u32;
@@ -308,13 +308,15 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
             .and_then(|()| raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0))
             .and_then(|_| raw::seccomp_filter(&only_wait(), 0))
             .and_then(|_| raw::prctl(libc::PR_SET_DUMPABLE, 1, 0))
-            .and_then(|_| super::line::tell(line, super::line::Message { kind: 0, value: 0 }));
+            .and_then(|_| {
+                crate::sys::channel::tell(line, crate::sys::channel::Message { kind: 0, value: 0 })
+            });
         if alone.is_ok() {
-            let _ = super::line::hear(line);
+            let _ = crate::sys::channel::hear(line);
         }
     })?;
     drop(there);
-    match super::line::receive(here.as_fd())? {
+    match crate::sys::channel::receive(here.as_fd())? {
         Some(_) => Ok((idle, here)),
         None => {
             let _ = super::process::wait(idle.pidfd.as_fd(), true);

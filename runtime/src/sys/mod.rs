@@ -7,6 +7,7 @@
 pub mod abandon;
 pub mod access;
 pub mod bpf;
+pub mod channel;
 pub mod clone;
 pub mod copy;
 mod cstrings;
@@ -14,7 +15,6 @@ mod errno;
 pub mod file;
 pub mod fork;
 pub mod init;
-pub mod line;
 pub mod mntns;
 pub mod netlink;
 pub mod netns;

@@ -9,13 +9,13 @@ mod json;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use garth::host::cgroup::{self, Driver, Hierarchy, Wanted};
+use garth::cgroup::{self, Driver, Hierarchy, Wanted};
 use garth::plan::container::{
     CgroupMount, Kernel, Surroundings, compile, compile_exec, compile_mounts,
 };
 use garth::plan::seccomp::{self, Filter};
 use garth::plan::{Path, Plan, Source, Step};
-use garth::spec::oci::{
+use garth::config::oci::{
     Config, MountOptions, NamespaceType, Process, Resources, parse_list, sysctl_path,
 };
 use json::Seeds;

@@ -2,9 +2,9 @@
 #![no_main]
 
 use garth::limit::control::Duty;
-use garth::spec::rate::{Change, Rates};
-use garth::spec::units::{Rate, Size, Span};
-use garth::spec::{CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle};
+use garth::config::rate::{Change, Rates};
+use garth::config::units::{Rate, Size, Span};
+use garth::config::{CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
 //! What the kernel shows of mounts and cgroups, as if it were written by somebody else.
 #![no_main]
 
-use garth::host::cgroup::Hierarchy;
-use garth::host::facts::mounts_of;
+use garth::cgroup::Hierarchy;
+use garth::facts::mounts_of;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

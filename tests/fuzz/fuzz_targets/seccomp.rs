@@ -5,7 +5,7 @@ mod json;
 
 use std::sync::LazyLock;
 
-use garth::spec::Profile;
+use garth::config::Profile;
 use json::Seeds;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Write};
 use clap::Args;
 
 use crate::cli::Global;
+use crate::config::units::Span;
 use crate::container::{self, Event};
 use crate::error::{Error, Result};
-use crate::spec::units::Span;
 
 /// Tell what a container uses, and when it runs out of memory, a line of JSON each.
 #[derive(Debug, Args)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::Global;
+use crate::config::oci::Process;
 use crate::container::{self, Container, Exec};
 use crate::error::{Error, Result};
-use crate::spec::oci::Process;
 use crate::sys::process::Signals;
 
 /// What `exec` has for containers alone.

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::cli::{Global, print, to_json};
 use crate::container::{self, Container, Detached, Ending, Options};
 use crate::error::Result;
-use crate::host::seal;
+use crate::start::seal;
 
 /// Options of `create` and `run`.
 #[derive(Debug, Args)]

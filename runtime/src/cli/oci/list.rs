@@ -6,7 +6,7 @@ use super::Row;
 use crate::cli::{Global, complain, print, shown};
 use crate::container::{self, Container};
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 
 /// How a list is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

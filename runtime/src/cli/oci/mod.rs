@@ -25,10 +25,10 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde::Serialize;
 
+use crate::config::oci::Status;
 use crate::container::Container;
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
-use crate::spec::oci::Status;
+use crate::journal::Journal;
 
 /// The exit code of these verbs for failures of garth itself.
 pub const FAILED: i32 = 1;
@@ -151,7 +151,7 @@ impl Row {
             rootfs: container.record.rootfs().to_string_lossy().into_owned(),
             created: container.record.created(),
             annotations: state.annotations,
-            owner: crate::host::users::lookup(&container.record.owner.to_string(), None)
+            owner: crate::facts::users::lookup(&container.record.owner.to_string(), None)
                 .map_or_else(|_| container.record.owner.to_string(), |user| user.name),
         })
     }

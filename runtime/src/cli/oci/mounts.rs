@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::cli::Global;
+use crate::config::oci::Mount;
 use crate::container;
 use crate::error::{Error, Result};
-use crate::spec::oci::Mount;
 
 /// Change what is mounted in a container that runs.
 #[derive(Debug, Subcommand)]

@@ -10,8 +10,8 @@ use serde_json::Serializer;
 use serde_json::ser::PrettyFormatter;
 
 use crate::cli::{Global, print};
+use crate::config::oci::{self, Config};
 use crate::error::{Error, Result};
-use crate::spec::oci::{self, Config};
 use crate::sys::process;
 
 /// Write an example of a config.json; with --rootless, one for a caller who is not root.

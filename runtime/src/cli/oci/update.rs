@@ -6,15 +6,15 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::cli::wrap::throttles;
+use crate::config::limits::CPU_PERIOD;
+use crate::config::oci::{BlockIo, Cpu, Memory, Pids, Resources};
+use crate::config::rate::Change;
+use crate::config::units::Size;
+use crate::config::{Limits, Throttle};
 use crate::container::{self, Changes, Schemata};
 use crate::error::{Error, Result};
-use crate::host::journal::Journal;
+use crate::journal::Journal;
 use crate::service;
-use crate::spec::limits::CPU_PERIOD;
-use crate::spec::oci::{BlockIo, Cpu, Memory, Pids, Resources};
-use crate::spec::rate::Change;
-use crate::spec::units::Size;
-use crate::spec::{Limits, Throttle};
 
 /// Give a container or sandbox that runs other limits.
 #[derive(Debug, Args)]

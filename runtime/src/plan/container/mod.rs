@@ -17,8 +17,8 @@ use super::compile::{c_path, c_string};
 use super::seccomp::Filter;
 use super::step::{Hook, Path, Step};
 use super::{Plan, seccomp};
+use crate::config::oci::{self, Config, NamespaceType, Process};
 use crate::error::{Error, Result};
-use crate::spec::oci::{self, Config, NamespaceType, Process};
 use crate::sys::CStrings;
 use crate::sys::raw::MountAttr;
 

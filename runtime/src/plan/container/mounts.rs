@@ -4,11 +4,11 @@ use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
 use super::{CgroupMount, Compiler};
+use crate::config::oci::{Mount, MountOptions, NamespaceType};
 use crate::error::{Error, Result};
 use crate::plan::compile::{c_path, c_string};
 use crate::plan::provided::{DEVICES, LINKS};
 use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
-use crate::spec::oci::{Mount, MountOptions, NamespaceType};
 use crate::sys::raw::MountAttr;
 
 /// What lxcfs(1) and the like cover in a proc file system; nothing else there may be.

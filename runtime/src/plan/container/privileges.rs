@@ -2,12 +2,12 @@
 
 use super::scheduling::{bit_list, io_priority, memory_policy, scheduler_attr};
 use super::{Compiler, candidates, notifies, strings};
+use crate::config::Capability;
+use crate::config::oci::{self, Process};
 use crate::error::{Error, Result};
 use crate::plan::compile::c_string;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::Step;
-use crate::spec::Capability;
-use crate::spec::oci::{self, Process};
 use crate::sys::raw::CapSets;
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;

@@ -1,7 +1,7 @@
 //! How the kernel shall schedule a container's program: words to numbers.
 
+use crate::config::oci::{IoPriority, MemoryPolicy, Scheduler};
 use crate::error::{Error, Result};
-use crate::spec::oci::{IoPriority, MemoryPolicy, Scheduler};
 use crate::sys::task::SchedulerAttr;
 
 /// ioprio_set(2): the class in the upper bits, the level in the lower.

@@ -56,7 +56,7 @@ mod verify;
 pub use bpf::Insn;
 
 use crate::Result;
-use crate::spec::seccomp::{Action, Flag, Profile, Rule};
+use crate::config::seccomp::{Action, Flag, Profile, Rule};
 use crate::sys::raw::BpfInstruction;
 
 /// `AUDIT_ARCH_X86_64` of <linux/audit.h>.

@@ -11,7 +11,7 @@ use super::rules::answer;
 use super::syscalls::{self, Abi};
 use super::verify::Call;
 use super::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, Insn};
-use crate::spec::seccomp::{Action, Arch, Arg, Op, Profile};
+use crate::config::seccomp::{Action, Arch, Arg, Op, Profile};
 
 const TOKENS: [(Arch, u32); 3] =
     [(Arch::X86_64, AUDIT_ARCH_X86_64), (Arch::X32, 0x4000_003e), (Arch::X86, AUDIT_ARCH_I386)];

@@ -6,7 +6,7 @@ use super::syscalls::{self, Abi, X32_BIT};
 use super::tree::{ARCH, Ask, Id, Test, Tree};
 use super::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64};
 use crate::Result;
-use crate::spec::seccomp::{Action, Arch, Arg, Op, Profile, Rule};
+use crate::config::seccomp::{Action, Arch, Arg, Op, Profile, Rule};
 
 /// EPERM, the error number where a profile gives none.
 const EPERM: u32 = 1;

@@ -7,7 +7,7 @@ use super::reference::{is_newer, libseccomp, meaning, tool};
 use super::syscalls::{self, Abi, TABLE, X32_BIT};
 use super::verify::{Call, check, run, unreachable};
 use super::*;
-use crate::spec::seccomp::{Arch, Arg, Op, Rule};
+use crate::config::seccomp::{Arch, Arg, Op, Rule};
 
 const ENOSYS: u32 = 0x0005_0026;
 const EPERM: u32 = 0x0005_0001;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::syscalls::COMMON;
-use crate::spec::seccomp::{Arg, Op};
+use crate::config::seccomp::{Arg, Op};
 use crate::{Error, Result};
 
 /// Offset of the system call number in `struct seccomp_data` (<linux/seccomp.h>).

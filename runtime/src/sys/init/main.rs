@@ -187,7 +187,7 @@ impl Kept {
     }
 }
 
-/// Keeps `socket`, the netlink socket that owns the firewall's table (`host/network/table.rs`), and
+/// Keeps `socket`, the netlink socket that owns the firewall's table (`network/table.rs`), and
 /// lends it to who connects to `listening` and is of our own user: to the next when the connection of
 /// the one before has ended. A borrower may write a word: [`LEFT`], it took something out of the
 /// table, and [`LAST`], it takes the table away and we are to end with its connection. When something
@@ -350,11 +350,11 @@ const LINGER: [u64; 2] = [2, 0];
 const SOON: [u64; 2] = [0, 200_000_000];
 /// How long one borrower may keep the others waiting.
 const PATIENCE: [u64; 2] = [5, 0];
-/// Words of a borrower, and ours to it; `host/network/table.rs` has the same.
+/// Words of a borrower, and ours to it; `network/table.rs` has the same.
 const LAST: u8 = b'x';
 const TENDED: u8 = b't';
 const UNTENDED: u8 = b'u';
-/// Interface indexes from here on are of sandboxes (`host/network/link.rs`).
+/// Interface indexes from here on are of sandboxes (`network/link.rs`).
 const FIRST_INDEX: u32 = 0x4000_0000;
 
 /// Our exit code when we could not do our work.

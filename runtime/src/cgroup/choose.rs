@@ -1,0 +1,224 @@
+//! Which trees the limits of a sandbox need, and the words for when they are not to be had.
+
+use std::path::Path;
+
+use super::ground::Ground;
+use super::hierarchy::{self, Controller, Hierarchy, Mount, Unfit, Version};
+use super::{Cgroup, Dir, io};
+use crate::config::Throttle;
+use crate::config::limits::{Limits, cpu_list};
+use crate::sys::Errno;
+use crate::sys::file::read_kernel;
+use crate::{Error, Result};
+
+/// Finds the trees for `limits`, and one to freeze by if `freezer` is asked for. Nothing is made.
+///
+/// # Errors
+/// A limit whose controller is not mounted, not delegated to the caller, or read-only is refused
+/// by the name of its flag: a sandbox never runs with less of a fence than was asked for.
+pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Result<Cgroup> {
+    limits.check()?;
+    let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
+    cgroup.check_names()?;
+    let (mut unified, mut ground) = (Vec::new(), Ground::Free);
+    for (controller, flag) in asked(limits) {
+        match host.v1(controller) {
+            Some(mount) => {
+                v1_usable(mount, &host.parent).map_err(|error| error.within(&flag))?;
+                cgroup.add(Version::V1, &mount.point, controller);
+            }
+            None => {
+                if unified.is_empty() {
+                    ground = Ground::find(host, id).map_err(|error| error.within(&flag))?;
+                }
+                // One by one, so that the refusal names the flag that cannot be met.
+                if !unified.contains(&controller) {
+                    unified.push(controller);
+                }
+                if controller == Controller::Io && limits.io.iter().any(Throttle::limits_writes) {
+                    by_memory(host, &mut unified).map_err(|error| error.within(&flag))?;
+                }
+                ground
+                    .top(host, &unified)
+                    .map_err(|unfit| refusal(host, &ground, controller, unfit).within(&flag))?;
+            }
+        }
+    }
+    if host.scope && unified.is_empty() {
+        if !limits.is_empty() {
+            return Err(Error::new("--systemd-cgroup: the controllers are in trees of cgroup v1")
+                .hint("leave it out: the limits go there"));
+        }
+        ground = Ground::find(host, id)?;
+    }
+    if host.scope || !unified.is_empty() {
+        let wanted = unified.first().copied().unwrap_or(Controller::Systemd);
+        let top = ground.top(host, &unified);
+        let top = top.map_err(|unfit| refusal(host, &ground, wanted, unfit))?;
+        if unified.is_empty() {
+            let (version, top) = (Version::V2, top.clone());
+            cgroup.dirs.push(Dir { version, top, controllers: Vec::new() });
+        }
+        for controller in unified {
+            cgroup.add(Version::V2, &top, controller);
+        }
+        match ground {
+            Ground::Scope(unit, _) => cgroup.unit = Some(unit),
+            Ground::Delegated(_) => cgroup.vacate = true,
+            Ground::Free => {}
+        }
+    }
+    if freezer && !cgroup.dirs.iter().any(|dir| dir.version == Version::V2) {
+        // The unified tree first: there even a frozen process can be killed.
+        if let Ok(top) = host.v2_top(&[]) {
+            cgroup.dirs.push(Dir { version: Version::V2, top, controllers: Vec::new() });
+        } else {
+            let mount = host.v1(Controller::Freezer).ok_or_else(|| {
+                Error::new("pause: no cgroup tree here can freeze processes")
+                    .hint("run as root, or under systemd-run --user --scope -p Delegate=yes")
+            })?;
+            v1_usable(mount, &host.parent).map_err(|error| error.within("pause"))?;
+            cgroup.add(Version::V1, &mount.point, Controller::Freezer);
+        }
+    }
+    if let Some((version, _)) = cgroup.directory(Controller::Io) {
+        cgroup.disks = io::resolve(&limits.io, version)?;
+    }
+    cgroup.check_swap(limits)?;
+    cgroup.check_cpuset(limits)?;
+    Ok(cgroup)
+}
+
+/// The controllers that `limits` need, each with the flag that asked for it.
+fn asked(limits: &Limits) -> Vec<(Controller, String)> {
+    let mut asked = Vec::new();
+    if let Some(memory) = limits.memory {
+        asked.push((Controller::Memory, format!("--memory {memory}")));
+    }
+    if let Some(cpus) = limits.cpus {
+        asked.push((Controller::Cpu, format!("--cpus {cpus}")));
+    }
+    if let Some(cpuset) = &limits.cpuset {
+        asked.push((Controller::Cpuset, format!("--cpuset-cpus {cpuset}")));
+    }
+    if let Some(pids) = limits.pids {
+        asked.push((Controller::Pids, format!("--pids-limit {pids}")));
+    }
+    if let Some(first) = limits.io.first() {
+        asked.push((Controller::Io, format!("--io {}", first.path.display())));
+    }
+    asked
+}
+
+/// Whose a buffered write is the kernel knows by whose memory it was written to.
+fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
+    if host.v1(Controller::Memory).is_some() {
+        return Err(io::memory_is_elsewhere());
+    }
+    if !unified.contains(&Controller::Memory) {
+        unified.push(Controller::Memory);
+    }
+    Ok(())
+}
+
+fn v1_usable(mount: &Mount, parent: &str) -> Result<()> {
+    let point = &mount.point;
+    if mount.read_only {
+        return Err(Error::new(format!("the cgroup tree on {point} is mounted read-only"))
+            .hint("whoever set up this container must mount it writable"));
+    }
+    let shared = format!("{point}/{parent}");
+    let top = if Path::new(&shared).is_dir() { &shared } else { point };
+    hierarchy::writable(top).map_err(|errno| {
+        let hint = "run as root: v1 cgroups cannot be handed to others safely";
+        Error::os(format!("make a directory in {top}"), errno).hint(hint)
+    })
+}
+
+/// Words why the unified tree will not do.
+fn refusal(host: &Hierarchy, ground: &Ground, controller: Controller, unfit: Unfit) -> Error {
+    let name = controller.name();
+    let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
+    match unfit {
+        Unfit::NotMounted if host.mounts.is_empty() => {
+            Error::new(format!("no {name} controller: no cgroup tree is mounted"))
+                .hint("mount -t cgroup2 none /sys/fs/cgroup")
+        }
+        Unfit::NotMounted => {
+            Error::new(format!("no {name} controller in the cgroup trees mounted here"))
+                .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
+        }
+        Unfit::NotWritable(top, libc::EROFS) => {
+            let hint = match host.systemd {
+                true => "ProtectControlGroups=no in the unit",
+                false => "whoever set up this container must mount it writable",
+            };
+            Error::new(format!("the cgroup tree at {top} is mounted read-only")).hint(hint)
+        }
+        Unfit::NotWritable(top, errno) => {
+            Error::os(format!("no cgroup is delegated to this user: write to {top}"), Errno(errno))
+                .hint(delegate)
+        }
+        Unfit::Lacks(top, lacking) if ground.hint(host, lacking).is_some() => {
+            Error::new(format!("the {lacking} controller is not delegated: it is not in {top}"))
+                .hint(ground.hint(host, lacking).unwrap_or_default())
+        }
+        Unfit::Lacks(top, lacking) if host.privileged => {
+            Error::new(format!("no {lacking} controller in this cgroup tree")).hint(format!(
+                "it is not in {top}/cgroup.controllers: the kernel was built or booted without \
+                 it (cgroup_disable=, or cgroup_enable={lacking} missing), or it was not passed \
+                 down to this container"
+            ))
+        }
+        Unfit::Lacks(top, lacking) => {
+            Error::new(format!("the {lacking} controller is not delegated to this user in {top}"))
+                .hint(delegate)
+        }
+        Unfit::Busy(top) => Error::new(format!(
+            "{top} has processes of its own and cannot pass the {name} controller on"
+        ))
+        .hint("move them to a child cgroup first; in a systemd unit, DelegateSubgroup= does it"),
+    }
+}
+
+impl Cgroup {
+    /// In v1 the file is missing where the kernel does not account swap; in v2 that shows in the
+    /// new directory only.
+    fn check_swap(&self, limits: &Limits) -> Result<()> {
+        if let Some(swap) = limits.swap
+            && let Some(dir) = self.dirs.iter().find(|dir| {
+                dir.version == Version::V1 && dir.controllers.contains(&Controller::Memory)
+            })
+            && !Path::new(&format!("{}/memory.memsw.limit_in_bytes", dir.top)).exists()
+        {
+            return Err(Error::new(format!(
+                "--memory-swap {swap}: this kernel does not account swap"
+            ))
+            .hint("boot with swapaccount=1, or leave the flag out"));
+        }
+        Ok(())
+    }
+
+    /// v1 would answer a processor that is not there with EINVAL; v2 would take it and give all.
+    fn check_cpuset(&self, limits: &Limits) -> Result<()> {
+        let has_cpuset = |dir: &&Dir| dir.controllers.contains(&Controller::Cpuset);
+        let (Some(asked), Some(dir)) = (&limits.cpuset, self.dirs.iter().find(has_cpuset)) else {
+            return Ok(());
+        };
+        let file = match dir.version {
+            Version::V1 => "cpuset.cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        let Ok(there) = read_kernel(Path::new(&dir.top).join(file)) else { return Ok(()) };
+        let there = there.trim();
+        let Ok(ranges) = cpu_list(there) else { return Ok(()) };
+        let has = |cpu: u32| ranges.iter().any(|(first, last)| (*first..=*last).contains(&cpu));
+        for (first, last) in cpu_list(asked)? {
+            if let Some(cpu) = (first..=last).find(|cpu| !has(*cpu)) {
+                return Err(Error::new(format!("--cpuset-cpus {asked}: no processor {cpu} here"))
+                    .hint(format!("the processors are {there}")));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,299 @@
+//! Whose a cgroup is (decision 018). The same for sandboxes and containers.
+//!
+//! A directory is made under a lock (flock(2)), or made anew if it is there and nobody is in it; of
+//! two who want the same one, one gets it, whatever state directories they have. Then a link in the
+//! owner's place in the journal, the *mark*, tells which directories are its own, by inode number,
+//! which the kernel does not give twice between two boots. What is not marked, or is another
+//! directory by now, is another's: no process in it is ended, and it is removed only if it is empty
+//! and nobody holds it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::release::{pids_below, remove_tree};
+use super::{Cgroup, Dir, Version};
+use crate::journal::{self, is_there};
+use crate::sys::file::read_kernel;
+use crate::sys::{Errno, file, process};
+use crate::{Error, Result};
+
+/// The name of the mark in the owner's place in the journal.
+pub const MARK: &str = "cgroup";
+
+/// Directories that are held: nobody else takes or removes them. The kernel lets go of them when the
+/// holder ends, however it ends.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Claim {
+    /// Which of the cgroup's directories, and the lock on it.
+    locks: Vec<(usize, File)>,
+}
+
+impl Claim {
+    /// Which of the cgroup's directories are held.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = usize> {
+        self.locks.iter().map(|(index, _)| *index)
+    }
+
+    /// The descriptors, for who shall hold them longer.
+    pub fn into_files(self) -> impl Iterator<Item = File> {
+        self.locks.into_iter().map(|(_, file)| file)
+    }
+}
+
+impl Cgroup {
+    /// Makes directory `index`, or takes it if it is there and unused, and holds it if that is what
+    /// shows whose it is: in a sandbox's cgroup each, as another of its name may be in other trees;
+    /// in a container's the first, as all are in all.
+    ///
+    /// # Errors
+    /// It is in use, or held by another, or cannot be made.
+    pub(super) fn take(
+        &self,
+        index: usize,
+        claim: &mut Claim,
+        mut make: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let dir = &self.dirs[index];
+        let own = self.path(dir);
+        let shows = index == 0 || !self.kept;
+        // Who gives it back holds it for a moment, too, and takes the directory away.
+        for _ in 0..200 {
+            let new = make()?;
+            if new && !shows {
+                return Ok(());
+            }
+            // A scope is new, and its process is in it already.
+            let fit = new || self.unit.is_some();
+            match hold(&own)? {
+                Some(lock) if fit => {
+                    claim.locks.push((index, lock));
+                    return Ok(());
+                }
+                None if fit => sleep(Duration::from_millis(1)),
+                Some(lock) => {
+                    self.check_unused(dir)?;
+                    if !self.remove_unused(&own)? {
+                        // Others have made it for us, above whom we may not change anything.
+                        claim.locks.extend(shows.then_some((index, lock)));
+                        return Ok(());
+                    }
+                }
+                None => {
+                    self.check_unused(dir)?;
+                    sleep(Duration::from_millis(1));
+                }
+            }
+        }
+        let (whose, own) = (self.whose(), own.display());
+        Err(Error::new(format!("{whose}'s cgroup is being taken by another {whose}: {own}"))
+            .hint("perhaps one of another state directory"))
+    }
+
+    /// Another's cgroup is not shared, and processes that join a frozen one stop.
+    fn check_unused(&self, dir: &Dir) -> Result<()> {
+        let own = self.path(dir);
+        let mut pids = Vec::new();
+        pids_below(&own, &mut pids)?;
+        if !pids.is_empty() {
+            return Err(self
+                .not_empty(&format!("{} process(es) found in", pids.len()), &own)
+                .hint(
+                    "another sandbox or container is in it, perhaps of another state directory",
+                ));
+        }
+        if is_populated(dir.version, &own)? {
+            return Err(self.not_seen(&own));
+        }
+        if self.dir_is_frozen(dir) {
+            let whose = self.whose();
+            return Err(Error::new(format!(
+                "{whose}'s cgroup unexpectedly frozen: {}",
+                own.display()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Removes a directory that is held and looks unused; in the end it is the kernel that says so,
+    /// which also knows the processes that this pid namespace does not show. False: it may be used,
+    /// and not removed.
+    fn remove_unused(&self, own: &Path) -> Result<bool> {
+        match remove_tree(own).map_err(|error| (error.raw_os_error(), error)) {
+            Ok(()) => Ok(true),
+            Err((Some(libc::EACCES | libc::EPERM | libc::EROFS), _)) => Ok(false),
+            Err((Some(libc::EBUSY), _)) => Err(self.not_seen(own)),
+            Err((_, error)) => Err(Error::io(format!("remove cgroup {}", own.display()), &error)),
+        }
+    }
+
+    fn not_seen(&self, own: &Path) -> Error {
+        self.not_empty("of processes in another pid namespace:", own)
+    }
+
+    fn not_empty(&self, how: &str, own: &Path) -> Error {
+        Error::new(format!("{}'s cgroup is not empty: {how} {}", self.whose(), own.display()))
+    }
+
+    fn whose(&self) -> &'static str {
+        if self.kept { "container" } else { "sandbox" }
+    }
+
+    /// Writes down which directories are the owner's, before any process is in them.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn mark(&self, claim: &Claim, mark: &Path) -> Result<()> {
+        let inode = |(index, lock): &(usize, File)| {
+            lock.metadata().map(|held| format!(" {index}:{}", held.ino()))
+        };
+        let inodes: io::Result<String> = claim.locks.iter().map(inode).collect();
+        let failed = |e: &io::Error| Error::io(format!("write {}", mark.display()), e);
+        let inodes = inodes.map_err(|e| failed(&e))?;
+        let text = format!("{}{inodes}\n{}", journal::boot_id()?, self.to_text());
+        symlink(text, mark).map_err(|e| failed(&e))
+    }
+
+    /// What `mark` says of a cgroup whose record is lost; none: nothing was claimed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn marked(mark: &Path) -> Result<Option<Cgroup>> {
+        let Some(text) = read_mark(mark)? else { return Ok(None) };
+        let cgroup = text.split_once('\n').and_then(|(_, text)| Cgroup::from_text(text));
+        cgroup.map(Some).ok_or_else(|| Error::new(format!("{}: not a mark", mark.display())))
+    }
+
+    /// Those of its directories that are the owner's, as `mark` says: in them processes may be ended.
+    /// In use, or not to be seen, is not gone.
+    ///
+    /// # Errors
+    /// What cannot be looked at.
+    pub fn owned(&self, mark: &Path) -> Result<Cgroup> {
+        let none = Cgroup { dirs: Vec::new(), unit: None, ..self.clone() };
+        let Some(text) = read_mark(mark)? else { return Ok(none) };
+        let mut words = text.lines().next().unwrap_or_default().split(' ');
+        if words.next() != Some(journal::boot_id()?) {
+            return Ok(none);
+        }
+        let number = |word: &str| {
+            let (index, inode) = word.split_once(':')?;
+            Some((index.parse::<usize>().ok()?, inode.parse::<u64>().ok()?))
+        };
+        let mut dirs = Vec::new();
+        for (index, inode) in words.filter_map(number) {
+            let Some(dir) = self.dirs.get(index) else { continue };
+            let own = self.path(dir);
+            match fs::metadata(&own) {
+                Ok(now) if now.ino() == inode && self.kept => return Ok(self.clone()),
+                Ok(now) if now.ino() == inode => dirs.push(dir.clone()),
+                // It is another's scope, too.
+                Ok(_) if self.kept => return Ok(none),
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io(format!("look at cgroup {}", own.display()), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(Cgroup { dirs, ..self.clone() })
+    }
+
+    /// Undoes what was done for the owner of `mark`, however far it came; may be repeated. With `kill`
+    /// the processes that are left in what is its own are ended.
+    ///
+    /// # Errors
+    /// The directory that stays, why, and the processes in it.
+    pub fn give_up(&self, mark: &Path, kill: bool) -> Result<()> {
+        if self.is_none() {
+            return Ok(());
+        }
+        self.check_names()?;
+        let own = self.owned(mark)?;
+        if kill {
+            own.release()?
+        } else {
+            own.remove()?
+        }
+        let others = self.dirs.iter().filter(|dir| !own.dirs.contains(dir)).cloned().collect();
+        Cgroup { dirs: others, unit: None, ..self.clone() }.leave().map(drop)
+    }
+
+    /// Removes the directories that are unused and that nobody holds; the others stay. Says whether
+    /// there were any.
+    ///
+    /// # Errors
+    /// What cannot be looked at or removed, but for being in use.
+    pub fn leave(&self) -> Result<bool> {
+        if self.dirs.is_empty() {
+            return Ok(false);
+        }
+        self.check_names()?;
+        let mut removed = false;
+        let mut held = None;
+        for (index, dir) in self.dirs.iter().enumerate() {
+            let own = self.path(dir);
+            match hold(&own)? {
+                // It is the first that shows whose they are: it goes last.
+                Some(lock) if self.kept && index == 0 => held = Some((lock, dir)),
+                Some(_) => removed |= remove_if_unused(dir.version, &own)?,
+                None if self.kept && index == 0 && is_there(&own)? => return Ok(false),
+                None => {}
+            }
+        }
+        if let Some((_lock, dir)) = held {
+            removed |= remove_if_unused(dir.version, &self.path(dir))?;
+        }
+        self.leave_shared();
+        Ok(removed)
+    }
+}
+
+/// The lock on a directory; none: another holds it, or has removed it.
+fn hold(own: &Path) -> Result<Option<File>> {
+    let failed = |errno| Error::os(format!("lock cgroup {}", own.display()), errno);
+    let lock = match File::open(own) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        open => open.map_err(|error| failed(error.into()))?,
+    };
+    let locked = process::try_lock(lock.as_fd()).map_err(failed)?;
+    Ok((locked && file::is_at(lock.as_fd(), own).map_err(failed)?).then_some(lock))
+}
+
+/// Removes a directory that is held, unless somebody is in it. Says whether it did.
+fn remove_if_unused(version: Version, own: &Path) -> Result<bool> {
+    let mut pids = Vec::new();
+    pids_below(own, &mut pids)?;
+    if !pids.is_empty() || is_populated(version, own)? {
+        return Ok(false);
+    }
+    match remove_tree(own) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
+        Err(error) => Err(Error::io(format!("remove cgroup {}", own.display()), &error)),
+    }
+}
+
+/// In the unified tree the kernel tells of processes that this pid namespace does not show.
+fn is_populated(version: Version, own: &Path) -> Result<bool> {
+    let file = own.join("cgroup.events");
+    match read_kernel(&file) {
+        Ok(text) => Ok(version == Version::V2 && text.lines().any(|line| line == "populated 1")),
+        Err(error) => match Errno::from(error) {
+            Errno(libc::ENOENT | libc::ENODEV) => Ok(false),
+            errno => Err(Error::os(format!("read {}", file.display()), errno)),
+        },
+    }
+}
+
+fn read_mark(mark: &Path) -> Result<Option<String>> {
+    let text: PathBuf = match fs::read_link(mark) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|e| Error::io(format!("read {}", mark.display()), &e))?,
+    };
+    Ok(Some(text.to_string_lossy().into_owned()))
+}

@@ -1,0 +1,22 @@
+//! What a configuration's resources come to, without a cgroup to write it to: for tests/fuzz, which
+//! looks for resources that cannot be computed.
+
+use super::{Controller, devices, filter, v1, v2};
+use crate::config::oci::Resources;
+use crate::error::Result;
+
+/// Computes all values of both generations, and the rules for devices.
+pub fn compute(resources: &Resources) -> Vec<Result<()>> {
+    let mut results = Vec::new();
+    for look in [|_: &str| None, |_: &str| Some("100000 9223372036854771712".to_owned())] {
+        for controller in Controller::ALL {
+            results.push(v1::values(controller, resources, &look).map(drop));
+            results.push(v2::values(controller, resources, &look).map(drop));
+        }
+    }
+    results.push(devices::rules(resources).and_then(|rules| {
+        assert!(!filter::Filter::new(&rules).assemble().is_empty());
+        devices::exceptions(&rules).map(drop)
+    }));
+    results
+}

@@ -1,0 +1,159 @@
+//! Where in the unified tree the cgroup of a sandbox may be made.
+//!
+//! The tree has one writer at each place. Where systemd manages it, that is systemd, but for what it has
+//! delegated: so a sandbox's cgroup is below the caller's own, if that was delegated (`Delegate=` in the
+//! unit), and otherwise in a scope that systemd makes for it. Elsewhere it is at the top for root, and for
+//! others in the closest directory that is theirs.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::hierarchy::{self, Controller, Hierarchy, Unfit, controllers, fit};
+use super::{release, write};
+use crate::cgroup::systemd::{self, Unit};
+use crate::facts;
+use crate::sys::{process, xattr};
+use crate::{Error, Result};
+
+/// Where the processes of a delegated cgroup go, the launcher among them: a cgroup that has processes
+/// passes no controllers on. systemd 254 can do it by itself (`DelegateSubgroup=`).
+const LEAF: &str = "garth.launcher";
+
+/// Who answers for the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Nobody manages the tree but who makes directories in it.
+    Free,
+    /// systemd has left this directory to the caller.
+    Delegated(String),
+    /// systemd makes the scope; what controllers it can have stands in the directory.
+    Scope(Unit, String),
+}
+
+impl Ground {
+    /// The place for sandbox `id`. Nothing is made.
+    ///
+    /// # Errors
+    /// Where systemd manages the tree, and cannot be asked by this caller.
+    pub(super) fn find(host: &Hierarchy, id: &str) -> Result<Ground> {
+        let Some(mount) = host.v2().filter(|_| host.systemd || host.scope) else {
+            return Ok(Ground::Free);
+        };
+        let own = mount.own.as_deref().unwrap_or("");
+        let own = own.strip_suffix(LEAF).map_or(own, |above| above.trim_end_matches('/'));
+        // Root has a systemd of its own, too, beside the system's.
+        let user = !host.privileged || facts::confined() || own.contains("/user@0.service/");
+        if !host.scope && is_delegated(&mount.point, own, user)? {
+            return Ok(Ground::Delegated(format!("{}{own}", mount.point)));
+        }
+        let (unit, manager) = Unit::beside(own, id, user)?;
+        Ok(Ground::Scope(unit, format!("{}{manager}", mount.point)))
+    }
+
+    /// The directory to make `<parent>/<id>` in, so that it has `needed`.
+    pub(super) fn top(&self, host: &Hierarchy, needed: &[Controller]) -> Result<String, Unfit> {
+        match self {
+            Ground::Free => host.v2_top(needed),
+            Ground::Delegated(top) => fit(top, needed, true).map(|()| top.clone()),
+            Ground::Scope(unit, manager) => {
+                let mount = host.v2().ok_or(Unfit::NotMounted)?;
+                let there = controllers(&format!("{manager}/cgroup.controllers"));
+                if mount.read_only {
+                    return Err(Unfit::NotWritable(mount.point.clone(), libc::EROFS));
+                }
+                if let Some(missing) = needed.iter().find(|one| !there.contains(one)) {
+                    return Err(Unfit::Lacks(manager.clone(), missing.name()));
+                }
+                Ok(format!("{}{}", mount.point, unit.path))
+            }
+        }
+    }
+
+    /// What would bring a controller that is lacking.
+    pub(super) fn hint(&self, host: &Hierarchy, lacking: &str) -> Option<String> {
+        let all = "Delegate=cpu cpuset io memory pids";
+        match self {
+            Ground::Delegated(top) => Some(format!(
+                "{} has Delegate= without {lacking}: Delegate=yes",
+                systemd::innermost(top).unwrap_or("the unit")
+            )),
+            // The system's own systemd has all that the kernel has.
+            Ground::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => {
+                Some(format!("as root: `systemctl edit user@.service`, in [Service] {all}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the cgroups of sandboxes are in the unified tree, and who makes them.
+///
+/// # Errors
+/// As of a start.
+pub fn place_in_words(host: &Hierarchy) -> Result<String> {
+    Ok(match Ground::find(host, "NAME")? {
+        Ground::Delegated(top) => format!("below {top}, which systemd has delegated"),
+        Ground::Scope(unit, _) => format!("in scopes that systemd makes in {}", unit.slice),
+        Ground::Free => match host.v2_top(&[]) {
+            Ok(top) => format!("in {top}"),
+            Err(_) if host.v2().is_none() => "in the trees of cgroup v1".into(),
+            Err(_) => return Err(Error::new("no cgroup of the unified tree may be written here")),
+        },
+    })
+}
+
+/// Whether the unit that has `own` has left its cgroup to the payload. The system's systemd marks it: for
+/// all to read since 251, for root since 244; and gives it to the unit's user. A user's systemd is asked,
+/// as all that it has is the user's.
+fn is_delegated(point: &str, own: &str, user: bool) -> Result<bool> {
+    if user && systemd::is_of_user(own) {
+        return systemd::delegates_to_caller();
+    }
+    let end = systemd::innermost(own).and_then(|unit| Some(own.rfind(unit)? + unit.len()));
+    let dir = PathBuf::from(format!("{point}{}", &own[..end.unwrap_or(0)]));
+    let marked = |name| xattr::text(&dir, name).is_ok_and(|value| value == "1");
+    let given = || fs::metadata(&dir).is_ok_and(|meta| meta.uid() == process::effective_ids().0);
+    Ok(marked("user.delegate") || marked("trusted.delegate") || (user && given()))
+}
+
+/// Moves who is in `top` itself to a leaf in it, so that it can pass controllers on.
+pub(super) fn vacate(top: &Path) -> Result<()> {
+    if release::pids_in(top)?.is_empty() {
+        return Ok(());
+    }
+    let leaf = top.join(LEAF);
+    match fs::create_dir(&leaf) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io(format!("make cgroup {}", leaf.display()), &error));
+        }
+        _ => {}
+    }
+    // Children that are forked meanwhile are moved in the next round.
+    for _ in 0..100 {
+        let pids = release::pids_in(top)?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        for pid in pids {
+            match write(&leaf.join("cgroup.procs"), &pid.to_string()) {
+                Err(error) if error.errno().is_none_or(|errno| errno.0 != libc::ESRCH) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+    }
+    Err(Error::new(format!("{} goes on filling with processes", top.display())))
+}
+
+/// Whether this caller, who is in `own`, may move a process of its own into `path`: the directory above
+/// both must be its to write.
+pub(super) fn may_move(host: &Hierarchy, path: &Path) -> bool {
+    let Some(mount) = host.v2() else { return true };
+    let own = PathBuf::from(format!("{}{}", mount.point, mount.own.as_deref().unwrap_or("")));
+    let above = path.ancestors().find(|above| own.starts_with(above));
+    above.is_none_or(|above| {
+        hierarchy::writable(&above.join("cgroup.procs").to_string_lossy()).is_ok()
+    }) || process::effective_ids().0 == 0
+}

@@ -1,0 +1,228 @@
+//! `--io`: throttles on paths become limits on disks, or an error that says why one would do nothing.
+//!
+//! Reading is done by the process that reads, so it can be limited everywhere. Writing goes to
+//! memory first, and is done later by a thread of the kernel. Who it is for is known in the unified
+//! tree only, where the memory controller is in it too and the file system tells
+//! (Documentation/admin-guide/cgroup-v2.rst, "Writeback"). In v1, direct and synchronous writes are
+//! limited, and all others pass: so a limit on writing is refused there.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::container::missing;
+use super::disk::{Found, Machine};
+use super::hierarchy::{Controller, Version};
+use super::{Cgroup, Write};
+use crate::config::io::{Throttle, bytes};
+use crate::config::oci::{BlockIo, ThrottleDevice};
+use crate::{Error, Result};
+
+/// The limits of one disk; what is none is left as it is, and zero is no limit.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(default)]
+pub struct DiskLimits {
+    /// `major:minor`.
+    pub device: String,
+    /// Its name in /sys/block.
+    pub name: String,
+    /// How the path that was given led to it.
+    pub words: String,
+    /// Bytes read in a second.
+    pub read: Option<u64>,
+    /// Bytes written in a second.
+    pub write: Option<u64>,
+    /// Read operations in a second.
+    pub riops: Option<u64>,
+    /// Write operations in a second.
+    pub wiops: Option<u64>,
+}
+
+/// File systems that tell the kernel whose a write is (SB_I_CGROUPWB).
+const TELL: [&str; 7] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "bcachefs"];
+
+const UNIFIED: &str =
+    "boot with the unified tree (cgroup_no_v1=all), or limit read= and riops= only";
+
+/// Finds the disks below the paths of `throttles`, where `version` has the controller.
+///
+/// # Errors
+/// A path that is not there, one that is on no disk, a limit that would do nothing, and two that
+/// contradict each other.
+pub fn resolve(throttles: &[Throttle], version: Version) -> Result<Vec<DiskLimits>> {
+    match throttles {
+        [] => Ok(Vec::new()),
+        throttles => resolve_on(&Machine::read()?, throttles, version),
+    }
+}
+
+pub(super) fn resolve_on(
+    machine: &Machine,
+    throttles: &[Throttle],
+    version: Version,
+) -> Result<Vec<DiskLimits>> {
+    let mut limits: Vec<DiskLimits> = Vec::new();
+    for throttle in throttles {
+        let path = throttle.path.display();
+        let within = |error: Error| error.within(format_args!("--io {path}"));
+        let found = machine.find(&throttle.path).map_err(within)?;
+        check_writes(throttle, &found, version).map_err(within)?;
+        for (device, name) in found.disks {
+            let words = format!("{path} is {}", found.words);
+            let new = DiskLimits {
+                device,
+                name,
+                words,
+                read: throttle.read.map(bytes),
+                write: throttle.write.map(bytes),
+                riops: throttle.riops,
+                wiops: throttle.wiops,
+            };
+            match limits.iter_mut().find(|known| known.device == new.device) {
+                Some(known) => known.merge(&new).map_err(within)?,
+                None => limits.push(new),
+            }
+        }
+    }
+    Ok(limits)
+}
+
+fn check_writes(throttle: &Throttle, found: &Found, version: Version) -> Result<()> {
+    if !throttle.limits_writes() {
+        return Ok(());
+    }
+    match (version, &found.kind) {
+        (Version::V1, _) => Err(Error::new(
+            "a limit on writing would do nothing here: cgroup v1 does not know whose a write is \
+             that goes to memory first",
+        )
+        .hint(UNIFIED)),
+        (Version::V2, Some(kind)) if !TELL.contains(&kind.as_str()) => Err(Error::new(format!(
+            "a limit on writing would do nothing: {kind} does not tell the kernel whose a write is"
+        ))
+        .hint(format!("those that do are {}", TELL.join(", ")))),
+        _ => Ok(()),
+    }
+}
+
+impl DiskLimits {
+    /// Two paths may be on one disk, which has one limit of each kind.
+    fn merge(&mut self, other: &DiskLimits) -> Result<()> {
+        let name = self.name.clone();
+        let put = |place: &mut Option<u64>, value: Option<u64>, key: &str| match (*place, value) {
+            (Some(one), Some(two)) if one != two => {
+                Err(Error::new(format!("{key}= is given twice for {name}, {one} and {two}"))
+                    .hint("the paths are on one disk, which has one limit of each kind"))
+            }
+            (known, new) => {
+                *place = known.or(new);
+                Ok(())
+            }
+        };
+        put(&mut self.read, other.read, "read")?;
+        put(&mut self.write, other.write, "write")?;
+        put(&mut self.riops, other.riops, "riops")?;
+        put(&mut self.wiops, other.wiops, "wiops")?;
+        if other.words != self.words {
+            self.words += &format!(", {}", other.words);
+        }
+        Ok(())
+    }
+
+    /// The limits by the key of v2's io.max and the file of v1.
+    fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let all = [
+            ("rbps", "blkio.throttle.read_bps_device", self.read),
+            ("wbps", "blkio.throttle.write_bps_device", self.write),
+            ("riops", "blkio.throttle.read_iops_device", self.riops),
+            ("wiops", "blkio.throttle.write_iops_device", self.wiops),
+        ];
+        all.into_iter().filter_map(|(key, file, limit)| Some((key, file, limit?)))
+    }
+
+    pub(super) fn writes(&self, dir: &Path, version: Version) -> Vec<Write> {
+        let device = &self.device;
+        let new = |file, value| Write { file: dir.join(file), value, optional: false };
+        match version {
+            Version::V1 => {
+                self.each().map(|(_, file, n)| new(file, format!("{device} {n}"))).collect()
+            }
+            Version::V2 => {
+                // In v1 a zero takes a limit off (blkio-controller.rst), here a word does.
+                let pairs = self.each().map(|(key, _, n)| match n {
+                    0 => format!(" {key}=max"),
+                    n => format!(" {key}={n}"),
+                });
+                vec![new("io.max", format!("{device}{}", pairs.collect::<String>()))]
+            }
+        }
+    }
+}
+
+impl Cgroup {
+    /// Gives the cgroup of a sandbox other limits; those that `throttles` does not name stay.
+    ///
+    /// # Errors
+    /// When it was chosen without the controllers, and as for [`resolve`].
+    pub fn throttle(&self, throttles: &[Throttle]) -> Result<()> {
+        let without = |what: &str| {
+            Error::new(format!(
+                "the cgroup of {} was made without the {what} controller",
+                self.id()
+            ))
+            .hint("it comes with --io at the start, and with write= that of memory in v2")
+        };
+        let (version, dir) = self.directory(Controller::Io).ok_or_else(|| without("io"))?;
+        let limits = resolve(throttles, version)?;
+        let memory = self.directory(Controller::Memory);
+        if version == Version::V2
+            && memory.is_none()
+            && throttles.iter().any(Throttle::limits_writes)
+        {
+            return Err(without("memory"));
+        }
+        let mut writes = limits.iter().flat_map(|disk| disk.writes(&dir, version));
+        writes.try_for_each(|item| super::write(&item.file, &item.value))
+    }
+
+    /// The same for a cgroup that is there, in the words of config.json.
+    ///
+    /// # Errors
+    /// As for [`resolve`], and where no tree has the controller.
+    pub fn throttles(&self, throttles: &[Throttle]) -> Result<BlockIo> {
+        let version = |controller| self.place(controller).map(|dir| dir.version);
+        let io = version(Controller::Io).ok_or_else(|| missing(Controller::Io))?;
+        let writes = throttles.iter().any(Throttle::limits_writes);
+        if io == Version::V2 && writes && version(Controller::Memory) != Some(Version::V2) {
+            return Err(memory_is_elsewhere());
+        }
+        Ok(block_io(&resolve(throttles, io)?))
+    }
+}
+
+/// Words for a hybrid setup with the io controller in the unified tree.
+pub(super) fn memory_is_elsewhere() -> Error {
+    Error::new(
+        "a limit on writing would do nothing here: the memory controller is in a v1 tree, and only \
+         in the unified one would it tell whose a write is that goes to memory first",
+    )
+    .hint(UNIFIED)
+}
+
+fn block_io(limits: &[DiskLimits]) -> BlockIo {
+    let list = |of: fn(&DiskLimits) -> Option<u64>| -> Vec<ThrottleDevice> {
+        let one = |disk: &DiskLimits| {
+            let (major, minor) = disk.device.split_once(':')?;
+            let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+            Some(ThrottleDevice { major, minor, rate: of(disk)? })
+        };
+        limits.iter().filter_map(one).collect()
+    };
+    BlockIo {
+        throttle_read_bps_device: list(|disk| disk.read),
+        throttle_write_bps_device: list(|disk| disk.write),
+        throttle_read_iops_device: list(|disk| disk.riops),
+        throttle_write_iops_device: list(|disk| disk.wiops),
+        ..BlockIo::default()
+    }
+}

@@ -1,0 +1,455 @@
+//! A scope made by systemd: the cgroup of a container under `--systemd-cgroup`, so that systemd
+//! knows whose it is and leaves it alone (Delegate=).
+//!
+//! The unit is made around a process, with the limits that systemd has words for; those that it has
+//! not are written to the files afterwards, where systemd does not touch them.
+//! (systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).)
+
+mod scope;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub(crate) use scope::{delegates_to_caller, innermost, is_of_user};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::{Version, device_properties, weight_of_shares};
+use crate::config::limits::cpu_list;
+use crate::config::oci::Resources;
+use crate::sys::process;
+use crate::wire::dbus::{Bus, Callee, DIRECT, Value};
+use crate::{Error, Result};
+
+/// A unit of systemd's.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// The slice that it is in.
+    pub slice: String,
+    /// Its cgroup, from the root of the trees.
+    pub path: String,
+    /// Where its systemd is to be asked.
+    pub bus: String,
+    /// What else it is to have, from annotations; not needed to stop it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<String, String>,
+}
+
+const MANAGER: Callee<'static> = Callee {
+    destination: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+};
+
+/// How annotations name properties of the unit.
+const ANNOTATION: &str = "org.systemd.property.";
+
+impl Unit {
+    /// The unit for `linux.cgroupsPath`, `slice:prefix:name`; nothing is made.
+    pub(super) fn choose(
+        id: &str,
+        path: Option<&str>,
+        annotations: &BTreeMap<String, String>,
+        rootless: bool,
+    ) -> Result<Unit> {
+        let hint = |error: Error| error.within("--systemd-cgroup");
+        let bus = if rootless { user_bus().map_err(hint)? } else { system_bus() };
+        let above = if rootless { manager_cgroup(&bus)? } else { String::new() };
+        let mut unit = Unit::named(id, path, rootless)?;
+        unit.path = format!("{}{}", above.trim_end_matches('/'), unit.path);
+        unit.bus = bus;
+        for (name, value) in annotations {
+            if let Some(name) = name.strip_prefix(ANNOTATION) {
+                // A property that cannot be read is found out before anything is made.
+                property(name, value)?;
+                unit.asked.insert(name.to_owned(), value.clone());
+            }
+        }
+        Ok(unit)
+    }
+
+    fn named(id: &str, path: Option<&str>, rootless: bool) -> Result<Unit> {
+        let path = path.unwrap_or("");
+        let parts: Vec<&str> = path.split(':').collect();
+        let (slice, prefix, name) = match parts[..] {
+            [""] => ("", "garth", id),
+            [slice, prefix, name] => (slice, prefix, name),
+            _ => {
+                return Err(Error::new(format!("cgroupsPath {path:?}: not slice:prefix:name"))
+                    .hint("with --systemd-cgroup, as in system.slice:garth:web"));
+            }
+        };
+        let slice = match slice {
+            "" if rootless => "user.slice",
+            "" => "system.slice",
+            slice => slice,
+        };
+        let unit = if name.ends_with(".slice") {
+            name.to_owned()
+        } else {
+            format!("{prefix}-{name}.scope")
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+        if name.is_empty() || unit.len() > 255 || !unit.chars().all(fits) {
+            return Err(Error::new(format!("cgroupsPath {path:?}: {unit:?} is not a unit's name")));
+        }
+        let above = expand_slice(slice)?;
+        let path = format!("{}/{unit}", above.trim_end_matches('/'));
+        Ok(Unit { name: unit, slice: slice.to_owned(), path, ..Unit::default() })
+    }
+
+    /// Makes the unit around process `pid`, and waits until it is there.
+    pub(super) fn start(&self, pid: i32, version: Version, resources: &Resources) -> Result<()> {
+        let mut properties =
+            vec![("Description".to_owned(), text(&format!("container {}", self.name)))];
+        let mut add = |name: &str, value| properties.push((name.to_owned(), value));
+        if self.name.ends_with(".slice") {
+            add("Wants", Value::Texts(vec![self.slice.clone()]));
+        } else {
+            add("Slice", text(&self.slice));
+            add("Delegate", Value::Bool(true));
+        }
+        add("PIDs", Value::Numbers(vec![pid as u32]));
+        for name in ["MemoryAccounting", "CPUAccounting", "TasksAccounting"] {
+            add(name, Value::Bool(true));
+        }
+        let io = if version == Version::V1 { "BlockIOAccounting" } else { "IOAccounting" };
+        add(io, Value::Bool(true));
+        add("DefaultDependencies", Value::Bool(false));
+        properties.extend(of_resources(version, resources)?);
+        properties.extend(device_properties(resources)?);
+        for (name, value) in &self.asked {
+            let (name, value) = property(name, value)?;
+            properties.retain(|(known, _)| *known != name);
+            properties.push((name, value));
+        }
+        self.start_transient(&mut self.connect()?, properties)
+    }
+
+    fn start_transient(&self, bus: &mut Bus, properties: Vec<(String, Value)>) -> Result<()> {
+        let arguments =
+            [text(&self.name), text("replace"), Value::Properties(properties), Value::NoUnits];
+        let first = self.job(bus, "StartTransientUnit", &arguments);
+        match first {
+            // One that failed before is still known by its name until it is forgotten.
+            Err(error) if error.to_string().contains(".UnitExists") => {
+                let _ = bus.call(MANAGER, "ResetFailedUnit", &[text(&self.name)]);
+                self.job(bus, "StartTransientUnit", &arguments)
+            }
+            result => result,
+        }
+    }
+
+    /// Changes what is given.
+    pub(super) fn update(&self, version: Version, resources: &Resources) -> Result<()> {
+        let mut properties = of_resources(version, resources)?;
+        if !resources.devices.is_empty() {
+            properties.extend(device_properties(resources)?);
+        }
+        if properties.is_empty() {
+            return Ok(());
+        }
+        let arguments = [text(&self.name), Value::Bool(true), Value::Properties(properties)];
+        self.connect()?.call(MANAGER, "SetUnitProperties", &arguments).map(drop)
+    }
+
+    /// Takes the unit away, and forgets how it ended. One that is gone already is fine.
+    pub(super) fn stop(&self) -> Result<()> {
+        let mut bus = self.connect()?;
+        let stopped = self.job(&mut bus, "StopUnit", &[text(&self.name), text("replace")]);
+        let _ = bus.call(MANAGER, "ResetFailedUnit", &[text(&self.name)]);
+        match stopped {
+            Err(error) if error.to_string().contains(".NoSuchUnit") => Ok(()),
+            result => result,
+        }
+    }
+
+    fn connect(&self) -> Result<Bus> {
+        connect(&self.bus)
+    }
+
+    /// Calls a method that makes a job, and waits until it has been done.
+    fn job(&self, bus: &mut Bus, method: &str, arguments: &[Value]) -> Result<()> {
+        bus.watch(
+            "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
+        )?;
+        // Without it systemd sends no signals.
+        bus.call(MANAGER, "Subscribe", &[]).map(drop).or_else(|error| {
+            match error.to_string().contains("AlreadySubscribed") {
+                true => Ok(()),
+                false => Err(error),
+            }
+        })?;
+        let answer = bus.call(MANAGER, method, arguments)?;
+        let job = answer.texts.first().cloned().unwrap_or_default();
+        let removed = bus
+            .signal(|signal| signal.member == "JobRemoved" && signal.texts.first() == Some(&job))
+            .map_err(|error| error.within(format_args!("{method} {}", self.name)))?;
+        // Number and path of the job, the unit, the result.
+        match removed.texts.get(2).map(String::as_str) {
+            Some("done") => Ok(()),
+            other => Err(Error::new(format!(
+                "{method} {}: systemd says {}",
+                self.name,
+                other.unwrap_or("nothing")
+            ))),
+        }
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        [&self.name, &self.slice, &self.path, &self.bus].map(String::as_str).join(" ")
+    }
+
+    pub(super) fn from_text(text: &str) -> Option<Unit> {
+        let parts: Vec<String> = text.splitn(4, ' ').map(str::to_owned).collect();
+        let [name, slice, path, bus] = parts.try_into().ok()?;
+        Some(Unit { name, slice, path, bus, asked: BTreeMap::new() })
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// Whether the systemd that would make a scope for this caller answers, and where.
+///
+/// # Errors
+/// When it does not.
+pub fn reached() -> Result<String> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok("does not manage this machine".into());
+    }
+    let user = process::effective_ids().0 != 0 || crate::facts::confined();
+    let bus = if user { user_bus()? } else { system_bus() };
+    manager_cgroup(&bus)?;
+    Ok(format!("{} answers at {bus}", if user { "this user's" } else { "the system's" }))
+}
+
+fn connect(bus: &str) -> Result<Bus> {
+    Bus::connect(bus).map_err(|error| {
+        error
+            .within("ask systemd for a scope")
+            .hint("is systemd running here? without it, leave out --systemd-cgroup")
+    })
+}
+
+fn system_bus() -> String {
+    if let Ok(address) = std::env::var("DBUS_SYSTEM_BUS_ADDRESS") {
+        return address;
+    }
+    let bus = "/run/dbus/system_bus_socket";
+    let direct = format!("/run{DIRECT}");
+    let without = !Path::new(bus).exists() && Path::new(&direct).exists();
+    format!("unix:path={}", if without { &direct } else { bus })
+}
+
+/// The bus of a user's own systemd. In a user namespace ids are not what they are outside, but the
+/// environment is.
+fn user_bus() -> Result<String> {
+    if let Ok(address) = std::env::var("DBUS_SESSION_BUS_ADDRESS") {
+        return Ok(address);
+    }
+    let dir = std::env::var("XDG_RUNTIME_DIR")
+        .unwrap_or_else(|_| format!("/run/user/{}", process::effective_ids().0));
+    let sockets = [format!("{dir}/bus"), format!("{dir}{DIRECT}")];
+    match sockets.iter().find(|socket| Path::new(socket).exists()) {
+        Some(socket) => Ok(format!("unix:path={socket}")),
+        None => Err(Error::new(format!("no bus of this user at {}", sockets[0])).hint(
+            "log in as this user, or `loginctl enable-linger USER`; otherwise set \
+             DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR",
+        )),
+    }
+}
+
+/// The cgroup that the user's systemd has for itself and all its units.
+fn manager_cgroup(bus: &str) -> Result<String> {
+    let callee = Callee { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
+    let arguments = [text(MANAGER.interface), text("ControlGroup")];
+    let answer = connect(bus)?.call(callee, "Get", &arguments)?;
+    Ok(answer.texts.first().cloned().unwrap_or_default())
+}
+
+/// `a-b.slice` is in `a.slice`; `-.slice` is the root.
+fn expand_slice(slice: &str) -> Result<String> {
+    let wrong = || {
+        Error::new(format!("cgroupsPath: {slice:?} is not the name of a slice"))
+            .hint("as in system.slice, or machine-web.slice, which is in machine.slice")
+    };
+    let name = slice.strip_suffix(".slice").filter(|name| !name.is_empty()).ok_or_else(wrong)?;
+    if name == "-" {
+        return Ok("/".into());
+    }
+    let fits = |c: char| c.is_ascii_alphanumeric() || ":_.\\@".contains(c);
+    let (mut path, mut prefix) = (String::new(), String::new());
+    for part in name.split('-') {
+        if part.is_empty() || !part.chars().all(fits) {
+            return Err(wrong());
+        }
+        path += &format!("/{prefix}{part}.slice");
+        prefix += &format!("{part}-");
+    }
+    Ok(path)
+}
+
+/// What systemd has words for; it keeps these, so they must be told to it, or it puts back its own.
+fn of_resources(version: Version, resources: &Resources) -> Result<Vec<(String, Value)>> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, value: Value| all.push((name.to_owned(), value));
+    let number = |n: i64| Value::U64(u64::try_from(n).unwrap_or(u64::MAX));
+    if let Some(memory) = &resources.memory {
+        let limit = memory.limit.filter(|n| *n != 0);
+        if let Some(limit) = limit {
+            add(if version == Version::V1 { "MemoryLimit" } else { "MemoryMax" }, number(limit));
+        }
+        if version == Version::V2 {
+            if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
+                add("MemoryLow", number(reservation));
+            }
+            match (memory.swap.filter(|n| *n != 0), limit) {
+                (Some(swap), _) if swap < 0 => add("MemorySwapMax", Value::U64(u64::MAX)),
+                (Some(swap), Some(limit)) if (0..=swap).contains(&limit) => {
+                    add("MemorySwapMax", number(swap - limit));
+                }
+                (None, Some(-1)) => add("MemorySwapMax", Value::U64(u64::MAX)),
+                // What is wrong is said when the file is written.
+                _ => {}
+            }
+        }
+    }
+    if let Some(cpu) = &resources.cpu {
+        if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
+            match version {
+                Version::V1 => add("CPUShares", Value::U64(shares)),
+                Version::V2 => add("CPUWeight", Value::U64(weight_of_shares(shares))),
+            }
+        }
+        let period = cpu.period.filter(|n| *n != 0);
+        if let Some(period) = period {
+            add("CPUQuotaPeriodUSec", Value::U64(period));
+        }
+        if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
+            // Time in each second, and whole per cent only: more rather than less, for the exact
+            // value is written below it.
+            let per_second = u64::try_from(quota).map_or(u64::MAX, |quota| {
+                let period = u128::from(period.unwrap_or(crate::config::limits::CPU_PERIOD));
+                let exact = u128::from(quota) * 1_000_000 / period;
+                u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(u64::MAX)
+            });
+            add("CPUQuotaPerSecUSec", Value::U64(per_second));
+        }
+        if version == Version::V2 {
+            for (name, field, list) in [
+                ("AllowedCPUs", "cpu.cpus", &cpu.cpus),
+                ("AllowedMemoryNodes", "cpu.mems", &cpu.mems),
+            ] {
+                if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
+                    let bits = bits(list).map_err(|error| error.within(field))?;
+                    add(name, Value::Bytes(bits));
+                }
+            }
+        }
+    }
+    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
+        // It takes no 0.
+        add("TasksMax", number(if limit == 0 { 1 } else { limit }));
+    }
+    if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|n| *n != 0)
+        && version == Version::V1
+    {
+        add("BlockIOWeight", Value::U64(weight.into()));
+    }
+    Ok(all)
+}
+
+/// `0-2,9` as bytes of eight each, the lowest first.
+fn bits(list: &str) -> Result<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::new();
+    for (first, last) in cpu_list(list)? {
+        for n in first..=last {
+            let at = n as usize / 8;
+            if bytes.len() <= at {
+                bytes.resize(at + 1, 0);
+            }
+            bytes[at] |= 1 << (n % 8);
+        }
+    }
+    Ok(bytes)
+}
+
+/// A property from an annotation. Its value is in the text format of GVariant: `'text'`, `true`,
+/// `5`, `uint64 5`, `['a', 'b']`.
+fn property(name: &str, value: &str) -> Result<(String, Value)> {
+    let wrong = || {
+        Error::new(format!("{ANNOTATION}{name}: {value:?} is not a value"))
+            .hint("as in 'text', true, 5, uint64 5 or ['a', 'b']")
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(Error::new(format!("{ANNOTATION}{name}: not the name of a property")));
+    }
+    let parsed = parse_value(value.trim()).ok_or_else(wrong)?;
+    // The files of units have seconds, the bus has microseconds under another name.
+    if let Some(stem) = name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
+        let seconds = match parsed {
+            Value::I32(n) => f64::from(n),
+            Value::U32(n) => f64::from(n),
+            Value::I64(n) => n as f64,
+            Value::U64(n) => n as f64,
+            Value::F64(n) => n,
+            _ => return Err(wrong()),
+        };
+        if seconds < 0.0 {
+            return Err(wrong());
+        }
+        return Ok((format!("{stem}USec"), Value::U64((seconds * 1e6) as u64)));
+    }
+    Ok((name.to_owned(), parsed))
+}
+
+fn parse_value(text: &str) -> Option<Value> {
+    if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items: Option<Vec<Value>> = items.map(parse_value).collect();
+        let mut items = items?.into_iter();
+        return match items.clone().next()? {
+            Value::Text(_) => items
+                .map(|item| if let Value::Text(text) = item { Some(text) } else { None })
+                .collect::<Option<_>>()
+                .map(Value::Texts),
+            Value::U32(_) => items
+                .map(|item| if let Value::U32(n) = item { Some(n) } else { None })
+                .collect::<Option<_>>()
+                .map(Value::Numbers),
+            _ => items.next().and(None),
+        };
+    }
+    for quote in ['\'', '"'] {
+        if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote)) {
+            let plain = !inner.contains([quote, '\\']);
+            return plain.then(|| Value::Text(inner.to_owned()));
+        }
+    }
+    match text.split_once(' ') {
+        Some(("uint32", n)) => n.trim().parse().ok().map(Value::U32),
+        Some(("uint64", n)) => n.trim().parse().ok().map(Value::U64),
+        Some(("int32", n)) => n.trim().parse().ok().map(Value::I32),
+        Some(("int64", n)) => n.trim().parse().ok().map(Value::I64),
+        Some(("double", n)) => n.trim().parse().ok().map(Value::F64),
+        Some(_) => None,
+        None => match text {
+            "true" => Some(Value::Bool(true)),
+            "false" => Some(Value::Bool(false)),
+            // GVariant's own rule: a number is an int32, or a double.
+            _ => text
+                .parse()
+                .map(Value::I32)
+                .or_else(|_| text.parse::<f64>().map(Value::F64))
+                .ok()
+                .filter(|value| !matches!(value, Value::F64(n) if !n.is_finite())),
+        },
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,151 @@
+//! A scope for a sandbox that `garth wrap` limits: beside the unit that the caller is in, in the same
+//! slice and under the same limits, as the unit's own cgroup is not Garth's to write
+//! (<https://systemd.io/CGROUP_DELEGATION>, "single-writer rule").
+
+use std::collections::BTreeMap;
+
+use super::{MANAGER, Unit, connect, expand_slice, manager_cgroup, system_bus, text, user_bus};
+use crate::wire::dbus::{Bus, Callee, Value};
+use crate::{Error, Result};
+
+/// What holds for a unit as a whole, and so for what it starts: it goes with the sandbox. Freezing and
+/// counting cannot go with it (systemd.resource-control(5)).
+const CARRIED: [&str; 29] = [
+    "AllowedCPUs",
+    "AllowedMemoryNodes",
+    "CPUQuotaPerSecUSec",
+    "CPUQuotaPeriodUSec",
+    "CPUWeight",
+    "DeviceAllow",
+    "DevicePolicy",
+    "IODeviceLatencyTargetUSec",
+    "IODeviceWeight",
+    "IOReadBandwidthMax",
+    "IOReadIOPSMax",
+    "IOWeight",
+    "IOWriteBandwidthMax",
+    "IOWriteIOPSMax",
+    "IPAddressAllow",
+    "IPAddressDeny",
+    "IPEgressFilterPath",
+    "IPIngressFilterPath",
+    "ManagedOOMMemoryPressure",
+    "ManagedOOMMemoryPressureLimit",
+    "ManagedOOMPreference",
+    "ManagedOOMSwap",
+    "MemoryHigh",
+    "MemoryMax",
+    "MemorySwapMax",
+    "RestrictNetworkInterfaces",
+    "SocketBindAllow",
+    "SocketBindDeny",
+    "TasksMax",
+];
+
+impl Unit {
+    /// The scope for sandbox `id` of a caller whose cgroup is `own`, and the directory from which
+    /// its systemd passes controllers on. Nothing is made.
+    ///
+    /// # Errors
+    /// Where an ordinary user's systemd is not to be reached, or does not manage the caller.
+    pub(crate) fn beside(own: &str, id: &str, user: bool) -> Result<(Unit, String)> {
+        // The number of the launcher: the scope of one that ended just now may still be there.
+        let name = format!("garth-{id}-{}.scope", std::process::id());
+        if !user {
+            let slice = slice_of(own).unwrap_or("system.slice");
+            let path = format!("{}/{name}", expand_slice(slice)?.trim_end_matches('/'));
+            let unit =
+                Unit { name, slice: slice.into(), path, bus: system_bus(), ..Unit::default() };
+            return Ok((unit, String::new()));
+        }
+        if let Some(service) = innermost(own).filter(|unit| unit.ends_with(".service"))
+            && !is_of_user(own)
+        {
+            return Err(Error::new(format!("{service} does not delegate its cgroup to this user"))
+                .hint("Delegate=yes in the unit does"));
+        }
+        let bus = user_bus()?;
+        let manager = manager_cgroup(&bus)?;
+        let manager = manager.trim_end_matches('/');
+        let slice = own.strip_prefix(manager).and_then(slice_of).unwrap_or("app.slice");
+        let path = format!("{manager}{}/{name}", expand_slice(slice)?.trim_end_matches('/'));
+        let unit = Unit { name, slice: slice.into(), path, bus, ..Unit::default() };
+        Ok((unit, manager.to_owned()))
+    }
+
+    /// Makes it around process `pid`, under the limits of the unit that the caller is in, and waits
+    /// until it is there. systemd takes it away when the last process has ended.
+    pub(crate) fn start_beside(&self, pid: i32, id: &str) -> Result<()> {
+        let mut bus = self.connect()?;
+        let mut properties = vec![
+            ("Description".to_owned(), text(&format!("sandbox {id}"))),
+            ("Slice".to_owned(), text(&self.slice)),
+            ("Delegate".to_owned(), Value::Bool(true)),
+            ("CollectMode".to_owned(), text("inactive-or-failed")),
+            ("PIDs".to_owned(), Value::Numbers(vec![pid as u32])),
+        ];
+        let own = of_own_unit(&mut bus)?;
+        properties.extend(own.into_iter().filter(|(name, value)| carries(name, value)));
+        self.start_transient(&mut bus, properties)
+    }
+
+    /// Puts this process into the cgroup `below` the scope.
+    pub(crate) fn attach(&self, below: &str) -> Result<()> {
+        let own = Value::Numbers(vec![std::process::id()]);
+        let arguments = [text(&self.name), text(below), own];
+        self.connect()?.call(MANAGER, "AttachProcessesToUnit", &arguments).map(drop)
+    }
+}
+
+/// Has the user's systemd delegated the cgroup of the unit that this process is in?
+pub(crate) fn delegates_to_caller() -> Result<bool> {
+    let properties = of_own_unit(&mut connect(&user_bus()?)?)?;
+    Ok(properties.get("Delegate") == Some(&Value::Bool(true)))
+}
+
+/// The properties of the unit that this process is in; none where it is of another systemd, as is a
+/// login session of an ordinary user.
+fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, Value>> {
+    let unit = match bus.call(MANAGER, "GetUnitByPID", &[Value::U32(0)]) {
+        Err(error) if error.to_string().contains(".NoUnitForPID") => return Ok(BTreeMap::new()),
+        answer => answer?.texts.into_iter().next().unwrap_or_default(),
+    };
+    let interface = "org.freedesktop.DBus.Properties";
+    // With no interface named, those of all.
+    let all = bus.call(Callee { path: &unit, interface, ..MANAGER }, "GetAll", &[text("")])?;
+    all.properties().ok_or_else(|| {
+        Error::new(format!("{interface} GetAll {unit}: an answer that cannot be read"))
+    })
+}
+
+fn carries(name: &str, value: &Value) -> bool {
+    let says_something = match value {
+        Value::U64(n) => *n != u64::MAX,
+        Value::U32(n) => *n != 0,
+        Value::Text(words) => !["", "auto", "none"].contains(&words.as_str()),
+        Value::Array(_, items) => !items.is_empty(),
+        // A flag and a list that it is about.
+        Value::Struct(items) => {
+            !items.iter().any(|item| matches!(item, Value::Array(_, list) if list.is_empty()))
+        }
+        _ => true,
+    };
+    says_something && CARRIED.contains(&name)
+}
+
+/// The slice that the caller's unit is in.
+fn slice_of(own: &str) -> Option<&str> {
+    let names = own.split('/').filter(|name| !name.is_empty());
+    names.take_while(|name| name.ends_with(".slice")).last()
+}
+
+/// The name of the unit that the cgroup `own` is of, or is below.
+pub(crate) fn innermost(own: &str) -> Option<&str> {
+    const KINDS: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
+    own.rsplit('/').find(|name| KINDS.iter().any(|kind| name.ends_with(kind)))
+}
+
+/// Is the cgroup `own` of a unit of a user's systemd?
+pub(crate) fn is_of_user(own: &str) -> bool {
+    own.contains("/user@")
+}

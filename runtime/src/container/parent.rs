@@ -1,0 +1,128 @@
+//! What a container's process is given from outside, by whoever has started it: id maps, limits,
+//! devices, and to others the news of it.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use super::linux;
+use super::record::Record;
+use crate::config::oci::{self, NamespaceType, Process as Program, SeccompState, Status};
+use crate::error::{Error, Result};
+use crate::facts;
+use crate::facts::idmap;
+use crate::network::device;
+use crate::plan::container::Surroundings;
+use crate::resource::rdt;
+use crate::start::score::Score;
+use crate::sys::{Errno, channel, task};
+
+/// What is given to the process from outside: network devices, cache and memory bandwidth.
+pub fn give(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
+    for (name, device) in &linux.net_devices {
+        device::give(name, device.name.as_deref().unwrap_or(name), pid)
+            .map_err(|error| error.within("linux.netDevices"))?;
+    }
+    match (&record.rdt, &linux.intel_rdt) {
+        (Some(group), Some(wanted)) => rdt::join(&rdt::mounted()?, group, wanted, pid, &record.id),
+        _ => Ok(()),
+    }
+}
+
+/// What of the child depends on who starts it: whether its groups can be set, and a score that it has to
+/// inherit, for as long as the answer is kept.
+pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
+    given.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
+    let score = program.and_then(|program| program.oom_score_adj);
+    match score.filter(|score| *score != given.oom_score_adj && !idmap::reaches_undumpable()) {
+        None => Ok(None),
+        Some(score) => {
+            let held = Score::set(score).map_err(|error| error.within("process.oomScoreAdj"))?;
+            given.oom_score_adj = score;
+            Ok(Some(held))
+        }
+    }
+}
+
+/// time_namespaces(7): in a user namespace the process, which nobody may trace, cannot open the file
+/// itself.
+pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
+    if !linux.sets_clocks_outside() {
+        return Ok(());
+    }
+    let (path, text) = (format!("/proc/{pid}/timens_offsets"), linux.clock_offsets());
+    fs::write(&path, &text)
+        .map_err(|e| Error::io(format!("write {text:?} to {path} (linux.timeOffsets)"), &e))
+}
+
+/// A hard limit above the caller's own needs a privilege that a user namespace does not give.
+pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
+    if linux(&record.config).namespace(NamespaceType::User).is_none() {
+        return Ok(());
+    }
+    for limit in &program.rlimits {
+        task::set_rlimit_of(pid, limit.kind.number(), limit.soft, limit.hard).map_err(|errno| {
+            Error::os(format!("limit {} to {}:{}", limit.kind, limit.soft, limit.hard), errno)
+        })?;
+    }
+    Ok(())
+}
+
+/// A socket given by path.
+pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
+    let Some(path) = path else { return Ok(None) };
+    let socket = channel::connect_stream(path);
+    socket.map(Some).map_err(|errno| {
+        let error = Error::os(format!("connect to {flag} {}", path.display()), errno);
+        match errno {
+            Errno(libc::EAGAIN) => error.hint("nobody accepts there: its backlog is full"),
+            _ => error,
+        }
+    })
+}
+
+/// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").
+pub fn send_listener(
+    record: &Record,
+    status: Status,
+    pid: i32,
+    descriptor: &OwnedFd,
+) -> Result<()> {
+    let profile = linux(&record.config).seccomp;
+    let (path, metadata) =
+        profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
+    let path = path.ok_or_else(|| {
+        Error::new("linux.seccomp: SCMP_ACT_NOTIFY without listenerPath")
+            .hint("nobody would answer the notifications")
+    })?;
+    let state = SeccompState {
+        oci_version: oci::VERSION.into(),
+        fds: vec!["seccompFd".into()],
+        pid,
+        metadata: metadata.unwrap_or_default(),
+        state: record.state(status, pid),
+    };
+    let text = serde_json::to_vec(&state)
+        .map_err(|e| Error::new(format!("write the state of the container: {e}")))?;
+    let socket = channel::connect_stream(Path::new(&path))
+        .map_err(|errno| Error::os(format!("connect to listenerPath {path}"), errno))?;
+    channel::send_descriptor(socket.as_raw_fd(), &text, descriptor.as_raw_fd())
+        .map_err(|errno| Error::os(format!("send the seccomp listener to {path}"), errno))
+}
+
+/// Whole or not at all: who waits for the file reads it at once.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
+    let new = path.with_file_name(format!(".{name}"));
+    let write = || {
+        use std::io::Write;
+        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
+        // leads to is not written to.
+        let _ = fs::remove_file(&new);
+        fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
+        fs::rename(&new, path)
+    };
+    let write = write();
+    write.map_err(|e| Error::io(format!("write --pid-file {}", path.display()), &e))
+}

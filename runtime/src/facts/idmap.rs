@@ -1,0 +1,182 @@
+//! The id maps of a user namespace (user_namespaces(7)): written once, from outside, before anybody
+//! in it does anything.
+//!
+//! Who has CAP_SETUID and CAP_SETGID writes what they like. Everybody else may map their own id, one
+//! to one, at the price that groups cannot be set; for other ranges there are newuidmap(1) and
+//! newgidmap(1), which have the privilege and look up in subuid(5) and subgid(5) who may have what.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use crate::config::IdRange;
+use crate::config::oci::IdMapping;
+use crate::error::{Error, Result};
+use crate::plan::IdMaps;
+use crate::sys::file::read_kernel;
+use crate::sys::{process, program};
+
+#[derive(Clone, Copy)]
+struct Kind {
+    file: &'static str,
+    helper: &'static str,
+    table: &'static str,
+    capability: u8,
+}
+
+const UIDS: Kind =
+    Kind { file: "uid_map", helper: "newuidmap", table: "/etc/subuid", capability: 7 };
+const GIDS: Kind =
+    Kind { file: "gid_map", helper: "newgidmap", table: "/etc/subgid", capability: 6 };
+
+/// May the caller write the maps of a process that is out of reach of debuggers? Its files in /proc
+/// are root's (proc(5)).
+pub fn reaches_undumpable() -> bool {
+    process::effective_ids().0 == 0
+}
+
+/// Will groups be out of the namespace's reach, as its map is written without privilege?
+pub fn denies_setgroups(gids: &[IdMapping]) -> bool {
+    !GIDS.is_privileged() && is_own(gids, process::effective_ids().1)
+}
+
+/// Is that so in the namespace of process `pid`, or `self`? It is in those below it, too.
+pub fn setgroups_denied(pid: &str) -> bool {
+    read_kernel(format!("/proc/{pid}/setgroups")).is_ok_and(|text| text.trim() == "deny")
+}
+
+/// Writes the maps of the user namespace of process `pid`, whose number cannot become another's.
+///
+/// # Errors
+/// The file, what was to be written, and why not; or what the helper said.
+pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
+    let (uid, gid) = process::effective_ids();
+    if denies_setgroups(gids) {
+        put(pid, "setgroups", "deny")?;
+    }
+    UIDS.write(pid, uids, uid)?;
+    GIDS.write(pid, gids, gid)
+}
+
+/// The maps of a user namespace that root makes for a sandbox: this range, or the first that subuid(5)
+/// and subgid(5) give root.
+///
+/// # Errors
+/// When they give none.
+pub fn for_root(range: Option<IdRange>) -> Result<IdMaps> {
+    let of = |kind: Kind| -> Result<Vec<IdMapping>> {
+        let IdRange { first, count } = match range {
+            Some(range) => range,
+            None => kind.subordinate("root", "0")?,
+        };
+        Ok(vec![IdMapping { container_id: 0, host_id: first, size: count }])
+    };
+    Ok(IdMaps { uids: of(UIDS)?, gids: of(GIDS)? })
+}
+
+impl Kind {
+    /// The first range of a user in its table.
+    fn subordinate(self, name: &str, id: &str) -> Result<IdRange> {
+        let table = self.table;
+        let text = match fs::read_to_string(table) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            read => read.map_err(|error| Error::io(format!("--userns: read {table}"), &error))?,
+        };
+        let line = text.lines().find_map(|line| {
+            let (user, range) = line.split_once(':')?;
+            (user == name || user == id).then_some(range)
+        });
+        match line {
+            Some(range) => range
+                .trim()
+                .parse()
+                .map_err(|error: Error| error.within(format_args!("{table}, of {name}"))),
+            None => {
+                Err(Error::new(format!("--userns: {table} has no ids for {name}")).hint(format!(
+                    "write the line {name}:100000:65536 there, or --userns=100000:65536; choose \
+                    numbers that nobody has"
+                )))
+            }
+        }
+    }
+
+    fn write(self, pid: i32, ranges: &[IdMapping], own: u32) -> Result<()> {
+        if self.is_privileged() || is_own(ranges, own) {
+            let lines: String = ranges.iter().map(|range| words(range) + "\n").collect();
+            return put(pid, self.file, &lines);
+        }
+        let helper = self.find().ok_or_else(|| {
+            Error::new(format!(
+                "map ids {}: more than one's own needs {}, which is not installed",
+                list(ranges),
+                self.helper
+            ))
+            .hint("install the package uidmap")
+        })?;
+        let numbers =
+            ranges.iter().flat_map(|range| [range.container_id, range.host_id, range.size]);
+        let mut command = program::new(&helper);
+        command.arg(pid.to_string()).args(numbers.map(|number| number.to_string()));
+        let output = command
+            .output()
+            .map_err(|error| Error::io(format!("start {}", helper.display()), &error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let said = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+        let said = said.trim().trim_start_matches(self.helper).trim_start_matches(": ");
+        Err(Error::new(format!("{}, to map ids {}: {said}", self.helper, list(ranges))).hint(
+            format!(
+                "{} must give this user the ids outside: `garth doctor` shows them",
+                self.table
+            ),
+        ))
+    }
+
+    fn is_privileged(self) -> bool {
+        process::capabilities() >> self.capability & 1 == 1
+    }
+
+    fn find(self) -> Option<PathBuf> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let directories = path.split(':').filter(|directory| directory.starts_with('/'));
+        let places = directories.chain(["/usr/bin", "/bin"]);
+        places.map(|place| PathBuf::from(place).join(self.helper)).find(|file| file.is_file())
+    }
+}
+
+fn words(range: &IdMapping) -> String {
+    format!("{} {} {}", range.container_id, range.host_id, range.size)
+}
+
+fn list(ranges: &[IdMapping]) -> String {
+    ranges.iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+/// The caller's own id, and no other.
+fn is_own(ranges: &[IdMapping], own: u32) -> bool {
+    matches!(ranges, [IdMapping { host_id, size: 1, .. }] if *host_id == own)
+}
+
+fn put(pid: i32, file: &str, text: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    fs::write(&path, text).map_err(|e| {
+        Error::io(format!("write {text:?} to {path}"), &e)
+            .hint("garth doctor tells what user namespaces need here")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_id_is_ones_own_and_no_other() {
+        let range = |host_id, size| IdMapping { container_id: 0, host_id, size };
+        assert!(is_own(&[range(1000, 1)], 1000));
+        for other in [&[][..], &[range(1000, 2)], &[range(1001, 1)], &[range(1000, 1); 2]] {
+            assert!(!is_own(other, 1000), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! The journal: what a sandbox will have outside, written down before it is made.
+//!
+//! One directory for each sandbox, `<root>/yards/<id>/`, with a file `record.json`, what was asked
+//! and what is outside, and a symbolic link `process`, which says who the first process is: made at
+//! once or not at all, and readable also when the record is not. Whoever looks after the sandbox holds a lock (flock(2)) on the directory; the kernel lets go of it when
+//! that process ends, however it ends. A directory that nobody holds, and whose process is gone, is
+//! a leftover, and its record says what to release. The root is on a file system that a reboot
+//! empties, as a reboot ends everything that is recorded here.
+//!
+//! A new directory is made and locked under a name that begins with a dot, and then renamed: under
+//! its own name it is never seen unlocked.
+
+mod identity;
+pub mod resource;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::error::{Error, Result};
+use crate::facts;
+pub use crate::journal::identity::{ProcessId, boot_id};
+use crate::sys::{Errno, file, process};
+
+/// The state directory of one user on one host, and which part of it.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    root: PathBuf,
+    part: Part,
+}
+
+/// What is kept apart, as it ends in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Sandboxes, which whoever started them looks after.
+    Yards,
+    /// OCI containers, which stay until they are deleted, and which nobody holds between two calls.
+    Containers,
+}
+
+/// A sandbox's directory, held by this process.
+#[derive(Debug)]
+pub struct Entry {
+    journal: Journal,
+    id: String,
+    lock: OwnedFd,
+}
+
+impl Journal {
+    /// The journal below `root`; made when the first record is.
+    pub fn at(root: impl Into<PathBuf>) -> Journal {
+        Journal { root: root.into(), part: Part::Yards }
+    }
+
+    /// The OCI containers of the same state directory.
+    pub fn containers(&self) -> Journal {
+        Journal { root: self.root.clone(), part: Part::Containers }
+    }
+
+    /// /run/garth for root, the user's own runtime directory for others, as also for who is root
+    /// only of a user namespace of theirs (rootless engines).
+    pub fn default_root() -> PathBuf {
+        let (uid, _) = process::effective_ids();
+        // In a user namespace USER tells a user's own root from that of a whole guest, as for runc.
+        let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+        let root = || uid == 0 && (!facts::confined() || named_root());
+        match std::env::var_os("XDG_RUNTIME_DIR") {
+            _ if root() => "/run/garth".into(),
+            Some(dir) => Path::new(&dir).join("garth"),
+            None if uid == 0 => "/run/garth".into(),
+            None => format!("/tmp/garth-{uid}").into(),
+        }
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What its entries are of: `sandbox` or `container`.
+    pub fn kind(&self) -> &'static str {
+        match self.part {
+            Part::Yards => "sandbox",
+            Part::Containers => "container",
+        }
+    }
+
+    fn yards(&self) -> PathBuf {
+        self.root.join(match self.part {
+            Part::Yards => "yards",
+            Part::Containers => "containers",
+        })
+    }
+
+    /// Where a helper of sandbox `id` may keep a file of its own.
+    pub fn file(&self, id: &str, name: &str) -> PathBuf {
+        self.dir(id).join(name)
+    }
+
+    fn dir(&self, id: &str) -> PathBuf {
+        self.yards().join(id)
+    }
+
+    /// Opens a new entry. No side effect outside the journal may come before this.
+    ///
+    /// # Errors
+    /// When the name is taken, or is not a name.
+    pub fn create(&self, id: &str) -> Result<Entry> {
+        self.check_id(id)?;
+        loop {
+            if let Some(entry) = self.try_create(id)? {
+                return Ok(entry);
+            }
+        }
+    }
+
+    /// None: a gc met the directory before it was locked, and took it for a leftover.
+    fn try_create(&self, id: &str) -> Result<Option<Entry>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let yards = self.yards();
+        let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
+        let what = || format!("make {}", new.display());
+        // What a killed process with our number has left behind.
+        let _ = fs::remove_dir(&new);
+        let mut private = DirBuilder::new();
+        // The last sandbox to end takes the empty directory with it, perhaps just now.
+        while let Err(error) = private.mode(0o700).recursive(false).create(&new) {
+            if error.kind() != ErrorKind::NotFound {
+                return Err(Error::io(what(), &error));
+            }
+            let made = private.recursive(true).create(&yards);
+            made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
+        }
+        self.check_owner()?;
+        let lock: OwnedFd = match File::open(&new) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            open => open.map_err(|e| Error::io(what(), &e))?.into(),
+        };
+        let locked = process::try_lock(lock.as_fd()).map_err(|e| Error::os(what(), e))?;
+        if !locked || !file::is_at(lock.as_fd(), &new).map_err(|e| Error::os(what(), e))? {
+            return Ok(None);
+        }
+        match file::rename_new(&new, &self.dir(id)) {
+            Ok(()) => Ok(Some(Entry { journal: self.clone(), id: id.to_owned(), lock })),
+            Err(errno) => {
+                let _ = fs::remove_dir(&new);
+                Err(match errno {
+                    Errno(libc::EEXIST) => self.taken(id),
+                    _ => Error::os(format!("make {}", self.dir(id).display()), errno),
+                })
+            }
+        }
+    }
+
+    /// Removes the unfinished entries that nobody holds, of starts and deletes that were killed, whose
+    /// names end in `suffix`: a line for each.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn sweep(&self, suffix: &str) -> Result<Vec<Result<String>>> {
+        let unfinished = |name: &String| name.starts_with('.') && name.ends_with(suffix);
+        let mut swept = Vec::new();
+        for name in self.ids()?.into_iter().filter(unfinished) {
+            match self.lock(&name).and_then(|entry| entry.map(Entry::remove).transpose()) {
+                Ok(removed) => swept.extend(removed.map(|()| Ok(name))),
+                // Whoever made it has finished, or another has swept.
+                Err(_) if is_there(&self.dir(&name)).is_ok_and(|there| !there) => {}
+                Err(error) => swept.push(Err(error)),
+            }
+        }
+        Ok(swept)
+    }
+
+    /// A sandbox's name is also a host name, so it is shorter than a container's.
+    ///
+    /// # Errors
+    /// When it cannot be the name of one.
+    pub fn check_id(&self, id: &str) -> Result<()> {
+        match self.part {
+            Part::Yards => check_id(id),
+            Part::Containers => check_container_id(id),
+        }
+    }
+
+    fn taken(&self, id: &str) -> Error {
+        if self.part == Part::Containers {
+            return Error::new(format!("container with id {id} exists already"))
+                .hint("garth delete removes one that has ended");
+        }
+        Error::new(format!("a sandbox named {id} exists already"))
+            .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
+    }
+
+    /// A state directory below /tmp could have been laid there by someone else, with records that
+    /// name processes to be killed and directories to be removed.
+    fn check_owner(&self) -> Result<()> {
+        let (uid, _) = process::effective_ids();
+        let path = self.root.display();
+        let look = || -> std::io::Result<bool> {
+            let meta = fs::metadata(&self.root)?;
+            // The link to it, if it is one, must be one's own as well.
+            let own = meta.uid() == uid && fs::symlink_metadata(&self.root)?.uid() == uid;
+            Ok(own && meta.mode() & 0o022 == 0)
+        };
+        match look() {
+            Ok(true) => Ok(()),
+            // What is not there says nothing wrong.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(format!("look at {path}"), &error)),
+            Ok(false) => {
+                Err(Error::new(format!("{path} belongs to another user or is open to others"))
+                    .hint("choose another state directory with --root"))
+            }
+        }
+    }
+
+    /// Is there an entry of this name?
+    ///
+    /// # Errors
+    /// When it cannot be told: what cannot be looked at may be there.
+    pub fn has(&self, id: &str) -> Result<bool> {
+        Ok(self.check_id(id).is_ok() && is_there(&self.dir(id))?)
+    }
+
+    /// The ids that have a directory, whatever is in it, in order.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        self.check_owner()?;
+        let yards = self.yards();
+        let entries = match fs::read_dir(&yards) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?;
+            // A name that is no text is none of ours.
+            ids.extend(entry.file_name().into_string().ok());
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// What is left empty goes as well; a new sandbox makes it again.
+    fn remove_empty(&self) {
+        let _ = fs::remove_dir(self.yards());
+        let _ = fs::remove_dir(self.root.join("leases"));
+    }
+
+    /// What is recorded of `id`.
+    ///
+    /// # Errors
+    /// When there is no such sandbox, or its record cannot be read.
+    pub fn read(&self, id: &str) -> Result<Vec<u8>> {
+        // Before a path is made of it: `..` leads to records that anybody may have written.
+        if self.check_id(id).is_err() {
+            return Err(self.unknown(id));
+        }
+        self.check_owner()?;
+        let path = self.dir(id).join("record.json");
+        match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => match self.has_record(id)? {
+                false => Err(self.unknown(id)),
+                true => Err(Error::io(format!("read {}", path.display()), &e)),
+            },
+            read => read.map_err(|e| Error::io(format!("read {}", path.display()), &e)),
+        }
+    }
+
+    /// Does somebody work on this entry now?
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn is_held(&self, id: &str) -> Result<bool> {
+        let failed = |errno| Error::os(format!("lock {}", self.dir(id).display()), errno);
+        match File::open(self.dir(id)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(failed(e.into())),
+            Ok(dir) => Ok(!process::try_lock(dir.as_fd()).map_err(failed)?),
+        }
+    }
+
+    /// Is there an entry that can be told about, or is it only about to be one, whose maker has not
+    /// come to its record yet?
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn has_record(&self, id: &str) -> Result<bool> {
+        Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || !self.is_held(id)?))
+    }
+
+    /// The first process of `id`, as soon as there is one; what was damaged names none.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn process(&self, id: &str) -> Result<Option<ProcessId>> {
+        if self.check_id(id).is_err() {
+            return Ok(None);
+        }
+        self.check_owner()?;
+        let path = self.dir(id).join("process");
+        match fs::read_link(&path).map_err(|e| (Errno::from(e), path.display())) {
+            Ok(text) => Ok(text.to_str().and_then(ProcessId::from_text)),
+            Err((Errno(libc::ENOENT | libc::EINVAL), _)) => Ok(None),
+            Err((errno, path)) => Err(Error::os(format!("read {path}"), errno)),
+        }
+    }
+
+    /// The first process of `id`, if it lives.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn open_process(&self, id: &str) -> Result<Option<OwnedFd>> {
+        self.process(id)?.map_or(Ok(None), |process| process.open())
+    }
+
+    fn unknown(&self, id: &str) -> Error {
+        if self.part == Part::Containers {
+            // The sentence that engines look for.
+            return Error::new(format!(
+                "container {:?} does not exist",
+                id.escape_debug().to_string()
+            ))
+            .hint("garth ps and garth list show those that are there, garth ps -a also those that have ended");
+        }
+        Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
+    }
+
+    /// Is the directory of `id` the one that is open as `lock`? It may be another's by now, if the state
+    /// directory was lost.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn is_held_by(&self, id: &str, lock: impl AsRawFd) -> Result<bool> {
+        let dir = self.dir(id);
+        file::is_at(lock, &dir)
+            .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
+    }
+
+    /// The entry of `id` that another process has left to this one, with its lock; none: it is there no
+    /// more.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn adopt(&self, id: &str, lock: OwnedFd) -> Result<Option<Entry>> {
+        self.check_id(id)?;
+        let same = self.is_held_by(id, lock.as_fd())?;
+        Ok(same.then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
+    }
+
+    /// Takes hold of `id`; none: another process holds it.
+    pub fn lock(&self, id: &str) -> Result<Option<Entry>> {
+        // A leftover of a start has a name that begins with a dot; it is one name all the same.
+        if !id.starts_with('.') || id == "." || id == ".." || id.contains('/') {
+            self.check_id(id)?;
+        }
+        self.check_owner()?;
+        let dir = self.dir(id);
+        let lock: OwnedFd = File::open(&dir)
+            .map_err(|e| match e.kind() {
+                ErrorKind::NotFound => self.unknown(id),
+                _ => Error::io(format!("open {}", dir.display()), &e),
+            })?
+            .into();
+        let locked = process::try_lock(lock.as_fd())
+            .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
+        // Between open and lock the directory may have been removed and made anew by others.
+        let same = self.is_held_by(id, lock.as_fd())?;
+        Ok((locked && same).then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
+    }
+}
+
+impl Entry {
+    /// The sandbox's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The journal that it is in.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The locked directory; a copy of this descriptor keeps the lock.
+    pub fn as_lock(&self) -> &OwnedFd {
+        &self.lock
+    }
+
+    /// Writes the record: whole or not at all, and on the disk when this returns if it
+    /// [outlives](outlives_reboot) a reboot.
+    pub fn write(&self, record: &[u8]) -> Result<()> {
+        let path = self.journal.dir(&self.id).join("record.json");
+        let new = path.with_extension("new");
+        let write = || -> std::io::Result<()> {
+            let mut options = File::options();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(record)?;
+            if outlives_reboot(self.journal.root()) {
+                file.sync_data()?;
+            }
+            fs::rename(&new, &path)
+        };
+        write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
+    }
+
+    /// A file of this name in the entry's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.journal.file(&self.id, name)
+    }
+
+    /// Writes down who the first process is.
+    pub fn write_process(&self, process: &ProcessId) -> Result<()> {
+        let path = self.journal.dir(&self.id).join("process");
+        symlink(process.to_text(), &path)
+            .map_err(|e| Error::io(format!("write {}", path.display()), &e))
+    }
+
+    /// Removes the directory. To be called when everything that was recorded is released.
+    pub fn remove(self) -> Result<()> {
+        let mut dir = self.journal.dir(&self.id);
+        // The state directory may have been lost meanwhile, and the name used again.
+        if !self.journal.is_held_by(&self.id, self.lock.as_fd())? {
+            return Ok(());
+        }
+        // At once, so that nobody meets a container of which a part is still there; what is left by
+        // whoever is killed here has a leftover's name.
+        if self.journal.part == Part::Containers && !self.id.starts_with('.') {
+            let name = format!(".{}-gone-{}", std::process::id(), self.id);
+            let aside = self.journal.dir(&name);
+            if file::rename_new(&dir, &aside).is_ok() {
+                dir = aside;
+            }
+        }
+        // Of containers these are all; where no more files can be opened they go all the same.
+        if self.journal.part == Part::Containers {
+            const NAMES: [&str; 7] =
+                ["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"];
+            for name in NAMES {
+                let _ = fs::remove_file(dir.join(name));
+            }
+        }
+        let gone = fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir));
+        self.journal.remove_empty();
+        gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
+    }
+
+    /// Moves the directory to where it is kept for a while, out of the journal. As for [`Entry::remove`].
+    pub(super) fn move_to(self, to: &Path) -> Result<()> {
+        let dir = self.journal.dir(&self.id);
+        let moved = fs::rename(&dir, to);
+        self.journal.remove_empty();
+        moved.map_err(|e| Error::io(format!("move {} to {}", dir.display(), to.display()), &e))
+    }
+}
+
+/// May what is written below the state directory `root` be there after a reboot? Below /run it is
+/// void then (file-hierarchy(7)), wherever /run is, so it need not be on the disk: what was written
+/// outlives its writer anyway, however that ends, and only a reboot could lose it.
+pub fn outlives_reboot(root: &Path) -> bool {
+    let below = |dir| root.starts_with(dir);
+    let plain = !root.components().any(|part| part == Component::ParentDir);
+    !(plain && (below("/run") || below("/var/run")))
+}
+
+/// Is it there? What cannot be looked at is no answer.
+///
+/// # Errors
+/// Anything but that it is not there.
+pub fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|error| Error::io(format!("look at {}", path.display()), &error))
+}
+
+/// A name becomes a file name, part of a cgroup's path and a host name.
+pub fn check_id(id: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
+    if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {
+        return Ok(());
+    }
+    Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
+        .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+}
+
+/// As runc's, and short enough for a file name with a few words around it.
+fn check_container_id(id: &str) -> Result<()> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
+    if (1..=200).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-']) {
+        return Ok(());
+    }
+    let mut shown: String = id.escape_debug().take(80).collect();
+    if shown.len() < id.len() {
+        shown += "...";
+    }
+    Err(Error::new(format!("invalid container id {shown:?}"))
+        .hint("1 to 200 letters, digits and _ . + -, the first neither a dot nor a dash"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_file_name_and_a_host_name() {
+        for good in ["web", "web-1.example", "_x", "0"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in ["", ".", "..", ".x", "-x", "a/b", "a b", "a\nb", "ä", &long] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_run_does_not_outlive_a_reboot() {
+        for void in ["/run/garth", "/run/user/1000/garth", "/var/run/docker/x"] {
+            assert!(!outlives_reboot(Path::new(void)), "{void}");
+        }
+        for lasting in ["/srv/garth", "/tmp/garth-1000", "/run/../srv", "/runner", "run/garth"] {
+            assert!(outlives_reboot(Path::new(lasting)), "{lasting}");
+        }
+    }
+}

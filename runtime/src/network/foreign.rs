@@ -1,0 +1,82 @@
+//! Chains of other tables that drop what sandboxes send and get.
+//!
+//! What one base chain of a hook drops is dropped, whatever ours accept. Docker and ufw set the policy of
+//! FORWARD to drop, firewalld ends its chain with a refusal. Engines put rules of their own into those
+//! chains; those are other people's, so we say what would help and leave them alone.
+
+use super::{firewall, refused};
+use crate::error::Result;
+use crate::sys::netlink::Socket;
+use crate::wire::nft::{self, Chain};
+
+/// The chains that drop what is forwarded and know nothing of sandboxes, each in words, with the line
+/// that lets it pass.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn obstacles() -> Result<Vec<String>> {
+    let mut socket = firewall::socket()?;
+    let mut found = Vec::new();
+    for chain in nft::chains(&mut socket).map_err(refused)? {
+        let ours = chain.table == nft::TABLE && chain.family == libc::NFPROTO_INET as u8;
+        if ours || chain.hook != Some(libc::NF_INET_FORWARD as u32) {
+            continue;
+        }
+        let Some(word) = family(&chain) else { continue };
+        if let Some(why) = refuses(&mut socket, &chain)? {
+            found.push(words(&chain, word, why));
+        }
+    }
+    socket.abandon();
+    Ok(found)
+}
+
+fn family(chain: &Chain) -> Option<&'static str> {
+    match i32::from(chain.family) {
+        libc::NFPROTO_INET => Some("inet"),
+        libc::NFPROTO_IPV4 => Some("ip"),
+        libc::NFPROTO_IPV6 => Some("ip6"),
+        _ => None,
+    }
+}
+
+/// Why the chain drops what no rule of it accepts, if it does; and none if the table has a rule that
+/// names our links.
+fn refuses(socket: &mut Socket, chain: &Chain) -> Result<Option<&'static str>> {
+    let rules = nft::rules(socket, chain.family, &chain.table).map_err(refused)?;
+    let why = match chain.drops {
+        true => "policy drop",
+        false => match rules.iter().rfind(|rule| rule.chain == chain.name) {
+            Some(last) if nft::drops_all(&last.expressions) => "its last rule",
+            _ => return Ok(None),
+        },
+    };
+    let prefix = super::LINK_PREFIX.as_bytes();
+    let names_us = |expressions: &[u8]| expressions.windows(prefix.len()).any(|w| w == prefix);
+    Ok((!rules.iter().any(|rule| names_us(&rule.expressions))).then_some(why))
+}
+
+fn words(chain: &Chain, family: &str, why: &str) -> String {
+    let Chain { table, name, .. } = chain;
+    // Tables of iptables are not to be written by others than iptables.
+    let tool = match (family, &**table, &**name) {
+        ("ip", "filter", "FORWARD") => Some("iptables"),
+        ("ip6", "filter", "FORWARD") => Some("ip6tables"),
+        _ => None,
+    };
+    let line = match tool {
+        Some(tool) => {
+            format!(
+                "{tool} -I FORWARD -i garth+ -j ACCEPT && {tool} -I FORWARD -o garth+ -j ACCEPT"
+            )
+        }
+        None => format!(
+            "nft 'insert rule {family} {table} {name} iifname \"garth*\" accept; \
+             insert rule {family} {table} {name} oifname \"garth*\" accept'"
+        ),
+    };
+    format!(
+        "chain {name} of table {family} {table} drops what sandboxes send and get ({why}): \
+         {line} lets it pass, and what is not published stays closed"
+    )
+}

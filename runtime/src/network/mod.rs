@@ -1,0 +1,558 @@
+//! The private network of a sandbox: a wire to the host, addresses, a way out, published ports.
+//!
+//! In the order of a start: [`Network::lease`] finds a free pair of addresses, from which all names
+//! follow, and which is what the journal records; [`Network::reserve`] takes the published ports;
+//! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the `link` while the
+//! sandbox's first process waits. [`Network::release`] undoes it, however far it came. The link
+//! needs no undoing: it dies with the sandbox's namespace. [`tend`] sees to what no single sandbox
+//! answers for: the `table` when the last has gone, and forwarding when the host's way out is another.
+//!
+//! No bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the host, so
+//! everything between two sandboxes passes the `firewall`.
+
+mod conntrack;
+pub mod device;
+mod firewall;
+mod foreign;
+mod lease;
+mod leftovers;
+pub(super) mod link;
+mod names;
+pub mod pasta;
+mod restore;
+mod slirp;
+mod table;
+mod uplink;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use serde::{Deserialize, Serialize};
+
+use crate::config::network::{Protocol, Publish};
+use crate::journal::Journal;
+use crate::journal::resource::{Held, Owner, Resource};
+use crate::sys::netlink::{Family, Refusal, Socket};
+use crate::sys::port::{self, Room};
+use crate::sys::{Errno, netns};
+use crate::wire::nft;
+use crate::{Error, Result};
+use firewall::{AddError, Entry};
+pub use foreign::obstacles;
+pub use leftovers::Leftovers;
+pub use names::{End, IFB_PREFIX, LINK_PREFIX, link_name};
+pub use restore::{mend, tend};
+use table::Table;
+pub use table::is_tender;
+use uplink::Route;
+
+/// Where addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The first pool that collides with no route of the host is used. A single one is the user's
+    /// own choice: a collision is an error.
+    pub pool4: Vec<Ipv4Network>,
+    /// Its first 96 bits, followed by the IPv4 address; none for a network without IPv6.
+    pub pool6: Option<Ipv6Network>,
+}
+
+impl Default for Config {
+    /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers,
+    /// clouds, docker and podman leave alone by default; the last is for benchmarks (RFC 2544).
+    fn default() -> Config {
+        let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
+        let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
+        Config {
+            pool4: [v4(10, 231), v4(172, 30), v4(198, 18)].into_iter().flatten().collect(),
+            pool6: Ipv6Network::new_checked(v6, 64),
+        }
+    }
+}
+
+/// A private network, as the journal records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Whose it is.
+    pub id: String,
+    /// The host end's name: `garth` and the inner IPv4 address in hexadecimal.
+    pub link: String,
+    /// MTU of both ends in bytes: that of the way out.
+    pub mtu: u32,
+    /// The host end's address, a /31 with the next.
+    pub host4: Ipv4Addr,
+    /// The sandbox's address.
+    pub inner4: Ipv4Addr,
+    /// The host end's address, a /127 with the next.
+    pub host6: Option<Ipv6Addr>,
+    /// The sandbox's address.
+    pub inner6: Option<Ipv6Addr>,
+    /// The interfaces of the host's default routes.
+    pub uplinks: Vec<String>,
+    /// The published ports.
+    pub publish: Vec<Publish>,
+    /// The number of its lease, by which it is told from others of the name.
+    #[serde(default)]
+    pub number: u64,
+}
+
+impl Config {
+    /// The pools of `--pool4` and `--pool6`, where they were given.
+    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Config> {
+        let mut config = Config::default();
+        if let Some(text) = pool4 {
+            let pool: Ipv4Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool4 {text}: not an IPv4 network"))
+                    .hint("as in 10.99.0.0/16")
+            })?;
+            if pool.prefix() > 31 {
+                let error = Error::new(format!("--pool4 {text}: no room for a pair of addresses"));
+                return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
+            }
+            config.pool4 = vec![pool];
+        }
+        if let Some(text) = pool6 {
+            let pool: Ipv6Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool6 {text}: not an IPv6 network"))
+                    .hint("as in fd00:1234::/64")
+            })?;
+            if pool.prefix() > 96 {
+                let error = Error::new(format!("--pool6 {text}: the prefix is longer than 96"));
+                return Err(error.hint("the last 32 bits are those of the IPv4 address"));
+            }
+            config.pool6 = Some(pool);
+        }
+        Ok(config)
+    }
+}
+
+impl Network {
+    /// Undoes what was made for `id`, whose record is lost: its leases lead to its addresses, and
+    /// those to everything else.
+    pub fn forget(state_root: &Path, id: &str) -> Result<()> {
+        let mut leases = lease::list(state_root)?;
+        leases.retain(|(_, owner)| lease::id_of(owner) == id);
+        let mut elements = Vec::new();
+        for (address, owner) in &leases {
+            let there = firewall::owner_of(&mut firewall::socket()?, *address);
+            if there.map_err(refused)?.as_ref() == Some(owner) {
+                elements.push(*address);
+            }
+        }
+        Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
+    }
+
+    /// The host's end of the link.
+    pub fn end(&self) -> End {
+        End { name: self.link.clone(), index: link::index(self.inner4), mtu: self.mtu }
+    }
+
+    /// The sandbox's addresses.
+    pub fn addresses(&self) -> Vec<String> {
+        let six = self.inner6.map(|address| address.to_string());
+        [self.inner4.to_string()].into_iter().chain(six).collect()
+    }
+
+    /// Finds a free pair of addresses for `id` and takes it, in `<state_root>/leases`.
+    pub fn lease(
+        state_root: &Path,
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+    ) -> Result<Network> {
+        let number = lease::number();
+        let owner = lease::owner(id, number);
+        let network =
+            Network::find(id, config, publish, |address| lease::take(state_root, address, &owner))?;
+        Ok(Network { number, ..network })
+    }
+
+    /// What [`Network::lease`] would find now, taking nothing; for `garth explain`.
+    pub fn propose(
+        state_root: &Path,
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+    ) -> Result<Network> {
+        Network::find(id, config, publish, |address| {
+            Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
+        })
+    }
+
+    fn find(
+        id: &str,
+        config: &Config,
+        publish: Vec<Publish>,
+        take: impl Fn(Ipv4Addr) -> Result<bool>,
+    ) -> Result<Network> {
+        let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
+        let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
+        if let (Some(publish), None) = (wants6, pool6) {
+            return Err(Error::new(format!("-p {publish}: there is no IPv6 here"))
+                .hint("publish on an IPv4 address"));
+        }
+        let mut socket = route_socket()?;
+        let mut collisions = Vec::new();
+        for pool in &config.pool4 {
+            for inner4 in lease::candidates(*pool, id) {
+                let inner6 = pool6.map(|pool| address6(pool, inner4));
+                let (route4, route6) =
+                    uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
+                let mut ways_out = Vec::new();
+                let mut known = None;
+                let name6 = pool6.map(|pool| pool.to_string()).unwrap_or_default();
+                for (pool, route) in [(pool.to_string(), route4), (name6, route6)] {
+                    match route {
+                        Route::None => {}
+                        Route::Default(links) => {
+                            let new = links.into_iter().filter(|link| !ways_out.contains(link));
+                            ways_out.extend(new.collect::<Vec<_>>());
+                        }
+                        Route::Known { prefix, link } => known = Some((pool, prefix, link)),
+                    }
+                }
+                if let Some((pool, prefix, link)) = known {
+                    let link = one_link(&mut socket, link)?;
+                    if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
+                        continue;
+                    }
+                    let link = link.map_or(String::new(), |link| format!(" on {link}"));
+                    collisions.push(format!("{pool} collides with the route {prefix}{link}"));
+                    break;
+                }
+                // Taken last, so that nothing is left behind by an address that will not do.
+                if !take(inner4)? {
+                    continue;
+                }
+                let links = match ways_out.as_slice() {
+                    [] => Vec::new(),
+                    indexes => uplink::links(&mut socket, indexes).map_err(|r| worded(r, ""))?,
+                };
+                let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
+                return Ok(Network {
+                    id: id.to_owned(),
+                    link: link_name(inner4),
+                    mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
+                    host4,
+                    inner4,
+                    host6: pool6.map(|pool| address6(pool, host4)),
+                    inner6,
+                    uplinks: links.into_iter().map(|link| link.name).collect(),
+                    publish,
+                    number: 0,
+                });
+            }
+        }
+        let error = match collisions.is_empty() {
+            true => Error::new("no address is free for another sandbox"),
+            false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
+        };
+        Err(error.hint("set another pool of addresses, or run `garth gc`"))
+    }
+
+    /// Takes the published ports on the host, so that one in use is an error here, and stays ours
+    /// as long as the descriptors are held: for the sandbox's life. Nothing is ever read from them.
+    pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
+        // Of the usual limit, 1024, a start and what a plugin opens need some dozens.
+        const MANY: usize = 64;
+        let room = if self.publish.len() > MANY { Room::make() } else { None };
+        let mut taken = Vec::new();
+        for publish in &self.publish {
+            let kind = match publish.protocol {
+                Protocol::Tcp => libc::SOCK_STREAM,
+                Protocol::Udp => libc::SOCK_DGRAM,
+            };
+            for address in publish.addresses() {
+                // A port for both loopbacks is one for IPv4 where there is no IPv6.
+                if address.is_ipv6() && self.inner6.is_none() && publish.host.is_none() {
+                    continue;
+                }
+                match port::reserve(SocketAddr::new(address, publish.host_port), kind) {
+                    Ok(fd) => taken.push(match &room {
+                        Some(room) => room.put_aside(fd),
+                        None => fd,
+                    }),
+                    Err(errno) => return Err(unreserved(publish, address, errno)),
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Turns on the forwarding that is needed and tells the firewall about the sandbox. What is given
+    /// back keeps the firewall's table as long as it is open. A table that was lost is filled again
+    /// with what belongs to the sandboxes of `journal` that run.
+    pub fn prepare(&self, journal: &Journal) -> Result<OwnedFd> {
+        let mut table = Table::make()?;
+        let kept = table.keep()?;
+        let result = match table.new {
+            true => restore::fill(&mut table.socket, journal),
+            false => Ok(()),
+        };
+        let result = result.and_then(|()| self.enter(&mut table.socket));
+        // Others wait; and a table that was made is kept, or taken away, also if this one is refused.
+        table.close()?;
+        result.map(|()| kept)
+    }
+
+    /// As [`Network::prepare`], in a network namespace that nobody else is in and that ends soon.
+    pub fn rehearse(&self) -> Result<()> {
+        let mut table = Table::make()?;
+        self.enter(&mut table.socket)?;
+        table.dissolve()
+    }
+
+    fn enter(&self, socket: &mut Socket) -> Result<()> {
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let closed = uplink::closed(&self.uplinks, beyond, self.inner6.is_some())?;
+        self.entry(&self.owner()).add(socket, &closed, true).map_err(|error| match error {
+            AddError::AddressTaken => {
+                Error::new(format!("address {}: another sandbox has it", self.inner4))
+                    .hint("run `garth gc`")
+            }
+            AddError::PortTaken(index) => {
+                let publish = &self.publish[index];
+                let port = publish.host_port;
+                Error::new(format!("-p {publish}: port {port} is published by another sandbox"))
+                    .hint("use another port of the host")
+            }
+            AddError::Refused(refusal) => refused(refusal),
+        })?;
+        // Only now, so that there is no moment in which others' packets pass.
+        for switch in &closed {
+            switch.open()?;
+        }
+        conntrack::forget(socket, &self.publish, self.inner4, self.inner6)
+            .map_err(|r| worded(r, ""))
+    }
+
+    /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
+    /// returns the link passes packets. Bringing up `lo` is the child's.
+    pub fn connect(&self, pid: i32) -> Result<()> {
+        let mut socket = route_socket()?;
+        link::make(&mut socket, self, pid)
+            .map_err(|refusal| worded(refusal, &format!(" {}", self.link)))?;
+        if self.inner6.is_some() {
+            uplink::settle_ipv6(&self.link)?;
+        }
+        let mut inner = netns::in_netns_of(pid, || Socket::open(Family::Route))
+            .and_then(|socket| socket)
+            .map_err(|errno| Error::os(format!("open netlink in the namespace of {pid}"), errno))?;
+        link::make_inner(&mut inner, self).map_err(|refusal| worded(refusal, " in the sandbox"))?;
+        socket
+            .settle_carrier(&self.link)
+            .map_err(|errno| Error::os(format!("read the state of {}", self.link), errno))
+    }
+
+    /// Undoes all but the link, however much of it was done; may be repeated.
+    pub fn release(&self, state_root: &Path) -> Result<()> {
+        if let Some(mut table) = Table::find()? {
+            self.entry(&self.owner()).remove(&mut table.socket).map_err(refused)?;
+            conntrack::forget(&mut table.socket, &self.publish, self.inner4, self.inner6)
+                .map_err(|r| worded(r, ""))?;
+            table.close_released()?;
+        }
+        lease::give_back(state_root, self.inner4, &self.owner())
+    }
+
+    /// What ought to be there for this sandbox, which runs, and is not, or does not work.
+    pub fn lacks(&self) -> Result<Vec<String>> {
+        let mut lacks = Vec::new();
+        let mut socket = firewall::socket()?;
+        let found = nft::find_table(&mut socket).map_err(refused)?;
+        match found {
+            None => lacks.push("nftables table inet garth is not there".to_owned()),
+            Some(nft::Table { owner: None, .. }) => lacks.push(
+                "nftables table inet garth is held by nobody: a flush of the ruleset takes it away"
+                    .to_owned(),
+            ),
+            Some(_) => {}
+        }
+        let missing = self.entry(&self.owner()).missing(&mut socket).map_err(refused)?;
+        if missing > 0 && found.is_some() {
+            let (address, s) = (self.inner4, if missing == 1 { "" } else { "s" });
+            lacks.push(format!("{missing} firewall element{s} of {address} missing"));
+        }
+        let mut socket = route_socket()?;
+        let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
+        if !links.iter().any(|link| link.name == self.link) {
+            lacks.push(format!("link {} is not there", self.link));
+        }
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let ipv6 = self.inner6.is_some();
+        let ways = uplink::ways_out(&mut socket, ipv6).map_err(|r| worded(r, ""))?;
+        let ways: Vec<String> = ways.into_iter().map(|link| link.name).collect();
+        for switch in uplink::closed(&ways, beyond, ipv6)? {
+            lacks.push(format!("{switch} is off"));
+        }
+        lacks.extend(obstacles()?);
+        Ok(lacks)
+    }
+
+    /// Waits, for a while, until the link has gone with its namespace, which takes the kernel some
+    /// milliseconds: only then has the address no route.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn await_end(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut socket = route_socket()?;
+        let mut is_there = || {
+            let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
+            Ok::<_, Error>(links.iter().any(|link| link.name == self.link))
+        };
+        while is_there()? && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
+    pub fn release_link(&self) -> Result<()> {
+        link::delete(&mut route_socket()?, &self.link).map_err(|r| worded(r, &self.link))
+    }
+
+    /// What will be done, in order, for `garth explain`.
+    pub fn describe(&self) -> Vec<String> {
+        let (link, mtu) = (&self.link, self.mtu);
+        let both = |v4: Ipv4Addr, length4, v6: Option<Ipv6Addr>, length6| match v6 {
+            Some(v6) => format!("{v4}/{length4} and {v6}/{length6}"),
+            None => format!("{v4}/{length4}"),
+        };
+        let mut lines = vec![format!("lease address {}", self.inner4)];
+        for publish in &self.publish {
+            let addresses: Vec<_> = publish.addresses().map(|a| a.to_string()).collect();
+            let (addresses, protocol) = (addresses.join(" and "), publish.protocol);
+            lines.push(format!("reserve {protocol} port {} of {addresses}", publish.host_port));
+        }
+        let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
+        let ipv6 = self.inner6.is_some();
+        for switch in uplink::closed(&self.uplinks, beyond, ipv6).unwrap_or_default() {
+            lines.push(format!("turn on {switch}, dropping what is for no sandbox"));
+        }
+        for publish in &self.publish {
+            let Publish { host_port, port, protocol, .. } = publish;
+            let open = format!("-p 0.0.0.0:{host_port}:{port} or -p [::]:{host_port}:{port}");
+            lines.push(match publish.host {
+                None => format!(
+                    "publish {protocol} port {port} as {host_port} on loopback ({open} for all)"
+                ),
+                Some(_) => format!("publish {publish} in table inet garth"),
+            });
+        }
+        let host = both(self.host4, 31, self.host6, 127);
+        lines.push(format!("link {link} to eth0 inside, mtu {mtu}"));
+        lines.push(format!("address {link} {host}"));
+        lines.push(format!("address eth0 {}", both(self.inner4, 31, self.inner6, 127)));
+        let via = self.host6.map_or(String::new(), |host6| format!(" and {host6}"));
+        lines.push(format!("route all out by {}{via}", self.host4));
+        lines
+    }
+
+    /// Whether a client on ::1 reaches a port of this sandbox.
+    fn answers_loopback6(&self) -> bool {
+        let six = |a: IpAddr| a == Ipv6Addr::LOCALHOST || a == Ipv6Addr::UNSPECIFIED;
+        self.publish.iter().any(|publish| publish.addresses().any(six))
+    }
+
+    fn owner(&self) -> String {
+        lease::owner(&self.id, self.number)
+    }
+
+    fn entry<'a>(&'a self, owner: &'a str) -> Entry<'a> {
+        Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish, owner }
+    }
+}
+
+impl Resource for Network {
+    fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
+        held.extend(lease::claim(self.inner4)?);
+        held.extend(self.reserve()?);
+        held.push(self.prepare(owner.journal)?);
+        Ok(())
+    }
+
+    fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
+        Network::connect(self, pid)
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        Network::release(self, owner.journal.root())
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let address = self.inner4;
+        let mut there = Vec::new();
+        if lease::holder(owner.journal.root(), address)? == Some(self.owner()) {
+            there.push(format!("lease of {address}"));
+        }
+        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        if elements.contains(&address) {
+            there.push(format!("firewall elements of {address}"));
+        }
+        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        if links.iter().any(|link| link.name == self.link) {
+            there.push(format!("link {}", self.link));
+        }
+        Ok(there)
+    }
+
+    fn lacks(&self, _: &Owner) -> Result<Vec<String>> {
+        Network::lacks(self)
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        Network::describe(self)
+    }
+}
+
+/// The pool's first 96 bits and the IPv4 address.
+fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
+    let high = u128::from(pool.network()) & !u128::from(u32::MAX);
+    Ipv6Addr::from(high | u128::from(u32::from(v4)))
+}
+
+fn route_socket() -> Result<Socket> {
+    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
+}
+
+fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
+    let Some(index) = index else { return Ok(None) };
+    let links = uplink::links(socket, &[index]).map_err(|r| worded(r, ""))?;
+    Ok(links.into_iter().next().map(|link| link.name))
+}
+
+/// `create the link garth0ae70001: the kernel's words: EEXIST (File exists)`.
+fn worded(refusal: Refusal, object: &str) -> Error {
+    let Refusal { doing, errno, text, .. } = refusal;
+    let error = match text {
+        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
+        None => Error::os(format!("{doing}{object}"), errno),
+    };
+    match errno.0 {
+        libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
+        _ => error,
+    }
+}
+
+fn refused(refusal: Refusal) -> Error {
+    worded(refusal, " in nftables table inet garth")
+}
+
+fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
+    let port = publish.host_port;
+    match errno.0 {
+        libc::EADDRINUSE => Error::new(format!("-p {publish}: port {port} is in use on {address}"))
+            .hint(format!("see who has it with `ss -lnp 'sport = :{port}'`, or use another")),
+        libc::EADDRNOTAVAIL => {
+            Error::new(format!("-p {publish}: this host does not have the address {address}"))
+                .hint("list its addresses with `ip addr`")
+        }
+        libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
+            .hint("a published port holds a descriptor for each address: raise `ulimit -Hn`"),
+        _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
+    }
+}

@@ -1,0 +1,107 @@
+//! What no single sandbox answers for: a firewall's table that was lost, and forwarding.
+
+use serde::Deserialize;
+
+use super::firewall::{self, AddError};
+use super::table::Table;
+use super::{Network, refused, route_socket, uplink, worded};
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::sys::netlink::Socket;
+
+/// The part of a record that tells of the network.
+#[derive(Deserialize)]
+struct Record {
+    resources: Resources,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    network: Option<Network>,
+}
+
+/// The networks of the sandboxes on record that run. Those that are about to start see to themselves.
+fn live(journal: &Journal) -> Result<Vec<Network>> {
+    let mut networks = Vec::new();
+    for id in journal.ids()? {
+        if journal.open_process(&id)?.is_none() {
+            continue;
+        }
+        // One whose record cannot be read is told by ps.
+        let record = journal.read(&id).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        networks.extend(record.and_then(|record: Record| record.resources.network));
+    }
+    Ok(networks)
+}
+
+/// Puts what belongs to the sandboxes of `journal` that run back into the table.
+pub fn fill(socket: &mut Socket, journal: &Journal) -> Result<()> {
+    live(journal)?.iter().try_for_each(|network| put_back(socket, network))
+}
+
+fn put_back(socket: &mut Socket, network: &Network) -> Result<()> {
+    match network.entry(&network.owner()).add(socket, &[], false) {
+        Ok(()) => Ok(()),
+        Err(AddError::Refused(refusal)) => Err(refused(refusal)),
+        Err(AddError::AddressTaken | AddError::PortTaken(_)) => {
+            Err(Error::new(format!("put the ports of {} back: another has one", network.id)))
+        }
+    }
+}
+
+/// Makes the table again, and puts into it what is missing, or takes it away if nobody needs it: for
+/// `garth gc`. Says what was done.
+///
+/// # Errors
+/// What could not be done.
+pub fn mend(journal: &Journal) -> Result<Vec<String>> {
+    let networks = live(journal)?;
+    let mut table = match networks.is_empty() {
+        true => match Table::find()? {
+            None => return Ok(Vec::new()),
+            Some(table) => table,
+        },
+        false => Table::make()?,
+    };
+    if networks.is_empty() && firewall::list(&mut table.socket).map_err(refused)?.is_empty() {
+        table.dissolve()?;
+        return Ok(vec!["firewall table inet garth".to_owned()]);
+    }
+    let mut result = Ok(());
+    for network in &networks {
+        let missing = network.entry(&network.owner()).missing(&mut table.socket).map_err(refused);
+        result = result.and(match missing {
+            Ok(0) => Ok(()),
+            Ok(_) => put_back(&mut table.socket, network),
+            Err(error) => Err(error),
+        });
+    }
+    let result = result.and_then(|()| forward(&mut table.socket));
+    table.close()?;
+    result.map(|()| Vec::new())
+}
+
+/// What the holder of the table calls for: takes it away when there is no sandbox any more; otherwise
+/// turns on forwarding on the interface by which the host goes out now.
+///
+/// # Errors
+/// What could not be done.
+pub fn tend() -> Result<()> {
+    let Some(mut table) = Table::find()? else { return Ok(()) };
+    if firewall::list(&mut table.socket).map_err(refused)?.is_empty() {
+        return table.dissolve();
+    }
+    let result = forward(&mut table.socket);
+    table.close()?;
+    result
+}
+
+fn forward(socket: &mut Socket) -> Result<()> {
+    let ipv6 = firewall::has_ipv6(socket).map_err(refused)?;
+    let beyond = firewall::publishes_beyond(socket).map_err(refused)?;
+    let ways = uplink::ways_out(&mut route_socket()?, ipv6).map_err(|r| worded(r, ""))?;
+    let ways: Vec<String> = ways.into_iter().map(|link| link.name).collect();
+    let closed = uplink::closed(&ways, beyond, ipv6)?;
+    firewall::record_opened(socket, &closed).map_err(refused)?;
+    closed.iter().try_for_each(uplink::Opened::open)
+}

@@ -1,0 +1,175 @@
+//! The host's ends of the links that an engine has made for a container.
+//!
+//! Engines make the network themselves, each in its own way. What they have in common is a veth pair
+//! with one end in the container's network namespace, and the kernel says which the other is: its
+//! index (IFLA_LINK), and in which namespace (IFLA_LINK_NETNSID, kernel 4.0).
+
+use std::os::unix::fs::MetadataExt;
+
+use libc::{
+    IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO, IFLA_MTU, NLM_F_DUMP, RTM_GETLINK,
+    RTM_GETNSID,
+};
+
+use super::queues::{open, worded};
+use super::tc;
+use crate::error::{Error, Result};
+use crate::network::End;
+use crate::network::link::ifinfomsg;
+use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
+use crate::sys::netns;
+
+// linux/if_link.h, linux/net_namespace.h; not in libc.
+const IFLA_LINK_NETNSID: u16 = 37;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_PID: u16 = 2;
+const ARPHRD_LOOPBACK: u16 = 772;
+
+/// A network device inside.
+struct Inner {
+    name: String,
+    kind: String,
+    peer: Option<u32>,
+    /// The number by which its namespace knows that of the peer; none: it is the same one.
+    peer_namespace: Option<u32>,
+}
+
+/// The ends on this host of every link of process `pid`'s network namespace.
+///
+/// # Errors
+/// When there is a network device that has none, or no network device at all: then no rate could be
+/// kept.
+pub fn ends_of(pid: i32) -> Result<Vec<End>> {
+    let refuse = |why: &str| Error::new(why.to_owned());
+    if namespace(pid)? == namespace_here()? {
+        return Err(refuse(
+            "the host's network is shared, and has no queue of the container's own",
+        )
+        .hint("give the container a network of its own"));
+    }
+    let own = std::process::id();
+    let mut inside = netns::in_netns_of(pid, open)
+        .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
+    let here = number_of(&mut inside, own).map_err(|r| worded(r, ""))?;
+    let links = list(&mut inside).map_err(|r| worded(r, ""))?;
+    if links.is_empty() {
+        return Err(refuse("the container has no network device but loopback")
+            .hint("the engine must have made its network before, or by a prestart hook"));
+    }
+    let hosts = all(&mut open()?).map_err(|r| worded(r, ""))?;
+    let mut ends = Vec::new();
+    for link in links {
+        let end = link.peer.and_then(|peer| hosts.iter().find(|end| end.index == peer));
+        match end {
+            // Numbers of links repeat from namespace to namespace.
+            Some(end) if link.kind == "veth" && here.is_some() && link.peer_namespace == here => {
+                ends.push(end.clone());
+            }
+            _ => {
+                let Inner { name, kind, .. } = link;
+                let what = if kind.is_empty() { "no veth" } else { &kind };
+                return Err(refuse(&format!(
+                    "{name} of the container ({what}) has no other end on this host"
+                ))
+                .hint("a rate is kept at the host's end of a veth pair"));
+            }
+        }
+    }
+    Ok(ends)
+}
+
+fn namespace(pid: i32) -> Result<u64> {
+    let path = format!("/proc/{pid}/ns/net");
+    let file = std::fs::metadata(&path);
+    file.map(|file| file.ino()).map_err(|e| Error::io(format!("look at {path}"), &e))
+}
+
+fn namespace_here() -> Result<u64> {
+    let path = "/proc/thread-self/ns/net";
+    let file = std::fs::metadata(path);
+    file.map(|file| file.ino()).map_err(|e| Error::io(format!("look at {path}"), &e))
+}
+
+/// The number by which the socket's namespace knows that of process `pid`, if it knows it.
+fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, Refusal> {
+    let mut batch = Batch::new();
+    // struct rtgenmsg is one byte.
+    batch.message("ask for the number of a network namespace", RTM_GETNSID, 0, &[0]);
+    batch.u32(NETNSA_PID, pid);
+    let mut found = Ok(None);
+    socket.exchange(batch, |_, answer| match answer {
+        Ok((_, body)) => {
+            let number = body.get(4..).and_then(|body| attribute(body, NETNSA_NSID));
+            found = Ok(number.and_then(|n| tc::word(n, 0)).filter(|n| *n as i32 >= 0));
+        }
+        Err(refusal) => found = Err(refusal),
+    })?;
+    found
+}
+
+/// All but loopback.
+fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
+    let mut found = Vec::new();
+    dump(socket, |kind, _, attributes| {
+        if kind == ARPHRD_LOOPBACK {
+            return;
+        }
+        let info = attribute(attributes, IFLA_LINKINFO);
+        let kind = info.and_then(|info| attribute(info, IFLA_INFO_KIND)).map(text);
+        found.push(Inner {
+            name: attribute(attributes, IFLA_IFNAME).map(text).unwrap_or_default(),
+            kind: kind.unwrap_or_default(),
+            peer: attribute(attributes, IFLA_LINK).and_then(|value| tc::word(value, 0)),
+            peer_namespace: attribute(attributes, IFLA_LINK_NETNSID)
+                .and_then(|value| tc::word(value, 0)),
+        });
+    })?;
+    // Every namespace has these from its beginning where their modules are loaded, and nothing passes
+    // by them: they are no links of the container's.
+    found.retain(|link| {
+        !matches!(
+            &*link.kind,
+            "ipip" | "gre" | "gretap" | "erspan" | "sit" | "ip6tnl" | "ip6gre" | "vti" | "vti6"
+        )
+    });
+    Ok(found)
+}
+
+/// All links of the socket's namespace.
+pub fn all(socket: &mut Socket) -> std::result::Result<Vec<End>, Refusal> {
+    let mut found = Vec::new();
+    dump(socket, |_, index, attributes| {
+        found.push(End {
+            name: attribute(attributes, IFLA_IFNAME).map(text).unwrap_or_default(),
+            index,
+            mtu: attribute(attributes, IFLA_MTU).and_then(|v| tc::word(v, 0)).unwrap_or(1500),
+        });
+    })?;
+    Ok(found)
+}
+
+/// Calls `each` with the type (ARPHRD_*), index and attributes of each link.
+fn dump(
+    socket: &mut Socket,
+    mut each: impl FnMut(u16, u32, &[u8]),
+) -> std::result::Result<(), Refusal> {
+    let mut batch = Batch::new();
+    batch.message("list links", RTM_GETLINK, NLM_F_DUMP, &ifinfomsg(0, false));
+    let mut refused = Ok(());
+    socket.exchange(batch, |_, answer| match answer {
+        Ok((_, body)) => {
+            // struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).
+            if let (Some(kind), Some(index), Some(attributes)) =
+                (body.get(2..4), tc::word(body, 4), body.get(16..))
+            {
+                each(u16::from_ne_bytes([kind[0], kind[1]]), index, attributes);
+            }
+        }
+        Err(refusal) => refused = Err(refusal),
+    })?;
+    refused
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}

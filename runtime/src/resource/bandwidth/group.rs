@@ -1,0 +1,338 @@
+//! A budget that several sandboxes share ([`RateGroup`]).
+//!
+//! ```text
+//!  garth0ae70001 ── ingress ─┐                 ┌─ 6763:2  quantum 1 ─┐
+//!  garth0ae70003 ── ingress ─┴▶ gifbu-office ──┤  (htb, in turns)     ├─ 6763:1 [up] ─▶ as if just come in
+//!                                               └─ 6763:3  quantum 2 ─┘
+//! ```
+//!
+//! One ifb for each way, made by the first member and removed with the last. Whatever a member's link
+//! carries that way is redirected to it, told apart there by the device that it came by, which nobody
+//! inside can change, and goes on from where it was taken. htb's classes have next to nothing of their
+//! own and borrow the rest of the budget by turns: a turn is as many bytes as the share says
+//! (tc-htb(8), quantum), so nothing has to be computed anew when members come and go. A member's own
+//! `--rate` is its class's ceiling.
+//!
+//! The class has its number from the index of the link, and the index from the address, so a member
+//! that left nothing but its mark can still be taken out. What there is of a group is read off the
+//! kernel; a lock keeps the last to go and the next to come apart.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::queues::{has_ipv6, open, worded};
+use super::shape::Bucket;
+use super::{ends, htb, tc};
+use crate::config::rate::Change;
+use crate::config::units::Rate;
+use crate::config::{RateGroup, Rates};
+use crate::error::{Error, Result};
+use crate::network::link::FIRST_INDEX;
+use crate::network::{End, IFB_PREFIX};
+use crate::sys::netlink::{Batch, Refusal, Socket};
+use crate::sys::process;
+
+/// The two ways of a group, and the hook of a link where each is redirected.
+const WAYS: [(char, u32); 2] = [('u', tc::CLSACT_IN), ('d', tc::CLSACT_OUT)];
+
+fn ifb_name(way: char, group: &str) -> String {
+    format!("{IFB_PREFIX}{way}-{group}")
+}
+
+/// The class of a link; 1 is the budget. Of a sandbox's link it is the lower half of its address, of
+/// whose pairs it is one; of an engine's link, which has the kernel's next index, that.
+fn class_of(link: u32) -> u16 {
+    const LAST_SANDBOX: u16 = 0x8001;
+    match link >= FIRST_INDEX {
+        true => ((link >> 1) & 0x7fff) as u16 + 2,
+        false => LAST_SANDBOX + 1 + (link % u32::from(u16::MAX - LAST_SANDBOX)) as u16,
+    }
+}
+
+fn of_way(way: char, rates: &Rates) -> Option<Rate> {
+    if way == 'u' { rates.up } else { rates.down }
+}
+
+/// Puts a link, which was just made, into a group; `own` is its own ceiling.
+///
+/// # Errors
+/// The group is there with another budget; what the kernel does not have, or refuses.
+pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()> {
+    let _lock = lock(root)?;
+    let mut socket = open()?;
+    let class = class_of(end.index);
+    let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    let mut batch = Batch::new();
+    let mut redirected = Batch::new();
+    tc::add_clsact(&mut redirected, end.index);
+    for (way, hook) in WAYS {
+        let name = ifb_name(way, &group.name);
+        let there = links.iter().find(|link| link.name == name).map(|link| link.index);
+        let Some(budget) = of_way(way, &group.rates) else {
+            if there.is_some() {
+                return Err(other_budget(&group.name, &name, None));
+            }
+            continue;
+        };
+        let ifb = match there {
+            Some(index) => index,
+            None => {
+                tc::make_ifb(&mut socket, &name).map_err(|r| worded(r, &format!(" {name}")))?;
+                let index = tc::index_of(&mut socket, &name).map_err(|r| worded(r, ""))?;
+                index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else")))?
+            }
+        };
+        let classes = htb::classes(&mut socket, ifb).map_err(|r| worded(r, &format!(" {name}")))?;
+        match classes.iter().find(|class| class.minor == htb::BUDGET) {
+            Some(known) if known.ceiling != budget.0 / 8 => {
+                return Err(other_budget(&group.name, &name, Some(Rate(known.ceiling * 8))));
+            }
+            Some(_) => {}
+            None => {
+                tc::bring_up(&mut batch, ifb, has_ipv6());
+                htb::begin(&mut batch, ifb, &Bucket::new(budget, end.mtu));
+            }
+        }
+        // Of the same lower half of an address, in pools that are larger than a /16, or of an index
+        // that is 32,766 ahead.
+        let same = |link: &&End| link.index != end.index && class_of(link.index) == class;
+        if let Some(other) = links.iter().find(same)
+            && classes.iter().any(|known| known.minor == class)
+        {
+            return Err(Error::new(format!(
+                "rate group {}: {} has the class that {} would have",
+                group.name, other.name, end.name
+            ))
+            .hint("start it again, and it has another address"));
+        }
+        let member = member(end, group.share, budget, of_way(way, own));
+        // One of the same number is a leftover, as the address is this sandbox's alone.
+        htb::leave(&mut socket, ifb, class).map_err(|r| worded(r, &format!(" {name}")))?;
+        htb::join(&mut batch, ifb, &end.name, &member);
+        tc::redirect(&mut redirected, end.index, hook, ifb);
+    }
+    let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
+    socket.execute(batch).map_err(within)?;
+    socket.execute(redirected).map_err(within)
+}
+
+/// Gives a member other ceilings; what they are after that.
+///
+/// # Errors
+/// It is no member any more, or the kernel refuses.
+pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Result<Rates> {
+    let _lock = lock(root)?;
+    let mut socket = open()?;
+    let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
+    let links = ends::all(&mut socket).map_err(within)?;
+    let members = Members::read(&mut socket, &links).map_err(within)?;
+    let gone = || Error::new(format!("{} is not in rate group {}", end.name, group.name));
+    let own = change.of(members.of(end.index, group).ok_or_else(gone)?);
+    own.check()?;
+    group.check_own(&own)?;
+    let mut batch = Batch::new();
+    for (way, _) in WAYS {
+        let Some(budget) = of_way(way, &group.rates) else { continue };
+        let name = ifb_name(way, &group.name);
+        let ifb = links.iter().find(|link| link.name == name).ok_or_else(gone)?;
+        htb::change(&mut batch, ifb.index, &member(end, group.share, budget, of_way(way, &own)));
+    }
+    socket.execute(batch).map_err(within)?;
+    Ok(own)
+}
+
+/// The class of a link in a group of this budget, with a ceiling of its own or without.
+fn member(end: &End, share: u32, budget: Rate, own: Option<Rate>) -> htb::Member {
+    htb::Member {
+        class: class_of(end.index),
+        bucket: Bucket::new(ceiling(budget, own), end.mtu),
+        quantum: quantum(budget, end.mtu, share),
+    }
+}
+
+fn ceiling(budget: Rate, own: Option<Rate>) -> Rate {
+    own.map_or(budget, |own| own.min(budget))
+}
+
+/// The members' ceilings, read off the kernel.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// By the name of the ifb and the class's number.
+    ceilings: Vec<(String, u16, Rate)>,
+}
+
+impl Members {
+    /// Those of all groups, whose ifbs are among `links`.
+    pub fn read(socket: &mut Socket, links: &[End]) -> Result<Members, Refusal> {
+        let mut ceilings = Vec::new();
+        for ifb in links.iter().filter(|link| is_group(&link.name)) {
+            for class in htb::classes(socket, ifb.index)? {
+                ceilings.push((ifb.name.clone(), class.minor, Rate(class.ceiling * 8)));
+            }
+        }
+        Ok(Members { ceilings })
+    }
+
+    /// What a member is held to by itself; not where that is all of the budget. None: it is none.
+    pub fn of(&self, link: u32, group: &RateGroup) -> Option<Rates> {
+        let ceiling = |way| {
+            let name = ifb_name(way, &group.name);
+            let mine = |(ifb, minor, _): &&_| *ifb == name && *minor == class_of(link);
+            self.ceilings.iter().find(mine).map(|(_, _, rate)| *rate)
+        };
+        let [up, down] = [ceiling('u'), ceiling('d')];
+        let own = |ceiling: Option<Rate>, budget| ceiling.filter(|own| Some(*own) < budget);
+        let own = Rates { up: own(up, group.rates.up), down: own(down, group.rates.down) };
+        (up.is_some() || down.is_some()).then_some(own)
+    }
+}
+
+/// Takes the link of this index out of a group, and with the last one the group goes. Both may be gone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
+    let _lock = lock(root)?;
+    let mut socket = open()?;
+    let mut batch = Batch::new();
+    tc::remove_ingress(&mut batch, link);
+    // The link may be gone, or this may have been done.
+    let _ = socket.execute(batch);
+    for (way, _) in WAYS {
+        let name = ifb_name(way, group);
+        let failed = |r| worded(r, &format!(" {name}"));
+        let Some(ifb) = tc::index_of(&mut socket, &name).map_err(failed)? else { continue };
+        htb::leave(&mut socket, ifb, class_of(link)).map_err(failed)?;
+        let classes = htb::classes(&mut socket, ifb).map_err(failed)?;
+        if classes.iter().all(|class| class.minor == htb::BUDGET) {
+            // Not in the background: the next to come would find it still there.
+            tc::delete_link(&mut socket, ifb).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is of a group for the links of these indexes, a line each.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
+    let mut socket = open()?;
+    let mut there = Vec::new();
+    for (way, _) in WAYS {
+        let name = ifb_name(way, group);
+        let failed = |r| worded(r, &format!(" {name}"));
+        let Some(ifb) = tc::index_of(&mut socket, &name).map_err(failed)? else { continue };
+        for class in htb::classes(&mut socket, ifb).map_err(failed)? {
+            if links.iter().any(|link| class_of(*link) == class.minor) {
+                let rate = Rate(class.ceiling * 8);
+                there.push(format!("class 6763:{:x} of at most {rate} on {name}", class.minor));
+            }
+        }
+    }
+    Ok(there)
+}
+
+/// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
+pub fn describe(end: &End, group: &RateGroup, own: &Rates) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (way, _) in WAYS {
+        let Some(budget) = of_way(way, &group.rates) else { continue };
+        let ceiling = ceiling(budget, of_way(way, own));
+        let name = ifb_name(way, &group.name);
+        let hook = if way == 'u' { "ingress" } else { "egress" };
+        lines.push(format!("ifb {name}, if it is not there: htb of {budget}"));
+        lines.push(format!(
+            "class 6763:{:x} on {name}: ceil {ceiling} quantum {}",
+            class_of(end.index),
+            quantum(budget, end.mtu, group.share)
+        ));
+        lines.push(format!("clsact {hook} on {}: all redirected to {name}", end.name));
+    }
+    lines
+}
+
+/// Ifbs of groups none of whose members has a link any more, by name and index.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn strays() -> Result<Vec<(String, u32)>> {
+    let mut socket = open()?;
+    let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    let lives = |minor: u16| links.iter().any(|link| class_of(link.index) == minor);
+    let mut found = Vec::new();
+    for end in links.iter().filter(|end| is_group(&end.name)) {
+        let classes = htb::classes(&mut socket, end.index).map_err(|r| worded(r, ""))?;
+        if !classes.iter().any(|class| lives(class.minor)) {
+            found.push((end.name.clone(), end.index));
+        }
+    }
+    Ok(found)
+}
+
+fn is_group(name: &str) -> bool {
+    WAYS.iter().any(|(way, _)| name.starts_with(&ifb_name(*way, "")))
+}
+
+/// Bytes of a turn. Ten milliseconds of the budget are short enough for nobody to feel the others'
+/// turns; and a train of segments (GSO, 64 kB) that is larger than a turn would pass for one.
+fn quantum(budget: Rate, mtu: u32, share: u32) -> u32 {
+    let frames = 2 * u64::from(mtu + 14);
+    (budget.0 / 800).clamp(frames, frames.max(65_536)) as u32 * share
+}
+
+fn other_budget(group: &str, device: &str, rate: Option<Rate>) -> Error {
+    let has = rate.map_or("a limit".to_owned(), |rate| rate.to_string());
+    Error::new(format!("rate group {group} is there, and has {has} on {device}"))
+        .hint("all members of a group say the same budget; it can be another when all have ended")
+}
+
+/// One at a time comes and goes: the state directory itself is the lock.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.display();
+    let file = File::open(root).map_err(|e| Error::io(format!("open {path}"), &e))?;
+    let end = Instant::now() + Duration::from_secs(10);
+    while !process::try_lock(file.as_fd())
+        .map_err(|errno| Error::os(format!("lock {path}"), errno))?
+    {
+        if Instant::now() > end {
+            return Err(Error::new("rate groups are being changed by another"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_have_classes_of_their_own() {
+        let of = |address: [u8; 4]| class_of(crate::network::link::index(address.into()));
+        // The first and the last pair of a pool of 32,768, and two beside each other.
+        assert_eq!(of([10, 231, 0, 1]), 2);
+        assert_eq!(of([10, 231, 0, 3]), 3);
+        assert_eq!(of([10, 231, 255, 255]), 0x8001);
+        // Those of engines are behind them.
+        assert_eq!([class_of(1), class_of(2), class_of(32_765)], [0x8003, 0x8004, 0xffff]);
+        assert_eq!(class_of(32_766), 0x8002);
+    }
+
+    #[test]
+    fn a_turn_is_ten_milliseconds_and_between_two_frames_and_a_train() {
+        assert_eq!(quantum(Rate(8_000), 1500, 1), 3028);
+        assert_eq!(quantum(Rate(20_000_000), 1500, 1), 25_000);
+        assert_eq!(quantum(Rate(1_000_000_000), 1500, 3), 196_608);
+        assert_eq!(quantum(Rate(8_000), 65_535, 1), 131_098);
+    }
+
+    #[test]
+    fn devices_of_groups_are_known_by_their_names() {
+        assert_eq!(ifb_name('u', "office-12").len(), 15);
+        assert!(is_group("gifbu-x") && is_group("gifbd-x"));
+        assert!(!is_group("gifb4ae70001") && !is_group("gifbx-y"));
+    }
+}

@@ -1,0 +1,280 @@
+//! How fast a sandbox may send and receive: a token bucket each way, both on the host's end of its
+//! link, where nobody inside can change them, whatever capabilities he has.
+//!
+//! ```text
+//!  sandbox                    host
+//!  eth0 ──── veth ────▶ garth0ae70001 ── ingress ─▶ gifb4ae70001 [tbf: up] ─▶ as if just come in
+//!  eth0 ◀─── veth ─── [tbf: down] garth0ae70001
+//! ```
+//!
+//! What the sandbox receives is what the host's end sends, and that has a queue. What comes in has
+//! none; so it is redirected to an ifb, a device that has nothing but a queue. The bucket of the host's
+//! end dies with it, and so does the redirection; the ifb does not, so its name follows from the
+//! link's index, and it is removed by whoever releases the sandbox, or by `gc`, which knows it by
+//! there being no such link.
+//!
+//! On record is only which links there are: a symbolic link `rate` in the owner's directory, made
+//! before anything else. What they are held to is read off the kernel ([`Kept`]).
+
+mod ends;
+mod group;
+mod htb;
+mod queues;
+mod shape;
+mod tc;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+
+use serde::{Deserialize, Serialize};
+
+pub use ends::ends_of;
+pub use queues::{Kept, begin, change, describe, release, remove_stray, strays, take_off};
+
+pub use group::{join as join_group, strays as group_strays};
+
+use crate::config::rate::Change;
+use crate::config::{RateGroup, Rates};
+use crate::error::{Error, Result};
+use crate::facts;
+use crate::journal::Journal;
+use crate::journal::resource::{Owner, Resource};
+use crate::network::End;
+
+/// The rates of a sandbox's or a container's links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// What was asked at the start.
+    pub rates: Rates,
+    /// The budget that it shares with others; `rates` are its own bounds in it then.
+    #[serde(default)]
+    pub group: Option<RateGroup>,
+    /// The link that a sandbox will have; none: an engine makes a container's links, which are found
+    /// when they are there.
+    pub link: Option<End>,
+}
+
+/// Can they be had by this caller, in a private network?
+///
+/// # Errors
+/// Without root: the network is pasta's then.
+pub fn check(rates: &Rates) -> Result<()> {
+    if rates.is_empty() || facts::privileged() {
+        return Ok(());
+    }
+    Err(Error::new(format!("--rate {rates}: needs root"))
+        .hint("without root the network is pasta's, which has no end on this host"))
+}
+
+/// The same for a group.
+///
+/// # Errors
+/// Without root.
+pub fn check_group(group: Option<&RateGroup>) -> Result<()> {
+    match group {
+        Some(group) if !facts::privileged() => {
+            Err(Error::new(format!("--rate-group {group}: needs root"))
+                .hint("without root the network is pasta's, which has no end on this host"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which links are held to a rate, as the owner's directory has it.
+const MARK: &str = "rate";
+/// And which group they are in.
+const GROUP_MARK: &str = "rate-group";
+
+impl Bandwidth {
+    /// Holds what lives as `owner`, whose first process is `pid`, to other rates, from now on.
+    ///
+    /// # Errors
+    /// What the kernel refuses, or a network that no rate can be kept of.
+    pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
+        let ends = match &self.link {
+            Some(link) => vec![link.clone()],
+            None => self.links(owner, pid)?,
+        };
+        if let Some(group) = &self.group {
+            let mut after = Rates::default();
+            for end in &ends {
+                after = group::change(owner.journal.root(), end, group, change)?;
+            }
+            return Ok(after);
+        }
+        let kept = Kept::read()?;
+        let mut after = Rates::default();
+        for end in &ends {
+            after = change.of(kept.of(end.index));
+            after.check()?;
+        }
+        if !after.is_empty() {
+            mark(owner, &ends)?;
+        }
+        for end in &ends {
+            queues::change(end, &change.of(kept.of(end.index)))?;
+        }
+        if after.is_empty() {
+            unmark(owner)?;
+        }
+        Ok(after)
+    }
+
+    /// The host's ends of a container's links: those that it was given, as long as they are there, and
+    /// not those that it may pretend to have by now.
+    fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<End>> {
+        let ends = queues::by_index(&marked(owner.journal, owner.id))?;
+        match ends.is_empty() {
+            false => Ok(ends),
+            true => ends_of(pid),
+        }
+    }
+
+    fn join(&self, owner: &Owner, ends: &[End], group: &RateGroup) -> Result<()> {
+        mark(owner, ends)?;
+        mark_group(owner, &group.name)?;
+        ends.iter().try_for_each(|end| join_group(owner.journal.root(), end, group, &self.rates))
+    }
+
+    /// The containers of a pod share its network; the first of them, which lives longest, has the
+    /// rate, and the others may ask for the same.
+    fn connect_container(&self, owner: &Owner, pid: i32) -> Result<()> {
+        let kept = Kept::read()?;
+        let mut free = Vec::new();
+        for end in ends_of(pid)? {
+            let other = match &self.group {
+                Some(group) => kept.within(end.index, group),
+                None => Some(kept.of(end.index)).filter(|other| !other.is_empty()),
+            };
+            match other {
+                None => free.push(end),
+                Some(other) if other == self.rates => {}
+                Some(other) => {
+                    return Err(Error::new(format!(
+                        "{} is held to {other} by another container of the same network",
+                        end.name
+                    )));
+                }
+            }
+        }
+        match &self.group {
+            _ if free.is_empty() => Ok(()),
+            Some(group) => {
+                // Before the mark, by which what is on a link is taken for ours.
+                free.iter().try_for_each(queues::check_free)?;
+                self.join(owner, &free, group)
+            }
+            None => {
+                mark(owner, &free)?;
+                free.iter().try_for_each(|end| change(end, &self.rates))
+            }
+        }
+    }
+}
+
+impl Resource for Bandwidth {
+    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        match (&self.group, &self.link) {
+            (None, _) if self.rates.is_empty() => Ok(()),
+            (None, Some(link)) => {
+                mark(owner, std::slice::from_ref(link))?;
+                begin(link, &self.rates)
+            }
+            (Some(group), Some(link)) => self.join(owner, std::slice::from_ref(link), group),
+            (_, None) => self.connect_container(owner, pid),
+        }
+        .map_err(|error| match &self.group {
+            None => error.within(format_args!("--rate {}", self.rates)),
+            Some(group) => error.within(format_args!("--rate-group {group}")),
+        })
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        // A sandbox's own link dies with it; that of a container is its engine's, and may go on.
+        forget(owner, self.link.is_some())
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let links = marked(owner.journal, owner.id);
+        match marked_group(owner.journal, owner.id) {
+            Some(group) => group::inspect(&links, &group),
+            None => queues::inspect(&links),
+        }
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        let lines = |link| match &self.group {
+            Some(group) => group::describe(link, group, &self.rates),
+            None => describe(link, &self.rates),
+        };
+        self.link.iter().flat_map(lines).collect()
+    }
+}
+
+/// Releases what the mark leads to, also when nothing else is known of the owner. Links that die with
+/// their owner are left to that.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
+    let links = marked(owner.journal, owner.id);
+    if let Some(group) = marked_group(owner.journal, owner.id) {
+        let root = owner.journal.root();
+        links.iter().try_for_each(|link| group::leave(root, *link, &group))?;
+    }
+    let links = links.into_iter();
+    let results: Vec<Result<()>> = match links_die {
+        true => links.map(release).collect(),
+        false => links.map(take_off).collect(),
+    };
+    results.into_iter().collect()
+}
+
+/// Writes down which links will be held to a rate: at once, or not at all.
+fn mark(owner: &Owner, ends: &[End]) -> Result<()> {
+    let path = owner.journal.file(owner.id, MARK);
+    let mut indexes = marked(owner.journal, owner.id);
+    indexes.extend(ends.iter().map(|end| end.index));
+    indexes.sort_unstable();
+    indexes.dedup();
+    let text: Vec<String> = indexes.iter().map(u32::to_string).collect();
+    let failed = |error: &std::io::Error| Error::io(format!("write {}", path.display()), error);
+    match symlink(text.join(" "), &path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let new = path.with_extension("new");
+            let _ = fs::remove_file(&new);
+            symlink(text.join(" "), &new).map_err(|e| failed(&e))?;
+            fs::rename(&new, &path).map_err(|e| failed(&e))
+        }
+        made => made.map_err(|e| failed(&e)),
+    }
+}
+
+/// Written after the links' own mark, and before anything of the group is made.
+fn mark_group(owner: &Owner, group: &str) -> Result<()> {
+    let path = owner.journal.file(owner.id, GROUP_MARK);
+    symlink(group, &path).map_err(|e| Error::io(format!("write {}", path.display()), &e))
+}
+
+fn marked_group(journal: &Journal, id: &str) -> Option<String> {
+    let group = fs::read_link(journal.file(id, GROUP_MARK)).ok()?;
+    group.to_str().map(str::to_owned)
+}
+
+fn unmark(owner: &Owner) -> Result<()> {
+    let path = owner.journal.file(owner.id, MARK);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The indexes of the links on record.
+fn marked(journal: &Journal, id: &str) -> Vec<u32> {
+    let text = fs::read_link(journal.file(id, MARK)).unwrap_or_default();
+    let text = text.to_string_lossy();
+    text.split(' ').filter_map(|index| index.parse().ok()).collect()
+}

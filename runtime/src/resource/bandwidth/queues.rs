@@ -1,0 +1,335 @@
+//! The queues of one link, from none to what was asked and back, and what links have.
+
+use super::ends;
+use super::group::Members;
+use super::shape::Bucket;
+use super::tc::{self, Qdisc};
+use crate::config::units::Rate;
+use crate::config::{RateGroup, Rates};
+use crate::error::{Error, Result};
+use crate::network::{End, IFB_PREFIX};
+use crate::sys::netlink::{Batch, Family, Refusal, Socket};
+
+fn ifb_name(link: u32) -> String {
+    format!("{IFB_PREFIX}{link:08x}")
+}
+
+/// The link that an ifb of this name belongs to.
+fn link_of(ifb: &str) -> Option<u32> {
+    let digits = ifb.strip_prefix(IFB_PREFIX).filter(|digits| digits.len() == 8)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+/// The links of these indexes that are there.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<End>> {
+    let ends = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
+    Ok(ends.into_iter().filter(|end| indexes.contains(&end.index)).collect())
+}
+
+/// What there is about a link already.
+#[derive(Debug, Default)]
+struct Present {
+    root: Option<Qdisc>,
+    ingress: bool,
+    ifb: Option<u32>,
+    ifb_root: Option<Qdisc>,
+}
+
+impl Present {
+    fn look(socket: &mut Socket, end: &End) -> Result<Present> {
+        let ifb = tc::index_of(socket, &ifb_name(end.index)).map_err(|r| worded(r, ""))?;
+        let mut present = Present { ifb, ..Present::default() };
+        for qdisc in tc::qdiscs(socket).map_err(|r| worded(r, ""))? {
+            match qdisc.ingress {
+                true if qdisc.link == end.index => present.ingress = true,
+                false if qdisc.link == end.index => present.root = Some(qdisc),
+                false if Some(qdisc.link) == ifb => present.ifb_root = Some(qdisc),
+                _ => {}
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// Holds a link that was just made, and has no queue yet, to these rates.
+///
+/// # Errors
+/// What the kernel does not have, or refuses.
+pub fn begin(end: &End, rates: &Rates) -> Result<()> {
+    let mut socket = open()?;
+    apply(&mut socket, end, rates, Present::default())
+}
+
+/// Refuses a link of an engine's that somebody else watches.
+///
+/// # Errors
+/// It has a filter on what comes in.
+pub(super) fn check_free(end: &End) -> Result<()> {
+    match Present::look(&mut open()?, end)?.ingress {
+        false => Ok(()),
+        true => Err(not_ours(end, "a filter on what comes in")),
+    }
+}
+
+fn not_ours(end: &End, what: &str) -> Error {
+    Error::new(format!("{} has {what} that is not Garth's", end.name))
+        .hint(format!("see it with `tc qdisc show dev {}`", end.name))
+}
+
+/// Holds a link to these rates, whatever it was held to before; if they are empty, to none.
+///
+/// # Errors
+/// What the kernel does not have, or refuses, and a link that somebody else's queue is on.
+pub fn change(end: &End, rates: &Rates) -> Result<()> {
+    let mut socket = open()?;
+    let present = Present::look(&mut socket, end)?;
+    let other = |what: &str| not_ours(end, what).within(format_args!("--rate {rates}"));
+    if let Some(root) = present.root.as_ref().filter(|root| root.is_configured())
+        && rates.down.is_some()
+        && root.rate.is_none()
+    {
+        return Err(other(&format!("a queue ({})", root.kind)));
+    }
+    if rates.up.is_some() && present.ingress && present.ifb.is_none() {
+        return Err(other("a filter on what comes in"));
+    }
+    apply(&mut socket, end, rates, present)
+}
+
+fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Result<()> {
+    let name = ifb_name(end.index);
+    let mut batch = Batch::new();
+    let root = present.root.as_ref();
+    match (rates.down, root.filter(|root| root.rate.is_some())) {
+        (Some(rate), _) => tc::set_tbf(&mut batch, end.index, Bucket::new(rate, end.mtu), root),
+        (None, Some(ours)) => tc::remove_tbf(&mut batch, ours),
+        (None, None) => {}
+    }
+    let Some(rate) = rates.up else {
+        if present.ifb.is_some() && present.ingress {
+            tc::remove_ingress(&mut batch, end.index);
+        }
+        socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)))?;
+        return match present.ifb {
+            Some(ifb) => tc::delete_link(socket, ifb).map_err(|r| worded(r, &format!(" {name}"))),
+            None => Ok(()),
+        };
+    };
+    // Without a redirection to it, it is a leftover that may be about to be deleted.
+    let (ifb, root) = match present.ifb.filter(|_| present.ingress) {
+        Some(ifb) => (ifb, present.ifb_root.as_ref()),
+        None => (make_ifb(socket, &name)?, None),
+    };
+    tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu), root);
+    tc::bring_up(&mut batch, ifb, has_ipv6());
+    if !present.ingress {
+        // In one batch, which nothing interrupts: no filter without its target, and never half.
+        tc::add_ingress(&mut batch, end.index);
+        tc::redirect(&mut batch, end.index, tc::INGRESS_HANDLE, ifb);
+    }
+    let applied = socket.execute(batch).map_err(|r| worded(r, &format!(" of {}", end.name)));
+    if applied.is_err() && !present.ingress {
+        let mut batch = Batch::new();
+        tc::remove_ingress(&mut batch, end.index);
+        let _ = socket.execute(batch);
+        let _ = tc::delete_link(socket, ifb);
+    }
+    applied
+}
+
+/// One of the same name is a leftover: the link that it belonged to had the same index and is gone,
+/// or else it would have been found.
+fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
+    let failed = |refusal| worded(refusal, &format!(" {name}"));
+    match tc::make_ifb(socket, name) {
+        Err(refusal) if refusal.errno.0 == libc::EEXIST => {
+            if let Some(index) = tc::index_of(socket, name).map_err(failed)? {
+                tc::delete_link(socket, index).map_err(failed)?;
+            }
+            tc::make_ifb(socket, name).map_err(failed)?;
+        }
+        made => made.map_err(failed)?,
+    }
+    let index = tc::index_of(socket, name).map_err(failed)?;
+    index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else meanwhile")))
+}
+
+/// What all links are held to, read at once.
+#[derive(Debug, Default)]
+pub struct Kept {
+    down: Vec<(u32, Rate)>,
+    up: Vec<(u32, Rate)>,
+    members: Members,
+}
+
+impl Kept {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn read() -> Result<Kept> {
+        let mut socket = open()?;
+        let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+        let members = Members::read(&mut socket, &links).map_err(|r| worded(r, ""))?;
+        let mut kept = Kept { members, ..Kept::default() };
+        for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
+            let Some(rate) = qdisc.rate else { continue };
+            let link = links.iter().find(|link| link.index == qdisc.link);
+            match link.and_then(|link| link_of(&link.name)) {
+                Some(link) => kept.up.push((link, rate)),
+                None => kept.down.push((qdisc.link, rate)),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Of one link.
+    pub fn of(&self, link: u32) -> Rates {
+        let find = |list: &[(u32, _)]| list.iter().find(|(l, _)| *l == link).map(|(_, rate)| *rate);
+        Rates { up: find(&self.up), down: find(&self.down) }
+    }
+
+    /// Of one link within a group; none: it is not in it.
+    pub fn within(&self, link: u32, group: &RateGroup) -> Option<Rates> {
+        self.members.of(link, group)
+    }
+}
+
+/// Removes what does not die with a link that is about to, in the background: nobody waits for the
+/// 20 ms that it takes. There may be nothing.
+///
+/// The link may live on for a while, as long as the kernel has still to send what a program wrote
+/// before it ended. That passes without a limit, and is no more than socket buffers hold; by an ifb
+/// that is gone it would not pass at all.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn release(link: u32) -> Result<()> {
+    let name = ifb_name(link);
+    let failed = |refusal| worded(refusal, &format!(" {name}"));
+    let mut socket = open()?;
+    let Some(index) = tc::index_of(&mut socket, &name).map_err(failed)? else { return Ok(()) };
+    let mut batch = Batch::new();
+    tc::remove_ingress(&mut batch, link);
+    // It may be gone, or this may have been done.
+    let _ = socket.execute(batch);
+    // By its index, which no other will have: a sandbox of the same address may make one of the same
+    // name meanwhile.
+    let deleted = tc::delete_link_behind(&mut socket, index);
+    deleted.map_err(|errno| Error::os(format!("delete the ifb {name}"), errno))
+}
+
+/// Takes off everything of ours from a link that lives on, as that of an engine's container may; one
+/// that is gone is fine.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn take_off(link: u32) -> Result<()> {
+    let end = End { name: format!("link {link}"), index: link, mtu: 0 };
+    match change(&end, &Rates::default()) {
+        Err(error) if error.errno().is_some_and(|errno| errno.0 == libc::ENODEV) => release(link),
+        result => result,
+    }
+}
+
+/// What there is of ours about these links, a line each.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
+    if links.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut socket = open()?;
+    let mut there = Vec::new();
+    let all = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
+        let device = all.iter().find(|end| end.index == qdisc.link).map(|end| &end.name);
+        if let (Some(rate), Some(device)) = (qdisc.rate, device)
+            && (links.contains(&qdisc.link) || link_of(device).is_some_and(|l| links.contains(&l)))
+        {
+            there.push(format!("rate {rate} on {device}"));
+        }
+    }
+    Ok(there)
+}
+
+/// Ifbs without their link, by name and index.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn strays() -> Result<Vec<(String, u32)>> {
+    let links = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
+    let lives = |link: u32| links.iter().any(|end| end.index == link);
+    let is_stray = |end: &&End| link_of(&end.name).is_some_and(|link| !lives(link));
+    Ok(links.iter().filter(is_stray).map(|end| (end.name.clone(), end.index)).collect())
+}
+
+/// Removes one of [`strays`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove_stray(name: &str, index: u32) -> Result<()> {
+    tc::delete_link(&mut open()?, index).map_err(|r| worded(r, &format!(" {name}")))
+}
+
+/// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
+pub fn describe(end: &End, rates: &Rates) -> Vec<String> {
+    let tbf = |device: &str, rate, way: &str| {
+        let Bucket { burst, limit, .. } = Bucket::new(rate, end.mtu);
+        format!("qdisc tbf on {device}: rate {rate} burst {burst} limit {limit} ({way})")
+    };
+    let mut lines = Vec::new();
+    if let Some(rate) = rates.down {
+        lines.push(tbf(&end.name, rate, "down"));
+    }
+    if let Some(rate) = rates.up {
+        let ifb = ifb_name(end.index);
+        lines.push(format!("ifb {ifb}"));
+        lines.push(tbf(&ifb, rate, "up"));
+        lines.push(format!("qdisc ingress on {}: all redirected to {ifb}", end.name));
+    }
+    lines
+}
+
+pub(super) fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
+}
+
+pub(super) fn open() -> Result<Socket> {
+    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
+}
+
+/// `set the rate of garth0ae70001: the kernel's words: EINVAL (Invalid argument)`.
+pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
+    let Refusal { doing, errno, text, .. } = refusal;
+    let error = match text {
+        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
+        None => Error::os(format!("{doing}{object}"), errno),
+    };
+    match errno.0 {
+        libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
+        // What a kernel says of a discipline, filter, action or kind of link that it does not have.
+        libc::ENOENT | libc::EOPNOTSUPP => {
+            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb; sch_htb for groups")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ifb_is_known_by_the_index_of_its_link() {
+        assert_eq!(ifb_name(0x4ae7_0001), "gifb4ae70001");
+        assert_eq!(link_of("gifb4ae70001"), Some(0x4ae7_0001));
+        for other in ["gifb", "gifb1", "gifb4ae7000x", "garth4ae70001", "gifb4ae700012"] {
+            assert_eq!(link_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The resources of one sandbox or container, in the order in which they are acquired; they are
+//! released in the opposite order. Everything here is chosen and recorded before anything of it is
+//! made.
+//!
+//! A container's own cgroup is not among them: it is made where config.json wants it, around a
+//! process or before it, and stands in the container's record ([`cgroup::choose_container`]).
+
+pub mod bandwidth;
+pub mod gc;
+pub mod plugin;
+pub mod rdt;
+pub mod record;
+pub mod trace;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::{self, Cgroup, Hierarchy};
+use crate::config::{self, Limits, Sandbox, annotation};
+use crate::error::{Error, Result};
+use crate::facts;
+use crate::journal::resource::{Held, Owner, Resource};
+use crate::journal::{Journal, is_there};
+use crate::network::pasta::Pasta;
+use crate::network::{self, Leftovers, Network};
+use crate::plan::container::CgroupMount;
+use crate::resource::plugin::Plugin;
+use bandwidth::Bandwidth;
+
+/// What a sandbox or container has outside.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Resources {
+    /// Cgroup directories, if there are limits.
+    pub cgroup: Option<Cgroup>,
+    /// Link, addresses and firewall elements, if it has a private network.
+    pub network: Option<Network>,
+    /// The private network of a sandbox without privilege.
+    pub pasta: Option<Pasta>,
+    /// How fast its links may be. A private network always has one, which may be given a rate later.
+    #[serde(default)]
+    pub bandwidth: Option<Bandwidth>,
+    /// What executables of the operator's make.
+    #[serde(default)]
+    pub plugins: Vec<Plugin>,
+}
+
+impl Resources {
+    /// Chooses names and addresses. The lease of the addresses is taken here, by a link that says
+    /// whose it is; the entry in the journal must be there already.
+    ///
+    /// # Errors
+    /// A limit that cannot be had here, a pool that collides with the host's routes.
+    pub fn choose(
+        sandbox: &Sandbox,
+        id: &str,
+        journal: &Journal,
+        pools: &network::Config,
+    ) -> Result<Resources> {
+        Resources::find(sandbox, id, journal, |publish| {
+            Network::lease(journal.root(), id, pools, publish)
+        })
+    }
+
+    /// What [`Resources::choose`] would choose now, taking nothing.
+    ///
+    /// # Errors
+    /// As for `choose`.
+    pub fn propose(
+        sandbox: &Sandbox,
+        id: &str,
+        journal: &Journal,
+        pools: &network::Config,
+    ) -> Result<Resources> {
+        Resources::find(sandbox, id, journal, |publish| {
+            Network::propose(journal.root(), id, pools, publish)
+        })
+    }
+
+    fn find(
+        sandbox: &Sandbox,
+        id: &str,
+        journal: &Journal,
+        lease: impl FnOnce(Vec<config::Publish>) -> Result<Network>,
+    ) -> Result<Resources> {
+        let plugins = Plugin::find_all(&sandbox.plugins)?;
+        let mut resources = Resources { plugins, ..Resources::default() };
+        if !sandbox.limits.is_empty() || sandbox.systemd_cgroup {
+            let host = Hierarchy { scope: sandbox.systemd_cgroup, ..Hierarchy::read()? };
+            resources.cgroup = Some(cgroup::choose(&host, id, &sandbox.limits, false)?);
+        }
+        if sandbox.network == config::Network::Private {
+            let publish = sandbox.publish.clone();
+            if facts::privileged() {
+                let network = lease(publish)?;
+                resources.bandwidth = Some(Bandwidth {
+                    rates: sandbox.rates,
+                    group: sandbox.rate_group.clone(),
+                    link: Some(network.end()),
+                });
+                resources.network = Some(network);
+            } else {
+                bandwidth::check(&sandbox.rates)?;
+                bandwidth::check_group(sandbox.rate_group.as_ref())?;
+                let pid_file = journal.file(id, "pasta.pid");
+                resources.pasta = Some(Pasta::find(pid_file, publish)?);
+            }
+        }
+        Ok(resources)
+    }
+
+    /// What the annotations of a container ask for (`config/annotation.rs`).
+    ///
+    /// # Errors
+    /// A value that is none, a plugin that is not there.
+    pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
+        let rates = annotation::rates(annotations)?;
+        let group = annotation::rate_group(annotations, &rates)?;
+        let bandwidth = (!rates.is_empty() || group.is_some()).then_some(Bandwidth {
+            rates,
+            group,
+            link: None,
+        });
+        let plugins = Plugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
+        Ok(Resources { bandwidth, plugins, ..Resources::default() })
+    }
+
+    /// Releases what the owner's marks and its id lead to, for a sandbox whose record is lost. What
+    /// bears its name and is not marked may be another's, of another state directory.
+    ///
+    /// # Errors
+    /// What could not be released, or found.
+    pub fn forget(owner: &Owner) -> Result<()> {
+        let Owner { journal, id, .. } = *owner;
+        let publish = Vec::new();
+        let cgroup = Cgroup::marked(&owner.file(cgroup::MARK))?;
+        let pid_file = journal.file(id, "pasta.pid");
+        let pasta =
+            is_there(&pid_file)?.then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
+        if facts::privileged() {
+            Network::forget(journal.root(), id)?;
+            bandwidth::forget(owner, true)?;
+        }
+        let plugins = Plugin::noted(journal, id)?;
+        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)
+    }
+
+    /// As [`Resources::forget`], for a container: what its annotations had asked for.
+    ///
+    /// # Errors
+    /// What could not be released, or found.
+    pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
+        let plugins = Plugin::noted(journal, id)?;
+        let owner = Owner { journal, id, limits: Limits::NONE, may_kill: true };
+        let bandwidth = Some(Bandwidth::default());
+        Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
+    }
+
+    /// All of them, in the order of their making.
+    fn list(&self) -> Vec<&dyn Resource> {
+        let mut list: Vec<&dyn Resource> = Vec::new();
+        list.extend(self.cgroup.iter().map(|one| one as &dyn Resource));
+        list.extend(self.network.iter().map(|one| one as &dyn Resource));
+        list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
+        list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
+        list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
+        list
+    }
+
+    /// Is there anything?
+    pub fn is_empty(&self) -> bool {
+        self.list().is_empty()
+    }
+
+    /// The addresses of its own network.
+    pub fn addresses(&self) -> Vec<String> {
+        self.network.iter().flat_map(Network::addresses).collect()
+    }
+
+    /// How often the kernel has killed in its cgroup for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        self.cgroup.as_ref().and_then(Cgroup::oom_kills).unwrap_or(0)
+    }
+
+    /// The files by which a process joins the cgroups: it writes `0` to each.
+    pub fn cgroup_files(&self) -> Vec<PathBuf> {
+        self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()
+    }
+
+    /// What the sandbox sees of the cgroup trees: its own part.
+    pub fn cgroups(&self) -> Vec<CgroupMount> {
+        self.cgroup.as_ref().map(Cgroup::seen).unwrap_or_default()
+    }
+
+    /// As [`Resources::cgroup_files`], for a process that comes later.
+    ///
+    /// # Errors
+    /// Where only systemd can move this caller, and does not.
+    pub fn later_cgroup_files(&self) -> Result<Vec<PathBuf>> {
+        self.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::later_join_paths)
+    }
+
+    /// Makes what can be made before there is a process.
+    ///
+    /// # Errors
+    /// What could not be made. The caller releases the whole then.
+    pub fn acquire(&self, owner: &Owner) -> Result<Held> {
+        let mut held = Held::new();
+        self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
+        Ok(held)
+    }
+
+    /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
+    ///
+    /// # Errors
+    /// What could not be made. The caller releases the whole then.
+    pub fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        self.list().into_iter().try_for_each(|one| one.connect(owner, pid))
+    }
+
+    /// Releases everything, whether it was made or not; goes on after a failure, and reports the
+    /// first.
+    ///
+    /// # Errors
+    /// What could not be released.
+    pub fn release(&self, owner: &Owner) -> Result<()> {
+        let backwards = self.list().into_iter().rev();
+        let results: Vec<Result<()>> = backwards.map(|one| one.release(owner)).collect();
+        results.into_iter().collect()
+    }
+
+    /// What is there now, a line each.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.inspect(owner)).collect();
+        Ok(lines?.concat())
+    }
+
+    /// What of it is missing or does not work, of an owner that runs.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn lacks(&self, owner: &Owner) -> Result<Vec<String>> {
+        let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.lacks(owner)).collect();
+        Ok(lines?.concat())
+    }
+
+    /// The lines of `explain`.
+    pub fn describe(&self, owner: &Owner) -> Vec<String> {
+        self.list().into_iter().flat_map(|one| one.describe(owner)).collect()
+    }
+}
+
+/// Cgroups beside those of the sandboxes on record, if nobody is in them or holds them: others belong
+/// to a sandbox of another state directory, or will.
+fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id))? {
+        if cgroup.leave()? {
+            removed.push(format!("cgroup {}", cgroup.id()));
+        }
+    }
+    Ok(removed)
+}
+
+/// Leases and firewall elements. A link is not removed: where there is one, its namespace lives,
+/// and it may belong to a sandbox of another state directory, as do the elements of its address.
+fn stray_network(journal: &Journal) -> Result<Vec<String>> {
+    let live = || Ok(journal.ids()?.into_iter().collect());
+    let mut leftovers = without_links(Leftovers::find(journal.root(), live)?);
+    if !leftovers.elements.is_empty() {
+        // The elements of a sandbox come before its link.
+        std::thread::sleep(Duration::from_millis(200));
+        leftovers = without_links(Leftovers::find(journal.root(), live)?);
+    }
+    leftovers.remove(journal.root())?;
+    let elements =
+        leftovers.elements.iter().map(|address| format!("firewall elements of {address}"));
+    let lease = |(address, owner): &(_, String)| {
+        let id = owner.split(' ').next().unwrap_or_default();
+        format!("lease of {address} by {id}")
+    };
+    let leases = leftovers.leases.iter().map(lease);
+    Ok(elements.chain(leases).collect())
+}
+
+fn without_links(mut leftovers: Leftovers) -> Leftovers {
+    let links: HashSet<String> = leftovers.links.drain(..).collect();
+    leftovers.elements.retain(|address| !links.contains(&network::link_name(*address)));
+    leftovers
+}
+
+/// Ifbs whose link is gone. The link is there first and is gone first, so whoever it belonged to,
+/// nobody needs such an ifb; but the list of links is not read in one instant, so it is read twice.
+fn stray_ifbs() -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let all = || Ok::<_, Error>([bandwidth::strays()?, bandwidth::group_strays()?].concat());
+    let mut strays = all()?;
+    if !strays.is_empty() {
+        let again = all()?;
+        strays.retain(|stray| again.contains(stray));
+    }
+    for (name, index) in strays {
+        bandwidth::remove_stray(&name, index)?;
+        removed.push(format!("ifb {name}"));
+    }
+    Ok(removed)
+}
+
+/// Why there can be no private network, if that is certain: without root it needs a program that is not
+/// installed.
+pub fn no_private_network() -> Option<Error> {
+    if facts::privileged() {
+        return None;
+    }
+    Pasta::find(PathBuf::new(), Vec::new()).err()
+}
+
+/// Removes what bears our name and belongs to no sandbox on record; says what.
+///
+/// # Errors
+/// What could not be removed, for each kind.
+pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
+    let mut results = vec![stray_cgroups(journal)];
+    if facts::privileged() {
+        results.push(stray_network(journal));
+        results.push(network::mend(journal));
+        results.push(stray_ifbs());
+    }
+    results
+}

@@ -1,0 +1,190 @@
+//! One call of a plugin: what it reads, what it may answer, and for how long it is waited for.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::PROTOCOL;
+use crate::config::units::Span;
+use crate::sys::{file, pidfd, process, program};
+use crate::{Error, Result};
+
+/// So much of an answer is read, in bytes.
+const MOST: usize = 64 << 10;
+
+/// So much of what it complains is kept: the end.
+const COMPLAINT: usize = 4 << 10;
+
+/// As little as there can be: that of init(8), without the caller's.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a plugin has left when it ended.
+#[derive(Debug)]
+pub struct Answer {
+    status: ExitStatus,
+    output: Vec<u8>,
+    complaint: Vec<u8>,
+}
+
+/// What it writes to its standard output. Keys of later versions are passed over.
+#[derive(Debug, Deserialize)]
+struct Words {
+    protocol: u32,
+    #[serde(default)]
+    there: Vec<String>,
+    error: Option<String>,
+}
+
+/// Runs `program` with `input` on its standard input, in `/`, with an environment of two variables
+/// and no descriptors but the standard ones.
+///
+/// # Errors
+/// When it cannot be started, takes longer than `timeout`, or writes too much; it is killed then,
+/// with all of its process group.
+pub fn call(program: &Path, input: &[u8], timeout: Duration) -> Result<Answer> {
+    let mut command = program::new(program);
+    command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program::apart(&mut command);
+    let failed = |e: &std::io::Error| Error::io(format!("start {}", program.display()), e);
+    let mut child = command.spawn().map_err(|e| failed(&e))?;
+    let talked = talk(&mut child, input, Instant::now() + timeout, timeout);
+    if talked.is_err() {
+        program::kill_group(child.id());
+    }
+    let status = child.wait();
+    let (output, complaint) = talked?;
+    let status = status.map_err(|e| Error::io(format!("wait for {}", program.display()), &e))?;
+    Ok(Answer { status, output, complaint })
+}
+
+/// Both ends at once, so that neither waits for the other; until the program has ended. What it has
+/// started in the background may keep its output open for longer.
+fn talk(
+    child: &mut Child,
+    input: &[u8],
+    deadline: Instant,
+    timeout: Duration,
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let pidfd = pidfd::open(child.id() as i32)
+        .map_err(|errno| Error::os("open a pidfd of the plugin", errno))?;
+    let mut stdin = child.stdin.take().map(|pipe| own(pipe.into())).transpose()?;
+    let mut stdout = child.stdout.take().map(|pipe| own(pipe.into())).transpose()?;
+    let mut stderr = child.stderr.take().map(|pipe| own(pipe.into())).transpose()?;
+    let (mut sent, mut output, mut complaint) = (0, Vec::new(), Vec::new());
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(format!("killed, as it was not done in {}", Span(timeout)))
+                .hint("GARTH_PLUGIN_TIMEOUT gives more time"));
+        }
+        let wanted = [
+            stdin.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLOUT)),
+            stdout.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLIN)),
+            stderr.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLIN)),
+            Some((pidfd.as_fd(), libc::POLLIN)),
+        ];
+        // A millisecond more, so that the deadline has passed when the time is up.
+        let [_, _, _, ended] = process::ready(wanted, Some(left + Duration::from_millis(1)))
+            .map_err(|errno| Error::os("wait for the plugin", errno))?;
+        if let Some(file) = &mut stdin {
+            match file.write(&input[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // It does not want to know.
+                Err(_) => sent = input.len(),
+            }
+            if sent == input.len() {
+                stdin = None;
+            }
+        }
+        drain(&mut stdout, &mut output, MOST + 1)?;
+        if output.len() > MOST {
+            return Err(Error::new(format!("killed, as it answered more than {} KiB", MOST >> 10)));
+        }
+        drain(&mut stderr, &mut complaint, MOST)?;
+        let cut = complaint.len().saturating_sub(COMPLAINT);
+        complaint.drain(..cut);
+        if ended != 0 {
+            return Ok((output, complaint));
+        }
+    }
+}
+
+fn own(pipe: OwnedFd) -> Result<File> {
+    file::set_nonblocking(pipe.as_fd())
+        .map_err(|errno| Error::os("make a pipe of the plugin not wait", errno))?;
+    Ok(File::from(pipe))
+}
+
+/// Reads what is there, up to `most` bytes in all; at the end the pipe is let go.
+fn drain(pipe: &mut Option<File>, into: &mut Vec<u8>, most: usize) -> Result<()> {
+    let mut buffer = [0; 4096];
+    while let Some(file) = pipe
+        && into.len() < most
+    {
+        match file.read(&mut buffer) {
+            Ok(0) => *pipe = None,
+            Ok(count) => into.extend(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read from the plugin", &error)),
+        }
+    }
+    Ok(())
+}
+
+/// What a plugin has said: what is there, in its words. With `must` it has to say something; a `del`
+/// or an `add` that has succeeded may be silent.
+///
+/// # Errors
+/// What it said was wrong, or that it made no sense.
+pub fn read(must: bool, answer: &Answer) -> Result<Vec<String>> {
+    let text = String::from_utf8_lossy(&answer.output);
+    let text = text.trim();
+    let words: Result<Words, _> = serde_json::from_str(text);
+    let failed = !answer.status.success();
+    match words {
+        Ok(Words { error: Some(why), .. }) => Err(Error::new(shown(&why))),
+        Ok(_) if failed => Err(Error::new(unspoken(answer))),
+        Ok(words) if words.protocol != PROTOCOL => Err(Error::new(format!(
+            "it answered by protocol {}, and this is protocol {PROTOCOL}",
+            words.protocol
+        ))),
+        Ok(words) => Ok(words.there.iter().map(|line| shown(line)).collect()),
+        Err(_) if failed => Err(Error::new(unspoken(answer))),
+        Err(_) if text.is_empty() && !must => Ok(Vec::new()),
+        Err(_) if text.is_empty() => Err(Error::new("it answered nothing")),
+        Err(error) => {
+            let start: String = shown(text).chars().take(60).collect();
+            Err(Error::new(format!("it answered {start:?}, which is no answer: {error}")))
+        }
+    }
+}
+
+/// Why it failed, when it did not say so by protocol: the last line that it wrote.
+fn unspoken(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.complaint);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).map(shown);
+    let how = match (answer.status.code(), answer.status.signal()) {
+        (Some(code), _) => format!("it exited with code {code}"),
+        (_, Some(signal)) => format!("it was killed by signal {signal}"),
+        _ => "it failed".to_owned(),
+    };
+    match last {
+        Some(last) => format!("{last} ({how})"),
+        None => format!("{how} and said nothing"),
+    }
+}
+
+/// Fit for a line of ours.
+fn shown(text: &str) -> String {
+    let text: String = text.trim().chars().take(500).collect();
+    text.replace(char::is_control, " ")
+}

@@ -1,0 +1,245 @@
+//! External plugins: executables of the operator's that make something for a sandbox, and release
+//! it. The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
+//!
+//! Each is called three times at most in a sandbox's life: `add` when the namespaces are there,
+//! `del` when the processes are dead, `check` in between. What it makes derives from the id and the
+//! configuration, both on record before `add`, so `del` needs no answer of `add`'s, and is called
+//! again until it succeeds.
+
+mod call;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, Metadata};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config;
+use crate::config::units::Span;
+use crate::journal::resource::{Held, Owner, Resource};
+use crate::journal::{Journal, ProcessId};
+use crate::sys::process;
+use crate::{Error, Result};
+
+/// The version of the protocol. A plugin refuses one that it does not know.
+const PROTOCOL: u32 = 1;
+
+/// Where plugins are looked for, without `GARTH_PLUGIN_PATH`: those that the administrator has
+/// brought, then those of the distribution. Executables that other programs run, and no one types
+/// the name of, are in libexec (FHS 3.0, 4.7).
+const DIRECTORIES: [&str; 2] = ["/usr/local/libexec/garth/plugins", "/usr/libexec/garth/plugins"];
+
+/// How the note of a plugin ends, beside its directory.
+const NOTE: &str = "json";
+
+/// A plugin that was found: the record of what it is asked to make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// What was asked.
+    #[serde(flatten)]
+    pub asked: config::Plugin,
+    /// The executable.
+    pub program: PathBuf,
+    /// How long a call may take.
+    pub timeout: Span,
+}
+
+/// What a plugin reads from its standard input.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    protocol: u32,
+    garth_version: &'static str,
+    verb: Verb,
+    plugin: &'a str,
+    kind: &'static str,
+    id: &'a str,
+    directory: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+    config: &'a BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verb {
+    Add,
+    Check,
+    Del,
+}
+
+#[derive(Debug, Serialize)]
+struct Process {
+    pid: i32,
+    netns: String,
+}
+
+impl Plugin {
+    /// Finds the executables of those that are asked for.
+    ///
+    /// # Errors
+    /// One that is nowhere, that cannot be executed, or that others may change.
+    pub fn find_all(asked: &[config::Plugin]) -> Result<Vec<Plugin>> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let timeout = timeout()?;
+        let directories = directories();
+        let find = |asked: &config::Plugin| {
+            let program = find(&directories, &asked.name)?;
+            Ok(Plugin { asked: asked.clone(), program, timeout })
+        };
+        asked.iter().map(find).collect()
+    }
+
+    /// Those that an owner whose record is lost had: each has a note of its own in the entry.
+    ///
+    /// # Errors
+    /// A note that cannot be read.
+    pub fn noted(journal: &Journal, id: &str) -> Result<Vec<Plugin>> {
+        let directory = journal.file(id, "plugins");
+        let failed =
+            |path: &Path, e: &std::io::Error| Error::io(format!("read {}", path.display()), e);
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|e| failed(&directory, &e))?,
+        };
+        let mut noted = Vec::new();
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.extension().is_some_and(|extension| extension == NOTE) {
+                let text = fs::read(&path).map_err(|e| failed(&path, &e))?;
+                let plugin = serde_json::from_slice(&text)
+                    .map_err(|e| Error::new(format!("{}: {e}", path.display())))?;
+                noted.push(plugin);
+            }
+        }
+        Ok(noted)
+    }
+
+    fn name(&self) -> &str {
+        &self.asked.name
+    }
+
+    /// A directory for the plugin's own files, which goes with the owner's record.
+    fn directory(&self, owner: &Owner) -> PathBuf {
+        owner.journal.file(owner.id, "plugins").join(self.name())
+    }
+
+    /// Makes the directory, and a note for the case that the record is damaged.
+    fn note(&self, owner: &Owner) -> Result<()> {
+        let directory = self.directory(owner);
+        let failed = |e: &std::io::Error| Error::io(format!("make {}", directory.display()), e);
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
+        let text = serde_json::to_vec(self).map_err(|e| Error::new(e.to_string()))?;
+        // No name of a plugin has a dot, so these are never the directory of another.
+        let (new, note) = (directory.with_extension("new"), directory.with_extension(NOTE));
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &note))
+            .map_err(|e| Error::io(format!("write {}", note.display()), &e))
+    }
+
+    fn call(&self, owner: &Owner, verb: Verb, pid: Option<i32>) -> Result<Vec<String>> {
+        let process = pid.map(|pid| Process { pid, netns: format!("/proc/{pid}/ns/net") });
+        let request = Request {
+            protocol: PROTOCOL,
+            garth_version: env!("CARGO_PKG_VERSION"),
+            verb,
+            plugin: self.name(),
+            kind: owner.journal.kind(),
+            id: owner.id,
+            directory: self.directory(owner),
+            process,
+            config: &self.asked.config,
+        };
+        let text = serde_json::to_vec(&request).map_err(|e| Error::new(e.to_string()));
+        let called = text.and_then(|text| call::call(&self.program, &text, self.timeout.0));
+        let verb = format!("{verb:?}").to_lowercase();
+        let within = |error: Error| error.within(format_args!("plugin {}: {verb}", self.name()));
+        called.and_then(|answer| call::read(verb == "check", &answer)).map_err(within)
+    }
+}
+
+impl Resource for Plugin {
+    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
+        self.note(owner)
+    }
+
+    fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
+        self.call(owner, Verb::Add, Some(pid)).map(drop)
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        // Also where `add` was not reached: what it may have made is for the plugin to say.
+        self.call(owner, Verb::Del, None).map(drop)
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let process = owner.journal.process(owner.id)?;
+        let lives = process.as_ref().map_or(Ok(None), ProcessId::open)?.is_some();
+        let pid = process.filter(|_| lives).map(|process| process.pid);
+        let lines = self.call(owner, Verb::Check, pid)?;
+        Ok(lines.into_iter().map(|line| format!("plugin {}: {line}", self.name())).collect())
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        vec![format!("call {} to add {}", self.program.display(), self.asked)]
+    }
+}
+
+/// The directories in which plugins are looked for.
+pub fn directories() -> Vec<PathBuf> {
+    match std::env::var_os("GARTH_PLUGIN_PATH") {
+        // A relative one would be another for whoever is in another directory.
+        Some(path) => std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
+        None => DIRECTORIES.map(PathBuf::from).to_vec(),
+    }
+}
+
+/// How long a call may take: ten seconds, or what `GARTH_PLUGIN_TIMEOUT` says.
+fn timeout() -> Result<Span> {
+    let name = "GARTH_PLUGIN_TIMEOUT";
+    let Ok(text) = std::env::var(name) else { return Ok(Span(Duration::from_secs(10))) };
+    let span: Span = text.parse().map_err(|e: Error| e.within(name))?;
+    match span.0.is_zero() {
+        true => Err(Error::new(format!("{name} {text}: no time at all"))),
+        false => Ok(span),
+    }
+}
+
+fn find(directories: &[PathBuf], name: &str) -> Result<PathBuf> {
+    for directory in directories {
+        let program = directory.join(name);
+        let found = match fs::metadata(&program) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            found => found.map_err(|e| {
+                Error::io(format!("plugin {name}: look at {}", program.display()), &e)
+            })?,
+        };
+        let wrong = |why| Error::new(format!("plugin {name}: {} {why}", program.display()));
+        if !found.is_file() || found.mode() & 0o111 == 0 {
+            return Err(wrong("cannot be executed").hint("chmod +x it"));
+        }
+        // It runs with the rights of whoever runs garth.
+        let held = fs::metadata(directory);
+        let held = held.map_err(|e| Error::io(format!("look at {}", directory.display()), &e))?;
+        if [found, held].iter().any(is_open_to_others) {
+            return Err(wrong("or its directory can be changed by other users")
+                .hint("both shall belong to root or to you, without write permission for others"));
+        }
+        return Ok(program);
+    }
+    let places: Vec<String> = directories.iter().map(|dir| dir.display().to_string()).collect();
+    let places = if places.is_empty() { "no directory".into() } else { places.join(" or ") };
+    Err(Error::new(format!("plugin {name}: there is none in {places}"))
+        .hint("GARTH_PLUGIN_PATH names other directories"))
+}
+
+fn is_open_to_others(file: &Metadata) -> bool {
+    let (own, _) = process::effective_ids();
+    (file.uid() != 0 && file.uid() != own) || file.mode() & 0o022 != 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! Intel Resource Director Technology by the files of resctrl (`linux.intelRdt` of config.json;
+//! Documentation/filesystems/resctrl.rst of the kernel).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::oci::IntelRdt;
+use crate::error::{Error, Result};
+use crate::facts;
+
+/// Where resctrl is mounted.
+///
+/// # Errors
+/// When it is not.
+pub fn mounted() -> Result<PathBuf> {
+    let mounts = facts::mounts()?;
+    let mount = mounts.into_iter().find(|mount| mount.kind == "resctrl");
+    mount.map(|mount| mount.target).ok_or_else(|| {
+        Error::new("linux.intelRdt: no resctrl file system is mounted")
+            .hint("mount -t resctrl resctrl /sys/fs/resctrl, on a processor that has RDT")
+    })
+}
+
+/// The group of a container, below `top`: the one that is named, or one of its own.
+///
+/// # Errors
+/// A name that is no file name, a named group without a schema that does not exist, or one that
+/// exists with another schema.
+pub fn choose(top: &Path, wanted: &IntelRdt, id: &str) -> Result<PathBuf> {
+    let name = wanted.clos_id.as_deref().unwrap_or(id);
+    if matches!(name, "." | "..") || name.contains('/') {
+        return Err(Error::new(format!("linux.intelRdt.closID {name:?}: not a file name")));
+    }
+    let group = top.join(name);
+    let named = wanted.clos_id.is_some();
+    if named && group.is_dir() {
+        compare(&group, wanted)?;
+    } else if named && first_lines(wanted).is_empty() && wanted.schemata.is_empty() {
+        return Err(Error::new(format!("linux.intelRdt.closID {name:?}: no such group"))
+            .hint("give a schema as well, and it is made"));
+    }
+    Ok(group)
+}
+
+/// Makes the group as far as it is missing, writes its schema, and puts process `pid` into it. A group
+/// that others have made has what l3CacheSchema and memBwSchema say, as [`choose`] has seen; `schemata`
+/// is written all the same.
+///
+/// # Errors
+/// What the kernel refuses, in the words of info/last_cmd_status where it has some.
+pub fn join(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> Result<()> {
+    let made = make(group)?;
+    let mut lines = if made || wanted.clos_id.is_none() { first_lines(wanted) } else { Vec::new() };
+    lines.extend(wanted.schemata.iter().map(String::as_str));
+    if !lines.is_empty() {
+        write(top, &group.join("schemata"), &(lines.join("\n") + "\n"))?;
+    }
+    if wanted.enable_monitoring {
+        make(&monitoring(group, id))?;
+    }
+    enter(top, group, wanted, pid, id)
+}
+
+/// Puts one more process of the container into its group, and into its monitoring group.
+///
+/// # Errors
+/// As for [`join`].
+pub fn enter(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> Result<()> {
+    write(top, &group.join("tasks"), &pid.to_string())?;
+    match wanted.enable_monitoring {
+        true => write(top, &monitoring(group, id).join("tasks"), &pid.to_string()),
+        false => Ok(()),
+    }
+}
+
+fn monitoring(group: &Path, id: &str) -> PathBuf {
+    group.join("mon_groups").join(id)
+}
+
+/// Takes away what [`join`] made: the monitoring group, and the group unless it was named.
+///
+/// # Errors
+/// What could not be removed. What is gone already is fine.
+pub fn release(group: &Path, wanted: &IntelRdt, id: &str) -> Result<()> {
+    let remove = |path: &Path| match fs::remove_dir(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(format!("remove {}", path.display()), &e))
+        }
+        _ => Ok(()),
+    };
+    if wanted.enable_monitoring {
+        remove(&monitoring(group, id))?;
+    }
+    if wanted.clos_id.is_none() { remove(group) } else { Ok(()) }
+}
+
+/// What l3CacheSchema and memBwSchema say. Where both do, a line about bandwidth among those about
+/// cache is left out, as the specification demands.
+fn first_lines(wanted: &IntelRdt) -> Vec<&str> {
+    let bandwidth = wanted.mem_bw_schema.as_deref();
+    let counts = |line: &&str| bandwidth.is_none() || !line.trim_start().starts_with("MB:");
+    let cache = wanted.l3_cache_schema.as_deref().unwrap_or("").lines().filter(counts);
+    let lines = cache.chain(bandwidth.unwrap_or("").lines());
+    lines.filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// A group that others have made must have what is asked for.
+fn compare(group: &Path, wanted: &IntelRdt) -> Result<()> {
+    let lines = first_lines(wanted);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let file = group.join("schemata");
+    let text =
+        fs::read_to_string(&file).map_err(|e| Error::io(format!("read {}", file.display()), &e))?;
+    let there: Vec<Share<'_>> = text.lines().flat_map(shares).collect();
+    let differs = |line: &&&str| shares(line).any(|share| !there.contains(&share));
+    match lines.iter().find(differs) {
+        None => Ok(()),
+        Some(line) => Err(Error::new(format!(
+            "linux.intelRdt: {line}: not what {} has: {}",
+            file.display(),
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        ))
+        .hint("ask for the same, or for another closID")),
+    }
+}
+
+/// What one cache or memory controller gives: its kind, its number, and how much.
+#[derive(PartialEq)]
+struct Share<'a>(&'a str, &'a str, Amount<'a>);
+
+#[derive(PartialEq)]
+enum Amount<'a> {
+    Number(u64),
+    Odd(&'a str),
+}
+
+/// A line as `L3:0=00ff;1=f` (masks, in hexadecimal) or `MB:0=20` (in decimal); the kernel pads them.
+fn shares(line: &str) -> impl Iterator<Item = Share<'_>> {
+    let (kind, list) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
+    let radix = if kind == "MB" { 10 } else { 16 };
+    list.split(';').map(str::trim).filter(|part| !part.is_empty()).map(move |part| {
+        let (number, amount) = part.split_once('=').unwrap_or((part, ""));
+        let amount = amount.trim();
+        let parsed = u64::from_str_radix(amount, radix);
+        Share(kind, number.trim(), parsed.map_or(Amount::Odd(amount), Amount::Number))
+    })
+}
+
+/// Says whether it was not there before.
+fn make(group: &Path) -> Result<bool> {
+    match fs::create_dir(group) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(Error::io(format!("make resctrl group {}", group.display()), &e)),
+    }
+}
+
+fn write(top: &Path, file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).map_err(|e| {
+        let error = Error::io(format!("write {text:?} to {}", file.display()), &e);
+        match fs::read_to_string(top.join("info/last_cmd_status")) {
+            Ok(status) if !status.trim().is_empty() => error.hint(status.trim().to_owned()),
+            _ => error,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("garth-rdt-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_group_of_its_own_has_the_schema_and_the_process() {
+        let top = scratch("own");
+        let wanted = IntelRdt {
+            l3_cache_schema: Some("L3:0=f\nMB:0=10".into()),
+            mem_bw_schema: Some("MB:0=20".into()),
+            schemata: vec!["L2:0=3".into()],
+            enable_monitoring: true,
+            ..IntelRdt::default()
+        };
+        let group = choose(&top, &wanted, "box").unwrap();
+        fs::create_dir_all(group.join("mon_groups")).unwrap();
+        join(&top, &group, &wanted, 42, "box").unwrap();
+        let read = |path: &str| fs::read_to_string(group.join(path)).unwrap();
+        assert_eq!(read("schemata"), "L3:0=f\nMB:0=20\nL2:0=3\n");
+        assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("42".into(), "42".into()));
+        enter(&top, &group, &wanted, 43, "box").unwrap();
+        assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("43".into(), "43".into()));
+        // The real file system removes a group with all its files.
+        for file in ["schemata", "tasks", "mon_groups/box/tasks"] {
+            fs::remove_file(group.join(file)).unwrap();
+        }
+        fs::remove_dir(group.join("mon_groups/box")).unwrap();
+        fs::remove_dir(group.join("mon_groups")).unwrap();
+        release(&group, &wanted, "box").unwrap();
+        assert!(!group.exists());
+        release(&group, &wanted, "box").unwrap();
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn a_named_group_stays_and_must_be_there_or_have_a_schema() {
+        let top = scratch("named");
+        let mut wanted = IntelRdt { clos_id: Some("gold".into()), ..IntelRdt::default() };
+        assert!(choose(&top, &wanted, "box").unwrap_err().to_string().contains("no such group"));
+        wanted.schemata = vec!["L3:0=f".into()];
+        let group = choose(&top, &wanted, "box").unwrap();
+        join(&top, &group, &wanted, 42, "box").unwrap();
+        release(&group, &wanted, "box").unwrap();
+        assert!(group.exists());
+        wanted.clos_id = Some("../out".into());
+        assert!(choose(&top, &wanted, "box").is_err());
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_is_there_must_have_the_schema_and_is_not_written_to() {
+        let top = scratch("there");
+        let there = "    MB:0=100;1= 70\n    L3:0=00ff;1=00f0\n";
+        fs::create_dir(top.join("gold")).unwrap();
+        let file = top.join("gold/schemata");
+        fs::write(&file, there).unwrap();
+        let mut wanted = IntelRdt {
+            clos_id: Some("gold".into()),
+            l3_cache_schema: Some("L3:0=ff;1=f0\nMB:0=5".into()),
+            mem_bw_schema: Some("MB:1=70".into()),
+            ..IntelRdt::default()
+        };
+        let group = choose(&top, &wanted, "box").unwrap();
+        join(&top, &group, &wanted, 42, "box").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), there);
+        for (cache, bandwidth) in [("L3:0=fe", "MB:0=100"), ("L3:0=ff", "MB:0=64"), ("L3:2=f", "")]
+        {
+            wanted.l3_cache_schema = Some(cache.into());
+            wanted.mem_bw_schema = Some(bandwidth.into()).filter(|_| !bandwidth.is_empty());
+            let error = choose(&top, &wanted, "box").unwrap_err().to_string();
+            assert!(error.contains("not what"), "{cache} {bandwidth}: {error}");
+        }
+        wanted = IntelRdt { schemata: vec!["L3:0=7".into()], ..wanted };
+        wanted.l3_cache_schema = None;
+        join(&top, &choose(&top, &wanted, "box").unwrap(), &wanted, 42, "box").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "L3:0=7\n");
+        wanted.mem_bw_schema = Some("MB:0=1".into());
+        assert!(choose(&top, &wanted, "box").is_err());
+        fs::remove_dir_all(top).unwrap();
+    }
+}

@@ -1,0 +1,304 @@
+//! Starting a child that may outlive its starter: it has a copy of memory, not a share in it, and the
+//! two talk over a line. The child asks, the parent does its part and says `Go`.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicI32;
+
+use serde::{Deserialize, Serialize};
+
+use super::child::{self, Open, Record, Script};
+use super::failure::{self, Account};
+use super::{Process, Said};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Planned, Step};
+use crate::start::seal;
+use crate::sys::channel::{self, Heard, Message};
+use crate::sys::clone::{self, Cloned, Ground, Memory, Progress, Request, Words};
+use crate::sys::{Errno, pidfd, process, raw::RawFd};
+
+/// What the child waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// The id maps of its new user namespace.
+    Maps,
+    /// Whatever needs its process id: record, network, limits.
+    Begun,
+    /// The hooks that run before the root is entered.
+    Mounted,
+    /// Somebody who takes the descriptor of the seccomp filter's supervisor.
+    Listener(OwnedFd),
+}
+
+/// The line to a child that is not there yet. Made first, for the plan must know its number.
+#[derive(Debug)]
+pub struct Line {
+    parent: OwnedFd,
+    child: OwnedFd,
+    progress: Option<File>,
+}
+
+impl Line {
+    /// A new one.
+    ///
+    /// # Errors
+    /// EMFILE: too many open files.
+    pub fn new() -> Result<Line> {
+        let (parent, child) =
+            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
+        Ok(Line { parent, child, progress: None })
+    }
+
+    /// A line to a child that waits to be started by another process, which learns from the child
+    /// how far it came.
+    ///
+    /// # Errors
+    /// EMFILE: too many open files.
+    pub fn to_be_started() -> Result<Line> {
+        let progress =
+            Progress::file().map_err(|errno| Error::os("make a file in memory", errno))?;
+        Ok(Line { progress: Some(progress), ..Line::new()? })
+    }
+
+    /// The file for that.
+    pub fn progress(&self) -> Option<RawFd> {
+        self.progress.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// The child's descriptor.
+    pub fn number(&self) -> RawFd {
+        self.child.as_raw_fd()
+    }
+}
+
+/// Runs a plan until its program has been executed, or, if it waits for a start, until it does.
+/// `part` is the parent's part, called for each [`Event`]; `said` hears what the child's hooks write.
+///
+/// # Errors
+/// The first step that failed, or what `part` returned; the child is dead and reaped then.
+pub fn converse(
+    plan: &Plan,
+    line: Line,
+    said: &mut Said<'_>,
+    mut part: impl FnMut(Event, &Process) -> Result<()>,
+) -> Result<Process> {
+    // What a container calls its program may be /proc/self/exe, or a script for that.
+    seal::demand()?;
+    let ground = ground(plan, line.progress.as_ref())?;
+    let parent = pidfd::open(std::process::id() as i32)
+        .map_err(|errno| Error::os("open a pidfd of this process", errno))?;
+    let started = AtomicI32::new(-1);
+    let open = Open {
+        parent: parent.as_raw_fd(),
+        init: -1,
+        line: line.number(),
+        other_end: line.parent.as_raw_fd(),
+        progress: line.progress().unwrap_or(-1),
+        started: &started,
+    };
+    let script = Script::new(plan, &ground, open);
+    let request =
+        Request { namespaces: plan.namespaces, memory: Memory::Forked, cgroup: plan.cgroup };
+    let Line { parent: line, child, progress: _progress } = line;
+    let words = ground.words();
+    let mut sibling: Option<Process> = None;
+    let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
+        // Only the child holds it now, so its end is the end of the line.
+        drop(child);
+        // Not for the scope to act upon: the first may be reaped by now, and its number another's.
+        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, said, &mut part))
+    });
+    let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
+    let first = Process::new(cloned, false);
+    let process = match (sibling, words.second()) {
+        (Some(second), _) => second,
+        // There is one, and it has said nothing: one of the two was killed.
+        (None, Some(pid)) => {
+            first.kill();
+            let _ = first.wait();
+            Process::adopt(pid)?
+        }
+        (None, None) => first,
+    };
+    said.end();
+    let failed = words.failure().map(|(number, errno)| {
+        let error = failure::step(plan, number, errno);
+        match plan.steps.get(number) {
+            Some(Planned { step: Step::Hook(_), .. }) => said.because(error),
+            _ => error,
+        }
+    });
+    let last = plan.steps.len().saturating_sub(1);
+    let error = match (result, failed) {
+        (_, Some(error)) | (Err(error), None) => error,
+        (Ok(true), None) => return Ok(process),
+        // The line has ended. If the child was at its last step, the program has been executed.
+        (Ok(false), None) if words.at() == last && !waits(plan) => return Ok(process),
+        (Ok(false), None) => died(plan, words.at(), &process),
+    };
+    process.kill();
+    let _ = process.wait();
+    Err(error)
+}
+
+/// The memory for the child, and, if another process will start it, what that one must know of the
+/// steps that are left then.
+fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
+    let failed = |errno| Error::os("map memory for a child", errno);
+    let Some(progress) = progress else { return Ground::new(Memory::Forked).map_err(failed) };
+    let ready = |planned: &Planned| matches!(planned.step, Step::Ready { .. });
+    let first = plan.steps.iter().position(ready).unwrap_or(plan.steps.len());
+    let accounts = plan.steps[first..].iter().map(Account::of).collect();
+    let text = serde_json::to_vec(&Left { first, accounts })
+        .map_err(|e| Error::new(format!("write the steps of a start: {e}")))?;
+    Progress::describe(progress, &text).and_then(|()| Ground::on(progress.as_fd())).map_err(failed)
+}
+
+/// The steps that are left when a container is started.
+#[derive(Serialize, Deserialize)]
+struct Left {
+    first: usize,
+    accounts: Vec<Account>,
+}
+
+/// Says `Go` to a container that waits for it; returns when its program has been executed. `said`
+/// hears what its hooks write.
+///
+/// # Errors
+/// The step that failed.
+pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
+    answer(connection)?;
+    let mut progress = None;
+    while let Some(heard) = receive(connection)? {
+        match heard.message.kind {
+            kind if kind == Record::Progress as u32 => progress = heard.descriptor.map(File::from),
+            _ => drop(listen(&heard, said)),
+        }
+    }
+    said.end();
+    let ended = || Error::new("the container's process ended before it was started");
+    let file = progress.ok_or_else(ended)?;
+    let Progress { at, failure, text } = Progress::read(&file)
+        .map_err(|errno| Error::os("read how far the container's process came", errno))?;
+    let left: Left = serde_json::from_slice(&text)
+        .map_err(|e| Error::new(format!("read the steps of a start: {e}")))?;
+    let account =
+        |number: usize| number.checked_sub(left.first).and_then(|at| left.accounts.get(at));
+    match failure {
+        Some((number, errno)) => Err(match account(number) {
+            Some(hook @ Account::Hook { .. }) => said.because(hook.error(errno)),
+            Some(account) => account.error(errno),
+            None => Error::os(format!("step {number}"), errno),
+        }),
+        // At its last step, execve, the end of the line means that the program runs.
+        None if at + 1 == left.first + left.accounts.len() => Ok(()),
+        None => Err(account(at).map_or_else(ended, |account| account.died(""))),
+    }
+}
+
+/// Is it something that a hook has written?
+fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
+    let is = |record: Record| heard.message.kind == record as u32;
+    if is(Record::Hook) {
+        said.begin(&heard.text);
+    } else if is(Record::Said) {
+        said.hear(heard.message.value as RawFd, &heard.text);
+    } else {
+        return false;
+    }
+    true
+}
+
+/// Until the child is ready (true) or the line has ended.
+fn talk(
+    line: BorrowedFd<'_>,
+    cloned: &Cloned,
+    words: &Words,
+    sibling: &mut Option<Process>,
+    said: &mut Said<'_>,
+    part: &mut impl FnMut(Event, &Process) -> Result<()>,
+) -> Result<bool> {
+    let first = Process::new(copy(cloned)?, false);
+    while let Some(heard) = receive(line)? {
+        if listen(&heard, said) {
+            continue;
+        }
+        let message = heard.message;
+        let process = sibling.as_ref().unwrap_or(&first);
+        match event(message, process)? {
+            Asked::Event(event) => part(event, process)?,
+            Asked::Sibling => {
+                *sibling = words.second().map(Process::adopt).transpose()?;
+                let _ = first.wait();
+            }
+            Asked::Nothing => return Ok(true),
+        }
+        answer(line)?;
+    }
+    Ok(false)
+}
+
+fn waits(plan: &Plan) -> bool {
+    plan.steps.iter().any(|planned| matches!(planned.step, Step::Ready { listener: Some(_) }))
+}
+
+fn died(plan: &Plan, at: usize, process: &Process) -> Error {
+    let how = match process::wait(process.pidfd(), true) {
+        Ok(Some(process::Ended::Killed(libc::SIGKILL))) => {
+            " by SIGKILL; its memory limit may be too low for a start".to_owned()
+        }
+        Ok(Some(process::Ended::Killed(libc::SIGSYS))) => {
+            " by SIGSYS; its seccomp filter does not let it go on".to_owned()
+        }
+        Ok(Some(process::Ended::Killed(signal))) => format!(" by signal {signal}"),
+        _ => String::new(),
+    };
+    match plan.steps.get(at) {
+        Some(planned) => Account::of(planned).died(&how),
+        None => Error::new(format!("the process was ended{how}")),
+    }
+}
+
+enum Asked {
+    Event(Event),
+    Sibling,
+    Nothing,
+}
+
+fn event(message: Message, process: &Process) -> Result<Asked> {
+    let is = |record: Record| message.kind == record as u32;
+    Ok(if is(Record::Maps) {
+        Asked::Event(Event::Maps)
+    } else if is(Record::Begun) {
+        Asked::Event(Event::Begun)
+    } else if is(Record::Mounted) {
+        Asked::Event(Event::Mounted)
+    } else if is(Record::Listener) {
+        let fd = channel::descriptor_of(process.pidfd(), message.value as RawFd)
+            .map_err(|errno| Error::os("take the seccomp listener", errno))?;
+        Asked::Event(Event::Listener(fd))
+    } else if is(Record::Sibling) {
+        Asked::Sibling
+    } else {
+        Asked::Nothing
+    })
+}
+
+fn answer(line: BorrowedFd<'_>) -> Result<()> {
+    match channel::send(line, Message { kind: Record::Go as u32, value: 0 }) {
+        // Why it has gone is told by the words, or by its status.
+        Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
+        Err(errno) => Err(Error::os("tell the child to go on", errno)),
+    }
+}
+
+fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>> {
+    channel::receive(line).map_err(|errno| Error::os("listen to the child", errno))
+}
+
+fn copy(cloned: &Cloned) -> Result<Cloned> {
+    let pidfd =
+        cloned.pidfd.try_clone().map_err(|error| Error::io("copy a process descriptor", &error))?;
+    Ok(Cloned { pid: cloned.pid, pidfd })
+}
