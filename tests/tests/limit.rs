@@ -598,7 +598,11 @@ fn a_sandbox_is_limited_by_its_name_and_by_its_link() {
 fn a_member_that_an_ordinary_user_may_not_look_into_ends_nothing() {
     needs!(root, "setpriv", "python3");
     let yard = Yard::new();
-    yard.sh("install -m 4755 $(command -v sleep) /srv/sleep; mkdir -m 777 /srv/state").run().ok();
+    yard.sh(
+        "install -m 4755 $(command -v sleep) /srv/sleep; install -d -o 65534 -g 65534 /srv/state",
+    )
+    .run()
+    .ok();
     let limit = "exec setpriv --reuid 65534 --regid 65534 --clear-groups $GARTH --root /srv/state \
                  limit --rate 1MB/s";
     // Hundreds that end, each of which may be looked at in that moment.

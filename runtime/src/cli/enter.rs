@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Global, oci};
 use crate::config::Directory;
 use crate::error::{Error, Result};
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::start::seal;
 use crate::sys::process::Signals;
 use crate::{service, start};
@@ -48,8 +48,8 @@ impl Exec {
             return oci.run(global, &name, oci::Words { user, workdir, env, command });
         }
         self.oci.expect_none()?;
-        let record = Record::read(&journal, &self.name)?;
-        let mut sandbox = record.sandbox.clone();
+        let record = SandboxRecord::read(&journal, &self.name)?;
+        let mut sandbox = record.asked.clone();
         sandbox.command = self.command;
         sandbox.user = self.user.or(sandbox.user);
         if let Some(dir) = self.workdir {

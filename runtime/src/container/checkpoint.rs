@@ -43,7 +43,7 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
     }
     let (pid, _process) = container.expect_running("checkpoint")?;
     let record = &container.record;
-    let terminal = record.config.process.as_ref().is_some_and(|program| program.terminal);
+    let terminal = record.asked.config.process.as_ref().is_some_and(|program| program.terminal);
     if terminal && !how.images.shell_job {
         return Err(Error::new(
             "checkpoint: the container has a terminal, whose other end is outside",
@@ -105,7 +105,7 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
 
 /// The directory by which all of its processes are stopped.
 fn freezer(record: &Record) -> Option<PathBuf> {
-    let paths = record.cgroup.paths();
+    let paths = record.asked.cgroup.paths();
     paths.get("freezer").or_else(|| paths.get("")).cloned()
 }
 

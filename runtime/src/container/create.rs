@@ -63,7 +63,7 @@ pub fn run(
     let options = Options { detached: signals.is_none(), ..options.clone() };
     let Prepared { entry, record, process, terminal, notify } =
         prepare(journal, id, &options, false)?;
-    let lists = record.config.hooks.clone().unwrap_or_default();
+    let lists = record.asked.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Running, process.pid());
     if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, &options.warn) {
         let _ = delete::release(entry, Some(record), &options.warn);

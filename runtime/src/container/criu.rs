@@ -140,12 +140,12 @@ impl Criu {
 /// The mounts of a container whose source is outside: where they are inside, and the source.
 pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
-    for mount in &record.config.mounts {
+    for mount in &record.asked.config.mounts {
         if mounts::bind(mount).is_some() {
             let source = mount.source.clone().unwrap_or_default();
             all.push((mount.destination.clone(), source));
-        } else if mount.kind.as_deref() == Some("cgroup") && !record.cgroup.unified_only() {
-            for inside in record.cgroup.inside(&Hierarchy::read()?) {
+        } else if mount.kind.as_deref() == Some("cgroup") && !record.asked.cgroup.unified_only() {
+            for inside in record.asked.cgroup.inside(&Hierarchy::read()?) {
                 let at = Path::new(&mount.destination).join(&inside.name);
                 let source = inside.directory.to_string_lossy().into_owned();
                 all.push((at.to_string_lossy().into_owned(), source));
@@ -154,7 +154,7 @@ pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
     }
     // What is masked with a file has /dev/null over it; directories have a file system of their own.
     let root = record.rootfs();
-    for path in linux(&record.config).masked_paths {
+    for path in linux(&record.asked.config).masked_paths {
         let in_proc = path.starts_with("/proc/") || path.starts_with("/sys/");
         let there = match in_proc {
             true => PathBuf::from(&path),
@@ -169,7 +169,7 @@ pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
 
 /// The namespaces that were joined: the kind for criu, the file, and the name that both verbs use.
 pub fn external_namespaces(record: &Record) -> Vec<(&'static str, PathBuf, &'static str)> {
-    let linux = linux(&record.config);
+    let linux = linux(&record.asked.config);
     let path = |kind| linux.namespace(kind).and_then(|namespace| namespace.path.clone());
     let joined = EXTERNAL.iter().filter_map(|(kind, word, name)| {
         path(*kind).map(|path| (*word, PathBuf::from(path), *name))

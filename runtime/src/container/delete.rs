@@ -66,7 +66,7 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
     if let Some(pidfd) = journal.open_process(&id)? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         if let Some(record) = &record {
-            record.cgroup.let_die();
+            record.asked.cgroup.let_die();
         }
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
@@ -79,12 +79,13 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
         return entry.remove();
     };
     // Who is left dies with the cgroup, so that comes first.
-    let cgroup = record.cgroup.give_up(&mark, true);
+    let cgroup = record.asked.cgroup.give_up(&mark, true);
     cgroup.and(record.resources.release(&record.owner(&journal)))?;
-    if let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) {
+    if let (Some(group), Some(wanted)) = (&record.asked.rdt, linux(&record.asked.config).intel_rdt)
+    {
         rdt::release(group, &wanted, &id)?;
     }
-    let lists = record.config.hooks.clone().unwrap_or_default();
+    let lists = record.asked.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Stopped, 0);
     entry.remove()?;
     // The container is gone, whatever a hook makes of that (runtime.md, "Lifecycle"), and so each is

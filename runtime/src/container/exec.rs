@@ -85,9 +85,9 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     }
     let stopped = || refuse("cannot exec in a stopped container");
     let (pid, target) = container.process()?.ok_or_else(stopped)?;
-    let linux = linux(&container.record.config);
+    let linux = linux(&container.record.asked.config);
     let mut program = exec.program.clone();
-    if let Some(own) = &container.record.config.process {
+    if let Some(own) = &container.record.asked.config.process {
         fill_in(&mut program, own);
     }
     if program.args.is_empty() {
@@ -105,8 +105,8 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     program.console_size = console.size().or(program.console_size);
     let line = Line::new()?;
     let entrance = match exec.cgroups.is_empty() {
-        true => container.record.cgroup.entrance(Some(pid))?,
-        false => container.record.cgroup.entrance_below(&exec.cgroups)?,
+        true => container.record.asked.cgroup.entrance(Some(pid))?,
+        false => container.record.asked.cgroup.entrance_below(&exec.cgroups)?,
     };
     let mut given = Surroundings {
         setgroups_denied: linux.namespace(NamespaceType::User).is_some()
@@ -128,13 +128,14 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     // The number may have come to mean somebody outside, unless its process still lives now.
     container.process()?.ok_or_else(stopped)?;
     let score = parent::suit(&mut given, Some(&program))?;
-    let plan = compile_exec(&container.record.config, &program, &given, target.as_raw_fd(), flags)?;
+    let plan =
+        compile_exec(&container.record.asked.config, &program, &given, target.as_raw_fd(), flags)?;
     exec.warn.steps(&plan);
     let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
         Event::Maps | Event::Mounted => Ok(()),
         Event::Begun => {
             let pid = process.pid();
-            if let (Some(group), Some(wanted)) = (&container.record.rdt, &linux.intel_rdt) {
+            if let (Some(group), Some(wanted)) = (&container.record.asked.rdt, &linux.intel_rdt) {
                 rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
             }
             parent::raise_limits(&container.record, &program, pid)

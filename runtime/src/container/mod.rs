@@ -147,7 +147,7 @@ impl Container {
     /// # Errors
     /// When it cannot be told.
     fn own_cgroup(&self) -> Result<Cgroup> {
-        self.record.cgroup.owned(&self.journal.file(self.id(), MARK))
+        self.record.asked.cgroup.owned(&self.journal.file(self.id(), MARK))
     }
 
     /// Takes the lock, for a verb that changes something.
@@ -173,7 +173,7 @@ fn status(journal: &Journal, id: &str, record: &Record) -> Result<Status> {
     Ok(match lives {
         _ if has(CREATING)? => Status::Creating,
         false => Status::Stopped,
-        true if record.cgroup.is_frozen() => Status::Paused,
+        true if record.asked.cgroup.is_frozen() => Status::Paused,
         true if has(CREATED)? && listens(journal, id) => Status::Created,
         true => Status::Running,
     })
@@ -209,7 +209,7 @@ pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
     use crate::journal::resource::Resource;
     let Container { record, .. } = Container::open(journal, id)?;
     let owner = record.owner(journal);
-    Ok([record.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())
+    Ok([record.asked.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())
 }
 
 /// The namespaces whose absence from a configuration means the runtime's own.

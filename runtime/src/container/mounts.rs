@@ -26,13 +26,13 @@ pub fn add_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
     let doors = Doors::open(&container)?;
-    let mut config = container.record.config.clone();
+    let mut config = container.record.asked.config.clone();
     config.mounts = mounts.to_vec();
     let mut trees: Vec<(usize, OwnedFd)> = Vec::new();
     for (index, mount) in config.mounts.iter_mut().enumerate() {
         check(mount).map_err(|error| error.within(format_args!("mounts[{index}]")))?;
         if let Some(recursive) = bind(mount) {
-            trees.push((index, open_source(mount, &container.record.bundle, recursive)?));
+            trees.push((index, open_source(mount, &container.record.asked.bundle, recursive)?));
         }
     }
     let given = Surroundings {

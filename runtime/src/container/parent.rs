@@ -23,7 +23,7 @@ pub fn give(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
         device::give(name, device.name.as_deref().unwrap_or(name), pid)
             .map_err(|error| error.within("linux.netDevices"))?;
     }
-    match (&record.rdt, &linux.intel_rdt) {
+    match (&record.asked.rdt, &linux.intel_rdt) {
         (Some(group), Some(wanted)) => rdt::join(&rdt::mounted()?, group, wanted, pid, &record.id),
         _ => Ok(()),
     }
@@ -57,7 +57,7 @@ pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
 
 /// A hard limit above the caller's own needs a privilege that a user namespace does not give.
 pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
-    if linux(&record.config).namespace(NamespaceType::User).is_none() {
+    if linux(&record.asked.config).namespace(NamespaceType::User).is_none() {
         return Ok(());
     }
     for limit in &program.rlimits {
@@ -88,7 +88,7 @@ pub fn send_listener(
     pid: i32,
     descriptor: &OwnedFd,
 ) -> Result<()> {
-    let profile = linux(&record.config).seccomp;
+    let profile = linux(&record.asked.config).seccomp;
     let (path, metadata) =
         profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
     let path = path.ok_or_else(|| {

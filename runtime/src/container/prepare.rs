@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
-use super::record::Record;
+use super::record::{Asked, Record};
 use super::terminal::{Console, Terminal};
-use super::{CREATING, devices, hooks, linux, own, time, trees};
+use super::{CREATING, devices, hooks, linux, own, trees};
 use crate::cgroup::{self, Claim, Driver, Entrance, Hierarchy, MARK};
 use crate::config::CapabilitySet;
 use crate::config::oci::{self, Config, Hooks, NamespaceType, Status};
@@ -217,16 +217,8 @@ fn begin(
         Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
         None => None,
     };
-    let record = Record {
-        id: entry.id().to_owned(),
-        created: time::now(),
-        bundle: bundle.to_owned(),
-        owner: process::effective_ids().0,
-        cgroup,
-        resources,
-        rdt,
-        config,
-    };
+    let (bundle, owner) = (bundle.to_owned(), process::effective_ids().0);
+    let record = Record::new(entry.id(), Asked { bundle, owner, cgroup, rdt, config }, resources);
     // The intent is on record before the first side effect outside the journal.
     record.write(entry)?;
     Ok(record)
@@ -321,10 +313,10 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
 /// What a mount of type `cgroup` shows.
 fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
     let asked = |mount: &oci::Mount| mount.kind.as_deref() == Some("cgroup");
-    if !record.config.mounts.iter().any(asked) {
+    if !record.asked.config.mounts.iter().any(asked) {
         return Vec::new();
     }
-    record.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
+    record.asked.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
 }
 
 fn launch(
@@ -335,7 +327,7 @@ fn launch(
     waits: bool,
     claim: &mut Claim,
 ) -> Result<(Process, Option<Terminal>, Option<Notify>)> {
-    let mut config = completed(&record.config, &console);
+    let mut config = completed(&record.asked.config, &console);
     let offered = notify::offer(entry, &mut config)?;
     let config = &config;
     // One that waits is listened to by whoever starts it.
@@ -355,9 +347,9 @@ fn launch(
         false => {
             *claim = make_cgroup(entry, record, &resources, None)?;
             if let Some(uid) = cgroup_owner(config) {
-                record.cgroup.delegate(uid)?;
+                record.asked.cgroup.delegate(uid)?;
             }
-            record.cgroup.entrance(None)?
+            record.asked.cgroup.entrance(None)?
         }
     };
     let owner = record.owner(entry.journal());
@@ -378,7 +370,7 @@ fn launch(
         line: line.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
         progress: line.progress(),
-        bundle: record.bundle.clone(),
+        bundle: record.asked.bundle.clone(),
         environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
         plain_lines: console.plain_lines(),
@@ -409,7 +401,7 @@ fn launch(
             if options.systemd_cgroup {
                 *claim = make_cgroup(entry, record, &resources, Some(process.pid()))?;
                 if let Some(uid) = cgroup_owner(config) {
-                    record.cgroup.delegate(uid)?;
+                    record.asked.cgroup.delegate(uid)?;
                 }
             }
             parent::give(&linux, record, process.pid())?;
@@ -450,8 +442,8 @@ pub fn make_cgroup(
     resources: &oci::Resources,
     pid: Option<i32>,
 ) -> Result<Claim> {
-    let claim = record.cgroup.create_container(resources, pid)?;
-    record.cgroup.mark(&claim, &entry.file(MARK))?;
+    let claim = record.asked.cgroup.create_container(resources, pid)?;
+    record.asked.cgroup.mark(&claim, &entry.file(MARK))?;
     Ok(claim)
 }
 

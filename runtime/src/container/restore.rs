@@ -71,7 +71,7 @@ fn revive(
     criu: &mut Criu,
     claim: &mut Claim,
 ) -> Result<Process> {
-    let config = &record.config;
+    let config = &record.asked.config;
     if let Some(hooks) = &config.hooks
         && !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty())
     {
@@ -142,12 +142,13 @@ fn revive(
 
 /// criu knows nothing of resctrl.
 fn give_cache(record: &Record, pid: i32) -> Result<()> {
-    let (Some(group), Some(wanted)) = (&record.rdt, linux(&record.config).intel_rdt) else {
+    let (Some(group), Some(wanted)) = (&record.asked.rdt, linux(&record.asked.config).intel_rdt)
+    else {
         return Ok(());
     };
     let top = rdt::mounted()?;
     rdt::join(&top, group, &wanted, pid, &record.id)?;
-    let others = record.cgroup.pids()?.into_iter().filter(|other| *other != pid);
+    let others = record.asked.cgroup.pids()?.into_iter().filter(|other| *other != pid);
     others.into_iter().try_for_each(|other| rdt::enter(&top, group, &wanted, other, &record.id))
 }
 
@@ -155,7 +156,7 @@ fn give_cache(record: &Record, pid: i32) -> Result<()> {
 /// root of the tree.
 fn cgroup_roots(record: &Record) -> Result<Vec<(String, String)>> {
     let host = Hierarchy::read()?;
-    let paths = record.cgroup.paths();
+    let paths = record.asked.cgroup.paths();
     let mut roots = Vec::new();
     for mount in &host.mounts {
         let names: Vec<&str> = match mount.version {

@@ -46,7 +46,7 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let started = start::start(connection.as_fd(), &mut Said::new(&tell));
     let _ = fs::remove_file(&socket);
     started.inspect_err(|_| wait_for_end(process.as_ref()))?;
-    let lists = container.record.config.hooks.clone().unwrap_or_default();
+    let lists = container.record.asked.config.hooks.clone().unwrap_or_default();
     if !lists.poststart.is_empty() {
         let pid = journal.process(id)?.map_or(0, |process| process.pid);
         let state = container.record.state(Status::Running, pid);

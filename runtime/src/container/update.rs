@@ -44,15 +44,15 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
         return Err(Error::new("container not running"));
     }
     let record = &mut container.record;
-    let linux = record.config.linux.get_or_insert_default();
+    let linux = record.asked.config.linux.get_or_insert_default();
     let before = linux.resources.clone().unwrap_or_default();
     let after = merged(&before, resources)?;
-    if let Err(error) = record.cgroup.update(resources) {
-        let _ = record.cgroup.update(&before);
+    if let Err(error) = record.asked.cgroup.update(resources) {
+        let _ = record.asked.cgroup.update(&before);
         return Err(error);
     }
     for line in [&schemata.l3_cache, &schemata.memory_bandwidth].into_iter().flatten() {
-        let group = record.rdt.as_ref().ok_or_else(|| {
+        let group = record.asked.rdt.as_ref().ok_or_else(|| {
             Error::new(format!("Intel RDT: {line}: the container has no resctrl group"))
                 .hint("create it with linux.intelRdt, where /sys/fs/resctrl is mounted")
         })?;
@@ -63,12 +63,12 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     if let Some(change) = rate
         && let Err(error) = slow_down(&mut container, &entry, *change)
     {
-        let _ = container.record.cgroup.update(&before);
+        let _ = container.record.asked.cgroup.update(&before);
         return Err(error);
     }
     if after != before {
         let record = &mut container.record;
-        record.config.linux.get_or_insert_default().resources = Some(after);
+        record.asked.config.linux.get_or_insert_default().resources = Some(after);
         record.write(&entry)?;
     }
     Ok(())
@@ -92,7 +92,7 @@ fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result
 /// # Errors
 /// When there is no such container, or a limit would do nothing.
 pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
-    Container::open(journal, id)?.record.cgroup.throttles(wanted)
+    Container::open(journal, id)?.record.asked.cgroup.throttles(wanted)
 }
 
 /// `before`, with what `changes` says instead. Lists are replaced as a whole.

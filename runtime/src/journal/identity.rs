@@ -7,11 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::sys::{Errno, file, pidfd, process};
 
 /// A process, by more than its number: numbers are used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Process id in the host's pid namespace.
     pub pid: i32,
@@ -20,6 +22,7 @@ pub struct ProcessId {
     /// /proc/sys/kernel/random/boot_id.
     pub boot_id: String,
     /// Inode number of the pid namespace that `pid` counts in; 0: it was not written down.
+    #[serde(default)]
     pub pid_namespace: u64,
 }
 

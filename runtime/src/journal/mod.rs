@@ -7,6 +7,8 @@
 //! a leftover, and its record says what to release. The root is on a file system that a reboot
 //! empties, as a reboot ends everything that is recorded here.
 //!
+//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are other parts of the same journal.
+//!
 //! A new directory is made and locked under a name that begins with a dot, and then renamed: under
 //! its own name it is never seen unlocked.
 
@@ -39,6 +41,8 @@ enum Part {
     Yards,
     /// OCI containers, which stay until they are deleted, and which nobody holds between two calls.
     Containers,
+    /// Limits on processes, which their limiter holds.
+    Limits,
 }
 
 /// A sandbox's directory, held by this process.
@@ -58,6 +62,11 @@ impl Journal {
     /// The OCI containers of the same state directory.
     pub fn containers(&self) -> Journal {
         Journal { root: self.root.clone(), part: Part::Containers }
+    }
+
+    /// The limits of the same state directory.
+    pub fn limits(&self) -> Journal {
+        Journal { root: self.root.clone(), part: Part::Limits }
     }
 
     /// /run/garth for root, the user's own runtime directory for others, as also for who is root
@@ -80,11 +89,12 @@ impl Journal {
         &self.root
     }
 
-    /// What its entries are of: `sandbox` or `container`.
+    /// What its entries are of: `sandbox`, `container` or `limit`.
     pub fn kind(&self) -> &'static str {
         match self.part {
             Part::Yards => "sandbox",
             Part::Containers => "container",
+            Part::Limits => "limit",
         }
     }
 
@@ -92,6 +102,7 @@ impl Journal {
         self.root.join(match self.part {
             Part::Yards => "yards",
             Part::Containers => "containers",
+            Part::Limits => "limits",
         })
     }
 
@@ -183,16 +194,18 @@ impl Journal {
         match self.part {
             Part::Yards => check_id(id),
             Part::Containers => check_container_id(id),
+            Part::Limits => check_limit_id(id),
         }
     }
 
     fn taken(&self, id: &str) -> Error {
-        if self.part == Part::Containers {
-            return Error::new(format!("container with id {id} exists already"))
-                .hint("garth delete removes one that has ended");
+        match self.part {
+            Part::Yards => Error::new(format!("a sandbox named {id} exists already"))
+                .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended")),
+            Part::Containers => Error::new(format!("container with id {id} exists already"))
+                .hint("garth delete removes one that has ended"),
+            Part::Limits => Error::new(format!("there is a limit {id} already")),
         }
-        Error::new(format!("a sandbox named {id} exists already"))
-            .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended"))
     }
 
     /// A state directory below /tmp could have been laid there by someone else, with records that
@@ -318,15 +331,19 @@ impl Journal {
     }
 
     fn unknown(&self, id: &str) -> Error {
-        if self.part == Part::Containers {
+        match self.part {
+            Part::Yards => Error::new(format!("no sandbox named {id}"))
+                .hint("garth ps lists those that are there"),
             // The sentence that engines look for.
-            return Error::new(format!(
+            Part::Containers => Error::new(format!(
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
             ))
-            .hint("garth ps and garth list show those that are there, garth ps -a also those that have ended");
+            .hint(
+                "garth ps and garth list show those that are there, garth ps -a also those that have ended",
+            ),
+            Part::Limits => Error::new(format!("no limit {id}")),
         }
-        Error::new(format!("no sandbox named {id}")).hint("garth ps lists those that are there")
     }
 
     /// Is the directory of `id` the one that is open as `lock`? It may be another's by now, if the state
@@ -435,13 +452,16 @@ impl Entry {
                 dir = aside;
             }
         }
-        // Of containers these are all; where no more files can be opened they go all the same.
-        if self.journal.part == Part::Containers {
-            const NAMES: [&str; 7] =
-                ["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"];
-            for name in NAMES {
-                let _ = fs::remove_file(dir.join(name));
+        // Of containers and limits these are all; where no more files can be opened they go all the same.
+        let names: &[&str] = match self.journal.part {
+            Part::Yards => &[],
+            Part::Containers => {
+                &["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"]
             }
+            Part::Limits => &["record.new", "record.json", "held"],
+        };
+        for name in names {
+            let _ = fs::remove_file(dir.join(name));
         }
         let gone = fs::remove_dir(&dir).or_else(|_| fs::remove_dir_all(&dir));
         self.journal.remove_empty();
@@ -482,6 +502,18 @@ pub fn check_id(id: &str) -> Result<()> {
     }
     Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
         .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+}
+
+/// The limited process's id and start time.
+fn check_limit_id(id: &str) -> Result<()> {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match id.split_once('-') {
+        Some((pid, start_time)) if number(pid) && number(start_time) && id.len() < 64 => Ok(()),
+        _ => Err(Error::new(format!(
+            "{:?} is not the name of a limit",
+            id.escape_debug().to_string()
+        ))),
+    }
 }
 
 /// As runc's, and short enough for a file name with a few words around it.

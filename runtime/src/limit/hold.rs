@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::Entry;
+use super::record::Marks;
 use super::tree::{Stat, Tree};
 use crate::cgroup::Freezer;
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ impl Hold {
     ///
     /// # Errors
     /// The record or the cgroup cannot be written. What is stopped by then stays so.
-    pub fn stop(&self, tree: &mut Tree, record: &mut Entry, now: Duration) -> Result<()> {
+    pub fn stop(&self, tree: &mut Tree, record: &mut Marks, now: Duration) -> Result<()> {
         if let Hold::Freezer(freezer, file) = self {
             tree.look(now);
             return gone_is_fine(freezer.set_by(file, true));
@@ -91,7 +91,7 @@ impl Hold {
     ///
     /// # Errors
     /// The record or the cgroup cannot be written.
-    pub fn go_on(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
+    pub fn go_on(&self, tree: &mut Tree, record: &mut Marks) -> Result<()> {
         if let Hold::Freezer(freezer, file) = self {
             return gone_is_fine(freezer.set_by(file, false));
         }
@@ -122,7 +122,7 @@ impl Hold {
 
     /// The record grows by a line for each process that was ever stopped; now and then, when nobody
     /// is, it begins anew.
-    fn tidy(&self, tree: &mut Tree, record: &mut Entry) -> Result<()> {
+    fn tidy(&self, tree: &mut Tree, record: &mut Marks) -> Result<()> {
         const MANY: usize = 4096;
         if record.lines() < MANY {
             return Ok(());
@@ -156,7 +156,7 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-fn stop_one(tree: &mut Tree, record: &mut Entry, pid: i32) -> Result<bool> {
+fn stop_one(tree: &mut Tree, record: &mut Marks, pid: i32) -> Result<bool> {
     let Some(member) = tree.member(pid) else { return Ok(false) };
     if member.held || member.refused {
         return Ok(false);

@@ -6,141 +6,83 @@
 //! process that may have been stopped, with a letter that is changed in place: `s`, stopped by the
 //! limiter or about to be, or `r`. One writer; the watchdog reads, and so does who cleans up.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Freezer;
 use crate::error::{Error, Result};
-use crate::journal::{ProcessId, is_there, outlives_reboot};
-use crate::sys::{file, pidfd, process};
+use crate::journal::{Entry, Journal, ProcessId, is_there};
+use crate::resource::Resources;
+use crate::resource::record::{Record, Recorded};
+use crate::sys::pidfd;
 
 /// Who takes part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
+pub struct Limited {
     /// The process whose tree is limited.
-    pub target: Id,
+    pub target: ProcessId,
     /// The process that limits.
-    pub limiter: Id,
+    pub limiter: ProcessId,
     /// The cgroup that is frozen, where signals are not the means.
     pub freezer: Option<Freezer>,
 }
 
-/// A process: [`ProcessId`] as it is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Id {
-    /// Process id.
-    pub pid: i32,
-    /// Start time in clock ticks since boot.
-    pub start_time: u64,
-    /// Which boot.
-    pub boot_id: String,
-    /// Which pid namespace.
-    #[serde(default)]
-    pub pid_namespace: u64,
-}
-
-impl From<ProcessId> for Id {
-    fn from(id: ProcessId) -> Id {
-        let ProcessId { pid, start_time, boot_id, pid_namespace } = id;
-        Id { pid, start_time, boot_id, pid_namespace }
-    }
-}
-
-impl Id {
-    /// Opens it, if it lives and is still the same.
-    ///
-    /// # Errors
-    /// When it cannot be told.
-    pub fn open(&self) -> Result<Option<OwnedFd>> {
-        let Id { pid, start_time, boot_id, pid_namespace } = self.clone();
-        ProcessId { pid, start_time, boot_id, pid_namespace }.open()
-    }
-}
+impl Recorded for Limited {}
 
 /// Bytes of the first line, and of each other.
 const HEAD: usize = 21;
 const LINE: usize = 34;
 
-/// The record of a limiter that lives: this one.
+/// The record of this limiter, which lives.
 #[derive(Debug)]
-pub struct Entry {
-    dir: PathBuf,
+pub struct Marks {
+    entry: Entry,
     held: File,
     lines: usize,
-    /// The lock on the directory.
-    _lock: OwnedFd,
 }
 
-/// Where limiters are recorded.
-pub fn place(root: &Path) -> PathBuf {
-    root.join("limits")
-}
-
-impl Entry {
-    /// Writes the record down. Nothing may be stopped before this.
+impl Marks {
+    /// Writes the record down. Nothing may be stopped before this. What a limiter that was killed has
+    /// left of the same target goes on first.
     ///
     /// # Errors
     /// Another limiter holds this target; the directory cannot be written.
-    pub fn create(root: &Path, record: &Record) -> Result<Entry> {
-        let all = place(root);
-        let name = format!("{}-{}", record.target.pid, record.target.start_time);
-        let dir = all.join(name);
-        let failed = |e: &std::io::Error| Error::io(format!("make {}", dir.display()), e);
-        let mut private = DirBuilder::new();
-        private.mode(0o700).recursive(true).create(&all).map_err(|e| failed(&e))?;
-        check_owner(&all)?;
-        loop {
-            match private.recursive(false).create(&dir) {
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                // The last limiter to end takes the empty directory with it.
-                Err(e) if e.kind() == ErrorKind::NotFound => {
-                    private.recursive(true).create(&all).map_err(|e| failed(&e))?;
-                    continue;
+    pub fn create(root: &Path, limited: Limited) -> Result<Marks> {
+        let journal = Journal::at(root).limits();
+        let target = &limited.target;
+        let id = format!("{}-{}", target.pid, target.start_time);
+        let entry = loop {
+            if journal.has(&id)? {
+                match journal.lock(&id) {
+                    Ok(Some(left)) => clear(left).map(drop)?,
+                    Ok(None) => return Err(taken(&journal, &id, target.pid)),
+                    Err(_) if !journal.has(&id)? => {}
+                    Err(error) => return Err(error),
                 }
-                made => made.map_err(|e| failed(&e))?,
             }
-            let lock: OwnedFd = match File::open(&dir) {
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                open => open.map_err(|e| failed(&e))?.into(),
-            };
-            let locked = process::try_lock(lock.as_fd())
-                .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
-            if !file::is_at(lock.as_fd(), &dir).map_err(|e| failed(&e.into()))? {
-                continue;
+            match journal.create(&id) {
+                Err(_) if journal.has(&id)? => {}
+                entry => break entry?,
             }
-            if !locked {
-                return Err(taken(&dir, record.target.pid));
-            }
-            return Entry::fill(dir.clone(), lock, record).map_err(|e| failed(&e));
-        }
-    }
-
-    fn fill(dir: PathBuf, lock: OwnedFd, record: &Record) -> std::io::Result<Entry> {
+        };
         // First the file without which nothing is known to be stopped.
-        let mut held = File::options();
-        let held = held.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let held = held.open(dir.join("held"))?;
-        held.write_all_at(&head(Duration::ZERO), 0)?;
-        let new = dir.join("record.new");
-        let mut options = File::options();
-        let mut text = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        text.write_all(&serde_json::to_vec(record)?)?;
-        if outlives_reboot(&dir) {
-            text.sync_data()?;
-        }
-        fs::rename(&new, dir.join("record.json"))?;
-        Ok(Entry { dir, held, lines: 0, _lock: lock })
+        let path = entry.file("held");
+        let open = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let held = open.map_err(|e| Error::io(format!("make {}", path.display()), &e))?;
+        let marks = Marks { entry, held, lines: 0 };
+        marks.set_until(Duration::ZERO)?;
+        Record::new(&id, limited, Resources::default()).write(&marks.entry)?;
+        Ok(marks)
     }
 
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Its entry in the journal.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
     }
 
     /// The target will run again by `until`, whatever happens; zero: it runs.
@@ -182,17 +124,21 @@ impl Entry {
     pub fn clear(&mut self) -> Result<()> {
         self.lines = 0;
         let cut = self.held.set_len(HEAD as u64);
-        cut.map_err(|e| Error::io(format!("write {}/held", self.dir.display()), &e))
+        cut.map_err(|e| self.failed(&e))
     }
 
     fn write(&self, text: &[u8], at: u64) -> Result<()> {
         let written = self.held.write_all_at(text, at);
-        written.map_err(|e| Error::io(format!("write {}/held", self.dir.display()), &e))
+        written.map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Error {
+        Error::io(format!("write {}", self.entry.file("held").display()), error)
     }
 
     /// Removes the record. Everything in it runs again.
     pub fn remove(self) {
-        remove(&self.dir);
+        let _ = self.entry.remove();
     }
 }
 
@@ -207,70 +153,36 @@ fn head(until: Duration) -> [u8; HEAD] {
     line
 }
 
-fn remove(dir: &Path) {
-    for name in ["record.new", "record.json", "held"] {
-        let _ = fs::remove_file(dir.join(name));
-    }
-    let _ = fs::remove_dir(dir);
-    let _ = dir.parent().map(fs::remove_dir);
-}
-
-fn taken(dir: &Path, pid: i32) -> Error {
-    let record = read(dir).ok().flatten();
-    let by = record.map_or(String::new(), |record| format!(" (process {})", record.limiter.pid));
+fn taken(journal: &Journal, id: &str, pid: i32) -> Error {
+    let record = read(journal, id).ok().flatten();
+    let by = record.map_or(String::new(), |limited| format!(" (process {})", limited.limiter.pid));
     Error::new(format!("process {pid} is limited already by another garth limit{by}"))
         .hint("end that one first; it lets the process go on")
 }
 
-/// As the journal's: what a stranger could have laid there is not believed.
-fn check_owner(all: &Path) -> Result<()> {
-    let (uid, _) = process::effective_ids();
-    let path = all.display();
-    let meta = fs::metadata(all).map_err(|e| Error::io(format!("look at {path}"), &e))?;
-    if meta.uid() == uid && meta.mode() & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(Error::new(format!("{path} belongs to another user or is open to others"))
-        .hint("choose another state directory with --root"))
-}
-
 /// None: there is none yet, or it is damaged.
-fn read(dir: &Path) -> Result<Option<Record>> {
-    let path = dir.join("record.json");
-    match fs::read(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        text => text
-            .map(|text| serde_json::from_slice(&text).ok())
-            .map_err(|e| Error::io(format!("read {}", path.display()), &e)),
+pub fn read(journal: &Journal, id: &str) -> Result<Option<Limited>> {
+    if id.starts_with('.') || !is_there(&journal.file(id, "record.json"))? {
+        return Ok(None);
     }
-}
-
-/// The records there are: the directory, and what could be read of it.
-fn all(root: &Path) -> Result<Vec<(PathBuf, Option<Record>)>> {
-    let place = place(root);
-    let entries = match fs::read_dir(&place) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| Error::io(format!("read {}", place.display()), &e))?,
-    };
-    check_owner(&place)?;
-    let mut all = Vec::new();
-    for entry in entries {
-        let dir = entry.map_err(|e| Error::io(format!("read {}", place.display()), &e))?.path();
-        let record = read(&dir)?;
-        all.push((dir, record));
+    match Record::read(journal, id) {
+        Err(error) if error.errno().is_some() => Err(error),
+        record => Ok(record.ok().map(|record| record.asked)),
     }
-    Ok(all)
 }
 
 /// The limiters that live.
 ///
 /// # Errors
 /// When the state directory cannot be read.
-pub fn living(root: &Path) -> Result<Vec<Record>> {
+pub fn living(root: &Path) -> Result<Vec<Limited>> {
+    let journal = Journal::at(root).limits();
     let mut living = Vec::new();
-    for record in all(root)?.into_iter().filter_map(|(_, record)| record) {
-        if record.limiter.open()?.is_some() {
-            living.push(record);
+    for id in journal.ids()? {
+        if let Some(limited) = read(&journal, &id)?
+            && limited.limiter.open()?.is_some()
+        {
+            living.push(limited);
         }
     }
     Ok(living)
@@ -279,22 +191,22 @@ pub fn living(root: &Path) -> Result<Vec<Record>> {
 /// What is stopped by a limiter, as its record says.
 pub struct Held {
     file: File,
-    target: Id,
+    target: ProcessId,
     freezer: Option<Freezer>,
 }
 
 impl Held {
-    /// Opens the record in `dir`.
+    /// Opens the record of limit `id`.
     ///
     /// # Errors
     /// It is not there, or is none.
-    pub fn open(dir: &Path) -> Result<Held> {
-        let record = read(dir)?
-            .ok_or_else(|| Error::new(format!("{}: not the record of a limiter", dir.display())))?;
-        let path = dir.join("held");
+    pub fn open(journal: &Journal, id: &str) -> Result<Held> {
+        let Limited { target, freezer, .. } = read(journal, id)?
+            .ok_or_else(|| Error::new(format!("limit {id}: not the record of a limiter")))?;
+        let path = journal.file(id, "held");
         let open = File::open(&path);
         let file = open.map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-        Ok(Held { file, target: record.target, freezer: record.freezer })
+        Ok(Held { file, target, freezer })
     }
 
     /// The moment by which the target runs again; none: it runs now.
@@ -335,7 +247,7 @@ impl Held {
             else {
                 continue;
             };
-            let id = Id { pid, start_time, ..self.target.clone() };
+            let id = ProcessId { pid, start_time, ..self.target.clone() };
             let sent = id.open()?.map(|fd| pidfd::send_signal(fd.as_fd(), libc::SIGCONT));
             released += usize::from(sent.is_some_and(|sent| sent.is_ok()));
         }
@@ -343,55 +255,48 @@ impl Held {
     }
 }
 
-/// Lets go on what limiters that are gone have left stopped, and removes their records: a line for
-/// each. `watched` ones are left to their watchdog if it still has to do it.
+/// Lets go on what a limiter that is gone has left stopped, and removes its record: which process was
+/// limited, and how many go on. None: nothing was stopped before its record was written.
+///
+/// # Errors
+/// What could not be let go on; the record stays.
+pub fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
+    let Some(limited) = read(entry.journal(), entry.id())? else {
+        return entry.remove().map(|()| None);
+    };
+    let released = Held::open(entry.journal(), entry.id())?.release()?;
+    entry.remove()?;
+    Ok(Some((limited.target.pid, released)))
+}
+
+/// Clears up behind all limiters that are gone: a line for each. A limiter that lives holds its record.
 ///
 /// # Errors
 /// When the state directory cannot be read.
 pub fn release_all(root: &Path) -> Result<(Vec<String>, Vec<Error>)> {
+    let journal = Journal::at(root).limits();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (dir, record) in all(root)? {
-        let held = |errno| Error::os(format!("lock {}", dir.display()), errno);
-        let lock = match File::open(&dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            lock => lock.map_err(|e| held(e.into()))?,
-        };
-        // A limiter that lives holds its record.
-        if !process::try_lock(lock.as_fd()).map_err(held)?
-            || !file::is_at(lock.as_fd(), &dir).map_err(held)?
-        {
-            continue;
-        }
-        if record.is_none() {
-            // Nothing was stopped before it was written.
-            remove(&dir);
-            continue;
-        }
-        match Held::open(&dir).and_then(|held| held.release()) {
-            Ok(count) => {
-                let pid = record.map_or(0, |record| record.target.pid);
-                done.push(match count {
-                    0 => format!("the record of a limit on process {pid}"),
-                    1 => format!("a limit on process {pid}: 1 process goes on"),
-                    n => format!("a limit on process {pid}: {n} processes go on"),
-                });
-                remove(&dir);
-            }
+    for id in journal.ids()? {
+        let cleared = journal.lock(&id).and_then(|entry| entry.map_or(Ok(None), clear));
+        match cleared {
+            Ok(None) => {}
+            Ok(Some((pid, count))) => done.push(match count {
+                0 => format!("the record of a limit on process {pid}"),
+                1 => format!("a limit on process {pid}: 1 process goes on"),
+                n => format!("a limit on process {pid}: {n} processes go on"),
+            }),
             // Its watchdog was faster.
-            Err(_) if is_there(&dir).is_ok_and(|there| !there) => {}
+            Err(_) if is_there(&journal.file(&id, "")).is_ok_and(|there| !there) => {}
             Err(error) => failed.push(error),
         }
     }
     Ok((done, failed))
 }
 
-/// Removes the record of a limiter that is gone, after its processes were let go on.
-pub fn forget(dir: &Path) {
-    remove(dir);
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::sys::process::Ended;
     use crate::{Spawn, Stdio};
@@ -416,15 +321,15 @@ mod tests {
         let root = std::env::temp_dir().join(format!("garth-limit-{}", std::process::id()));
         let sleeper = || Spawn { stdout: Stdio::Null, ..Spawn::new(["sleep", "100"]) };
         let [ours, other, reused] = [(); 3].map(|()| sleeper().spawn().unwrap().process);
-        let id = |pid| Id::from(ProcessId::of(pid).unwrap());
-        let record = Record {
+        let id = |pid| ProcessId::of(pid).unwrap();
+        let limited = Limited {
             target: id(ours.pid()),
             limiter: id(std::process::id() as i32),
             freezer: None,
         };
-        let mut entry = Entry::create(&root, &record).unwrap();
+        let mut marks = Marks::create(&root, limited.clone()).unwrap();
         // A lock is of the open file: a second limiter is told, in this process too.
-        let second = Entry::create(&root, &record).unwrap_err().to_string();
+        let second = Marks::create(&root, limited).unwrap_err().to_string();
         assert!(second.contains("limited already"), "{second}");
         assert_eq!(living(&root).unwrap().len(), 1);
 
@@ -434,24 +339,24 @@ mod tests {
             let start = if process.pid() == reused.pid() { start - 1 } else { start };
             process.signal(libc::SIGSTOP).unwrap();
             until(process.pid(), 'T');
-            entry.add(process.pid(), start).unwrap()
+            marks.add(process.pid(), start).unwrap()
         });
-        entry.mark(lines[0], true).unwrap();
-        entry.mark(lines[2], true).unwrap();
-        entry.set_until(Duration::from_nanos(123)).unwrap();
-        let held = Held::open(entry.dir()).unwrap();
+        marks.mark(lines[0], true).unwrap();
+        marks.mark(lines[2], true).unwrap();
+        marks.set_until(Duration::from_nanos(123)).unwrap();
+        let (journal, name) = (marks.entry().journal().clone(), marks.entry().id().to_owned());
+        let held = Held::open(&journal, &name).unwrap();
         assert_eq!(held.until(), Some(Duration::from_nanos(123)));
 
         // Nobody touches what a limiter that lives holds.
         assert_eq!(release_all(&root).unwrap().0, [""; 0]);
-        let dir = entry.dir().to_owned();
-        drop(entry);
+        drop(marks);
         let (done, failed) = release_all(&root).unwrap();
         assert_eq!(done.len(), 1, "{done:?}");
         assert!(done[0].ends_with("1 process goes on") && failed.is_empty(), "{done:?}");
         until(ours.pid(), 'S');
         assert_eq!((state(other.pid()), state(reused.pid())), ('T', 'T'));
-        assert!(!dir.exists());
+        assert!(!journal.has(&name).unwrap());
 
         for process in [ours, other, reused] {
             process.kill();

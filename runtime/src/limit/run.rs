@@ -13,7 +13,7 @@ use super::command::{ended, finish, forward, left_behind, start, stop_ourselves,
 use super::control::{Closed, Decision, Open, Settings};
 use super::hold::Hold;
 use super::meter::{Files, Meter, Reading};
-use super::record::{Entry, Id, Record};
+use super::record::{Limited, Marks};
 use super::target;
 use super::told::{Asked, Ending, Note, Target, Want};
 use super::tree::{self, Tree};
@@ -100,8 +100,8 @@ struct Limiter<'a> {
     asked: &'a Asked,
     tree: Tree,
     hold: Hold,
-    entry: Entry,
-    own: Id,
+    marks: Marks,
+    own: ProcessId,
     watchdog: Watchdog,
     meter: Option<Meter>,
     acks: Acks,
@@ -163,17 +163,17 @@ impl<'a> Limiter<'a> {
         if let (Hold::Signals, false, Some(caution)) = (&hold, ours, target::caution(pid)) {
             cautions.push(caution);
         }
-        let own = Id::from(ProcessId::of(std::process::id() as i32)?);
+        let own = ProcessId::of(std::process::id() as i32)?;
         let freezer = match &hold {
             Hold::Freezer(freezer, _) => Some(freezer.clone()),
             Hold::Signals => None,
         };
-        let record = Record { target: ProcessId::of(pid)?.into(), limiter: own.clone(), freezer };
-        let entry = Entry::create(root, &record)?;
-        let watchdog = match Watchdog::start(entry.dir(), &own) {
+        let limited = Limited { target: ProcessId::of(pid)?, limiter: own.clone(), freezer };
+        let marks = Marks::create(root, limited)?;
+        let watchdog = match Watchdog::start(marks.entry(), &own) {
             Ok(watchdog) => watchdog,
             Err(error) => {
-                entry.remove();
+                marks.remove();
                 return Err(error);
             }
         };
@@ -199,7 +199,7 @@ impl<'a> Limiter<'a> {
             asked,
             tree,
             hold,
-            entry,
+            marks,
             own,
             watchdog,
             meter,
@@ -317,7 +317,7 @@ impl<'a> Limiter<'a> {
                 self.go_on()?;
             }
             // Somebody may have been born in the moment of the stop.
-            (false, false) => self.hold.stop(&mut self.tree, &mut self.entry, now)?,
+            (false, false) => self.hold.stop(&mut self.tree, &mut self.marks, now)?,
             (true, true) => {}
         }
         Ok(look_in.min(ask_in))
@@ -443,24 +443,24 @@ impl<'a> Limiter<'a> {
             Law::Closed(closed) => closed.longest_stop(),
         };
         // The promise first, then the letters of the processes, then the signals.
-        self.entry.set_until(now + longest)?;
+        self.marks.set_until(now + longest)?;
         self.running = false;
         self.times.run += now.saturating_sub(self.times.turned);
         self.times.turned = now;
-        self.hold.stop(&mut self.tree, &mut self.entry, now)
+        self.hold.stop(&mut self.tree, &mut self.marks, now)
     }
 
     fn go_on(&mut self) -> Result<()> {
         if self.running {
             return Ok(());
         }
-        self.hold.go_on(&mut self.tree, &mut self.entry)?;
+        self.hold.go_on(&mut self.tree, &mut self.marks)?;
         self.running = true;
         let now = monotonic();
         let stopped = now.saturating_sub(self.times.turned);
         self.times.longest_stop = self.times.longest_stop.max(stopped);
         self.times.turned = now;
-        self.entry.set_until(Duration::ZERO)
+        self.marks.set_until(Duration::ZERO)
     }
 
     fn signal(&mut self, command: Option<&Process>, arrived: Arrived) -> Result<Option<Ending>> {
@@ -514,7 +514,7 @@ impl<'a> Limiter<'a> {
             closed.let_run(monotonic());
         }
         self.watchdog.end();
-        self.watchdog = Watchdog::start(self.entry.dir(), &self.own)?;
+        self.watchdog = Watchdog::start(self.marks.entry(), &self.own)?;
         if tree::ancestry(self.tree.root()).contains(&self.own.pid) {
             self.tree.adopt(self.own.pid, self.watchdog.pid());
         }
@@ -535,7 +535,7 @@ impl<'a> Limiter<'a> {
         // If that failed, the watchdog tries as well, when we are gone.
         released?;
         self.watchdog.end();
-        self.entry.remove();
+        self.marks.remove();
         result
     }
 }

@@ -8,11 +8,11 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::record::{self, Held, Id};
+use super::record::{self, Held};
 use crate::error::{Error, Result};
+use crate::journal::{Entry, Journal, ProcessId};
 use crate::sys::clone::Cloned;
 use crate::sys::{fork, pidfd, process, raw, timer};
 
@@ -28,24 +28,25 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts one that watches `limiter`, whose record is in `dir`; when this returns, it watches.
+    /// Starts one that watches `limiter`, whose record is `entry`; when this returns, it watches.
     /// To be called by a process of one thread.
     ///
     /// # Errors
     /// It cannot be started, or cannot read the record.
-    pub fn start(dir: &Path, limiter: &Id) -> Result<Watchdog> {
+    pub fn start(entry: &Entry, limiter: &ProcessId) -> Result<Watchdog> {
         let failed = |e: &std::io::Error| Error::io("start the watchdog", e);
-        let dir: PathBuf = fs::canonicalize(dir).map_err(|e| failed(&e))?;
+        let root = entry.journal().root();
+        let journal = Journal::at(fs::canonicalize(root).map_err(|e| failed(&e))?).limits();
         let (reader, writer) = std::io::pipe().map_err(|e| failed(&e))?;
         let ready = writer.as_raw_fd();
-        let process = fork::child(|| watch(&dir, limiter, ready))
+        let process = fork::child(|| watch(&journal, entry.id(), limiter, ready))
             .map_err(|errno| Error::os("start the watchdog", errno))?;
         let watchdog = Watchdog { process };
         drop(writer);
         let mut word = [0];
         File::from(std::os::fd::OwnedFd::from(reader)).read_exact(&mut word).map_err(|_| {
             watchdog.end();
-            Error::new(format!("the watchdog cannot read the record in {}", dir.display()))
+            Error::new(format!("the watchdog cannot read the record of limit {}", entry.id()))
         })?;
         Ok(watchdog)
     }
@@ -68,7 +69,7 @@ impl Watchdog {
 }
 
 /// The watchdog's whole life; its exit code.
-fn watch(dir: &Path, limiter: &Id, ready: i32) -> i32 {
+fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
     const READY: i32 = 3;
     let _ = raw::set_signal_mask(u64::MAX);
     let _ = raw::setsid();
@@ -88,9 +89,9 @@ fn watch(dir: &Path, limiter: &Id, ready: i32) -> i32 {
     // Where that is allowed. A machine without memory ends the target before its watchdog.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = fork::lock_memory();
-    let Ok(held) = Held::open(dir) else { return 1 };
+    let Ok(held) = Held::open(journal, id) else { return 1 };
     // One that cannot be told of lets nobody go on.
-    let limiter = limiter.open().ok().flatten();
+    let limiter = ours.open().ok().flatten();
     let _ = raw::write(READY, b"r");
     raw::close(READY);
 
@@ -110,11 +111,21 @@ fn watch(dir: &Path, limiter: &Id, ready: i32) -> i32 {
         }
     }
     for _ in 0..100 {
-        if held.release().is_ok() {
-            record::forget(dir);
+        if let Ok(Some(entry)) = journal.lock(id)
+            && record::clear(entry).is_ok()
+        {
+            return 0;
+        }
+        // A gc, or another limiter of the same target, has the record and lets everything go on first.
+        let gone = journal.has(id).is_ok_and(|there| !there);
+        if gone
+            || record::read(journal, id)
+                .is_ok_and(|now| now.is_some_and(|now| now.limiter != *ours))
+        {
             return 0;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    let _ = held.release();
     1
 }

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::record::Record;
+use super::record::SandboxRecord;
 use super::trace::{self, Trace};
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -71,7 +71,7 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
         // Nobody holds it, and it lives. A detached one has lost its keeper, and may go on; any
         // other was to die with its caller, and is about to.
         let about_to_die =
-            Record::read(journal, id).is_ok_and(|record| record.sandbox.die_with_parent);
+            SandboxRecord::read(journal, id).is_ok_and(|record| record.asked.die_with_parent);
         if !about_to_die || !has_ended(&pidfd, id)? {
             return Ok(false);
         }
@@ -87,7 +87,7 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
 pub fn release_networks(journal: &Journal) -> Result<bool> {
     let mut released = false;
     for id in journal.ids()?.iter().filter(|id| !id.starts_with('.')) {
-        let resources = Record::read(journal, id).map(|record| record.resources).ok();
+        let resources = SandboxRecord::read(journal, id).map(|record| record.resources).ok();
         if resources.as_ref().is_some_and(|one| one.network.is_none() && one.pasta.is_none()) {
             continue;
         }
@@ -158,7 +158,7 @@ fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
 pub fn release(entry: Entry, may_kill: bool) -> Result<()> {
     let journal = entry.journal().clone();
     let owner = Owner { journal: &journal, id: entry.id(), limits: Limits::NONE, may_kill };
-    match Record::read(&journal, entry.id()) {
+    match SandboxRecord::read(&journal, entry.id()) {
         Ok(record) => record.resources.release(&owner)?,
         Err(_) => Resources::forget(&owner)?,
     }

@@ -1,49 +1,84 @@
-//! What is written down of a sandbox: what was asked, and what it has outside.
+//! What is written down of each entry of the journal: what was asked, and what it has outside.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Sandbox;
+use super::Resources;
+use crate::config::{Limits, Sandbox};
 use crate::error::{Error, Result};
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
-use crate::resource::Resources;
 
-/// The record of one sandbox, written before anything of it is made, and not changed afterwards.
+/// What can be asked for: a sandbox, a container, a limit.
+pub trait Recorded: Serialize + DeserializeOwned {
+    /// The limits of the cgroup among its resources.
+    fn limits(&self) -> &Limits {
+        Limits::NONE
+    }
+}
+
+impl Recorded for Sandbox {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// The record of a sandbox.
+pub type SandboxRecord = Record<Sandbox>;
+
+/// The record of one entry, written before anything of it is made, and not changed afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// Its name, or a random one.
+pub struct Record<Asked> {
+    /// Its name in the journal.
     pub id: String,
-    /// Seconds since 1970.
-    pub created: u64,
+    /// When it was written, since 1970.
+    pub created: Duration,
     /// What was asked.
-    pub sandbox: Sandbox,
+    pub asked: Asked,
     /// What it has outside.
+    #[serde(default)]
     pub resources: Resources,
 }
 
-impl Record {
+impl<Asked: Recorded> Record<Asked> {
+    /// A record of this moment.
+    pub fn new(id: &str, asked: Asked, resources: Resources) -> Record<Asked> {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Record { id: id.to_owned(), created, asked, resources }
+    }
+
     /// Reads what is recorded of `id`.
     ///
     /// # Errors
-    /// When there is no such sandbox, or its record cannot be read.
-    pub fn read(journal: &Journal, id: &str) -> Result<Record> {
+    /// There is no such entry, or its record cannot be read.
+    pub fn read(journal: &Journal, id: &str) -> Result<Record<Asked>> {
         let text = journal.read(id)?;
-        serde_json::from_slice(&text)
-            .map_err(|e| Error::new(format!("the record of {id}: not a record: {e}")))
+        let damaged = |how: String| {
+            Error::new(format!("the record of {} {id}: {how}", journal.kind()))
+                .hint(format!("garth delete --force {id} removes it"))
+        };
+        let record: Record<Asked> =
+            serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        match record.id == id {
+            true => Ok(record),
+            false => Err(damaged(format!("it is that of {:?}", record.id))),
+        }
     }
 
-    /// Whose its resources are.
+    /// The owner of its resources.
     pub fn owner<'a>(&'a self, journal: &'a Journal) -> Owner<'a> {
-        Owner { journal, id: &self.id, limits: &self.sandbox.limits, may_kill: true }
+        Owner { journal, id: &self.id, limits: self.asked.limits(), may_kill: true }
     }
 
     /// Writes it: whole or not at all ([`Entry::write`]).
     ///
     /// # Errors
-    /// When the state directory cannot be written.
+    /// The state directory cannot be written.
     pub fn write(&self, entry: &Entry) -> Result<()> {
         let text = serde_json::to_vec(self)
-            .map_err(|e| Error::new(format!("the record of {}: {e}", self.id)))?;
+            .map_err(|e| Error::new(format!("write the record of {}: {e}", self.id)))?;
         entry.write(&text)
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Record;
+use super::record::SandboxRecord;
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, is_there};
@@ -57,23 +57,28 @@ pub struct Trace {
 impl Trace {
     /// The trace of the sandbox of `record`, which has ended just now but is not released yet. `log` is
     /// where its output went, if not to the files of its entry.
-    pub fn of(journal: &Journal, record: &Record, ended: Ended, log: Option<&Path>) -> Trace {
+    pub fn of(
+        journal: &Journal,
+        record: &SandboxRecord,
+        ended: Ended,
+        log: Option<&Path>,
+    ) -> Trace {
         let files: Vec<PathBuf> = match log {
             Some(log) => vec![log.into()],
             None => in_order(OUTPUT.map(|name| journal.file(&record.id, name)).to_vec()),
         };
-        let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
+        let words = record.asked.command.iter().map(|word| word.to_string_lossy().into_owned());
         Trace {
             name: record.id.clone(),
             command: words.collect(),
-            created: record.created,
+            created: record.created.as_secs(),
             ended: now(),
             exit_code: ended.code(),
             signal: match ended {
                 Ended::Exited(_) => None,
                 Ended::Killed(signal) => Some(signal_name(signal)),
             },
-            out_of_memory: out_of_memory(record.resources.oom_kills(), &record.sandbox.limits),
+            out_of_memory: out_of_memory(record.resources.oom_kills(), &record.asked.limits),
             output: last_lines(&files),
         }
     }

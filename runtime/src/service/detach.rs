@@ -19,7 +19,7 @@ use crate::config::Sandbox;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::resource::gc;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::resource::trace::{OUTPUT, Trace};
 use crate::start::{self, Child, FileAction, Group, Options, Process, Spawn, Stdio, random_id};
 use crate::sys::{CStrings, Errno, file, init, process, raw};
@@ -201,8 +201,8 @@ pub fn bury(journal: &Journal, name: &str, entry: RawFd, pid: i32) -> Result<()>
 }
 
 fn tell(journal: &Journal, name: &str, pid: i32) -> Result<()> {
-    let record = Record::read(journal, name)?;
-    let has_init = record.sandbox.init && record.sandbox.namespaces.pid.is_new();
+    let record = SandboxRecord::read(journal, name)?;
+    let has_init = record.asked.init && record.asked.namespaces.pid.is_new();
     let process = if has_init { Process::adopt_init(pid) } else { Process::adopt(pid) }?;
     let ended = process.wait()?;
     let output = Path::new("/proc/self/fd/1");

@@ -15,7 +15,7 @@ use crate::network::pasta::Pasta;
 use crate::network::{self, Config, Network};
 use crate::plan::{IdMaps, Plan, Step};
 use crate::resource::bandwidth;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::start::{self, Options};
 use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};
@@ -226,7 +226,7 @@ fn firewall(journal: &Journal) -> Result<String> {
         if journal.open_process(id)?.is_none() {
             continue;
         }
-        let Ok(record) = Record::read(journal, id) else { continue };
+        let Ok(record) = SandboxRecord::read(journal, id) else { continue };
         let lacks = record.resources.lacks(&record.owner(journal))?;
         let new = lacks.into_iter().filter(|line| !wrong.contains(line));
         let new: Vec<String> = new.map(|line| format!("{id}: {line}")).collect();

@@ -6,7 +6,7 @@ use crate::config::{Network, Publish, Sandbox};
 use crate::error::Result;
 use crate::journal::{Journal, ProcessId};
 use crate::resource::bandwidth::Kept;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::resource::trace::Trace;
 use crate::{facts, network};
 
@@ -92,7 +92,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         (None, _) => "starting",
     };
     let pid = process.filter(|_| lives).map(|process| process.pid);
-    let Ok(record) = Record::read(journal, &name) else {
+    let Ok(record) = SandboxRecord::read(journal, &name) else {
         let state = if lives { "damaged" } else { "ended" };
         let none = Vec::new();
         let (addresses, ports, command) = (none.clone(), none.clone(), none);
@@ -101,12 +101,12 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         let created = None;
         return Ok(Entry { name, state, pid, created, addresses, ports, rates, command, end });
     };
-    let words = record.sandbox.command.iter().map(|word| word.to_string_lossy().into_owned());
+    let words = record.asked.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
     // Where the kernel does not say, nothing is said.
     let rates = link.filter(|_| lives).and_then(|link| {
         let kept = kept.get_or_insert_with(|| Kept::read().unwrap_or_default());
-        match &record.sandbox.rate_group {
+        match &record.asked.rate_group {
             None => {
                 Some(kept.of(link.index)).filter(|rates| !rates.is_empty()).map(|r| r.to_string())
             }
@@ -120,9 +120,9 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         name,
         state,
         pid,
-        created: Some(record.created),
+        created: Some(record.created.as_secs()),
         addresses: record.resources.network.iter().flat_map(|n| n.addresses()).collect(),
-        ports: Publish::ranges(&record.sandbox.publish),
+        ports: Publish::ranges(&record.asked.publish),
         rates,
         command: words.collect(),
         end: None,
@@ -134,7 +134,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
 /// # Errors
 /// When there is no such sandbox, or something cannot be told.
 pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)> {
-    let record = Record::read(journal, name)?;
+    let record = SandboxRecord::read(journal, name)?;
     let owner = record.owner(journal);
     let there = record.resources.inspect(&owner)?;
     let lacks = match journal.open_process(name)? {

@@ -5,7 +5,7 @@ use crate::config::Throttle;
 use crate::config::oci::Resources;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 
 /// Gives a sandbox that runs other limits on disks. They go with its cgroup, so its record is not
 /// changed: it says what was asked at the start.
@@ -33,7 +33,7 @@ pub fn limit(journal: &Journal, id: &str, resources: &Resources) -> Result<()> {
 }
 
 fn cgroup(journal: &Journal, id: &str) -> Result<Cgroup> {
-    let record = Record::read(journal, id)?;
+    let record = SandboxRecord::read(journal, id)?;
     if journal.open_process(id)?.is_none() {
         return Err(Error::new(format!("{id} is not running")));
     }

@@ -9,7 +9,7 @@ use crate::config::rate::Change;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::resource::bandwidth;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::sys::process;
 
 /// Holds the network of sandbox `id` to other rates from now on. The record goes on saying what was
@@ -18,11 +18,11 @@ use crate::sys::process;
 /// # Errors
 /// When it does not run, or has no network that can be slowed down.
 pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
-    let record = Record::read(journal, id)?;
+    let record = SandboxRecord::read(journal, id)?;
     let not_running = || Error::new(format!("{id} is not running"));
-    let rates = change.of(record.sandbox.rates);
+    let rates = change.of(record.asked.rates);
     // One that may have none is told why, in the same words as at a start.
-    Sandbox { rates, ..record.sandbox.clone() }.validate()?;
+    Sandbox { rates, ..record.asked.clone() }.validate()?;
     bandwidth::check(&rates)?;
     let Some(bandwidth) = &record.resources.bandwidth else {
         return Err(Error::new(format!("--rate: {id} has no network of its own")));

@@ -8,7 +8,7 @@ use crate::config::Sandbox;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::plan;
-use crate::resource::record::Record;
+use crate::resource::record::SandboxRecord;
 use crate::start::seal;
 
 /// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the one
@@ -16,7 +16,7 @@ use crate::start::seal;
 ///
 /// # Errors
 /// When the sandbox has ended, or the step that failed.
-pub fn join(journal: &Journal, record: &Record, sandbox: &Sandbox) -> Result<Process> {
+pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
     let target = journal.open_process(&record.id)?.ok_or_else(|| {
         Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
     })?;

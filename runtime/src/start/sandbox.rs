@@ -3,7 +3,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,12 +158,7 @@ impl Yard {
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
         self.resources = Resources::choose(sandbox, self.entry.id(), &journal, &options.pools)?;
-        let record = Record {
-            id: self.entry.id().to_owned(),
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
-            sandbox: sandbox.clone(),
-            resources: self.resources.clone(),
-        };
+        let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
         given.cgroup_files = self.resources.cgroup_files();

@@ -140,7 +140,7 @@ impl ExecFlags {
 
     /// The container's own program, with what is different now.
     fn program(&self, container: &Container, words: Words) -> Result<Process> {
-        let mut program = container.record.config.process.clone().unwrap_or_default();
+        let mut program = container.record.asked.config.process.clone().unwrap_or_default();
         let text = |word: OsString| {
             word.into_string().map_err(|word| Error::new(format!("{word:?} is not UTF-8")))
         };

@@ -151,8 +151,8 @@ impl Row {
             rootfs: container.record.rootfs().to_string_lossy().into_owned(),
             created: container.record.created(),
             annotations: state.annotations,
-            owner: crate::facts::users::lookup(&container.record.owner.to_string(), None)
-                .map_or_else(|_| container.record.owner.to_string(), |user| user.name),
+            owner: crate::facts::users::lookup(&container.record.asked.owner.to_string(), None)
+                .map_or_else(|_| container.record.asked.owner.to_string(), |user| user.name),
         })
     }
 }
