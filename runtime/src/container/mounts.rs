@@ -16,7 +16,7 @@ use crate::journal::Journal;
 use crate::plan::Path;
 use crate::plan::container::{Surroundings, compile_mounts};
 use crate::start::Inside;
-use crate::sys::mntns;
+use crate::sys::file;
 
 /// Mounts these in a running container, in their order.
 ///
@@ -129,7 +129,7 @@ fn open_source(mount: &mut Mount, bundle: &StdPath, recursive: bool) -> Result<O
     let source = source.to_string_lossy().into_owned();
     let path = CString::new(source.as_str())
         .map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
-    let tree = mntns::detached_copy(&path, recursive)
+    let tree = file::detached_copy(&path, recursive)
         .map_err(|errno| Error::os(format!("mount {source} on {}", mount.destination), errno))?;
     mount.source = Some(source);
     Ok(tree)

@@ -60,7 +60,7 @@ pub fn offer(entry: &Entry, config: &mut Config) -> Result<Option<(usize, OwnedF
     let failed = |errno| Error::os(format!("open {}", directory.display()), errno);
     let path =
         CString::new(directory.as_os_str().as_bytes()).map_err(|_| failed(Errno(libc::EINVAL)))?;
-    match file::tree(&path, false) {
+    match file::detached_copy(&path, false) {
         // An ordinary user's own directory is open to the root of a namespace of that user's.
         Err(Errno(libc::EPERM)) => Ok(None),
         tree => {

@@ -15,7 +15,7 @@ use crate::config::oci::ConsoleSize;
 use crate::container::parent::connect;
 use crate::error::{Error, Result};
 use crate::start::Process;
-use crate::sys::process::{self, Signals};
+use crate::sys::process::{self, PollFlags, Signals};
 use crate::sys::raw::RawFd;
 use crate::sys::terminal::{self, Attributes};
 use crate::sys::{Errno, channel, file, pidfd};
@@ -207,10 +207,10 @@ impl Flow {
     }
 
     /// What is waited for at either end.
-    fn wants(&self) -> [Option<(BorrowedFd<'_>, i16)>; 2] {
+    fn wants(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 2] {
         match self.held.is_empty() {
-            true => [self.open.then(|| (self.from.as_fd(), libc::POLLIN)), None],
-            false => [None, Some((self.to.as_fd(), libc::POLLOUT))],
+            true => [self.open.then(|| (self.from.as_fd(), PollFlags::IN)), None],
+            false => [None, Some((self.to.as_fd(), PollFlags::OUT))],
         }
     }
 
@@ -249,27 +249,27 @@ fn relay(process: &Process, signals: &Signals, terminal: &Terminal) -> Result<()
     let mut shown = Flow::new(master()?, copy(stdout().as_fd())?);
     loop {
         let ([keys, input], [output, screen]) = (typed.wants(), shown.wants());
-        let end = Some((process.pidfd(), libc::POLLIN));
-        let news = Some((signals.as_fd(), libc::POLLIN));
+        let end = Some((process.pidfd(), PollFlags::IN));
+        let news = Some((signals.as_fd(), PollFlags::IN));
         let [ended, arrived, keys, input, output, screen] =
             process::ready([end, news, keys, input, output, screen], None)
                 .map_err(|errno: Errno| Error::os("wait for the container", errno))?;
-        if arrived != 0 {
+        if !arrived.is_empty() {
             pass_on(process, signals, terminal);
         }
-        if keys != 0 {
+        if !keys.is_empty() {
             typed.read();
         }
-        if input != 0 {
+        if !input.is_empty() {
             typed.write();
         }
-        if output != 0 {
+        if !output.is_empty() {
             shown.read();
         }
-        if screen != 0 {
+        if !screen.is_empty() {
             shown.write();
         }
-        if ended != 0 {
+        if !ended.is_empty() {
             break;
         }
     }
@@ -278,9 +278,9 @@ fn relay(process: &Process, signals: &Signals, terminal: &Terminal) -> Result<()
         while !shown.held.is_empty() {
             shown.write();
         }
-        let wanted = [Some((shown.from.as_fd(), libc::POLLIN))];
+        let wanted = [Some((shown.from.as_fd(), PollFlags::IN))];
         match process::ready(wanted, Some(Duration::ZERO)) {
-            Ok([some]) if some != 0 && shown.read() => {}
+            Ok([some]) if !some.is_empty() && shown.read() => {}
             _ => return Ok(()),
         }
     }

@@ -54,7 +54,7 @@ fn open_one(
     let source = mount.source.as_deref().unwrap_or("");
     let path =
         CString::new(source).map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
-    let tree = file::tree(&path, options.bind == Some(true))
+    let tree = file::detached_copy(&path, options.bind == Some(true))
         .map_err(|errno| Error::os(format!("open {source}"), errno))?;
     if !mapped {
         return Ok(tree);

@@ -17,7 +17,7 @@ pub mod resource;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -351,7 +351,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be told.
-    pub fn is_held_by(&self, id: &str, lock: impl AsRawFd) -> Result<bool> {
+    pub fn is_held_by(&self, id: &str, lock: impl AsFd) -> Result<bool> {
         let dir = self.dir(id);
         file::is_at(lock, &dir)
             .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))

@@ -48,5 +48,5 @@ fn ask_one(tree: &mut Tree, place: &Place) -> Result<(), Errno> {
         return Ok(());
     }
     let socket = pidfd::get_fd(member.pidfd.as_fd(), fd)?;
-    sockopt::set(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)
+    sockopt::acknowledge(socket.as_fd())
 }

@@ -54,7 +54,7 @@ impl Place {
     pub(super) fn look(&self) -> Result<Sight, Errno> {
         let process = pidfd::open(self.pid)?;
         let copy = pidfd::get_fd(process.as_fd(), self.fd)?;
-        if sockopt::get(copy.as_fd(), libc::SOL_SOCKET, libc::SO_ACCEPTCONN)? == 1 {
+        if sockopt::is_listening(copy.as_fd())? {
             return Ok(Sight::Listening);
         }
         let socket = TcpStream::from(copy);

@@ -261,16 +261,13 @@ impl Network {
         let room = if self.publish.len() > MANY { Room::make() } else { None };
         let mut taken = Vec::new();
         for publish in &self.publish {
-            let kind = match publish.protocol {
-                Protocol::Tcp => libc::SOCK_STREAM,
-                Protocol::Udp => libc::SOCK_DGRAM,
-            };
+            let udp = publish.protocol == Protocol::Udp;
             for address in publish.addresses() {
                 // A port for both loopbacks is one for IPv4 where there is no IPv6.
                 if address.is_ipv6() && self.inner6.is_none() && publish.host.is_none() {
                     continue;
                 }
-                match port::reserve(SocketAddr::new(address, publish.host_port), kind) {
+                match port::reserve(SocketAddr::new(address, publish.host_port), udp) {
                     Ok(fd) => taken.push(match &room {
                         Some(room) => room.put_aside(fd),
                         None => fd,

@@ -13,7 +13,7 @@ use crate::sys::channel::{self, Message};
 use crate::sys::clone::{self, Ground, Memory};
 use crate::sys::fork::{self, Outcome};
 use crate::sys::raw::{self, RawFd};
-use crate::sys::{CStrings, Errno, task, terminal};
+use crate::sys::{CStrings, Errno, openat2, task, terminal};
 
 /// What the child has at hand: the steps, and descriptors that the parent has opened for it.
 pub struct Script<'a> {
@@ -413,9 +413,9 @@ fn write_own(file: &CStr, data: &[u8]) -> Result {
     let context = raw::fsopen(c"proc")?;
     let proc = raw::fsmount(context, 0)?;
     raw::close(context);
-    let own = raw::openat2(proc, c"thread-self", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let own = openat2::open(proc, c"thread-self", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     raw::close(proc);
-    let file = raw::openat2(own, file, libc::O_WRONLY, 0)?;
+    let file = openat2::open(own, file, libc::O_WRONLY, 0)?;
     raw::close(own);
     let written = raw::write(file, data);
     raw::close(file);
@@ -427,7 +427,7 @@ fn find(name: &CStr, paths: &[std::ffi::CString]) -> Result {
     let searched = !name.to_bytes().contains(&b'/');
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
-        match raw::may_execute(path) {
+        match openat2::may_execute(path) {
             // What is run must not depend on the directory that one is in.
             Ok(()) if searched && !path.to_bytes().starts_with(b"/") => {
                 return Err(Errno(failure::RELATIVE));
@@ -441,7 +441,7 @@ fn find(name: &CStr, paths: &[std::ffi::CString]) -> Result {
 }
 
 fn write(path: &CStr, data: &[u8]) -> Result {
-    let file = raw::openat2(raw::AT_FDCWD, path, libc::O_WRONLY, 0)?;
+    let file = openat2::open(raw::AT_FDCWD, path, libc::O_WRONLY, 0)?;
     let written = raw::write(file, data);
     raw::close(file);
     written
@@ -451,13 +451,13 @@ fn write_proc(file: &CStr, data: &[u8]) -> Result {
     const RESOLVE_NO_XDEV: u64 = 0x01;
     const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
     const RESOLVE_BENEATH: u64 = 0x08;
-    let proc = raw::openat2(raw::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let proc = openat2::open(raw::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     if !raw::is_procfs_root(proc)? {
         return Err(Errno(libc::EXDEV));
     }
     // Nothing that is mounted over a part of it is entered.
     let resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
-    let file = raw::openat2(proc, file, libc::O_WRONLY, resolve)?;
+    let file = openat2::open(proc, file, libc::O_WRONLY, resolve)?;
     raw::close(proc);
     let written = raw::write(file, data);
     raw::close(file);
@@ -465,7 +465,7 @@ fn write_proc(file: &CStr, data: &[u8]) -> Result {
 }
 
 fn enter(path: &CStr, flags: i32) -> Result {
-    let namespace = raw::openat2(raw::AT_FDCWD, path, libc::O_RDONLY, 0)?;
+    let namespace = openat2::open(raw::AT_FDCWD, path, libc::O_RDONLY, 0)?;
     let entered = raw::setns(namespace, flags);
     raw::close(namespace);
     entered
@@ -506,7 +506,7 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
     const OF_FILES: u64 = 1 << 1 | 1 << 14; // WRITE_FILE, TRUNCATE
     let ruleset = raw::landlock_create(handled, scoped)?;
     for (path, access) in rules {
-        let below = match raw::openat2(raw::AT_FDCWD, path, libc::O_PATH, 0) {
+        let below = match openat2::open(raw::AT_FDCWD, path, libc::O_PATH, 0) {
             Err(Errno(libc::ENOENT)) => continue,
             below => below?,
         };

@@ -3,9 +3,9 @@
 
 use std::ffi::CStr;
 
-use crate::sys::Errno;
 use crate::sys::copy::{self, DirEntry};
 use crate::sys::raw::{self, RawFd, Stat};
+use crate::sys::{Errno, openat2};
 
 type Result<T = ()> = std::result::Result<T, Errno>;
 
@@ -138,7 +138,7 @@ fn open(dir: RawFd, name: &CStr, flags: i32) -> Result<RawFd> {
         // With O_NOFOLLOW, the link itself.
         _ => RESOLVE_BENEATH,
     };
-    raw::openat2(dir, name, flags, resolve)
+    openat2::open(dir, name, flags, resolve)
 }
 
 fn directory(dir: RawFd, name: &CStr) -> Result<RawFd> {

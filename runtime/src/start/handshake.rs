@@ -275,7 +275,7 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
     } else if is(Record::Mounted) {
         Asked::Event(Event::Mounted)
     } else if is(Record::Listener) {
-        let fd = channel::descriptor_of(process.pidfd(), message.value as RawFd)
+        let fd = pidfd::get_fd(process.pidfd(), message.value as RawFd)
             .map_err(|errno| Error::os("take the seccomp listener", errno))?;
         Asked::Event(Event::Listener(fd))
     } else if is(Record::Sibling) {

@@ -7,8 +7,8 @@ use std::ffi::CStr;
 use super::copy_up::likeness;
 use super::mounts::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, Result, Tree};
 use crate::sys::Errno;
-use crate::sys::copy;
 use crate::sys::raw::{self, MountAttr, RawFd};
+use crate::sys::{copy, openat2};
 
 /// As the kernel's own walk (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -164,7 +164,7 @@ impl Tree {
     #[inline(never)]
     fn scaffold(&mut self, path: &CStr) -> Result {
         let under = self.open(path, libc::O_DIRECTORY)?;
-        let list = raw::openat2(under, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+        let list = openat2::open(under, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
         let context = raw::fsopen(c"tmpfs")?;
         let cover = raw::fsmount(context, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)?;
         raw::close(context);
@@ -247,7 +247,7 @@ fn show(under: RawFd, cover: RawFd, name: &CStr) -> Result {
         _ => raw::mknodat(cover, name, libc::S_IFREG | 0o444, 0)?,
     }
     let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-    let point = raw::openat2(cover, name, libc::O_PATH | libc::O_NOFOLLOW, resolve)?;
+    let point = openat2::open(cover, name, libc::O_PATH | libc::O_NOFOLLOW, resolve)?;
     let moved = raw::move_mount(tree, point);
     raw::close(point);
     raw::close(tree);

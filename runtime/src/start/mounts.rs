@@ -8,7 +8,7 @@ use super::copy_up::{copy_up, mode_of};
 use super::missing::make_in;
 use crate::plan::{MountStep, Named, Path, Procfs, Source};
 use crate::sys::raw::{self, MountAttr, RawFd, Stat};
-use crate::sys::{Errno, terminal};
+use crate::sys::{Errno, openat2, terminal};
 
 pub(super) type Result<T = ()> = std::result::Result<T, Errno>;
 
@@ -47,7 +47,7 @@ impl Tree {
             Some(root) => Ok(root),
             None => {
                 let flags = libc::O_PATH | libc::O_DIRECTORY;
-                let root = raw::openat2(raw::AT_FDCWD, c"/", flags, 0)?;
+                let root = openat2::open(raw::AT_FDCWD, c"/", flags, 0)?;
                 self.root = Some(root);
                 Ok(root)
             }
@@ -62,7 +62,7 @@ impl Tree {
     /// Opens a path below the root, whatever links are in it, without leaving the root.
     pub(super) fn open(&mut self, path: &CStr, flags: i32) -> Result<RawFd> {
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-        raw::openat2(self.root()?, path, libc::O_PATH | flags, resolve)
+        openat2::open(self.root()?, path, libc::O_PATH | flags, resolve)
     }
 
     /// The directory that `path` is in, and its name there.
@@ -85,7 +85,7 @@ impl Tree {
     ) -> Result {
         let root = raw::open_tree(raw::AT_FDCWD, source, recursive)?;
         raw::mount_setattr(root, attr, recursive)?;
-        let under = raw::openat2(raw::AT_FDCWD, over, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        let under = openat2::open(raw::AT_FDCWD, over, libc::O_PATH | libc::O_DIRECTORY, 0)?;
         raw::move_mount(root, under)?;
         raw::close(under);
         self.root = Some(root);
@@ -179,7 +179,7 @@ impl Tree {
         let above = self.open_target(mount, above, libc::O_DIRECTORY)?;
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
         let made = make_in(above, name, directory)
-            .and_then(|()| raw::openat2(above, name, libc::O_PATH, resolve));
+            .and_then(|()| openat2::open(above, name, libc::O_PATH, resolve));
         raw::close(above);
         made
     }
@@ -202,7 +202,7 @@ impl Tree {
         if mount.procfs != Procfs::Free && raw::is_procfs(target)? {
             return Err(Errno(libc::EXDEV));
         }
-        let before = raw::openat2(raw::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        let before = openat2::open(raw::AT_FDCWD, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
         raw::fchdir(target)?;
         let mounted = raw::mount_here(source, kind, text);
         raw::fchdir(before)?;
@@ -221,7 +221,7 @@ impl Tree {
             false => self.open(path, flags),
             true => {
                 let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
-                raw::openat2(self.root()?, path, libc::O_PATH | flags, resolve)
+                openat2::open(self.root()?, path, libc::O_PATH | flags, resolve)
             }
         }
     }
@@ -298,7 +298,7 @@ impl Tree {
             return Err(Errno(libc::ENOTTY));
         }
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        let master = raw::openat2(pts, c"ptmx", libc::O_RDWR | libc::O_NOCTTY, resolve)?;
+        let master = openat2::open(pts, c"ptmx", libc::O_RDWR | libc::O_NOCTTY, resolve)?;
         raw::close(pts);
         Ok((master, terminal::open_peer(master)?))
     }
@@ -312,7 +312,7 @@ impl Tree {
             Err(errno) => return Err(errno),
         }
         let flags = libc::O_PATH | libc::O_NOFOLLOW;
-        let target = raw::openat2(dev, c"console", flags, RESOLVE_BENEATH)?;
+        let target = openat2::open(dev, c"console", flags, RESOLVE_BENEATH)?;
         raw::move_mount(cover, target)?;
         raw::close(target);
         raw::close(dev);
@@ -337,7 +337,7 @@ impl Tree {
             return raw::chdir(c"/");
         }
         let flags = libc::O_PATH | libc::O_DIRECTORY;
-        let top = raw::openat2(raw::AT_FDCWD, c"/", flags, 0)?;
+        let top = openat2::open(raw::AT_FDCWD, c"/", flags, 0)?;
         raw::move_mount(self.root()?, top)?;
         raw::close(top);
         raw::fchdir(self.root()?)?;
@@ -391,7 +391,7 @@ impl Tree {
         let beside = self.open(&beside.whole, libc::O_DIRECTORY)?;
         raw::mknodat(beside, NAME, libc::S_IFREG | 0o644, 0)?;
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        let file = raw::openat2(beside, NAME, libc::O_WRONLY, resolve)?;
+        let file = openat2::open(beside, NAME, libc::O_WRONLY, resolve)?;
         let written = raw::write(file, text);
         let laid = written.and_then(|()| lay(file, target));
         raw::close(file);
@@ -495,7 +495,7 @@ fn lay(file: RawFd, target: RawFd) -> Result {
 
 fn cover(path: &CStr) -> Result {
     let cover = file_system(c"tmpfs", &[], &MountAttr::default())?;
-    let target = raw::openat2(raw::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let target = openat2::open(raw::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let covered = raw::move_mount(cover, target);
     raw::close(target);
     raw::close(cover);

@@ -1,7 +1,7 @@
 //! bpf(2), as far as programs that decide about devices need it (Linux 4.15).
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{Errno, raw};
 
@@ -77,8 +77,7 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         match unsafe { bpf(PROG_LOAD, &mut attributes) } {
             // The verifier was interrupted by a signal.
             Err(Errno(libc::EAGAIN)) => {}
-            // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
-            result => return result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+            result => return result.map(|fd| raw::own(fd as i32)),
         }
     }
     Err(Errno(libc::EAGAIN))
@@ -156,6 +155,6 @@ pub fn attached(cgroup: &File) -> Result<Vec<u32>, Errno> {
 /// Opens a loaded program by its number.
 pub fn open_program(id: u32) -> Result<OwnedFd, Errno> {
     let mut attributes = [id, 0, 0];
-    // SAFETY: no pointers; the descriptor is new.
-    unsafe { bpf(PROG_GET_FD_BY_ID, &mut attributes).map(|fd| OwnedFd::from_raw_fd(fd as i32)) }
+    // SAFETY: no pointers.
+    unsafe { bpf(PROG_GET_FD_BY_ID, &mut attributes) }.map(|fd| raw::own(fd as i32))
 }

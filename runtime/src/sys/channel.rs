@@ -1,11 +1,20 @@
 //! The line between a parent and a child that does not share its memory: a pair of sockets over
 //! which records of eight bytes pass. The child's calls allocate nothing.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ffi::OsStr;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
 use super::Errno;
-use super::raw::{RawFd, call};
+use super::raw::{RawFd, borrowed, call};
 
 /// What passes: a kind, and a number that belongs to it.
 #[repr(C)]
@@ -15,6 +24,12 @@ pub struct Message {
     pub kind: u32,
     /// A process id, a descriptor, or 0.
     pub value: u32,
+}
+
+impl Message {
+    fn words(self) -> [[u8; 4]; 2] {
+        [self.kind, self.value].map(u32::to_ne_bytes)
+    }
 }
 
 /// A record as the parent gets it.
@@ -33,65 +48,40 @@ pub const TEXT: usize = 4096;
 
 /// socketpair(2), record by record, close-on-exec: the parent's end and the child's.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let mut ends: [RawFd; 2] = [-1; 2];
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-    call!(libc::SYS_socketpair, libc::AF_UNIX, kind, 0, ends.as_mut_ptr())?;
-    // SAFETY: two descriptors that the kernel has just made for us.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    Ok(net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?)
 }
 
 /// A socket at `path`, to which [`connect`] leads; close-on-exec. The directory is given open, as
 /// its path may be longer than an address can be (unix(7): 108 bytes).
 pub fn listen(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
-    let socket = socket()?;
-    let (address, length) = address(Path::new(&path))?;
-    call!(libc::SYS_bind, socket.as_raw_fd(), &raw const address, length)?;
-    call!(libc::SYS_listen, socket.as_raw_fd(), 16)?;
+    let socket = socket(SocketType::SEQPACKET, SocketFlags::empty())?;
+    net::bind(&socket, &address_in(dir, name.as_ref())?)?;
+    net::listen(&socket, 16)?;
     Ok(socket)
 }
 
 /// Connects to a socket of [`listen`]. ECONNREFUSED: nobody listens any more.
 pub fn connect(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
-    let socket = socket()?;
-    let (address, length) = address(Path::new(&path))?;
-    call!(libc::SYS_connect, socket.as_raw_fd(), &raw const address, length)?;
+    let socket = socket(SocketType::SEQPACKET, SocketFlags::empty())?;
+    net::connect(&socket, &address_in(dir, name.as_ref())?)?;
     Ok(socket)
 }
 
 /// Is anybody listening at a socket of [`listen`]? Waits for nobody: EAGAIN when there are so many
 /// before us that one would have to. ECONNREFUSED: nobody listens any more.
 pub fn knock(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
-    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let fd = call!(libc::SYS_socket, libc::AF_UNIX, kind, 0)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-    let (address, length) = address(Path::new(&path))?;
-    call!(libc::SYS_connect, socket.as_raw_fd(), &raw const address, length).map(drop)
+    let socket = socket(SocketType::SEQPACKET, SocketFlags::NONBLOCK)?;
+    Ok(net::connect(&socket, &address_in(dir, name.as_ref())?)?)
 }
 
-fn socket() -> Result<OwnedFd, Errno> {
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-    let fd = call!(libc::SYS_socket, libc::AF_UNIX, kind, 0)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+fn socket(kind: SocketType, flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    Ok(net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC | flags, None)?)
 }
 
-fn address(path: &Path) -> Result<(libc::sockaddr_un, usize), Errno> {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = path.as_os_str().as_bytes();
-    // SAFETY: sockaddr_un is plain numbers, for which all zeroes is a value.
-    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    address.sun_family = libc::AF_UNIX as u16;
-    if bytes.len() >= address.sun_path.len() {
-        return Err(Errno(libc::ENAMETOOLONG));
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
-    }
-    Ok((address, size_of::<libc::sockaddr_un>()))
+fn address_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<SocketAddrUnix, Errno> {
+    let dir = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    Ok(SocketAddrUnix::new(Path::new(&dir).join(name))?)
 }
 
 /// Parent: sends a record. EPIPE: the child has gone.
@@ -124,23 +114,16 @@ pub fn tell(line: RawFd, message: Message) -> Result<(), Errno> {
 
 /// Child: sends a record with a text, of [`TEXT`] bytes at most.
 pub fn tell_text(line: RawFd, message: Message, text: &[u8]) -> Result<(), Errno> {
-    let part =
-        |bytes: *const u8, length| libc::iovec { iov_base: bytes as *mut _, iov_len: length };
-    let words = part((&raw const message).cast(), size_of::<Message>());
-    let mut parts = [words, part(text.as_ptr(), text.len().min(TEXT))];
-    // SAFETY: msghdr is plain numbers and pointers, for which all zeroes is a value.
-    let mut header: libc::msghdr = unsafe { core::mem::zeroed() };
-    header.msg_iov = parts.as_mut_ptr();
-    header.msg_iovlen = parts.len();
-    call!(libc::SYS_sendmsg, line, &raw const header, libc::MSG_NOSIGNAL).map(drop)
+    let words = message.words();
+    let parts = [IoSlice::new(words.as_flattened()), IoSlice::new(&text[..text.len().min(TEXT)])];
+    let control = &mut SendAncillaryBuffer::default();
+    net::sendmsg(borrowed(line)?, &parts, control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// Child: sends a record with a descriptor.
 pub fn tell_descriptor(line: RawFd, message: Message, descriptor: RawFd) -> Result<(), Errno> {
-    let mut bytes = [0u8; size_of::<Message>()];
-    bytes[..4].copy_from_slice(&message.kind.to_ne_bytes());
-    bytes[4..].copy_from_slice(&message.value.to_ne_bytes());
-    send_descriptor(line, &bytes, descriptor)
+    send_descriptor(line, message.words().as_flattened(), descriptor)
 }
 
 /// Child: waits for a record; none: the other end is closed.
@@ -169,32 +152,14 @@ pub fn accept(listener: RawFd) -> Result<RawFd, Errno> {
     }
 }
 
-/// Sends `bytes` and descriptors over a connected socket (SCM_RIGHTS of unix(7)). Allocates nothing.
+/// Sends `bytes` and a descriptor over a connected socket (SCM_RIGHTS of unix(7)). Allocates nothing.
 pub fn send_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawFd) -> Result<(), Errno> {
-    #[repr(C)]
-    struct Control {
-        header: libc::cmsghdr,
-        descriptor: RawFd,
-        padding: u32,
-    }
-    // CMSG_LEN(4) and CMSG_SPACE(4) of cmsg(3) on 64 bits.
-    let mut control = Control {
-        header: libc::cmsghdr {
-            cmsg_len: size_of::<libc::cmsghdr>() + size_of::<RawFd>(),
-            cmsg_level: libc::SOL_SOCKET,
-            cmsg_type: libc::SCM_RIGHTS,
-        },
-        descriptor,
-        padding: 0,
-    };
-    let mut data = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
-    // SAFETY: msghdr is plain numbers and pointers, for which all zeroes is a value.
-    let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
-    message.msg_iov = &raw mut data;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>();
-    let sent = call!(libc::SYS_sendmsg, socket, &raw const message, libc::MSG_NOSIGNAL)?;
+    let passed = [borrowed(descriptor)?];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    let data = [IoSlice::new(bytes)];
+    let sent = net::sendmsg(borrowed(socket)?, &data, &mut control, SendFlags::NOSIGNAL)?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno(libc::EMSGSIZE)) }
 }
 
@@ -215,64 +180,32 @@ fn receive_bytes(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
 ) -> Result<(usize, Option<OwnedFd>), Errno> {
-    #[repr(C)]
-    struct Control {
-        header: libc::cmsghdr,
-        descriptor: RawFd,
-        padding: u32,
-    }
-    let mut data = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-    // SAFETY: both are plain numbers and pointers, for which all zeroes is a value.
-    let (mut control, mut message): (Control, libc::msghdr) = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut data;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    message.msg_controllen = size_of::<Control>();
-    let flags = libc::MSG_CMSG_CLOEXEC;
-    let read = loop {
-        match call!(libc::SYS_recvmsg, socket.as_raw_fd(), &raw mut message, flags) {
-            Err(Errno(libc::EINTR)) => {}
-            Err(errno) => return Err(errno),
-            Ok(read) => break read,
-        }
-    };
-    let whole = size_of::<libc::cmsghdr>() + size_of::<RawFd>();
-    let header = &control.header;
-    let taken = header.cmsg_len >= whole
-        && (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS);
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok((read, taken.then(|| unsafe { OwnedFd::from_raw_fd(control.descriptor) })))
-}
-
-/// A copy of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2), Linux 5.6).
-pub fn descriptor_of(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd, Errno> {
-    let fd = call!(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let data = &mut [IoSliceMut::new(bytes)];
+    let received = rustix::io::retry_on_intr(|| {
+        net::recvmsg(socket, data, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received.bytes, descriptor))
 }
 
 /// Connects a stream socket to `path`, such as a console socket; close-on-exec. However long the path
 /// is: one that has no room in an address is walked up to its last name. EAGAIN: so many wait there
 /// already that one would have to wait oneself.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd, Errno> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let fd = call!(libc::SYS_socket, libc::AF_UNIX, kind, 0)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-    let connect = |path: &Path| {
-        let (address, length) = address(path)?;
-        call!(libc::SYS_connect, socket.as_raw_fd(), &raw const address, length)
-    };
-    match (connect(path), path.parent(), path.file_name()) {
-        (Err(Errno(libc::ENAMETOOLONG)), Some(dir), Some(name)) => {
+    let socket = socket(SocketType::STREAM, SocketFlags::NONBLOCK)?;
+    match (SocketAddrUnix::new(path), path.parent(), path.file_name()) {
+        (Err(rustix::io::Errno::NAMETOOLONG), Some(dir), Some(name)) => {
             let dir = std::fs::File::open(dir)?;
-            let short = format!("/proc/self/fd/{}", dir.as_raw_fd());
-            connect(&Path::new(&short).join(name))?;
+            net::connect(&socket, &address_in(dir.as_fd(), name)?)?;
         }
-        (connected, ..) => drop(connected?),
+        (address, ..) => net::connect(&socket, &address?)?,
     }
-    let flags = call!(libc::SYS_fcntl, socket.as_raw_fd(), libc::F_GETFL, 0)?;
-    let blocking = flags & !(libc::O_NONBLOCK as usize);
-    call!(libc::SYS_fcntl, socket.as_raw_fd(), libc::F_SETFL, blocking)?;
+    let flags = rustix::fs::fcntl_getfl(&socket)?;
+    rustix::fs::fcntl_setfl(&socket, flags - OFlags::NONBLOCK)?;
     Ok(socket)
 }

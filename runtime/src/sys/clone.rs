@@ -6,12 +6,13 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
+use super::raw::call;
 pub use super::words::{Progress, Words};
-use super::{Errno, raw};
+use super::{Errno, openat2, raw};
 
 /// How the child relates to the caller's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -258,8 +259,7 @@ pub fn scope<T: Sync, R, E>(
     // is used by this child alone.
     let pid = unsafe { start(&args, &entry) }?;
     drop(undumpable);
-    // SAFETY: the kernel has stored a new descriptor that nobody else owns.
-    let cloned = Cloned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } };
+    let cloned = Cloned { pid, pidfd: raw::own(pidfd) };
     let result = match request.memory {
         Memory::Beside => {
             // Should `beside` unwind, the child must not be left with freed memory.
@@ -363,7 +363,7 @@ extern "C" fn enter<T>(entry: *const Entry<'_, T>) -> ! {
 pub const NO_CGROUP: usize = u32::MAX as usize;
 
 fn join_cgroup(dir: raw::RawFd) -> Result<(), Errno> {
-    let file = raw::openat2(dir, c"cgroup.procs", libc::O_WRONLY, 0)?;
+    let file = openat2::open(dir, c"cgroup.procs", libc::O_WRONLY, 0)?;
     let written = raw::write(file, b"0");
     raw::close(file);
     written
@@ -437,8 +437,8 @@ unsafe fn on_stack<T>(
 }
 
 fn kill(pid: i32) {
-    // SAFETY: plain call; the child is not reaped yet, so the id is still its own.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+    // It is not reaped yet, so the id is still its own.
+    let _ = call!(libc::SYS_kill, pid, libc::SIGKILL);
 }
 
 struct KillAndWait<'a> {
@@ -490,17 +490,10 @@ impl SignalMask {
     fn block_all() -> SignalMask {
         let all = u64::MAX;
         let mut before = 0u64;
-        let args = [
-            libc::SIG_SETMASK as usize,
-            &raw const all as usize,
-            &raw mut before as usize,
-            size_of::<u64>(),
-            0,
-            0,
-        ];
-        // SAFETY: two masks of eight bytes, as said. The raw call also blocks the two signals that
-        // glibc keeps for its threads (setxid, cancellation), which its wrapper would leave open.
-        let _ = unsafe { raw::syscall(libc::SYS_rt_sigprocmask, args) };
+        let (how, size) = (libc::SIG_SETMASK, size_of::<u64>());
+        // The raw call also blocks the two signals that glibc keeps for its threads (setxid,
+        // cancellation), which its wrapper would leave open.
+        let _ = call!(libc::SYS_rt_sigprocmask, how, &raw const all, &raw mut before, size);
         SignalMask { before }
     }
 }

@@ -2,7 +2,7 @@
 //! own copy of memory. For children that do not share their parent's ([`super::clone::Memory`]).
 
 use core::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::clone::Words;
 use super::raw::{self, BpfInstruction, RawFd, call};
@@ -267,8 +267,7 @@ pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> 
     if pid == 0 {
         raw::exit(work());
     }
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    Ok(super::clone::Cloned { pid: pid as i32, pidfd: raw::own(pidfd) })
 }
 
 /// Keeps all memory of this process resident (mlockall(2)), so that no page has to be read back.
@@ -374,8 +373,7 @@ fn idle_as(namespaces: u64, what: impl FnOnce()) -> Result<super::clone::Cloned,
         raw::exit(1);
     }
     drop(undumpable);
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(super::clone::Cloned { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+    Ok(super::clone::Cloned { pid: pid as i32, pidfd: raw::own(pidfd) })
 }
 
 #[cfg(test)]

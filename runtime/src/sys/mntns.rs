@@ -1,11 +1,11 @@
 //! Visiting another mount namespace (mount_namespaces(7), setns(2)).
 
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{Errno, raw};
+use super::{Errno, openat2, raw};
 
 /// Runs `visit` on a thread of its own in the mount namespace behind `there`, an open namespace
 /// file; root and working directory of the thread are that namespace's. Needs CAP_SYS_ADMIN and
@@ -25,14 +25,6 @@ pub fn in_mount_namespace<T: Send>(
     })
 }
 
-/// A copy of the mount at `path` (`recursive`: with all below) that is attached nowhere
-/// (open_tree(2), Linux 5.2).
-pub fn detached_copy(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let tree = raw::open_tree(raw::AT_FDCWD, path, recursive)?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(tree) })
-}
-
 /// Runs `visit` on a thread of its own, in a copy of this mount namespace in which `path` is a mount
 /// of its own. What `visit` starts is in it as well; it ends with them.
 pub fn with_own_mount<T: Send>(path: &Path, visit: impl FnOnce() -> T + Send) -> Result<T, Errno> {
@@ -41,12 +33,12 @@ pub fn with_own_mount<T: Send>(path: &Path, visit: impl FnOnce() -> T + Send) ->
         let thread = scope.spawn(|| {
             raw::unshare(libc::CLONE_NEWNS)?;
             let flags = libc::O_PATH | libc::O_DIRECTORY;
-            let root = raw::openat2(raw::AT_FDCWD, c"/", flags, 0)?;
+            let root = openat2::open(raw::AT_FDCWD, c"/", flags, 0)?;
             let private = raw::MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
             raw::mount_setattr(root, &private, true)?;
             raw::close(root);
             let tree = raw::open_tree(raw::AT_FDCWD, &path, true)?;
-            let target = raw::openat2(raw::AT_FDCWD, &path, flags, 0)?;
+            let target = openat2::open(raw::AT_FDCWD, &path, flags, 0)?;
             raw::move_mount(tree, target)?;
             raw::close(target);
             raw::close(tree);

@@ -8,10 +8,17 @@
 //! rtnetlink and nfnetlink do their work inside `sendmsg`, so every answer is queued when it
 //! returns. Nothing here ever waits: an answer that is missing is an error, not a hang.
 
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Errno, sockopt};
+use rustix::io;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{
+    self, AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType,
+    sockopt,
+};
+
+use super::raw::call;
+use super::{Errno, raw};
 
 const HEADER: usize = size_of::<libc::nlmsghdr>();
 const ATTRIBUTE: usize = size_of::<libc::nlattr>();
@@ -32,6 +39,13 @@ pub enum Family {
     Netfilter = libc::NETLINK_NETFILTER as isize,
     /// Sockets and what they have moved (sock_diag(7)).
     Diag = libc::NETLINK_SOCK_DIAG as isize,
+}
+
+impl Family {
+    /// Rustix has none for rtnetlink, whose number is 0.
+    fn protocol(self) -> Option<Protocol> {
+        std::num::NonZero::new(self as u32).map(Protocol::from_raw)
+    }
 }
 
 /// The kernel's no to one message of a batch.
@@ -157,14 +171,9 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket in the thread's network namespace.
     pub fn open(family: Family) -> Result<Socket, Errno> {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: plain integers.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, family as i32) };
-        if fd < 0 {
-            return Err(last_errno());
-        }
-        // SAFETY: a new descriptor that nothing else owns.
-        let socket = Socket { fd: unsafe { OwnedFd::from_raw_fd(fd) }, next: 1 };
+        let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+        let fd = net::socket_with(AddressFamily::NETLINK, kind, flags, family.protocol())?;
+        let socket = Socket { fd, next: 1 };
         // The kernel's words on a failure. An old kernel without them is no reason to fail.
         let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
         // A refusal does not repeat the message it is about.
@@ -207,8 +216,9 @@ impl Socket {
         let failed = |errno| Refusal { message: 0, doing: batch.doing[0], errno, text: None };
         // A long list of ports does not fit the usual 208 kB; root may go past wmem_max.
         if batch.bytes.len() > 100_000 {
-            let size = 2 * batch.bytes.len() as i32;
-            self.option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size).map_err(failed)?;
+            let size = 2 * batch.bytes.len();
+            let forced = sockopt::set_socket_send_buffer_size_force(&self.fd, size);
+            forced.map_err(|errno| failed(errno.into()))?;
         }
         self.send(&batch.bytes).map_err(failed)?;
 
@@ -257,17 +267,10 @@ impl Socket {
     /// link state does the work at once.
     pub fn settle_carrier(&self, link: &str) -> Result<(), Errno> {
         let mut value = [ETHTOOL_GLINK, 0];
-        // SAFETY: ifreq is plain data for which zeros are valid.
-        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-        for (to, from) in request.ifr_name.iter_mut().zip(link.bytes().take(libc::IFNAMSIZ - 1)) {
-            *to = from as libc::c_char;
-        }
+        let mut request = raw::interface(link);
         request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        // SAFETY: the request and the two words of ethtool_value it points to outlive the call.
-        match unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) } {
-            0 => Ok(()),
-            _ => Err(last_errno()),
-        }
+        // It points to the two words of an ethtool_value.
+        call!(libc::SYS_ioctl, self.fd.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request).map(drop)
     }
 
     /// Listens to multicast `groups` from now on. A socket without an address is passed over by the
@@ -296,39 +299,24 @@ impl Socket {
     }
 
     /// Makes the queue of what comes unasked as long as that, or as long as this user may.
-    pub fn queue(&self, bytes: i32) {
-        if self.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes).is_err() {
-            let _ = self.option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes);
+    pub fn queue(&self, bytes: usize) {
+        if sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes).is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&self.fd, bytes);
         }
     }
 
     /// Gives the socket the address `port`; 0: any. EADDRINUSE: another socket has it.
     pub fn bind(&self, port: u32) -> Result<(), Errno> {
-        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
-        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        address.nl_family = libc::AF_NETLINK as u16;
-        address.nl_pid = port;
-        let length = size_of_val(&address) as u32;
-        // SAFETY: the address is live and of the length given.
-        let bound = unsafe { libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound == 0 { Ok(()) } else { Err(last_errno()) }
+        Ok(net::bind(&self.fd, &SocketAddrNetlink::new(port, 0))?)
     }
 
     /// A socket that others have too, one after the other, if it is one of `family` with the address
     /// `port`. Answers to those before us are thrown away, and the numbers are new.
     pub fn shared(fd: OwnedFd, family: Family, port: u32) -> Option<Socket> {
-        let number = |name| sockopt::get(fd.as_fd(), libc::SOL_SOCKET, name);
-        // SAFETY: sockaddr_nl is plain data for which zeros are valid.
-        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-        let mut length = size_of_val(&address) as u32;
-        // SAFETY: the address is live and of the length given.
-        let asked = unsafe {
-            libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length)
-        };
-        let same = asked == 0
-            && number(libc::SO_DOMAIN) == Ok(libc::AF_NETLINK)
-            && number(libc::SO_PROTOCOL) == Ok(family as i32)
-            && address.nl_pid == port;
+        let address = net::getsockname(&fd).and_then(SocketAddrNetlink::try_from);
+        let same = sockopt::socket_domain(&fd) == Ok(AddressFamily::NETLINK)
+            && sockopt::socket_protocol(&fd) == Ok(family.protocol())
+            && address.is_ok_and(|address| address.pid() == port);
         // Far from the numbers of those who were killed before they read an answer.
         let now = super::timer::monotonic().as_nanos() as u32;
         let socket = Socket { fd, next: now | 1 };
@@ -352,42 +340,30 @@ impl Socket {
     }
 
     fn option(&self, level: i32, name: i32, value: i32) -> Result<(), Errno> {
-        sockopt::set(self.fd.as_fd(), level, name, value)
+        let (at, size) = (&raw const value, size_of_val(&value));
+        call!(libc::SYS_setsockopt, self.fd.as_raw_fd(), level, name, at, size).map(drop)
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
-        // SAFETY: the pointer and length are those of a live slice. The socket has no peer, so the
-        // message goes to the kernel.
-        let sent =
-            unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent < 0 { Err(last_errno()) } else { Ok(()) }
+        // The socket has no peer, so the message goes to the kernel.
+        net::send(&self.fd, bytes, SendFlags::empty())?;
+        Ok(())
     }
 
     /// One datagram from the kernel; others may send to a netlink socket and are not listened to.
     fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        let is_kernel = |from: Option<&SocketAddrAny>| {
+            let from = from.map(|from| SocketAddrNetlink::try_from(from.clone()));
+            matches!(from, Some(Ok(from)) if from.pid() == 0)
+        };
         loop {
-            // SAFETY: sockaddr_nl is plain data for which zeros are valid.
-            let mut from: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
-            let mut from_length = size_of::<libc::sockaddr_nl>() as u32;
-            // SAFETY: buffer and address are live and of the lengths given.
-            let length = unsafe {
-                libc::recvfrom(
-                    self.fd.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    libc::MSG_DONTWAIT | libc::MSG_TRUNC,
-                    (&raw mut from).cast(),
-                    &mut from_length,
-                )
-            };
-            match usize::try_from(length) {
-                Err(_) => match last_errno() {
-                    // Thousands of refusals do not fit the queue; the first are in it.
-                    Errno(libc::EINTR | libc::ENOBUFS) => {}
-                    errno => return Err(errno),
-                },
-                Ok(length) if length > buffer.len() => return Err(Errno(libc::EMSGSIZE)),
-                Ok(length) if from.nl_pid == 0 => return Ok(length),
+            match net::recvfrom(&self.fd, &mut *buffer, flags) {
+                // Thousands of refusals do not fit the queue; the first are in it.
+                Err(io::Errno::INTR | io::Errno::NOBUFS) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok((_, length, _)) if length > buffer.len() => return Err(Errno(libc::EMSGSIZE)),
+                Ok((_, length, from)) if is_kernel(from.as_ref()) => return Ok(length),
                 Ok(_) => {}
             }
         }
@@ -462,10 +438,6 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn last_errno() -> Errno {
-    std::io::Error::last_os_error().into()
 }
 
 #[cfg(test)]

@@ -35,11 +35,7 @@ pub fn in_netns<T>(there: BorrowedFd<'_>, visit: impl FnOnce() -> T) -> Result<T
 }
 
 fn enter(netns: BorrowedFd<'_>) -> Result<(), Errno> {
-    // SAFETY: plain integers; the kernel checks that the descriptor is a network namespace.
-    match unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error().into()),
-    }
+    super::raw::setns(netns.as_raw_fd(), libc::CLONE_NEWNET)
 }
 
 /// Runs `visit` on a thread of its own in a new network namespace, which ends with it. Needs

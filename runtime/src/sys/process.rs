@@ -1,10 +1,18 @@
 //! Processes as the parent sees them: by descriptor, never by number alone, for numbers are reused.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, Timespec};
+use rustix::fs::FlockOperation;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
 use super::Errno;
-use super::errno::check;
+use super::raw::call;
+
+pub use rustix::event::PollFlags;
 
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,35 +36,21 @@ impl Ended {
 /// waitid(P_PIDFD), Linux 5.4: waits until the child ends, and reaps it. `None`: it still runs
 /// (only with `block` false).
 pub fn wait(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>, Errno> {
-    wait_id(pidfd, if block { 0 } else { libc::WNOHANG })
+    wait_id(pidfd, if block { WaitIdOptions::empty() } else { WaitIdOptions::NOHANG })
 }
 
 /// As [`wait`], and the child is not reaped: its number and /proc stay its own.
 pub fn wait_and_leave(pidfd: BorrowedFd<'_>) -> Result<Option<Ended>, Errno> {
-    wait_id(pidfd, libc::WNOWAIT)
+    wait_id(pidfd, WaitIdOptions::NOWAIT)
 }
 
-fn wait_id(pidfd: BorrowedFd<'_>, options: i32) -> Result<Option<Ended>, Errno> {
-    let options = libc::WEXITED | options;
-    loop {
-        // SAFETY: siginfo_t is plain memory that the kernel fills.
-        let (result, info) = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let fd = pidfd.as_raw_fd() as libc::id_t;
-            (libc::waitid(libc::P_PIDFD, fd, &raw mut info, options), info)
-        };
-        match check(result) {
-            Err(Errno(libc::EINTR)) => continue,
-            result => result?,
-        };
-        // SAFETY: waitid has filled in the fields of a SIGCHLD siginfo, or left si_pid zero.
-        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-        return Ok(match (pid, info.si_code) {
-            (0, _) => None,
-            (_, libc::CLD_EXITED) => Some(Ended::Exited(status)),
-            _ => Some(Ended::Killed(status)),
-        });
-    }
+fn wait_id(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> Result<Option<Ended>, Errno> {
+    let options = WaitIdOptions::EXITED | options;
+    let ended = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options))?;
+    Ok(ended.map(|ended| match ended.exit_status() {
+        Some(code) => Ended::Exited(code),
+        None => Ended::Killed(ended.terminating_signal().unwrap_or_default()),
+    }))
 }
 
 /// poll(2): waits until one of `fds` is readable or `timeout` has passed; says which are.
@@ -64,42 +58,33 @@ pub fn readable<const N: usize>(
     fds: [BorrowedFd<'_>; N],
     timeout: Option<Duration>,
 ) -> Result<[bool; N], Errno> {
-    let poll =
-        |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut polls = fds.map(poll);
-    let timeout = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
-    // SAFETY: `polls` is an array of N initialised entries.
-    let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    match check(result) {
-        Err(Errno(libc::EINTR)) => Ok([false; N]),
-        result => result.map(|_| polls.map(|poll| poll.revents != 0)),
-    }
+    let there = ready(fds.map(|fd| Some((fd, PollFlags::IN))), timeout)?;
+    Ok(there.map(|there| !there.is_empty()))
 }
 
 /// poll(2): waits until something is ready, or `timeout` has passed. Each entry is a descriptor and
-/// what is waited for (POLLIN, POLLOUT); the answer has what is there, POLLHUP and POLLERR included.
+/// what is waited for (IN, OUT); the answer has what is there, HUP and ERR included.
 pub fn ready<const N: usize>(
-    wanted: [Option<(BorrowedFd<'_>, i16)>; N],
+    wanted: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     timeout: Option<Duration>,
-) -> Result<[i16; N], Errno> {
-    // A negative descriptor is passed over.
-    let mut polls = wanted.map(|entry| {
-        let (fd, events) = entry.map_or((-1, 0), |(fd, events)| (fd.as_raw_fd(), events));
-        libc::pollfd { fd, events, revents: 0 }
-    });
-    let timeout = timeout.map_or(-1, |t| i32::try_from(t.as_millis()).unwrap_or(i32::MAX));
-    // SAFETY: `polls` is an array of N initialised entries.
-    let result = unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    match check(result) {
-        Err(Errno(libc::EINTR)) => Ok([0; N]),
-        result => result.map(|_| polls.map(|poll| poll.revents)),
-    }
+) -> Result<[PollFlags; N], Errno> {
+    let asked = wanted.iter().flatten();
+    let mut polls: Vec<PollFd<'_>> =
+        asked.map(|(fd, events)| PollFd::from_borrowed_fd(*fd, *events)).collect();
+    // One that is longer than a time can be is without end.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match rustix::event::poll(&mut polls, timeout.as_ref()) {
+        Err(rustix::io::Errno::INTR) => return Ok([PollFlags::empty(); N]),
+        result => result?,
+    };
+    let mut polled = polls.iter().map(PollFd::revents);
+    Ok(wanted.map(|entry| entry.and_then(|_| polled.next()).unwrap_or(PollFlags::empty())))
 }
 
 /// A signalfd(2) on which every signal that can be blocked arrives, from now on and only there.
 pub struct Signals {
-    fd: OwnedFd,
-    before: libc::sigset_t,
+    fd: SignalFd,
+    before: SigSet,
 }
 
 /// One signal that arrived.
@@ -117,8 +102,7 @@ impl Arrived {
     /// terminal: of that it tells only the leader of the terminal's session
     /// (`tty_signal_session_leader()` in drivers/tty/tty_jobctrl.c), from whom the others expect it.
     pub fn is_for_us_alone(self) -> bool {
-        // SAFETY: plain calls that cannot fail for the caller itself.
-        let leads = || unsafe { libc::getsid(0) == libc::getpid() };
+        let leads = || rustix::process::getsid(None) == Ok(rustix::process::getpid());
         !self.from_kernel || self.signal == libc::SIGHUP && leads()
     }
 }
@@ -127,44 +111,32 @@ impl Signals {
     /// Blocks all signals of this thread but those that report its own faults, and those with which
     /// a shell stops and continues a job.
     pub fn block() -> Result<Signals, Errno> {
-        Signals::block_but(&[libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT])
+        Signals::block_but(&[Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT])
     }
 
     /// As [`Signals::block`], and SIGTSTP arrives too, for who has something to do before it stops.
     pub fn block_and_stop_later() -> Result<Signals, Errno> {
-        Signals::block_but(&[libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT])
+        Signals::block_but(&[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT])
     }
 
-    fn block_but(also_open: &[i32]) -> Result<Signals, Errno> {
-        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
-        let open = faults.iter().chain(also_open).copied();
-        // SAFETY: sigset_t is plain memory, filled by the calls; the descriptor is new.
-        unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            let mut before: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&raw mut set);
-            for signal in open {
-                libc::sigdelset(&raw mut set, signal);
-            }
-            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
-            let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-            let fd = check(libc::signalfd(-1, &raw const set, flags))?;
-            Ok(Signals { fd: OwnedFd::from_raw_fd(fd as i32), before })
+    fn block_but(also_open: &[Signal]) -> Result<Signals, Errno> {
+        use Signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
+        let mut set = SigSet::all();
+        for signal in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP].iter().chain(also_open) {
+            set.remove(*signal);
         }
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Signals { fd, before })
     }
 
     /// The next signal, if one has arrived.
     pub fn next(&self) -> Option<Arrived> {
-        // SAFETY: signalfd_siginfo is plain memory of the size that is read.
-        unsafe {
-            let mut info: libc::signalfd_siginfo = std::mem::zeroed();
-            let size = size_of_val(&info);
-            let read = libc::read(self.fd.as_raw_fd(), (&raw mut info).cast(), size);
-            (read == size as isize).then_some(Arrived {
-                signal: info.ssi_signo as i32,
-                from_kernel: info.ssi_code == libc::SI_KERNEL,
-            })
-        }
+        let info = self.fd.read_signal().ok()??;
+        Some(Arrived {
+            signal: info.ssi_signo as i32,
+            from_kernel: info.ssi_code == libc::SI_KERNEL,
+        })
     }
 }
 
@@ -176,10 +148,7 @@ impl AsFd for Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // SAFETY: `before` was filled by pthread_sigmask.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
-        }
+        let _ = self.before.thread_set_mask();
     }
 }
 
@@ -190,8 +159,7 @@ pub fn die_by(signal: i32) {
     let _ = super::raw::prctl(libc::PR_SET_DUMPABLE, 0, 0);
     let _ = super::raw::set_disposition(signal, false);
     let _ = super::raw::set_signal_mask(0);
-    // SAFETY: plain numbers.
-    unsafe { libc::kill(libc::getpid(), signal) };
+    let _ = call!(libc::SYS_kill, std::process::id(), signal);
 }
 
 /// The numbers of all processes that /proc shows; one may have ended meanwhile.
@@ -202,29 +170,19 @@ pub fn all() -> impl Iterator<Item = i32> {
 
 /// The effective user and group id of the caller.
 pub fn effective_ids() -> (u32, u32) {
-    // SAFETY: cannot fail.
-    unsafe { (libc::geteuid(), libc::getegid()) }
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 /// The permitted capabilities of the calling thread (capget(2)), a bit for each number.
 pub fn capabilities() -> u64 {
-    let header: [u32; 2] = [0x2008_0522, 0];
-    let mut data = [[0u32; 3]; 2];
-    // SAFETY: version 3 wants two records of three words.
-    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
-    let [[_, low, _], [_, high, _]] = data;
-    if result == 0 { u64::from(low) | u64::from(high) << 32 } else { 0 }
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits())
 }
 
 /// The ABI version of Landlock (landlock_create_ruleset(2)), 0 where there is none.
 pub fn landlock_abi() -> u32 {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
-    let number = libc::SYS_landlock_create_ruleset;
-    // SAFETY: with this flag the kernel wants a null pointer and size 0.
-    let version = unsafe {
-        libc::syscall(number, std::ptr::null::<u8>(), 0, LANDLOCK_CREATE_RULESET_VERSION)
-    };
-    u32::try_from(version).unwrap_or(0)
+    let flag = LANDLOCK_CREATE_RULESET_VERSION;
+    call!(libc::SYS_landlock_create_ruleset, 0, 0, flag).map_or(0, |version| version as u32)
 }
 
 /// Does a seccomp filter rule what this process may do?
@@ -245,12 +203,10 @@ pub fn in_user_namespace() -> bool {
 
 /// flock(2): takes the exclusive lock of an open file or directory, if nobody holds it.
 pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-    // SAFETY: plain numbers.
-    let result = unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    match check(result) {
-        Ok(_) => Ok(true),
-        Err(Errno(libc::EWOULDBLOCK)) => Ok(false),
-        Err(errno) => Err(errno),
+    match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -261,11 +217,10 @@ pub fn begin() {
     let _ = super::raw::set_disposition(libc::SIGCHLD, false);
     let _ = super::raw::set_disposition(libc::SIGPIPE, true);
     for fd in 0..3 {
-        // SAFETY: plain numbers, and a C string. The lowest free number is taken (open(2)): this one.
-        unsafe {
-            if libc::fcntl(fd, libc::F_GETFD) < 0 {
-                libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
-            }
+        if call!(libc::SYS_fcntl, fd, libc::F_GETFD).is_err() {
+            // The lowest free number is taken (open(2)): this one.
+            let null = c"/dev/null".as_ptr();
+            let _ = call!(libc::SYS_openat, libc::AT_FDCWD, null, libc::O_RDWR, 0);
         }
     }
 }
@@ -279,10 +234,8 @@ pub fn keep_inherited(fd: super::raw::RawFd) -> Result<OwnedFd, Errno> {
     if fd < 3 || !super::file::is_inherited(fd) {
         return Err(Errno(libc::EBADF));
     }
-    // SAFETY: plain numbers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and was given to this process, which has no other owner for it.
-    let kept = unsafe { OwnedFd::from_raw_fd(fd) };
+    super::raw::set_cloexec(fd, true)?;
+    let kept = super::raw::own(fd);
     if fd > 3 {
         let _ = super::raw::close_fds(3, fd as u32 - 1);
     }
@@ -290,44 +243,10 @@ pub fn keep_inherited(fd: super::raw::RawFd) -> Result<OwnedFd, Errno> {
     Ok(kept)
 }
 
-const NAMES: [(&str, i32); 31] = [
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", libc::SIGSTKFLT),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-];
-
 /// The name of a signal: `TERM`, or its number where it has none.
 pub fn signal_name(number: i32) -> String {
-    let known = NAMES.iter().find(|(_, known)| *known == number);
-    known.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+    let known = Signal::try_from(number).map(Signal::as_str);
+    known.map_or_else(|_| number.to_string(), |name| name.trim_start_matches("SIG").to_owned())
 }
 
 /// The number of a signal given as `TERM`, `SIGTERM`, `rtmin+1` or `15`.
@@ -342,5 +261,31 @@ pub fn signal_number(text: &str) -> Option<i32> {
         let number = libc::SIGRTMIN().checked_add(more)?;
         return (number <= libc::SIGRTMAX()).then_some(number);
     }
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    format!("SIG{name}").parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_known_by_name_and_by_number() {
+        for (text, number) in [
+            ("TERM", libc::SIGTERM),
+            ("sigterm", libc::SIGTERM),
+            ("STKFLT", libc::SIGSTKFLT),
+            ("15", 15),
+            ("rtmin+1", libc::SIGRTMIN() + 1),
+            ("64", 64),
+        ] {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["0", "65", "SIGSIGTERM", "RTMIN+40", "term ", ""] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+        assert_eq!(signal_name(libc::SIGTERM), "TERM");
+        assert_eq!(signal_name(libc::SIGSYS), "SYS");
+        assert_eq!(signal_name(40), "40");
+        assert_eq!(signal_name(0), "0");
+    }
 }

@@ -11,7 +11,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::errno::check;
+use rustix::process::{Pid, Signal};
+
 use super::{Errno, raw};
 
 /// A program with all signals unblocked and at their default actions, and no descriptors but the
@@ -42,10 +43,9 @@ pub fn apart(command: &mut Command) {
     let parent = std::process::id();
     let apart = move || -> std::io::Result<()> {
         raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0)?;
-        // SAFETY: no memory is passed.
-        let now = unsafe { libc::getppid() };
+        let now = rustix::process::getppid();
         // Our end may have come before the request to hear of it.
-        if now as u32 != parent { Err(Errno(libc::ESRCH).into()) } else { Ok(()) }
+        if Pid::as_raw(now) as u32 != parent { Err(Errno(libc::ESRCH).into()) } else { Ok(()) }
     };
     // SAFETY: as above.
     unsafe { command.process_group(0).pre_exec(apart) };
@@ -79,8 +79,9 @@ fn clean_signals() -> std::io::Result<()> {
 
 /// Kills every process of the group that process `leader`, a child that was not waited for, leads.
 pub fn kill_group(leader: u32) {
-    // SAFETY: no memory is passed.
-    let _ = check(unsafe { libc::kill(-(leader as i32), libc::SIGKILL) });
+    if let Some(group) = Pid::from_raw(leader as i32) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
 }
 
 #[cfg(test)]

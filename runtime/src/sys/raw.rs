@@ -3,6 +3,7 @@
 //! or panics; all of them may be used between clone3 and execve.
 
 use core::ffi::CStr;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{CStrings, Errno};
 
@@ -63,28 +64,24 @@ macro_rules! call {
 
 pub(super) use {arguments, call};
 
-// ---- files ------------------------------------------------------------------------------------
-
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
+/// A descriptor that the kernel has just made, for those who close what they have no more use for.
+/// Nothing else may own it.
+pub(super) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: as above: this module's functions give each new descriptor to one caller.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// openat2(2), Linux 5.6: opens `path` below `dir`, with `resolve` flags (RESOLVE_*).
-pub fn openat2(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawFd> {
-    let how = OpenHow { flags: (flags | libc::O_CLOEXEC) as u64, mode: 0, resolve };
-    let mut tries = 0;
-    loop {
-        // EAGAIN: a rename elsewhere disturbed a walk that must stay below a root.
-        match call!(libc::SYS_openat2, dir, path.as_ptr(), &raw const how, size_of::<OpenHow>()) {
-            Err(Errno(libc::EAGAIN)) if tries < 64 => tries += 1,
-            Err(Errno(libc::ENOSYS)) => return super::resolve::open(dir, path, flags, resolve),
-            result => return result.map(|fd| fd as RawFd),
-        }
+/// A descriptor of the child for rustix, for the length of one call. EBADF: it is the number that
+/// stands for none.
+pub(super) fn borrowed<'a>(fd: RawFd) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Errno(libc::EBADF));
     }
+    // SAFETY: it is no -1. The kernel itself checks whether it is open.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
+
+// ---- files ------------------------------------------------------------------------------------
 
 /// close(2).
 pub fn close(fd: RawFd) {
@@ -216,21 +213,22 @@ pub fn stat(fd: RawFd) -> Result<Stat> {
 
 /// Is this open file on a proc file system?
 pub fn is_procfs(fd: RawFd) -> Result<bool> {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
-    let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
+    Ok(statfs(fd)?.f_type == libc::PROC_SUPER_MAGIC)
+}
+
+/// fstatfs(2).
+pub(super) fn statfs(fd: RawFd) -> Result<libc::statfs64> {
+    // SAFETY: statfs64 is plain numbers, for which all zeroes is a value.
+    let mut stat: libc::statfs64 = unsafe { core::mem::zeroed() };
     call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
-    Ok(stat.f_type == PROC_SUPER_MAGIC)
+    Ok(stat)
 }
 
 /// Of the mount of this open file, what MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC say (fstatfs(2),
 /// which has the same bits for them).
 pub fn mount_flags(fd: RawFd) -> Result<u64> {
     const ATTRIBUTES: u64 = 0xf;
-    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
-    let mut stat: libc::statfs64 = unsafe { core::mem::zeroed() };
-    call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
-    Ok(stat.f_flags as u64 & ATTRIBUTES)
+    Ok(statfs(fd)?.f_flags as u64 & ATTRIBUTES)
 }
 
 /// Is this open directory the root of a proc file system, and not a part of one?
@@ -257,20 +255,6 @@ pub fn is_below_root() -> Result<bool> {
         // What cannot be told could be outside.
         Err(Errno(libc::ERANGE | libc::ENAMETOOLONG)) => Ok(false),
         result => result.map(|_| path[0] == b'/'),
-    }
-}
-
-/// Is `path` a regular file that this task may execute (faccessat2(2) with AT_EACCESS, Linux 5.8)?
-/// ENOENT also where it is not a file.
-pub fn may_execute(path: &CStr) -> Result<()> {
-    let file = openat2(AT_FDCWD, path, libc::O_PATH, 0)?;
-    let regular = stat(file).map(|stat| stat.mode & libc::S_IFMT == libc::S_IFREG);
-    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
-    let allowed = call!(libc::SYS_faccessat2, file, c"".as_ptr(), libc::X_OK, flags);
-    close(file);
-    match regular? {
-        true => allowed.map(drop),
-        false => Err(Errno(libc::EACCES)),
     }
 }
 
@@ -411,14 +395,21 @@ pub fn setdomainname(name: &[u8]) -> Result<()> {
 pub fn loopback_up() -> Result<()> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     let socket = call!(libc::SYS_socket, libc::AF_INET, kind, 0)? as RawFd;
-    // SAFETY: libc::ifreq is plain integers and a union of them, for which all zeroes is a value.
-    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
-    request.ifr_name[0] = b'l' as libc::c_char;
-    request.ifr_name[1] = b'o' as libc::c_char;
+    let mut request = interface("lo");
     request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
     let done = call!(libc::SYS_ioctl, socket, libc::SIOCSIFFLAGS, &raw const request);
     close(socket);
     done.map(drop)
+}
+
+/// A request about an interface (netdevice(7)).
+pub(super) fn interface(name: &str) -> libc::ifreq {
+    // SAFETY: libc::ifreq is plain integers and a union of them, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { core::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = from as libc::c_char;
+    }
+    request
 }
 
 // ---- identity and privileges ------------------------------------------------------------------
@@ -551,9 +542,14 @@ pub fn set_disposition(signal: i32, ignore: bool) -> Result<()> {
 /// Is the process behind `pidfd` gone (poll(2) says readable)? Of a descriptor that is closed nothing
 /// is known, and that is no.
 pub fn has_exited(pidfd: RawFd) -> bool {
-    let mut poll = libc::pollfd { fd: pidfd, events: libc::POLLIN, revents: 0 };
-    let polled = call!(libc::SYS_poll, &raw mut poll, 1, 0);
-    polled.is_ok() && poll.revents & libc::POLLIN != 0
+    poll_now(pidfd, libc::POLLIN).is_ok_and(|there| there & libc::POLLIN != 0)
+}
+
+/// poll(2) of one descriptor, without waiting: what there is of `events`, POLLHUP and POLLERR.
+pub(super) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    call!(libc::SYS_poll, &raw mut poll, 1, 0)?;
+    Ok(poll.revents)
 }
 
 /// execve(2); returns only on failure.

@@ -233,6 +233,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
 
+    use super::super::openat2;
     use super::*;
 
     const IN_ROOT: u64 = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
@@ -304,7 +305,7 @@ mod tests {
                         raw::close(fd);
                         stat
                     };
-                    let kernel = found(raw::openat2(dir.as_raw_fd(), path, flags, resolve));
+                    let kernel = found(openat2::open(dir.as_raw_fd(), path, flags, resolve));
                     let own = found(open(dir.as_raw_fd(), path, flags, resolve));
                     assert_eq!(own, kernel, "{path:?} {flags:o} {resolve:x}");
                     tried += 1;

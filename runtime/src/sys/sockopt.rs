@@ -1,39 +1,22 @@
 //! Options of sockets (setsockopt(2)).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use rustix::net::sockopt;
 
 use super::Errno;
-use super::errno::check;
 
-/// Sets an option whose value is a number, as most are.
-pub fn set(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> Result<(), Errno> {
-    let length = size_of::<i32>() as u32;
-    // SAFETY: the value is a live i32 of the length given.
-    check(unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length)
-    })
-    .map(drop)
+/// Does it accept connections?
+pub fn is_listening(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(sockopt::socket_acceptconn(socket)?)
 }
 
-/// The value of such an option.
-pub fn get(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errno> {
-    let (mut value, mut length) = (0i32, size_of::<i32>() as u32);
-    // SAFETY: the value is a live i32 of the length given, and so is the length.
-    check(unsafe {
-        let to = (&raw mut value).cast();
-        libc::getsockopt(socket.as_raw_fd(), level, name, to, &raw mut length)
-    })?;
-    Ok(value)
+/// Acknowledges at once what has come over a TCP connection (TCP_QUICKACK of tcp(7)).
+pub fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    Ok(sockopt::set_tcp_quickack(socket, true)?)
 }
 
 /// The user at the other end of a unix socket: the one who connected, or began to listen.
 pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
-    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
-    let mut length = size_of::<libc::ucred>() as u32;
-    // SAFETY: the value is live and of the length given, and so is the length.
-    check(unsafe {
-        let (to, name) = ((&raw mut peer).cast(), libc::SO_PEERCRED);
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, to, &raw mut length)
-    })?;
-    Ok(peer.uid)
+    Ok(sockopt::socket_peercred(socket)?.uid.as_raw())
 }

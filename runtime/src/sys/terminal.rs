@@ -1,20 +1,16 @@
 //! Pseudo-terminals (pty(7)), by descriptor only: no path inside a sandbox is walked but the one to
 //! its own multiplexer. What works on plain descriptors may be used between clone3 and execve.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use rustix::termios::{self, OptionalActions, Termios};
 
 use super::Errno;
-use super::errno::check;
-use super::raw::{RawFd, call};
-
-const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+use super::raw::{RawFd, call, poll_now, statfs};
 
 /// Is the open file on a devpts, and not something that a root file system has put in its place?
 pub fn is_devpts(fd: RawFd) -> Result<bool, Errno> {
-    // SAFETY: statfs is plain numbers, for which all zeroes is a value.
-    let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
-    call!(libc::SYS_fstatfs, fd, &raw mut stat)?;
-    Ok(stat.f_type == DEVPTS_SUPER_MAGIC)
+    Ok(statfs(fd)?.f_type == libc::DEVPTS_SUPER_MAGIC)
 }
 
 /// Unlocks the terminal behind its master and opens it (TIOCGPTPEER, Linux 4.13), close-on-exec.
@@ -55,47 +51,31 @@ pub fn plain_lines(terminal: RawFd) -> Result<(), Errno> {
 
 /// Has every copy of its master been closed? (poll(2), POLLHUP.)
 pub fn is_hung_up(terminal: RawFd) -> Result<bool, Errno> {
-    let mut poll = libc::pollfd { fd: terminal, events: 0, revents: 0 };
-    call!(libc::SYS_poll, &raw mut poll, 1, 0)?;
-    Ok(poll.revents & libc::POLLHUP != 0)
+    Ok(poll_now(terminal, 0)? & libc::POLLHUP != 0)
 }
 
 // ---- for the parent -----------------------------------------------------------------------------
 
 /// How a terminal treats what passes through it (termios(3)).
-#[derive(Clone, Copy)]
-pub struct Attributes(libc::termios);
-
-impl std::fmt::Debug for Attributes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attributes").finish_non_exhaustive()
-    }
-}
+#[derive(Clone, Debug)]
+pub struct Attributes(Termios);
 
 impl Attributes {
     /// Those of a terminal. ENOTTY: it is none.
     pub fn of(terminal: BorrowedFd<'_>) -> Result<Attributes, Errno> {
-        // SAFETY: termios is plain numbers, for which all zeroes is a value; the call fills it.
-        unsafe {
-            let mut attributes: libc::termios = std::mem::zeroed();
-            check(libc::tcgetattr(terminal.as_raw_fd(), &raw mut attributes))?;
-            Ok(Attributes(attributes))
-        }
+        Ok(Attributes(termios::tcgetattr(terminal)?))
     }
 
     /// Gives them to a terminal, when what was written before has gone out.
     pub fn apply(&self, terminal: BorrowedFd<'_>) -> Result<(), Errno> {
-        // SAFETY: a live termios.
-        let result =
-            unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, &raw const self.0) };
-        check(result).map(drop)
+        Ok(termios::tcsetattr(terminal, OptionalActions::Drain, &self.0)?)
     }
 
     /// Every byte as it is, at once: for one who passes them on.
     #[must_use]
-    pub fn raw(mut self) -> Attributes {
-        // SAFETY: changes the plain numbers of a live termios.
-        unsafe { libc::cfmakeraw(&raw mut self.0) };
-        self
+    pub fn raw(&self) -> Attributes {
+        let mut raw = self.0.clone();
+        raw.make_raw();
+        Attributes(raw)
     }
 }

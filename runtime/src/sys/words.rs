@@ -1,7 +1,6 @@
 //! What parent and child say to each other in memory that both see, and to those who see it later.
 
 use std::fs::File;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
@@ -141,9 +140,7 @@ pub struct Progress {
 impl Progress {
     /// A new file; close-on-exec.
     pub fn file() -> Result<File, Errno> {
-        let file = raw::memory_file(c"progress")?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(File::from(unsafe { OwnedFd::from_raw_fd(file) }))
+        raw::memory_file(c"progress").map(raw::own).map(File::from)
     }
 
     /// Writes the text, and so makes room for the words.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::PROTOCOL;
 use crate::config::units::Span;
+use crate::sys::process::PollFlags;
 use crate::sys::{file, pidfd, process, program};
 use crate::{Error, Result};
 
@@ -85,10 +86,10 @@ fn talk(
                 .hint("GARTH_PLUGIN_TIMEOUT gives more time"));
         }
         let wanted = [
-            stdin.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLOUT)),
-            stdout.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLIN)),
-            stderr.as_ref().map(|pipe| (pipe.as_fd(), libc::POLLIN)),
-            Some((pidfd.as_fd(), libc::POLLIN)),
+            stdin.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::OUT)),
+            stdout.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::IN)),
+            stderr.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::IN)),
+            Some((pidfd.as_fd(), PollFlags::IN)),
         ];
         // A millisecond more, so that the deadline has passed when the time is up.
         let [_, _, _, ended] = process::ready(wanted, Some(left + Duration::from_millis(1)))
@@ -111,7 +112,7 @@ fn talk(
         drain(&mut stderr, &mut complaint, MOST)?;
         let cut = complaint.len().saturating_sub(COMPLAINT);
         complaint.drain(..cut);
-        if ended != 0 {
+        if !ended.is_empty() {
             return Ok((output, complaint));
         }
     }
