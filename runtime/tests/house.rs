@@ -2,6 +2,7 @@
 //! `sys`, and no test is ignored without a reason. Each rule is also tried on a text that breaks it.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -166,6 +167,94 @@ fn no_test_is_ignored_without_a_reason() {
     }
     assert!(ignored_without_reason(concat!("    #[", "ignore]\n")));
     assert!(!ignored_without_reason("    #[ignore = \"needs a second machine\"]\n"));
+}
+
+/// A number as source text has it: decimal, hexadecimal or octal, perhaps shifted; without a cast.
+fn number(text: &str) -> Option<i128> {
+    let text = text.split(" as ").next()?.replace('_', "");
+    let text = text.trim().trim_start_matches('(').trim_end_matches(')');
+    if let Some((left, right)) = text.split_once("<<") {
+        return number(left)?.checked_shl(u32::try_from(number(right)?).ok()?);
+    }
+    let (minus, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let value = match (digits.strip_prefix("0x"), digits.strip_prefix("0o")) {
+        (Some(hex), _) => i128::from_str_radix(hex, 16),
+        (_, Some(octal)) => i128::from_str_radix(octal, 8),
+        _ => digits.parse(),
+    };
+    value.ok().map(|value| minus * value)
+}
+
+/// Every `const NAME: TYPE = VALUE;` of a source, as (name, type, value).
+fn constants(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+    text.match_indices("const ").filter_map(|(at, word)| {
+        let (declared, _) = text[at + word.len()..].split_once(';')?;
+        let (declared, value) = declared.split_once('=')?;
+        let (name, kind) = declared.split_once(':')?;
+        let is_name =
+            name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        (is_name && name.len() > 2).then(|| (name, kind.trim(), value.trim()))
+    })
+}
+
+/// What the crate libc has for Linux with glibc, by name; no value: it is no plain number there.
+fn of_libc() -> HashMap<String, Vec<Option<i128>>> {
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let libc = packages.iter().find(|package| package["name"] == "libc").unwrap();
+    let src = Path::new(libc["manifest_path"].as_str().unwrap()).with_file_name("src");
+    let mut found: HashMap<_, Vec<_>> = HashMap::new();
+    for file in sources(&src) {
+        let path = file.strip_prefix(&src).unwrap().to_string_lossy().into_owned();
+        let others = ["android", "emscripten", "musl", "uclibc", "l4re", "/b32/", "mips", "sparc"];
+        if !path.contains("linux") || others.iter().any(|other| path.contains(other)) {
+            continue;
+        }
+        for (name, kind, value) in constants(&fs::read_to_string(&file).unwrap()) {
+            // Some of clone3's flags are cut to 0 by a type that has no room for them.
+            let value = number(value);
+            let cut = kind.ends_with("c_int") && value.is_some_and(|value| value > 0xffff_ffff);
+            if !cut {
+                found.entry(name.to_owned()).or_default().push(value);
+            }
+        }
+    }
+    found
+}
+
+fn written_by_hand(text: &str, libc: &HashMap<String, Vec<Option<i128>>>) -> Vec<String> {
+    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+    let has = |(name, _, value): &(&str, &str, &str)| {
+        let value = number(value);
+        let known =
+            libc.get(*name).is_some_and(|known| known.iter().any(|k| *k == value || k.is_none()));
+        value.is_some() && known
+    };
+    constants(&code.join("\n")).filter(has).map(|(name, ..)| name.to_owned()).collect()
+}
+
+#[test]
+fn numbers_that_libc_has_are_libcs() {
+    let libc = of_libc();
+    assert!(libc.len() > 3000, "the source of libc was not understood");
+    each_source(|_, text, file| {
+        // The init is a program without crates.
+        let found = written_by_hand(text, &libc);
+        let found = if file.starts_with("sys/init") { Vec::new() } else { found };
+        assert!(found.is_empty(), "{}: use those of libc: {found:?}", file.display());
+    });
+    let of = |text| written_by_hand(text, &libc);
+    assert_eq!(of("const CLONE_NEWTIME: u64 = 0x80;"), ["CLONE_NEWTIME"]);
+    assert_eq!(of("pub const UTIME_OMIT: i64 = 1073741822;"), ["UTIME_OMIT"]);
+    assert_eq!(of("    const NLA_TYPE_MASK: u16 = 0x3fff;"), ["NLA_TYPE_MASK"]);
+    assert!(of("const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;").is_empty());
+    assert!(of("const CLONE_NEWTIME: u64 = libc::CLONE_NEWTIME as u64;").is_empty());
+    assert!(of("const ENOSYS: u32 = 7; // const CLONE_NEWTIME: u64 = 0x80;").is_empty());
 }
 
 #[test]

@@ -545,10 +545,9 @@ impl<'a> Limiter<'a> {
 /// everybody, for the microseconds of a step. Where that is not allowed bursts are longer; the
 /// account is paid all the same. Children do not inherit it.
 fn be_prompt() {
-    const SCHED_FLAG_RESET_ON_FORK: u64 = 1;
     let fifo = SchedulerAttr {
         policy: libc::SCHED_FIFO as u32,
-        flags: SCHED_FLAG_RESET_ON_FORK,
+        flags: libc::SCHED_FLAG_RESET_ON_FORK as u64,
         priority: 1,
         ..SchedulerAttr::default()
     };

@@ -9,9 +9,6 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::{Errno, pidfd};
 
-/// PF_KTHREAD of include/linux/sched.h: there since Linux 2.6.27 under this number.
-const PF_KTHREAD: u64 = 0x0020_0000;
-
 /// The first process of a sandbox or container of this name.
 ///
 /// # Errors
@@ -43,7 +40,7 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
     }
     let mut tree = Tree::of(pid)?;
     let stat = Stat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
-    if stat.flags & PF_KTHREAD != 0 {
+    if stat.flags & libc::PF_KTHREAD as u64 != 0 {
         return Err(Error::new(format!("{}: a thread of the kernel cannot be stopped", called())));
     }
     let above = tree::ancestry(own);

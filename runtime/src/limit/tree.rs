@@ -81,9 +81,7 @@ impl Stat {
 
     /// It is about to end: what it had open is gone or going, and nobody but root may look.
     pub fn is_ending(&self) -> bool {
-        // PF_EXITING of include/linux/sched.h.
-        const PF_EXITING: u64 = 0x4;
-        self.is_over() || (self.flags & PF_EXITING != 0 && self.threads <= 1)
+        self.is_over() || (self.flags & libc::PF_EXITING as u64 != 0 && self.threads <= 1)
     }
 
     /// It has ended, and perhaps was not waited for. Others may go on when the first thread has.

@@ -82,8 +82,6 @@ fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal
 /// by itself, or was not the device's own).
 fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Address>, Refusal> {
     const HEAD: usize = 8;
-    // linux/if_addr.h; not in libc.
-    const IFA_CACHEINFO: u16 = 6;
     let mut batch = Batch::new();
     batch.message("list the addresses of network device", RTM_GETADDR, NLM_F_DUMP, &[0; HEAD]);
     let mut found = Vec::new();
@@ -96,7 +94,7 @@ fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Addr
         let own = head[4..8] == index.to_ne_bytes();
         if own && head[3] == RT_SCOPE_UNIVERSE && flags & IFA_F_PERMANENT != 0 {
             let kept = attributes(rest)
-                .filter(|(kind, _)| *kind != IFA_CACHEINFO && *kind != libc::IFA_LABEL)
+                .filter(|(kind, _)| *kind != libc::IFA_CACHEINFO && *kind != libc::IFA_LABEL)
                 .map(|(kind, value)| (kind, value.to_vec()))
                 .collect();
             found.push(Address { head: [head[0], head[1], head[2], head[3]], attributes: kept });

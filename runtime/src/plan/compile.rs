@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::step::{MountStep, Otherwise, Path, Source, Step};
-use super::{CLONE_NEWTIME, Plan, id_maps, view};
+use super::{Plan, id_maps, view};
 use crate::config::{
     Access, CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Owner, Root, Sandbox,
     Seccomp, variable,
@@ -99,7 +99,7 @@ pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Pla
         flags |= libc::CLONE_NEWCGROUP;
     }
     if sandbox.namespaces.time.is_new() {
-        flags |= CLONE_NEWTIME;
+        flags |= libc::CLONE_NEWTIME;
     }
     plan.push(Step::Join { fd: target, flags }, "namespaces");
     compiler.privileges(&mut plan);
@@ -165,7 +165,7 @@ impl Compiler<'_> {
             flags |= libc::CLONE_NEWCGROUP;
         }
         if self.sandbox.namespaces.time.is_new() {
-            flags |= CLONE_NEWTIME;
+            flags |= libc::CLONE_NEWTIME;
         }
         if flags != 0 {
             plan.push(Step::Unshare { flags }, "namespaces");

@@ -32,7 +32,7 @@ impl fmt::Display for Planned {
 
 /// `mount,pid,net`, or `no new namespaces`.
 pub fn namespaces(flags: u64) -> String {
-    const NAMES: [(i32, &str); 7] = [
+    const NAMES: [(i32, &str); 8] = [
         (libc::CLONE_NEWUSER, "user"),
         (libc::CLONE_NEWNS, "mount"),
         (libc::CLONE_NEWPID, "pid"),
@@ -40,13 +40,10 @@ pub fn namespaces(flags: u64) -> String {
         (libc::CLONE_NEWIPC, "ipc"),
         (libc::CLONE_NEWUTS, "uts"),
         (libc::CLONE_NEWCGROUP, "cgroup"),
+        (libc::CLONE_NEWTIME, "time"),
     ];
-    const CLONE_NEWTIME: u64 = 0x80;
-    let mut names: Vec<&str> =
+    let names: Vec<&str> =
         NAMES.iter().filter(|(flag, _)| flags & *flag as u64 != 0).map(|(_, name)| *name).collect();
-    if flags & CLONE_NEWTIME != 0 {
-        names.push("time");
-    }
     if names.is_empty() { "no namespaces".into() } else { names.join(",") }
 }
 

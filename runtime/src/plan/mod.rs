@@ -42,9 +42,6 @@ pub struct Plan {
     pub steps: Vec<Planned>,
 }
 
-/// clone(2): a new time namespace for children (Linux 5.6).
-pub(crate) const CLONE_NEWTIME: i32 = 0x80;
-
 impl Plan {
     /// How the child shall relate to the caller's memory. See [`Memory`].
     pub fn memory(&self) -> Memory {

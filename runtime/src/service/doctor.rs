@@ -135,8 +135,7 @@ fn in_user_namespace<const N: usize>(namespaces: u64, steps: [Step; N]) -> Plan 
 }
 
 fn time_namespace() -> Result<String> {
-    const CLONE_NEWTIME: i32 = 0x80;
-    let unshare = Step::Unshare { flags: CLONE_NEWTIME };
+    let unshare = Step::Unshare { flags: libc::CLONE_NEWTIME };
     let plan = match facts::privileged() {
         true => Plan::of([unshare]),
         false => in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo, unshare]),

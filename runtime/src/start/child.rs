@@ -448,9 +448,7 @@ fn write(path: &CStr, data: &[u8]) -> Result {
 }
 
 fn write_proc(file: &CStr, data: &[u8]) -> Result {
-    const RESOLVE_NO_XDEV: u64 = 0x01;
-    const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-    const RESOLVE_BENEATH: u64 = 0x08;
+    use libc::{RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV};
     let proc = openat2::open(raw::AT_FDCWD, c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     if !raw::is_procfs_root(proc)? {
         return Err(Errno(libc::EXDEV));

@@ -5,15 +5,14 @@ use std::ffi::CStr;
 
 use crate::sys::copy::{self, DirEntry};
 use crate::sys::raw::{self, RawFd, Stat};
+use libc::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
+
 use crate::sys::{Errno, openat2};
 
 type Result<T = ()> = std::result::Result<T, Errno>;
 
 /// How deep directories may be: two descriptors are open for each level.
 const DEEPEST: usize = 128;
-
-const RESOLVE_NO_SYMLINKS: u64 = 0x04;
-const RESOLVE_BENEATH: u64 = 0x08;
 
 /// A directory that is being copied.
 #[derive(Clone, Copy)]

@@ -5,7 +5,9 @@
 use std::ffi::CStr;
 
 use super::copy_up::likeness;
-use super::mounts::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, Result, Tree};
+use libc::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
+
+use super::mounts::{Result, Tree};
 use crate::sys::Errno;
 use crate::sys::raw::{self, MountAttr, RawFd};
 use crate::sys::{copy, openat2};

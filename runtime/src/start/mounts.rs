@@ -12,11 +12,9 @@ use crate::sys::{Errno, openat2, terminal};
 
 pub(super) type Result<T = ()> = std::result::Result<T, Errno>;
 
-const RESOLVE_NO_XDEV: u64 = 0x01;
-const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-pub(super) const RESOLVE_NO_SYMLINKS: u64 = 0x04;
-pub(super) const RESOLVE_BENEATH: u64 = 0x08;
-const RESOLVE_IN_ROOT: u64 = 0x10;
+use libc::{
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
+};
 
 /// The tree that is being built: its root, once something needed it.
 pub struct Tree {

@@ -63,8 +63,7 @@ pub fn link_text<'b>(dir: RawFd, name: &CStr, buffer: &'b mut [u8]) -> Result<&'
 
 /// utimensat(2): the time of the last change of what is in a file, of a link itself.
 pub fn set_modified(dir: RawFd, name: &CStr, (seconds, nanoseconds): (i64, i64)) -> Result {
-    const UTIME_OMIT: i64 = (1 << 30) - 2;
-    let times: [i64; 4] = [0, UTIME_OMIT, seconds, nanoseconds];
+    let times: [i64; 4] = [0, libc::UTIME_OMIT, seconds, nanoseconds];
     let flags = libc::AT_SYMLINK_NOFOLLOW;
     call!(libc::SYS_utimensat, dir, name.as_ptr(), times.as_ptr(), flags).map(drop)
 }

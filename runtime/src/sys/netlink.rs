@@ -24,9 +24,6 @@ const HEADER: usize = size_of::<libc::nlmsghdr>();
 const ATTRIBUTE: usize = size_of::<libc::nlattr>();
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
 // linux/netlink.h and linux/ethtool.h; not in libc.
-const NLA_TYPE_MASK: u16 = 0x3fff;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const ETHTOOL_GLINK: u32 = 0x0a;
 
@@ -375,7 +372,7 @@ pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(rest, 0)?);
-        let kind = u16_at(rest, 2)? & NLA_TYPE_MASK;
+        let kind = u16_at(rest, 2)? & libc::NLA_TYPE_MASK as u16;
         let value = rest.get(ATTRIBUTE..length)?;
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some((kind, value))
@@ -418,12 +415,12 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = (libc::nlmsghdr, &[u8])> {
 /// The error number (0: none) and the kernel's words in an NLMSG_ERROR or NLMSG_DONE.
 fn error_of(flags: u16, body: &[u8]) -> (i32, Option<String>) {
     let number = u32_at(body, 0).map_or(libc::EPROTO, |n| -(n as i32));
-    if flags & NLM_F_ACK_TLVS == 0 {
+    if flags & libc::NLM_F_ACK_TLVS as u16 == 0 {
         return (number, None);
     }
-    // What failed is repeated, whole unless NLM_F_CAPPED, before the attributes.
+    // What failed is repeated, whole unless libc::NLM_F_CAPPED as u16, before the attributes.
     let repeated = match u32_at(body, 4) {
-        Some(length) if flags & NLM_F_CAPPED == 0 => length as usize,
+        Some(length) if flags & libc::NLM_F_CAPPED as u16 == 0 => length as usize,
         _ => HEADER,
     };
     let tail = body.get(4 + repeated.next_multiple_of(4)..).unwrap_or_default();

@@ -321,8 +321,7 @@ pub fn mount_setattr(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result<
 
 /// fsopen(2), Linux 5.2: a context for a new file system of type `kind`.
 pub fn fsopen(kind: &CStr) -> Result<RawFd> {
-    const FSOPEN_CLOEXEC: u32 = 1;
-    call!(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC).map(|fd| fd as RawFd)
+    call!(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC).map(|fd| fd as RawFd)
 }
 
 /// fsconfig(2): `key=value`, or the flag `key`.
@@ -342,9 +341,8 @@ pub fn fsconfig_set(context: RawFd, key: &CStr, value: Option<&CStr>) -> Result<
 /// fsconfig(FSCONFIG_CMD_CREATE) and fsmount(2): the configured file system as a detached mount.
 pub fn fsmount(context: RawFd, attr: u64) -> Result<RawFd> {
     const FSCONFIG_CMD_CREATE: u32 = 6;
-    const FSMOUNT_CLOEXEC: u32 = 1;
     call!(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0)?;
-    call!(libc::SYS_fsmount, context, FSMOUNT_CLOEXEC, attr).map(|fd| fd as RawFd)
+    call!(libc::SYS_fsmount, context, libc::FSMOUNT_CLOEXEC, attr).map(|fd| fd as RawFd)
 }
 
 /// pivot_root(".", "."): the current directory becomes the root, the old root lies on top of it
@@ -457,17 +455,16 @@ pub fn capset(sets: CapSets) -> Result<()> {
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
 }
 
-/// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a name that
+/// keyctl(libc::KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a name that
 /// is there already would be joined (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
-    const KEYCTL_JOIN_SESSION_KEYRING: u32 = 1;
-    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
+    call!(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
 }
 
 /// One instruction of a classic BPF program, as struct sock_filter lays it out.
 pub type BpfInstruction = [u8; 8];
 
-/// seccomp(SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux 3.17).
+/// seccomp(libc::SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux 3.17).
 /// With the flag NEW_LISTENER the result is the supervisor's descriptor, otherwise 0.
 pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<RawFd> {
     #[repr(C)]
@@ -476,8 +473,7 @@ pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<RawFd> {
         filter: *const BpfInstruction,
     }
     let program = Program { len: program.len() as u16, filter: program.as_ptr() };
-    const SECCOMP_SET_MODE_FILTER: u32 = 1;
-    call!(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    call!(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
         .map(|fd| fd as RawFd)
 }
 

@@ -39,8 +39,7 @@ fn main() {
             std::thread::sleep(std::time::Duration::from_secs(600));
         }
         ["seize", pid] => {
-            const PTRACE_SEIZE: usize = 0x4206;
-            say(call(libc::SYS_ptrace, [PTRACE_SEIZE, pid.parse().unwrap(), 0]));
+            say(call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, pid.parse().unwrap(), 0]));
         }
         // Two names change places, as fast as they can, until this is killed.
         ["swap", one, other] => {

@@ -72,7 +72,7 @@ const NOATIME: u64 = libc::MOUNT_ATTR_NOATIME;
 const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 const NODIRATIME: u64 = libc::MOUNT_ATTR_NODIRATIME;
 /// Linux 5.14.
-const NOSYMFOLLOW: u64 = 0x0020_0000;
+const NOSYMFOLLOW: u64 = libc::MOUNT_ATTR_NOSYMFOLLOW;
 
 /// Every word that is not the file system's own, in alphabetical order.
 const TABLE: &[(&str, Does)] = &[

@@ -14,8 +14,7 @@ use crate::error::{Error, Result};
 const PROPAGATION: &[&str] =
     &["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
 
-/// HOST_NAME_MAX (gethostname(2)).
-const HOST_NAME_MAX: usize = 64;
+const HOST_NAME_MAX: usize = libc::HOST_NAME_MAX as usize;
 
 /// IFNAMSIZ without the NUL byte (netdevice(7)).
 const INTERFACE_NAME_MAX: usize = 15;

@@ -308,10 +308,10 @@ impl Compiler<'_> {
         }
         if self.linux.sets_clocks_outside() {
             // The parent writes them before it says `Go`.
-            let flags = crate::plan::CLONE_NEWTIME;
+            let flags = libc::CLONE_NEWTIME;
             self.push(Step::Unshare { flags }, "linux.namespaces");
         } else if self.is_new(Time) {
-            flags |= crate::plan::CLONE_NEWTIME;
+            flags |= libc::CLONE_NEWTIME;
         }
         if !together {
             self.push(Step::Begun, "always");

@@ -9,7 +9,7 @@ use super::tree::{Ask, Id, Node, Tree};
 use crate::{Error, Result};
 
 /// The kernel's limit (`BPF_MAXINSNS`).
-pub const MAX_INSNS: usize = 4096;
+pub const MAX_INSNS: usize = libc::BPF_MAXINSNS as usize;
 
 /// `struct sock_filter` of <linux/filter.h>.
 #[repr(C)]
@@ -26,21 +26,21 @@ pub struct Insn {
 }
 
 /// Load a word of `struct seccomp_data` (`BPF_LD | BPF_W | BPF_ABS`).
-pub const LD: u16 = 0x20;
+pub const LD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 /// Mask the accumulator (`BPF_ALU | BPF_AND | BPF_K`).
-pub const AND: u16 = 0x54;
+pub const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
 /// Jump always (`BPF_JMP | BPF_JA`).
-pub const JA: u16 = 0x05;
+pub const JA: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 /// Jump on equal.
-pub const JEQ: u16 = 0x15;
+pub const JEQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ) as u16;
 /// Jump on greater.
-pub const JGT: u16 = 0x25;
+pub const JGT: u16 = (libc::BPF_JMP | libc::BPF_JGT) as u16;
 /// Jump on greater or equal.
-pub const JGE: u16 = 0x35;
+pub const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE) as u16;
 /// Jump if a bit is set.
-pub const JSET: u16 = 0x45;
+pub const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET) as u16;
 /// Answer (`BPF_RET | BPF_K`).
-pub const RET: u16 = 0x06;
+pub const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 impl Insn {
     /// The instruction as the kernel reads it.

@@ -65,7 +65,7 @@ pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: seccomp(2) returns the supervisor's descriptor.
-pub const NEW_LISTENER: u32 = 1 << 3;
+pub const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 
 /// The filter of `wrap`: `specs/seccomp/default.json`, which has the reasons, compiled.
 ///

@@ -9,9 +9,9 @@ use crate::Result;
 use crate::config::seccomp::{Action, Arch, Arg, Op, Profile, Rule};
 
 /// EPERM, the error number where a profile gives none.
-const EPERM: u32 = 1;
+const EPERM: u32 = libc::EPERM as u32;
 /// The answer to calls newer than the profile: `SECCOMP_RET_ERRNO | ENOSYS`.
-const ENOSYS: u32 = 0x0005_0000 | 38;
+const ENOSYS: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 /// libseccomp's answer to an architecture that the profile does not list.
 const BAD_ARCH: u32 = answer(Action::KillThread, None);
 
@@ -22,14 +22,14 @@ pub const fn answer(action: Action, errno: Option<u32>) -> u32 {
         None => EPERM,
     };
     match action {
-        Action::KillProcess => 0x8000_0000,
-        Action::Kill | Action::KillThread => 0,
-        Action::Trap => 0x0003_0000,
-        Action::Errno => 0x0005_0000 | data,
-        Action::Notify => 0x7fc0_0000,
-        Action::Trace => 0x7ff0_0000 | data,
-        Action::Log => 0x7ffc_0000,
-        Action::Allow => 0x7fff_0000,
+        Action::KillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        Action::Kill | Action::KillThread => libc::SECCOMP_RET_KILL_THREAD,
+        Action::Trap => libc::SECCOMP_RET_TRAP,
+        Action::Errno => libc::SECCOMP_RET_ERRNO | data,
+        Action::Notify => libc::SECCOMP_RET_USER_NOTIF,
+        Action::Trace => libc::SECCOMP_RET_TRACE | data,
+        Action::Log => libc::SECCOMP_RET_LOG,
+        Action::Allow => libc::SECCOMP_RET_ALLOW,
     }
 }
 

@@ -23,7 +23,6 @@ use crate::sys::netns;
 const IFLA_LINK_NETNSID: u16 = 37;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_PID: u16 = 2;
-const ARPHRD_LOOPBACK: u16 = 772;
 
 /// A network device inside.
 struct Inner {
@@ -111,7 +110,7 @@ fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, 
 fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
     let mut found = Vec::new();
     dump(socket, |kind, _, attributes| {
-        if kind == ARPHRD_LOOPBACK {
+        if kind == libc::ARPHRD_LOOPBACK {
             return;
         }
         let info = attribute(attributes, IFLA_LINKINFO);
