@@ -28,6 +28,7 @@
 //! ```
 
 pub mod cgroup;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod container;

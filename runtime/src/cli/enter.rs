@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, oci};
-use crate::config::Directory;
 use crate::error::{Error, Result};
-use crate::resource::record::SandboxRecord;
+use crate::service::{self, Entering, Face};
 use crate::start::seal;
 use crate::sys::process::Signals;
-use crate::{service, start};
 
 /// Run a command inside a running sandbox or container, confined as it is.
 #[derive(Debug, Args)]
@@ -43,27 +41,14 @@ impl Exec {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
         let journal = global.journal();
-        if oci::is_container(&journal, &self.name)? {
-            let Exec { oci, user, workdir, env, name, command } = self;
-            return oci.run(global, &name, oci::Words { user, workdir, env, command });
+        let Exec { oci, user, workdir, env, name, command } = self;
+        let entering = Entering { command, user, workdir, env };
+        if Face::of(&journal, &name)? == Face::Container {
+            return oci.run(global, &name, entering);
         }
-        self.oci.expect_none()?;
-        let record = SandboxRecord::read(&journal, &self.name)?;
-        let mut sandbox = record.asked.clone();
-        sandbox.command = self.command;
-        sandbox.user = self.user.or(sandbox.user);
-        if let Some(dir) = self.workdir {
-            sandbox.cwd = Directory::At(dir);
-        }
-        for text in self.env {
-            let (name, value) = text.split_once('=').ok_or_else(|| {
-                Error::new(format!("-e {text}: no value")).hint("write NAME=VALUE")
-            })?;
-            sandbox.env.retain(|(known, _)| known != name);
-            sandbox.env.push((name.into(), value.into()));
-        }
+        oci.expect_none()?;
         let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
-        let process = start::join(&journal, &record, &sandbox)?;
+        let process = service::enter(&journal, &name, entering)?;
         service::supervise_process(&process, &signals, &super::warn)?;
         process.wait().map(service::end_as)
     }

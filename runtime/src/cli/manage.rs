@@ -7,10 +7,7 @@ use clap::Args;
 use super::{Format, Global, OURS, complain, oci, print, shown, to_json};
 use crate::container::{self, Targets};
 use crate::error::{Error, Result};
-use crate::limit;
-use crate::resource::gc as collector;
 use crate::resource::gc::Report;
-use crate::resource::trace::Trace;
 use crate::service;
 use crate::sys::process;
 
@@ -148,12 +145,12 @@ impl Kill {
         })?;
         let journal = global.journal();
         let targets = if self.all { Targets::All } else { Targets::First };
-        if self.regex || oci::is_container(&journal, &self.name)? {
+        if self.regex {
             let containers = journal.containers();
             let each = |id: &str| container::kill(&containers, id, signal, targets);
-            return oci::for_each(&containers, self.regex, &self.name, each);
+            return oci::for_each(&containers, &self.name, each).map(|()| 0);
         }
-        service::signal(&journal, &self.name, signal).map(|()| 0)
+        service::kill(&journal, &self.name, signal, targets).map(|()| 0)
     }
 }
 
@@ -177,27 +174,13 @@ impl Delete {
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        let name = &self.name;
-        let only_remembered =
-            !self.regex && !journal.has(name)? && !journal.containers().has(name)?;
-        if only_remembered && Trace::remove(&journal, name)? {
-            return Ok(0);
-        }
-        if self.regex || oci::is_container(&journal, &self.name)? {
+        let warn = global.log.warnings();
+        if self.regex {
             let containers = journal.containers();
-            let each =
-                |id: &str| container::delete(&containers, id, self.force, &global.log.warnings());
-            return oci::for_each(&containers, self.regex, &self.name, each);
+            let each = |id: &str| container::delete(&containers, id, self.force, &warn);
+            return oci::for_each(&containers, &self.name, each).map(|()| 0);
         }
-        if self.force {
-            collector::force(&journal, &self.name)?;
-            return Trace::remove(&journal, &self.name).map(|_| 0);
-        }
-        match collector::release_ended(&journal, &self.name)? {
-            true => Trace::remove(&journal, &self.name).map(|_| 0),
-            false => Err(Error::new(format!("{} is running", self.name))
-                .hint("end it with garth kill, or use --force")),
-        }
+        service::delete(&journal, &self.name, self.force, &warn).map(|()| 0)
     }
 }
 
@@ -246,10 +229,7 @@ pub struct Check {
 impl Check {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
-        let (there, lacks) = match oci::is_container(&journal, &self.name)? {
-            true => (container::check(&journal.containers(), &self.name)?, Vec::new()),
-            false => service::check(&journal, &self.name)?,
-        };
+        let (there, lacks) = service::check(&journal, &self.name)?;
         match self.json {
             true => print(&to_json(&there)?),
             false => there.iter().for_each(|line| print(&format!("{}\n", shown(line)))),
@@ -260,12 +240,7 @@ impl Check {
 }
 
 pub(super) fn gc(global: &Global) -> Result<i32> {
-    let journal = global.journal();
-    let Report { mut removed, mut failed } = collector::collect(&journal)?;
-    // Limiters first tell what they have stopped in a record, too.
-    let (released, unreleased) = limit::release_all(journal.root())?;
-    removed.extend(released);
-    failed.extend(unreleased);
+    let Report { removed, failed } = service::collect(&global.journal())?;
     for what in &removed {
         print(&format!("removed {}\n", shown(what)));
     }

@@ -23,6 +23,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::network;
+use crate::service::Face;
 use crate::sys::process;
 use output::{complain, print, shown, tell, told, warn};
 
@@ -143,7 +144,7 @@ impl Verb {
     /// The exit code for a failure of ours, where it is not the one of a wrapped command: as runc's.
     fn failed(&self, global: &Global) -> Option<i32> {
         // Where that cannot be told, as an engine would have it.
-        let of_container = |id: &str| oci::is_container(&global.journal(), id).unwrap_or(true);
+        let of_container = |id: &str| !matches!(Face::of(&global.journal(), id), Ok(Face::Sandbox));
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
             Verb::Update(verb) if !of_container(verb.id()) => None,

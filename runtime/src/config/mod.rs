@@ -15,6 +15,7 @@ pub(crate) mod os_path;
 mod plugin;
 pub mod rate;
 mod rate_group;
+mod rlimit;
 mod sandbox;
 pub mod seccomp;
 pub mod units;
@@ -22,7 +23,7 @@ pub mod units;
 pub use directory::Directory;
 pub use mount::{Access, Mount, MountKind, Owner};
 pub use sandbox::{
-    CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Rlimit, Root, Sandbox, Seccomp,
+    CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Root, Sandbox, Seccomp,
     variable,
 };
 
@@ -33,6 +34,7 @@ pub use network::{Network, Publish};
 pub use plugin::Plugin;
 pub use rate::Rates;
 pub use rate_group::RateGroup;
+pub use rlimit::Rlimit;
 pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.

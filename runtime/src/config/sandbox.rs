@@ -14,6 +14,7 @@ use super::network::{Network, Publish};
 use super::plugin::Plugin;
 use super::rate::Rates;
 use super::rate_group::RateGroup;
+use super::rlimit::Rlimit;
 use super::seccomp::Profile;
 use crate::error::{Error, Result};
 
@@ -40,9 +41,9 @@ pub struct Sandbox {
     /// The ids outside that root's new user namespace has; none: those of subuid(5) and subgid(5).
     #[serde(default)]
     pub user_ids: Option<IdRange>,
-    /// The host name in a new UTS namespace.
+    /// The host name in a new UTS namespace; none: the sandbox's name, or `garth`.
     pub hostname: Option<String>,
-    /// The host name is only the usual one: where none can be set the sandbox starts without it.
+    /// The host name is that usual one: where none can be set the sandbox starts without it.
     #[serde(default)]
     pub usual_hostname: bool,
     /// `user[:group]`, names or numbers; none: the caller's own.
@@ -160,70 +161,6 @@ pub enum Seccomp {
     Unconfined,
     /// A profile of the user's, and where it came from.
     Profile(String, Box<Profile>),
-}
-
-/// One resource limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rlimit {
-    /// RLIMIT_* number.
-    pub resource: u32,
-    /// Soft limit; u64::MAX is unlimited.
-    pub soft: u64,
-    /// Hard limit; u64::MAX is unlimited.
-    pub hard: u64,
-}
-
-/// The names of RLIMIT_*, in the order of their numbers (x86_64).
-const RLIMITS: [&str; 16] = [
-    "cpu",
-    "fsize",
-    "data",
-    "stack",
-    "core",
-    "rss",
-    "nproc",
-    "nofile",
-    "memlock",
-    "as",
-    "locks",
-    "sigpending",
-    "msgqueue",
-    "nice",
-    "rtprio",
-    "rttime",
-];
-
-impl FromStr for Rlimit {
-    type Err = Error;
-
-    /// `nofile=1024:2048`, as docker's `--ulimit`; one number stands for both.
-    fn from_str(text: &str) -> Result<Rlimit> {
-        let wrong = |why: String| {
-            Error::new(format!("--ulimit {text}: {why}")).hint("write NAME=SOFT[:HARD]")
-        };
-        let (name, value) = text.split_once('=').ok_or_else(|| wrong("no value".into()))?;
-        let number = RLIMITS
-            .iter()
-            .position(|known| *known == name)
-            .ok_or_else(|| wrong(format!("unknown limit; known are {}", RLIMITS.join(" "))))?;
-        let (soft, hard) = value.split_once(':').unwrap_or((value, value));
-        let bound = |text: &str| match text {
-            "unlimited" | "-1" => Ok(u64::MAX),
-            _ => text.parse().map_err(|_| wrong(format!("{text:?} is not a number"))),
-        };
-        let (soft, hard) = (bound(soft)?, bound(hard)?);
-        if soft > hard {
-            return Err(wrong("the soft limit is above the hard limit".into()));
-        }
-        Ok(Rlimit { resource: number as u32, soft, hard })
-    }
-}
-
-impl Rlimit {
-    /// `nofile`.
-    pub fn name(&self) -> &'static str {
-        RLIMITS.get(self.resource as usize).copied().unwrap_or("?")
-    }
 }
 
 /// The names of the capabilities, in the order of their numbers (capabilities(7), Linux 5.9).
@@ -471,6 +408,18 @@ impl Sandbox {
         }
     }
 
+    /// Adds a mount; a tmpfs takes the place of one that is there already.
+    pub fn add_mount(&mut self, mount: Mount) {
+        let is_tmpfs = |mount: &Mount| matches!(mount.kind, MountKind::Tmpfs { .. });
+        let same = |other: &&mut Mount| {
+            is_tmpfs(other) && is_tmpfs(&mount) && other.target == mount.target
+        };
+        match self.mounts.iter_mut().find(same) {
+            Some(other) => *other = mount,
+            None => self.mounts.push(mount),
+        }
+    }
+
     /// Checks what a type cannot say: parts that contradict each other.
     pub fn validate(&self) -> Result<()> {
         if self.command.is_empty() {
@@ -588,13 +537,18 @@ mod tests {
     }
 
     #[test]
-    fn a_ulimit_has_a_name_and_one_or_two_bounds() {
-        let limit: Rlimit = "nofile=1024:unlimited".parse().unwrap();
-        assert_eq!((limit.name(), limit.soft, limit.hard), ("nofile", 1024, u64::MAX));
-        for text in ["nofile", "nofiles=1", "nofile=x", "nofile=2:1"] {
-            let error = text.parse::<Rlimit>().unwrap_err().to_string();
-            assert!(error.contains(text), "{error}");
-        }
+    fn a_tmpfs_takes_the_place_of_one_and_what_lies_on_it_stays() {
+        let mut sandbox = Sandbox::default();
+        let place = |sandbox: &Sandbox, path: &str| {
+            sandbox.mounts.iter().rposition(|mount| mount.target == std::path::Path::new(path))
+        };
+        let (before, many) = (place(&sandbox, "/tmp"), sandbox.mounts.len());
+        sandbox.add_mount(Mount::volume("/srv:/tmp/srv").unwrap());
+        sandbox.add_mount(Mount::tmpfs("/tmp:size=1m").unwrap());
+        sandbox.add_mount(Mount::volume("/srv:/tmp").unwrap());
+        assert_eq!(sandbox.mounts.len(), many + 2);
+        assert_eq!(sandbox.mounts[before.unwrap()].origin, "--tmpfs /tmp:size=1m");
+        assert_eq!(place(&sandbox, "/tmp"), Some(many + 1));
     }
 
     #[test]

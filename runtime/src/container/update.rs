@@ -21,6 +21,13 @@ pub struct Schemata {
     pub memory_bandwidth: Option<String>,
 }
 
+impl Schemata {
+    /// Is anything of it asked for?
+    pub fn is_some(&self) -> bool {
+        self.l3_cache.is_some() || self.memory_bandwidth.is_some()
+    }
+}
+
 /// What shall be different; what is absent stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {

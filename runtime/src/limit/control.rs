@@ -84,7 +84,7 @@ impl Open {
 
 /// What a closed loop is asked to hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct Tuning {
     /// Bytes per second.
     pub rate: f64,
     /// How long a run and the stop that follows it are together, where the target allows it.
@@ -96,13 +96,13 @@ pub struct Settings {
     pub shortest_run: Duration,
 }
 
-impl Settings {
+impl Tuning {
     /// For a rate in bytes per second: a period in which 128 kB move, between 50 ms and half a
     /// second. Shorter ones cost processor time and are as long as a tick of the scheduler; longer
     /// ones can be seen.
-    pub fn of_rate(rate: f64) -> Settings {
+    pub fn of_rate(rate: f64) -> Tuning {
         let seconds = (131_072.0 / rate.max(1.0)).clamp(0.05, 0.5);
-        Settings {
+        Tuning {
             rate,
             period: Duration::from_secs_f64(seconds),
             longest_stop: Duration::from_secs(5),
@@ -114,7 +114,7 @@ impl Settings {
 /// The closed loop.
 #[derive(Clone, Debug)]
 pub struct Closed {
-    settings: Settings,
+    settings: Tuning,
     run: bool,
     /// Since when it has run or been stopped.
     since: Duration,
@@ -138,7 +138,7 @@ const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 impl Closed {
     /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
     /// moved by now, in bytes; what is committed beyond it has still to be paid for.
-    pub fn new(settings: Settings, now: Duration, moved: u64) -> Closed {
+    pub fn new(settings: Tuning, now: Duration, moved: u64) -> Closed {
         Closed {
             settings,
             run: true,
@@ -156,7 +156,7 @@ impl Closed {
     /// What to do at `now`, `committed` bytes being committed since the beginning of time, and
     /// `handled` bytes written or read by the target itself.
     pub fn decide(&mut self, now: Duration, committed: u64, handled: u64) -> Decision {
-        let Settings { rate, period, longest_stop, shortest_run } = self.settings;
+        let Tuning { rate, period, longest_stop, shortest_run } = self.settings;
         let passed = now.saturating_sub(self.last).as_secs_f64();
         // What was committed and did not come to pass, as when a connection is cut, comes back.
         let more = committed as f64 - self.committed;

@@ -29,5 +29,4 @@ mod watchdog;
 
 pub use record::release_all;
 pub use run::run;
-pub use target::named;
 pub use told::{Asked, Ending, Figures, Note, Target, Want};

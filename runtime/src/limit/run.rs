@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::acks::Acks;
 use super::command::{ended, finish, forward, left_behind, start, stop_ourselves, wait_for};
-use super::control::{Closed, Decision, Open, Settings};
+use super::control::{Closed, Decision, Open, Tuning};
 use super::hold::Hold;
 use super::meter::{Files, Meter, Reading};
-use super::record::{Limited, Marks};
+use super::record::{Limited, Marks, release_all};
 use super::target;
 use super::told::{Asked, Ending, Note, Target, Want};
 use super::tree::{self, Tree};
@@ -38,6 +38,9 @@ pub fn run(
     asked: &Asked,
     tell: &mut dyn FnMut(Note<'_>),
 ) -> Result<Ending> {
+    asked.check()?;
+    // What an earlier one has left behind.
+    let _ = release_all(root);
     let signals =
         Signals::block_and_stop_later().map_err(|errno| Error::os("block signals", errno))?;
     let (tree, command) = match target {
@@ -188,7 +191,7 @@ impl<'a> Limiter<'a> {
                 Law::Open(Open::new(duty, period, begun))
             }
             Want::Rate(rate, _) => {
-                let mut settings = Settings::of_rate(rate.0 as f64 / 8.0);
+                let mut settings = Tuning::of_rate(rate.0 as f64 / 8.0);
                 settings.period = asked.period.unwrap_or(settings.period);
                 settings.longest_stop = asked.longest_stop.unwrap_or(settings.longest_stop);
                 Law::Closed(Box::new(Closed::new(settings, begun, 0)))

@@ -6,24 +6,7 @@ use std::path::Path;
 use super::record;
 use super::tree::{self, Stat, Tree};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
 use crate::sys::{Errno, pidfd};
-
-/// The first process of a sandbox or container of this name.
-///
-/// # Errors
-/// There is none, or it does not run.
-pub fn named(journal: &Journal, name: &str) -> Result<i32> {
-    let containers = journal.containers();
-    let journal = if containers.has(name)? { &containers } else { journal };
-    match journal.process(name)? {
-        Some(process) if process.open()?.is_some() => Ok(process.pid),
-        _ => {
-            journal.read(name)?;
-            Err(Error::new(format!("{name} is not running")))
-        }
-    }
-}
 
 /// The tree of `pid`, if it may be limited.
 ///

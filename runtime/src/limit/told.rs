@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::control::Duty;
 use super::meter::{Count, Direction};
-use crate::config::units::Rate;
+use crate::config::units::{Rate, Span};
+use crate::error::{Error, Result};
 use crate::sys::process::Ended;
 
 /// What is limited.
@@ -43,6 +44,34 @@ pub struct Asked {
     pub span: Option<Duration>,
     /// How often figures are told.
     pub tell_every: Duration,
+}
+
+impl Asked {
+    /// Checks what can be held.
+    ///
+    /// # Errors
+    /// A value out of its bounds.
+    pub fn check(&self) -> Result<()> {
+        let (ms, second) = (Duration::from_millis(1), Duration::from_secs(1));
+        let within = |what: &str, span: Option<Duration>, low: Duration, high: Duration| match span
+        {
+            Some(span) if span < low || span > high => {
+                let (low, high) = (Span(low), Span(high));
+                Err(Error::new(format!("{what}: not from {low} to {high}")))
+            }
+            _ => Ok(()),
+        };
+        // A packet a second is the least that a connection lives on.
+        if let Want::Rate(rate, _) = self.want
+            && (rate.0 < 8_000 || rate.0 > 1_000_000_000_000)
+        {
+            let bounds = "from 8kbit/s to 1Tbit/s";
+            return Err(Error::new(format!("rate {rate}: not one that can be held, {bounds}")));
+        }
+        within("--period", self.period, ms * 10, second * 60)?;
+        within("--max-stop", self.longest_stop, ms * 10, second * 3600)?;
+        within("--for", self.span, ms, second * 86_400 * 365)
+    }
 }
 
 /// The figures of the time since those before.

@@ -102,10 +102,14 @@ impl Resources {
                 });
                 resources.network = Some(network);
             } else {
-                bandwidth::check(&sandbox.rates)?;
-                bandwidth::check_group(sandbox.rate_group.as_ref())?;
+                bandwidth::check(&sandbox.rates, sandbox.rate_group.as_ref())?;
                 let pid_file = journal.file(id, "pasta.pid");
-                resources.pasta = Some(Pasta::find(pid_file, publish)?);
+                let first = publish.first().cloned();
+                let pasta = Pasta::find(pid_file, publish).map_err(|missing| match first {
+                    Some(port) => missing.within(format_args!("-p {port}")),
+                    None => missing,
+                });
+                resources.pasta = Some(pasta?);
             }
         }
         Ok(resources)

@@ -123,7 +123,7 @@ fn start(told: RawFd, warn: &dyn Fn(&str)) -> Result<std::convert::Infallible> {
             Some(OwnedFd::from(reader))
         }
     };
-    let journal = Journal::at(options.root.clone().unwrap_or_else(Journal::default_root));
+    let journal = options.journal();
     let child = sandbox.spawn(&options)?;
     child.process().spared().iter().for_each(|loss| warn(&loss.to_string()));
     if output.is_some() {

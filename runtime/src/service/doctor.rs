@@ -258,7 +258,7 @@ fn unprivileged_network(journal: &Journal) -> Result<String> {
 fn rates(journal: &Journal) -> Result<String> {
     let both = Some(Rate(1_000_000));
     let rates = Rates { up: both, down: both };
-    bandwidth::check(&rates)?;
+    bandwidth::check(&rates, None)?;
     private_network(journal, |end| bandwidth::begin(end, &rates))?;
     Ok("tbf, ingress, u32, mirred, ifb".into())
 }
@@ -266,7 +266,7 @@ fn rates(journal: &Journal) -> Result<String> {
 /// The same wire in a group that nobody else is in.
 fn rate_groups(journal: &Journal) -> Result<String> {
     let group = "doctor:1Mbit/s".parse::<RateGroup>()?;
-    bandwidth::check_group(Some(&group))?;
+    bandwidth::check(&Rates::default(), Some(&group))?;
     private_network(journal, |end| {
         bandwidth::join_group(journal.root(), end, &group, &Rates::default())
     })?;

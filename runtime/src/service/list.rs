@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
+use super::Face;
 use crate::config::{Network, Publish, Sandbox};
 use crate::error::Result;
 use crate::journal::{Journal, ProcessId};
 use crate::resource::bandwidth::Kept;
 use crate::resource::record::SandboxRecord;
 use crate::resource::trace::Trace;
-use crate::{facts, network};
+use crate::{container, facts, network};
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]
@@ -129,11 +130,15 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
     })
 }
 
-/// What is there of what `name` has outside, and, if it runs, what is missing or does not work.
+/// What is there of what the sandbox or container `name` has outside, and, of a sandbox that runs, what
+/// is missing or does not work.
 ///
 /// # Errors
-/// When there is no such sandbox, or something cannot be told.
+/// When there is none of this name, or something cannot be told.
 pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)> {
+    if Face::of(journal, name)? == Face::Container {
+        return Ok((container::check(&journal.containers(), name)?, Vec::new()));
+    }
     let record = SandboxRecord::read(journal, name)?;
     let owner = record.owner(journal);
     let there = record.resources.inspect(&owner)?;

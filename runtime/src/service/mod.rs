@@ -3,20 +3,25 @@
 
 mod detach;
 mod doctor;
+mod enter;
+mod face;
 mod handed;
 mod list;
+mod release;
+mod settings;
 mod signal;
 mod supervise;
-mod throttle;
 mod update;
 mod wait;
 
 pub use detach::{bury, detach, keep};
 pub use doctor::{Finding, State, examine};
-pub use handed::hand_down;
+pub use enter::{Entering, enter};
+pub use face::{Face, first_process};
 pub use list::{Entry, cautions, check, list, list_all};
-pub use signal::signal;
+pub use release::{collect, delete};
+pub use settings::{Base, Resolved, Settings};
+pub use signal::kill;
 pub use supervise::{end_as, supervise, supervise_process};
-pub use throttle::{limit, throttle};
 pub use update::update;
 pub use wait::wait;

@@ -1,29 +1,98 @@
-//! Changing a sandbox that runs.
+//! Changing a sandbox or container that runs.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::config::Sandbox;
+use super::Face;
+use crate::cgroup::Cgroup;
+use crate::config::oci::{BlockIo, Cpu, Memory, Resources};
 use crate::config::rate::Change;
+use crate::config::{Sandbox, Throttle};
+use crate::container::{self, Changes};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::resource::bandwidth;
 use crate::resource::record::SandboxRecord;
 use crate::sys::process;
 
-/// Holds the network of sandbox `id` to other rates from now on. The record goes on saying what was
-/// asked at the start; `garth ps` tells what the kernel keeps.
+/// Changes what the sandbox or container `name` is held to, from now on; `disks` are limits by a path
+/// on each. The record of a sandbox goes on saying what was asked at its start; `garth ps` tells what
+/// the kernel keeps.
 ///
 /// # Errors
-/// When it does not run, or has no network that can be slowed down.
-pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
+/// When it does not run, has nothing of the kind, or what the kernel refused.
+pub fn update(journal: &Journal, name: &str, changes: &Changes, disks: &[Throttle]) -> Result<()> {
+    match Face::of(journal, name)? {
+        Face::Sandbox => of_sandbox(journal, name, changes, disks),
+        Face::Container => {
+            let containers = &journal.containers();
+            let mut changes = changes.clone();
+            if !disks.is_empty() {
+                let weight = changes.resources.block_io.and_then(|block_io| block_io.weight);
+                let disks = container::throttles(containers, name, disks)?;
+                changes.resources.block_io = Some(BlockIo { weight, ..disks });
+            }
+            container::update(containers, name, &changes)
+        }
+    }
+}
+
+fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]) -> Result<()> {
+    let Changes { resources, schemata, rate } = changes;
+    if *resources != usual(resources) || schemata.is_some() {
+        let what = "a sandbox has --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, \
+                    --io and --rate";
+        return Err(Error::new(format!("{id} is a sandbox: this cannot be changed")).hint(what));
+    }
+    let nothing = *resources == Resources::default();
+    if nothing && disks.is_empty() && rate.is_none() {
+        return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
+    }
+    let within = |error: Error| error.within(format_args!("update {id}"));
+    if !nothing {
+        let cgroup = cgroup(journal, id)?;
+        if cgroup.is_empty() {
+            let why = Error::new("it was started without limits, and has no cgroup of its own");
+            return Err(within(why.hint("start it again with one, as --pids-limit 10000")));
+        }
+        cgroup.update_sandbox(resources).map_err(within)?;
+    }
+    if !disks.is_empty() {
+        cgroup(journal, id)?.throttle(disks).map_err(within)?;
+    }
+    rate.map_or(Ok(()), |rate| slow_down(journal, id, rate))
+}
+
+/// What of it a sandbox can have.
+fn usual(resources: &Resources) -> Resources {
+    let cpu = resources.cpu.clone().map(|Cpu { quota, period, cpus, .. }| Cpu {
+        quota,
+        period,
+        cpus,
+        ..Cpu::default()
+    });
+    let memory = resources.memory.clone();
+    let memory =
+        memory.map(|Memory { limit, swap, .. }| Memory { limit, swap, ..Memory::default() });
+    Resources { cpu, memory, pids: resources.pids.clone(), ..Resources::default() }
+}
+
+fn cgroup(journal: &Journal, id: &str) -> Result<Cgroup> {
+    let record = SandboxRecord::read(journal, id)?;
+    if journal.open_process(id)?.is_none() {
+        return Err(Error::new(format!("{id} is not running")));
+    }
+    Ok(record.resources.cgroup.unwrap_or_default())
+}
+
+fn slow_down(journal: &Journal, id: &str, change: Change) -> Result<()> {
     let record = SandboxRecord::read(journal, id)?;
     let not_running = || Error::new(format!("{id} is not running"));
     let rates = change.of(record.asked.rates);
     // One that may have none is told why, in the same words as at a start.
     Sandbox { rates, ..record.asked.clone() }.validate()?;
-    bandwidth::check(&rates)?;
+    bandwidth::check(&rates, None)?;
     let Some(bandwidth) = &record.resources.bandwidth else {
         return Err(Error::new(format!("--rate: {id} has no network of its own")));
     };
@@ -33,8 +102,8 @@ pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
         return Err(not_running());
     }
     bandwidth.update(&record.owner(journal), process.pid, change)?;
-    // Whoever releases it does so when it has ended, and so sees what was made while it lived. If it
-    // has ended by now, he may have looked before that was there.
+    // What releases it does so when it has ended, and so sees what was made while it lived. If it has
+    // ended by now, the release may have been before that was there.
     if process.open()?.is_none() {
         bandwidth::forget(&record.owner(journal), true)?;
         return Err(not_running());
@@ -42,7 +111,7 @@ pub fn update(journal: &Journal, id: &str, change: Change) -> Result<()> {
     Ok(())
 }
 
-/// One update at a time. The lock of the directory belongs to whoever looks after the sandbox.
+/// One update at a time. The lock of the directory belongs to the process that looks after the sandbox.
 fn lock(journal: &Journal, id: &str) -> Result<File> {
     let path = journal.file(id, "record.json");
     let end = Instant::now() + Duration::from_secs(10);

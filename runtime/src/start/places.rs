@@ -1,19 +1,29 @@
-//! What in a sandbox is named from where the caller is.
+//! What was left open, and what is named from where the caller is: settled before a start, so that it
+//! means the same in the child and in the record.
 
 use std::env::current_dir;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::mount::clean;
-use crate::config::{Directory, MountKind, Root, Sandbox};
+use crate::config::{Directory, Mount, MountKind, Root, Sandbox};
 use crate::error::{Error, Result};
+use crate::facts::resolver;
 
-/// The same sandbox with paths that mean the same wherever they are read: in the child, and from its
-/// record.
+/// The same sandbox, whose name is `name` if it has one, with paths that mean the same wherever they are
+/// read, the host's name servers in sight, and the usual host name.
 ///
 /// # Errors
 /// A path that leads nowhere, where it must be followed.
-pub fn placed(sandbox: &Sandbox) -> Result<Sandbox> {
+pub fn placed(sandbox: &Sandbox, name: Option<&str>) -> Result<Sandbox> {
     let mut placed = sandbox.clone();
+    if placed.hostname.is_none() && placed.namespaces.uts.is_new() {
+        placed.hostname = Some(name.unwrap_or("garth").to_owned());
+        placed.usual_hostname = true;
+    }
+    show_name_servers(&mut placed);
+    for throttle in &mut placed.limits.io {
+        throttle.path = absolute(&throttle.path)?;
+    }
     if let Root::Dir { path, .. } = &mut placed.root {
         *path = absolute(path).map_err(|error| error.within("--rootfs"))?;
     }
@@ -36,6 +46,18 @@ pub fn placed(sandbox: &Sandbox) -> Result<Sandbox> {
         (given, _) => given,
     };
     Ok(placed)
+}
+
+/// In a view of the host's root, the file that /etc/resolv.conf leads to. It lies right on the mount that
+/// hides it, below everything else that was asked for.
+fn show_name_servers(placed: &mut Sandbox) {
+    if placed.root != Root::Host {
+        return;
+    }
+    let Some(mount) = resolver::mount(&placed.network) else { return };
+    let hides = |over: &Mount| mount.target.starts_with(&over.target);
+    let at = placed.mounts.iter().position(hides).map_or(0, |at| at + 1);
+    placed.mounts.insert(at, mount);
 }
 
 /// From where the caller is; `..` as the kernel goes up, past links.

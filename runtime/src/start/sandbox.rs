@@ -37,6 +37,13 @@ pub struct Options {
     pub merge_stderr: bool,
 }
 
+impl Options {
+    /// The state directory.
+    pub fn journal(&self) -> Journal {
+        Journal::at(self.root.clone().unwrap_or_else(Journal::default_root))
+    }
+}
+
 /// A running sandbox, as the process that started it holds it.
 #[derive(Debug)]
 pub struct Child {
@@ -63,10 +70,9 @@ impl Sandbox {
     /// ([`crate::protect_own_program`]).
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
-        let placed = &placed(self)?;
+        let placed = &placed(self, options.name.as_deref())?;
         trust::demand(placed)?;
-        let root = options.root.clone().unwrap_or_else(Journal::default_root);
-        let journal = Journal::at(root);
+        let journal = options.journal();
         let mut given = gather(placed)?;
         let recorded = options.name.is_some() || placed.has_outside();
         if !recorded {
@@ -111,11 +117,10 @@ impl Sandbox {
     /// As for `spawn`, as far as it can be told without doing anything.
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
-        let placed = &placed(self)?;
+        let placed = &placed(self, options.name.as_deref())?;
         let mut given = gather(placed)?;
         let id = options.name.as_deref().unwrap_or("NAME");
-        let root = options.root.clone().unwrap_or_else(Journal::default_root);
-        let journal = &Journal::at(root);
+        let journal = &options.journal();
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
         given.cgroup_files = resources.cgroup_files();
         given.cgroups = resources.cgroups();

@@ -20,7 +20,7 @@ use crate::sys::Errno;
 /// # Errors
 /// A path of the sandbox's that leads nowhere, or when there is no protection.
 pub fn protect(sandbox: &Sandbox) -> Result<()> {
-    match is_needed(&placed(sandbox)?) {
+    match is_needed(&placed(sandbox, None)?) {
         true => seal::own_program(),
         false => Ok(()),
     }

@@ -11,7 +11,7 @@ mod update;
 
 pub use criu::{Checkpoint, Restore};
 pub use events::Events;
-pub use exec::{ExecFlags, Words};
+pub use exec::ExecFlags;
 pub use lifecycle::{Create, Pause, Resume, Run, Start, State};
 pub use list::{List, ps};
 pub use mounts::Mounts;
@@ -88,35 +88,22 @@ fn read_input(file: PathBuf) -> Result<(Vec<u8>, String)> {
     Ok((text, shown))
 }
 
-/// Is there a container of this name? Otherwise a verb that both faces have is about a sandbox,
-/// unless there is none of this name either.
+/// What a verb does to each container that the pattern of `--regex` matches; all are tried, and the first
+/// error is returned.
 ///
 /// # Errors
-/// When it cannot be told.
-pub fn is_container(yards: &Journal, id: &str) -> Result<bool> {
-    Ok(yards.containers().has(id)? || !yards.has(id)?)
-}
-
-/// What a verb does to one container, or, with `--regex`, to each that a pattern matches; all are
-/// tried, and the first error is returned.
-///
-/// # Errors
-/// That of `each`.
+/// A pattern that is none, or that of `each`.
 pub fn for_each(
     containers: &Journal,
-    regex: bool,
-    name: &str,
+    pattern: &str,
     each: impl Fn(&str) -> Result<()>,
-) -> Result<i32> {
-    if !regex {
-        return each(name).map(|()| 0);
-    }
-    let pattern =
-        regex_lite::Regex::new(name).map_err(|e| Error::new(format!("--regex {name:?}: {e}")))?;
+) -> Result<()> {
+    let regex = regex_lite::Regex::new(pattern)
+        .map_err(|e| Error::new(format!("--regex {pattern:?}: {e}")))?;
     let ids = containers.ids()?;
-    let matching = ids.iter().filter(|id| !id.starts_with('.') && pattern.is_match(id));
+    let matching = ids.iter().filter(|id| !id.starts_with('.') && regex.is_match(id));
     let results: Vec<Result<()>> = matching.map(|id| each(id)).collect();
-    results.into_iter().collect::<Result<()>>().map(|()| 0)
+    results.into_iter().collect()
 }
 
 /// A container as `state` and `list` print it.

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
-use crate::cli::wrap::throttles;
 use crate::config::limits::CPU_PERIOD;
 use crate::config::oci::{BlockIo, Cpu, Memory, Pids, Resources};
 use crate::config::rate::Change;
 use crate::config::units::Size;
 use crate::config::{Limits, Throttle};
-use crate::container::{self, Changes, Schemata};
+use crate::container::{Changes, Schemata};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
 use crate::service;
 
 /// Give a container or sandbox that runs other limits.
@@ -99,74 +97,23 @@ impl Update {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let rate = self.rate.as_deref().map(str::parse::<Change>).transpose();
         let rate = rate.map_err(|error| error.within("--rate"))?;
-        let journal = global.journal();
-        if !super::is_container(&journal, &self.id)? {
-            return self.of_sandbox(&journal, rate).map(|()| 0);
-        }
+        let mut disks = Vec::new();
         let resources = match &self.resources {
             Some(file) => {
                 let (text, shown) = super::read_input(file.clone())?;
                 serde_json::from_slice(&text).map_err(|e| Error::new(format!("{shown}: {e}")))?
             }
-            None => self.with_disks(&journal)?,
+            None => {
+                for text in &self.io {
+                    disks.extend(Throttle::parse(text)?);
+                }
+                self.flags()?
+            }
         };
         let schemata =
             Schemata { l3_cache: self.l3_cache_schema, memory_bandwidth: self.mem_bw_schema };
         let changes = Changes { resources, schemata, rate };
-        container::update(&journal.containers(), &self.id, &changes).map(|()| 0)
-    }
-
-    /// Sandboxes keep what they were started with, but for this.
-    fn of_sandbox(&self, journal: &Journal, rate: Option<Change>) -> Result<()> {
-        let id = &self.id;
-        let limits = self.flags()?;
-        if self.is_for_containers() {
-            let what = "a sandbox has --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, \
-                        --io and --rate";
-            return Err(Error::new(format!("{id} is a sandbox: this cannot be changed")).hint(what));
-        }
-        let nothing = limits == Resources::default();
-        if rate.is_none() && self.io.is_empty() && nothing {
-            return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
-        }
-        if !nothing {
-            service::limit(journal, id, &limits)?;
-        }
-        if !self.io.is_empty() {
-            service::throttle(journal, id, &self.throttles()?)?;
-        }
-        rate.map_or(Ok(()), |rate| service::update(journal, id, rate))
-    }
-
-    /// Is anything asked for that only containers have?
-    fn is_for_containers(&self) -> bool {
-        self.resources.is_some()
-            || self.blkio_weight.is_some()
-            || self.cpu_burst.is_some()
-            || self.cpu_share.is_some()
-            || self.cpu_rt_period.is_some()
-            || self.cpu_rt_runtime.is_some()
-            || self.cpu_idle.is_some()
-            || self.cpuset_mems.is_some()
-            || self.memory_reservation.is_some()
-            || self.kernel_memory_tcp.is_some()
-            || self.l3_cache_schema.is_some()
-            || self.mem_bw_schema.is_some()
-    }
-
-    fn throttles(&self) -> Result<Vec<Throttle>> {
-        let throttles: Result<Vec<_>> = self.io.iter().map(|text| throttles(text)).collect();
-        Ok(throttles?.concat())
-    }
-
-    fn with_disks(&self, journal: &Journal) -> Result<Resources> {
-        let mut resources = self.flags()?;
-        if !self.io.is_empty() {
-            let disks = container::throttles(&journal.containers(), &self.id, &self.throttles()?)?;
-            let weight = resources.block_io.and_then(|block_io| block_io.weight);
-            resources.block_io = Some(BlockIo { weight, ..disks });
-        }
-        Ok(resources)
+        service::update(&global.journal(), &self.id, &changes, &disks).map(|()| 0)
     }
 
     fn flags(&self) -> Result<Resources> {

@@ -50,7 +50,7 @@ struct Course {
 }
 
 /// The link and the process for `seconds`, under the controller.
-fn run(link: &Link, settings: Settings, seconds: f64, random: &mut Random) -> (Course, Closed) {
+fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Course, Closed) {
     const STEP: f64 = 0.000_25;
     // An upload finds its buffer full at the beginning, as the process was never held back.
     let mut queued = if link.receives { 0.0 } else { link.queue };
@@ -140,7 +140,7 @@ fn some_link(random: &mut Random) -> Link {
 }
 
 /// The period that matters for a link: as asked, or what it takes to pay for the largest burst.
-fn period(link: &Link, settings: &Settings) -> f64 {
+fn period(link: &Link, settings: &Tuning) -> f64 {
     let late = settings.shortest_run.as_secs_f64() + 2.0 * link.lateness;
     let burst = link.queue.min(link.memory * late) + link.capacity * late;
     // What is queued at the beginning is paid for first.
@@ -156,7 +156,7 @@ fn it_settles_within_three_periods_and_stays_within_five_percent() {
         let left = link.capacity * (1.0 - link.others);
         // Slow ones come back too slowly from every rest to use their link to the full.
         let part = if link.round_trip > 0.02 { 0.3 } else { 0.8 };
-        let settings = Settings::of_rate(random.between(left * 0.02, left * part));
+        let settings = Tuning::of_rate(random.between(left * 0.02, left * part));
         let period = period(&link, &settings);
         // Beyond is what no stop can hold; another test has it.
         if period > settings.longest_stop.as_secs_f64() * 0.8 || period > 0.5 {
@@ -186,10 +186,10 @@ fn it_never_starves_a_target_for_longer_than_asked() {
     for _ in 0..1000 {
         let link = some_link(&mut random);
         let longest = random.between(0.05, 2.0);
-        let settings = Settings {
+        let settings = Tuning {
             longest_stop: Duration::from_secs_f64(longest),
             // Far below what the queue lets through.
-            ..Settings::of_rate(random.between(1000.0, link.capacity))
+            ..Tuning::of_rate(random.between(1000.0, link.capacity))
         };
         let (course, controller) = run(&link, settings, 4.0, &mut random);
         let allowed = longest + 2.0 * link.lateness + 0.001;
@@ -208,7 +208,7 @@ fn what_is_slower_than_asked_is_never_stopped() {
     let mut random = Random(3);
     for _ in 0..300 {
         let link = Link { receives: true, queue: 1e6, ..some_link(&mut random) };
-        let settings = Settings::of_rate(link.capacity * (1.2 + random.next()));
+        let settings = Tuning::of_rate(link.capacity * (1.2 + random.next()));
         let (course, _) = run(&link, settings, 1.0, &mut random);
         assert_eq!(course.turns, 0, "{link:?} {settings:?}");
     }
@@ -216,7 +216,7 @@ fn what_is_slower_than_asked_is_never_stopped() {
 
 #[test]
 fn a_rest_does_not_save_up_for_more_than_two_periods() {
-    let settings = Settings::of_rate(1e6);
+    let settings = Tuning::of_rate(1e6);
     let period = settings.period.as_secs_f64();
     let mut controller = Closed::new(settings, Duration::ZERO, 0);
     assert!(controller.decide(Duration::from_secs(1000), 0, 0).run);
@@ -227,7 +227,7 @@ fn a_rest_does_not_save_up_for_more_than_two_periods() {
 
 #[test]
 fn what_never_came_to_pass_comes_back() {
-    let settings = Settings::of_rate(1e6);
+    let settings = Tuning::of_rate(1e6);
     let ms = Duration::from_millis;
     let mut controller = Closed::new(settings, Duration::ZERO, 0);
     assert!(!controller.decide(ms(10), 1_000_000, 0).run);

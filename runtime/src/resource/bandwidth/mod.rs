@@ -59,26 +59,15 @@ pub struct Bandwidth {
 ///
 /// # Errors
 /// Without root: the network is pasta's then.
-pub fn check(rates: &Rates) -> Result<()> {
-    if rates.is_empty() || facts::privileged() {
-        return Ok(());
-    }
-    Err(Error::new(format!("--rate {rates}: needs root"))
+pub fn check(rates: &Rates, group: Option<&RateGroup>) -> Result<()> {
+    let asked = match group {
+        _ if facts::privileged() => return Ok(()),
+        _ if !rates.is_empty() => format!("--rate {rates}"),
+        Some(group) => format!("--rate-group {group}"),
+        None => return Ok(()),
+    };
+    Err(Error::new(format!("{asked}: needs root"))
         .hint("without root the network is pasta's, which has no end on this host"))
-}
-
-/// The same for a group.
-///
-/// # Errors
-/// Without root.
-pub fn check_group(group: Option<&RateGroup>) -> Result<()> {
-    match group {
-        Some(group) if !facts::privileged() => {
-            Err(Error::new(format!("--rate-group {group}: needs root"))
-                .hint("without root the network is pasta's, which has no end on this host"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Which links are held to a rate, as the owner's directory has it.

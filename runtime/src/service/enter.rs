@@ -1,0 +1,45 @@
+//! A command in a sandbox that runs already.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::settings::environment::set;
+use crate::config::Directory;
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::resource::record::SandboxRecord;
+use crate::start::{self, Process};
+
+/// What is to be run; the rest is as in the sandbox.
+#[derive(Clone, Debug, Default)]
+pub struct Entering {
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// `user[:group]`; none: the sandbox's.
+    pub user: Option<String>,
+    /// Working directory; none: the sandbox's.
+    pub workdir: Option<PathBuf>,
+    /// Variables, as `NAME=VALUE`.
+    pub env: Vec<String>,
+}
+
+/// Runs it in sandbox `name`, confined as that is. When this returns, it has been executed.
+///
+/// # Errors
+/// When the sandbox does not run, or the step that failed.
+pub fn enter(journal: &Journal, name: &str, entering: Entering) -> Result<Process> {
+    let record = SandboxRecord::read(journal, name)?;
+    let mut sandbox = record.asked.clone();
+    sandbox.command = entering.command;
+    sandbox.user = entering.user.or(sandbox.user);
+    if let Some(dir) = entering.workdir {
+        sandbox.cwd = Directory::At(dir);
+    }
+    for pair in &entering.env {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Error::new(format!("-e {pair}: no value")).hint("write NAME=VALUE"))?;
+        set(&mut sandbox.env, name, value);
+    }
+    start::join(journal, &record, &sandbox)
+}

@@ -1,0 +1,61 @@
+//! The environment of a command.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::Settings;
+use crate::config::Root;
+use crate::error::{Error, Result};
+use crate::facts::users;
+
+type Variables = Vec<(OsString, OsString)>;
+
+/// Sets a variable anew.
+pub fn set(env: &mut Variables, name: impl Into<OsString>, value: impl Into<OsString>) {
+    let name = name.into();
+    env.retain(|(known, _)| *known != name);
+    env.push((name, value.into()));
+}
+
+impl Settings {
+    /// The caller's environment, with HOME and names of the user that was asked for, and the changes
+    /// asked for.
+    pub(super) fn environment(&self, root: &Root) -> Result<Variables> {
+        let kept = |(name, _): &(OsString, OsString)| !self.clear_env || name == "PATH";
+        let mut env: Variables = std::env::vars_os().filter(kept).collect();
+        if let Some(spec) = &self.user {
+            let user = users::inside(spec, root)?;
+            set(&mut env, "HOME", user.home);
+            set(&mut env, "USER", user.name.clone());
+            set(&mut env, "LOGNAME", user.name);
+        }
+        for file in &self.env_file {
+            let shown = file.display();
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Error::io(format!("--env-file {shown}"), &e))?;
+            for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                let (name, value) = line
+                    .split_once('=')
+                    .ok_or_else(|| Error::new(format!("--env-file {shown}: {line:?} has no =")))?;
+                set(&mut env, name, value);
+            }
+        }
+        for text in &self.env {
+            let bytes = text.as_bytes();
+            match bytes.iter().position(|byte| *byte == b'=') {
+                Some(0) => return Err(Error::new(format!("-e {text:?}: no name before the ="))),
+                Some(at) => {
+                    let part = OsStr::from_bytes;
+                    set(&mut env, part(&bytes[..at]), part(&bytes[at + 1..]));
+                }
+                // Passed through, if it is there.
+                None => {
+                    if let Some(value) = std::env::var_os(text) {
+                        set(&mut env, text, value);
+                    }
+                }
+            }
+        }
+        Ok(env)
+    }
+}
