@@ -26,9 +26,9 @@ pub enum Base {
     Compat,
 }
 
-// What stands behind `///` is also the help of `garth wrap`. A comment on the struct would be taken
+// What stands behind `///` is also the help of `garth wrap`, brackets and all; a comment on the struct would be taken
 // for a description of the verb.
-#[allow(missing_docs, reason = "see above")]
+#[allow(missing_docs, rustdoc::broken_intra_doc_links, reason = "see above")]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
