@@ -80,7 +80,7 @@ fn update_changes_the_cgroup_and_the_record() {
     assert_eq!(bundle.cgroup("pids", "pids.max"), "50");
     assert_eq!(bundle.cgroup("cpuset", "cpuset.cpus"), "0");
     let record = yard.read(&format!("/run/spec/containers/{}/record.json", bundle.id));
-    let resources = &parsed(&record)["config"]["linux"]["resources"];
+    let resources = &parsed(&record)["asked"]["config"]["linux"]["resources"];
     assert_eq!(resources["memory"]["limit"], 40 << 20);
     assert_eq!(resources["pids"]["limit"], 50);
     assert_eq!(

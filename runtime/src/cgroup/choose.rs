@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::ground::Ground;
-use super::hierarchy::{self, Controller, Hierarchy, Mount, Unfit, Version};
-use super::{Cgroup, Dir, io};
-use crate::config::Throttle;
+use super::hierarchy::{self, Controller, Hierarchy, MountedTree, Unfit, Version};
+use super::io;
+use super::record::{Cgroup, Dir, Placement};
+use super::setting::asked;
 use crate::config::limits::{Limits, cpu_list};
+use crate::config::{LimitSource, Throttle};
 use crate::sys::Errno;
 use crate::sys::file::read_kernel;
 use crate::{Error, Result};
@@ -21,7 +23,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
     cgroup.check_names()?;
     let (mut unified, mut ground) = (Vec::new(), Ground::Free);
-    for (controller, flag) in asked(limits) {
+    for (controller, flag) in asked(LimitSource::Flags(limits)) {
         match host.v1(controller) {
             Some(mount) => {
                 v1_usable(mount, &host.parent).map_err(|error| error.within(&flag))?;
@@ -63,8 +65,8 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             cgroup.add(Version::V2, &top, controller);
         }
         match ground {
-            Ground::Scope(unit, _) => cgroup.unit = Some(unit),
-            Ground::Delegated(_) => cgroup.vacate = true,
+            Ground::Scope(unit, _) => cgroup.placement = Placement::Scope(unit),
+            Ground::Delegated(_) => cgroup.placement = Placement::Delegated,
             Ground::Free => {}
         }
     }
@@ -89,27 +91,6 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     Ok(cgroup)
 }
 
-/// The controllers that `limits` need, each with the flag that asked for it.
-fn asked(limits: &Limits) -> Vec<(Controller, String)> {
-    let mut asked = Vec::new();
-    if let Some(memory) = limits.memory {
-        asked.push((Controller::Memory, format!("--memory {memory}")));
-    }
-    if let Some(cpus) = limits.cpus {
-        asked.push((Controller::Cpu, format!("--cpus {cpus}")));
-    }
-    if let Some(cpuset) = &limits.cpuset {
-        asked.push((Controller::Cpuset, format!("--cpuset-cpus {cpuset}")));
-    }
-    if let Some(pids) = limits.pids {
-        asked.push((Controller::Pids, format!("--pids-limit {pids}")));
-    }
-    if let Some(first) = limits.io.first() {
-        asked.push((Controller::Io, format!("--io {}", first.path.display())));
-    }
-    asked
-}
-
 /// Whose a buffered write is the kernel knows by whose memory it was written to.
 fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
     if host.v1(Controller::Memory).is_some() {
@@ -121,11 +102,11 @@ fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
     Ok(())
 }
 
-fn v1_usable(mount: &Mount, parent: &str) -> Result<()> {
+fn v1_usable(mount: &MountedTree, parent: &str) -> Result<()> {
     let point = &mount.point;
     if mount.read_only {
         return Err(Error::new(format!("the cgroup tree on {point} is mounted read-only"))
-            .hint("whoever set up this container must mount it writable"));
+            .hint("this container must be set up with it mounted writable"));
     }
     let shared = format!("{point}/{parent}");
     let top = if Path::new(&shared).is_dir() { &shared } else { point };
@@ -144,14 +125,11 @@ fn refusal(host: &Hierarchy, ground: &Ground, controller: Controller, unfit: Unf
             Error::new(format!("no {name} controller: no cgroup tree is mounted"))
                 .hint("mount -t cgroup2 none /sys/fs/cgroup")
         }
-        Unfit::NotMounted => {
-            Error::new(format!("no {name} controller in the cgroup trees mounted here"))
-                .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
-        }
+        Unfit::NotMounted => controller.missing(),
         Unfit::NotWritable(top, libc::EROFS) => {
             let hint = match host.systemd {
                 true => "ProtectControlGroups=no in the unit",
-                false => "whoever set up this container must mount it writable",
+                false => "this container must be set up with it mounted writable",
             };
             Error::new(format!("the cgroup tree at {top} is mounted read-only")).hint(hint)
         }

@@ -1,11 +1,11 @@
 //! Whose a cgroup is (decision 018). The same for sandboxes and containers.
 //!
-//! A directory is made under a lock (flock(2)), or made anew if it is there and nobody is in it; of
-//! two who want the same one, one gets it, whatever state directories they have. Then a link in the
+//! A directory is made under a lock (flock(2)), or made anew if it is there and empty; of two
+//! owners that want the same one, one gets it, whatever state directories they have. Then a link in the
 //! owner's place in the journal, the *mark*, tells which directories are its own, by inode number,
 //! which the kernel does not give twice between two boots. What is not marked, or is another
 //! directory by now, is another's: no process in it is ended, and it is removed only if it is empty
-//! and nobody holds it.
+//! and not held.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::release::{pids_below, remove_tree};
-use super::{Cgroup, Dir, Version};
+use super::directory::{pids_below, remove_tree};
+use super::hierarchy::Version;
+use super::record::{Cgroup, Dir};
 use crate::journal::{self, is_there};
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, file, process};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 /// The name of the mark in the owner's place in the journal.
 pub const MARK: &str = "cgroup";
 
-/// Directories that are held: nobody else takes or removes them. The kernel lets go of them when the
+/// Directories that are held: no other takes or removes them. The kernel lets go of them when the
 /// holder ends, however it ends.
 #[derive(Debug, Default)]
 #[must_use]
@@ -35,12 +36,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Which of the cgroup's directories are held.
-    pub(super) fn indexes(&self) -> impl Iterator<Item = usize> {
-        self.locks.iter().map(|(index, _)| *index)
-    }
-
-    /// The descriptors, for who shall hold them longer.
+    /// The descriptors, to be held longer.
     pub fn into_files(self) -> impl Iterator<Item = File> {
         self.locks.into_iter().map(|(_, file)| file)
     }
@@ -61,15 +57,15 @@ impl Cgroup {
     ) -> Result<()> {
         let dir = &self.dirs[index];
         let own = self.path(dir);
-        let shows = index == 0 || !self.kept;
-        // Who gives it back holds it for a moment, too, and takes the directory away.
+        let shows = index == 0 || !self.is_containers();
+        // An owner that gives it back holds it for a moment, too, and removes the directory.
         for _ in 0..200 {
             let new = make()?;
             if new && !shows {
                 return Ok(());
             }
             // A scope is new, and its process is in it already.
-            let fit = new || self.unit.is_some();
+            let fit = new || self.is_scope();
             match hold(&own)? {
                 Some(lock) if fit => {
                     claim.locks.push((index, lock));
@@ -140,10 +136,6 @@ impl Cgroup {
         Error::new(format!("{}'s cgroup is not empty: {how} {}", self.whose(), own.display()))
     }
 
-    fn whose(&self) -> &'static str {
-        if self.kept { "container" } else { "sandbox" }
-    }
-
     /// Writes down which directories are the owner's, before any process is in them.
     ///
     /// # Errors
@@ -175,7 +167,7 @@ impl Cgroup {
     /// # Errors
     /// What cannot be looked at.
     pub fn owned(&self, mark: &Path) -> Result<Cgroup> {
-        let none = Cgroup { dirs: Vec::new(), unit: None, ..self.clone() };
+        let none = self.with(Vec::new());
         let Some(text) = read_mark(mark)? else { return Ok(none) };
         let mut words = text.lines().next().unwrap_or_default().split(' ');
         if words.next() != Some(journal::boot_id()?) {
@@ -190,17 +182,17 @@ impl Cgroup {
             let Some(dir) = self.dirs.get(index) else { continue };
             let own = self.path(dir);
             match fs::metadata(&own) {
-                Ok(now) if now.ino() == inode && self.kept => return Ok(self.clone()),
+                Ok(now) if now.ino() == inode && self.is_containers() => return Ok(self.clone()),
                 Ok(now) if now.ino() == inode => dirs.push(dir.clone()),
                 // It is another's scope, too.
-                Ok(_) if self.kept => return Ok(none),
+                Ok(_) if self.is_containers() => return Ok(none),
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::io(format!("look at cgroup {}", own.display()), &error));
                 }
                 _ => {}
             }
         }
-        Ok(Cgroup { dirs, ..self.clone() })
+        Ok(self.with(dirs))
     }
 
     /// Undoes what was done for the owner of `mark`, however far it came; may be repeated. With `kill`
@@ -209,7 +201,7 @@ impl Cgroup {
     /// # Errors
     /// The directory that stays, why, and the processes in it.
     pub fn give_up(&self, mark: &Path, kill: bool) -> Result<()> {
-        if self.is_none() {
+        if self.is_empty() {
             return Ok(());
         }
         self.check_names()?;
@@ -220,10 +212,10 @@ impl Cgroup {
             own.remove()?
         }
         let others = self.dirs.iter().filter(|dir| !own.dirs.contains(dir)).cloned().collect();
-        Cgroup { dirs: others, unit: None, ..self.clone() }.leave().map(drop)
+        self.with(others).leave().map(drop)
     }
 
-    /// Removes the directories that are unused and that nobody holds; the others stay. Says whether
+    /// Removes the directories that are unused and not held; the others stay. Says whether
     /// there were any.
     ///
     /// # Errors
@@ -239,9 +231,9 @@ impl Cgroup {
             let own = self.path(dir);
             match hold(&own)? {
                 // It is the first that shows whose they are: it goes last.
-                Some(lock) if self.kept && index == 0 => held = Some((lock, dir)),
+                Some(lock) if self.is_containers() && index == 0 => held = Some((lock, dir)),
                 Some(_) => removed |= remove_if_unused(dir.version, &own)?,
-                None if self.kept && index == 0 && is_there(&own)? => return Ok(false),
+                None if self.is_containers() && index == 0 && is_there(&own)? => return Ok(false),
                 None => {}
             }
         }
@@ -264,7 +256,7 @@ fn hold(own: &Path) -> Result<Option<File>> {
     Ok((locked && file::is_at(lock.as_fd(), own).map_err(failed)?).then_some(lock))
 }
 
-/// Removes a directory that is held, unless somebody is in it. Says whether it did.
+/// Removes a directory that is held, unless a process is in it. Says whether it did.
 fn remove_if_unused(version: Version, own: &Path) -> Result<bool> {
     let mut pids = Vec::new();
     pids_below(own, &mut pids)?;

@@ -1,7 +1,7 @@
 //! Where the cgroup of a container is: what config.json says of it, in the trees of this machine.
 //!
 //! A container is in every tree there is, at the same path in each, limits or not: engines read
-//! their figures there, and whoever asks /proc/PID/cgroup finds the container and not its caller.
+//! their figures there, and /proc/PID/cgroup leads to the container and not to its caller.
 //!
 //! - `/a/b` counts from where a tree is mounted, `a/b` from the cgroup of the caller; where only
 //!   the unified tree is mounted, from the one above the caller's, because the caller is in its
@@ -11,14 +11,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::hierarchy::{Controller, Hierarchy, Mount, Version};
-use super::{Cgroup, Dir, values};
-use crate::cgroup::systemd;
-use crate::config::oci;
+use super::hierarchy::{self, Controller, Hierarchy, MountedTree, Version};
+use super::record::{Cgroup, Dir, Placement};
+use super::setting::asked;
+use super::systemd::Unit;
+use crate::config::{LimitSource, oci};
 use crate::sys::Errno;
 use crate::{Error, Result};
 
-/// Who makes the cgroup.
+/// What makes the cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
     /// Garth, in the file system.
@@ -26,7 +27,7 @@ pub enum Driver {
     Cgroupfs,
     /// systemd, asked over its bus for a scope (`--systemd-cgroup`).
     Systemd,
-    /// Nobody: the container stays where its caller is.
+    /// Nothing: the container stays where its caller is.
     Disabled,
 }
 
@@ -37,7 +38,7 @@ pub struct Wanted<'a> {
     pub id: &'a str,
     /// `linux.cgroupsPath`.
     pub cgroups_path: Option<&'a str>,
-    /// Who makes it.
+    /// What makes it.
     pub driver: Driver,
     /// Where making is not permitted, and nothing is limited, the container goes without.
     pub rootless: bool,
@@ -52,16 +53,16 @@ pub struct Wanted<'a> {
 /// # Errors
 /// A path that is none, and a limit without the controller for it.
 pub fn choose_container(host: &Hierarchy, wanted: &Wanted) -> Result<Cgroup> {
-    let mut cgroup = Cgroup { kept: true, ..Cgroup::default() };
+    let mut cgroup = Cgroup { placement: Placement::Named, ..Cgroup::default() };
     let mut refused = Vec::new();
     if wanted.driver != Driver::Disabled {
         let unified_only = host.unified_only();
         let from_top = match wanted.driver {
             Driver::Systemd => {
                 let Wanted { id, cgroups_path, annotations, rootless, .. } = *wanted;
-                let unit = systemd::Unit::choose(id, cgroups_path, annotations, rootless)?;
+                let unit = Unit::choose(id, cgroups_path, annotations, rootless)?;
                 cgroup.set_path(&unit.path)?;
-                cgroup.unit = Some(unit);
+                cgroup.placement = Placement::Unit(unit);
                 true
             }
             _ => {
@@ -91,13 +92,6 @@ pub fn choose_container(host: &Hierarchy, wanted: &Wanted) -> Result<Cgroup> {
     Ok(cgroup)
 }
 
-impl Hierarchy {
-    /// There is the unified tree and no other.
-    pub fn unified_only(&self) -> bool {
-        self.mounts.iter().all(|mount| mount.version == Version::V2)
-    }
-}
-
 impl Cgroup {
     fn set_path(&mut self, path: &str) -> Result<()> {
         let mut names: Vec<&str> = Vec::new();
@@ -117,7 +111,7 @@ impl Cgroup {
     }
 
     /// Why the directory cannot be made by the caller, if it is a matter of permission.
-    fn refused(&self, dir: &Dir, mount: &Mount) -> Option<Error> {
+    fn refused(&self, dir: &Dir, mount: &MountedTree) -> Option<Error> {
         let own = self.path(dir);
         let there = own.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new(&mount.point));
         let closest = there.to_string_lossy();
@@ -127,14 +121,14 @@ impl Cgroup {
         let both = from.ancestors().find(|path| own.starts_with(path));
         let both = both.filter(|path| {
             // systemd moves it itself.
-            self.unit.is_none() && dir.version == Version::V2 && path.starts_with(&mount.point)
+            !self.is_scope() && dir.version == Version::V2 && path.starts_with(&mount.point)
         });
         let move_in = both.map(|path| path.join("cgroup.procs").to_string_lossy().into_owned());
         let files = [closest.to_string(), format!("{closest}/cgroup.procs")];
         for path in files.into_iter().chain(move_in) {
             let result = match mount.read_only {
                 true => Err(Errno(libc::EROFS)),
-                false => super::hierarchy::writable(&path),
+                false => hierarchy::writable(&path),
             };
             if let Err(errno @ Errno(libc::EACCES | libc::EPERM | libc::EROFS)) = result {
                 return Some(Error::os(
@@ -148,12 +142,12 @@ impl Cgroup {
 
     /// Each limit has its controller, as far as can be told before the directories are there.
     fn check_controllers(&self, wanted: &Wanted, refused: Vec<(Dir, Error)>) -> Result<()> {
-        for (controller, what) in values::asked(wanted.resources) {
+        for (controller, what) in asked(LimitSource::Config(wanted.resources)) {
             // Devices cannot be had without privilege, and their nodes neither.
             if controller == Controller::Devices && (wanted.rootless || self.dirs.is_empty()) {
                 continue;
             }
-            if self.place(controller).is_some() {
+            if self.deciding(controller).is_some() {
                 continue;
             }
             // The tree that would decide.
@@ -164,79 +158,12 @@ impl Cgroup {
                     Error::new("cgroups are disabled: there is nothing to limit by")
                 }
                 Some(error) => error.clone().hint("without root, limits need a delegated cgroup"),
-                None => missing(controller),
+                None => controller.missing(),
             };
             return Err(error.within(what));
         }
         Ok(())
     }
-
-    /// It is the record of a container without a cgroup, which has not even a name.
-    pub(super) fn is_none(&self) -> bool {
-        self.kept && self.dirs.is_empty() && self.unit.is_none()
-    }
-
-    /// Who decides about `controller`: the v1 tree that has it, otherwise the unified tree.
-    pub(super) fn place(&self, controller: Controller) -> Option<&Dir> {
-        self.dirs
-            .iter()
-            .find(|dir| dir.version == Version::V1 && dir.controllers.contains(&controller))
-            .or_else(|| self.dirs.iter().find(|dir| dir.version == Version::V2))
-    }
-
-    /// The record as a text without quotes and braces, of a line for each tree: for where there is
-    /// little room.
-    pub fn to_text(&self) -> String {
-        let mut lines = vec![format!("{} {}/{}", u8::from(self.kept), self.parent, self.id)];
-        for dir in &self.dirs {
-            let version = if dir.version == Version::V1 { 1 } else { 2 };
-            let names: Vec<&str> = dir.controllers.iter().map(|c| c.name()).collect();
-            lines.push(format!("{version} {} {}", names.join(","), dir.top));
-        }
-        lines.extend(self.unit.as_ref().map(|unit| format!("u {}", unit.to_text())));
-        lines.join("\n")
-    }
-
-    /// Reads what [`Cgroup::to_text`] wrote.
-    pub fn from_text(text: &str) -> Option<Cgroup> {
-        let mut lines = text.lines();
-        let (kept, path) = lines.next()?.split_once(' ')?;
-        let (parent, id) = path.rsplit_once('/')?;
-        let mut cgroup = Cgroup { kept: kept == "1", ..Cgroup::default() };
-        (cgroup.id, cgroup.parent) = (id.to_owned(), parent.to_owned());
-        for line in lines {
-            let (kind, rest) = line.split_once(' ')?;
-            if kind == "u" {
-                cgroup.unit = Some(systemd::Unit::from_text(rest)?);
-                continue;
-            }
-            let version = match kind {
-                "1" => Version::V1,
-                "2" => Version::V2,
-                _ => return None,
-            };
-            let (names, top) = rest.split_once(' ')?;
-            let controllers = Controller::listed(names, |c| c == ',');
-            cgroup.dirs.push(Dir { version, top: top.to_owned(), controllers });
-        }
-        // An id that is no name is found out at each use.
-        Some(cgroup)
-    }
-}
-
-/// Words for a controller that no tree has.
-pub(super) fn missing(controller: Controller) -> Error {
-    Error::new(format!("no {} controller in the cgroup trees mounted here", controller.name()))
-        .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
-}
-
-/// Words for a controller that `dir` does not have.
-pub(super) fn missing_in(controller: Controller, dir: &Path) -> Error {
-    let name = controller.name();
-    Error::new(format!("no {name} controller in {}", dir.display())).hint(
-        "it was not passed down to this cgroup: cgroup.controllers and cgroup.subtree_control of \
-         the directories above say how far it goes",
-    )
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@
 //! | r2, r4, r5 | type, major, minor |
 //! | r3 | access not decided yet |
 
-use super::devices::{ANY, Kind, Rule};
+use super::rules::{ANY, AccessRule, DeviceKind};
 use crate::sys::bpf::Instruction;
 
 /// The rules that matter, the last first, and what holds where none decides.
-pub(super) struct Filter {
-    rules: Vec<Rule>,
+pub(super) struct DeviceFilter {
+    rules: Vec<AccessRule>,
     otherwise: bool,
 }
 
@@ -34,10 +34,10 @@ const JUMP_ANY_BIT: u8 = 0x45;
 const EXIT: u8 = 0x95;
 
 /// BPF_DEVCG_DEV_BLOCK and BPF_DEVCG_DEV_CHAR.
-fn type_number(kind: Kind) -> i32 {
+fn type_number(kind: DeviceKind) -> i32 {
     match kind {
-        Kind::Block => 1,
-        Kind::Char => 2,
+        DeviceKind::Block => 1,
+        DeviceKind::Char => 2,
     }
 }
 
@@ -45,10 +45,10 @@ fn insn(code: u8, to: u8, from: u8, offset: i16, number: i32) -> Instruction {
     Instruction { code, registers: from << 4 | to, offset, number }
 }
 
-impl Filter {
+impl DeviceFilter {
     /// Of `rules`, in the order of the config.
-    pub(super) fn new(rules: &[Rule]) -> Filter {
-        let mut filter = Filter { rules: Vec::new(), otherwise: false };
+    pub(super) fn new(rules: &[AccessRule]) -> DeviceFilter {
+        let mut filter = DeviceFilter { rules: Vec::new(), otherwise: false };
         for rule in rules.iter().rev() {
             if (rule.kind, rule.major, rule.minor, rule.access) == (None, None, None, ANY) {
                 // What comes before it decides nothing.

@@ -1,12 +1,12 @@
-//! The freezer of a cgroup: of one of ours, or of one that somebody else has made, found from a process.
+//! The freezer of a cgroup: of one of ours, or of a foreign one, found from a process.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::hierarchy::{Controller, Hierarchy, Mount, Version};
-use super::release;
+use super::directory::{pids_below, write};
+use super::hierarchy::{Controller, Hierarchy, MountedTree, Version};
 use super::walk::walk;
 use crate::error::{Error, Result};
 use crate::journal::is_there;
@@ -26,7 +26,7 @@ impl Freezer {
     }
 
     /// Those of process `pid`, the one that Linux prefers first: of the unified tree, and of a v1
-    /// tree. The top of a tree is none: it holds everybody and cannot be frozen.
+    /// tree. The top of a tree is none: it holds all processes and cannot be frozen.
     ///
     /// # Errors
     /// When this host's cgroups cannot be read.
@@ -60,22 +60,22 @@ impl Freezer {
         })
     }
 
-    /// Everybody in it and below.
+    /// All processes in it and below.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
-        release::pids_below(&self.dir, &mut pids)?;
+        pids_below(&self.dir, &mut pids)?;
         Ok(pids)
     }
 
-    /// Begins to stop everybody in it, or lets them go on; does not wait until they have stopped.
+    /// Begins to stop the processes in it, or thaws them; does not wait until they have stopped.
     ///
     /// # Errors
-    /// The file cannot be written: it belongs to someone else, or the cgroup is gone.
+    /// The file cannot be written: it is not this caller's, or the cgroup is gone.
     pub fn set(&self, frozen: bool) -> Result<()> {
-        super::write(&self.file(), self.value(frozen))
+        write(&self.file(), self.value(frozen))
     }
 
     /// As [`Freezer::set`], by its open file: the cgroup that was meant, and no other of its name.
@@ -99,10 +99,10 @@ impl Freezer {
         }
     }
 
-    /// Lets everybody go on. A frozen process of a v1 tree does not take even SIGKILL before that; and
-    /// whoever may write to its cgroup can freeze itself in one below, which is its own state.
+    /// Thaws all. A frozen process of a v1 tree does not take even SIGKILL before that; and a process
+    /// that may write to its cgroup can freeze itself in one below, which has a state of its own.
     pub(super) fn let_die(&self) {
-        // One that has gone meanwhile has nobody.
+        // One that has gone meanwhile has no processes.
         let _ = self.set(false);
         if self.version == Version::V1 {
             let mut below = |dir: &Path| {
@@ -134,7 +134,7 @@ impl Freezer {
         }
     }
 
-    /// Somebody has frozen it.
+    /// It has been frozen.
     pub fn is_frozen(&self) -> bool {
         let text = read_kernel(self.file()).unwrap_or_default();
         matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
@@ -147,7 +147,7 @@ impl Freezer {
 }
 
 /// The directory of a process in one tree, from its /proc/PID/cgroup.
-fn place(text: &str, version: Version, mount: &Mount) -> Option<PathBuf> {
+fn place(text: &str, version: Version, mount: &MountedTree) -> Option<PathBuf> {
     let named = |names: &str| match version {
         Version::V2 => names.is_empty(),
         Version::V1 => names.split(',').any(|name| name == Controller::Freezer.name()),

@@ -1,7 +1,9 @@
 //! What a configuration's resources come to, without a cgroup to write it to: for tests/fuzz, which
 //! looks for resources that cannot be computed.
 
-use super::{Controller, devices, filter, v1, v2};
+use super::filter::DeviceFilter;
+use super::hierarchy::Controller;
+use super::{rules, v1, v2};
 use crate::config::oci::Resources;
 use crate::error::Result;
 
@@ -10,13 +12,13 @@ pub fn compute(resources: &Resources) -> Vec<Result<()>> {
     let mut results = Vec::new();
     for look in [|_: &str| None, |_: &str| Some("100000 9223372036854771712".to_owned())] {
         for controller in Controller::ALL {
-            results.push(v1::values(controller, resources, &look).map(drop));
-            results.push(v2::values(controller, resources, &look).map(drop));
+            results.push(v1::settings(controller, resources, &look).map(drop));
+            results.push(v2::settings(controller, resources, &look).map(drop));
         }
     }
-    results.push(devices::rules(resources).and_then(|rules| {
-        assert!(!filter::Filter::new(&rules).assemble().is_empty());
-        devices::exceptions(&rules).map(drop)
+    results.push(rules::rules(resources).and_then(|rules| {
+        assert!(!DeviceFilter::new(&rules).assemble().is_empty());
+        rules::exceptions(&rules).map(drop)
     }));
     results
 }

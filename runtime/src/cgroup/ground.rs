@@ -9,9 +9,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::directory::{pids_in, write};
 use super::hierarchy::{self, Controller, Hierarchy, Unfit, controllers, fit};
-use super::{release, write};
-use crate::cgroup::systemd::{self, Unit};
+use super::systemd::{self, Unit};
 use crate::facts;
 use crate::sys::{process, xattr};
 use crate::{Error, Result};
@@ -20,10 +20,10 @@ use crate::{Error, Result};
 /// passes no controllers on. systemd 254 can do it by itself (`DelegateSubgroup=`).
 const LEAF: &str = "garth.launcher";
 
-/// Who answers for the place.
+/// What manages the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ground {
-    /// Nobody manages the tree but who makes directories in it.
+    /// The tree has no manager: each program makes directories as it may.
     Free,
     /// systemd has left this directory to the caller.
     Delegated(String),
@@ -87,7 +87,7 @@ impl Ground {
     }
 }
 
-/// Where the cgroups of sandboxes are in the unified tree, and who makes them.
+/// Where the cgroups of sandboxes are in the unified tree, and what makes them.
 ///
 /// # Errors
 /// As of a start.
@@ -117,9 +117,9 @@ fn is_delegated(point: &str, own: &str, user: bool) -> Result<bool> {
     Ok(marked("user.delegate") || marked("trusted.delegate") || (user && given()))
 }
 
-/// Moves who is in `top` itself to a leaf in it, so that it can pass controllers on.
+/// Moves the processes in `top` itself to a leaf in it, so that it can pass controllers on.
 pub(super) fn vacate(top: &Path) -> Result<()> {
-    if release::pids_in(top)?.is_empty() {
+    if pids_in(top)?.is_empty() {
         return Ok(());
     }
     let leaf = top.join(LEAF);
@@ -131,7 +131,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     }
     // Children that are forked meanwhile are moved in the next round.
     for _ in 0..100 {
-        let pids = release::pids_in(top)?;
+        let pids = pids_in(top)?;
         if pids.is_empty() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     Err(Error::new(format!("{} goes on filling with processes", top.display())))
 }
 
-/// Whether this caller, who is in `own`, may move a process of its own into `path`: the directory above
+/// Whether this caller, which is in `own`, may move a process of its own into `path`: the directory above
 /// both must be its to write.
 pub(super) fn may_move(host: &Hierarchy, path: &Path) -> bool {
     let Some(mount) = host.v2() else { return true };

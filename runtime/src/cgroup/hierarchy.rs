@@ -105,6 +105,20 @@ impl Controller {
         if self == Controller::Io { "blkio" } else { self.name() }
     }
 
+    /// Words for a controller that no tree has.
+    pub(super) fn missing(self) -> Error {
+        Error::new(format!("no {} controller in the cgroup trees mounted here", self.name()))
+            .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
+    }
+
+    /// Words for a controller that `dir` does not have.
+    pub(super) fn missing_in(self, dir: &Path) -> Error {
+        Error::new(format!("no {} controller in {}", self.name(), dir.display())).hint(
+            "it was not passed down to this cgroup: cgroup.controllers and cgroup.subtree_control \
+             of the directories above say how far it goes",
+        )
+    }
+
     fn named(name: &str) -> Option<Controller> {
         Controller::ALL.into_iter().find(|one| one.name() == name || one.v1_name() == name)
     }
@@ -116,7 +130,7 @@ impl Controller {
 
 /// One mounted and visible cgroup tree.
 #[derive(Clone, Debug)]
-pub struct Mount {
+pub struct MountedTree {
     /// Its generation.
     pub version: Version,
     /// What it controls; filled for v1 only, as v2 says it anew in each directory.
@@ -138,7 +152,7 @@ pub struct Mount {
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
     /// Visible trees, those with the most to see first.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountedTree>,
     /// The caller is root, and starts at the top of each tree; others start at `own`.
     pub privileged: bool,
     /// The directory that holds those of all sandboxes.
@@ -180,7 +194,7 @@ impl Hierarchy {
     pub fn parse(mountinfo: impl AsRef<[u8]>, cgroup: &str, privileged: bool) -> Hierarchy {
         let lines: Vec<Line> = mountinfo::lines(mountinfo.as_ref()).collect();
         let seen = |line: &Line| tree(line).filter(|_| visible(line, &lines));
-        let mut mounts: Vec<Mount> = lines.iter().filter_map(seen).collect();
+        let mut mounts: Vec<MountedTree> = lines.iter().filter_map(seen).collect();
         // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
         // the other one a part that was bound into some container.
         mounts.sort_by_key(|mount| mount.root.len());
@@ -191,20 +205,25 @@ impl Hierarchy {
     }
 
     /// The trees, each once: the mount that shows most of it.
-    pub(super) fn trees(&self) -> impl Iterator<Item = &Mount> {
+    pub(super) fn trees(&self) -> impl Iterator<Item = &MountedTree> {
         self.mounts.iter().enumerate().filter_map(|(at, mount)| {
             (!self.mounts[..at].iter().any(|other| other.device == mount.device)).then_some(mount)
         })
     }
 
     /// The tree of a v1 controller.
-    pub fn v1(&self, controller: Controller) -> Option<&Mount> {
+    pub fn v1(&self, controller: Controller) -> Option<&MountedTree> {
         self.mounts.iter().find(|mount| mount.controllers.contains(&controller))
     }
 
     /// The unified tree.
-    pub fn v2(&self) -> Option<&Mount> {
+    pub fn v2(&self) -> Option<&MountedTree> {
         self.mounts.iter().find(|mount| mount.version == Version::V2)
+    }
+
+    /// There is the unified tree and no other.
+    pub fn unified_only(&self) -> bool {
+        self.mounts.iter().all(|mount| mount.version == Version::V2)
     }
 
     /// Directories of the unified tree that may hold sandboxes, best first: for root the top; for
@@ -243,7 +262,7 @@ impl Hierarchy {
     }
 }
 
-impl Mount {
+impl MountedTree {
     /// The caller's cgroup from `point`, if this line of /proc/PID/cgroup, `4:cpu,cpuacct:/a/b` or
     /// `0::/a/b`, is about this tree.
     fn own(&self, line: &str) -> Option<String> {
@@ -322,8 +341,8 @@ fn visible(mount: &Line, lines: &[Line]) -> bool {
     true
 }
 
-/// A tree; none where its path is no text: such a mount point is nobody's cgroup tree.
-fn tree(line: &Line) -> Option<Mount> {
+/// A tree; none where its path is not UTF-8: no one mounts a cgroup tree there.
+fn tree(line: &Line) -> Option<MountedTree> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
     let read_only = |options| text(options).split(',').any(|option| option == "ro");
     let (version, controllers) = match line.kind {
@@ -331,7 +350,7 @@ fn tree(line: &Line) -> Option<Mount> {
         b"cgroup2" => (Version::V2, Vec::new()),
         _ => return None,
     };
-    Some(Mount {
+    Some(MountedTree {
         version,
         controllers,
         root: line.root().to_str()?.to_owned(),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::hierarchy::{Controller, Hierarchy, Mount, Version};
-use super::{Cgroup, Dir};
+use super::hierarchy::{Controller, Hierarchy, MountedTree, Version};
+use super::record::{Cgroup, Dir, Placement};
 use crate::plan::container::CgroupMount;
 
 /// One tree to be mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
+pub struct TreeInside {
     /// Which generation.
     pub version: Version,
     /// The directory in /sys/fs/cgroup to mount on, such as `cpu,cpuacct`; empty: on it itself.
@@ -28,7 +28,7 @@ impl Cgroup {
     /// The trees to mount in the container, in the order of the host's. In v1, and where both
     /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
     /// alone is mounted as it is.
-    pub fn inside(&self, host: &Hierarchy) -> Vec<Inside> {
+    pub fn inside(&self, host: &Hierarchy) -> Vec<TreeInside> {
         let mut all = self.shown(self.unified_only() && host.unified_only());
         all.extend(self.others(host));
         all
@@ -41,13 +41,13 @@ impl Cgroup {
         self.shown(unified_only).into_iter().map(CgroupMount::from).collect()
     }
 
-    fn shown(&self, unified_only: bool) -> Vec<Inside> {
+    fn shown(&self, unified_only: bool) -> Vec<TreeInside> {
         let mut all = Vec::new();
         for dir in &self.dirs {
             let directory = self.path(dir);
             if dir.version == Version::V2 {
                 let name = if unified_only { "" } else { "unified" };
-                all.push(Inside {
+                all.push(TreeInside {
                     version: Version::V2,
                     name: name.into(),
                     links: Vec::new(),
@@ -75,7 +75,7 @@ impl Cgroup {
             links.retain(|link| *link != name);
             links.sort_unstable();
             links.dedup();
-            all.push(Inside {
+            all.push(TreeInside {
                 version: Version::V1,
                 links: links.into_iter().map(str::to_owned).collect(),
                 name: name.to_owned(),
@@ -89,15 +89,15 @@ impl Cgroup {
 
     /// Trees in which the container has no cgroup of its own, as none could be made: it is in the
     /// caller's, and that is what it sees. Beside v1 the unified tree is left out, as runc does.
-    fn others(&self, host: &Hierarchy) -> Vec<Inside> {
+    fn others(&self, host: &Hierarchy) -> Vec<TreeInside> {
         let unified_only = host.unified_only();
-        let covered = |mount: &Mount| {
+        let covered = |mount: &MountedTree| {
             self.dirs.iter().any(|dir| {
                 dir.version == mount.version
                     && (dir.version == Version::V2 || dir.controllers == mount.controllers)
             })
         };
-        let shown = |mount: &&Mount| unified_only || mount.version == Version::V1;
+        let shown = |mount: &&MountedTree| unified_only || mount.version == Version::V1;
         let others = host.trees().filter(|mount| !covered(mount)).filter(shown);
         let own = others.filter_map(|mount| {
             let dir = Dir {
@@ -108,7 +108,8 @@ impl Cgroup {
             let path = mount.own.as_deref()?.trim_start_matches('/');
             let (parent, id) = path.rsplit_once('/').unwrap_or(("", path));
             let (parent, id) = (parent.to_owned(), id.to_owned());
-            Some(Cgroup { id, parent, dirs: vec![dir], kept: true, ..Cgroup::default() })
+            let placement = Placement::Named;
+            Some(Cgroup { id, parent, dirs: vec![dir], placement, ..Cgroup::default() })
         });
         own.flat_map(|cgroup| cgroup.shown(unified_only)).collect()
     }
@@ -135,8 +136,8 @@ fn plain(controller: Controller) -> &'static str {
     controller.v1_name().trim_start_matches("name=")
 }
 
-impl From<Inside> for CgroupMount {
-    fn from(tree: Inside) -> CgroupMount {
+impl From<TreeInside> for CgroupMount {
+    fn from(tree: TreeInside) -> CgroupMount {
         let words = tree.options.split(',').filter(|word| !word.is_empty());
         CgroupMount {
             name: tree.name,

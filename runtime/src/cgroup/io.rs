@@ -6,14 +6,10 @@
 //! (Documentation/admin-guide/cgroup-v2.rst, "Writeback"). In v1, direct and synchronous writes are
 //! limited, and all others pass: so a limit on writing is refused there.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
-use super::container::missing;
 use super::disk::{Found, Machine};
-use super::hierarchy::{Controller, Version};
-use super::{Cgroup, Write};
+use super::hierarchy::Version;
 use crate::config::io::{Throttle, bytes};
 use crate::config::oci::{BlockIo, ThrottleDevice};
 use crate::{Error, Result};
@@ -128,76 +124,6 @@ impl DiskLimits {
         }
         Ok(())
     }
-
-    /// The limits by the key of v2's io.max and the file of v1.
-    fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        let all = [
-            ("rbps", "blkio.throttle.read_bps_device", self.read),
-            ("wbps", "blkio.throttle.write_bps_device", self.write),
-            ("riops", "blkio.throttle.read_iops_device", self.riops),
-            ("wiops", "blkio.throttle.write_iops_device", self.wiops),
-        ];
-        all.into_iter().filter_map(|(key, file, limit)| Some((key, file, limit?)))
-    }
-
-    pub(super) fn writes(&self, dir: &Path, version: Version) -> Vec<Write> {
-        let device = &self.device;
-        let new = |file, value| Write { file: dir.join(file), value, optional: false };
-        match version {
-            Version::V1 => {
-                self.each().map(|(_, file, n)| new(file, format!("{device} {n}"))).collect()
-            }
-            Version::V2 => {
-                // In v1 a zero takes a limit off (blkio-controller.rst), here a word does.
-                let pairs = self.each().map(|(key, _, n)| match n {
-                    0 => format!(" {key}=max"),
-                    n => format!(" {key}={n}"),
-                });
-                vec![new("io.max", format!("{device}{}", pairs.collect::<String>()))]
-            }
-        }
-    }
-}
-
-impl Cgroup {
-    /// Gives the cgroup of a sandbox other limits; those that `throttles` does not name stay.
-    ///
-    /// # Errors
-    /// When it was chosen without the controllers, and as for [`resolve`].
-    pub fn throttle(&self, throttles: &[Throttle]) -> Result<()> {
-        let without = |what: &str| {
-            Error::new(format!(
-                "the cgroup of {} was made without the {what} controller",
-                self.id()
-            ))
-            .hint("it comes with --io at the start, and with write= that of memory in v2")
-        };
-        let (version, dir) = self.directory(Controller::Io).ok_or_else(|| without("io"))?;
-        let limits = resolve(throttles, version)?;
-        let memory = self.directory(Controller::Memory);
-        if version == Version::V2
-            && memory.is_none()
-            && throttles.iter().any(Throttle::limits_writes)
-        {
-            return Err(without("memory"));
-        }
-        let mut writes = limits.iter().flat_map(|disk| disk.writes(&dir, version));
-        writes.try_for_each(|item| super::write(&item.file, &item.value))
-    }
-
-    /// The same for a cgroup that is there, in the words of config.json.
-    ///
-    /// # Errors
-    /// As for [`resolve`], and where no tree has the controller.
-    pub fn throttles(&self, throttles: &[Throttle]) -> Result<BlockIo> {
-        let version = |controller| self.place(controller).map(|dir| dir.version);
-        let io = version(Controller::Io).ok_or_else(|| missing(Controller::Io))?;
-        let writes = throttles.iter().any(Throttle::limits_writes);
-        if io == Version::V2 && writes && version(Controller::Memory) != Some(Version::V2) {
-            return Err(memory_is_elsewhere());
-        }
-        Ok(block_io(&resolve(throttles, io)?))
-    }
 }
 
 /// Words for a hybrid setup with the io controller in the unified tree.
@@ -209,7 +135,8 @@ pub(super) fn memory_is_elsewhere() -> Error {
     .hint(UNIFIED)
 }
 
-fn block_io(limits: &[DiskLimits]) -> BlockIo {
+/// In the words of config.json.
+pub(super) fn block_io(limits: &[DiskLimits]) -> BlockIo {
     let list = |of: fn(&DiskLimits) -> Option<u64>| -> Vec<ThrottleDevice> {
         let one = |disk: &DiskLimits| {
             let (major, minor) = disk.device.split_once(':')?;

@@ -8,8 +8,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::directory::write;
 use super::hierarchy::{Controller, Version};
-use super::{Cgroup, write};
+use super::record::Cgroup;
 use crate::sys::file::read_kernel;
 use crate::sys::watch;
 use crate::{Error, Result};
@@ -44,7 +45,7 @@ impl Cgroup {
     /// No memory controller, and what the kernel refused.
     pub fn notify_oom(&self) -> Result<Oom> {
         let dir = self
-            .place(Controller::Memory)
+            .deciding(Controller::Memory)
             .ok_or_else(|| Error::new("watch for lack of memory: no memory cgroup"))?;
         let (own, version) = (self.path(dir), dir.version);
         let failed = |error: &std::io::Error| {

@@ -5,16 +5,17 @@
 //! not are written to the files afterwards, where systemd does not touch them.
 //! (systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).)
 
+mod properties;
 mod scope;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use properties::{ANNOTATION, of_devices, of_resources, property};
 pub(crate) use scope::{delegates_to_caller, innermost, is_of_user};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::{Version, device_properties, weight_of_shares};
-use crate::config::limits::cpu_list;
+use super::hierarchy::Version;
 use crate::config::oci::Resources;
 use crate::sys::process;
 use crate::wire::dbus::{Bus, Callee, DIRECT, Value};
@@ -41,9 +42,6 @@ const MANAGER: Callee<'static> = Callee {
     path: "/org/freedesktop/systemd1",
     interface: "org.freedesktop.systemd1.Manager",
 };
-
-/// How annotations name properties of the unit.
-const ANNOTATION: &str = "org.systemd.property.";
 
 impl Unit {
     /// The unit for `linux.cgroupsPath`, `slice:prefix:name`; nothing is made.
@@ -118,7 +116,7 @@ impl Unit {
         add(io, Value::Bool(true));
         add("DefaultDependencies", Value::Bool(false));
         properties.extend(of_resources(version, resources)?);
-        properties.extend(device_properties(resources)?);
+        properties.extend(of_devices(resources)?);
         for (name, value) in &self.asked {
             let (name, value) = property(name, value)?;
             properties.retain(|(known, _)| *known != name);
@@ -145,7 +143,7 @@ impl Unit {
     pub(super) fn update(&self, version: Version, resources: &Resources) -> Result<()> {
         let mut properties = of_resources(version, resources)?;
         if !resources.devices.is_empty() {
-            properties.extend(device_properties(resources)?);
+            properties.extend(of_devices(resources)?);
         }
         if properties.is_empty() {
             return Ok(());
@@ -290,165 +288,6 @@ fn expand_slice(slice: &str) -> Result<String> {
         prefix += &format!("{part}-");
     }
     Ok(path)
-}
-
-/// What systemd has words for; it keeps these, so they must be told to it, or it puts back its own.
-fn of_resources(version: Version, resources: &Resources) -> Result<Vec<(String, Value)>> {
-    let mut all = Vec::new();
-    let mut add = |name: &str, value: Value| all.push((name.to_owned(), value));
-    let number = |n: i64| Value::U64(u64::try_from(n).unwrap_or(u64::MAX));
-    if let Some(memory) = &resources.memory {
-        let limit = memory.limit.filter(|n| *n != 0);
-        if let Some(limit) = limit {
-            add(if version == Version::V1 { "MemoryLimit" } else { "MemoryMax" }, number(limit));
-        }
-        if version == Version::V2 {
-            if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
-                add("MemoryLow", number(reservation));
-            }
-            match (memory.swap.filter(|n| *n != 0), limit) {
-                (Some(swap), _) if swap < 0 => add("MemorySwapMax", Value::U64(u64::MAX)),
-                (Some(swap), Some(limit)) if (0..=swap).contains(&limit) => {
-                    add("MemorySwapMax", number(swap - limit));
-                }
-                (None, Some(-1)) => add("MemorySwapMax", Value::U64(u64::MAX)),
-                // What is wrong is said when the file is written.
-                _ => {}
-            }
-        }
-    }
-    if let Some(cpu) = &resources.cpu {
-        if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
-            match version {
-                Version::V1 => add("CPUShares", Value::U64(shares)),
-                Version::V2 => add("CPUWeight", Value::U64(weight_of_shares(shares))),
-            }
-        }
-        let period = cpu.period.filter(|n| *n != 0);
-        if let Some(period) = period {
-            add("CPUQuotaPeriodUSec", Value::U64(period));
-        }
-        if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
-            // Time in each second, and whole per cent only: more rather than less, for the exact
-            // value is written below it.
-            let per_second = u64::try_from(quota).map_or(u64::MAX, |quota| {
-                let period = u128::from(period.unwrap_or(crate::config::limits::CPU_PERIOD));
-                let exact = u128::from(quota) * 1_000_000 / period;
-                u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(u64::MAX)
-            });
-            add("CPUQuotaPerSecUSec", Value::U64(per_second));
-        }
-        if version == Version::V2 {
-            for (name, field, list) in [
-                ("AllowedCPUs", "cpu.cpus", &cpu.cpus),
-                ("AllowedMemoryNodes", "cpu.mems", &cpu.mems),
-            ] {
-                if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
-                    let bits = bits(list).map_err(|error| error.within(field))?;
-                    add(name, Value::Bytes(bits));
-                }
-            }
-        }
-    }
-    if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        // It takes no 0.
-        add("TasksMax", number(if limit == 0 { 1 } else { limit }));
-    }
-    if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|n| *n != 0)
-        && version == Version::V1
-    {
-        add("BlockIOWeight", Value::U64(weight.into()));
-    }
-    Ok(all)
-}
-
-/// `0-2,9` as bytes of eight each, the lowest first.
-fn bits(list: &str) -> Result<Vec<u8>> {
-    let mut bytes: Vec<u8> = Vec::new();
-    for (first, last) in cpu_list(list)? {
-        for n in first..=last {
-            let at = n as usize / 8;
-            if bytes.len() <= at {
-                bytes.resize(at + 1, 0);
-            }
-            bytes[at] |= 1 << (n % 8);
-        }
-    }
-    Ok(bytes)
-}
-
-/// A property from an annotation. Its value is in the text format of GVariant: `'text'`, `true`,
-/// `5`, `uint64 5`, `['a', 'b']`.
-fn property(name: &str, value: &str) -> Result<(String, Value)> {
-    let wrong = || {
-        Error::new(format!("{ANNOTATION}{name}: {value:?} is not a value"))
-            .hint("as in 'text', true, 5, uint64 5 or ['a', 'b']")
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric();
-    if name.is_empty() || !name.chars().all(plain) {
-        return Err(Error::new(format!("{ANNOTATION}{name}: not the name of a property")));
-    }
-    let parsed = parse_value(value.trim()).ok_or_else(wrong)?;
-    // The files of units have seconds, the bus has microseconds under another name.
-    if let Some(stem) = name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
-        let seconds = match parsed {
-            Value::I32(n) => f64::from(n),
-            Value::U32(n) => f64::from(n),
-            Value::I64(n) => n as f64,
-            Value::U64(n) => n as f64,
-            Value::F64(n) => n,
-            _ => return Err(wrong()),
-        };
-        if seconds < 0.0 {
-            return Err(wrong());
-        }
-        return Ok((format!("{stem}USec"), Value::U64((seconds * 1e6) as u64)));
-    }
-    Ok((name.to_owned(), parsed))
-}
-
-fn parse_value(text: &str) -> Option<Value> {
-    if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let items: Option<Vec<Value>> = items.map(parse_value).collect();
-        let mut items = items?.into_iter();
-        return match items.clone().next()? {
-            Value::Text(_) => items
-                .map(|item| if let Value::Text(text) = item { Some(text) } else { None })
-                .collect::<Option<_>>()
-                .map(Value::Texts),
-            Value::U32(_) => items
-                .map(|item| if let Value::U32(n) = item { Some(n) } else { None })
-                .collect::<Option<_>>()
-                .map(Value::Numbers),
-            _ => items.next().and(None),
-        };
-    }
-    for quote in ['\'', '"'] {
-        if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote)) {
-            let plain = !inner.contains([quote, '\\']);
-            return plain.then(|| Value::Text(inner.to_owned()));
-        }
-    }
-    match text.split_once(' ') {
-        Some(("uint32", n)) => n.trim().parse().ok().map(Value::U32),
-        Some(("uint64", n)) => n.trim().parse().ok().map(Value::U64),
-        Some(("int32", n)) => n.trim().parse().ok().map(Value::I32),
-        Some(("int64", n)) => n.trim().parse().ok().map(Value::I64),
-        Some(("double", n)) => n.trim().parse().ok().map(Value::F64),
-        Some(_) => None,
-        None => match text {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
-            // GVariant's own rule: a number is an int32, or a double.
-            _ => text
-                .parse()
-                .map(Value::I32)
-                .or_else(|_| text.parse::<f64>().map(Value::F64))
-                .ok()
-                .filter(|value| !matches!(value, Value::F64(n) if !n.is_finite())),
-        },
-    }
 }
 
 #[cfg(test)]

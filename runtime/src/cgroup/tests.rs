@@ -5,8 +5,15 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::record::Cgroup;
 use super::*;
 use crate::config::units::Size;
+use crate::config::{LimitSource, Limits};
 
 /// A name that no other test uses.
 pub(crate) fn unique(prefix: &str) -> String {
@@ -55,6 +62,10 @@ fn find(host: &Hierarchy, id: &str) -> Cgroup {
     all.into_iter().next().unwrap_or_default()
 }
 
+fn make(cgroup: &Cgroup, limits: &Limits) -> crate::Result<Claim> {
+    cgroup.make(LimitSource::Flags(limits), None)
+}
+
 /// A cgroup on this machine, released when the test ends.
 struct Real {
     host: Hierarchy,
@@ -73,7 +84,7 @@ impl Real {
                 None
             }
             Ok(cgroup) => {
-                let claim = cgroup.create(limits).unwrap();
+                let claim = make(&cgroup, limits).unwrap();
                 Some(Real { host, cgroup, claim: Some(claim) })
             }
             Err(error) => {
@@ -225,7 +236,8 @@ fn v1_files_get_the_limits_and_controllers_of_one_tree_share_a_directory() {
     );
     let host = Hierarchy::parse(&mounts, "", true);
     let cgroup = choose(&host, "web", &all_limits(), false).unwrap();
-    let lines = cgroup.describe(&all_limits()).join("\n").replace(t, "T");
+    let lines =
+        cgroup.describe_making(LimitSource::Flags(&all_limits())).join("\n").replace(t, "T");
     assert_eq!(
         lines,
         "make T/both/garth/web
@@ -259,14 +271,17 @@ fn v2_files_get_the_limits_with_swap_counted_by_itself() {
     // The root of the tree may have processes.
     let host = unified(tree.point(), "/", true);
     let cgroup = choose(&host, "web", &all_limits(), true).unwrap();
-    let lines = cgroup.describe(&all_limits()).join("\n").replace(tree.point(), "T");
+    let lines = cgroup
+        .describe_making(LimitSource::Flags(&all_limits()))
+        .join("\n")
+        .replace(tree.point(), "T");
     assert_eq!(
         lines,
         "make T/garth/web
 write \"+memory +cpu +cpuset +pids\" to T/cgroup.subtree_control
 write \"+memory +cpu +cpuset +pids\" to T/garth/cgroup.subtree_control
-write \"268435456\" to T/garth/web/memory.max
 write \"134217728\" to T/garth/web/memory.swap.max
+write \"268435456\" to T/garth/web/memory.max
 write \"150000 100000\" to T/garth/web/cpu.max
 write \"0-1\" to T/garth/web/cpuset.cpus
 write \"100\" to T/garth/web/pids.max"
@@ -323,7 +338,11 @@ fn where_systemd_manages_the_tree_a_sandbox_is_in_a_scope_or_in_what_was_delegat
         let host = Hierarchy { systemd: true, ..unified(tree.point(), own, true) };
         let cgroup = choose(&host, "web", &limits, false).unwrap();
         let number = std::process::id().to_string();
-        cgroup.describe(&limits).join("\n").replace(tree.point(), "T").replace(&number, "N")
+        cgroup
+            .describe_making(LimitSource::Flags(&limits))
+            .join("\n")
+            .replace(tree.point(), "T")
+            .replace(&number, "N")
     };
     let unit = "/a.slice/a-b.slice/web.service";
     let scope = lines(unit);
@@ -373,9 +392,12 @@ fn a_record_cannot_name_a_directory_outside() {
     let host = Hierarchy::parse(HYBRID, "", true);
     for id in ["", ".", "..", "a/b", "../x", "a\nb"] {
         assert!(choose(&host, id, &limits, false).is_err(), "{id:?}");
-        let record = serde_json::json!({ "id": id, "parent": "garth", "dirs": [] });
+        let dirs = [serde_json::json!({ "version": "v1", "top": "/nowhere", "controllers": [] })];
+        let record = serde_json::json!({
+            "id": id, "parent": "garth", "dirs": dirs, "placement": "shared",
+        });
         let cgroup: Cgroup = serde_json::from_value(record).unwrap();
-        assert!(cgroup.release().is_err() && cgroup.create(&limits).is_err());
+        assert!(cgroup.release().is_err() && make(&cgroup, &limits).is_err());
     }
 }
 
@@ -386,6 +408,7 @@ fn release_never_removes_a_file() {
     let record = serde_json::json!({
         "id": "web", "parent": "garth",
         "dirs": [{ "version": "v1", "top": top, "controllers": ["memory"] }],
+        "placement": "shared",
     });
     let cgroup: Cgroup = serde_json::from_value(record).unwrap();
     assert!(cgroup.release().unwrap_err().to_string().contains("ENOTEMPTY"));
@@ -397,8 +420,11 @@ fn limits_are_in_force_after_create_and_nothing_is_left_after_release() {
     let mut limits = all_limits_here();
     limits.swap = limits.memory;
     let Some(real) = Real::make(&limits, true) else { return };
-    for (file, value) in real.cgroup.writes(&limits).iter().map(|w| (&w.file, &w.value)) {
-        assert_eq!(fs::read_to_string(file).unwrap().trim(), value, "{}", file.display());
+    for (dir, _, settings) in real.cgroup.settings(LimitSource::Flags(&limits)).unwrap() {
+        for item in settings {
+            let text = fs::read_to_string(dir.join(&item.file)).unwrap();
+            assert_eq!(text.trim(), item.value, "{}", item.file);
+        }
     }
     let mut child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
     wait_for(|| is_sleeping(&child));
@@ -490,7 +516,7 @@ fn a_frozen_process_stands_still_until_thawed_and_can_be_released() {
                 continue;
             }
         };
-        let claim = Some(cgroup.create(&limits).unwrap());
+        let claim = Some(make(&cgroup, &limits).unwrap());
         let real = Real { host, cgroup, claim };
         let child = Reaped(real.shell("while :; do :; done").spawn().unwrap());
         let used = || {
@@ -525,7 +551,7 @@ fn cgroups_made_inside_go_too() {
 fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     let limits = all_limits_here();
     let Some(mut real) = Real::make(&limits, false) else { return };
-    let words = |real: &Real| real.cgroup.create(&limits).unwrap_err().to_string();
+    let words = |real: &Real| make(&real.cgroup, &limits).unwrap_err().to_string();
     assert!(words(&real).contains("is being taken by another sandbox"));
     assert!(!real.cgroup.leave().unwrap());
     assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
@@ -542,7 +568,7 @@ fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     let own = real.cgroup.path(&real.cgroup.dirs[0]);
     let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&own).unwrap());
     let before = inode();
-    real.claim = Some(real.cgroup.create(&limits).unwrap());
+    real.claim = Some(make(&real.cgroup, &limits).unwrap());
     assert_ne!(inode(), before);
 }
 
@@ -570,7 +596,7 @@ fn what_is_marked_and_nothing_else_is_released() {
     // It has ended, and another has made a cgroup of this name.
     child.0.kill().unwrap();
     child.0.wait().unwrap();
-    real.claim = Some(real.cgroup.create(&limits).unwrap());
+    real.claim = Some(make(&real.cgroup, &limits).unwrap());
     std::mem::swap(&mut child, &mut spare);
     child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
     wait_for(|| is_sleeping(&child));
@@ -602,8 +628,9 @@ fn what_was_made_is_removed_when_a_write_fails() {
     let other = Cgroup { id: "other".into(), ..real.cgroup.clone() };
     // More than any kernel takes, past the check that would have refused it.
     let absurd = Limits { pids: Some(u64::MAX), ..limits };
-    let words = other.create(&absurd).unwrap_err().to_string();
-    assert!(words.starts_with("write \"18446744073709551615\" to "), "{words}");
+    let words = make(&other, &absurd).unwrap_err().to_string();
+    let flag = "--pids-limit 18446744073709551615: write \"9223372036854775807\" to ";
+    assert!(words.starts_with(flag), "{words}");
     assert!(words.contains("other/pids.max: E"), "{words}");
     assert!(find(&real.host, "other").is_empty());
 }
@@ -613,7 +640,7 @@ fn leftovers_are_the_directories_without_a_living_sandbox() {
     let limits = all_limits_here();
     let Some(real) = Real::make(&limits, false) else { return };
     let other = Cgroup { id: "other".into(), ..real.cgroup.clone() };
-    let claim = other.create(&limits).unwrap();
+    let claim = make(&other, &limits).unwrap();
     let dead = || leftovers(&real.host, |id| Ok(id == "box")).unwrap();
     assert_eq!(dead().iter().map(Cgroup::id).collect::<Vec<_>>(), ["other"]);
     // One that is about to be joined is held.
@@ -635,7 +662,7 @@ fn sandboxes_that_start_and_end_at_once_do_not_trip_over_the_shared_directory() 
             let limits = &limits;
             scope.spawn(move || {
                 for _ in 0..100 {
-                    let claim = cgroup.create(limits).unwrap();
+                    let claim = make(&cgroup, limits).unwrap();
                     cgroup.release().unwrap();
                     drop(claim);
                 }
@@ -718,7 +745,7 @@ fn a_user_with_a_delegated_tree_has_limits_without_root() {
     // user's process is in a leaf.
     let top = Path::new(&host.v2().unwrap().point).join(unique("garth-test"));
     let leaf = top.join("leaf");
-    v2::pass_on(top.parent().unwrap(), &[Controller::Pids]).unwrap();
+    subtree::pass_on(top.parent().unwrap(), &[Controller::Pids]).unwrap();
     fs::create_dir_all(&leaf).unwrap();
     for dir in [&top, &leaf] {
         for name in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {

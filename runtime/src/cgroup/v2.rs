@@ -1,85 +1,22 @@
 //! Limits in the unified tree (Documentation/admin-guide/cgroup-v2).
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use super::values::{Value, asked, throttles};
-use super::{Controller, Write, hierarchy, v1, write};
-use crate::config::limits::{CPU_PERIOD, Limits};
+use super::hierarchy::Controller;
+use super::setting::{Setting, add_hugepages, add_pids, add_rdma, throttles};
+use crate::config::limits::CPU_PERIOD;
 use crate::config::oci::{BlockIo, Memory, Resources};
-use crate::config::units::Size;
-use crate::sys::file::read_kernel;
 use crate::{Error, Result};
-
-/// What goes into the files of a new cgroup that has `controllers`, in this order.
-pub(super) fn writes(dir: &Path, controllers: &[Controller], limits: &Limits) -> Vec<Write> {
-    let mut writes = Vec::new();
-    let mut add = |file: &str, value: String, optional| {
-        writes.push(Write { file: dir.join(file), value, optional });
-    };
-    for controller in controllers {
-        match controller {
-            Controller::Memory => {
-                if let Some(memory) = limits.memory {
-                    add("memory.max", memory.0.to_string(), false);
-                    // Here swap is counted by itself. Absent from a kernel without swap.
-                    let Size(sum) = limits.memory_and_swap().unwrap_or(memory);
-                    let swap = sum.saturating_sub(memory.0).to_string();
-                    add("memory.swap.max", swap, limits.swap.is_none());
-                }
-            }
-            Controller::Cpu => {
-                if let Some(quota) = limits.cpu_quota() {
-                    add("cpu.max", format!("{quota} {CPU_PERIOD}"), false);
-                }
-            }
-            Controller::Cpuset => {
-                if let Some(cpuset) = &limits.cpuset {
-                    add("cpuset.cpus", cpuset.clone(), false);
-                }
-            }
-            Controller::Pids => {
-                if let Some(pids) = limits.pids {
-                    add("pids.max", pids.to_string(), false);
-                }
-            }
-            _ => {}
-        }
-    }
-    writes
-}
-
-/// Lets the directories in `dir` have `controllers`.
-pub(super) fn pass_on(dir: &Path, controllers: &[Controller]) -> Result<()> {
-    let file = dir.join("cgroup.subtree_control");
-    let there = hierarchy::controllers(&file.to_string_lossy());
-    let missing: Vec<String> = controllers
-        .iter()
-        .filter(|controller| !there.contains(controller))
-        .map(|controller| format!("+{}", controller.name()))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    write(&file, &missing.join(" ")).map_err(|error| match error.errno() {
-        Some(errno) if errno.0 == libc::EBUSY => {
-            error.hint(format!("move the processes in {} to a child cgroup first", dir.display()))
-        }
-        _ => error,
-    })
-}
 
 /// What `resources` says about `controller`; `look` reads a file of the cgroup.
 ///
 /// # Errors
 /// What this generation of cgroups does not have, and values that contradict each other.
-pub(super) fn values(
+pub(super) fn settings(
     controller: Controller,
     resources: &Resources,
     look: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<Value>> {
-    let mut values = Vec::new();
-    let mut add = |value: Value| values.push(value);
+) -> Result<Vec<Setting>> {
+    let mut settings = Vec::new();
+    let mut add = |setting: Setting| settings.push(setting);
     match (controller, resources) {
         (Controller::Memory, Resources { memory: Some(memory), .. }) => {
             add_memory(memory, look, &mut add)?;
@@ -91,17 +28,18 @@ pub(super) fn values(
                 return Err(only_v1("cpu.realtimeRuntime and cpu.realtimePeriod"));
             }
             // An idle cgroup takes no weight, and gets the default one when it is no longer idle.
-            let idle = cpu.idle.map(|n| Value::new("cpu.idle", "cpu.idle", n).optional(n == 0));
+            let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));
             let (before, after) = if cpu.idle == Some(0) { (idle, None) } else { (None, idle) };
             before.into_iter().for_each(&mut add);
             if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
-                add(Value::new("cpu.shares", "cpu.weight", weight_of_shares(shares)));
+                add(Setting::new("cpu.shares", "cpu.weight", weight_of_shares(shares)));
             }
             after.into_iter().for_each(&mut add);
             let (quota, period) = (cpu.quota.filter(|n| *n != 0), cpu.period.filter(|n| *n != 0));
             if quota.is_some() || period.is_some() {
                 // One file for both: what is not given stays.
-                let now = look("cpu.max").unwrap_or_default();
+                let partial = quota.is_none() || period.is_none();
+                let now = if partial { look("cpu.max").unwrap_or_default() } else { "".into() };
                 let (now_quota, now_period) = now.trim().split_once(' ').unwrap_or(("max", ""));
                 let quota = match quota {
                     Some(quota @ 1..) => quota.to_string(),
@@ -115,26 +53,26 @@ pub(super) fn values(
                 };
                 let field = if cpu.quota.is_some() { "cpu.quota" } else { "cpu.period" };
                 let unlimited = quota == "max" && cpu.period.is_none();
-                add(Value::new(field, "cpu.max", format!("{quota} {period}")).optional(unlimited));
+                add(Setting::new(field, "cpu.max", format!("{quota} {period}")).optional(unlimited));
             }
             if let Some(burst) = cpu.burst {
-                add(Value::new("cpu.burst", "cpu.max.burst", burst).optional(burst == 0));
+                add(Setting::new("cpu.burst", "cpu.max.burst", burst).optional(burst == 0));
             }
         }
         (Controller::Cpuset, Resources { cpu: Some(cpu), .. }) => {
             let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
             if let Some(cpus) = text(&cpu.cpus) {
-                add(Value::new("cpu.cpus", "cpuset.cpus", cpus));
+                add(Setting::new("cpu.cpus", "cpuset.cpus", cpus));
             }
             if let Some(mems) = text(&cpu.mems) {
-                add(Value::new("cpu.mems", "cpuset.mems", mems));
+                add(Setting::new("cpu.mems", "cpuset.mems", mems));
             }
         }
         (Controller::Pids, Resources { pids: Some(pids), .. }) => {
-            v1::add_pids(pids.limit, &mut add);
+            add_pids(pids.limit, &mut add);
         }
         (Controller::Io, Resources { block_io: Some(io), .. }) => add_io(io, look, &mut add)?,
-        (Controller::Hugetlb, _) => v1::add_hugepages(resources, ".max", &mut add)?,
+        (Controller::Hugetlb, _) => add_hugepages(resources, ".max", &mut add)?,
         (Controller::NetCls, Resources { network: Some(network), .. })
             if network.class_id.is_some_and(|n| n != 0) =>
         {
@@ -145,10 +83,10 @@ pub(super) fn values(
         {
             return Err(only_v1("network.priorities"));
         }
-        (Controller::Rdma, _) => v1::add_rdma(resources, &mut add),
+        (Controller::Rdma, _) => add_rdma(resources, &mut add),
         _ => {}
     }
-    Ok(values)
+    Ok(settings)
 }
 
 fn only_v1(field: &str) -> Error {
@@ -159,7 +97,7 @@ fn only_v1(field: &str) -> Error {
 fn add_memory(
     memory: &Memory,
     look: &dyn Fn(&str) -> Option<String>,
-    add: &mut dyn FnMut(Value),
+    add: &mut dyn FnMut(Setting),
 ) -> Result<()> {
     if memory.kernel_tcp.is_some_and(|n| n > 0) {
         return Err(only_v1("memory.kernelTCP"));
@@ -211,14 +149,14 @@ fn add_memory(
     };
     if let Some(swap) = swap {
         // Absent from a kernel that does not account swap: none is as good as that.
-        add(Value::new("memory.swap", "memory.swap.max", max(swap)).optional(swap <= 0));
+        add(Setting::new("memory.swap", "memory.swap.max", max(swap)).optional(swap <= 0));
     }
     if let Some(limit) = limit {
-        add(Value::new("memory.limit", "memory.max", max(limit)).optional(limit < 0));
+        add(Setting::new("memory.limit", "memory.max", max(limit)).optional(limit < 0));
     }
     if let Some(reservation) = memory.reservation.filter(|n| *n != 0) {
         let optional = reservation < 0;
-        add(Value::new("memory.reservation", "memory.low", max(reservation)).optional(optional));
+        add(Setting::new("memory.reservation", "memory.low", max(reservation)).optional(optional));
     }
     Ok(())
 }
@@ -226,40 +164,51 @@ fn add_memory(
 fn add_io(
     io: &BlockIo,
     look: &dyn Fn(&str) -> Option<String>,
-    add: &mut dyn FnMut(Value),
+    add: &mut dyn FnMut(Setting),
 ) -> Result<()> {
     let leaf = |weight: Option<u16>| weight.is_some_and(|n| n != 0);
     if leaf(io.leaf_weight) || io.weight_device.iter().any(|device| leaf(device.leaf_weight)) {
         return Err(only_v1("blockIO.leafWeight"));
     }
     // The scheduler bfq takes the weights as they are; io.cost has a scale of its own.
-    let bfq = look("io.bfq.weight").is_some();
+    let weighs = io.weight.is_some() || !io.weight_device.is_empty();
+    let bfq = weighs && look("io.bfq.weight").is_some();
     let file = if bfq { "io.bfq.weight" } else { "io.weight" };
     let scale = |weight: u16| if bfq { u64::from(weight) } else { io_weight(weight) };
     if let Some(weight) = io.weight.filter(|n| *n != 0) {
-        add(Value::new("blockIO.weight", file, scale(weight)));
+        add(Setting::new("blockIO.weight", file, scale(weight)));
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight.filter(|n| *n != 0) {
             let value = format!("{}:{} {}", device.major, device.minor, scale(weight));
-            add(Value::new("blockIO.weightDevice", file, value));
+            add(Setting::new("blockIO.weightDevice", file, value));
         }
     }
+    // A line for each device.
+    let mut lines: Vec<(String, Setting)> = Vec::new();
     for (field, _, key, rates) in throttles(io) {
-        for device in rates {
+        for one in rates {
+            let device = format!("{}:{}", one.major, one.minor);
             // 0 lifts a limit in v1.
-            let rate = if device.rate == 0 { "max".into() } else { device.rate.to_string() };
-            let value = format!("{}:{} {key}={rate}", device.major, device.minor);
-            add(Value::new(field, "io.max", value));
+            let rate = if one.rate == 0 { "max".into() } else { one.rate.to_string() };
+            let value = format!(" {key}={rate}");
+            match lines.iter_mut().find(|(known, _)| *known == device) {
+                Some((_, line)) => line.value += &value,
+                None => {
+                    let line = Setting::new(field, "io.max", device.clone() + &value);
+                    lines.push((device, line));
+                }
+            }
         }
     }
+    lines.into_iter().for_each(|(_, line)| add(line));
     Ok(())
 }
 
 /// 2..=262144 (1024 by default) to 1..=10000 (100 by default): the curve through the three points,
 /// a parabola in the logarithms, that all runtimes have agreed on. The straight line they had
 /// before gave the default 39, less than any process outside.
-pub(crate) fn weight_of_shares(shares: u64) -> u64 {
+pub(in crate::cgroup) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -275,107 +224,4 @@ pub(crate) fn weight_of_shares(shares: u64) -> u64 {
 /// 10..=1000 to 1..=10000, in a straight line.
 fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
-}
-
-/// Writes `linux.resources.unified`: files by name, as the config has them.
-pub(super) fn write_unified(dir: &Path, unified: &BTreeMap<String, String>) -> Result<()> {
-    for (file, value) in unified {
-        let words = || format!("unified {file:?}");
-        if file.contains('/') || !file.contains('.') || file.starts_with('.') {
-            return Err(Error::new(format!("{}: not the name of a cgroup file", words()))
-                .hint("as in memory.high"));
-        }
-        write(&dir.join(file), value)
-            .map_err(|error| match error.errno() {
-                Some(errno) if errno.0 == libc::ENOENT => {
-                    let controller = file.split('.').next().unwrap_or(file);
-                    error.hint(format!("{controller} is not available here, or has no such file"))
-                }
-                _ => error,
-            })
-            .map_err(|error| error.within(words()))?;
-    }
-    Ok(())
-}
-
-/// This is a v2 directory, and it does not have the controller.
-pub(super) fn lacks(dir: &Path, controller: Controller) -> bool {
-    let file = dir.join("cgroup.controllers");
-    file.exists() && !hierarchy::controllers(&file.to_string_lossy()).contains(&controller)
-}
-
-/// Lets the directories in `dir` have every controller that it has itself, as far as possible:
-/// which of them matters shows when a limit is written.
-pub(super) fn pass_on_all(dir: &Path) {
-    let read = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
-    let there = read("cgroup.subtree_control");
-    let there: Vec<&str> = there.split_whitespace().collect();
-    let all = read("cgroup.controllers");
-    let missing: Vec<String> = all
-        .split_whitespace()
-        .filter(|name| !there.contains(name))
-        .map(|name| format!("+{name}"))
-        .collect();
-    let file = dir.join("cgroup.subtree_control");
-    if !missing.is_empty() && write(&file, &missing.join(" ")).is_err() {
-        for one in &missing {
-            let _ = write(&file, one);
-        }
-    }
-}
-
-/// The state of a directory, cgroup.type; empty at the root of the tree.
-pub(super) fn kind(dir: &Path) -> String {
-    read_kernel(dir.join("cgroup.type")).unwrap_or_default().trim().to_owned()
-}
-
-/// A directory below one with processes is in no valid state, and one below a threaded one is not
-/// either (cgroups(7), "threaded mode"). Controllers that work with threads can be had there,
-/// others not.
-pub(super) fn check_kind(dir: &Path, resources: &Resources) -> Result<()> {
-    let kind = kind(dir);
-    if kind.is_empty() || kind == "domain" {
-        return Ok(());
-    }
-    let domain = asked(resources).into_iter().find(|(controller, _)| {
-        matches!(
-            controller,
-            Controller::Memory | Controller::Io | Controller::Hugetlb | Controller::Cpu
-        )
-    });
-    if let Some((_, what)) = domain {
-        return Err(Error::new(format!("{what}: the cgroup {} is \"{kind}\"", dir.display()))
-            .hint("a directory above it has processes of its own, or is threaded"));
-    }
-    if kind == "domain invalid" {
-        write(&dir.join("cgroup.type"), "threaded")?;
-    }
-    Ok(())
-}
-
-/// Gives the directory and the files by which it is passed on to `uid`.
-pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
-    use std::os::unix::fs::chown;
-    let failed = |path: &Path, error: &std::io::Error| {
-        Error::io(format!("give {} to user {uid}", path.display()), error)
-    };
-    chown(dir, Some(uid), None).map_err(|error| failed(dir, &error))?;
-    // Linux 4.15 says which ones.
-    let files = read_kernel("/sys/kernel/cgroup/delegate")
-        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
-    for file in files.lines().filter(|file| !file.is_empty() && !file.contains('/')) {
-        let path = dir.join(file);
-        match chown(&path, Some(uid), None) {
-            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
-                return Err(failed(&path, &error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The directories in `dir` have controllers: so it takes no processes itself.
-pub(super) fn passes_on(dir: &Path) -> bool {
-    read_kernel(dir.join("cgroup.subtree_control")).is_ok_and(|text| !text.trim().is_empty())
 }

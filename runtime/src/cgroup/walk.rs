@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// How many are looked at: somebody inside may be making more meanwhile.
+/// How many are looked at: a process inside may be making more meanwhile.
 const MOST: usize = 1 << 18;
 
 /// Calls `down` with each cgroup below `dir`, from the outside in; it says whether those inside it

@@ -13,9 +13,12 @@
 //! memory, and so does Garth: unlimited swap would make the memory limit a way to burden the disk
 //! of everyone else.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::io::Throttle;
+use super::oci::{Cpu, Memory, Pids, Resources};
 use super::units::Size;
 use crate::{Error, Result};
 
@@ -114,6 +117,65 @@ impl Limits {
     }
 }
 
+/// As `linux.resources` says it, with docker's rules applied. Which disks `io` means is for the machine
+/// to say.
+impl From<&Limits> for Resources {
+    fn from(limits: &Limits) -> Resources {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let bytes = |size: Size| number(size.0);
+        let memory = limits.memory.is_some().then(|| Memory {
+            limit: limits.memory.map(bytes),
+            swap: limits.memory_and_swap().map(bytes),
+            ..Memory::default()
+        });
+        let quota = limits.cpu_quota().map(number);
+        let cpu = (quota.is_some() || limits.cpuset.is_some()).then(|| Cpu {
+            quota,
+            period: quota.map(|_| CPU_PERIOD),
+            cpus: limits.cpuset.clone(),
+            ..Cpu::default()
+        });
+        let pids = limits.pids.map(|pids| Pids { limit: Some(number(pids)) });
+        Resources { memory, cpu, pids, ..Resources::default() }
+    }
+}
+
+/// Where the limits of a cgroup come from, and so how an error names them.
+#[derive(Clone, Copy, Debug)]
+pub enum LimitSource<'a> {
+    /// Flags of `wrap`.
+    Flags(&'a Limits),
+    /// `linux.resources` of config.json.
+    Config(&'a Resources),
+}
+
+impl LimitSource<'_> {
+    /// Nothing is limited.
+    pub const NONE: LimitSource<'static> = LimitSource::Flags(Limits::NONE);
+
+    /// What is asked, as `linux.resources` says it.
+    pub fn resources(&self) -> Cow<'_, Resources> {
+        match *self {
+            LimitSource::Flags(limits) => Cow::Owned(limits.into()),
+            LimitSource::Config(resources) => Cow::Borrowed(resources),
+        }
+    }
+
+    /// How `value` was asked for in `field` of `linux.resources`; none: it was not, and only follows from
+    /// another value by docker's rules.
+    pub fn words(&self, field: &str, value: &str) -> Option<String> {
+        let LimitSource::Flags(limits) = self else { return Some(format!("{field} {value}")) };
+        match field {
+            "memory.limit" => limits.memory.map(|memory| format!("--memory {memory}")),
+            "memory.swap" => limits.swap.map(|swap| format!("--memory-swap {swap}")),
+            "cpu.quota" | "cpu.period" => limits.cpus.map(|cpus| format!("--cpus {cpus}")),
+            "cpu.cpus" => limits.cpuset.as_ref().map(|cpuset| format!("--cpuset-cpus {cpuset}")),
+            "pids.limit" => limits.pids.map(|pids| format!("--pids-limit {pids}")),
+            _ => Some("--io".into()),
+        }
+    }
+}
+
 /// Reads a list of processors, `0-3,8`, into ranges (first, last), as cpuset(7) has it.
 pub fn cpu_list(text: &str) -> Result<Vec<(u32, u32)>> {
     let wrong = |why: String| {
@@ -192,5 +254,38 @@ mod tests {
         assert_eq!(limits.memory_and_swap(), Some(Size(1 << 20)));
         assert_eq!(Limits::default().memory_and_swap(), None);
         assert_eq!(Limits { cpus: Some(0.07), ..limits }.cpu_quota(), Some(7000));
+    }
+    #[test]
+    fn flags_become_the_resources_of_config_json() {
+        let limits = Limits {
+            memory: Some(Size(1 << 20)),
+            cpus: Some(1.5),
+            cpuset: Some("0-1".into()),
+            pids: Some(7),
+            ..Default::default()
+        };
+        let resources = |limits: &Limits| serde_json::to_value(Resources::from(limits)).unwrap();
+        assert_eq!(
+            resources(&limits),
+            serde_json::json!({
+                "memory": { "limit": 1 << 20, "swap": 2 << 20 },
+                "cpu": { "quota": 150_000, "period": 100_000, "cpus": "0-1" },
+                "pids": { "limit": 7 },
+            })
+        );
+        assert_eq!(resources(Limits::NONE), serde_json::json!({}));
+        let swap = Limits { memory: limits.memory, swap: limits.memory, ..Default::default() };
+        assert_eq!(resources(&swap)["memory"]["swap"], 1 << 20);
+        let most = Limits { pids: Some(u64::MAX), ..Default::default() };
+        assert_eq!(resources(&most)["pids"]["limit"], i64::MAX);
+        // An error names what was written, and what nobody wrote has no name.
+        let named = |limits: &Limits, field| LimitSource::Flags(limits).words(field, "9");
+        assert_eq!(named(&limits, "memory.limit").unwrap(), "--memory 1m");
+        assert_eq!(named(&limits, "memory.swap"), None);
+        assert_eq!(named(&swap, "memory.swap").unwrap(), "--memory-swap 1m");
+        assert_eq!(named(&limits, "cpu.period").unwrap(), "--cpus 1.5");
+        let config = Resources::default();
+        let words = LimitSource::Config(&config).words("memory.limit", "9");
+        assert_eq!(words.unwrap(), "memory.limit 9");
     }
 }

@@ -29,7 +29,7 @@ pub use sandbox::{
 
 pub use id_range::IdRange;
 pub use io::Throttle;
-pub use limits::Limits;
+pub use limits::{LimitSource, Limits};
 pub use network::{Network, Publish};
 pub use plugin::Plugin;
 pub use rate::Rates;

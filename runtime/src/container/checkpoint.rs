@@ -105,7 +105,7 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
 
 /// The directory by which all of its processes are stopped.
 fn freezer(record: &Record) -> Option<PathBuf> {
-    let paths = record.asked.cgroup.paths();
+    let paths = record.resources.cgroup.paths();
     paths.get("freezer").or_else(|| paths.get("")).cloned()
 }
 

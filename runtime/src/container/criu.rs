@@ -144,8 +144,9 @@ pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
         if mounts::bind(mount).is_some() {
             let source = mount.source.clone().unwrap_or_default();
             all.push((mount.destination.clone(), source));
-        } else if mount.kind.as_deref() == Some("cgroup") && !record.asked.cgroup.unified_only() {
-            for inside in record.asked.cgroup.inside(&Hierarchy::read()?) {
+        } else if mount.kind.as_deref() == Some("cgroup") && !record.resources.cgroup.unified_only()
+        {
+            for inside in record.resources.cgroup.inside(&Hierarchy::read()?) {
                 let at = Path::new(&mount.destination).join(&inside.name);
                 let source = inside.directory.to_string_lossy().into_owned();
                 all.push((at.to_string_lossy().into_owned(), source));

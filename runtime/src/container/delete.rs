@@ -4,13 +4,13 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::record::Record;
-use super::{Container, Warn, hooks, linux, lock};
-use crate::cgroup::{Cgroup, MARK};
+use super::{Container, Warn, hooks, lock};
+use crate::config::LimitSource;
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
+use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
 use crate::resource::Resources;
-use crate::resource::rdt;
 use crate::sys::{pidfd, process};
 
 /// Removes a container that has stopped, or one that was never started; with `force` any, whatever
@@ -66,25 +66,16 @@ pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Resu
     if let Some(pidfd) = journal.open_process(&id)? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         if let Some(record) = &record {
-            record.asked.cgroup.let_die();
+            record.resources.cgroup.let_die();
         }
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
-    let mark = entry.file(MARK);
     let Some(record) = record else {
-        if let Some(cgroup) = Cgroup::marked(&mark)? {
-            cgroup.give_up(&mark, true)?;
-        }
-        Resources::forget_container(&journal, &id)?;
+        let limits = LimitSource::NONE;
+        Resources::forget(&Owner { journal: &journal, id: &id, limits, may_kill: true })?;
         return entry.remove();
     };
-    // Who is left dies with the cgroup, so that comes first.
-    let cgroup = record.asked.cgroup.give_up(&mark, true);
-    cgroup.and(record.resources.release(&record.owner(&journal)))?;
-    if let (Some(group), Some(wanted)) = (&record.asked.rdt, linux(&record.asked.config).intel_rdt)
-    {
-        rdt::release(group, &wanted, &id)?;
-    }
+    record.resources.release(&record.owner(&journal))?;
     let lists = record.asked.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Stopped, 0);
     entry.remove()?;

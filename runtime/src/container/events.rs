@@ -30,7 +30,7 @@ pub struct Event<'a> {
 /// # Errors
 /// When it has, in runc's words.
 pub fn stats(journal: &Journal, id: &str) -> Result<Stats> {
-    open(journal, id).map(|container| container.record.asked.cgroup.stats())
+    open(journal, id).map(|container| container.record.resources.cgroup.stats())
 }
 
 /// Tells what the container uses after each `interval`, and each lack of memory at once, until the
@@ -45,7 +45,7 @@ pub fn events(
     mut tell: impl FnMut(Event<'_>) -> Result<()>,
 ) -> Result<()> {
     let container = open(journal, id)?;
-    let cgroup = &container.record.asked.cgroup;
+    let cgroup = &container.record.resources.cgroup;
     let mut oom = cgroup.notify_oom()?;
     let mut next = Instant::now() + interval;
     loop {

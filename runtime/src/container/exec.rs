@@ -15,7 +15,6 @@ use crate::facts::idmap;
 use crate::journal::Journal;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
-use crate::resource::rdt;
 use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::channel;
 use crate::sys::process::{Ended, Signals};
@@ -105,8 +104,8 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     program.console_size = console.size().or(program.console_size);
     let line = Line::new()?;
     let entrance = match exec.cgroups.is_empty() {
-        true => container.record.asked.cgroup.entrance(Some(pid))?,
-        false => container.record.asked.cgroup.entrance_below(&exec.cgroups)?,
+        true => container.record.resources.cgroup.entrance(Some(pid))?,
+        false => container.record.resources.cgroup.entrance_below(&exec.cgroups)?,
     };
     let mut given = Surroundings {
         setgroups_denied: linux.namespace(NamespaceType::User).is_some()
@@ -135,8 +134,8 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         Event::Maps | Event::Mounted => Ok(()),
         Event::Begun => {
             let pid = process.pid();
-            if let (Some(group), Some(wanted)) = (&container.record.asked.rdt, &linux.intel_rdt) {
-                rdt::enter(&rdt::mounted()?, group, wanted, pid, id)?;
+            if let Some(group) = &container.record.resources.rdt {
+                group.enter(pid, id)?;
             }
             parent::raise_limits(&container.record, &program, pid)
         }

@@ -46,7 +46,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
         if !super::linux(&container.record.asked.config).is_new(NamespaceType::Pid) {
             let _ = container.own_cgroup()?.kill_all(signal);
         }
-        container.record.asked.cgroup.let_die();
+        container.record.resources.cgroup.let_die();
     }
     Ok(())
 }
@@ -55,7 +55,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
 pub(super) fn everything(container: &Container) -> Result<()> {
     if let Some((_, pidfd)) = container.process()? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-        container.record.asked.cgroup.let_die();
+        container.record.resources.cgroup.let_die();
         let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     }
     container.own_cgroup()?.kill()

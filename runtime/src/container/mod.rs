@@ -149,7 +149,7 @@ impl Container {
     /// # Errors
     /// When it cannot be told.
     fn own_cgroup(&self) -> Result<Cgroup> {
-        self.record.asked.cgroup.owned(&self.journal.file(self.id(), MARK))
+        self.record.resources.cgroup.owned(&self.journal.file(self.id(), MARK))
     }
 
     /// Takes the lock, for a verb that changes something.
@@ -175,7 +175,7 @@ fn status(journal: &Journal, id: &str, record: &Record) -> Result<Status> {
     Ok(match lives {
         _ if has(CREATING)? => Status::Creating,
         false => Status::Stopped,
-        true if record.asked.cgroup.is_frozen() => Status::Paused,
+        true if record.resources.cgroup.is_frozen() => Status::Paused,
         true if has(CREATED)? && listens(journal, id) => Status::Created,
         true => Status::Running,
     })
@@ -208,10 +208,9 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
 /// # Errors
 /// When there is no such container, or something cannot be told.
 pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
-    use crate::journal::resource::Resource;
     let Container { record, .. } = Container::open(journal, id)?;
     let owner = record.owner(journal);
-    Ok([record.asked.cgroup.inspect(&owner)?, record.resources.inspect(&owner)?].concat())
+    record.resources.inspect(&owner)
 }
 
 /// The namespaces whose absence from a configuration means the runtime's own.

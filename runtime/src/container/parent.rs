@@ -13,20 +13,15 @@ use crate::facts;
 use crate::facts::idmap;
 use crate::network::device;
 use crate::plan::container::Surroundings;
-use crate::resource::rdt;
 use crate::start::score::Score;
 use crate::sys::{Errno, channel, task};
 
-/// What is given to the process from outside: network devices, cache and memory bandwidth.
-pub fn give(linux: &oci::Linux, record: &Record, pid: i32) -> Result<()> {
-    for (name, device) in &linux.net_devices {
+/// The network devices that are given to the process from outside.
+pub fn give(linux: &oci::Linux, pid: i32) -> Result<()> {
+    linux.net_devices.iter().try_for_each(|(name, device)| {
         device::give(name, device.name.as_deref().unwrap_or(name), pid)
-            .map_err(|error| error.within("linux.netDevices"))?;
-    }
-    match (&record.asked.rdt, &linux.intel_rdt) {
-        (Some(group), Some(wanted)) => rdt::join(&rdt::mounted()?, group, wanted, pid, &record.id),
-        _ => Ok(()),
-    }
+            .map_err(|error| error.within("linux.netDevices"))
+    })
 }
 
 /// What of the child depends on who starts it: whether its groups can be set, and a score that it has to

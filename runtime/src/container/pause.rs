@@ -13,7 +13,7 @@ pub fn pause(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;
     match container.status()? {
-        Status::Running | Status::Created => container.record.asked.cgroup.freeze(),
+        Status::Running | Status::Created => container.record.resources.cgroup.freeze(),
         _ => Err(Error::new("container not running")),
     }
 }
@@ -26,7 +26,7 @@ pub fn resume(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;
     match container.status()? {
-        Status::Paused => container.record.asked.cgroup.thaw(),
+        Status::Paused => container.record.resources.cgroup.thaw(),
         _ => Err(Error::new("container not paused")),
     }
 }

@@ -10,19 +10,20 @@ use super::notify::{self, Notify};
 use super::record::{Asked, Record};
 use super::terminal::{Console, Terminal};
 use super::{CREATING, devices, hooks, linux, own, trees};
-use crate::cgroup::{self, Claim, Driver, Entrance, Hierarchy, MARK};
+use crate::cgroup::{self, Driver, Entrance, Hierarchy};
 use crate::config::CapabilitySet;
 use crate::config::oci::{self, Config, Hooks, NamespaceType, Status};
 use crate::container::parent;
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::facts::idmap;
+use crate::journal::resource::Held;
 use crate::journal::{Entry, Journal, ProcessId};
 use crate::plan;
 use crate::plan::container::{CgroupMount, Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::resource::Resources;
-use crate::resource::rdt;
+use crate::resource::rdt::{self, RdtGroup};
 use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::{channel, file, process};
 
@@ -145,9 +146,9 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
     let trees = Hierarchy::read()?;
     let (entry, record) = place_config(journal, id, &bundle, config, (options, &trees))?;
-    // Held until a failed start has given up its cgroup.
-    let mut claim = Claim::default();
-    match launch(&entry, &record, (options, &trees), console, waits, &mut claim) {
+    // Until a failed start has given up its cgroup.
+    let mut held = Held::new();
+    match launch(&entry, &record, (options, &trees), console, waits, &mut held) {
         Ok((process, terminal, notify)) => {
             Ok(Prepared { entry, record, process, terminal, notify })
         }
@@ -212,13 +213,13 @@ fn begin(
         annotations: &config.annotations,
     };
     let cgroup = cgroup::choose_container(trees, &wanted)?;
-    let resources = Resources::of_container(&config.annotations)?;
     let rdt = match &linux.intel_rdt {
-        Some(wanted) => Some(rdt::choose(&rdt::mounted()?, wanted, entry.id())?),
+        Some(wanted) => Some(RdtGroup::choose(&rdt::mounted()?, wanted, entry.id())?),
         None => None,
     };
+    let resources = Resources { cgroup, rdt, ..Resources::of_container(&config.annotations)? };
     let (bundle, owner) = (bundle.to_owned(), process::effective_ids().0);
-    let record = Record::new(entry.id(), Asked { bundle, owner, cgroup, rdt, config }, resources);
+    let record = Record::new(entry.id(), Asked { bundle, owner, config }, resources);
     // The intent is on record before the first side effect outside the journal.
     record.write(entry)?;
     Ok(record)
@@ -310,13 +311,18 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
     outside.filter(|uid| *uid != 0)
 }
 
+fn delegate_cgroup(record: &Record, config: &Config) -> Result<()> {
+    let owner = cgroup_owner(config);
+    owner.map_or(Ok(()), |uid| record.resources.cgroup.delegate(uid))
+}
+
 /// What a mount of type `cgroup` shows.
 fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
     let asked = |mount: &oci::Mount| mount.kind.as_deref() == Some("cgroup");
     if !record.asked.config.mounts.iter().any(asked) {
         return Vec::new();
     }
-    record.asked.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
+    record.resources.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
 }
 
 fn launch(
@@ -325,7 +331,7 @@ fn launch(
     (options, hierarchy): (&Options, &Hierarchy),
     console: Console,
     waits: bool,
-    claim: &mut Claim,
+    held: &mut Held,
 ) -> Result<(Process, Option<Terminal>, Option<Notify>)> {
     let mut config = completed(&record.asked.config, &console);
     let offered = notify::offer(entry, &mut config)?;
@@ -340,20 +346,17 @@ fn launch(
         Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
         None => None,
     };
-    let resources = linux.resources.clone().unwrap_or_default();
-    // A scope of systemd's is made around a process.
-    let entrance = match options.systemd_cgroup {
+    let owner = record.owner(entry.journal());
+    *held = record.resources.acquire(&owner)?;
+    let cgroup = &record.resources.cgroup;
+    // A scope of systemd's is made around the process, which is in it then.
+    let entrance = match cgroup.is_scope() {
         true => Entrance::default(),
         false => {
-            *claim = make_cgroup(entry, record, &resources, None)?;
-            if let Some(uid) = cgroup_owner(config) {
-                record.asked.cgroup.delegate(uid)?;
-            }
-            record.asked.cgroup.entrance(None)?
+            delegate_cgroup(record, config)?;
+            cgroup.entrance(None)?
         }
     };
-    let owner = record.owner(entry.journal());
-    let _ = record.resources.acquire(&owner)?;
     let mut trees = trees::open(config)?;
     trees.retain(|(index, _)| offered.as_ref().is_none_or(|(own, _)| index != own));
     trees.extend(offered);
@@ -375,7 +378,7 @@ fn launch(
         console: console.descriptor(),
         plain_lines: console.plain_lines(),
         preserve: inherited(options.preserve_fds)?,
-        connects: !record.resources.is_empty(),
+        connects: record.resources.connects(),
         no_pivot: options.no_pivot,
         uncovered: if options.no_pivot { uncovered(config)? } else { Vec::new() },
         no_keyring: options.no_new_keyring,
@@ -398,13 +401,11 @@ fn launch(
         Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
         Event::Begun => {
             entry.write_process(&ProcessId::of(process.pid())?)?;
-            if options.systemd_cgroup {
-                *claim = make_cgroup(entry, record, &resources, Some(process.pid()))?;
-                if let Some(uid) = cgroup_owner(config) {
-                    record.asked.cgroup.delegate(uid)?;
-                }
+            record.resources.admit(&owner, process.pid())?;
+            if record.resources.cgroup.is_scope() {
+                delegate_cgroup(record, config)?;
             }
-            parent::give(&linux, record, process.pid())?;
+            parent::give(&linux, process.pid())?;
             parent::set_clocks(&linux, process.pid())?;
             match &config.process {
                 Some(program) => parent::raise_limits(record, program, process.pid()),
@@ -430,21 +431,6 @@ fn launch(
     }
     let terminal = console.take()?;
     Ok((process, terminal, notify))
-}
-
-/// Makes the container's cgroup, and marks it as the container's before anybody can be in it.
-///
-/// # Errors
-/// As of [`cgroup::Cgroup::create_container`].
-pub fn make_cgroup(
-    entry: &Entry,
-    record: &Record,
-    resources: &oci::Resources,
-    pid: Option<i32>,
-) -> Result<Claim> {
-    let claim = record.asked.cgroup.create_container(resources, pid)?;
-    record.asked.cgroup.mark(&claim, &entry.file(MARK))?;
-    Ok(claim)
 }
 
 /// Are groups out of reach in the container's user namespace?

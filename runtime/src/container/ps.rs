@@ -13,9 +13,9 @@ use crate::sys::program;
 /// When there is no such container.
 pub fn pids(journal: &Journal, id: &str) -> Result<Vec<i32>> {
     let container = Container::open(journal, id)?;
-    let mut pids = container.record.asked.cgroup.pids()?;
+    let mut pids = container.record.resources.cgroup.pids()?;
     // Without a cgroup of its own the first process is all that is known.
-    if container.record.asked.cgroup.is_empty() {
+    if container.record.resources.cgroup.is_empty() {
         pids.extend(container.process()?.map(|(pid, _)| pid));
     }
     Ok(pids)

@@ -5,30 +5,31 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::time;
-use crate::cgroup::Cgroup;
+use crate::config::LimitSource;
 use crate::config::oci::{self, Config, State, Status};
 use crate::resource::record::Recorded;
 
 /// The record of one container.
 pub type Record = crate::resource::record::Record<Asked>;
 
-/// What was asked, and what was made for it.
+/// What was asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {
     /// The bundle, absolute.
     pub bundle: PathBuf,
     /// User id of the creator.
     pub owner: u32,
-    /// Its cgroup.
-    pub cgroup: Cgroup,
-    /// The directory of its resctrl group, if one was made.
-    pub rdt: Option<PathBuf>,
     /// The bundle's configuration, as it was read.
     pub config: Config,
 }
 
-/// The limits of its own cgroup stand in its configuration.
-impl Recorded for Asked {}
+impl Recorded for Asked {
+    fn limits(&self) -> LimitSource<'_> {
+        let linux = self.config.linux.as_ref();
+        let asked = linux.and_then(|linux| linux.resources.as_ref());
+        asked.map_or(LimitSource::NONE, LimitSource::Config)
+    }
+}
 
 impl Record {
     /// The state, as the specification has it.

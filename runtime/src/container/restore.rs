@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::prepare;
 use super::record::Record;
-use super::{Detached, Ending, Options, create, delete, linux};
-use crate::cgroup::{Claim, Hierarchy, Version};
+use super::{Detached, Ending, Options, create, delete};
+use crate::cgroup::{Hierarchy, Version};
 use crate::container::parent::write_pid_file;
 use crate::error::{Error, Result};
+use crate::journal::resource::Held;
 use crate::journal::{Entry, Journal, ProcessId};
-use crate::resource::rdt;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 use crate::sys::{file, mntns};
@@ -49,15 +49,15 @@ pub fn restore(
     // Before anything is made.
     let mut criu = how.images.command("restore", "restore.log")?;
     let (entry, record) = prepare::place(journal, id, &how.options)?;
-    let mut claim = Claim::default();
-    let process = match revive(&entry, &record, how, &mut criu, &mut claim) {
+    let mut held = Held::new();
+    let process = match revive(&entry, &record, how, &mut criu, &mut held) {
         Ok(process) => process,
         Err(error) => {
             let _ = delete::release(entry, Some(record), &how.options.warn);
             return Err(error);
         }
     };
-    drop((entry, claim));
+    drop((entry, held));
     let Some(signals) = signals else { return Ok(None) };
     let warn = &how.options.warn;
     let foreground = create::Foreground { signals: &signals, terminal: None, ending, warn };
@@ -69,7 +69,7 @@ fn revive(
     record: &Record,
     how: &Restore,
     criu: &mut Criu,
-    claim: &mut Claim,
+    held: &mut Held,
 ) -> Result<Process> {
     let config = &record.asked.config;
     if let Some(hooks) = &config.hooks
@@ -78,10 +78,14 @@ fn revive(
         return Err(Error::new("restore: hooks prestart and createRuntime cannot be run")
             .hint("join a network namespace that is ready by its path instead"));
     }
-    let resources = linux(config).resources.unwrap_or_default();
-    *claim = prepare::make_cgroup(entry, record, &resources, None)?;
     let owner = record.owner(entry.journal());
-    let _ = record.resources.acquire(&owner)?;
+    if record.resources.cgroup.is_scope() {
+        return Err(Error::new(
+            "restore: systemd makes a scope around a process, and criu brings its own",
+        )
+        .hint("leave out --systemd-cgroup"));
+    }
+    *held = record.resources.acquire(&owner)?;
     let command = &mut criu.command;
     // Its parent shall be us, not criu.
     command.args(["--restore-detached", "--restore-sibling"]);
@@ -126,8 +130,13 @@ fn revive(
     let pid = pid.map_err(|_| Error::new(format!("restore: criu wrote {text:?} as process id")))?;
     let process = Process::adopt(pid)?;
     let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id));
-    let connected = recorded.and_then(|()| record.resources.connect(&owner, pid)).and_then(|()| {
-        give_cache(record, pid)?;
+    let admitted = recorded.and_then(|()| record.resources.admit(&owner, pid));
+    let connected = admitted.and_then(|()| record.resources.connect(&owner, pid)).and_then(|()| {
+        // criu knows nothing of resctrl.
+        if let Some(group) = &record.resources.rdt {
+            let others = record.resources.cgroup.pids()?.into_iter().filter(|other| *other != pid);
+            others.into_iter().try_for_each(|other| group.enter(other, &record.id))?;
+        }
         match &how.options.pid_file {
             Some(path) => write_pid_file(path, pid),
             None => Ok(()),
@@ -140,23 +149,11 @@ fn revive(
     Ok(process)
 }
 
-/// criu knows nothing of resctrl.
-fn give_cache(record: &Record, pid: i32) -> Result<()> {
-    let (Some(group), Some(wanted)) = (&record.asked.rdt, linux(&record.asked.config).intel_rdt)
-    else {
-        return Ok(());
-    };
-    let top = rdt::mounted()?;
-    rdt::join(&top, group, &wanted, pid, &record.id)?;
-    let others = record.asked.cgroup.pids()?.into_iter().filter(|other| *other != pid);
-    others.into_iter().try_for_each(|other| rdt::enter(&top, group, &wanted, other, &record.id))
-}
-
 /// Where each tree's part of the container is, in criu's words: controllers, and the path from the
 /// root of the tree.
 fn cgroup_roots(record: &Record) -> Result<Vec<(String, String)>> {
     let host = Hierarchy::read()?;
-    let paths = record.asked.cgroup.paths();
+    let paths = record.resources.cgroup.paths();
     let mut roots = Vec::new();
     for mount in &host.mounts {
         let names: Vec<&str> = match mount.version {

@@ -1,7 +1,5 @@
 //! `update`: other limits for a container that runs.
 
-use std::fs;
-
 use serde_json::Value;
 
 use super::Container;
@@ -54,23 +52,21 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     let linux = record.asked.config.linux.get_or_insert_default();
     let before = linux.resources.clone().unwrap_or_default();
     let after = merged(&before, resources)?;
-    if let Err(error) = record.asked.cgroup.update(resources) {
-        let _ = record.asked.cgroup.update(&before);
+    if let Err(error) = record.resources.cgroup.update(resources) {
+        let _ = record.resources.cgroup.update(&before);
         return Err(error);
     }
     for line in [&schemata.l3_cache, &schemata.memory_bandwidth].into_iter().flatten() {
-        let group = record.asked.rdt.as_ref().ok_or_else(|| {
+        let group = record.resources.rdt.as_ref().ok_or_else(|| {
             Error::new(format!("Intel RDT: {line}: the container has no resctrl group"))
                 .hint("create it with linux.intelRdt, where /sys/fs/resctrl is mounted")
         })?;
-        let file = group.join("schemata");
-        fs::write(&file, format!("{line}\n"))
-            .map_err(|e| Error::io(format!("write {line:?} to {}", file.display()), &e))?;
+        group.change(line)?;
     }
     if let Some(change) = rate
         && let Err(error) = slow_down(&mut container, &entry, *change)
     {
-        let _ = container.record.asked.cgroup.update(&before);
+        let _ = container.record.resources.cgroup.update(&before);
         return Err(error);
     }
     if after != before {
@@ -99,7 +95,7 @@ fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result
 /// # Errors
 /// When there is no such container, or a limit would do nothing.
 pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
-    Container::open(journal, id)?.record.asked.cgroup.throttles(wanted)
+    Container::open(journal, id)?.record.resources.cgroup.throttles(wanted)
 }
 
 /// `before`, with what `changes` says instead. Lists are replaced as a whole.

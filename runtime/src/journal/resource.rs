@@ -2,12 +2,13 @@
 //!
 //! A resource is a record: plain data, chosen and written down before anything of it is made, from
 //! which it can be released by whoever comes later. Its names derive from the id. So each act needs
-//! nothing but the record and its [`Owner`], and each but `acquire` and `connect` may be repeated.
+//! nothing but the record and its [`Owner`], and each but `acquire`, `admit` and `connect` may be
+//! repeated.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::config::Limits;
+use crate::config::LimitSource;
 use crate::error::Result;
 use crate::journal::Journal;
 
@@ -18,8 +19,8 @@ pub struct Owner<'a> {
     pub journal: &'a Journal,
     /// Its name there.
     pub id: &'a str,
-    /// What was asked for its cgroup; only `acquire` and `describe` look at it.
-    pub limits: &'a Limits,
+    /// What was asked for its cgroup: for its making and `describe`.
+    pub limits: LimitSource<'a>,
     /// A release ends the processes that are left in what is the owner's; `gc` never does.
     pub may_kill: bool,
 }
@@ -45,6 +46,16 @@ pub trait Resource {
         Ok(())
     }
 
+    /// Makes what is made around process `pid`, or takes it in, before anything is mounted in its
+    /// namespaces; it waits meanwhile.
+    ///
+    /// # Errors
+    /// What could not be made. The caller releases the whole then.
+    fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
+        let _ = (owner, pid);
+        Ok(())
+    }
+
     /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
     ///
     /// # Errors
@@ -54,7 +65,8 @@ pub trait Resource {
         Ok(())
     }
 
-    /// Undoes both, whether they were done, half done or not begun. The owner's processes are dead.
+    /// Undoes these, whether they were done, half done or not begun. The owner's processes are dead;
+    /// those that are not die with its cgroup, which is released first.
     ///
     /// # Errors
     /// What could not be released: it stays recorded, and is tried again.

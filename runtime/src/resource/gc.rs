@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::record::SandboxRecord;
 use super::trace::{self, Trace};
-use crate::config::Limits;
+use crate::config::LimitSource;
 use crate::error::{Error, Result};
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
@@ -157,7 +157,7 @@ fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
 /// What could not be released; it stays on record.
 pub fn release(entry: Entry, may_kill: bool) -> Result<()> {
     let journal = entry.journal().clone();
-    let owner = Owner { journal: &journal, id: entry.id(), limits: Limits::NONE, may_kill };
+    let owner = Owner { journal: &journal, id: entry.id(), limits: LimitSource::NONE, may_kill };
     match SandboxRecord::read(&journal, entry.id()) {
         Ok(record) => record.resources.release(&owner)?,
         Err(_) => Resources::forget(&owner)?,

@@ -1,9 +1,6 @@
 //! The resources of one sandbox or container, in the order in which they are acquired; they are
-//! released in the opposite order. Everything here is chosen and recorded before anything of it is
+//! released in the opposite order, but for the cgroup, with which processes die. Everything here is chosen and recorded before anything of it is
 //! made.
-//!
-//! A container's own cgroup is not among them: it is made where config.json wants it, around a
-//! process or before it, and stands in the container's record ([`cgroup::choose_container`]).
 
 pub mod bandwidth;
 pub mod gc;
@@ -19,22 +16,25 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Cgroup, Hierarchy};
-use crate::config::{self, Limits, Sandbox, annotation};
+use crate::config::{self, Sandbox, annotation};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, is_there};
 use crate::network::pasta::Pasta;
 use crate::network::{self, Leftovers, Network};
-use crate::plan::container::CgroupMount;
 use crate::resource::plugin::Plugin;
 use bandwidth::Bandwidth;
+use rdt::RdtGroup;
 
 /// What a sandbox or container has outside.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Resources {
-    /// Cgroup directories, if there are limits.
-    pub cgroup: Option<Cgroup>,
+    /// Its cgroup: a sandbox has one if there are limits.
+    pub cgroup: Cgroup,
+    /// A container's share of caches and of memory bandwidth.
+    #[serde(default)]
+    pub rdt: Option<RdtGroup>,
     /// Link, addresses and firewall elements, if it has a private network.
     pub network: Option<Network>,
     /// The private network of a sandbox without privilege.
@@ -89,7 +89,7 @@ impl Resources {
         let mut resources = Resources { plugins, ..Resources::default() };
         if !sandbox.limits.is_empty() || sandbox.systemd_cgroup {
             let host = Hierarchy { scope: sandbox.systemd_cgroup, ..Hierarchy::read()? };
-            resources.cgroup = Some(cgroup::choose(&host, id, &sandbox.limits, false)?);
+            resources.cgroup = cgroup::choose(&host, id, &sandbox.limits, false)?;
         }
         if sandbox.network == config::Network::Private {
             let publish = sandbox.publish.clone();
@@ -131,41 +131,40 @@ impl Resources {
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
-    /// Releases what the owner's marks and its id lead to, for a sandbox whose record is lost. What
-    /// bears its name and is not marked may be another's, of another state directory.
+    /// Releases what the owner's marks and its id lead to, where its record is lost. What bears its name
+    /// and is not marked may be another's, of another state directory.
     ///
     /// # Errors
     /// What could not be released, or found.
     pub fn forget(owner: &Owner) -> Result<()> {
         let Owner { journal, id, .. } = *owner;
-        let publish = Vec::new();
-        let cgroup = Cgroup::marked(&owner.file(cgroup::MARK))?;
-        let pid_file = journal.file(id, "pasta.pid");
+        let cgroup = Cgroup::marked(&owner.file(cgroup::MARK))?.unwrap_or_default();
+        let (pid_file, publish) = (journal.file(id, "pasta.pid"), Vec::new());
         let pasta =
             is_there(&pid_file)?.then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
-        if facts::privileged() {
-            Network::forget(journal.root(), id)?;
-            bandwidth::forget(owner, true)?;
+        let plugins = Plugin::noted(journal, id)?;
+        let mut results =
+            vec![Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)];
+        // The links of a container are its engine's, and may go on.
+        let own_links = journal.kind() == "sandbox";
+        if own_links && facts::privileged() {
+            results.push(Network::forget(journal.root(), id));
         }
-        let plugins = Plugin::noted(journal, id)?;
-        Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)
+        results.push(bandwidth::forget(owner, own_links));
+        results.into_iter().collect()
     }
 
-    /// As [`Resources::forget`], for a container: what its annotations had asked for.
-    ///
-    /// # Errors
-    /// What could not be released, or found.
-    pub fn forget_container(journal: &Journal, id: &str) -> Result<()> {
-        let plugins = Plugin::noted(journal, id)?;
-        let owner = Owner { journal, id, limits: Limits::NONE, may_kill: true };
-        let bandwidth = Some(Bandwidth::default());
-        Resources { bandwidth, plugins, ..Resources::default() }.release(&owner)
-    }
-
-    /// All of them, in the order of their making.
+    /// All of them, in the order of their making; the cgroup is first.
     fn list(&self) -> Vec<&dyn Resource> {
+        let mut list: Vec<&dyn Resource> = vec![&self.cgroup];
+        list.extend(self.rdt.iter().map(|one| one as &dyn Resource));
+        list.extend(self.connected());
+        list
+    }
+
+    /// Those that belong to the namespaces of its process.
+    fn connected(&self) -> Vec<&dyn Resource> {
         let mut list: Vec<&dyn Resource> = Vec::new();
-        list.extend(self.cgroup.iter().map(|one| one as &dyn Resource));
         list.extend(self.network.iter().map(|one| one as &dyn Resource));
         list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
         list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
@@ -175,7 +174,12 @@ impl Resources {
 
     /// Is there anything?
     pub fn is_empty(&self) -> bool {
-        self.list().is_empty()
+        self.cgroup.is_empty() && self.rdt.is_none() && !self.connects()
+    }
+
+    /// Is there anything to be made when its process has namespaces?
+    pub fn connects(&self) -> bool {
+        !self.connected().is_empty()
     }
 
     /// The addresses of its own network.
@@ -185,25 +189,7 @@ impl Resources {
 
     /// How often the kernel has killed in its cgroup for want of memory.
     pub fn oom_kills(&self) -> u64 {
-        self.cgroup.as_ref().and_then(Cgroup::oom_kills).unwrap_or(0)
-    }
-
-    /// The files by which a process joins the cgroups: it writes `0` to each.
-    pub fn cgroup_files(&self) -> Vec<PathBuf> {
-        self.cgroup.as_ref().map(Cgroup::first_join_paths).unwrap_or_default()
-    }
-
-    /// What the sandbox sees of the cgroup trees: its own part.
-    pub fn cgroups(&self) -> Vec<CgroupMount> {
-        self.cgroup.as_ref().map(Cgroup::seen).unwrap_or_default()
-    }
-
-    /// As [`Resources::cgroup_files`], for a process that comes later.
-    ///
-    /// # Errors
-    /// Where only systemd can move this caller, and does not.
-    pub fn later_cgroup_files(&self) -> Result<Vec<PathBuf>> {
-        self.cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::later_join_paths)
+        self.cgroup.oom_kills().unwrap_or(0)
     }
 
     /// Makes what can be made before there is a process.
@@ -214,6 +200,15 @@ impl Resources {
         let mut held = Held::new();
         self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
         Ok(held)
+    }
+
+    /// Makes what is made around process `pid`, or takes it in, before anything is mounted; it waits
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// What could not be made. The caller releases the whole then.
+    pub fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
+        self.list().into_iter().try_for_each(|one| one.admit(owner, pid))
     }
 
     /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
@@ -230,8 +225,9 @@ impl Resources {
     /// # Errors
     /// What could not be released.
     pub fn release(&self, owner: &Owner) -> Result<()> {
-        let backwards = self.list().into_iter().rev();
-        let results: Vec<Result<()>> = backwards.map(|one| one.release(owner)).collect();
+        let mut list = self.list();
+        list[1..].reverse();
+        let results: Vec<Result<()>> = list.into_iter().map(|one| one.release(owner)).collect();
         results.into_iter().collect()
     }
 

@@ -4,9 +4,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::oci::IntelRdt;
 use crate::error::{Error, Result};
 use crate::facts;
+use crate::journal::is_there;
+use crate::journal::resource::{Owner, Resource};
+
+/// A container's group in resctrl: the record from which it is made and removed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RdtGroup {
+    /// Its directory, directly below where resctrl is mounted.
+    directory: PathBuf,
+    asked: IntelRdt,
+}
 
 /// Where resctrl is mounted.
 ///
@@ -21,77 +33,115 @@ pub fn mounted() -> Result<PathBuf> {
     })
 }
 
-/// The group of a container, below `top`: the one that is named, or one of its own.
-///
-/// # Errors
-/// A name that is no file name, a named group without a schema that does not exist, or one that
-/// exists with another schema.
-pub fn choose(top: &Path, wanted: &IntelRdt, id: &str) -> Result<PathBuf> {
-    let name = wanted.clos_id.as_deref().unwrap_or(id);
-    if matches!(name, "." | "..") || name.contains('/') {
-        return Err(Error::new(format!("linux.intelRdt.closID {name:?}: not a file name")));
-    }
-    let group = top.join(name);
-    let named = wanted.clos_id.is_some();
-    if named && group.is_dir() {
-        compare(&group, wanted)?;
-    } else if named && first_lines(wanted).is_empty() && wanted.schemata.is_empty() {
-        return Err(Error::new(format!("linux.intelRdt.closID {name:?}: no such group"))
-            .hint("give a schema as well, and it is made"));
-    }
-    Ok(group)
-}
-
-/// Makes the group as far as it is missing, writes its schema, and puts process `pid` into it. A group
-/// that others have made has what l3CacheSchema and memBwSchema say, as [`choose`] has seen; `schemata`
-/// is written all the same.
-///
-/// # Errors
-/// What the kernel refuses, in the words of info/last_cmd_status where it has some.
-pub fn join(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> Result<()> {
-    let made = make(group)?;
-    let mut lines = if made || wanted.clos_id.is_none() { first_lines(wanted) } else { Vec::new() };
-    lines.extend(wanted.schemata.iter().map(String::as_str));
-    if !lines.is_empty() {
-        write(top, &group.join("schemata"), &(lines.join("\n") + "\n"))?;
-    }
-    if wanted.enable_monitoring {
-        make(&monitoring(group, id))?;
-    }
-    enter(top, group, wanted, pid, id)
-}
-
-/// Puts one more process of the container into its group, and into its monitoring group.
-///
-/// # Errors
-/// As for [`join`].
-pub fn enter(top: &Path, group: &Path, wanted: &IntelRdt, pid: i32, id: &str) -> Result<()> {
-    write(top, &group.join("tasks"), &pid.to_string())?;
-    match wanted.enable_monitoring {
-        true => write(top, &monitoring(group, id).join("tasks"), &pid.to_string()),
-        false => Ok(()),
-    }
-}
-
-fn monitoring(group: &Path, id: &str) -> PathBuf {
-    group.join("mon_groups").join(id)
-}
-
-/// Takes away what [`join`] made: the monitoring group, and the group unless it was named.
-///
-/// # Errors
-/// What could not be removed. What is gone already is fine.
-pub fn release(group: &Path, wanted: &IntelRdt, id: &str) -> Result<()> {
-    let remove = |path: &Path| match fs::remove_dir(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", path.display()), &e))
+impl RdtGroup {
+    /// The group of a container, below `top`: the one that is named, or one of its own.
+    ///
+    /// # Errors
+    /// A name that is no file name, a named group without a schema that does not exist, or one that
+    /// exists with another schema.
+    pub fn choose(top: &Path, asked: &IntelRdt, id: &str) -> Result<RdtGroup> {
+        let name = asked.clos_id.as_deref().unwrap_or(id);
+        if matches!(name, "." | "..") || name.contains('/') {
+            return Err(Error::new(format!("linux.intelRdt.closID {name:?}: not a file name")));
         }
-        _ => Ok(()),
-    };
-    if wanted.enable_monitoring {
-        remove(&monitoring(group, id))?;
+        let directory = top.join(name);
+        let named = asked.clos_id.is_some();
+        if named && directory.is_dir() {
+            compare(&directory, asked)?;
+        } else if named && first_lines(asked).is_empty() && asked.schemata.is_empty() {
+            return Err(Error::new(format!("linux.intelRdt.closID {name:?}: no such group"))
+                .hint("give a schema as well, and it is made"));
+        }
+        Ok(RdtGroup { directory, asked: asked.clone() })
     }
-    if wanted.clos_id.is_none() { remove(group) } else { Ok(()) }
+
+    /// Makes the group as far as it is missing, writes its schema, and puts process `pid` into it. A
+    /// group that others have made has what l3CacheSchema and memBwSchema say, as
+    /// [`RdtGroup::choose`] has seen; `schemata` is written all the same.
+    fn join(&self, pid: i32, id: &str) -> Result<()> {
+        let made = make(&self.directory)?;
+        let own = made || self.asked.clos_id.is_none();
+        let mut lines = if own { first_lines(&self.asked) } else { Vec::new() };
+        lines.extend(self.asked.schemata.iter().map(String::as_str));
+        if !lines.is_empty() {
+            self.write(&self.directory.join("schemata"), &(lines.join("\n") + "\n"))?;
+        }
+        if self.asked.enable_monitoring {
+            make(&self.monitoring(id))?;
+        }
+        self.enter(pid, id)
+    }
+
+    /// Puts one more process of container `id` into its group, and into its monitoring group.
+    ///
+    /// # Errors
+    /// What the kernel refuses, in the words of info/last_cmd_status where it has some.
+    pub fn enter(&self, pid: i32, id: &str) -> Result<()> {
+        self.write(&self.directory.join("tasks"), &pid.to_string())?;
+        match self.asked.enable_monitoring {
+            true => self.write(&self.monitoring(id).join("tasks"), &pid.to_string()),
+            false => Ok(()),
+        }
+    }
+
+    /// Changes its schema by one line.
+    ///
+    /// # Errors
+    /// As for [`RdtGroup::enter`].
+    pub fn change(&self, line: &str) -> Result<()> {
+        self.write(&self.directory.join("schemata"), &format!("{line}\n"))
+    }
+
+    fn monitoring(&self, id: &str) -> PathBuf {
+        self.directory.join("mon_groups").join(id)
+    }
+
+    /// What is the container's alone: the monitoring group, and the group unless it was named.
+    fn own(&self, id: &str) -> Vec<PathBuf> {
+        let monitoring = self.asked.enable_monitoring.then(|| self.monitoring(id));
+        let group = self.asked.clos_id.is_none().then(|| self.directory.clone());
+        monitoring.into_iter().chain(group).collect()
+    }
+
+    fn write(&self, file: &Path, text: &str) -> Result<()> {
+        fs::write(file, text).map_err(|e| {
+            let error = Error::io(format!("write {text:?} to {}", file.display()), &e);
+            let top = self.directory.parent().unwrap_or(&self.directory);
+            match fs::read_to_string(top.join("info/last_cmd_status")) {
+                Ok(status) if !status.trim().is_empty() => error.hint(status.trim().to_owned()),
+                _ => error,
+            }
+        })
+    }
+}
+
+impl Resource for RdtGroup {
+    fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
+        self.join(pid, owner.id)
+    }
+
+    fn release(&self, owner: &Owner) -> Result<()> {
+        self.own(owner.id).iter().try_for_each(|path| match fs::remove_dir(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(format!("remove {}", path.display()), &e))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
+        let mut there = Vec::new();
+        for path in self.own(owner.id) {
+            if is_there(&path)? {
+                there.push(format!("resctrl group {}", path.display()));
+            }
+        }
+        Ok(there)
+    }
+
+    fn describe(&self, _: &Owner) -> Vec<String> {
+        vec![format!("make {}", self.directory.display())]
+    }
 }
 
 /// What l3CacheSchema and memBwSchema say. Where both do, a line about bandwidth among those about
@@ -157,25 +207,25 @@ fn make(group: &Path) -> Result<bool> {
     }
 }
 
-fn write(top: &Path, file: &Path, text: &str) -> Result<()> {
-    fs::write(file, text).map_err(|e| {
-        let error = Error::io(format!("write {text:?} to {}", file.display()), &e);
-        match fs::read_to_string(top.join("info/last_cmd_status")) {
-            Ok(status) if !status.trim().is_empty() => error.hint(status.trim().to_owned()),
-            _ => error,
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LimitSource;
+    use crate::journal::Journal;
 
     fn scratch(name: &str) -> PathBuf {
         let dir = std::env::temp_dir().join(format!("garth-rdt-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         dir
+    }
+
+    fn release(group: &RdtGroup) {
+        let journal = Journal::at("/nowhere");
+        let limits = LimitSource::NONE;
+        let owner = Owner { journal: &journal, id: "box", limits, may_kill: true };
+        group.release(&owner).unwrap();
+        assert!(group.inspect(&owner).unwrap().is_empty());
     }
 
     #[test]
@@ -188,23 +238,23 @@ mod tests {
             enable_monitoring: true,
             ..IntelRdt::default()
         };
-        let group = choose(&top, &wanted, "box").unwrap();
-        fs::create_dir_all(group.join("mon_groups")).unwrap();
-        join(&top, &group, &wanted, 42, "box").unwrap();
-        let read = |path: &str| fs::read_to_string(group.join(path)).unwrap();
+        let group = RdtGroup::choose(&top, &wanted, "box").unwrap();
+        fs::create_dir_all(group.directory.join("mon_groups")).unwrap();
+        group.join(42, "box").unwrap();
+        let read = |path: &str| fs::read_to_string(group.directory.join(path)).unwrap();
         assert_eq!(read("schemata"), "L3:0=f\nMB:0=20\nL2:0=3\n");
         assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("42".into(), "42".into()));
-        enter(&top, &group, &wanted, 43, "box").unwrap();
+        group.enter(43, "box").unwrap();
         assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("43".into(), "43".into()));
         // The real file system removes a group with all its files.
         for file in ["schemata", "tasks", "mon_groups/box/tasks"] {
-            fs::remove_file(group.join(file)).unwrap();
+            fs::remove_file(group.directory.join(file)).unwrap();
         }
-        fs::remove_dir(group.join("mon_groups/box")).unwrap();
-        fs::remove_dir(group.join("mon_groups")).unwrap();
-        release(&group, &wanted, "box").unwrap();
-        assert!(!group.exists());
-        release(&group, &wanted, "box").unwrap();
+        fs::remove_dir(group.directory.join("mon_groups/box")).unwrap();
+        fs::remove_dir(group.directory.join("mon_groups")).unwrap();
+        release(&group);
+        assert!(!group.directory.exists());
+        release(&group);
         fs::remove_dir_all(top).unwrap();
     }
 
@@ -212,14 +262,19 @@ mod tests {
     fn a_named_group_stays_and_must_be_there_or_have_a_schema() {
         let top = scratch("named");
         let mut wanted = IntelRdt { clos_id: Some("gold".into()), ..IntelRdt::default() };
-        assert!(choose(&top, &wanted, "box").unwrap_err().to_string().contains("no such group"));
+        assert!(
+            RdtGroup::choose(&top, &wanted, "box")
+                .unwrap_err()
+                .to_string()
+                .contains("no such group")
+        );
         wanted.schemata = vec!["L3:0=f".into()];
-        let group = choose(&top, &wanted, "box").unwrap();
-        join(&top, &group, &wanted, 42, "box").unwrap();
-        release(&group, &wanted, "box").unwrap();
-        assert!(group.exists());
+        let group = RdtGroup::choose(&top, &wanted, "box").unwrap();
+        group.join(42, "box").unwrap();
+        release(&group);
+        assert!(group.directory.exists());
         wanted.clos_id = Some("../out".into());
-        assert!(choose(&top, &wanted, "box").is_err());
+        assert!(RdtGroup::choose(&top, &wanted, "box").is_err());
         fs::remove_dir_all(top).unwrap();
     }
 
@@ -236,22 +291,22 @@ mod tests {
             mem_bw_schema: Some("MB:1=70".into()),
             ..IntelRdt::default()
         };
-        let group = choose(&top, &wanted, "box").unwrap();
-        join(&top, &group, &wanted, 42, "box").unwrap();
+        let group = RdtGroup::choose(&top, &wanted, "box").unwrap();
+        group.join(42, "box").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), there);
         for (cache, bandwidth) in [("L3:0=fe", "MB:0=100"), ("L3:0=ff", "MB:0=64"), ("L3:2=f", "")]
         {
             wanted.l3_cache_schema = Some(cache.into());
             wanted.mem_bw_schema = Some(bandwidth.into()).filter(|_| !bandwidth.is_empty());
-            let error = choose(&top, &wanted, "box").unwrap_err().to_string();
+            let error = RdtGroup::choose(&top, &wanted, "box").unwrap_err().to_string();
             assert!(error.contains("not what"), "{cache} {bandwidth}: {error}");
         }
         wanted = IntelRdt { schemata: vec!["L3:0=7".into()], ..wanted };
         wanted.l3_cache_schema = None;
-        join(&top, &choose(&top, &wanted, "box").unwrap(), &wanted, 42, "box").unwrap();
+        RdtGroup::choose(&top, &wanted, "box").unwrap().join(42, "box").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "L3:0=7\n");
         wanted.mem_bw_schema = Some("MB:0=1".into());
-        assert!(choose(&top, &wanted, "box").is_err());
+        assert!(RdtGroup::choose(&top, &wanted, "box").is_err());
         fs::remove_dir_all(top).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Resources;
-use crate::config::{Limits, Sandbox};
+use crate::config::{LimitSource, Sandbox};
 use crate::error::{Error, Result};
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
@@ -14,14 +14,14 @@ use crate::journal::{Entry, Journal};
 /// What can be asked for: a sandbox, a container, a limit.
 pub trait Recorded: Serialize + DeserializeOwned {
     /// The limits of the cgroup among its resources.
-    fn limits(&self) -> &Limits {
-        Limits::NONE
+    fn limits(&self) -> LimitSource<'_> {
+        LimitSource::NONE
     }
 }
 
 impl Recorded for Sandbox {
-    fn limits(&self) -> &Limits {
-        &self.limits
+    fn limits(&self) -> LimitSource<'_> {
+        LimitSource::Flags(&self.limits)
     }
 }
 

@@ -56,10 +56,14 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
             let why = Error::new("it was started without limits, and has no cgroup of its own");
             return Err(within(why.hint("start it again with one, as --pids-limit 10000")));
         }
-        cgroup.update_sandbox(resources).map_err(within)?;
+        cgroup.update(resources).map_err(within)?;
     }
     if !disks.is_empty() {
-        cgroup(journal, id)?.throttle(disks).map_err(within)?;
+        let cgroup = cgroup(journal, id)?;
+        let limited = cgroup.throttles(disks).and_then(|block_io| {
+            cgroup.update(&Resources { block_io: Some(block_io), ..Resources::default() })
+        });
+        limited.map_err(within)?;
     }
     rate.map_or(Ok(()), |rate| slow_down(journal, id, rate))
 }
@@ -83,7 +87,7 @@ fn cgroup(journal: &Journal, id: &str) -> Result<Cgroup> {
     if journal.open_process(id)?.is_none() {
         return Err(Error::new(format!("{id} is not running")));
     }
-    Ok(record.resources.cgroup.unwrap_or_default())
+    Ok(record.resources.cgroup)
 }
 
 fn slow_down(journal: &Journal, id: &str, change: Change) -> Result<()> {

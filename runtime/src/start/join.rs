@@ -23,7 +23,7 @@ pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Res
     // Among processes that are not trusted.
     seal::demand()?;
     let mut given = gather(sandbox)?;
-    given.cgroup_files = record.resources.later_cgroup_files()?;
+    given.cgroup_files = record.resources.cgroup.later_join_paths()?;
     let sandbox = Sandbox { init: true, die_with_parent: true, listen_fds: 0, ..sandbox.clone() };
     let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
     execute(&plan, |_| Ok(()))

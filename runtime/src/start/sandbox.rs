@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::places::placed;
 use super::{Process, run, trust};
-use crate::config::{Limits, Network, Sandbox, Seccomp};
+use crate::config::{LimitSource, Limits, Network, Sandbox, Seccomp};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::facts::{idmap, users};
@@ -122,12 +122,13 @@ impl Sandbox {
         let id = options.name.as_deref().unwrap_or("NAME");
         let journal = &options.journal();
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
-        given.cgroup_files = resources.cgroup_files();
-        given.cgroups = resources.cgroups();
+        given.cgroup_files = resources.cgroup.first_join_paths();
+        given.cgroups = resources.cgroup.seen();
         given.addresses = resources.addresses();
         given.recorded = options.name.is_some() || !resources.is_empty();
         let plan = compile(placed, &given, options)?;
-        let owner = Owner { journal, id, limits: &placed.limits, may_kill: true };
+        let owner =
+            Owner { journal, id, limits: LimitSource::Flags(&placed.limits), may_kill: true };
         Ok(Explanation { outside: resources.describe(&owner), plan })
     }
 }
@@ -166,21 +167,22 @@ impl Yard {
         let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
-        given.cgroup_files = self.resources.cgroup_files();
-        given.cgroups = self.resources.cgroups();
+        given.cgroup_files = self.resources.cgroup.first_join_paths();
+        given.cgroups = self.resources.cgroup.seen();
         given.addresses = self.resources.addresses();
         given.recorded = true;
         let plan = compile(sandbox, given, options)?;
         self.held = self.resources.acquire(&self.owner())?;
         execute(&plan, |pid| {
             self.entry.write_process(&ProcessId::of(pid)?)?;
+            self.resources.admit(&self.owner(), pid)?;
             self.resources.connect(&self.owner(), pid)
         })
     }
 
     fn owner(&self) -> Owner<'_> {
         let (journal, id) = (self.entry.journal(), self.entry.id());
-        Owner { journal, id, limits: &self.limits, may_kill: true }
+        Owner { journal, id, limits: LimitSource::Flags(&self.limits), may_kill: true }
     }
 
     fn release(self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 use super::super::tests::{Reaped, unique, wait_for};
-use super::super::{Oom, OomEvent};
+use super::super::{Claim, Oom, OomEvent};
 use super::*;
 use crate::config::oci::Resources;
 
@@ -31,6 +31,10 @@ fn unified(own: &str) -> Hierarchy {
 
 fn resources(json: serde_json::Value) -> Resources {
     serde_json::from_value(json).unwrap()
+}
+
+fn make(cgroup: &Cgroup, resources: &Resources, pid: Option<i32>) -> Result<Claim> {
+    cgroup.make(LimitSource::Config(resources), pid)
 }
 
 static NO_ANNOTATIONS: BTreeMap<String, String> = BTreeMap::new();
@@ -152,7 +156,7 @@ fn without_permission_and_without_limits_there_is_no_cgroup() {
     let without = choose_container(&hybrid(), &disabled(&none)).unwrap();
     assert!(without.is_empty() && without.join_paths().is_empty());
     let record = Cgroup::from_text(&without.to_text()).unwrap();
-    drop(record.create_container(&none, None).unwrap());
+    drop(make(&record, &none, None).unwrap());
     record.update(&none).unwrap();
     record.remove().unwrap();
     record.release().unwrap();
@@ -172,7 +176,7 @@ fn the_record_fits_a_short_text() {
         let json = serde_json::to_string(&cgroup).unwrap();
         assert_eq!(serde_json::from_str::<Cgroup>(&json).unwrap(), cgroup);
     }
-    for text in ["", "1", "1 a", "1 /a\nx y z", "1 /a\n1"] {
+    for text in ["", "1", "1 a", "1 /a\nx y z", "1 /a\n1", "2 /a"] {
         assert_eq!(Cgroup::from_text(text), None, "{text:?}");
     }
     // A damaged one names nothing outside.
@@ -211,7 +215,7 @@ impl Real {
     fn make(json: serde_json::Value) -> Option<Real> {
         let resources = resources(json);
         let real = Real::choose(&resources)?;
-        drop(real.cgroup.create_container(&resources, None).unwrap());
+        drop(make(&real.cgroup, &resources, None).unwrap());
         Some(real)
     }
 
@@ -233,7 +237,7 @@ impl Real {
     }
 
     fn read(&self, controller: Controller, file: &str) -> String {
-        let dir = self.cgroup.place(controller).unwrap();
+        let dir = self.cgroup.deciding(controller).unwrap();
         fs::read_to_string(self.cgroup.path(dir).join(file)).unwrap().trim().to_owned()
     }
 
@@ -284,9 +288,9 @@ fn a_container_is_in_every_tree_and_its_own_directory_goes_with_it() {
 #[test]
 fn an_empty_cgroup_is_taken_and_one_with_processes_is_not() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
-    drop(real.cgroup.create_container(&Resources::default(), None).unwrap());
+    drop(make(&real.cgroup, &Resources::default(), None).unwrap());
     let _child = real.child();
-    let words = real.cgroup.create_container(&Resources::default(), None).unwrap_err().to_string();
+    let words = make(&real.cgroup, &Resources::default(), None).unwrap_err().to_string();
     assert!(words.contains("container's cgroup is not empty: 1 process(es) found"), "{words}");
     assert!(real.dirs().iter().all(|dir| dir.exists()));
 }
@@ -294,8 +298,8 @@ fn an_empty_cgroup_is_taken_and_one_with_processes_is_not() {
 #[test]
 fn a_cgroup_that_is_claimed_is_nobody_elses() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
-    let claim = real.cgroup.create_container(&Resources::default(), None).unwrap();
-    let words = real.cgroup.create_container(&Resources::default(), None).unwrap_err().to_string();
+    let claim = make(&real.cgroup, &Resources::default(), None).unwrap();
+    let words = make(&real.cgroup, &Resources::default(), None).unwrap_err().to_string();
     assert!(words.contains("is being taken by another container"), "{words}");
     real.cgroup.leave().unwrap();
     assert!(real.dirs().iter().all(|dir| dir.exists()));
@@ -304,7 +308,7 @@ fn a_cgroup_that_is_claimed_is_nobody_elses() {
     assert!(real.dirs().iter().all(|dir| !dir.exists()));
     real.cgroup.leave().unwrap();
     // Nor is one that somebody is in.
-    drop(real.cgroup.create_container(&Resources::default(), None).unwrap());
+    drop(make(&real.cgroup, &Resources::default(), None).unwrap());
     let child = real.child();
     real.cgroup.leave().unwrap();
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
@@ -315,7 +319,7 @@ fn a_frozen_cgroup_is_not_taken() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
     real.cgroup.freeze().unwrap();
     assert!(real.cgroup.is_frozen());
-    let words = real.cgroup.create_container(&Resources::default(), None).unwrap_err().to_string();
+    let words = make(&real.cgroup, &Resources::default(), None).unwrap_err().to_string();
     assert!(words.contains("container's cgroup unexpectedly frozen"), "{words}");
     real.cgroup.thaw().unwrap();
     assert!(!real.cgroup.is_frozen());
@@ -325,7 +329,7 @@ fn a_frozen_cgroup_is_not_taken() {
 fn what_was_made_for_a_container_is_removed_when_a_limit_is_refused() {
     let refused = resources(serde_json::json!({ "pids": { "limit": i64::MAX } }));
     let Some(real) = Real::choose(&refused) else { return };
-    let words = real.cgroup.create_container(&refused, None).unwrap_err().to_string();
+    let words = make(&real.cgroup, &refused, None).unwrap_err().to_string();
     assert!(words.starts_with("pids.limit 9223372036854775807: write "), "{words}");
     for dir in &real.cgroup.dirs {
         assert!(!PathBuf::from(&dir.top).join(&real.above).exists());
@@ -646,18 +650,18 @@ fn the_unified_tree_is_given_to_the_containers_root() {
 
 #[test]
 fn a_scope_has_its_process_in_every_tree() {
-    let Some(mock) = systemd::tests::Mock::start() else { return };
+    let Some(mock) = crate::cgroup::systemd::tests::Mock::start() else { return };
     let Some(mut real) = Real::make(serde_json::json!({})) else { return };
     // As if systemd had chosen it.
-    real.cgroup.unit = Some(mock.unit("system.slice:garth:web"));
+    real.cgroup.placement = Placement::Unit(mock.unit("system.slice:garth:web"));
     let child = Reaped(Command::new("sleep").arg("60").spawn().unwrap());
     let none = Resources::default();
-    let words = real.cgroup.create_container(&none, None).unwrap_err().to_string();
+    let words = make(&real.cgroup, &none, None).unwrap_err().to_string();
     assert_eq!(words, "make scope garth-web.scope: no process to put in it");
-    drop(real.cgroup.create_container(&none, Some(pid(&child.0))).unwrap());
+    drop(make(&real.cgroup, &none, Some(pid(&child.0))).unwrap());
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
     // Another's of the same name is neither taken nor stopped.
-    let words = real.cgroup.create_container(&none, Some(1)).unwrap_err().to_string();
+    let words = make(&real.cgroup, &none, Some(1)).unwrap_err().to_string();
     assert!(words.contains("UnitExists"), "{words}");
     drop(child);
     real.cgroup.remove().unwrap();
@@ -666,14 +670,14 @@ fn a_scope_has_its_process_in_every_tree() {
     assert_eq!(stops, 1, "{said:?}");
 }
 
-fn mock_said(mut mock: systemd::tests::Mock) -> Vec<String> {
+fn mock_said(mut mock: crate::cgroup::systemd::tests::Mock) -> Vec<String> {
     mock.said()
 }
 
 /// As runc shows it: the caller's own cgroup in each tree of v1, or in the unified tree alone.
 #[test]
 fn a_container_without_a_cgroup_sees_those_of_its_caller() {
-    let none = Cgroup { kept: true, ..Cgroup::default() };
+    let none = Cgroup { placement: Placement::Named, ..Cgroup::default() };
     let shown = |host: &Hierarchy| -> Vec<(String, String)> {
         let text = |path: &Path| path.display().to_string();
         none.inside(host).iter().map(|one| (one.name.clone(), text(&one.directory))).collect()

@@ -4,11 +4,14 @@
 
 use std::os::unix::fs::symlink;
 
-use super::super::hierarchy::Version;
-use super::super::io::{DiskLimits, resolve_on};
+use super::super::hierarchy::{Controller, Version};
+use super::super::io::{DiskLimits, block_io, resolve_on};
+use super::super::setting::Setting;
 use super::super::tests::Scratch;
+use super::super::{v1, v2};
 use super::*;
 use crate::config::Throttle;
+use crate::config::oci::Resources;
 
 /// A disk sda with two partitions, a whole disk sdb, a RAID md0 of sda2 and sdb, a volume of LVM
 /// (dm-0) on that, a loop device on a file, and two devices of one btrfs.
@@ -164,8 +167,13 @@ fn resolved(texts: &[&str], version: Version) -> Result<Vec<DiskLimits>> {
 
 fn writes(texts: &[&str], version: Version) -> Vec<String> {
     let limits = resolved(texts, version).unwrap();
-    let writes = limits.iter().flat_map(|disk| disk.writes(Path::new("/c"), version));
-    writes.map(|write| format!("{} > {}", write.value, write.file.display())).collect()
+    let resources = Resources { block_io: Some(block_io(&limits)), ..Resources::default() };
+    let settings = match version {
+        Version::V1 => v1::settings(Controller::Io, &resources, &|_| None),
+        Version::V2 => v2::settings(Controller::Io, &resources, &|_| None),
+    };
+    let line = |item: Setting| format!("{} > /c/{}", item.value, item.file);
+    settings.unwrap().into_iter().map(line).collect()
 }
 
 #[test]

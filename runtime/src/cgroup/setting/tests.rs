@@ -1,9 +1,9 @@
 //! What goes into which file, for both generations.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use super::super::tests::Scratch;
+use super::super::hierarchy::Version;
+use super::super::{v1, v2};
 use super::*;
 
 fn resources(json: serde_json::Value) -> Resources {
@@ -22,8 +22,8 @@ fn said(
     let mut lines = Vec::new();
     for controller in Controller::ALL {
         let values = match version {
-            Version::V1 => v1::values(controller, &resources, &look),
-            Version::V2 => v2::values(controller, &resources, &look),
+            Version::V1 => v1::settings(controller, &resources, &look),
+            Version::V2 => v2::settings(controller, &resources, &look),
         };
         for item in values.map_err(|error| error.to_string())? {
             let mark = if item.optional { "?" } else { "" };
@@ -123,10 +123,7 @@ cpuset.mems=0
 pids.max=7
 io.weight=4950
 io.weight=8:0 1
-io.max=8:0 rbps=1
-io.max=8:0 wbps=2
-io.max=8:0 riops=3
-io.max=8:0 wiops=max
+io.max=8:0 rbps=1 wbps=2 riops=3 wiops=max
 hugetlb.2MB.max=4194304
 hugetlb.2MB.rsvd.max=4194304?
 rdma.max=mlx5_1 hca_handle=3 hca_object=10"
@@ -152,7 +149,7 @@ fn what_engines_fill_in_says_nothing() {
     for version in [Version::V1, Version::V2] {
         assert_eq!(said(version, json.clone(), &[]).unwrap(), "");
     }
-    assert_eq!(asked(&resources(json)), []);
+    assert_eq!(asked(LimitSource::Config(&resources(json))), []);
 }
 
 #[test]
@@ -255,43 +252,4 @@ fn shares_become_weights_by_the_curve_of_all_runtimes() {
         assert!((1..=10_000).contains(&weight) && weight >= last, "{shares}");
         last = weight;
     }
-}
-
-#[test]
-fn unified_takes_the_names_of_files_that_are_there() {
-    let tree = Scratch::new().with(&[("box/memory.high", ""), ("memory.high", "")]);
-    let dir = tree.0.join("box");
-    let one = |file: &str| BTreeMap::from([(file.to_owned(), "5".to_owned())]);
-    v2::write_unified(&dir, &one("memory.high")).unwrap();
-    assert_eq!(fs::read_to_string(dir.join("memory.high")).unwrap(), "5");
-    for file in ["../memory.high", "/memory.high", "memory", "", "..", ".high"] {
-        let words = v2::write_unified(&dir, &one(file)).unwrap_err().to_string();
-        assert!(words.contains("not the name of a cgroup file"), "{words}");
-    }
-    let words = v2::write_unified(&dir, &one("hugetlb.1GB.max")).unwrap_err().to_string();
-    assert!(
-        words.starts_with("unified \"hugetlb.1GB.max\": write ")
-            && words.contains("hugetlb is not available here"),
-        "{words}"
-    );
-    assert_eq!(fs::read_to_string(tree.0.join("memory.high")).unwrap(), "");
-}
-
-#[test]
-fn a_missing_file_names_what_was_asked() {
-    let tree = Scratch::new().with(&[("cgroup.controllers", "cpu\n")]);
-    let dir = &tree.0;
-    let words = |controller, field, file, optional| {
-        let value = Value::new(field, file, 9).optional(optional);
-        write_all(dir, controller, vec![value]).map_err(|error| error.to_string())
-    };
-    let no_pids = words(Controller::Pids, "pids.limit", "pids.max", false).unwrap_err();
-    assert!(no_pids.starts_with("pids.limit 9: no pids controller in "), "{no_pids}");
-    words(Controller::Pids, "pids.limit", "pids.max", true).unwrap();
-    let no_file = words(Controller::Cpu, "cpu.burst", "cpu.max.burst", false).unwrap_err();
-    assert!(no_file.starts_with("cpu.burst 9: write \"9\" to "), "{no_file}");
-    let swap = || words(Controller::Memory, "memory.swap", "memory.swap.max", false).unwrap_err();
-    assert!(swap().starts_with("memory.swap 9: no memory controller in "), "{}", swap());
-    fs::write(dir.join("cgroup.controllers"), "cpu memory\n").unwrap();
-    assert!(swap().contains("does not account swap"), "{}", swap());
 }

@@ -1,22 +1,17 @@
-//! What `linux.resources` says, as values for the files of controllers: which ones are asked for
-//! at all, and the way they get into the files. The files of each generation are in [`super::v1`]
-//! and [`super::v2`].
+//! What is asked of a cgroup, as values for the files of its controllers: pure. The files of each
+//! generation are in [`super::v1`] and [`super::v2`]; `limit` writes them.
 //!
 //! Engines fill in fields that they have nothing to say about: 0 where 0 is no possible limit,
 //! -1 for no limit. Neither needs a controller.
 
-use std::path::Path;
-
-use super::hierarchy::{Controller, Version};
-use super::{Cgroup, container, v1, v2, write};
-use crate::config::oci::Resources;
-use crate::sys::Errno;
-use crate::sys::file::read_kernel;
+use super::hierarchy::Controller;
+use crate::config::LimitSource;
+use crate::config::oci::{BlockIo, Resources, ThrottleDevice};
 use crate::{Error, Result};
 
 /// A value, the file it goes to, and the field of the config that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Value {
+pub(super) struct Setting {
     pub field: String,
     pub file: String,
     pub value: String,
@@ -24,25 +19,27 @@ pub(super) struct Value {
     pub optional: bool,
 }
 
-impl Value {
-    pub(super) fn new(field: &str, file: impl Into<String>, value: impl ToString) -> Value {
+impl Setting {
+    pub(super) fn new(field: &str, file: impl Into<String>, value: impl ToString) -> Setting {
         let (field, file, value) = (field.to_owned(), file.into(), value.to_string());
-        Value { field, file, value, optional: false }
+        Setting { field, file, value, optional: false }
     }
 
-    pub(super) fn optional(self, optional: bool) -> Value {
-        Value { optional, ..self }
+    pub(super) fn optional(self, optional: bool) -> Setting {
+        Setting { optional, ..self }
     }
 }
 
 /// The controllers that are needed, each with the words for what asked first.
-pub(super) fn asked(resources: &Resources) -> Vec<(Controller, String)> {
+pub(super) fn asked(source: LimitSource) -> Vec<(Controller, String)> {
+    let resources = &*source.resources();
     let mut asked: Vec<(Controller, String)> = Vec::new();
     let mut add = |controller, field: &str, value: Option<String>| {
         if let Some(value) = value
             && !asked.iter().any(|(known, _)| *known == controller)
+            && let Some(words) = source.words(field, &value)
         {
-            asked.push((controller, format!("{field} {value}")));
+            asked.push((controller, words));
         }
     };
     let limit = |value: Option<i64>| value.filter(|n| *n > 0).map(|n| n.to_string());
@@ -95,13 +92,19 @@ pub(super) fn asked(resources: &Resources) -> Vec<(Controller, String)> {
         add(Controller::NetPrio, "network.priorities", first);
     }
     add(Controller::Rdma, "rdma", resources.rdma.keys().next().cloned());
+    // Which disks are meant shows when it is known which tree limits them.
+    if let LimitSource::Flags(limits) = source
+        && let Some(first) = limits.io.first()
+    {
+        asked.push((Controller::Io, format!("--io {}", first.path.display())));
+    }
     asked
 }
 
 /// The four kinds of throttles: field, v1 file, key of v2's io.max, devices.
 pub(super) fn throttles(
-    io: &crate::config::oci::BlockIo,
-) -> [(&'static str, &'static str, &'static str, &[crate::config::oci::ThrottleDevice]); 4] {
+    io: &BlockIo,
+) -> [(&'static str, &'static str, &'static str, &[ThrottleDevice]); 4] {
     [
         (
             "blockIO.throttleReadBpsDevice",
@@ -130,78 +133,46 @@ pub(super) fn throttles(
     ]
 }
 
-impl Cgroup {
-    /// Writes every given value. What is not given stays as it is.
-    pub(super) fn write_values(&self, resources: &Resources) -> Result<()> {
-        for controller in Controller::ALL {
-            let Some(dir) = self.place(controller) else { continue };
-            let own = self.path(dir);
-            let look = |file: &str| read_kernel(own.join(file)).ok();
-            let values = match dir.version {
-                Version::V1 => v1::values(controller, resources, &look)?,
-                Version::V2 => v2::values(controller, resources, &look)?,
-            };
-            write_all(&own, controller, values)?;
-        }
-        if resources.unified.is_empty() {
-            return Ok(());
-        }
-        let dir = self.dirs.iter().find(|dir| dir.version == Version::V2);
-        let unified_only = self.dirs.iter().all(|dir| dir.version == Version::V2);
-        let (Some(dir), true) = (dir, unified_only) else {
-            return Err(Error::new("unified: needs the unified cgroup tree, and no other"));
-        };
-        v2::write_unified(&self.path(dir), &resources.unified)
+/// 0 is a limit, too (config-linux.md, "PIDs").
+pub(super) fn add_pids(limit: Option<i64>, add: &mut dyn FnMut(Setting)) {
+    match limit {
+        None => {}
+        // The first process needs one; systemd takes no less, either.
+        Some(limit @ 0..) => add(Setting::new("pids.limit", "pids.max", limit.max(1))),
+        Some(_) => add(Setting::new("pids.limit", "pids.max", "max").optional(true)),
     }
 }
 
-/// Writes the values of one controller.
-///
-/// What the kernel refuses because of another value that is still to come, as a quota without its
-/// period, or less swap than memory when both go down, is written again after the others.
-fn write_all(dir: &Path, controller: Controller, values: Vec<Value>) -> Result<()> {
-    let mut again = Vec::new();
-    for item in values {
-        match put(dir, controller, &item) {
-            Err(error) if error.errno() == Some(Errno(libc::EINVAL)) => again.push(item),
-            result => result?,
+/// A limit for each size, on pages in use and, since Linux 5.7, on those that are reserved.
+pub(super) fn add_hugepages(
+    resources: &Resources,
+    suffix: &str,
+    add: &mut dyn FnMut(Setting),
+) -> Result<()> {
+    for page in &resources.hugepage_limits {
+        let size = &page.page_size;
+        if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Error::new(format!("hugepageLimits: {size:?} is not a size of pages"))
+                .hint("as in 2MB or 1GB"));
         }
+        let field = "hugepageLimits";
+        add(Setting::new(field, format!("hugetlb.{size}{suffix}"), page.limit));
+        add(Setting::new(field, format!("hugetlb.{size}.rsvd{suffix}"), page.limit).optional(true));
     }
-    again.iter().try_for_each(|item| put(dir, controller, item))
+    Ok(())
 }
 
-fn put(dir: &Path, controller: Controller, item: &Value) -> Result<()> {
-    let file = dir.join(&item.file);
-    let error = match write(&file, &item.value) {
-        Ok(()) if item.file == "cpu.shares" => return check_shares(&file, &item.value),
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
-    let words = format!("{} {}", item.field, item.value);
-    let error = match error.errno().map(|errno| errno.0) {
-        Some(libc::ENOENT) if item.optional => return Ok(()),
-        Some(libc::ENOENT) if !dir.exists() => error,
-        Some(libc::ENOENT) if v2::lacks(dir, controller) => container::missing_in(controller, dir),
-        Some(libc::ENOENT) if item.field == "memory.swap" => error
-            .hint("this kernel does not account swap: boot with swapaccount=1, or leave it out"),
-        Some(libc::EBUSY) if controller == Controller::Memory => {
-            let now = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
-            let (used, peak) = (now("memory.usage_in_bytes"), now("memory.max_usage_in_bytes"));
-            error.hint(format!("in use now: {}, at most so far: {}", used.trim(), peak.trim()))
+/// A line for each device, the same in both generations.
+pub(super) fn add_rdma(resources: &Resources, add: &mut dyn FnMut(Setting)) {
+    for (device, limits) in &resources.rdma {
+        let mut value = device.clone();
+        if let Some(handles) = limits.hca_handles {
+            value += &format!(" hca_handle={handles}");
         }
-        _ => error,
-    };
-    Err(error.within(words))
-}
-
-/// The kernel takes any number of shares, and makes the nearest that it can have of it.
-fn check_shares(file: &Path, asked: &str) -> Result<()> {
-    match read_kernel(file) {
-        Ok(taken) if taken.trim() != asked => {
-            Err(Error::new(format!("cpu.shares {asked}: the kernel made {} of it", taken.trim()))
-                .hint("2 to 262144 are possible"))
+        if let Some(objects) = limits.hca_objects {
+            value += &format!(" hca_object={objects}");
         }
-        _ => Ok(()),
+        add(Setting::new("rdma", "rdma.max", value));
     }
 }
 

@@ -1,12 +1,12 @@
 //! The counters of the v1 trees.
 
-use super::hierarchy::Controller;
-use super::stats::{BlkioEntry, Files, Hugetlb, MemoryEntry, Stats};
+use super::counters::{BlkioEntry, CounterFiles, HugetlbStats, MemoryEntry, Stats};
+use crate::cgroup::hierarchy::Controller;
 
 /// Nanoseconds in a tick of cpuacct.stat: USER_HZ is 100 on all that we run on.
 const TICK: u64 = 10_000_000;
 
-pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
+pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Stats) {
     match controller {
         Controller::Cpu => {
             let table = files.table("cpu.stat");
@@ -75,7 +75,7 @@ pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
                 let reserved = format!("hugetlb.{size}.rsvd.usage_in_bytes");
                 let middle = if files.text(&reserved).is_empty() { "" } else { ".rsvd" };
                 let number = |name: &str| files.number(&format!("hugetlb.{size}{middle}.{name}"));
-                let entry = Hugetlb {
+                let entry = HugetlbStats {
                     usage: number("usage_in_bytes"),
                     max: number("max_usage_in_bytes"),
                     failcnt: number("failcnt"),
@@ -88,7 +88,7 @@ pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
 }
 
 /// bfq counts if it is the scheduler, cfq did; otherwise the throttle counters are what there is.
-fn read_blkio(files: &Files, stats: &mut Stats) {
+fn read_blkio(files: &CounterFiles, stats: &mut Stats) {
     let blkio = &mut stats.blkio;
     let first = |names: &[&str]| {
         let read = |name: &&str| Some(entries(&files.text(name))).filter(|all| !all.is_empty());

@@ -1,9 +1,9 @@
 //! The counters of the unified tree, in v1's terms.
 
-use super::hierarchy::Controller;
-use super::stats::{BlkioEntry, Files, Hugetlb, MemoryEntry, Stats};
+use super::counters::{BlkioEntry, CounterFiles, HugetlbStats, MemoryEntry, Stats};
+use crate::cgroup::hierarchy::Controller;
 
-pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
+pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Stats) {
     match controller {
         Controller::Cpu => {
             let table = files.table("cpu.stat");
@@ -54,7 +54,7 @@ pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
                 let reserved = format!("hugetlb.{size}.rsvd.current");
                 let middle = if files.text(&reserved).is_empty() { "" } else { ".rsvd" };
                 let events = files.table(&format!("hugetlb.{size}.events"));
-                let entry = Hugetlb {
+                let entry = HugetlbStats {
                     usage: files.number(&format!("hugetlb.{size}{middle}.current")),
                     max: 0,
                     failcnt: events.get("max").copied().unwrap_or(0),
@@ -67,7 +67,7 @@ pub(super) fn read(controller: Controller, files: &Files, stats: &mut Stats) {
 }
 
 /// In v1 swap is counted together with memory, and so it is here: readers subtract.
-fn read_memory(files: &Files, stats: &mut Stats) {
+fn read_memory(files: &CounterFiles, stats: &mut Stats) {
     let memory = &mut stats.memory;
     memory.raw = files.table("memory.stat");
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);

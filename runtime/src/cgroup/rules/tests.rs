@@ -1,23 +1,24 @@
 //! The program is run by a small machine here, and compared with the rules read one by one; the
 //! kernel has its say about it too, where it lets us.
 
-use super::super::filter::Filter;
+use super::super::filter::DeviceFilter;
 use super::*;
-use crate::sys::bpf::Instruction;
+use crate::sys::Errno;
+use crate::sys::bpf::{self, Instruction};
 
 /// A question of the kernel's.
 #[derive(Clone, Copy, Debug)]
 struct Access {
-    kind: Kind,
+    kind: DeviceKind,
     major: u32,
     minor: u32,
     access: u32,
 }
 
 /// The sentence of the module's documentation, in code.
-fn model(rules: &[Rule], asked: Access) -> bool {
+fn model(rules: &[AccessRule], asked: Access) -> bool {
     [READ, WRITE, MKNOD].into_iter().filter(|bit| asked.access & bit != 0).all(|bit| {
-        let fits = |rule: &&Rule| {
+        let fits = |rule: &&AccessRule| {
             rule.kind.is_none_or(|kind| kind == asked.kind)
                 && rule.major.is_none_or(|major| major == asked.major)
                 && rule.minor.is_none_or(|minor| minor == asked.minor)
@@ -30,8 +31,8 @@ fn model(rules: &[Rule], asked: Access) -> bool {
 /// Runs a program as the kernel does. Panics where the verifier would refuse.
 fn run(program: &[Instruction], asked: Access) -> bool {
     let kind = match asked.kind {
-        Kind::Block => 1,
-        Kind::Char => 2,
+        DeviceKind::Block => 1,
+        DeviceKind::Char => 2,
     };
     let memory = [asked.access << 16 | kind, asked.major, asked.minor];
     let mut registers = [None; 11];
@@ -62,7 +63,7 @@ fn run(program: &[Instruction], asked: Access) -> bool {
 /// How the kernel reads v1's exceptions: one must allow all of an access, one that denies a part of
 /// it is enough (security/device_cgroup.c).
 fn v1_model(all: &Exceptions, asked: Access) -> bool {
-    let fits = |rule: &&Rule| {
+    let fits = |rule: &&AccessRule| {
         rule.kind == Some(asked.kind)
             && rule.major.is_none_or(|major| major == asked.major)
             && rule.minor.is_none_or(|minor| minor == asked.minor)
@@ -76,7 +77,7 @@ fn v1_model(all: &Exceptions, asked: Access) -> bool {
 
 fn questions() -> Vec<Access> {
     let mut all = Vec::new();
-    for kind in [Kind::Block, Kind::Char] {
+    for kind in [DeviceKind::Block, DeviceKind::Char] {
         for major in [0, 1, 5, 8, 136, 4095, u32::MAX] {
             for minor in [0, 3, 5, 200, 1 << 19, u32::MAX] {
                 for access in 1..8 {
@@ -99,11 +100,11 @@ impl Dice {
         (self.0 % n as u64) as usize
     }
 
-    fn rule(&mut self) -> Rule {
+    fn rule(&mut self) -> AccessRule {
         let numbers = [None, None, Some(1), Some(3), Some(5), Some(8), Some(u32::MAX)];
-        Rule {
+        AccessRule {
             allow: self.below(2) == 0,
-            kind: [None, Some(Kind::Block), Some(Kind::Char)][self.below(3)],
+            kind: [None, Some(DeviceKind::Block), Some(DeviceKind::Char)][self.below(3)],
             major: numbers[self.below(7)],
             minor: numbers[self.below(7)],
             access: self.below(7) as u32 + 1,
@@ -117,8 +118,8 @@ fn the_program_says_what_the_last_rule_that_fits_says() {
     let mut dice = Dice(7);
     let questions = questions();
     for _ in 0..400 {
-        let rules: Vec<Rule> = (0..dice.below(9)).map(|_| dice.rule()).collect();
-        let filter = Filter::new(&rules);
+        let rules: Vec<AccessRule> = (0..dice.below(9)).map(|_| dice.rule()).collect();
+        let filter = DeviceFilter::new(&rules);
         let program = filter.assemble();
         for asked in &questions {
             let wanted = model(&rules, *asked);
@@ -134,7 +135,7 @@ fn v1_says_the_same_or_refuses() {
     let questions = questions();
     let (mut said, mut refused) = (0, 0);
     for _ in 0..2000 {
-        let rules: Vec<Rule> = (0..dice.below(5)).map(|_| dice.rule()).collect();
+        let rules: Vec<AccessRule> = (0..dice.below(5)).map(|_| dice.rule()).collect();
         let Ok(all) = exceptions(&rules) else {
             refused += 1;
             continue;
@@ -155,7 +156,7 @@ fn resources(json: serde_json::Value) -> Resources {
 
 fn v1_words(json: serde_json::Value) -> String {
     let all = exceptions(&rules(&resources(json)).unwrap()).unwrap();
-    let words: Vec<String> = all.rules.iter().map(Rule::words).collect();
+    let words: Vec<String> = all.rules.iter().map(AccessRule::words).collect();
     format!("{} but {}", if all.allowed { "allow" } else { "deny" }, words.join("; "))
 }
 
@@ -184,8 +185,8 @@ fn every_container_has_its_own_devices() {
     );
     let all = serde_json::json!([{ "allow": true, "type": "a", "access": "rwm" }]);
     assert_eq!(v1_words(all.clone()), "allow but ");
-    assert!(Filter::new(&rules(&resources(all)).unwrap()).allows_all());
-    assert!(!Filter::new(&rules(&resources(deny)).unwrap()).allows_all());
+    assert!(DeviceFilter::new(&rules(&resources(all)).unwrap()).allows_all());
+    assert!(!DeviceFilter::new(&rules(&resources(deny)).unwrap()).allows_all());
 }
 
 #[test]
@@ -212,8 +213,8 @@ fn rules_that_are_none_are_refused() {
 fn the_kernel_takes_the_program() {
     let mut dice = Dice(3);
     for _ in 0..50 {
-        let rules: Vec<Rule> = (0..dice.below(30)).map(|_| dice.rule()).collect();
-        match bpf::load_device_program(&Filter::new(&rules).assemble()) {
+        let rules: Vec<AccessRule> = (0..dice.below(30)).map(|_| dice.rule()).collect();
+        match bpf::load_device_program(&DeviceFilter::new(&rules).assemble()) {
             Ok(_) => {}
             Err(errno @ Errno(libc::EPERM | libc::ENOSYS)) => {
                 garth_needs::skip("bpf", &format!("bpf(2): {errno}"));

@@ -1,0 +1,129 @@
+//! What must be true of a directory before limits can be written in it or below it: controllers passed
+//! down, a valid type, an inherited cpuset.
+
+use std::path::{Path, PathBuf};
+
+use super::directory::write;
+use super::hierarchy::{self, Controller};
+use super::setting::asked;
+use crate::config::LimitSource;
+use crate::sys::file::read_kernel;
+use crate::{Error, Result};
+
+/// A new v1 cpuset is empty, and no process can join an empty one (ENOSPC): it gets what the
+/// directory above it has (cpuset(7)).
+pub(super) fn inherit_cpuset(dir: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = dir.join(file);
+        let read = |path: &PathBuf| {
+            read_kernel(path).map_err(|error| Error::io(format!("read {}", path.display()), &error))
+        };
+        if read(&own)?.trim().is_empty() {
+            let above = dir.parent().unwrap_or(dir).join(file);
+            write(&own, read(&above)?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the directories in `dir` have `controllers`.
+pub(super) fn pass_on(dir: &Path, controllers: &[Controller]) -> Result<()> {
+    let file = dir.join("cgroup.subtree_control");
+    let there = hierarchy::controllers(&file.to_string_lossy());
+    let missing: Vec<String> = controllers
+        .iter()
+        .filter(|controller| !there.contains(controller))
+        .map(|controller| format!("+{}", controller.name()))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    write(&file, &missing.join(" ")).map_err(|error| match error.errno() {
+        Some(errno) if errno.0 == libc::EBUSY => {
+            error.hint(format!("move the processes in {} to a child cgroup first", dir.display()))
+        }
+        _ => error,
+    })
+}
+
+/// This is a v2 directory, and it does not have the controller.
+pub(super) fn lacks(dir: &Path, controller: Controller) -> bool {
+    let file = dir.join("cgroup.controllers");
+    file.exists() && !hierarchy::controllers(&file.to_string_lossy()).contains(&controller)
+}
+
+/// Lets the directories in `dir` have every controller that it has itself, as far as possible:
+/// which of them matters shows when a limit is written.
+pub(super) fn pass_on_all(dir: &Path) {
+    let read = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
+    let there = read("cgroup.subtree_control");
+    let there: Vec<&str> = there.split_whitespace().collect();
+    let all = read("cgroup.controllers");
+    let missing: Vec<String> = all
+        .split_whitespace()
+        .filter(|name| !there.contains(name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    let file = dir.join("cgroup.subtree_control");
+    if !missing.is_empty() && write(&file, &missing.join(" ")).is_err() {
+        for one in &missing {
+            let _ = write(&file, one);
+        }
+    }
+}
+
+/// The state of a directory, cgroup.type; empty at the root of the tree.
+pub(super) fn kind(dir: &Path) -> String {
+    read_kernel(dir.join("cgroup.type")).unwrap_or_default().trim().to_owned()
+}
+
+/// A directory below one with processes is in no valid state, and one below a threaded one is not
+/// either (cgroups(7), "threaded mode"). Controllers that work with threads can be had there,
+/// others not.
+pub(super) fn check_kind(dir: &Path, source: LimitSource) -> Result<()> {
+    let kind = kind(dir);
+    if kind.is_empty() || kind == "domain" {
+        return Ok(());
+    }
+    let domain = asked(source).into_iter().find(|(controller, _)| {
+        matches!(
+            controller,
+            Controller::Memory | Controller::Io | Controller::Hugetlb | Controller::Cpu
+        )
+    });
+    if let Some((_, what)) = domain {
+        return Err(Error::new(format!("{what}: the cgroup {} is \"{kind}\"", dir.display()))
+            .hint("a directory above it has processes of its own, or is threaded"));
+    }
+    if kind == "domain invalid" {
+        write(&dir.join("cgroup.type"), "threaded")?;
+    }
+    Ok(())
+}
+
+/// Gives the directory and the files by which it is passed on to `uid`.
+pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
+    use std::os::unix::fs::chown;
+    let failed = |path: &Path, error: &std::io::Error| {
+        Error::io(format!("give {} to user {uid}", path.display()), error)
+    };
+    chown(dir, Some(uid), None).map_err(|error| failed(dir, &error))?;
+    // Linux 4.15 says which ones.
+    let files = read_kernel("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
+    for file in files.lines().filter(|file| !file.is_empty() && !file.contains('/')) {
+        let path = dir.join(file);
+        match chown(&path, Some(uid), None) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                return Err(failed(&path, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The directories in `dir` have controllers: so it takes no processes itself.
+pub(super) fn passes_on(dir: &Path) -> bool {
+    read_kernel(dir.join("cgroup.subtree_control")).is_ok_and(|text| !text.trim().is_empty())
+}
