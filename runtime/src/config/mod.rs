@@ -4,6 +4,7 @@
 //! beyond their spelling) are resolved later, against the host.
 
 pub mod annotation;
+mod capability;
 mod directory;
 mod id_range;
 pub mod io;
@@ -20,12 +21,10 @@ mod sandbox;
 pub mod seccomp;
 pub mod units;
 
+pub use capability::{Capability, CapabilitySet};
 pub use directory::Directory;
 pub use mount::{Access, Mount, MountKind, Owner};
-pub use sandbox::{
-    CAPABILITIES, Capability, CapabilitySet, Namespace, Namespaces, Root, Sandbox, Seccomp,
-    variable,
-};
+pub use sandbox::{Namespace, Namespaces, Root, Sandbox, Seccomp, variable};
 
 pub use id_range::IdRange;
 pub use io::Throttle;
@@ -39,21 +38,6 @@ pub use seccomp::Profile;
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.map(|candidate| (edits(word, candidate), candidate));
+    let scored = known.map(|candidate| (strsim::levenshtein(word, candidate), candidate));
     scored.filter(|(edits, _)| *edits <= 2).min().map(|(_, candidate)| candidate)
-}
-
-/// The Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::capability::CapabilitySet;
 use super::directory::{self, Directory};
 use super::id_range::IdRange;
 use super::limits::Limits;
@@ -161,128 +161,6 @@ pub enum Seccomp {
     Unconfined,
     /// A profile of the user's, and where it came from.
     Profile(String, Box<Profile>),
-}
-
-/// The names of the capabilities, in the order of their numbers (capabilities(7), Linux 5.9).
-pub const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
-
-/// One capability, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capability(pub u8);
-
-impl FromStr for Capability {
-    type Err = Error;
-
-    /// `CAP_NET_ADMIN`, `net_admin`, in either case.
-    fn from_str(text: &str) -> Result<Capability> {
-        let lower = text.to_ascii_lowercase();
-        let name = lower.strip_prefix("cap_").unwrap_or(&lower);
-        match CAPABILITIES.iter().position(|known| *known == name) {
-            Some(number) => Ok(Capability(number as u8)),
-            None => {
-                let error = Error::new(format!("{text:?} is not a capability"));
-                Err(match super::nearest(name, CAPABILITIES.iter().copied()) {
-                    Some(near) => error.hint(format!("did you mean {near}?")),
-                    None => error.hint("capabilities(7) has the names"),
-                })
-            }
-        }
-    }
-}
-
-/// A set of capabilities, a bit for each number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CapabilitySet(pub u64);
-
-impl CapabilitySet {
-    /// All that have a name; where it is asked for, it means all that the caller has.
-    pub const ALL: CapabilitySet = CapabilitySet((1 << CAPABILITIES.len()) - 1);
-
-    /// To signal processes of other users.
-    pub const KILL: CapabilitySet = CapabilitySet(1 << 5);
-
-    /// What daemons that start as root need in order to become somebody else, and no more: chown,
-    /// dac_override, fowner, kill, setgid, setuid, net_bind_service, sys_chroot.
-    pub const ROOT_DEFAULT: CapabilitySet =
-        CapabilitySet(1 << 0 | 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18);
-
-    /// `--cap-add`/`--cap-drop`: names separated by commas, or `all`.
-    pub fn parse(text: &str) -> Result<CapabilitySet> {
-        let mut set = 0;
-        for name in text.split(',') {
-            set |= match name.to_ascii_lowercase().as_str() {
-                "all" => CapabilitySet::ALL.0,
-                _ => 1 << name.parse::<Capability>()?.0,
-            };
-        }
-        Ok(CapabilitySet(set))
-    }
-
-    /// Both.
-    #[must_use]
-    pub fn union(self, other: CapabilitySet) -> CapabilitySet {
-        CapabilitySet(self.0 | other.0)
-    }
-
-    /// `self` without `other`.
-    #[must_use]
-    pub fn without(self, other: CapabilitySet) -> CapabilitySet {
-        CapabilitySet(self.0 & !other.0)
-    }
-
-    /// The names, for people.
-    pub fn names(self) -> String {
-        match self {
-            CapabilitySet(0) => "none".into(),
-            CapabilitySet::ALL => "all".into(),
-            _ => {
-                let on = CAPABILITIES.iter().enumerate().filter(|(n, _)| self.0 >> n & 1 == 1);
-                on.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
-            }
-        }
-    }
 }
 
 const MIB: u64 = 1 << 20;
@@ -521,20 +399,6 @@ impl Sandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn capabilities_are_known_by_every_usual_spelling() {
-        for text in ["CAP_NET_ADMIN", "net_admin", "NET_ADMIN", "cap_net_admin"] {
-            assert_eq!(text.parse::<Capability>().unwrap(), Capability(12));
-        }
-        let error = CapabilitySet::parse("net_admni").unwrap_err().to_string();
-        assert!(error.contains("did you mean net_admin?"), "{error}");
-        assert_eq!(CapabilitySet::parse("all").unwrap().names(), "all");
-        assert_eq!(
-            CapabilitySet::ROOT_DEFAULT.names(),
-            "chown,dac_override,fowner,kill,setgid,setuid,net_bind_service,sys_chroot"
-        );
-    }
 
     #[test]
     fn a_tmpfs_takes_the_place_of_one_and_what_lies_on_it_stays() {

@@ -9,8 +9,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use crate::config::IdRange;
 use crate::config::oci::IdMapping;
+use crate::config::{Capability, IdRange};
 use crate::error::{Error, Result};
 use crate::plan::IdMaps;
 use crate::sys::file::read_kernel;
@@ -21,13 +21,21 @@ struct Kind {
     file: &'static str,
     helper: &'static str,
     table: &'static str,
-    capability: u8,
+    capability: Capability,
 }
 
-const UIDS: Kind =
-    Kind { file: "uid_map", helper: "newuidmap", table: "/etc/subuid", capability: 7 };
-const GIDS: Kind =
-    Kind { file: "gid_map", helper: "newgidmap", table: "/etc/subgid", capability: 6 };
+const UIDS: Kind = Kind {
+    file: "uid_map",
+    helper: "newuidmap",
+    table: "/etc/subuid",
+    capability: Capability::CAP_SETUID,
+};
+const GIDS: Kind = Kind {
+    file: "gid_map",
+    helper: "newgidmap",
+    table: "/etc/subgid",
+    capability: Capability::CAP_SETGID,
+};
 
 /// May the caller write the maps of a process that is out of reach of debuggers? Its files in /proc
 /// are root's (proc(5)).
@@ -135,7 +143,7 @@ impl Kind {
     }
 
     fn is_privileged(self) -> bool {
-        process::capabilities() >> self.capability & 1 == 1
+        super::has(self.capability)
     }
 
     fn find(self) -> Option<PathBuf> {

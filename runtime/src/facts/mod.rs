@@ -7,16 +7,20 @@ pub mod users;
 
 use std::sync::OnceLock;
 
+use crate::config::{Capability, CapabilitySet};
 use crate::error::{Error, Result};
 use crate::plan::HostMount;
 use crate::sys::{file, process};
 
-/// CAP_SYS_ADMIN: without it, namespaces need a user namespace first.
-const CAP_SYS_ADMIN: u8 = 21;
-
 /// May the caller make namespaces without a user namespace?
 pub fn privileged() -> bool {
-    process::capabilities() >> CAP_SYS_ADMIN & 1 == 1
+    has(Capability::CAP_SYS_ADMIN)
+}
+
+/// Does the calling thread hold this capability? Not by the reading of the crate caps, which takes
+/// 5 microseconds and is a set of hashes.
+pub fn has(capability: Capability) -> bool {
+    CapabilitySet(process::capabilities()).has(capability)
 }
 
 /// Is the caller in a user namespace other than the first? There, whoever is root is root of a part

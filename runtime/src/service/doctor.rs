@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cgroup::systemd;
 use crate::cgroup::{self, Hierarchy};
 use crate::config::units::{Rate, Size};
-use crate::config::{Limits, RateGroup, Rates, Sandbox, Throttle};
+use crate::config::{Capability, Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::Journal;
@@ -282,10 +282,9 @@ fn ipv6() -> Result<String> {
 }
 
 fn raising_limits() -> Result<String> {
-    const CAP_SYS_RESOURCE: u8 = 24;
-    match process::capabilities() >> CAP_SYS_RESOURCE & 1 {
-        1 => Ok("--ulimit may raise a hard limit".into()),
-        _ => Err(Error::new("no CAP_SYS_RESOURCE")
+    match facts::has(Capability::CAP_SYS_RESOURCE) {
+        true => Ok("--ulimit may raise a hard limit".into()),
+        false => Err(Error::new("no CAP_SYS_RESOURCE")
             .hint("--ulimit can lower hard limits, and is refused where it would raise one")),
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{MemoryFlag, MemoryMode, NamespaceType};
 use super::{Hooks, MountOptions, VERSION};
-use crate::config::CAPABILITIES;
+use crate::config::CapabilitySet;
 use crate::config::seccomp::{Action, Arch, Flag, Op};
 
 /// The features structure.
@@ -115,7 +115,7 @@ pub fn features() -> Features {
         mount_options: MountOptions::names().map(str::to_owned).collect(),
         linux: LinuxFeatures {
             namespaces: sorted(NamespaceType::NAMES),
-            capabilities: capabilities(),
+            capabilities: CapabilitySet::ALL.iter().map(|one| one.to_string()).collect(),
             cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: SeccompFeatures {
                 enabled: true,
@@ -145,9 +145,4 @@ pub fn features() -> Features {
             "org.systemd.property.".into(),
         ],
     }
-}
-
-/// In the order of their numbers.
-fn capabilities() -> Vec<String> {
-    CAPABILITIES.iter().map(|name| format!("CAP_{}", name.to_ascii_uppercase())).collect()
 }

@@ -44,7 +44,6 @@ pub use linux::{
 pub use mounts::Mount;
 pub use options::MountOptions;
 pub use parse::{MAX_BYTES, check_size};
-pub(crate) use process::is_capability;
 pub use process::{
     Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User,
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::validate::not_absolute;
 use super::words::{IoClass, RlimitType, SchedulerFlag, SchedulerPolicy};
 use super::{is_default, or_null, parse_list, refuse, text};
-use crate::config::CAPABILITIES;
+use crate::config::Capability;
 use crate::error::Result;
 
 /// The program, and what it is allowed to be.
@@ -233,20 +233,12 @@ impl Process {
     pub fn warnings(&self) -> Vec<String> {
         let mut unknown: BTreeSet<&str> = BTreeSet::new();
         for (_, names) in self.capabilities.iter().flat_map(Capabilities::lists) {
-            unknown.extend(names.iter().map(String::as_str).filter(|name| !is_capability(name)));
+            let unheard = |name: &&str| name.parse::<Capability>().is_err();
+            unknown.extend(names.iter().map(String::as_str).filter(unheard));
         }
         let word = |name| format!("process.capabilities: {name:?} is not known and left out");
         unknown.into_iter().map(word).collect()
     }
-}
-
-/// Is it a name as in `CAP_NET_RAW`?
-pub(crate) fn is_capability(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("CAP_") else { return false };
-    CAPABILITIES.iter().any(|known| {
-        known.len() == rest.len()
-            && known.bytes().zip(rest.bytes()).all(|(a, b)| a.to_ascii_uppercase() == b)
-    })
 }
 
 impl User {

@@ -2,15 +2,13 @@
 
 use super::scheduling::{bit_list, io_priority, memory_policy, scheduler_attr};
 use super::{Compiler, candidates, notifies, strings};
-use crate::config::Capability;
-use crate::config::oci::{self, Process};
+use crate::config::oci::Process;
+use crate::config::{Capability, CapabilitySet};
 use crate::error::{Error, Result};
 use crate::plan::compile::c_string;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::Step;
 use crate::sys::raw::CapSets;
-
-const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 impl Compiler<'_> {
     /// What is set before namespaces are entered, in the host's /proc and with the caller's rights.
@@ -70,7 +68,7 @@ impl Compiler<'_> {
         };
         // A filter without no_new_privs needs CAP_SYS_ADMIN, until it is loaded.
         let late = self.given.seccomp.is_some() && !process.no_new_privileges;
-        let for_filter = if late { CAP_SYS_ADMIN } else { 0 };
+        let for_filter = if late { Capability::CAP_SYS_ADMIN.bitmask() } else { 0 };
         let now = CapSets {
             effective: wanted.effective | for_filter,
             permitted: wanted.permitted | for_filter,
@@ -190,8 +188,5 @@ impl Compiler<'_> {
 
 /// A name that the kernel does not know is passed over, with a warning when the file is read.
 pub fn capability_bits(names: &[String], last: u8) -> u64 {
-    let known = (2u64 << last) - 1;
-    let names = names.iter().filter(|name| oci::is_capability(name));
-    let set = names.filter_map(|name| name.parse::<Capability>().ok());
-    set.fold(0, |set, capability| set | 1 << capability.0) & known
+    CapabilitySet::named(names).0 & ((2u64 << last) - 1)
 }
