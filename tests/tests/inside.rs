@@ -236,6 +236,23 @@ fn the_session_keyring_is_not_the_callers() {
 }
 
 #[test]
+fn a_filter_as_firecracker_has_it_is_in_force() {
+    needs!(root);
+    let yard = Yard::new();
+    let filter = r#"{"main": {"default_action": "allow", "filter_action": {"errno": 13},
+        "filter": [{"syscall": "mkdir"}, {"syscall": "mkdirat"}]}}"#;
+    yard.write("/srv/filter.json", filter);
+    let script = "mkdir /tmp/new 2>&1; touch /tmp/file && grep Seccomp: /proc/self/status";
+    let told = yard.garth("wrap --seccomp /srv/filter.json").script(script).run().ok();
+    assert!(told.contains("Permission denied") && told.contains("Seccomp:\t2"), "{told}");
+    let explained = yard.garth("explain wrap --seccomp /srv/filter.json -- true").run().ok();
+    assert!(explained.contains("--seccomp /srv/filter.json"), "{explained}");
+    yard.write("/srv/filter.json", &filter.replace("mkdirat", "makedir"));
+    let ran = yard.garth("wrap --seccomp /srv/filter.json -- true").run();
+    ran.refused(125, "--seccomp /srv/filter.json: invalid syscall name: makedir");
+}
+
+#[test]
 fn the_environment_is_what_was_given() {
     needs!(root);
     let yard = Yard::new();

@@ -15,7 +15,7 @@ use super::plugin::Plugin;
 use super::rate::Rates;
 use super::rate_group::RateGroup;
 use super::rlimit::Rlimit;
-use super::seccomp::Profile;
+use super::seccomp::{self, Profile};
 use crate::error::{Error, Result};
 
 /// A command and the yard around it. Plain data: fill in what differs from the default.
@@ -161,6 +161,20 @@ pub enum Seccomp {
     Unconfined,
     /// A profile of the user's, and where it came from.
     Profile(String, Box<Profile>),
+    /// The same in the format of the crate seccompiler, as Firecracker has it.
+    Seccompiler(String, String),
+}
+
+impl Seccomp {
+    /// The contents of a file in either format; `origin` says in errors where it came from.
+    pub fn parse(json: &[u8], origin: &str) -> Result<Seccomp> {
+        if seccomp::is_seccompilers(json) {
+            let text = String::from_utf8_lossy(json).into_owned();
+            return Ok(Seccomp::Seccompiler(origin.to_owned(), text));
+        }
+        let profile = Profile::parse(json, origin)?;
+        Ok(Seccomp::Profile(origin.to_owned(), Box::new(profile)))
+    }
 }
 
 const MIB: u64 = 1 << 20;

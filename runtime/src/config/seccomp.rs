@@ -205,6 +205,19 @@ pub struct Arg {
     pub op: Op,
 }
 
+/// Is it a file in the format of the crate seccompiler? That is an object of filters by name, where
+/// a profile of OCI is an object of actions and lists. What is in them is checked when it is compiled.
+pub fn is_seccompilers(json: &[u8]) -> bool {
+    use serde_json::{Map, Value};
+    if json.len() > MAX_BYTES {
+        return false;
+    }
+    serde_json::from_slice::<Map<String, Value>>(json).is_ok_and(|filters| {
+        let is_filter = |value: &Value| value.get("filter").is_some_and(Value::is_array);
+        !filters.is_empty() && filters.values().all(is_filter)
+    })
+}
+
 /// Go writes an empty list as null.
 fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,

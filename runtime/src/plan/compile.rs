@@ -449,7 +449,7 @@ impl Compiler<'_> {
         }
         if let Some(filter) = &self.given.seccomp {
             let origin = match &sandbox.seccomp {
-                Seccomp::Profile(origin, _) => origin.as_str(),
+                Seccomp::Profile(origin, _) | Seccomp::Seccompiler(origin, _) => origin.as_str(),
                 Seccomp::Log => "--seccomp log",
                 Seccomp::Default | Seccomp::Unconfined => "default",
             };

@@ -118,7 +118,8 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CAPS"))]
     #[serde(with = "keys::words")]
     pub cap_drop: Vec<String>,
-    /// An OCI seccomp profile, unconfined, or log (allow, but log what the default would refuse)
+    /// A seccomp profile of OCI or a filter as Firecracker has it, unconfined, or log (allow, but log
+    /// what the default would refuse)
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub seccomp: Option<String>,
     /// Let set-user-ID and set-group-ID files be made: outside they give their owner's rights

@@ -296,6 +296,7 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
             }
             Some(Filter::from(&program))
         }
+        Seccomp::Seccompiler(origin, json) => Some(seccomp::by_seccompiler(json, origin)?),
     })
 }
 

@@ -305,7 +305,7 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
         let alone = below
             .and_then(|()| raw::close_fds(number + 1, u32::MAX))
             .and_then(|()| raw::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0))
-            .and_then(|_| raw::seccomp_filter(&only_wait(), 0))
+            .and_then(|_| raw::seccomp_filter(WAITER.as_chunks().0, 0))
             .and_then(|_| raw::prctl(libc::PR_SET_DUMPABLE, 1, 0))
             .and_then(|_| {
                 crate::sys::channel::tell(line, crate::sys::channel::Message { kind: 0, value: 0 })
@@ -324,35 +324,9 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
     }
 }
 
-/// A seccomp filter under which a process can wait at its line and exit, and nothing else.
-fn only_wait() -> [BpfInstruction; 11] {
-    const LOAD: u16 = 0x20;
-    const EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const X86_64: u32 = 0xc000_003e;
-    const KILL: u32 = 0x8000_0000;
-    const ALLOW: u32 = 0x7fff_0000;
-    let word = |code: u16, yes: u8, no: u8, value: u32| {
-        let ([c0, c1], [v0, v1, v2, v3]) = (code.to_ne_bytes(), value.to_ne_bytes());
-        [c0, c1, yes, no, v0, v1, v2, v3]
-    };
-    // struct seccomp_data: the number of the call, the architecture.
-    let (number, architecture) = (0, 4);
-    let call = |call: i64, left: u8| word(EQUAL, left, 0, call as u32);
-    [
-        word(LOAD, 0, 0, architecture),
-        word(EQUAL, 1, 0, X86_64),
-        word(RETURN, 0, 0, KILL),
-        word(LOAD, 0, 0, number),
-        call(libc::SYS_prctl, 5),
-        call(libc::SYS_sendto, 4),
-        call(libc::SYS_recvfrom, 3),
-        call(libc::SYS_exit, 2),
-        call(libc::SYS_exit_group, 1),
-        word(RETURN, 0, 0, KILL),
-        word(RETURN, 0, 0, ALLOW),
-    ]
-}
+/// A seccomp filter under which a process can wait at its line and exit, and nothing else: `waiter` of
+/// `specs/seccomp/own.json`, compiled by seccompiler.
+const WAITER: &[u8] = include_bytes!("../../../specs/seccomp/waiter.x86_64.bpf");
 
 /// A child without shared memory, born out of reach of debuggers, that does `what`, in new
 /// namespaces.

@@ -12,7 +12,6 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 static SEEDS: LazyLock<Seeds> = LazyLock::new(|| {
     Seeds::new(&[
         include_str!("../../../specs/seccomp/default.json"),
-        include_str!("../../../specs/seccomp/init.json"),
         r#"{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"flags":["SECCOMP_FILTER_FLAG_LOG"],
             "architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86","SCMP_ARCH_X32"],"syscalls":[
             {"names":["read","socketcall"],"action":"SCMP_ACT_ALLOW"},

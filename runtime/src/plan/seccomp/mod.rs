@@ -55,9 +55,11 @@ mod verify;
 
 pub use bpf::Insn;
 
-use crate::Result;
+use seccompiler::TargetArch;
+
 use crate::config::seccomp::{Action, Flag, Profile, Rule};
 use crate::sys::raw::BpfInstruction;
+use crate::{Error, Result};
 
 /// `AUDIT_ARCH_X86_64` of <linux/audit.h>.
 pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
@@ -72,9 +74,8 @@ pub const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 /// `UPDATE=1 cargo test -p garth embedded` writes it anew; the same test fails if it is stale.
 pub const DEFAULT: &[u8] = include_bytes!("../../../../specs/seccomp/default.x86_64.bpf");
 
-/// The filter of the small init of a wrapped command: `specs/seccomp/init.json`, compiled; made in
-/// the same way as [`DEFAULT`]. What is not listed kills the process; calls newer than the listed
-/// ones fail with ENOSYS, as always.
+/// The filter of the small init of a wrapped command: `init` of `specs/seccomp/own.json`, compiled by
+/// seccompiler, and made in the same way as [`DEFAULT`]. What is not listed kills the process.
 pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bpf");
 
 /// A filter, ready to load.
@@ -152,6 +153,16 @@ impl Filter {
     }
 }
 
+impl From<&[seccompiler::sock_filter]> for Filter {
+    fn from(program: &[seccompiler::sock_filter]) -> Filter {
+        let insn = |insn: &seccompiler::sock_filter| {
+            let seccompiler::sock_filter { code, jt, jf, k } = *insn;
+            Insn { code, jt, jf, k }.to_bytes()
+        };
+        Filter { instructions: program.iter().map(insn).collect(), flags: 0 }
+    }
+}
+
 impl From<&Program> for Filter {
     fn from(program: &Program) -> Filter {
         let instructions = program.insns.iter().map(|insn| insn.to_bytes()).collect();
@@ -191,6 +202,38 @@ pub fn logging(allow_suid: bool) -> Result<Filter> {
 }
 
 const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../../specs/seccomp/default.json");
+
+/// Compiles a filter in the format of the crate seccompiler; `origin` says in errors where it came
+/// from.
+///
+/// # Errors
+/// What the crate refuses, such as a system call that it does not know; and several filters, of which
+/// a command can have one.
+pub fn by_seccompiler(json: &str, origin: &str) -> Result<Filter> {
+    let refused = |cause: String| Error::new(format!("{origin}: {cause}"));
+    let filters = seccompiler::compile_from_json(json.as_bytes(), TargetArch::x86_64);
+    let filters = filters.map_err(|error| {
+        let mut innermost: &dyn std::error::Error = &error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        refused(sentence(&innermost.to_string()))
+    })?;
+    let mut names: Vec<&str> = filters.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    match &*names {
+        [only] => Ok(Filter::from(&*filters[*only])),
+        names => Err(refused(format!("{} filters: {}", names.len(), names.join(", ")))
+            .hint("a command has one: put it in a file of its own")),
+    }
+}
+
+/// As our messages begin and end.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
 
 /// Compiles a profile for an x86_64 kernel.
 pub fn compile(profile: &Profile) -> Result<Program> {

@@ -7,7 +7,9 @@ use super::reference::{is_newer, libseccomp, meaning, tool};
 use super::syscalls::{self, Abi, TABLE, X32_BIT};
 use super::verify::{Call, check, run, unreachable};
 use super::*;
+use crate::config::Seccomp;
 use crate::config::seccomp::{Arch, Arg, Op, Rule};
+use seccompiler::TargetArch;
 
 const ENOSYS: u32 = 0x0005_0026;
 const EPERM: u32 = 0x0005_0001;
@@ -295,35 +297,125 @@ fn compare(what: &str, profile: &Profile, random: &mut Random, tries: usize) -> 
 /// The embedded programs are the profiles beside them. `UPDATE=1` writes them.
 #[test]
 fn the_embedded_programs_are_the_compiled_profiles() {
-    for (name, embedded) in [("default", DEFAULT), ("init", INIT)] {
-        let program = compile(&spec(name)).unwrap();
-        assert_eq!(program.warnings, Vec::<String>::new());
-        assert_eq!(program.flags, 0);
+    let program = compile(&spec("default")).unwrap();
+    assert_eq!(program.warnings, Vec::<String>::new());
+    assert_eq!(program.flags, 0);
+    let mut programs = vec![("default.x86_64".to_owned(), program.to_bytes())];
+    for (arch, name) in [(TargetArch::x86_64, "x86_64"), (TargetArch::aarch64, "aarch64")] {
+        for (filter, program) in seccompiler::compile_from_json(&own()[..], arch).unwrap() {
+            programs
+                .push((format!("{filter}.{name}"), Filter::from(&*program).instructions.concat()));
+        }
+    }
+    assert_eq!(programs.len(), 5);
+    for (name, program) in programs {
+        let file = specs().join(format!("{name}.bpf"));
         if std::env::var_os("UPDATE").is_some() {
-            let file = specs().join(format!("{name}.x86_64.bpf"));
-            std::fs::write(file, program.to_bytes()).unwrap();
+            std::fs::write(file, program).unwrap();
         } else {
             assert!(
-                program.to_bytes() == embedded,
-                "{name}.x86_64.bpf is stale: UPDATE=1 cargo test -p garth embedded"
+                std::fs::read(file).unwrap() == program,
+                "{name}.bpf is stale: UPDATE=1 cargo test -p garth embedded"
             );
         }
     }
 }
 
+fn insns(program: &[u8]) -> Vec<Insn> {
+    program.as_chunks().0.iter().map(|insn| Insn::from_bytes(*insn)).collect()
+}
+
+fn own() -> Vec<u8> {
+    std::fs::read(specs().join("own.json")).unwrap()
+}
+
 #[test]
 fn every_rule_of_the_embedded_profiles_has_a_reason() {
-    for rule in [spec("default"), spec("init")].iter().flat_map(|profile| &profile.syscalls) {
+    for rule in spec("default").syscalls {
         assert!(rule.comment.as_ref().is_some_and(|c| c.len() > 15), "{:?}", rule.names);
+    }
+    let own: serde_json::Value = serde_json::from_slice(&own()).unwrap();
+    for rule in own.as_object().unwrap().values().flat_map(|f| f["filter"].as_array().unwrap()) {
+        assert!(rule["comment"].as_str().is_some_and(|c| c.len() > 15), "{rule}");
     }
 }
 
 #[test]
-fn the_embedded_profiles_mean_what_libseccomp_says() {
-    for name in ["default", "init"] {
-        let (_, disagreements) = compare(name, &spec(name), &mut Random(7), 2000);
-        assert_eq!(disagreements, 0);
+fn the_default_profile_means_what_libseccomp_says() {
+    let (_, disagreements) = compare("default", &spec("default"), &mut Random(7), 2000);
+    assert_eq!(disagreements, 0);
+}
+
+/// As Firecracker's users have them: a list of what is allowed, and one of what is not.
+#[test]
+fn a_filter_of_seccompiler_is_known_by_its_shape_and_compiled_by_it() {
+    let of = |json: &str| match Seccomp::parse(json.as_bytes(), "--seccomp f")? {
+        Seccomp::Seccompiler(origin, json) => by_seccompiler(&json, &origin),
+        other => panic!("{other:?}"),
+    };
+    let filter = of(
+        r#"{"main": {"default_action": {"errno": 1}, "filter_action": "allow", "filter": [
+        {"syscall": "read"},
+        {"syscall": "ioctl", "args": [{"index": 1, "type": "dword", "op": "eq", "val": 21523}]}]}}"#,
+    );
+    let filter = filter.unwrap();
+    assert_eq!(filter.answer(libc::SYS_read as u32), Some(ALLOW));
+    assert_eq!(filter.answer(libc::SYS_write as u32), Some(EPERM));
+    assert_eq!(filter.answer(libc::SYS_ioctl as u32), None);
+
+    let refused = |json: &str| of(json).unwrap_err().to_string();
+    let one = |rule: &str| {
+        format!(r#"{{"mismatch_action": "trap", "match_action": "allow", "filter": [{rule}]}}"#)
+    };
+    for (json, expected) in [
+        (
+            format!(r#"{{"a": {}}}"#, one(r#"{"syscall": "reed"}"#)),
+            "--seccomp f: invalid syscall name: reed for given arch: x86_64",
+        ),
+        (
+            format!(r#"{{"vmm": {0}, "api": {0}}}"#, one("")),
+            "--seccomp f: 2 filters: api, vmm; a command has one: put it in a file of its own",
+        ),
+        (format!(r#"{{"a": {}}}"#, one(r#"{"syscal": "read"}"#)), "unknown field `syscal`"),
+        (r#"{"a": {"filter": []}}"#.to_owned(), "missing field `mismatch_action`"),
+    ] {
+        assert!(refused(&json).contains(expected), "{}", refused(&json));
     }
+    // A profile of OCI is one still, and so is what is neither.
+    for json in [r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, "{}", "[]", r#"{"a": 1}"#] {
+        assert!(!matches!(Seccomp::parse(json.as_bytes(), "f"), Ok(Seccomp::Seccompiler(..))));
+    }
+}
+
+/// What the init does is in `sys/init/main.rs`; a call more is one that an attacker of pid 1 has.
+#[test]
+fn the_init_may_make_its_own_calls_and_no_others() {
+    const CALLS: [i64; 9] = [
+        libc::SYS_execveat,
+        libc::SYS_wait4,
+        libc::SYS_kill,
+        libc::SYS_rt_sigtimedwait,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_close_range,
+        libc::SYS_prctl,
+        libc::SYS_exit_group,
+    ];
+    let init = insns(INIT);
+    check(&init).unwrap();
+    let answer = |nr, arch, first| {
+        run(&init, &Call { nr, arch, args: [first, 0, 0, 0, 0, 0] }).0 & 0xffff_0000
+    };
+    for nr in 0..2000 {
+        let fine = CALLS.contains(&i64::from(nr));
+        let expected = if fine { ALLOW } else { libc::SECCOMP_RET_KILL_PROCESS };
+        assert_eq!(answer(nr, AUDIT_ARCH_X86_64, libc::PR_SET_NAME as u64), expected, "{nr}");
+        assert_ne!(answer(nr, AUDIT_ARCH_I386, 15), ALLOW, "i386 {nr}");
+        assert_ne!(answer(nr | X32_BIT, AUDIT_ARCH_X86_64, 15), ALLOW, "x32 {nr}");
+    }
+    let prctl = libc::SYS_prctl as u32;
+    let others = [libc::PR_SET_DUMPABLE, libc::PR_CAPBSET_READ, libc::PR_SET_NO_NEW_PRIVS];
+    assert!(others.iter().all(|o| answer(prctl, AUDIT_ARCH_X86_64, *o as u64) != ALLOW));
 }
 
 #[test]
@@ -523,8 +615,10 @@ fn a_profile_too_large_for_the_kernel_is_refused() {
 /// Mutated profiles: whatever is parsed compiles to a program that the kernel takes, or to an error.
 #[test]
 fn hostile_json_never_panics() {
-    let seeds = ["default", "init"]
-        .map(|name| std::fs::read(specs().join(format!("{name}.json"))).unwrap());
+    let mut one: serde_json::Value = serde_json::from_slice(&own()).unwrap();
+    one.as_object_mut().unwrap().remove("waiter");
+    let default = std::fs::read(specs().join("default.json")).unwrap();
+    let seeds = [default, serde_json::to_vec_pretty(&one).unwrap()];
     let words = [
         "null",
         "-1",
@@ -539,10 +633,13 @@ fn hostile_json_never_panics() {
         "4095",
         "65536",
         "\"index\": 6",
+        "\"val\": 18446744073709551615",
+        "{\"errno\": 4294967295}",
+        "\"masked_eq\"",
         "],",
     ];
     let mut random = Random(0xfeed);
-    let mut parsed = 0;
+    let mut parsed = [0; 2];
     for round in 0..6000 {
         let mut json = seeds[round % 2].clone();
         for _ in 0..1 + random.below(4) {
@@ -560,14 +657,23 @@ fn hostile_json_never_panics() {
                 }
             }
         }
-        if let Ok(profile) = Profile::parse(&json, "mutant") {
-            parsed += 1;
-            if let Ok(program) = compile(&profile) {
-                check(&program.insns).unwrap();
+        match Seccomp::parse(&json, "mutant") {
+            Ok(Seccomp::Profile(_, profile)) => {
+                parsed[0] += 1;
+                if let Ok(program) = compile(&profile) {
+                    check(&program.insns).unwrap();
+                }
             }
+            Ok(Seccomp::Seccompiler(_, json)) => {
+                if let Ok(filter) = by_seccompiler(&json, "mutant") {
+                    parsed[1] += 1;
+                    check(&insns(filter.instructions.as_flattened())).unwrap();
+                }
+            }
+            _ => {}
         }
     }
-    assert!(parsed > 100, "{parsed} mutants were parsed");
+    assert!(parsed.iter().all(|parsed| *parsed > 50), "{parsed:?} mutants were parsed");
     assert!(Profile::parse(&vec![b'['; 1 << 20], "deep").is_err());
     assert!(Profile::parse(&vec![b' '; (1 << 20) + 1], "long").is_err());
 }
@@ -602,9 +708,7 @@ fn under_the_init_filter_an_ordinary_program_is_killed() {
 fn cost() {
     let Some(tool) = tool() else { return };
     let dir = tool.parent().unwrap();
-    for (name, profile) in
-        [("default", spec("default")), ("init", spec("init")), ("allow-list", allow_list())]
-    {
+    for (name, profile) in [("default", spec("default")), ("allow-list", allow_list())] {
         let programs = [
             ("ours", compile(&profile).unwrap().insns),
             ("libseccomp", libseccomp(tool, &profile, 0).unwrap()),

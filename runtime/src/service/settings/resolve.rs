@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::{Base, Settings};
 use crate::config::units::Size;
 use crate::config::{
-    CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Profile, Publish, RateGroup,
-    Rates, Rlimit, Root, Sandbox, Seccomp, Throttle,
+    CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Publish, RateGroup, Rates,
+    Rlimit, Root, Sandbox, Seccomp, Throttle,
 };
 use crate::error::{Error, Result};
 use crate::service::handed::hand_down;
@@ -118,8 +118,7 @@ impl Settings {
             Some(file) => {
                 let origin = format!("--seccomp {file}");
                 let text = std::fs::read(file).map_err(|e| Error::io(&origin, &e))?;
-                let profile = Profile::parse(&text, &origin)?;
-                sandbox.seccomp = Seccomp::Profile(origin, Box::new(profile));
+                sandbox.seccomp = Seccomp::parse(&text, &origin)?;
             }
         }
         sandbox.allow_suid = self.allow_suid;
