@@ -9,7 +9,7 @@ mod private;
 use std::process::Command;
 
 use garth::config::Rates;
-use garth::network::End;
+use garth::network::HostEnd;
 use garth::resource::bandwidth::{self, Kept};
 use private::{Space, on_a_private_host};
 
@@ -37,8 +37,8 @@ fn rates(text: &str) -> Rates {
     text.parse().unwrap()
 }
 
-fn end(name: &str, index: u32) -> End {
-    End { name: name.into(), index, mtu: 1500 }
+fn end(name: &str, index: u32) -> HostEnd {
+    HostEnd { name: name.into(), index, mtu: 1500 }
 }
 
 fn links() -> String {
@@ -146,7 +146,7 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
         ));
         let mut found = bandwidth::ends_of(pid).unwrap();
         found.sort_by_key(|end| end.index);
-        assert_eq!(found[1], End { mtu: 9000, ..end("veth1", 7001) });
+        assert_eq!(found[1], HostEnd { mtu: 9000, ..end("veth1", 7001) });
         // Its other end is in the same namespace, and has the index of one of the host's.
         sh(&format!(
             "nsenter -t {pid} -n ip link add name a index 500 type veth peer name b index 7000"

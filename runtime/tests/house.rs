@@ -268,3 +268,229 @@ fn files_stay_short_enough_to_be_one_thought() {
         assert!(lines <= LINES, "{} has {lines} lines: is it two files?", file.display());
     });
 }
+
+/// What a file uses of other files: `crate::a::b::X` and `super::X`, down to the file that has it.
+mod files {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    type Module = Vec<String>;
+
+    /// The source by module, without comments and tests.
+    pub struct Files(BTreeMap<Module, String>);
+
+    impl Files {
+        pub fn new<'a>(files: impl Iterator<Item = (&'a str, String)>) -> Files {
+            let module = |path: &str| -> Module {
+                let names = path.trim_end_matches(".rs").split('/').map(str::to_owned);
+                names.filter(|name| name != "mod" && name != "lib").collect()
+            };
+            let code = |text: String| -> String {
+                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("").to_owned();
+                let lines = text.lines().map(|line| line.split("//").next().unwrap_or(""));
+                lines.collect::<Vec<_>>().join("\n")
+            };
+            Files(files.map(|(path, text)| (module(path), code(text))).collect())
+        }
+
+        /// Groups of files that use each other, directly or by others.
+        pub fn circles(&self) -> Vec<Vec<String>> {
+            let mut reached = BTreeMap::new();
+            for from in self.0.keys() {
+                let mut seen = BTreeSet::new();
+                let mut next = vec![from.clone()];
+                while let Some(module) = next.pop() {
+                    for used in self.used_by(&module) {
+                        if seen.insert(used.clone()) {
+                            next.push(used);
+                        }
+                    }
+                }
+                reached.insert(from, seen);
+            }
+            let mut circles = BTreeSet::new();
+            for (module, seen) in reached.iter().filter(|(module, seen)| seen.contains(**module)) {
+                let back =
+                    |other: &&&Module| seen.contains(**other) && reached[**other].contains(*module);
+                circles.insert(reached.keys().filter(back).map(|m| m.join("::")).collect());
+            }
+            circles.into_iter().collect()
+        }
+
+        fn used_by(&self, module: &Module) -> BTreeSet<Module> {
+            let Some(text) = self.0.get(module) else { return BTreeSet::new() };
+            let mut paths = Vec::new();
+            let mut rest = String::new();
+            // A door only shows what others have: `pub use`.
+            for part in text.split_inclusive(';') {
+                let line = part.trim_start();
+                match line.rsplit_once("use ").filter(|(before, _)| is_use(before)) {
+                    Some((before, tree)) if !before.contains("pub") => {
+                        expand(tree.trim_end_matches(';'), &mut paths);
+                    }
+                    Some(_) => {}
+                    None => rest.push_str(part),
+                }
+            }
+            for head in ["crate::", "super::"] {
+                for (at, _) in rest.match_indices(head) {
+                    let end = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
+                    paths.push(rest[at..].split(end).next().unwrap_or("").to_owned());
+                }
+            }
+            let found = paths.iter().filter_map(|path| self.resolve(module, path, 0));
+            found.filter(|used| used != module).collect()
+        }
+
+        /// The file that has what a path names, through doors.
+        fn resolve(&self, from: &Module, path: &str, depth: usize) -> Option<Module> {
+            let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+            let mut at = match *parts.first()? {
+                "crate" => Module::new(),
+                "super" | "self" => from.clone(),
+                child if self.0.contains_key(&[from.as_slice(), &[child.into()]].concat()) => {
+                    from.clone()
+                }
+                _ => return None,
+            };
+            while let Some(first @ ("crate" | "super" | "self")) = parts.first().copied() {
+                if first == "super" {
+                    at.pop();
+                }
+                parts.remove(0);
+            }
+            while let Some(name) = parts.first() {
+                let below = [at.as_slice(), &[(*name).to_owned()]].concat();
+                if !self.0.keys().any(|module| module.starts_with(&below)) {
+                    break;
+                }
+                at = below;
+                parts.remove(0);
+            }
+            let through = parts.first().filter(|_| depth < 6).and_then(|name| {
+                let shown = self.shown(&at, name)?;
+                let rest = parts[1..].iter().map(|part| format!("::{part}")).collect::<String>();
+                self.resolve(&at, &(shown + &rest), depth + 1)
+            });
+            through.or_else(|| self.0.contains_key(&at).then_some(at))
+        }
+
+        /// What a door's `pub use` means by `name`.
+        fn shown(&self, door: &Module, name: &str) -> Option<String> {
+            let text = self.0.get(door)?;
+            let mut paths = Vec::new();
+            for part in text.split(';') {
+                if let Some((before, tree)) = part.trim_start().rsplit_once("use ")
+                    && is_use(before)
+                    && before.contains("pub")
+                {
+                    expand(tree, &mut paths);
+                }
+            }
+            paths.into_iter().find(|path| path.rsplit("::").next() == Some(name))
+        }
+    }
+
+    /// Is this all that may stand before `use`?
+    fn is_use(before: &str) -> bool {
+        let words = before.split_whitespace().filter(|word| !word.starts_with("#["));
+        let before: String = words.collect();
+        before.is_empty() || (before.starts_with("pub") && !before.contains(['{', '}', '=']))
+    }
+
+    /// The leaves of a use tree.
+    fn expand(tree: &str, paths: &mut Vec<String>) {
+        let tree = tree.trim();
+        let Some((before, rest)) = tree.split_once('{') else {
+            paths.push(tree.split(" as ").next().unwrap_or("").trim().to_owned());
+            return;
+        };
+        let (mut depth, mut leaf) = (0, String::new());
+        for c in rest.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth < 0 || (depth == 0 && c == ',') {
+                if !leaf.trim().is_empty() {
+                    expand(&format!("{}{}", before.trim(), leaf.trim()), paths);
+                }
+                leaf.clear();
+                if depth < 0 {
+                    return;
+                }
+            } else {
+                leaf.push(c);
+            }
+        }
+    }
+}
+
+fn circles_of(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    let files = files.iter().map(|(path, text)| (*path, (*text).to_owned()));
+    files::Files::new(files).circles()
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let mut all = Vec::new();
+    each_source(|_, text, file| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        if !["tests", "fuzz", "reference", "main"].contains(&name) {
+            all.push((file.to_str().unwrap().to_owned(), text.to_owned()));
+        }
+    });
+    let all = all.iter().map(|(file, text)| (file.as_str(), text.clone()));
+    let mut circles = files::Files::new(all).circles();
+    circles.retain(|circle| !circle.iter().any(|m| m.starts_with("cgroup")));
+    assert!(circles.is_empty(), "these use each other: {circles:#?}");
+
+    let circle = [
+        ("a/mod.rs", "mod b;\nmod c;\npub use b::B;\npub fn f() {}"),
+        ("a/b.rs", "use super::c::{\n    C, D,\n};\npub struct B;"),
+        ("a/c.rs", "fn g() { crate::a::B; }"),
+        ("d.rs", "use crate::a::{B, f}; // use crate::d::X;"),
+    ];
+    assert_eq!(circles_of(&circle), [["a::b", "a::c"]]);
+    assert_eq!(circles_of(&circle[..2]), [[""; 0]; 0]);
+    // A door that does something itself is one of them.
+    let door = [("a/mod.rs", "use b::B;\npub fn f() {}"), ("a/b.rs", "use super::f;")];
+    assert_eq!(circles_of(&door), [["a", "a::b"]]);
+}
+
+/// Names of public types, by the files that define them.
+fn public_types(text: &str) -> Vec<String> {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("");
+    let name = |line: &str| -> Option<String> {
+        let line = line.strip_prefix("pub")?;
+        let line =
+            line.strip_prefix('(').map_or(Some(line), |rest| Some(rest.split_once(')')?.1))?;
+        let mut words = line.split_whitespace();
+        let kind = words.next()?;
+        let name = words.next()?.split(|c: char| !c.is_alphanumeric()).next()?;
+        ["struct", "enum", "trait", "type", "union"].contains(&kind).then(|| name.to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
+#[test]
+fn one_name_is_one_type() {
+    let mut all = std::collections::BTreeMap::<String, Vec<String>>::new();
+    each_source(|room, text, file| {
+        // The words of the command line are called as its verbs are, and the types of config.json as
+        // the specification calls them.
+        if room != "cli" && !file.starts_with("config/oci") {
+            for name in public_types(text) {
+                all.entry(name).or_default().push(file.display().to_string());
+            }
+        }
+    });
+    assert!(all.len() > 100, "the types were not found");
+    all.retain(|_, files| {
+        files.retain(|file| !file.starts_with("cgroup"));
+        files.len() > 1
+    });
+    assert!(all.is_empty(), "types of the same name: {all:#?}");
+    let text = "pub struct A;\npub(crate) enum B<T> {}\nstruct C;\n#[cfg(test)]\nmod tests {\npub type D = A;";
+    assert_eq!(public_types(text), ["A", "B"]);
+}

@@ -18,7 +18,7 @@ use std::{env, fs, io, thread};
 use garth::config::network::Publish;
 use garth::journal::Journal;
 use garth::network::pasta::Pasta;
-use garth::network::{Config, Leftovers, Network};
+use garth::network::{Leftovers, Pools, PrivateNetwork};
 use garth::sys::netns::in_netns_of;
 use private::Space;
 
@@ -52,9 +52,9 @@ impl Host {
         Host { outside, state }
     }
 
-    fn lease(&self, id: &str, publish: &[&str]) -> Network {
+    fn lease(&self, id: &str, publish: &[&str]) -> PrivateNetwork {
         let publish = publish.iter().flat_map(|text| Publish::parse(text).unwrap()).collect();
-        Network::lease(&self.state, id, &Config::default(), publish).unwrap()
+        PrivateNetwork::lease(&self.state, id, &Pools::default(), publish).unwrap()
     }
 
     fn sandbox(&self, id: &str, publish: &[&str]) -> Sandbox {
@@ -94,7 +94,7 @@ impl Drop for Host {
 }
 
 struct Sandbox {
-    network: Network,
+    network: PrivateNetwork,
     space: Space,
     _held: Vec<OwnedFd>,
 }
@@ -439,8 +439,9 @@ fn a_kernel_without_forwarding_by_interface_stays_closed_to_others() {
 fn what_will_be_done_is_told_and_nothing_is_taken() {
     on_a_private_host("what_will_be_done_is_told_and_nothing_is_taken", |host| {
         let publish = ["8080:80", "[::]:53:53/udp"].map(|text| Publish::parse(text).unwrap());
-        let config = Config::default();
-        let network = Network::propose(&host.state, "web", &config, publish.concat()).unwrap();
+        let config = Pools::default();
+        let network =
+            PrivateNetwork::propose(&host.state, "web", &config, publish.concat()).unwrap();
         assert_eq!(
             network.describe().join("\n"),
             "lease address 10.231.61.227
@@ -516,7 +517,7 @@ fn release_leaves_nothing_however_often_it_is_done() {
         // As from the journal.
         let record = serde_json::to_string(&web.network).unwrap();
         drop(web);
-        let network: Network = serde_json::from_str(&record).unwrap();
+        let network: PrivateNetwork = serde_json::from_str(&record).unwrap();
         network.release(&host.state).unwrap();
         network.release(&host.state).unwrap();
         assert_eq!(host.elements(), "");
@@ -573,8 +574,9 @@ fn a_pool_that_the_host_uses_is_passed_over_or_named() {
         let network = host.lease("web", &[]);
         assert_eq!(network.inner4.octets()[..2], [172, 30]);
         let pool4 = vec!["10.231.5.0/24".parse().unwrap()];
-        let config = Config { pool4, ..Config::default() };
-        let error = Network::lease(&host.state, "b", &config, vec![]).unwrap_err().to_string();
+        let config = Pools { pool4, ..Pools::default() };
+        let error =
+            PrivateNetwork::lease(&host.state, "b", &config, vec![]).unwrap_err().to_string();
         assert!(
             error.contains("10.231.5.0/24 collides with the route 10.231.0.0/16 on up0"),
             "{error}"

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use garth::config::oci::{Config, IdMapping};
 use garth::config::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
-use garth::plan::container::{self, CgroupMount, Kernel, Surroundings};
+use garth::plan::CgroupMount;
+use garth::plan::container::{self, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
 use garth::plan::{Facts, HostMount, IdMaps, Plan, Step, User, compile};
 

@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::facts::mountinfo::{self, Line, unescape};
+use crate::facts::mountinfo::{self, MountLine, unescape};
 use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
@@ -143,7 +143,7 @@ impl Machine<'_> {
     }
 
     /// What is written goes to the upper directory; without one, reading is all there is.
-    fn overlay(&self, mount: &Line, depth: u32) -> Result<Found> {
+    fn overlay(&self, mount: &MountLine, depth: u32) -> Result<Found> {
         let option = |name| option(mount.super_options, name);
         let lower = option("lowerdir=").or_else(|| option("lowerdir+="));
         let lower = lower.and_then(|dirs| dirs.split(|byte| *byte == b':').next());
@@ -159,7 +159,7 @@ impl Machine<'_> {
 
     /// These have no device number of their own, and perhaps several devices; those of btrfs are in
     /// /sys/fs/btrfs/UUID/devices, by their names.
-    fn several(&self, kind: &str, mount: &Line) -> Result<Found> {
+    fn several(&self, kind: &str, mount: &MountLine) -> Result<Found> {
         let source = unescape(mount.source);
         let source = String::from_utf8_lossy(&source);
         let failed = |error: Error| error.within(format_args!("the devices of {kind}"));

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::mountinfo::{self, Line};
+use crate::facts::mountinfo::{self, MountLine};
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, access, process};
 use crate::{Error, Result};
@@ -192,8 +192,8 @@ impl Hierarchy {
 
     /// Reads the text of /proc/PID/mountinfo and /proc/PID/cgroup.
     pub fn parse(mountinfo: impl AsRef<[u8]>, cgroup: &str, privileged: bool) -> Hierarchy {
-        let lines: Vec<Line> = mountinfo::lines(mountinfo.as_ref()).collect();
-        let seen = |line: &Line| tree(line).filter(|_| visible(line, &lines));
+        let lines: Vec<MountLine> = mountinfo::lines(mountinfo.as_ref()).collect();
+        let seen = |line: &MountLine| tree(line).filter(|_| visible(line, &lines));
         let mut mounts: Vec<MountedTree> = lines.iter().filter_map(seen).collect();
         // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
         // the other one a part that was bound into some container.
@@ -322,11 +322,11 @@ pub(super) fn writable(path: &str) -> Result<(), Errno> {
 
 /// Whether the mount point leads there, and not to something mounted over it or over a directory on
 /// the way.
-fn visible(mount: &Line, lines: &[Line]) -> bool {
+fn visible(mount: &MountLine, lines: &[MountLine]) -> bool {
     let (mut below, mut id) = (None, mount.id);
     // The chain up ends at a mount that is not listed; the count guards against a forged loop.
     for _ in 0..=lines.len() {
-        let covers = |line: &&Line| {
+        let covers = |line: &&MountLine| {
             line.above == id
                 && line.id != id
                 && Some(line.id) != below
@@ -342,7 +342,7 @@ fn visible(mount: &Line, lines: &[Line]) -> bool {
 }
 
 /// A tree; none where its path is not UTF-8: no one mounts a cgroup tree there.
-fn tree(line: &Line) -> Option<MountedTree> {
+fn tree(line: &MountLine) -> Option<MountedTree> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
     let read_only = |options| text(options).split(',').any(|option| option == "ro");
     let (version, controllers) = match line.kind {

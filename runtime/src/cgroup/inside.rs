@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::hierarchy::{Controller, Hierarchy, MountedTree, Version};
 use super::record::{Cgroup, Dir, Placement};
-use crate::plan::container::CgroupMount;
+use crate::plan::CgroupMount;
 
 /// One tree to be mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::hierarchy::Version;
 use crate::config::oci::Resources;
 use crate::sys::process;
-use crate::wire::dbus::{Bus, Callee, DIRECT, Value};
+use crate::wire::dbus::{Bus, Callee, DIRECT, DbusValue};
 use crate::{Error, Result};
 
 /// A unit of systemd's.
@@ -103,18 +103,18 @@ impl Unit {
             vec![("Description".to_owned(), text(&format!("container {}", self.name)))];
         let mut add = |name: &str, value| properties.push((name.to_owned(), value));
         if self.name.ends_with(".slice") {
-            add("Wants", Value::Texts(vec![self.slice.clone()]));
+            add("Wants", DbusValue::Texts(vec![self.slice.clone()]));
         } else {
             add("Slice", text(&self.slice));
-            add("Delegate", Value::Bool(true));
+            add("Delegate", DbusValue::Bool(true));
         }
-        add("PIDs", Value::Numbers(vec![pid as u32]));
+        add("PIDs", DbusValue::Numbers(vec![pid as u32]));
         for name in ["MemoryAccounting", "CPUAccounting", "TasksAccounting"] {
-            add(name, Value::Bool(true));
+            add(name, DbusValue::Bool(true));
         }
         let io = if version == Version::V1 { "BlockIOAccounting" } else { "IOAccounting" };
-        add(io, Value::Bool(true));
-        add("DefaultDependencies", Value::Bool(false));
+        add(io, DbusValue::Bool(true));
+        add("DefaultDependencies", DbusValue::Bool(false));
         properties.extend(of_resources(version, resources)?);
         properties.extend(of_devices(resources)?);
         for (name, value) in &self.asked {
@@ -125,9 +125,13 @@ impl Unit {
         self.start_transient(&mut self.connect()?, properties)
     }
 
-    fn start_transient(&self, bus: &mut Bus, properties: Vec<(String, Value)>) -> Result<()> {
-        let arguments =
-            [text(&self.name), text("replace"), Value::Properties(properties), Value::NoUnits];
+    fn start_transient(&self, bus: &mut Bus, properties: Vec<(String, DbusValue)>) -> Result<()> {
+        let arguments = [
+            text(&self.name),
+            text("replace"),
+            DbusValue::Properties(properties),
+            DbusValue::NoUnits,
+        ];
         let first = self.job(bus, "StartTransientUnit", &arguments);
         match first {
             // One that failed before is still known by its name until it is forgotten.
@@ -148,7 +152,8 @@ impl Unit {
         if properties.is_empty() {
             return Ok(());
         }
-        let arguments = [text(&self.name), Value::Bool(true), Value::Properties(properties)];
+        let arguments =
+            [text(&self.name), DbusValue::Bool(true), DbusValue::Properties(properties)];
         self.connect()?.call(MANAGER, "SetUnitProperties", &arguments).map(drop)
     }
 
@@ -168,7 +173,7 @@ impl Unit {
     }
 
     /// Calls a method that makes a job, and waits until it has been done.
-    fn job(&self, bus: &mut Bus, method: &str, arguments: &[Value]) -> Result<()> {
+    fn job(&self, bus: &mut Bus, method: &str, arguments: &[DbusValue]) -> Result<()> {
         bus.watch(
             "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
         )?;
@@ -206,8 +211,8 @@ impl Unit {
     }
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn text(text: &str) -> DbusValue {
+    DbusValue::Text(text.to_owned())
 }
 
 /// Whether the systemd that would make a scope for this caller answers, and where.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Format, Global, print, to_json};
 use crate::error::Result;
-use crate::service::{State, examine};
+use crate::service::{Health, examine};
 
 /// Tell what this host can do, by trying it. Exits 0: ready, 1: degraded, 2: unusable.
 #[derive(Debug, Args)]
@@ -25,9 +25,9 @@ impl Doctor {
         } else {
             for finding in &found {
                 let word = match finding.state {
-                    State::Ok => "ok",
-                    State::Degraded => "missing",
-                    State::Unusable => "FAILED",
+                    Health::Ok => "ok",
+                    Health::Degraded => "missing",
+                    Health::Unusable => "FAILED",
                 };
                 print(&format!("{word:<8} {:<16} {}\n", finding.name, finding.detail));
             }

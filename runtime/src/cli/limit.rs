@@ -10,8 +10,9 @@ use super::{Format, Global, OURS, complain, print, shown, tell};
 use crate::config::units::Span;
 use crate::error::{Error, Result};
 use crate::limit::control::Duty;
-use crate::limit::meter::{Count, Direction};
-use crate::limit::{self, Asked, Ending, Figures, Note, Target, Want};
+use crate::limit::meter::Count;
+use crate::limit::traffic::Direction;
+use crate::limit::{self, Ending, Figures, LimitRequest, Note, Target, Want};
 use crate::service;
 
 /// Which direction counts.
@@ -93,7 +94,7 @@ impl Limit {
         })
     }
 
-    fn asked(&self) -> Result<Asked> {
+    fn asked(&self) -> Result<LimitRequest> {
         let span = |text: &Option<String>| {
             let span = text.as_deref().map(str::parse::<Span>).transpose();
             span.map(|span| span.map(|span| span.0))
@@ -110,7 +111,7 @@ impl Limit {
             (None, Some(duty)) => Want::Duty(duty.parse::<Duty>()?),
             (None, None) => return Err(Error::new("neither --rate nor --duty")),
         };
-        Ok(Asked {
+        Ok(LimitRequest {
             want,
             period: span(&self.period)?,
             longest_stop: span(&self.max_stop)?,

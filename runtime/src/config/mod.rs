@@ -23,7 +23,7 @@ pub mod units;
 
 pub use capability::{Capability, CapabilitySet};
 pub use directory::Directory;
-pub use mount::{Access, Mount, MountKind, Owner};
+pub use mount::{Access, Mount, MountKind, MountOwner};
 pub use sandbox::{Namespace, Namespaces, Root, Sandbox, Seccomp, variable};
 
 pub use id_range::IdRange;

@@ -45,7 +45,7 @@ pub enum MountKind {
         /// that it becomes.
         mode: Option<u32>,
         /// Who owns its root directory.
-        owner: Owner,
+        owner: MountOwner,
     },
     /// A new proc(5) of the sandbox's own pid namespace.
     Proc {
@@ -62,7 +62,7 @@ pub enum MountKind {
 
 /// The owner of a new file system's root directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Owner {
+pub enum MountOwner {
     /// Root, as the sandbox sees it.
     Root,
     /// The user that the command runs as.
@@ -116,7 +116,7 @@ impl Mount {
     pub fn private(target: &str, size: u64, mode: Option<u32>) -> Mount {
         Mount {
             target: target.into(),
-            kind: MountKind::Tmpfs { size: Some(Size(size)), mode, owner: Owner::User },
+            kind: MountKind::Tmpfs { size: Some(Size(size)), mode, owner: MountOwner::User },
             access: Access { nosuid: true, nodev: true, noexec: true, read_only: false },
             optional: true,
             origin: "default".into(),
@@ -196,7 +196,7 @@ impl Mount {
             }
         };
         let mut access = Access { nosuid: true, nodev: true, noexec: true, read_only: false };
-        let (mut size, mut mode, mut owner) = (None, None, Owner::User);
+        let (mut size, mut mode, mut owner) = (None, None, MountOwner::User);
         for word in options.split(',').filter(|word| !word.is_empty()) {
             match word.split_once('=') {
                 Some(("size", value)) => {
@@ -208,8 +208,8 @@ impl Mount {
                             .hint("as in mode=1777")
                     })?);
                 }
-                Some(("owner", "root")) => owner = Owner::Root,
-                Some(("owner", "user")) => owner = Owner::User,
+                Some(("owner", "root")) => owner = MountOwner::Root,
+                Some(("owner", "user")) => owner = MountOwner::User,
                 None if access.set(word) => {}
                 _ => {
                     return Err(Error::new(format!("{origin}: unknown option {word:?}")).hint(
@@ -325,8 +325,11 @@ mod tests {
     #[test]
     fn a_tmpfs_takes_size_and_mode() {
         let mount = Mount::tmpfs("/cache:size=64m,mode=1777,exec").unwrap();
-        let kind =
-            MountKind::Tmpfs { size: Some(Size(64 << 20)), mode: Some(0o1777), owner: Owner::User };
+        let kind = MountKind::Tmpfs {
+            size: Some(Size(64 << 20)),
+            mode: Some(0o1777),
+            owner: MountOwner::User,
+        };
         assert_eq!(mount.kind, kind);
         assert_eq!(mount.access.words(), "rw,nosuid,nodev");
         assert!(Mount::tmpfs("/cache:mode=9").is_err());

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::criu::{DESCRIPTORS, Images, external_mounts, external_namespaces};
-use super::record::Record;
+use super::record::ContainerRecord;
 use super::{Container, Warn, delete};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
@@ -104,7 +104,7 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
 }
 
 /// The directory by which all of its processes are stopped.
-fn freezer(record: &Record) -> Option<PathBuf> {
+fn freezer(record: &ContainerRecord) -> Option<PathBuf> {
     let paths = record.resources.cgroup.paths();
     paths.get("freezer").or_else(|| paths.get("")).cloned()
 }

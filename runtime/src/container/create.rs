@@ -3,8 +3,8 @@
 use std::fs;
 use std::thread;
 
-use super::prepare::{Options, Prepared, prepare};
-use super::record::Record;
+use super::prepare::{CreateOptions, Prepared, prepare};
+use super::record::ContainerRecord;
 use super::terminal::{self, Terminal};
 use super::{CREATED, CREATING, Warn, delete, hooks};
 use crate::config::oci::Status;
@@ -17,8 +17,8 @@ use crate::sys::process::{Ended, Signals};
 ///
 /// # Errors
 /// What failed; nothing is left then.
-pub fn create(journal: &Journal, id: &str, options: &Options) -> Result<()> {
-    let options = Options { detached: true, ..options.clone() };
+pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()> {
+    let options = CreateOptions { detached: true, ..options.clone() };
     let Prepared { entry, record, .. } = prepare(journal, id, &options, true)?;
     let (from, to) = (entry.file(CREATING), entry.file(CREATED));
     fs::rename(&from, &to).map_err(|e| {
@@ -38,7 +38,7 @@ pub enum Detached {
 
 /// What becomes of a container that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum AfterEnd {
     /// It is deleted.
     Delete,
     /// It stays on record.
@@ -53,14 +53,14 @@ pub enum Ending {
 pub fn run(
     journal: &Journal,
     id: &str,
-    options: &Options,
-    (detached, ending): (Detached, Ending),
+    options: &CreateOptions,
+    (detached, ending): (Detached, AfterEnd),
 ) -> Result<Option<Ended>> {
     let signals = match detached {
         Detached::Yes => None,
         Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
     };
-    let options = Options { detached: signals.is_none(), ..options.clone() };
+    let options = CreateOptions { detached: signals.is_none(), ..options.clone() };
     let Prepared { entry, record, process, terminal, notify } =
         prepare(journal, id, &options, false)?;
     let lists = record.asked.config.hooks.clone().unwrap_or_default();
@@ -98,7 +98,7 @@ pub(super) struct Foreground<'a> {
     /// The master of its terminal, if it came to us.
     pub terminal: Option<Terminal>,
     /// What becomes of it.
-    pub ending: Ending,
+    pub ending: AfterEnd,
     /// Who is told what is no reason to fail.
     pub warn: &'a Warn,
 }
@@ -106,14 +106,14 @@ pub(super) struct Foreground<'a> {
 /// The foreground: until the first process has ended.
 pub(super) fn wait(
     journal: &Journal,
-    record: Record,
+    record: ContainerRecord,
     process: &Process,
     foreground: Foreground<'_>,
 ) -> Result<Ended> {
     let Foreground { signals, terminal, ending, warn } = foreground;
     terminal::attend(process, signals, terminal)?;
     let ended = process.wait()?;
-    if ending == Ending::Delete {
+    if ending == AfterEnd::Delete {
         match super::lock(journal, &record.id) {
             Ok(entry) => delete::release(entry, Some(record), warn)?,
             // Somebody else has deleted it.

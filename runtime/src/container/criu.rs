@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::record::Record;
+use super::record::ContainerRecord;
 use super::{linux, mounts};
 use crate::cgroup::Hierarchy;
 use crate::config::oci::NamespaceType;
@@ -138,7 +138,7 @@ impl Criu {
 }
 
 /// The mounts of a container whose source is outside: where they are inside, and the source.
-pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
+pub fn external_mounts(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     for mount in &record.asked.config.mounts {
         if mounts::bind(mount).is_some() {
@@ -169,7 +169,7 @@ pub fn external_mounts(record: &Record) -> Result<Vec<(String, String)>> {
 }
 
 /// The namespaces that were joined: the kind for criu, the file, and the name that both verbs use.
-pub fn external_namespaces(record: &Record) -> Vec<(&'static str, PathBuf, &'static str)> {
+pub fn external_namespaces(record: &ContainerRecord) -> Vec<(&'static str, PathBuf, &'static str)> {
     let linux = linux(&record.asked.config);
     let path = |kind| linux.namespace(kind).and_then(|namespace| namespace.path.clone());
     let joined = EXTERNAL.iter().filter_map(|(kind, word, name)| {

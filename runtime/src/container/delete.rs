@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::record::Record;
+use super::record::ContainerRecord;
 use super::{Container, Warn, hooks, lock};
 use crate::config::LimitSource;
 use crate::config::oci::Status;
@@ -59,7 +59,7 @@ pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<(
 ///
 /// # Errors
 /// The first thing that could not be released; the container stays on record then.
-pub(super) fn release(entry: Entry, record: Option<Record>, warn: &Warn) -> Result<()> {
+pub(super) fn release(entry: Entry, record: Option<ContainerRecord>, warn: &Warn) -> Result<()> {
     let journal = entry.journal().clone();
     let id = entry.id().to_owned();
     warn.debug(&format!("release what container {id} has"));

@@ -14,7 +14,7 @@ use crate::sys::process;
 
 /// One line, in the shape of runc's.
 #[derive(Debug, Serialize)]
-pub struct Event<'a> {
+pub struct ContainerEvent<'a> {
     /// `stats` or `oom`.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -42,7 +42,7 @@ pub fn events(
     journal: &Journal,
     id: &str,
     interval: Duration,
-    mut tell: impl FnMut(Event<'_>) -> Result<()>,
+    mut tell: impl FnMut(ContainerEvent<'_>) -> Result<()>,
 ) -> Result<()> {
     let container = open(journal, id)?;
     let cgroup = &container.record.resources.cgroup;
@@ -56,7 +56,7 @@ pub fn events(
             .map_err(|errno| Error::os("wait for news of the container", errno))?;
         if news {
             match oom.news()? {
-                OomEvent::Oom => tell(Event { kind: "oom", id, data: None })?,
+                OomEvent::Oom => tell(ContainerEvent { kind: "oom", id, data: None })?,
                 OomEvent::Gone => return Ok(()),
                 OomEvent::Nothing => {}
             }
@@ -65,7 +65,7 @@ pub fn events(
             if !journal.has(id)? {
                 return Ok(());
             }
-            tell(Event { kind: "stats", id, data: Some(cgroup.stats()) })?;
+            tell(ContainerEvent { kind: "stats", id, data: Some(cgroup.stats()) })?;
             next = Instant::now() + interval;
         }
     }

@@ -38,26 +38,28 @@ mod terminal;
 mod time;
 mod trees;
 mod update;
+mod warn;
 
 use std::os::fd::{AsFd, OwnedFd};
 
 pub use checkpoint::{Checkpoint, checkpoint};
-pub use create::{Detached, Ending, create, run};
+pub use create::{AfterEnd, Detached, create, run};
 pub use criu::Images;
 pub use delete::delete;
-pub use events::{Event, events, stats};
+pub use events::{ContainerEvent, events, stats};
 pub use exec::{Exec, Joined, exec};
 pub use kill::{Targets, kill};
 pub use mounts::{add_mounts, remove_mounts};
 pub use pause::{pause, resume};
-pub use prepare::{Level, Options, Warn};
+pub use prepare::CreateOptions;
 pub use program::{Variant, cgroups_below, read_program};
 pub use ps::{pids, table};
-pub use record::Record;
+pub use record::ContainerRecord;
 pub use restore::{Restore, restore};
 pub use start::start;
 pub use time::{now, rfc3339};
 pub use update::{Changes, Schemata, throttles, update};
+pub use warn::{Level, Warn};
 
 use crate::cgroup::{Cgroup, MARK};
 use crate::config::oci::{self, State, Status};
@@ -75,7 +77,7 @@ const CREATED: &str = "created";
 pub struct Container {
     journal: Journal,
     /// What was asked, and what was made.
-    pub record: Record,
+    pub record: ContainerRecord,
 }
 
 impl Container {
@@ -84,7 +86,7 @@ impl Container {
     /// # Errors
     /// When there is no such container, or its record cannot be read.
     pub fn open(journal: &Journal, id: &str) -> Result<Container> {
-        Ok(Container { journal: journal.clone(), record: Record::read(journal, id)? })
+        Ok(Container { journal: journal.clone(), record: ContainerRecord::read(journal, id)? })
     }
 
     /// All that can be read, in the order of their ids, and why the others cannot.
@@ -169,7 +171,7 @@ impl Container {
     }
 }
 
-fn status(journal: &Journal, id: &str, record: &Record) -> Result<Status> {
+fn status(journal: &Journal, id: &str, record: &ContainerRecord) -> Result<Status> {
     let lives = journal.open_process(id)?.is_some();
     let has = |name: &str| is_there(&journal.file(id, name));
     Ok(match lives {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::plan::Path;
 use crate::plan::container::{Surroundings, compile_mounts};
-use crate::start::Inside;
+use crate::start::LiveRoot;
 use crate::sys::file;
 
 /// Mounts these in a running container, in their order.
@@ -93,8 +93,8 @@ impl Doors {
         Ok(doors)
     }
 
-    fn inside(&self) -> Inside<'_> {
-        Inside { namespace: self.namespace.as_fd(), root: self.root.as_fd() }
+    fn inside(&self) -> LiveRoot<'_> {
+        LiveRoot { namespace: self.namespace.as_fd(), root: self.root.as_fd() }
     }
 }
 

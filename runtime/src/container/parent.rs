@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use super::linux;
-use super::record::Record;
+use super::record::ContainerRecord;
 use crate::config::oci::{self, NamespaceType, Process as Program, SeccompState, Status};
 use crate::error::{Error, Result};
 use crate::facts;
@@ -51,7 +51,7 @@ pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
 }
 
 /// A hard limit above the caller's own needs a privilege that a user namespace does not give.
-pub fn raise_limits(record: &Record, program: &Program, pid: i32) -> Result<()> {
+pub fn raise_limits(record: &ContainerRecord, program: &Program, pid: i32) -> Result<()> {
     if linux(&record.asked.config).namespace(NamespaceType::User).is_none() {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
 
 /// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").
 pub fn send_listener(
-    record: &Record,
+    record: &ContainerRecord,
     status: Status,
     pid: i32,
     descriptor: &OwnedFd,

@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
-use super::record::{Asked, Record};
+use super::record::{Asked, ContainerRecord};
 use super::terminal::{Console, Terminal};
+use super::warn::Warn;
 use super::{CREATING, devices, hooks, linux, own, trees};
 use crate::cgroup::{self, Driver, Entrance, Hierarchy};
 use crate::config::CapabilitySet;
@@ -20,7 +20,8 @@ use crate::facts::idmap;
 use crate::journal::resource::Held;
 use crate::journal::{Entry, Journal, ProcessId};
 use crate::plan;
-use crate::plan::container::{CgroupMount, Kernel, Surroundings};
+use crate::plan::CgroupMount;
+use crate::plan::container::{Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::resource::Resources;
 use crate::resource::rdt::{self, RdtGroup};
@@ -29,7 +30,7 @@ use crate::sys::{channel, file, process};
 
 /// How a container is created, beside what its configuration says.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct CreateOptions {
     /// The bundle; empty: the current directory.
     pub bundle: PathBuf,
     /// A socket that takes the master of the terminal.
@@ -54,76 +55,13 @@ pub struct Options {
     pub warn: Warn,
 }
 
-/// Who is told what is odd but no error, and what else there is to know; by default nobody.
-#[derive(Clone, Default)]
-pub struct Warn {
-    tell: Option<Arc<Tell>>,
-    debug: bool,
-}
-
-type Tell = dyn Fn(Level, &str) + Send + Sync;
-
-/// How much something matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// It is odd, but no error.
-    Warning,
-    /// What hooks have written.
-    Note,
-    /// What is done, step by step.
-    Debug,
-}
-
-impl Warn {
-    /// Calls this for each; with `debug` also for what is done.
-    pub fn by(debug: bool, tell: impl Fn(Level, &str) + Send + Sync + 'static) -> Warn {
-        Warn { tell: Some(Arc::new(tell)), debug }
-    }
-
-    /// Tells a warning.
-    pub fn tell(&self, warning: &str) {
-        self.at(Level::Warning, warning);
-    }
-
-    /// Tells what is no warning.
-    pub fn note(&self, text: &str) {
-        self.at(Level::Note, text);
-    }
-
-    /// Tells what is done.
-    pub fn debug(&self, text: &str) {
-        if self.debug {
-            self.at(Level::Debug, text);
-        }
-    }
-
-    /// Tells the steps of a plan that is about to be run.
-    pub fn steps(&self, plan: &plan::Plan) {
-        if self.debug {
-            plan.to_string().lines().for_each(|step| self.debug(step.trim()));
-        }
-    }
-
-    fn at(&self, level: Level, text: &str) {
-        if let Some(tell) = &self.tell {
-            tell(level, text);
-        }
-    }
-}
-
-impl std::fmt::Debug for Warn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Warn").finish_non_exhaustive()
-    }
-}
-
 /// A container whose process is ready, or runs already.
 #[derive(Debug)]
 pub struct Prepared {
     /// Its place in the journal.
     pub entry: Entry,
     /// What was written down.
-    pub record: Record,
+    pub record: ContainerRecord,
     /// Its first process.
     pub process: Process,
     /// The master of its terminal, if it came to us.
@@ -136,7 +74,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// What failed; nothing is left then.
-pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> Result<Prepared> {
+pub fn prepare(
+    journal: &Journal,
+    id: &str,
+    options: &CreateOptions,
+    waits: bool,
+) -> Result<Prepared> {
     let bundle = bundle(&options.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
@@ -167,7 +110,11 @@ pub fn prepare(journal: &Journal, id: &str, options: &Options, waits: bool) -> R
 ///
 /// # Errors
 /// What is wrong with the bundle, and when the name is taken.
-pub fn place(journal: &Journal, id: &str, options: &Options) -> Result<(Entry, Record)> {
+pub fn place(
+    journal: &Journal,
+    id: &str,
+    options: &CreateOptions,
+) -> Result<(Entry, ContainerRecord)> {
     let bundle = bundle(&options.bundle)?;
     let config = read_config(&bundle)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
@@ -180,8 +127,8 @@ fn place_config(
     id: &str,
     bundle: &Path,
     config: Config,
-    how: (&Options, &Hierarchy),
-) -> Result<(Entry, Record)> {
+    how: (&CreateOptions, &Hierarchy),
+) -> Result<(Entry, ContainerRecord)> {
     // A name that is taken is said before anything else is looked at.
     let entry = journal.create(id)?;
     match begin(&entry, bundle, config, how) {
@@ -197,8 +144,8 @@ fn begin(
     entry: &Entry,
     bundle: &Path,
     config: Config,
-    (options, trees): (&Options, &Hierarchy),
-) -> Result<Record> {
+    (options, trees): (&CreateOptions, &Hierarchy),
+) -> Result<ContainerRecord> {
     let linux = linux(&config);
     let wanted = cgroup::Wanted {
         id: entry.id(),
@@ -219,7 +166,7 @@ fn begin(
     };
     let resources = Resources { cgroup, rdt, ..Resources::of_container(&config.annotations)? };
     let (bundle, owner) = (bundle.to_owned(), process::effective_ids().0);
-    let record = Record::new(entry.id(), Asked { bundle, owner, config }, resources);
+    let record = ContainerRecord::new(entry.id(), Asked { bundle, owner, config }, resources);
     // The intent is on record before the first side effect outside the journal.
     record.write(entry)?;
     Ok(record)
@@ -311,13 +258,13 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
     outside.filter(|uid| *uid != 0)
 }
 
-fn delegate_cgroup(record: &Record, config: &Config) -> Result<()> {
+fn delegate_cgroup(record: &ContainerRecord, config: &Config) -> Result<()> {
     let owner = cgroup_owner(config);
     owner.map_or(Ok(()), |uid| record.resources.cgroup.delegate(uid))
 }
 
 /// What a mount of type `cgroup` shows.
-fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
+fn cgroup_mounts(record: &ContainerRecord, trees: &Hierarchy) -> Vec<CgroupMount> {
     let asked = |mount: &oci::Mount| mount.kind.as_deref() == Some("cgroup");
     if !record.asked.config.mounts.iter().any(asked) {
         return Vec::new();
@@ -327,8 +274,8 @@ fn cgroup_mounts(record: &Record, trees: &Hierarchy) -> Vec<CgroupMount> {
 
 fn launch(
     entry: &Entry,
-    record: &Record,
-    (options, hierarchy): (&Options, &Hierarchy),
+    record: &ContainerRecord,
+    (options, hierarchy): (&CreateOptions, &Hierarchy),
     console: Console,
     waits: bool,
     held: &mut Held,
@@ -502,7 +449,7 @@ fn uncovered(config: &Config) -> Result<Vec<PathBuf>> {
     Ok(outside.map(|mount| mount.target).collect())
 }
 
-fn before_root(lists: &Hooks, record: &Record, pid: i32, warn: &Warn) -> Result<()> {
+fn before_root(lists: &Hooks, record: &ContainerRecord, pid: i32, warn: &Warn) -> Result<()> {
     let state = record.state(Status::Creating, pid);
     hooks::run(&lists.prestart, "prestart", &state, warn)?;
     hooks::run(&lists.create_runtime, "createRuntime", &state, warn)

@@ -10,7 +10,7 @@ use crate::config::oci::{self, Config, State, Status};
 use crate::resource::record::Recorded;
 
 /// The record of one container.
-pub type Record = crate::resource::record::Record<Asked>;
+pub type ContainerRecord = crate::resource::record::Record<Asked>;
 
 /// What was asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Recorded for Asked {
     }
 }
 
-impl Record {
+impl ContainerRecord {
     /// The state, as the specification has it.
     pub fn state(&self, status: Status, pid: i32) -> State {
         State {

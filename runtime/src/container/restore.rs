@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::prepare;
-use super::record::Record;
-use super::{Detached, Ending, Options, create, delete};
+use super::record::ContainerRecord;
+use super::{AfterEnd, CreateOptions, Detached, create, delete};
 use crate::cgroup::{Hierarchy, Version};
 use crate::container::parent::write_pid_file;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Restore {
     /// What `checkpoint` was told as well.
     pub images: Images,
     /// As for `run`: bundle, files for the process id.
-    pub options: Options,
+    pub options: CreateOptions,
     /// `TYPE:NAME` for another profile of a security module.
     pub lsm_profile: Option<String>,
     /// Another context for mounts.
@@ -40,7 +40,7 @@ pub fn restore(
     journal: &Journal,
     id: &str,
     how: &Restore,
-    (detached, ending): (Detached, Ending),
+    (detached, ending): (Detached, AfterEnd),
 ) -> Result<Option<Ended>> {
     let signals = match detached {
         Detached::Yes => None,
@@ -66,7 +66,7 @@ pub fn restore(
 
 fn revive(
     entry: &Entry,
-    record: &Record,
+    record: &ContainerRecord,
     how: &Restore,
     criu: &mut Criu,
     held: &mut Held,
@@ -151,7 +151,7 @@ fn revive(
 
 /// Where each tree's part of the container is, in criu's words: controllers, and the path from the
 /// root of the tree.
-fn cgroup_roots(record: &Record) -> Result<Vec<(String, String)>> {
+fn cgroup_roots(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
     let host = Hierarchy::read()?;
     let paths = record.resources.cgroup.paths();
     let mut roots = Vec::new();

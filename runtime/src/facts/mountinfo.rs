@@ -22,7 +22,7 @@ pub fn read() -> Result<Vec<u8>> {
 
 /// One mount; escapes are undone in its paths only.
 #[derive(Clone, Debug)]
-pub struct Line<'a> {
+pub struct MountLine<'a> {
     /// Its number.
     pub id: u64,
     /// That of the mount it is on.
@@ -43,9 +43,9 @@ pub struct Line<'a> {
     pub super_options: &'a [u8],
 }
 
-impl<'a> Line<'a> {
+impl<'a> MountLine<'a> {
     /// `36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
-    fn parse(line: &'a [u8]) -> Option<Line<'a>> {
+    fn parse(line: &'a [u8]) -> Option<MountLine<'a>> {
         let mut fields = line.split(|byte| *byte == b' ');
         let (id, above) = (number(fields.next()?)?, number(fields.next()?)?);
         let device = fields.next()?;
@@ -56,7 +56,7 @@ impl<'a> Line<'a> {
         let kind = fields.next()?;
         let source = fields.next().unwrap_or_default();
         let super_options = fields.next().unwrap_or_default();
-        Some(Line { id, above, device, root, point, options, kind, source, super_options })
+        Some(MountLine { id, above, device, root, point, options, kind, source, super_options })
     }
 
     /// Which directory of the file system.
@@ -71,8 +71,8 @@ impl<'a> Line<'a> {
 }
 
 /// The mounts of a text, in its order; what is no mount is passed over.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    text.split(|byte| *byte == b'\n').filter_map(Line::parse)
+pub fn lines(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
+    text.split(|byte| *byte == b'\n').filter_map(MountLine::parse)
 }
 
 /// Undoes the kernel's `\040` for a blank, and the like.
@@ -110,7 +110,7 @@ mod tests {
             1 2 3:4 / /short rw\n\
             30 27 0:9 /a\\040b /mnt/\xff\\134c ro - fuse.\xfe /dev/b rw,x\n\
             31 27 0:9 / /m rw - none";
-        let seen: Vec<Line> = lines(text).collect();
+        let seen: Vec<MountLine> = lines(text).collect();
         let [proc, hostile, bare] = seen.as_slice() else { panic!("{seen:?}") };
         assert_eq!((proc.id, proc.above, proc.kind), (22, 27, b"proc".as_slice()));
         assert_eq!(hostile.root(), Path::new("/a b"));

@@ -27,7 +27,7 @@ use crate::{Error, Result};
 
 /// Everything that a user brings along.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct User {
+pub struct UserEntry {
     /// User id.
     pub uid: u32,
     /// Group id.
@@ -56,7 +56,7 @@ const NO_ID: u32 = u32::MAX;
 ///
 /// # Errors
 /// As for `lookup`.
-pub fn inside(spec: &str, root: &Root) -> Result<User> {
+pub fn inside(spec: &str, root: &Root) -> Result<UserEntry> {
     match root {
         Root::Host | Root::Untouched => lookup(spec, None),
         Root::Dir { path, .. } => {
@@ -72,7 +72,7 @@ pub fn inside(spec: &str, root: &Root) -> Result<User> {
 /// # Errors
 /// One line that starts with `-u SPEC`: no such user or group, a number out of range, or a file
 /// that cannot be read where it is needed.
-pub fn lookup(spec: &str, root: Option<BorrowedFd<'_>>) -> Result<User> {
+pub fn lookup(spec: &str, root: Option<BorrowedFd<'_>>) -> Result<UserEntry> {
     let source = Source { root, getent: root.is_none() };
     source.lookup(spec).map_err(|error| {
         let shown: String = spec.chars().take(64).flat_map(char::escape_debug).collect();
@@ -110,7 +110,7 @@ struct Group {
 }
 
 impl Source<'_> {
-    fn lookup(&self, spec: &str) -> Result<User> {
+    fn lookup(&self, spec: &str) -> Result<UserEntry> {
         let (user, group) = match spec.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (spec, None),
@@ -121,7 +121,7 @@ impl Source<'_> {
         }
         let (entry, foreign) = self.entry(user)?;
         let mut found = match entry {
-            Some(entry) => User {
+            Some(entry) => UserEntry {
                 uid: entry.uid,
                 gid: entry.gid,
                 groups: Vec::new(),
@@ -131,7 +131,7 @@ impl Source<'_> {
             },
             None => {
                 let uid = number(user)?.ok_or_else(|| self.unknown("user", user, "passwd"))?;
-                User {
+                UserEntry {
                     uid,
                     gid: if self.root.is_some() { 0 } else { uid },
                     groups: Vec::new(),
@@ -348,7 +348,7 @@ mod tests {
             root
         }
 
-        fn find(&self, spec: &str) -> User {
+        fn find(&self, spec: &str) -> UserEntry {
             lookup(spec, Some(self.1.as_fd())).unwrap()
         }
 
@@ -395,7 +395,7 @@ adm:x:4:ann
     #[test]
     fn a_name_brings_its_group_its_groups_home_and_shell() {
         let user = root().find("www-data");
-        let expected = User {
+        let expected = UserEntry {
             uid: 33,
             gid: 33,
             groups: vec![4, 26],

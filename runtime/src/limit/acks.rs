@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::diag::{Place, socket_inode};
-use super::tree::Tree;
+use super::tree::ProcessTree;
 use crate::sys::timer::monotonic;
 use crate::sys::{Errno, pidfd, sockopt};
 
@@ -28,7 +28,7 @@ pub struct Acks {
 
 impl Acks {
     /// Asks for those of `places`, and says when to ask again; none: never.
-    pub fn ask(&mut self, tree: &mut Tree, places: &[Place]) -> Option<Duration> {
+    pub fn ask(&mut self, tree: &mut ProcessTree, places: &[Place]) -> Option<Duration> {
         if self.refused || places.is_empty() {
             return None;
         }
@@ -40,7 +40,7 @@ impl Acks {
     }
 }
 
-fn ask_one(tree: &mut Tree, place: &Place) -> Result<(), Errno> {
+fn ask_one(tree: &mut ProcessTree, place: &Place) -> Result<(), Errno> {
     let Place { pid, fd, inode } = *place;
     let Some(member) = tree.member(pid) else { return Ok(()) };
     // It has run since it was looked at: a file by the same number is none of our business.

@@ -56,7 +56,7 @@ pub(super) fn left_behind(command: i32) -> Option<String> {
     let left: Vec<i32> = tree::children(std::process::id() as i32)
         .into_iter()
         .filter(|pid| *pid != command)
-        .filter(|pid| tree::Stat::of(*pid).is_some_and(|stat| !stat.is_ending()))
+        .filter(|pid| tree::ProcessStat::of(*pid).is_some_and(|stat| !stat.is_ending()))
         .collect();
     let first = *left.first()?;
     let name = tree::name(first);

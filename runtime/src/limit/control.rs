@@ -1,10 +1,10 @@
 //! When to run and when to stop. Pure: times and measurements go in, a decision comes out.
 //!
-//! [`Open`] is the poor man's limiter: a fixed part of each period. What it gives is
+//! [`OpenLoop`] is the poor man's limiter: a fixed part of each period. What it gives is
 //! min(1, duty + B/(R·T)) of the link's rate R, B being what is queued below the process: whatever
 //! the process has put into its socket goes on moving while it is stopped.
 //!
-//! [`Closed`] keeps an account in bytes. It is credited at the rate asked for, and debited with what
+//! [`ClosedLoop`] keeps an account in bytes. It is credited at the rate asked for, and debited with what
 //! the process has *committed*: what has moved, and what will move whether or not it runs. The
 //! process runs while the account is in credit, is stopped when it is used up, and runs again when
 //! half a period's worth has come together. The account is the integral of the error, so there is
@@ -54,16 +54,16 @@ impl FromStr for Duty {
 
 /// The open loop: runs for a fixed part of each period.
 #[derive(Clone, Copy, Debug)]
-pub struct Open {
+pub struct OpenLoop {
     duty: f64,
     period: Duration,
     begun: Duration,
 }
 
-impl Open {
+impl OpenLoop {
     /// Begins with a run at `now`, a time since any fixed moment.
-    pub fn new(duty: Duty, period: Duration, now: Duration) -> Open {
-        Open { duty: duty.0, period, begun: now }
+    pub fn new(duty: Duty, period: Duration, now: Duration) -> OpenLoop {
+        OpenLoop { duty: duty.0, period, begun: now }
     }
 
     /// What to do at `now`.
@@ -113,7 +113,7 @@ impl Tuning {
 
 /// The closed loop.
 #[derive(Clone, Debug)]
-pub struct Closed {
+pub struct ClosedLoop {
     settings: Tuning,
     run: bool,
     /// Since when it has run or been stopped.
@@ -135,11 +135,11 @@ pub struct Closed {
 /// No look is nearer than this: a measurement takes about a fifth of it.
 const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
-impl Closed {
+impl ClosedLoop {
     /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
     /// moved by now, in bytes; what is committed beyond it has still to be paid for.
-    pub fn new(settings: Tuning, now: Duration, moved: u64) -> Closed {
-        Closed {
+    pub fn new(settings: Tuning, now: Duration, moved: u64) -> ClosedLoop {
+        ClosedLoop {
             settings,
             run: true,
             since: now,
@@ -213,7 +213,8 @@ impl Closed {
 
     /// Nobody has looked for a while, in which the target ran: begins anew.
     pub fn begin_anew(&mut self, now: Duration, moved: u64) {
-        *self = Closed { forgiven: self.forgiven, ..Closed::new(self.settings, now, moved) };
+        *self =
+            ClosedLoop { forgiven: self.forgiven, ..ClosedLoop::new(self.settings, now, moved) };
     }
 
     fn turn(&mut self, run: bool, now: Duration) -> Duration {

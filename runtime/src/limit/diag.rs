@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::meter::Traffic;
 use super::strays::{End, Seen};
+use super::traffic::Traffic;
 use crate::error::{Error, Result};
 use crate::sys::netlink::{self, Batch, Socket};
 use crate::sys::{Errno, pidfd, sockopt};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Marks;
-use super::tree::{Stat, Tree};
+use super::tree::{ProcessStat, ProcessTree};
 use crate::cgroup::Freezer;
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
@@ -33,7 +33,7 @@ impl Hold {
     ///
     /// # Errors
     /// The cgroup is frozen already.
-    pub fn choose(tree: &Tree) -> Result<Hold> {
+    pub fn choose(tree: &ProcessTree) -> Result<Hold> {
         let root = tree.root();
         for freezer in Freezer::of(root).unwrap_or_default() {
             let inside = freezer.pids()?;
@@ -62,7 +62,7 @@ impl Hold {
     ///
     /// # Errors
     /// The record or the cgroup cannot be written. What is stopped by then stays so.
-    pub fn stop(&self, tree: &mut Tree, record: &mut Marks, now: Duration) -> Result<()> {
+    pub fn stop(&self, tree: &mut ProcessTree, record: &mut Marks, now: Duration) -> Result<()> {
         if let Hold::Freezer(freezer, file) = self {
             tree.look(now);
             return gone_is_fine(freezer.set_by(file, true));
@@ -91,7 +91,7 @@ impl Hold {
     ///
     /// # Errors
     /// The record or the cgroup cannot be written.
-    pub fn go_on(&self, tree: &mut Tree, record: &mut Marks) -> Result<()> {
+    pub fn go_on(&self, tree: &mut ProcessTree, record: &mut Marks) -> Result<()> {
         if let Hold::Freezer(freezer, file) = self {
             return gone_is_fine(freezer.set_by(file, false));
         }
@@ -109,7 +109,7 @@ impl Hold {
 
     /// Is there a member that was asked to end and cannot, as it is stopped? Each signal is told once:
     /// one that is blocked waits for as long as its process likes.
-    pub fn keeps_from_ending(tree: &mut Tree) -> bool {
+    pub fn keeps_from_ending(tree: &mut ProcessTree) -> bool {
         let mut found = false;
         for pid in tree.pids().to_vec() {
             let Some(member) = tree.member(pid) else { continue };
@@ -122,7 +122,7 @@ impl Hold {
 
     /// The record grows by a line for each process that was ever stopped; now and then, when nobody
     /// is, it begins anew.
-    fn tidy(&self, tree: &mut Tree, record: &mut Marks) -> Result<()> {
+    fn tidy(&self, tree: &mut ProcessTree, record: &mut Marks) -> Result<()> {
         const MANY: usize = 4096;
         if record.lines() < MANY {
             return Ok(());
@@ -156,12 +156,12 @@ fn gone_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-fn stop_one(tree: &mut Tree, record: &mut Marks, pid: i32) -> Result<bool> {
+fn stop_one(tree: &mut ProcessTree, record: &mut Marks, pid: i32) -> Result<bool> {
     let Some(member) = tree.member(pid) else { return Ok(false) };
     if member.held || member.refused {
         return Ok(false);
     }
-    match Stat::of(pid) {
+    match ProcessStat::of(pid) {
         Some(stat) if !stat.is_stopped(pid) && !stat.is_over() => {}
         _ => return Ok(false),
     }

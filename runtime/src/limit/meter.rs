@@ -8,75 +8,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::diag::Place;
 use super::sockets::Sockets;
-use super::tree::{self, Stat, Tree};
+use super::traffic::{Reading, Traffic};
+use super::tree::{self, ProcessStat, ProcessTree};
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 use crate::sys::process;
-
-/// Bytes in each direction, seen from the target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Sent.
-    pub up: u64,
-    /// Received.
-    pub down: u64,
-}
-
-impl AddAssign for Traffic {
-    fn add_assign(&mut self, more: Traffic) {
-        self.up += more.up;
-        self.down += more.down;
-    }
-}
-
-/// Which direction counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Sent.
-    Up,
-    /// Received.
-    Down,
-    /// The sum of both.
-    #[default]
-    Both,
-}
-
-impl Direction {
-    /// The bytes that count.
-    pub fn of(self, traffic: Traffic) -> u64 {
-        match self {
-            Direction::Up => traffic.up,
-            Direction::Down => traffic.down,
-            Direction::Both => traffic.up + traffic.down,
-        }
-    }
-}
-
-/// What was found at one moment, in bytes since the meter began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reading {
-    /// What has moved.
-    pub moved: Traffic,
-    /// What will move, whatever the target does.
-    pub pending: Traffic,
-    /// What the target itself has written or read.
-    pub handled: Traffic,
-}
-
-impl Reading {
-    /// Both together.
-    pub fn committed(&self) -> Traffic {
-        let mut sum = self.moved;
-        sum += self.pending;
-        sum
-    }
-}
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +85,7 @@ impl Meter {
     ///
     /// # Errors
     /// What was wished for cannot be had here.
-    pub fn begin(tree: &Tree, wish: Option<Count>) -> Result<Meter> {
+    pub fn begin(tree: &ProcessTree, wish: Option<Count>) -> Result<Meter> {
         let mut meter = Meter {
             count: wish.unwrap_or(Count::Sockets),
             sockets: Sockets::default(),
@@ -235,7 +176,7 @@ impl Meter {
     ///
     /// # Errors
     /// The kernel does not tell any more.
-    pub fn look(&mut self, tree: &Tree) -> Result<()> {
+    pub fn look(&mut self, tree: &ProcessTree) -> Result<()> {
         match self.count {
             Count::Io => {
                 self.look_at_io(tree);
@@ -257,7 +198,7 @@ impl Meter {
     ///
     /// # Errors
     /// The kernel does not tell any more.
-    pub fn read(&mut self, tree: &Tree) -> Result<Reading> {
+    pub fn read(&mut self, tree: &ProcessTree) -> Result<Reading> {
         match self.count {
             Count::Sockets => self.sockets.read(),
             Count::Link => {
@@ -282,7 +223,7 @@ impl Meter {
         }
     }
 
-    fn look_at_io(&mut self, tree: &Tree) {
+    fn look_at_io(&mut self, tree: &ProcessTree) {
         let pids = tree.pids();
         let (living, ended): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.io).into_iter().partition(|(pid, _)| pids.contains(pid));
@@ -293,7 +234,7 @@ impl Meter {
             let text = match read_kernel(format!("/proc/{pid}/io")) {
                 Ok(text) => text,
                 Err(error) => {
-                    let alive = || Stat::of(*pid).is_some_and(|stat| !stat.is_ending());
+                    let alive = || ProcessStat::of(*pid).is_some_and(|stat| !stat.is_ending());
                     if error.raw_os_error() == Some(libc::EACCES) && alive() {
                         self.io_unseen.insert(*pid);
                     }
@@ -310,16 +251,16 @@ impl Meter {
 
 /// What a target uses of files that nobody counts, looked at now and then.
 #[derive(Debug, Default)]
-pub struct Files {
+pub struct FileUse {
     next: Duration,
     /// Of each process, the least and the most that it has read and written.
     io: BTreeMap<i32, (u64, u64)>,
     said: bool,
 }
 
-impl Files {
+impl FileUse {
     /// How many bytes, once they are more than `some` and than what programs read to begin.
-    pub fn look(&mut self, tree: &Tree, now: Duration, some: u64) -> Option<u64> {
+    pub fn look(&mut self, tree: &ProcessTree, now: Duration, some: u64) -> Option<u64> {
         const BEGINNING: u64 = 16_000_000;
         if self.said || now < self.next {
             return None;
@@ -343,7 +284,7 @@ fn since((begun, now): &(Traffic, Traffic)) -> Traffic {
 }
 
 /// The counters of the tree's own links.
-fn link(tree: &Tree) -> Result<Traffic> {
+fn link(tree: &ProcessTree) -> Result<Traffic> {
     let root = tree.root();
     let space = |pid: i32| fs::read_link(tree::directory(pid).join("ns/net")).ok();
     let own = space(root);
@@ -418,7 +359,7 @@ mod tests {
             ..crate::Spawn::new(["sh", "-c", script])
         };
         let mut child = spawn.spawn().unwrap();
-        let mut tree = Tree::of(child.process.pid()).unwrap();
+        let mut tree = ProcessTree::of(child.process.pid()).unwrap();
         let mut meter = Meter::begin(&tree, Some(Count::Io)).unwrap();
         let mut zeros = vec![0; 100_000];
         std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut zeros).unwrap();

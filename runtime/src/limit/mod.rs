@@ -24,9 +24,10 @@ mod sockets;
 mod strays;
 mod target;
 mod told;
+pub mod traffic;
 pub mod tree;
 mod watchdog;
 
 pub use record::release_all;
 pub use run::run;
-pub use told::{Asked, Ending, Figures, Note, Target, Want};
+pub use told::{Ending, Figures, LimitRequest, Note, Target, Want};

@@ -189,24 +189,24 @@ pub fn living(root: &Path) -> Result<Vec<Limited>> {
 }
 
 /// What is stopped by a limiter, as its record says.
-pub struct Held {
+pub struct Stops {
     file: File,
     target: ProcessId,
     freezer: Option<Freezer>,
 }
 
-impl Held {
+impl Stops {
     /// Opens the record of limit `id`.
     ///
     /// # Errors
     /// It is not there, or is none.
-    pub fn open(journal: &Journal, id: &str) -> Result<Held> {
+    pub fn open(journal: &Journal, id: &str) -> Result<Stops> {
         let Limited { target, freezer, .. } = read(journal, id)?
             .ok_or_else(|| Error::new(format!("limit {id}: not the record of a limiter")))?;
         let path = journal.file(id, "held");
         let open = File::open(&path);
         let file = open.map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-        Ok(Held { file, target, freezer })
+        Ok(Stops { file, target, freezer })
     }
 
     /// The moment by which the target runs again; none: it runs now.
@@ -264,7 +264,7 @@ pub fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
     let Some(limited) = read(entry.journal(), entry.id())? else {
         return entry.remove().map(|()| None);
     };
-    let released = Held::open(entry.journal(), entry.id())?.release()?;
+    let released = Stops::open(entry.journal(), entry.id())?.release()?;
     entry.remove()?;
     Ok(Some((limited.target.pid, released)))
 }
@@ -345,7 +345,7 @@ mod tests {
         marks.mark(lines[2], true).unwrap();
         marks.set_until(Duration::from_nanos(123)).unwrap();
         let (journal, name) = (marks.entry().journal().clone(), marks.entry().id().to_owned());
-        let held = Held::open(&journal, &name).unwrap();
+        let held = Stops::open(&journal, &name).unwrap();
         assert_eq!(held.until(), Some(Duration::from_nanos(123)));
 
         // Nobody touches what a limiter that lives holds.

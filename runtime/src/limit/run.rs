@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use super::acks::Acks;
 use super::command::{ended, finish, forward, left_behind, start, stop_ourselves, wait_for};
-use super::control::{Closed, Decision, Open, Tuning};
+use super::control::{ClosedLoop, Decision, OpenLoop, Tuning};
 use super::hold::Hold;
-use super::meter::{Files, Meter, Reading};
+use super::meter::{FileUse, Meter};
 use super::record::{Limited, Marks, release_all};
 use super::target;
-use super::told::{Asked, Ending, Note, Target, Want};
-use super::tree::{self, Tree};
+use super::told::{Ending, LimitRequest, Note, Target, Want};
+use super::traffic::Reading;
+use super::tree::{self, ProcessTree};
 use super::watchdog::Watchdog;
 use crate::error::{Error, Result};
 use crate::journal::ProcessId;
@@ -35,7 +36,7 @@ use crate::sys::{Errno, pidfd};
 pub fn run(
     root: &Path,
     target: Target,
-    asked: &Asked,
+    asked: &LimitRequest,
     tell: &mut dyn FnMut(Note<'_>),
 ) -> Result<Ending> {
     asked.check()?;
@@ -95,13 +96,13 @@ pub fn run(
 
 /// Which controller.
 enum Law {
-    Open(Open),
-    Closed(Box<Closed>),
+    Open(OpenLoop),
+    Closed(Box<ClosedLoop>),
 }
 
 struct Limiter<'a> {
-    asked: &'a Asked,
-    tree: Tree,
+    asked: &'a LimitRequest,
+    tree: ProcessTree,
     hold: Hold,
     marks: Marks,
     own: ProcessId,
@@ -125,7 +126,7 @@ struct Limiter<'a> {
     said_unread: bool,
     /// Until then the target runs, whatever the law says: it was asked to end.
     excused: Duration,
-    files: Files,
+    files: FileUse,
     /// When the target was last found to have run, and for how long by then.
     active: (Duration, Duration),
 }
@@ -143,7 +144,12 @@ struct Times {
 
 impl<'a> Limiter<'a> {
     /// `ours`: the target is a command that we have started.
-    fn begin(root: &Path, mut tree: Tree, asked: &'a Asked, ours: bool) -> Result<Limiter<'a>> {
+    fn begin(
+        root: &Path,
+        mut tree: ProcessTree,
+        asked: &'a LimitRequest,
+        ours: bool,
+    ) -> Result<Limiter<'a>> {
         let pid = tree.root();
         let hold = Hold::choose(&tree)?;
         let mut cautions = Vec::new();
@@ -188,13 +194,13 @@ impl<'a> Limiter<'a> {
         let law = match asked.want {
             Want::Duty(duty) => {
                 let period = asked.period.unwrap_or(Duration::from_secs(1));
-                Law::Open(Open::new(duty, period, begun))
+                Law::Open(OpenLoop::new(duty, period, begun))
             }
             Want::Rate(rate, _) => {
                 let mut settings = Tuning::of_rate(rate.0 as f64 / 8.0);
                 settings.period = asked.period.unwrap_or(settings.period);
                 settings.longest_stop = asked.longest_stop.unwrap_or(settings.longest_stop);
-                Law::Closed(Box::new(Closed::new(settings, begun, 0)))
+                Law::Closed(Box::new(ClosedLoop::new(settings, begun, 0)))
             }
         };
         let times = Times { turned: begun, told: begun, ..Times::default() };
@@ -220,7 +226,7 @@ impl<'a> Limiter<'a> {
             unseen: BTreeSet::new(),
             said_unread: false,
             excused: Duration::ZERO,
-            files: Files::default(),
+            files: FileUse::default(),
             active: (begun, Duration::ZERO),
         })
     }

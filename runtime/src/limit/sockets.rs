@@ -24,9 +24,9 @@ use std::{fs, io};
 use super::diag::{
     Followed, Place, SOCK_DIAG_BY_FAMILY, Sight, TCP_LISTEN, Told, ask, dump, inode_in, request,
 };
-use super::meter::{Reading, Traffic};
 use super::strays::Strays;
-use super::tree::{self, Tree};
+use super::traffic::{Reading, Traffic};
+use super::tree::{self, ProcessTree};
 use crate::error::{Error, Result};
 use crate::sys::netlink::{Batch, Family, Socket};
 use crate::sys::netns::in_netns_of;
@@ -83,7 +83,7 @@ impl Sockets {
     /// # Errors
     /// The kernel does not tell, or the first namespaces may not be entered: the sockets cannot be
     /// counted.
-    pub fn look(&mut self, tree: &Tree) -> Result<()> {
+    pub fn look(&mut self, tree: &ProcessTree) -> Result<()> {
         let mut open: BTreeMap<u64, (i32, Vec<Place>)> = BTreeMap::new();
         self.places.clear();
         self.unseen.clear();
@@ -187,7 +187,7 @@ impl Sockets {
     /// has ended there is nothing to see, and the kernel refuses that in the same words.
     fn not_seen(&mut self, pid: i32, errno: &Errno) {
         let refused = matches!(errno.0, libc::EACCES | libc::EPERM);
-        if refused && tree::Stat::of(pid).is_some_and(|stat| !stat.is_ending()) {
+        if refused && tree::ProcessStat::of(pid).is_some_and(|stat| !stat.is_ending()) {
             self.unseen.insert(pid);
         }
     }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::meter::Traffic;
+use super::traffic::Traffic;
 
 /// A port and an address, as in an inet_diag_sockid; IPv4 in its place in IPv6.
 pub type End = [u8; 18];

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::record;
-use super::tree::{self, Stat, Tree};
+use super::tree::{self, ProcessStat, ProcessTree};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, pidfd};
 
@@ -12,7 +12,7 @@ use crate::sys::{Errno, pidfd};
 ///
 /// # Errors
 /// What forbids it.
-pub fn check(root: &Path, pid: i32) -> Result<Tree> {
+pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
     let own = std::process::id() as i32;
     let called = || format!("process {pid} ({})", tree::name(pid));
     if pid == own {
@@ -21,8 +21,9 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
     if pid == 1 {
         return Err(Error::new(format!("{}: the first process cannot be stopped", called())));
     }
-    let mut tree = Tree::of(pid)?;
-    let stat = Stat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
+    let mut tree = ProcessTree::of(pid)?;
+    let stat =
+        ProcessStat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
     if stat.flags & libc::PF_KTHREAD as u64 != 0 {
         return Err(Error::new(format!("{}: a thread of the kernel cannot be stopped", called())));
     }
@@ -52,7 +53,7 @@ pub fn check(root: &Path, pid: i32) -> Result<Tree> {
 
 /// No other limiter holds any of this tree, or what it is a part of: each would take the other's
 /// stops for somebody else's.
-fn alone(root: &Path, tree: &Tree) -> Result<()> {
+fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
     let above = tree::ancestry(tree.root());
     for record in record::living(root)? {
         let other = record.target.pid;
@@ -68,7 +69,7 @@ fn alone(root: &Path, tree: &Tree) -> Result<()> {
                     tree.root()
                 ),
             };
-            let started = Stat::of(other).is_some_and(|stat| stat.parent == by);
+            let started = ProcessStat::of(other).is_some_and(|stat| stat.parent == by);
             return Err(Error::new(what).hint(match started {
                 // What signals end of the others, it passes on to its command.
                 true => format!(
@@ -85,7 +86,7 @@ fn alone(root: &Path, tree: &Tree) -> Result<()> {
 /// What the user should know of a target before it is stopped by signals: the shell that waits for
 /// it will see each stop.
 pub fn caution(pid: i32) -> Option<String> {
-    let stat = Stat::of(pid)?;
+    let stat = ProcessStat::of(pid)?;
     let foreground = stat.group == stat.foreground && stat.foreground > 0;
     foreground.then(|| {
         let parent = stat.parent;

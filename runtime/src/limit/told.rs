@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::control::Duty;
-use super::meter::{Count, Direction};
+use super::meter::Count;
+use super::traffic::Direction;
 use crate::config::units::{Rate, Span};
 use crate::error::{Error, Result};
 use crate::sys::process::Ended;
@@ -31,7 +32,7 @@ pub enum Want {
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct LimitRequest {
     /// What shall be held.
     pub want: Want,
     /// Of a run and a stop together; none: chosen.
@@ -46,7 +47,7 @@ pub struct Asked {
     pub tell_every: Duration,
 }
 
-impl Asked {
+impl LimitRequest {
     /// Checks what can be held.
     ///
     /// # Errors

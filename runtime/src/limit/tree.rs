@@ -19,7 +19,7 @@ use crate::sys::{Errno, pidfd, process};
 
 /// What /proc/PID/stat tells (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct ProcessStat {
     /// `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (ended), ...
     pub state: char,
     /// Its parent.
@@ -38,17 +38,17 @@ pub struct Stat {
     pub start_time: u64,
 }
 
-impl Stat {
+impl ProcessStat {
     /// Of a process; none: there is no such one.
-    pub fn of(pid: i32) -> Option<Stat> {
-        Stat::parse(&read_kernel(format!("/proc/{pid}/stat")).ok()?)
+    pub fn of(pid: i32) -> Option<ProcessStat> {
+        ProcessStat::parse(&read_kernel(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(text: &str) -> Option<Stat> {
+    fn parse(text: &str) -> Option<ProcessStat> {
         // The name, in parentheses, may hold anything.
         let (_, rest) = text.rsplit_once(')')?;
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
-        Some(Stat {
+        Some(ProcessStat {
             state: words.first()?.chars().next()?,
             parent: words.get(1)?.parse().ok()?,
             group: words.get(2)?.parse().ok()?,
@@ -69,7 +69,7 @@ impl Stat {
             't' | 'Z' => {
                 let states: Vec<char> = tasks(pid)
                     .filter_map(|task| read_kernel(task.join("stat")).ok())
-                    .filter_map(|text| Stat::parse(&text))
+                    .filter_map(|text| ProcessStat::parse(&text))
                     .map(|stat| stat.state)
                     .filter(|state| !matches!(state, 'Z' | 'X' | 'x'))
                     .collect();
@@ -116,7 +116,7 @@ pub fn name(pid: i32) -> String {
 /// The process and all above it.
 pub fn ancestry(pid: i32) -> Vec<i32> {
     let mut line = vec![pid];
-    while let Some(stat) = line.last().and_then(|pid| Stat::of(*pid)) {
+    while let Some(stat) = line.last().and_then(|pid| ProcessStat::of(*pid)) {
         if stat.parent <= 0 || line.contains(&stat.parent) {
             break;
         }
@@ -144,7 +144,7 @@ pub struct Member {
 
 /// The tree of one target.
 #[derive(Debug)]
-pub struct Tree {
+pub struct ProcessTree {
     root: i32,
     /// The session that the target leads.
     session: Option<i32>,
@@ -162,20 +162,20 @@ struct Adopts {
     but: i32,
 }
 
-impl Tree {
+impl ProcessTree {
     /// The tree below `root`, which must live.
     ///
     /// # Errors
     /// It is gone.
-    pub fn of(root: i32) -> Result<Tree> {
-        let stat = Stat::of(root).filter(|stat| !stat.is_over());
+    pub fn of(root: i32) -> Result<ProcessTree> {
+        let stat = ProcessStat::of(root).filter(|stat| !stat.is_over());
         let stat = stat.ok_or_else(|| gone(root))?;
         let own = std::process::id();
         if !Path::new(&format!("/proc/self/task/{own}/children")).exists() {
             return Err(Error::new("this kernel does not tell the children of a process")
                 .hint("it was built without CONFIG_PROC_CHILDREN"));
         }
-        let mut tree = Tree {
+        let mut tree = ProcessTree {
             root,
             session: (stat.session == root).then_some(root),
             adopts: None,
@@ -242,7 +242,7 @@ impl Tree {
             others.extend(children(own).into_iter().filter(|pid| *pid != but));
             // Those that were never seen alive.
             others.retain(|pid| {
-                let over = *pid != root && Stat::of(*pid).is_some_and(|stat| stat.is_over());
+                let over = *pid != root && ProcessStat::of(*pid).is_some_and(|stat| stat.is_over());
                 if over && let Ok(pidfd) = pidfd::open(*pid) {
                     reap(pidfd.as_fd());
                 }
@@ -257,7 +257,7 @@ impl Tree {
         let mut at = 0;
         while let Some(pid) = found.get(at).copied() {
             if !self.members.contains_key(&pid) {
-                let stat = Stat::of(pid).filter(|stat| !stat.is_over());
+                let stat = ProcessStat::of(pid).filter(|stat| !stat.is_over());
                 let new = stat.and_then(|stat| self.add(pid, stat.start_time).ok());
                 if new.is_none() {
                     found.remove(at);
@@ -279,7 +279,7 @@ impl Tree {
         }
         // First the descriptor, then the comparison: a descriptor stays with its process.
         let pidfd = pidfd::open(pid)?;
-        if Stat::of(pid).is_none_or(|stat| stat.start_time != start_time) {
+        if ProcessStat::of(pid).is_none_or(|stat| stat.start_time != start_time) {
             return Err(Errno(libc::ESRCH));
         }
         let (held, refused) = (false, false);
@@ -310,7 +310,7 @@ pub fn children(pid: i32) -> Vec<i32> {
 }
 
 fn of_session(session: i32) -> Vec<i32> {
-    let belongs = |pid: &i32| Stat::of(*pid).is_some_and(|stat| stat.session == session);
+    let belongs = |pid: &i32| ProcessStat::of(*pid).is_some_and(|stat| stat.session == session);
     process::all().filter(belongs).collect()
 }
 
@@ -321,11 +321,12 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_hides_nothing() {
         let text = "77 (a) R 1 (b) S 5 77 70 34816 80 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2";
-        let stat = Stat::parse(text).unwrap();
-        let Stat { state, parent, group, session, foreground, flags, threads, start_time } = stat;
+        let stat = ProcessStat::parse(text).unwrap();
+        let ProcessStat { state, parent, group, session, foreground, flags, threads, start_time } =
+            stat;
         assert_eq!((state, parent, group, session), ('S', 5, 77, 70));
         assert_eq!((foreground, flags, threads, start_time), (80, 4_194_304, 1, 4242));
-        assert_eq!(Stat::parse("77 (a) S 5"), None);
+        assert_eq!(ProcessStat::parse("77 (a) S 5"), None);
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
         let mut child = spawn.spawn().unwrap();
         let mut line = [0];
         std::io::Read::read_exact(&mut child.stdout.take().unwrap(), &mut line).unwrap();
-        let mut tree = Tree::of(child.process.pid()).unwrap();
+        let mut tree = ProcessTree::of(child.process.pid()).unwrap();
         assert!(tree.look(Duration::ZERO));
         assert_eq!(tree.pids().len(), 3);
         assert_eq!(tree.pids()[0], child.process.pid());
@@ -361,6 +362,6 @@ mod tests {
         while !tree.is_over() {
             tree.look(Duration::ZERO);
         }
-        assert!(Tree::of(child.process.pid()).is_err());
+        assert!(ProcessTree::of(child.process.pid()).is_err());
     }
 }

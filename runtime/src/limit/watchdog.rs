@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use super::record::{self, Held};
+use super::record::{self, Stops};
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, ProcessId};
 use crate::sys::clone::Cloned;
@@ -89,7 +89,7 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
     // Where that is allowed. A machine without memory ends the target before its watchdog.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = fork::lock_memory();
-    let Ok(held) = Held::open(journal, id) else { return 1 };
+    let Ok(held) = Stops::open(journal, id) else { return 1 };
     // One that cannot be told of lets nobody go on.
     let limiter = ours.open().ok().flatten();
     let _ = raw::write(READY, b"r");

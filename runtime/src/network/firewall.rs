@@ -33,7 +33,7 @@ use super::names::LINK_PREFIX;
 use super::uplink::Opened;
 use crate::config::network::{Protocol, Publish};
 use crate::sys::netlink::{Batch, Family, Refusal, Socket};
-use crate::wire::nft::{self, AT4, AT8, AT20, Expr, Field, Hook, R1, R2};
+use crate::wire::nft::{self, AT4, AT8, AT20, ChainHook, Expr, Field, R1, R2};
 
 const SANDBOX: &[u8] = LINK_PREFIX.as_bytes();
 const FROM_SANDBOX: [Expr; 2] = [Expr::Meta(NFT_META_IIFNAME, R1), Expr::Equal(SANDBOX)];
@@ -80,7 +80,7 @@ fn write_table(batch: &mut Batch, persist: bool) {
     nft::set(batch, "opened", 7, &[Family, Interface], &[]);
     nft::set(batch, "opened_everywhere", 8, &[Family], &[]);
 
-    let hook = |kind, hook, priority| Some(Hook(kind, hook, priority));
+    let hook = |kind, hook, priority| Some(ChainHook(kind, hook, priority));
     nft::chain(batch, "raw", hook("filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW));
     nft::chain(batch, "prerouting", hook("nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST));
     nft::chain(batch, "output", hook("nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST));
@@ -188,7 +188,7 @@ struct Element {
 }
 
 /// What a sandbox has in the table.
-pub struct Entry<'a> {
+pub struct Elements<'a> {
     /// Its IPv4 address, which nobody else has.
     pub inner4: Ipv4Addr,
     /// Its IPv6 address.
@@ -215,7 +215,7 @@ impl From<Refusal> for AddError {
     }
 }
 
-impl Entry<'_> {
+impl Elements<'_> {
     /// Adds the entry, and `opened` interfaces. `exclusive`: what is there already is another's.
     pub fn add(
         &self,

@@ -4,7 +4,8 @@
 //! FORWARD to drop, firewalld ends its chain with a refusal. Engines put rules of their own into those
 //! chains; those are other people's, so we say what would help and leave them alone.
 
-use super::{firewall, refused};
+use super::firewall;
+use super::refusal::refused;
 use crate::error::Result;
 use crate::sys::netlink::Socket;
 use crate::wire::nft::{self, Chain};

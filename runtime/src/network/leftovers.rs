@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
-use super::{LINK_PREFIX, firewall, lease, link, link_name, refused, route_socket, uplink, worded};
+use super::{LINK_PREFIX, firewall, lease, link, link_name, uplink};
 use crate::error::Result;
 
 /// What is there and belongs to no live sandbox.

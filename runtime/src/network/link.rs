@@ -19,7 +19,7 @@ use libc::{
     RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE, RTN_LOCAL, RTN_UNICAST, RTPROT_BOOT,
 };
 
-use super::Network;
+use super::PrivateNetwork;
 use crate::sys::netlink::{Batch, Refusal, Socket};
 
 // linux/if_link.h, linux/veth.h, linux/ip.h; not in libc.
@@ -52,7 +52,7 @@ fn hardware(address: Ipv4Addr) -> [u8; 6] {
 }
 
 /// Makes the pair, and the host's end ready: addresses, neighbours, up.
-pub fn make(socket: &mut Socket, network: &Network, pid: i32) -> Result<(), Refusal> {
+pub fn make(socket: &mut Socket, network: &PrivateNetwork, pid: i32) -> Result<(), Refusal> {
     let index = index(network.inner4);
     let inner_hardware = hardware(network.inner4);
     let mut batch = Batch::new();
@@ -103,7 +103,7 @@ pub fn make(socket: &mut Socket, network: &Network, pid: i32) -> Result<(), Refu
 }
 
 /// Makes the inner end ready, through a socket of the sandbox's namespace.
-pub fn make_inner(socket: &mut Socket, network: &Network) -> Result<(), Refusal> {
+pub fn make_inner(socket: &mut Socket, network: &PrivateNetwork) -> Result<(), Refusal> {
     let mut batch = Batch::new();
     batch.message("bring eth0 up", RTM_NEWLINK, 0, &ifinfomsg(INNER, true));
     add_address4(&mut batch, INNER, network.inner4);

@@ -1,9 +1,9 @@
 //! The private network of a sandbox: a wire to the host, addresses, a way out, published ports.
 //!
-//! In the order of a start: [`Network::lease`] finds a free pair of addresses, from which all names
-//! follow, and which is what the journal records; [`Network::reserve`] takes the published ports;
-//! [`Network::prepare`] tells the firewall; [`Network::connect`] makes the `link` while the
-//! sandbox's first process waits. [`Network::release`] undoes it, however far it came. The link
+//! In the order of a start: [`PrivateNetwork::lease`] finds a free pair of addresses, from which all names
+//! follow, and which is what the journal records; [`PrivateNetwork::reserve`] takes the published ports;
+//! [`PrivateNetwork::prepare`] tells the firewall; [`PrivateNetwork::connect`] makes the `link` while the
+//! sandbox's first process waits. [`PrivateNetwork::release`] undoes it, however far it came. The link
 //! needs no undoing: it dies with the sandbox's namespace. [`tend`] sees to what no single sandbox
 //! answers for: the `table` when the last has gone, and forwarding when the host's way out is another.
 //!
@@ -19,6 +19,7 @@ mod leftovers;
 pub(super) mod link;
 mod names;
 pub mod pasta;
+mod refusal;
 mod restore;
 mod slirp;
 mod table;
@@ -36,15 +37,16 @@ use serde::{Deserialize, Serialize};
 use crate::config::network::{Protocol, Publish};
 use crate::journal::Journal;
 use crate::journal::resource::{Held, Owner, Resource};
-use crate::sys::netlink::{Family, Refusal, Socket};
+use crate::sys::netlink::{Family, Socket};
 use crate::sys::port::{self, Room};
 use crate::sys::{Errno, netns};
 use crate::wire::nft;
 use crate::{Error, Result};
-use firewall::{AddError, Entry};
+use firewall::{AddError, Elements};
 pub use foreign::obstacles;
 pub use leftovers::Leftovers;
-pub use names::{End, IFB_PREFIX, LINK_PREFIX, link_name};
+pub use names::{HostEnd, IFB_PREFIX, LINK_PREFIX, link_name};
+use refusal::{refused, route_socket, worded};
 pub use restore::{mend, tend};
 use table::Table;
 pub use table::is_tender;
@@ -52,7 +54,7 @@ use uplink::Route;
 
 /// Where addresses come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
+pub struct Pools {
     /// The first pool that collides with no route of the host is used. A single one is the user's
     /// own choice: a collision is an error.
     pub pool4: Vec<Ipv4Network>,
@@ -60,13 +62,13 @@ pub struct Config {
     pub pool6: Option<Ipv6Network>,
 }
 
-impl Default for Config {
+impl Default for Pools {
     /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers,
     /// clouds, docker and podman leave alone by default; the last is for benchmarks (RFC 2544).
-    fn default() -> Config {
+    fn default() -> Pools {
         let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
         let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
-        Config {
+        Pools {
             pool4: [v4(10, 231), v4(172, 30), v4(198, 18)].into_iter().flatten().collect(),
             pool6: Ipv6Network::new_checked(v6, 64),
         }
@@ -75,7 +77,7 @@ impl Default for Config {
 
 /// A private network, as the journal records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
+pub struct PrivateNetwork {
     /// Whose it is.
     pub id: String,
     /// The host end's name: `garth` and the inner IPv4 address in hexadecimal.
@@ -99,10 +101,10 @@ pub struct Network {
     pub number: u64,
 }
 
-impl Config {
+impl Pools {
     /// The pools of `--pool4` and `--pool6`, where they were given.
-    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Config> {
-        let mut config = Config::default();
+    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Pools> {
+        let mut config = Pools::default();
         if let Some(text) = pool4 {
             let pool: Ipv4Network = text.parse().map_err(|_| {
                 Error::new(format!("--pool4 {text}: not an IPv4 network"))
@@ -129,7 +131,7 @@ impl Config {
     }
 }
 
-impl Network {
+impl PrivateNetwork {
     /// Undoes what was made for `id`, whose record is lost: its leases lead to its addresses, and
     /// those to everything else.
     pub fn forget(state_root: &Path, id: &str) -> Result<()> {
@@ -146,8 +148,8 @@ impl Network {
     }
 
     /// The host's end of the link.
-    pub fn end(&self) -> End {
-        End { name: self.link.clone(), index: link::index(self.inner4), mtu: self.mtu }
+    pub fn end(&self) -> HostEnd {
+        HostEnd { name: self.link.clone(), index: link::index(self.inner4), mtu: self.mtu }
     }
 
     /// The sandbox's addresses.
@@ -160,34 +162,35 @@ impl Network {
     pub fn lease(
         state_root: &Path,
         id: &str,
-        config: &Config,
+        config: &Pools,
         publish: Vec<Publish>,
-    ) -> Result<Network> {
+    ) -> Result<PrivateNetwork> {
         let number = lease::number();
         let owner = lease::owner(id, number);
-        let network =
-            Network::find(id, config, publish, |address| lease::take(state_root, address, &owner))?;
-        Ok(Network { number, ..network })
+        let network = PrivateNetwork::find(id, config, publish, |address| {
+            lease::take(state_root, address, &owner)
+        })?;
+        Ok(PrivateNetwork { number, ..network })
     }
 
-    /// What [`Network::lease`] would find now, taking nothing; for `garth explain`.
+    /// What [`PrivateNetwork::lease`] would find now, taking nothing; for `garth explain`.
     pub fn propose(
         state_root: &Path,
         id: &str,
-        config: &Config,
+        config: &Pools,
         publish: Vec<Publish>,
-    ) -> Result<Network> {
-        Network::find(id, config, publish, |address| {
+    ) -> Result<PrivateNetwork> {
+        PrivateNetwork::find(id, config, publish, |address| {
             Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
         })
     }
 
     fn find(
         id: &str,
-        config: &Config,
+        config: &Pools,
         publish: Vec<Publish>,
         take: impl Fn(Ipv4Addr) -> Result<bool>,
-    ) -> Result<Network> {
+    ) -> Result<PrivateNetwork> {
         let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
         let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
         if let (Some(publish), None) = (wants6, pool6) {
@@ -232,7 +235,7 @@ impl Network {
                     indexes => uplink::links(&mut socket, indexes).map_err(|r| worded(r, ""))?,
                 };
                 let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
-                return Ok(Network {
+                return Ok(PrivateNetwork {
                     id: id.to_owned(),
                     link: link_name(inner4),
                     mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
@@ -295,7 +298,7 @@ impl Network {
         result.map(|()| kept)
     }
 
-    /// As [`Network::prepare`], in a network namespace that nobody else is in and that ends soon.
+    /// As [`PrivateNetwork::prepare`], in a network namespace that nobody else is in and that ends soon.
     pub fn rehearse(&self) -> Result<()> {
         let mut table = Table::make()?;
         self.enter(&mut table.socket)?;
@@ -362,7 +365,7 @@ impl Network {
         let found = nft::find_table(&mut socket).map_err(refused)?;
         match found {
             None => lacks.push("nftables table inet garth is not there".to_owned()),
-            Some(nft::Table { owner: None, .. }) => lacks.push(
+            Some(nft::NftTable { owner: None, .. }) => lacks.push(
                 "nftables table inet garth is held by nobody: a flush of the ruleset takes it away"
                     .to_owned(),
             ),
@@ -459,12 +462,12 @@ impl Network {
         lease::owner(&self.id, self.number)
     }
 
-    fn entry<'a>(&'a self, owner: &'a str) -> Entry<'a> {
-        Entry { inner4: self.inner4, inner6: self.inner6, publish: &self.publish, owner }
+    fn entry<'a>(&'a self, owner: &'a str) -> Elements<'a> {
+        Elements { inner4: self.inner4, inner6: self.inner6, publish: &self.publish, owner }
     }
 }
 
-impl Resource for Network {
+impl Resource for PrivateNetwork {
     fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
         held.extend(lease::claim(self.inner4)?);
         held.extend(self.reserve()?);
@@ -473,11 +476,11 @@ impl Resource for Network {
     }
 
     fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
-        Network::connect(self, pid)
+        PrivateNetwork::connect(self, pid)
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        Network::release(self, owner.journal.root())
+        PrivateNetwork::release(self, owner.journal.root())
     }
 
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
@@ -498,11 +501,11 @@ impl Resource for Network {
     }
 
     fn lacks(&self, _: &Owner) -> Result<Vec<String>> {
-        Network::lacks(self)
+        PrivateNetwork::lacks(self)
     }
 
     fn describe(&self, _: &Owner) -> Vec<String> {
-        Network::describe(self)
+        PrivateNetwork::describe(self)
     }
 }
 
@@ -512,31 +515,10 @@ fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
     Ipv6Addr::from(high | u128::from(u32::from(v4)))
 }
 
-fn route_socket() -> Result<Socket> {
-    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
-}
-
 fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
     let Some(index) = index else { return Ok(None) };
     let links = uplink::links(socket, &[index]).map_err(|r| worded(r, ""))?;
     Ok(links.into_iter().next().map(|link| link.name))
-}
-
-/// `create the link garth0ae70001: the kernel's words: EEXIST (File exists)`.
-fn worded(refusal: Refusal, object: &str) -> Error {
-    let Refusal { doing, errno, text, .. } = refusal;
-    let error = match text {
-        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
-        None => Error::os(format!("{doing}{object}"), errno),
-    };
-    match errno.0 {
-        libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
-        _ => error,
-    }
-}
-
-fn refused(refusal: Refusal) -> Error {
-    worded(refusal, " in nftables table inet garth")
 }
 
 fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {

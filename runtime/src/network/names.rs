@@ -18,7 +18,7 @@ pub const IFB_PREFIX: &str = "gifb";
 
 /// The host's end of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
+pub struct HostEnd {
     /// Its name.
     pub name: String,
     /// Its interface index.

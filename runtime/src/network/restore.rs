@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::firewall::{self, AddError};
+use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
-use super::{Network, refused, route_socket, uplink, worded};
+use super::{PrivateNetwork, uplink};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::netlink::Socket;
@@ -17,11 +18,11 @@ struct Record {
 
 #[derive(Deserialize)]
 struct Resources {
-    network: Option<Network>,
+    network: Option<PrivateNetwork>,
 }
 
 /// The networks of the sandboxes on record that run. Those that are about to start see to themselves.
-fn live(journal: &Journal) -> Result<Vec<Network>> {
+fn live(journal: &Journal) -> Result<Vec<PrivateNetwork>> {
     let mut networks = Vec::new();
     for id in journal.ids()? {
         if journal.open_process(&id)?.is_none() {
@@ -39,7 +40,7 @@ pub fn fill(socket: &mut Socket, journal: &Journal) -> Result<()> {
     live(journal)?.iter().try_for_each(|network| put_back(socket, network))
 }
 
-fn put_back(socket: &mut Socket, network: &Network) -> Result<()> {
+fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
     match network.entry(&network.owner()).add(socket, &[], false) {
         Ok(()) => Ok(()),
         Err(AddError::Refused(refusal)) => Err(refused(refusal)),

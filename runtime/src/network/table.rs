@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::firewall::{self, is_missing};
-use super::refused;
+use super::refusal::refused;
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 use crate::sys::netlink::{Family, Socket};
@@ -80,7 +80,7 @@ impl Table {
         loop {
             let mut own = firewall::socket()?;
             let found = nft::find_table(&mut own).map_err(refused)?;
-            if let Some(nft::Table { owner: None, persists: false }) = found {
+            if let Some(nft::NftTable { owner: None, persists: false }) = found {
                 // Of a version of Garth before there were owners, or made by hand.
                 nft::delete_table(&mut own).map_err(refused)?;
             }
@@ -88,9 +88,9 @@ impl Table {
             let table = match found {
                 None if !make => return Ok(None),
                 None => create()?,
-                Some(nft::Table { owner: None, persists: true }) => adopt()?,
-                Some(nft::Table { owner: None, .. }) => None,
-                Some(nft::Table { owner: Some(owner), .. }) => match borrow(owner)? {
+                Some(nft::NftTable { owner: None, persists: true }) => adopt()?,
+                Some(nft::NftTable { owner: None, .. }) => None,
+                Some(nft::NftTable { owner: Some(owner), .. }) => match borrow(owner)? {
                     None => recover(owner)?,
                     table => table,
                 },

@@ -1,19 +1,19 @@
 //! [`Sandbox`] and [`Facts`] to [`Plan`]. Read it from top to bottom: it is the order of the steps,
 //! and the reasons for that order.
 
-use std::ffi::{CStr, CString, OsStr};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path as FsPath, PathBuf};
+use std::ffi::CStr;
+use std::path::Path as FsPath;
 
+use super::id_maps::IdMaps;
+use super::program::{self, c_path, c_string};
 use super::step::{MountStep, Otherwise, Path, Source, Step};
 use super::{Plan, id_maps, view};
 use crate::config::{
-    Access, CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Owner, Root, Sandbox,
-    Seccomp, variable,
+    Access, CapabilitySet, Directory, Mount, MountKind, MountOwner, Namespace, Network, Root,
+    Sandbox, Seccomp,
 };
 use crate::error::{Error, Result};
 use crate::plan::facts::{Facts, HostMount};
-use crate::sys::CStrings;
 use crate::sys::clone::Memory;
 use crate::sys::raw::MountAttr;
 
@@ -31,7 +31,7 @@ pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
 
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
-        plan.id_maps = Some(id_maps::of(given)?);
+        plan.id_maps = Some(own_ids(given)?);
     }
     plan.namespaces |= compiler.namespaces();
     plan.awaits_go = userns || given.recorded;
@@ -244,7 +244,7 @@ impl Compiler<'_> {
         self.hosts(plan);
         for name in &sandbox.run_dirs {
             let path = Path::new(&FsPath::new("/run").join(name));
-            let owner = Some(self.owner(Owner::User));
+            let owner = Some(self.owner(MountOwner::User));
             plan.push(Step::MakeDirectory { path, owner }, "--run-dir");
         }
         // What was asked for by name is not hidden.
@@ -289,11 +289,11 @@ impl Compiler<'_> {
         plan.push_or(cover, "default", Otherwise::Without(None));
     }
 
-    fn owner(&self, owner: Owner) -> (u32, u32) {
+    fn owner(&self, owner: MountOwner) -> (u32, u32) {
         match owner {
-            Owner::Root if self.given.privileged => (0, 0),
+            MountOwner::Root if self.given.privileged => (0, 0),
             // Without privilege only one id is mapped.
-            Owner::Root | Owner::User => (self.given.user.uid, self.given.user.gid),
+            MountOwner::Root | MountOwner::User => (self.given.user.uid, self.given.user.gid),
         }
     }
 
@@ -457,11 +457,11 @@ impl Compiler<'_> {
             plan.push(Step::Seccomp(filter.clone()), origin);
         }
         let step = match sandbox.listen_fds {
-            0 => exec(&sandbox.command, &sandbox.env)?,
+            0 => program::exec(&sandbox.command, &sandbox.env, None)?,
             count => {
                 let count = ("LISTEN_FDS".into(), count.to_string().into());
                 let env = [&*sandbox.env, &[count]].concat();
-                exec_telling(&sandbox.command, &env, Some("LISTEN_PID"))?
+                program::exec(&sandbox.command, &env, Some("LISTEN_PID"))?
             }
         };
         plan.push(step, "command");
@@ -469,52 +469,25 @@ impl Compiler<'_> {
     }
 }
 
-/// The last step: the places where PATH says that the program may be.
+/// Root gives ids of its own; anyone else can map only the own id, and it becomes the wanted one.
 ///
 /// # Errors
-/// When the command is empty or holds a NUL byte.
-pub fn exec(
-    command: &[std::ffi::OsString],
-    env: &[(std::ffi::OsString, std::ffi::OsString)],
-) -> Result<Step> {
-    exec_telling(command, env, None)
-}
-
-/// Where a command is looked for that is not a path, without PATH in its environment.
-pub const SEARCH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// The same, with the process id of the program in this variable of its environment.
-fn exec_telling(
-    command: &[std::ffi::OsString],
-    env: &[(std::ffi::OsString, std::ffi::OsString)],
-    pid: Option<&str>,
-) -> Result<Step> {
-    let Some(program) = command.first() else {
-        return Err(Error::new("no command to run").hint("write it after --"));
-    };
-    let argv = command.iter().map(|arg| c_os(arg)).collect::<Result<_>>()?;
-    let mut envp = Vec::with_capacity(env.len());
-    for (key, value) in env {
-        let mut pair = key.clone();
-        pair.push("=");
-        pair.push(value);
-        envp.push(c_os(&pair)?);
+/// The user, or a group, that is not among them.
+fn own_ids(given: &Facts) -> Result<IdMaps> {
+    let (user, (uid, gid)) = (&given.user, given.caller);
+    if !given.privileged {
+        return Ok(IdMaps::one((user.uid, uid), (user.gid, gid)));
     }
-    let paths = if program.as_bytes().contains(&b'/') {
-        vec![c_os(program)?]
-    } else {
-        let path = variable(env, "PATH").unwrap_or(OsStr::new(SEARCH));
-        let join = |dir: &[u8]| {
-            let dir = if dir.is_empty() { b"." } else { dir };
-            c_os(PathBuf::from(OsStr::from_bytes(dir)).join(program).as_os_str())
-        };
-        path.as_bytes().split(|b| *b == b':').map(join).collect::<Result<_>>()?
+    let Some(maps) = &given.user_ids else {
+        return Err(Error::new("--userns: no ids for it are known"));
     };
-    let envp = match pid {
-        Some(name) => CStrings::with_pid(envp, name),
-        None => CStrings::new(envp),
-    };
-    Ok(Step::Exec { paths, argv: CStrings::new(argv), envp })
+    let uid = [user.uid].into_iter().find(|id| !id_maps::has(&maps.uids, *id));
+    let mut gids = user.groups.iter().copied().chain([user.gid]);
+    match uid.or_else(|| gids.find(|id| !id_maps::has(&maps.gids, *id))) {
+        None => Ok(maps.clone()),
+        Some(id) => Err(Error::new(format!("--userns: it has no id {id}"))
+            .hint("give it a longer range, or another user: --userns=FIRST:COUNT, -u")),
+    }
 }
 
 /// File systems that show the kernel or other sandboxes rather than the host's files, and places
@@ -554,17 +527,4 @@ pub(super) fn attributes(access: Access) -> MountAttr {
     .filter(|(on, _)| *on)
     .fold(0, |set, (_, bit)| set | bit);
     MountAttr { set, ..MountAttr::default() }
-}
-
-pub(super) fn c_string(text: &str) -> Result<CString> {
-    c_os(OsStr::new(text))
-}
-
-pub(super) fn c_path(path: &FsPath) -> Result<CString> {
-    c_os(path.as_os_str())
-}
-
-pub(super) fn c_os(text: &OsStr) -> Result<CString> {
-    CString::new(text.to_os_string().into_vec())
-        .map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
 }

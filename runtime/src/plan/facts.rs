@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::container::CgroupMount;
+use super::id_maps::IdMaps;
 use super::seccomp::Filter;
-use super::step::IdMaps;
 
 /// The facts that one compilation depends on.
 #[derive(Clone, Debug, Default)]
@@ -62,4 +61,17 @@ pub struct HostMount {
     pub target: PathBuf,
     /// The file system's type.
     pub kind: String,
+}
+
+/// One hierarchy as a container or a sandbox sees it below /sys/fs/cgroup.
+#[derive(Debug, Default, Clone)]
+pub struct CgroupMount {
+    /// The directory's name, `cpu,cpuacct`; empty for a lone unified hierarchy.
+    pub name: String,
+    /// Other names for it, `cpu`.
+    pub links: Vec<String>,
+    /// The container's own directory, outside.
+    pub own: PathBuf,
+    /// Options of the file system, `cpu` or `name=systemd`; none: it is cgroup2.
+    pub options: Vec<String>,
 }

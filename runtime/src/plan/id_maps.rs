@@ -1,28 +1,22 @@
-//! The ids of a sandbox's user namespace, and whether what is asked for is among them.
+//! The id maps of a user namespace (user_namespaces(7)).
 
-use super::step::IdMaps;
 use crate::config::oci::IdMapping;
-use crate::error::{Error, Result};
-use crate::plan::facts::Facts;
 
-/// Root gives ids of its own; anyone else can map only the own id, and it becomes the wanted one.
-///
-/// # Errors
-/// The user, or a group, that is not among them.
-pub fn of(given: &Facts) -> Result<IdMaps> {
-    let (user, (uid, gid)) = (&given.user, given.caller);
-    if !given.privileged {
-        return Ok(IdMaps::one((user.uid, uid), (user.gid, gid)));
-    }
-    let Some(maps) = &given.user_ids else {
-        return Err(Error::new("--userns: no ids for it are known"));
-    };
-    let uid = [user.uid].into_iter().find(|id| !has(&maps.uids, *id));
-    let mut gids = user.groups.iter().copied().chain([user.gid]);
-    match uid.or_else(|| gids.find(|id| !has(&maps.gids, *id))) {
-        None => Ok(maps.clone()),
-        Some(id) => Err(Error::new(format!("--userns: it has no id {id}"))
-            .hint("give it a longer range, or another user: --userns=FIRST:COUNT, -u")),
+/// The id maps of a user namespace (user_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    /// Of users.
+    pub uids: Vec<IdMapping>,
+    /// Of groups.
+    pub gids: Vec<IdMapping>,
+}
+
+impl IdMaps {
+    /// One user and one group, each as (inside, outside).
+    pub fn one(uid: (u32, u32), gid: (u32, u32)) -> IdMaps {
+        let map =
+            |(inside, outside)| vec![IdMapping { container_id: inside, host_id: outside, size: 1 }];
+        IdMaps { uids: map(uid), gids: map(gid) }
     }
 }
 

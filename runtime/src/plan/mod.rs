@@ -11,15 +11,17 @@ mod explain;
 pub mod facts;
 mod id_maps;
 mod privileges;
+pub mod program;
 mod provided;
 pub mod seccomp;
 mod step;
 pub(crate) mod view;
 
-pub use compile::{SEARCH, compile, compile_join, exec};
+pub use compile::{compile, compile_join};
 pub use explain::namespaces;
-pub use facts::{Facts, HostMount, User};
-pub use step::{Hook, IdMaps, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};
+pub use facts::{CgroupMount, Facts, HostMount, User};
+pub use id_maps::IdMaps;
+pub use step::{Hook, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};
 
 use crate::sys::clone::Memory;
 

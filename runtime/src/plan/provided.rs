@@ -3,8 +3,9 @@
 use std::path::Path as FsPath;
 
 use super::Plan;
-use super::compile::{Compiler, attributes, c_path, c_string};
-use super::container::CgroupMount;
+use super::compile::{Compiler, attributes};
+use super::facts::CgroupMount;
+use super::program::{c_path, c_string};
 use super::step::{MountStep, Otherwise, Path, Source, Step};
 use crate::config::{Access, Mount};
 use crate::error::Result;

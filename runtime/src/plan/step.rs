@@ -5,7 +5,6 @@
 use std::ffi::CString;
 
 use super::seccomp::Filter;
-use crate::config::oci::IdMapping;
 use crate::sys::CStrings;
 use crate::sys::raw::{CapSets, MountAttr};
 use crate::sys::task::SchedulerAttr;
@@ -509,22 +508,4 @@ pub enum Source {
         /// Its options as mount(2) takes them.
         options: CString,
     },
-}
-
-/// The id maps of a user namespace (user_namespaces(7)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdMaps {
-    /// Of users.
-    pub uids: Vec<IdMapping>,
-    /// Of groups.
-    pub gids: Vec<IdMapping>,
-}
-
-impl IdMaps {
-    /// One user and one group, each as (inside, outside).
-    pub fn one(uid: (u32, u32), gid: (u32, u32)) -> IdMaps {
-        let map =
-            |(inside, outside)| vec![IdMapping { container_id: inside, host_id: outside, size: 1 }];
-        IdMaps { uids: map(uid), gids: map(gid) }
-    }
 }

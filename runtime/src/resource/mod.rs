@@ -22,8 +22,8 @@ use crate::facts;
 use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, is_there};
 use crate::network::pasta::Pasta;
-use crate::network::{self, Leftovers, Network};
-use crate::resource::plugin::Plugin;
+use crate::network::{self, Leftovers, PrivateNetwork};
+use crate::resource::plugin::FoundPlugin;
 use bandwidth::Bandwidth;
 use rdt::RdtGroup;
 
@@ -36,7 +36,7 @@ pub struct Resources {
     #[serde(default)]
     pub rdt: Option<RdtGroup>,
     /// Link, addresses and firewall elements, if it has a private network.
-    pub network: Option<Network>,
+    pub network: Option<PrivateNetwork>,
     /// The private network of a sandbox without privilege.
     pub pasta: Option<Pasta>,
     /// How fast its links may be. A private network always has one, which may be given a rate later.
@@ -44,7 +44,7 @@ pub struct Resources {
     pub bandwidth: Option<Bandwidth>,
     /// What executables of the operator's make.
     #[serde(default)]
-    pub plugins: Vec<Plugin>,
+    pub plugins: Vec<FoundPlugin>,
 }
 
 impl Resources {
@@ -57,10 +57,10 @@ impl Resources {
         sandbox: &Sandbox,
         id: &str,
         journal: &Journal,
-        pools: &network::Config,
+        pools: &network::Pools,
     ) -> Result<Resources> {
         Resources::find(sandbox, id, journal, |publish| {
-            Network::lease(journal.root(), id, pools, publish)
+            PrivateNetwork::lease(journal.root(), id, pools, publish)
         })
     }
 
@@ -72,10 +72,10 @@ impl Resources {
         sandbox: &Sandbox,
         id: &str,
         journal: &Journal,
-        pools: &network::Config,
+        pools: &network::Pools,
     ) -> Result<Resources> {
         Resources::find(sandbox, id, journal, |publish| {
-            Network::propose(journal.root(), id, pools, publish)
+            PrivateNetwork::propose(journal.root(), id, pools, publish)
         })
     }
 
@@ -83,9 +83,9 @@ impl Resources {
         sandbox: &Sandbox,
         id: &str,
         journal: &Journal,
-        lease: impl FnOnce(Vec<config::Publish>) -> Result<Network>,
+        lease: impl FnOnce(Vec<config::Publish>) -> Result<PrivateNetwork>,
     ) -> Result<Resources> {
-        let plugins = Plugin::find_all(&sandbox.plugins)?;
+        let plugins = FoundPlugin::find_all(&sandbox.plugins)?;
         let mut resources = Resources { plugins, ..Resources::default() };
         if !sandbox.limits.is_empty() || sandbox.systemd_cgroup {
             let host = Hierarchy { scope: sandbox.systemd_cgroup, ..Hierarchy::read()? };
@@ -127,7 +127,7 @@ impl Resources {
             group,
             link: None,
         });
-        let plugins = Plugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
+        let plugins = FoundPlugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
@@ -142,13 +142,13 @@ impl Resources {
         let (pid_file, publish) = (journal.file(id, "pasta.pid"), Vec::new());
         let pasta =
             is_there(&pid_file)?.then_some(Pasta { pasta: None, slirp: None, pid_file, publish });
-        let plugins = Plugin::noted(journal, id)?;
+        let plugins = FoundPlugin::noted(journal, id)?;
         let mut results =
             vec![Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)];
         // The links of a container are its engine's, and may go on.
         let own_links = journal.kind() == "sandbox";
         if own_links && facts::privileged() {
-            results.push(Network::forget(journal.root(), id));
+            results.push(PrivateNetwork::forget(journal.root(), id));
         }
         results.push(bandwidth::forget(owner, own_links));
         results.into_iter().collect()
@@ -184,7 +184,7 @@ impl Resources {
 
     /// The addresses of its own network.
     pub fn addresses(&self) -> Vec<String> {
-        self.network.iter().flat_map(Network::addresses).collect()
+        self.network.iter().flat_map(PrivateNetwork::addresses).collect()
     }
 
     /// How often the kernel has killed in its cgroup for want of memory.

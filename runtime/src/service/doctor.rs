@@ -10,9 +10,9 @@ use crate::config::{Capability, Limits, RateGroup, Rates, Sandbox, Throttle};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::Journal;
-use crate::network::End;
+use crate::network::HostEnd;
 use crate::network::pasta::Pasta;
-use crate::network::{self, Config, Network};
+use crate::network::{self, Pools, PrivateNetwork};
 use crate::plan::{IdMaps, Plan, Step};
 use crate::resource::bandwidth;
 use crate::resource::record::SandboxRecord;
@@ -26,7 +26,7 @@ pub struct Finding {
     /// What was tried.
     pub name: &'static str,
     /// How it went.
-    pub state: State,
+    pub state: Health,
     /// What was found, or the error.
     pub detail: String,
 }
@@ -34,7 +34,7 @@ pub struct Finding {
 /// How a probe went, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum Health {
     /// It works.
     Ok,
     /// It does not, and what needs it will be refused or left out, as KERNEL.md says.
@@ -48,11 +48,11 @@ const OLDEST: (u32, u32) = (5, 14);
 
 /// Runs all probes. Nothing of them stays.
 pub fn examine(journal: &Journal) -> Vec<Finding> {
-    use State::{Degraded, Unusable};
+    use Health::{Degraded, Unusable};
     let mut found = Vec::new();
     let mut note = |name, worst, result: Result<String>| {
         let (state, detail) = match result {
-            Ok(detail) => (State::Ok, detail),
+            Ok(detail) => (Health::Ok, detail),
             Err(error) => (worst, error.to_string()),
         };
         found.push(Finding { name, state, detail });
@@ -192,13 +192,14 @@ fn disk_limit() -> Result<String> {
 /// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
 fn private_network(
     journal: &Journal,
-    then: impl FnOnce(&End) -> Result<()> + Send,
+    then: impl FnOnce(&HostEnd) -> Result<()> + Send,
 ) -> Result<String> {
     if !facts::privileged() {
         return unprivileged_network(journal);
     }
     let rehearsal = || {
-        let network = Network::propose(journal.root(), "doctor", &Config::default(), Vec::new())?;
+        let network =
+            PrivateNetwork::propose(journal.root(), "doctor", &Pools::default(), Vec::new())?;
         network.rehearse()?;
         let plan = Plan {
             namespaces: libc::CLONE_NEWNET as u64,

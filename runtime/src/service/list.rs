@@ -13,7 +13,7 @@ use crate::{container, facts, network};
 
 /// One line of `garth ps`.
 #[derive(Debug, Serialize)]
-pub struct Entry {
+pub struct Listed {
     /// Its name.
     pub name: String,
     /// `running`, `starting`, `ended` (gc will release it), or `damaged`: it runs, but its record
@@ -37,9 +37,9 @@ pub struct Entry {
     pub end: Option<Trace>,
 }
 
-impl From<Trace> for Entry {
-    fn from(trace: Trace) -> Entry {
-        Entry {
+impl From<Trace> for Listed {
+    fn from(trace: Trace) -> Listed {
+        Listed {
             name: trace.name.clone(),
             state: if trace.signal.is_some() { "killed" } else { "exited" },
             pid: None,
@@ -57,7 +57,7 @@ impl From<Trace> for Entry {
 ///
 /// # Errors
 /// When the state directory cannot be read.
-pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
+pub fn list(journal: &Journal) -> Result<Vec<Listed>> {
     // A name with a dot is an entry in the making.
     let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
     let mut kept = None;
@@ -68,7 +68,7 @@ pub fn list(journal: &Journal) -> Result<Vec<Entry>> {
 ///
 /// # Errors
 /// As for `list`.
-pub fn list_all(journal: &Journal) -> Result<Vec<Entry>> {
+pub fn list_all(journal: &Journal) -> Result<Vec<Listed>> {
     let mut entries = list(journal)?;
     for trace in Trace::all(journal)? {
         if !journal.has(&trace.name)? {
@@ -80,7 +80,7 @@ pub fn list_all(journal: &Journal) -> Result<Vec<Entry>> {
 }
 
 /// `kept` is read once, for the first sandbox that has a network to be held to anything.
-fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entry> {
+fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Listed> {
     let process = journal.process(&name)?;
     let lives = match process.as_ref().map(ProcessId::open).transpose() {
         Ok(open) => open.flatten().is_some(),
@@ -100,7 +100,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
         let rates = None;
         let end = None;
         let created = None;
-        return Ok(Entry { name, state, pid, created, addresses, ports, rates, command, end });
+        return Ok(Listed { name, state, pid, created, addresses, ports, rates, command, end });
     };
     let words = record.asked.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
@@ -117,7 +117,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Entr
             },
         }
     });
-    Ok(Entry {
+    Ok(Listed {
         name,
         state,
         pid,

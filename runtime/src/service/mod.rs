@@ -15,10 +15,10 @@ mod update;
 mod wait;
 
 pub use detach::{bury, detach, keep};
-pub use doctor::{Finding, State, examine};
+pub use doctor::{Finding, Health, examine};
 pub use enter::{Entering, enter};
 pub use face::{Face, first_process};
-pub use list::{Entry, cautions, check, list, list_all};
+pub use list::{Listed, cautions, check, list, list_all};
 pub use release::{collect, delete};
 pub use settings::{Base, Resolved, Settings};
 pub use signal::kill;

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::failure;
-use super::mounts::Tree;
+use super::mounts::MountTree;
 use crate::plan::seccomp::Filter;
 use crate::plan::{self, Hook, Otherwise, Plan, Planned, Step};
 use crate::sys::channel::{self, Message};
@@ -53,7 +53,7 @@ pub struct Open<'a> {
 /// What passes over the line, with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Record {
+pub enum Word {
     /// Parent to child: go on.
     Go = 1,
     /// The id maps are wanted.
@@ -108,7 +108,7 @@ const FAILED: i32 = 125;
 /// Walks the steps; ends in execve or exit.
 pub fn run(script: &Script<'_>) -> ! {
     let words = script.ground.words();
-    let mut tree = Tree::default();
+    let mut tree = MountTree::default();
     if script.other_end >= 0 {
         // With a copy of it open, the end of the parent would never be heard.
         raw::close(script.other_end);
@@ -132,7 +132,7 @@ pub fn run(script: &Script<'_>) -> ! {
 }
 
 /// Takes one step.
-fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Result {
+fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut MountTree) -> Result {
     match step {
         Step::DieWithParent => die_with_parent(script.parent),
         Step::Survive => raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0).map(drop),
@@ -142,11 +142,11 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut Tree) -> Res
         Step::Descriptor { to, from } => descriptor(*to, *from),
         Step::Write { path, data } => write(path, data),
         Step::WriteProc { file, data } => write_proc(file, data),
-        Step::Begun => tell(script, Record::Begun, 0),
+        Step::Begun => tell(script, Word::Begun, 0),
         Step::AwaitGo => await_go(script),
-        Step::AwaitMaps => ask(script, Record::Maps, 0),
+        Step::AwaitMaps => ask(script, Word::Maps, 0),
         Step::Sibling => sibling(script),
-        Step::Mounted => ask(script, Record::Mounted, 0),
+        Step::Mounted => ask(script, Word::Mounted, 0),
         Step::Ready { listener } => ready(script, *listener),
         Step::Unshare { flags } => raw::unshare(*flags),
         Step::Enter { path, flags } => enter(path, *flags),
@@ -250,18 +250,18 @@ fn await_go(script: &Script<'_>) -> Result {
     }
 }
 
-fn tell(script: &Script<'_>, record: Record, value: u32) -> Result {
+fn tell(script: &Script<'_>, record: Word, value: u32) -> Result {
     channel::tell(script.line, Message { kind: record as u32, value })
 }
 
-fn ask(script: &Script<'_>, record: Record, value: u32) -> Result {
+fn ask(script: &Script<'_>, record: Word, value: u32) -> Result {
     tell(script, record, value)?;
     hear_go(script)
 }
 
 fn hear_go(script: &Script<'_>) -> Result {
     match channel::hear(script.line)? {
-        Some(Message { kind, .. }) if kind == Record::Go as u32 => Ok(()),
+        Some(Message { kind, .. }) if kind == Word::Go as u32 => Ok(()),
         // The parent has gone, or does not want it any more.
         _ => raw::exit(FAILED),
     }
@@ -271,7 +271,7 @@ fn sibling(script: &Script<'_>) -> Result {
     match fork::sibling(script.ground.words())? {
         // The second speaks for itself: the first may be killed at any moment, and would leave it
         // unknown, with the line open.
-        0 => ask(script, Record::Sibling, 0),
+        0 => ask(script, Word::Sibling, 0),
         _ => raw::exit(0),
     }
 }
@@ -280,14 +280,14 @@ fn sibling(script: &Script<'_>) -> Result {
 fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
     raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
     let Some(listener) = listener else { return Ok(()) };
-    channel::tell(script.line, Message { kind: Record::Ready as u32, value: 0 })?;
+    channel::tell(script.line, Message { kind: Word::Ready as u32, value: 0 })?;
     raw::close(script.line);
     loop {
         let connection = channel::accept(listener)?;
         match channel::hear(connection)? {
-            Some(Message { kind, .. }) if kind == Record::Go as u32 => {
+            Some(Message { kind, .. }) if kind == Word::Go as u32 => {
                 // It reads there of failures from here on; if it has gone, nobody asks.
-                let progress = Message { kind: Record::Progress as u32, value: 0 };
+                let progress = Message { kind: Word::Progress as u32, value: 0 };
                 let _ = channel::tell_descriptor(connection, progress, script.progress);
                 raw::close(script.progress);
                 script.started.store(connection, Ordering::Relaxed);
@@ -302,7 +302,7 @@ fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
 fn seccomp(script: &Script<'_>, filter: &Filter) -> Result {
     let listener = raw::seccomp_filter(&filter.instructions, filter.flags)?;
     if filter.flags & plan::seccomp::NEW_LISTENER != 0 {
-        ask(script, Record::Listener, listener as u32)?;
+        ask(script, Word::Listener, listener as u32)?;
         raw::close(listener);
     }
     Ok(())
@@ -318,11 +318,11 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
         ..0 => script.line,
         started => started,
     };
-    let tell = |kind: Record, value: RawFd, text: &[u8]| {
+    let tell = |kind: Word, value: RawFd, text: &[u8]| {
         // It is no reason to fail that nobody listens any more.
         let _ = channel::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
     };
-    tell(Record::Hook, 0, hook.path.to_bytes());
+    tell(Word::Hook, 0, hook.path.to_bytes());
     let program = fork::Program {
         path: &hook.path,
         argv: &hook.argv,
@@ -331,7 +331,7 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
         filter: hook.filter.as_ref().map(|filter| (&*filter.instructions, filter.flags)),
         timeout: hook.timeout,
     };
-    match fork::run(&program, &input, &mut |fd, text| tell(Record::Said, fd, text))? {
+    match fork::run(&program, &input, &mut |fd, text| tell(Word::Said, fd, text))? {
         Outcome::Success => Ok(()),
         Outcome::Code(code) => Err(Errno(failure::HOOK_CODE | code)),
         Outcome::Signal(signal) => Err(Errno(failure::HOOK_SIGNAL | signal)),
@@ -360,7 +360,7 @@ fn directory(path: &CStr) -> Result {
 }
 
 fn terminal(
-    tree: &mut Tree,
+    tree: &mut MountTree,
     socket: RawFd,
     size: Option<(u16, u16)>,
     (console, plain): (bool, bool),

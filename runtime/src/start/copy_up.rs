@@ -9,7 +9,7 @@ use libc::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
 
 use crate::sys::{Errno, openat2};
 
-type Result<T = ()> = std::result::Result<T, Errno>;
+type SysResult<T = ()> = Result<T, Errno>;
 
 /// How deep directories may be: two descriptors are open for each level.
 const DEEPEST: usize = 128;
@@ -26,7 +26,7 @@ struct Level {
 /// Copies the contents of directory `from` into the mount `to`, which takes its mode and owner, too.
 /// ELOOP: it is too deep.
 #[inline(never)]
-pub fn copy_up(from: RawFd, to: RawFd) -> Result {
+pub fn copy_up(from: RawFd, to: RawFd) -> SysResult {
     let mut levels = [Level { from: -1, to: -1, next: 0 }; DEEPEST];
     levels[0] = Level { from: directory(from, c".")?, to: directory(to, c".")?, next: 0 };
     let mut depth = 1;
@@ -50,12 +50,12 @@ pub fn copy_up(from: RawFd, to: RawFd) -> Result {
 }
 
 /// Gives the mount `to` the mode of what it covers.
-pub fn mode_of(covered: RawFd, to: RawFd) -> Result {
+pub fn mode_of(covered: RawFd, to: RawFd) -> SysResult {
     raw::fchmodat(to, c".", raw::stat(covered)?.mode & 0o7777)
 }
 
 /// Copies entries until one is a directory, which comes next; none: all are done.
-fn next_directory(level: &mut Level) -> Result<Option<Level>> {
+fn next_directory(level: &mut Level) -> SysResult<Option<Level>> {
     let mut buffer = [0u8; 2048];
     copy::seek(level.from, level.next)?;
     loop {
@@ -77,7 +77,7 @@ fn next_directory(level: &mut Level) -> Result<Option<Level>> {
     }
 }
 
-fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> Result<Option<Level>> {
+fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> SysResult<Option<Level>> {
     let name = entry.name;
     let there = open(level.from, name, libc::O_PATH | libc::O_NOFOLLOW)?;
     let stat = raw::stat(there);
@@ -111,7 +111,7 @@ fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> Result<Option<Level>> {
     Ok(None)
 }
 
-fn file(level: &Level, name: &CStr) -> Result {
+fn file(level: &Level, name: &CStr) -> SysResult {
     // Were it a fifo by now, opening it would wait for a writer.
     let from = open(level.from, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK)?;
     let stat = raw::stat(from)?;
@@ -131,7 +131,7 @@ fn file(level: &Level, name: &CStr) -> Result {
     Ok(())
 }
 
-fn open(dir: RawFd, name: &CStr, flags: i32) -> Result<RawFd> {
+fn open(dir: RawFd, name: &CStr, flags: i32) -> SysResult<RawFd> {
     let resolve = match flags & libc::O_PATH {
         0 => RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
         // With O_NOFOLLOW, the link itself.
@@ -140,19 +140,27 @@ fn open(dir: RawFd, name: &CStr, flags: i32) -> Result<RawFd> {
     openat2::open(dir, name, flags, resolve)
 }
 
-fn directory(dir: RawFd, name: &CStr) -> Result<RawFd> {
+fn directory(dir: RawFd, name: &CStr) -> SysResult<RawFd> {
     open(dir, name, libc::O_RDONLY | libc::O_DIRECTORY)
 }
 
+/// Makes a directory or an empty file.
+pub(super) fn make_in(above: RawFd, name: &CStr, directory: bool) -> SysResult {
+    match directory {
+        true => raw::mkdirat(above, name, 0o755),
+        false => raw::mknodat(above, name, libc::S_IFREG | 0o644, 0),
+    }
+}
+
 /// Owner, mode and time of what is not a link; the owner first, whose change clears bits of the mode.
-pub(super) fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
+pub(super) fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> SysResult {
     owner(dir, name, stat)?;
     raw::fchmodat(dir, name, stat.mode & 0o7777)?;
     copy::set_modified(dir, name, stat.modified)
 }
 
 /// An owner that the user namespace does not know cannot be given.
-fn owner(dir: RawFd, name: &CStr, stat: &Stat) -> Result {
+fn owner(dir: RawFd, name: &CStr, stat: &Stat) -> SysResult {
     match raw::fchownat(dir, name, stat.owner.0, stat.owner.1) {
         Err(Errno(libc::EINVAL | libc::EPERM)) | Ok(()) => Ok(()),
         Err(errno) => Err(errno),

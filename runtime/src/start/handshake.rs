@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicI32;
 
 use serde::{Deserialize, Serialize};
 
-use super::child::{self, Open, Record, Script};
+use super::child::{self, Open, Script, Word};
 use super::failure::{self, Account};
 use super::{Process, Said};
 use crate::error::{Error, Result};
@@ -172,7 +172,7 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
     let mut progress = None;
     while let Some(heard) = receive(connection)? {
         match heard.message.kind {
-            kind if kind == Record::Progress as u32 => progress = heard.descriptor.map(File::from),
+            kind if kind == Word::Progress as u32 => progress = heard.descriptor.map(File::from),
             _ => drop(listen(&heard, said)),
         }
     }
@@ -199,10 +199,10 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
 
 /// Is it something that a hook has written?
 fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
-    let is = |record: Record| heard.message.kind == record as u32;
-    if is(Record::Hook) {
+    let is = |record: Word| heard.message.kind == record as u32;
+    if is(Word::Hook) {
         said.begin(&heard.text);
-    } else if is(Record::Said) {
+    } else if is(Word::Said) {
         said.hear(heard.message.value as RawFd, &heard.text);
     } else {
         return false;
@@ -267,18 +267,18 @@ enum Asked {
 }
 
 fn event(message: Message, process: &Process) -> Result<Asked> {
-    let is = |record: Record| message.kind == record as u32;
-    Ok(if is(Record::Maps) {
+    let is = |record: Word| message.kind == record as u32;
+    Ok(if is(Word::Maps) {
         Asked::Event(Event::Maps)
-    } else if is(Record::Begun) {
+    } else if is(Word::Begun) {
         Asked::Event(Event::Begun)
-    } else if is(Record::Mounted) {
+    } else if is(Word::Mounted) {
         Asked::Event(Event::Mounted)
-    } else if is(Record::Listener) {
+    } else if is(Word::Listener) {
         let fd = pidfd::get_fd(process.pidfd(), message.value as RawFd)
             .map_err(|errno| Error::os("take the seccomp listener", errno))?;
         Asked::Event(Event::Listener(fd))
-    } else if is(Record::Sibling) {
+    } else if is(Word::Sibling) {
         Asked::Sibling
     } else {
         Asked::Nothing
@@ -286,7 +286,7 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
 }
 
 fn answer(line: BorrowedFd<'_>) -> Result<()> {
-    match channel::send(line, Message { kind: Record::Go as u32, value: 0 }) {
+    match channel::send(line, Message { kind: Word::Go as u32, value: 0 }) {
         // Why it has gone is told by the words, or by its status.
         Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
         Err(errno) => Err(Error::os("tell the child to go on", errno)),

@@ -2,21 +2,21 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::mounts::Tree;
+use super::mounts::MountTree;
 use crate::error::{Error, Result};
 use crate::plan::{Path, Planned, Step};
 use crate::sys::mntns::in_mount_namespace;
 
 /// A container's mount namespace and its root, both open.
 #[derive(Clone, Copy, Debug)]
-pub struct Inside<'a> {
+pub struct LiveRoot<'a> {
     /// The namespace file.
     pub namespace: BorrowedFd<'a>,
     /// The root, below which every path is resolved.
     pub root: BorrowedFd<'a>,
 }
 
-impl Inside<'_> {
+impl LiveRoot<'_> {
     /// Takes steps that mount; sources outside are open already.
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Inside<'_> {
     pub fn mount(&self, steps: &[Planned]) -> Result<()> {
         let root = self.root.as_raw_fd();
         let all = in_mount_namespace(self.namespace, || {
-            let mut tree = Tree::at(root);
+            let mut tree = MountTree::at(root);
             steps.iter().find_map(|planned| {
                 let result = match &planned.step {
                     Step::Mount(mount) => tree.mount(mount),
@@ -52,7 +52,7 @@ impl Inside<'_> {
     pub fn unmount(&self, paths: &[Path]) -> Result<()> {
         let root = self.root.as_raw_fd();
         let all = in_mount_namespace(self.namespace, || {
-            let mut tree = Tree::at(root);
+            let mut tree = MountTree::at(root);
             paths.iter().find_map(|path| tree.unmount(path).err().map(|errno| (path, errno)))
         });
         match all.map_err(enter)? {

@@ -4,10 +4,10 @@
 
 use std::ffi::CStr;
 
-use super::copy_up::likeness;
+use super::copy_up::{likeness, make_in};
 use libc::{RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS};
 
-use super::mounts::{Result, Tree};
+use super::mounts::{MountTree, SysResult};
 use crate::sys::Errno;
 use crate::sys::raw::{self, MountAttr, RawFd};
 use crate::sys::{copy, openat2};
@@ -28,7 +28,7 @@ impl Text {
         Text { bytes: [0; libc::PATH_MAX as usize], length: 0 }
     }
 
-    fn push(&mut self, part: &[u8]) -> Result {
+    fn push(&mut self, part: &[u8]) -> SysResult {
         let end = self.length + part.len();
         let room = self.bytes.get_mut(self.length..end).filter(|_| end < libc::PATH_MAX as usize);
         room.ok_or(Errno(libc::ENAMETOOLONG))?.copy_from_slice(part);
@@ -42,7 +42,7 @@ impl Text {
     }
 
     /// Puts `link` in the place of everything before `at`.
-    fn replace(&mut self, at: usize, link: &[u8]) -> Result {
+    fn replace(&mut self, at: usize, link: &[u8]) -> SysResult {
         let end = self.length - at + link.len();
         if end >= libc::PATH_MAX as usize {
             return Err(Errno(libc::ENAMETOOLONG));
@@ -80,12 +80,12 @@ fn path(bytes: &[u8]) -> &CStr {
     }
 }
 
-impl Tree {
+impl MountTree {
     /// Makes what is missing of a path: directories, and at its end a directory or an empty file. A
     /// link that leads nowhere is followed, as if the root were the sandbox's already. `scaffold`:
     /// where nothing can be written, room is made for it.
     #[inline(never)]
-    pub(super) fn make(&mut self, path: &CStr, directory: bool, scaffold: bool) -> Result {
+    pub(super) fn make(&mut self, path: &CStr, directory: bool, scaffold: bool) -> SysResult {
         let (mut rest, mut done) = (Text::new(), Text::new());
         rest.push(path.to_bytes())?;
         let (mut at, mut links) = (0, 0);
@@ -126,7 +126,7 @@ impl Tree {
         Ok(())
     }
 
-    fn make_one(&mut self, done: &mut Text, directory: bool, scaffold: bool) -> Result {
+    fn make_one(&mut self, done: &mut Text, directory: bool, scaffold: bool) -> SysResult {
         // The slash becomes the end of the one and the beginning of the other.
         let slash = done.above();
         let slash = (slash > 0).then_some(slash);
@@ -147,7 +147,7 @@ impl Tree {
         made
     }
 
-    fn make_below(&mut self, above: &CStr, name: &CStr, directory: bool) -> Result {
+    fn make_below(&mut self, above: &CStr, name: &CStr, directory: bool) -> SysResult {
         let above = self.open(above, libc::O_DIRECTORY)?;
         let made = make_in(above, name, directory);
         raw::close(above);
@@ -159,12 +159,12 @@ impl Tree {
 
     /// Lays a tmpfs over a directory that cannot be written, and binds on it everything that is in
     /// that directory, with what is mounted there already: so there is room for one name more, and
-    /// nothing else has changed. It becomes read-only when all is mounted ([`Tree::finish`]).
+    /// nothing else has changed. It becomes read-only when all is mounted ([`MountTree::finish`]).
     ///
     /// Not an overlayfs: that would go on to deny files that the host makes below it later, once
     /// somebody has looked for them in vain, and its files are not the host's when they are locked.
     #[inline(never)]
-    fn scaffold(&mut self, path: &CStr) -> Result {
+    fn scaffold(&mut self, path: &CStr) -> SysResult {
         let under = self.open(path, libc::O_DIRECTORY)?;
         let list = openat2::open(under, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
         let context = raw::fsopen(c"tmpfs")?;
@@ -200,28 +200,20 @@ impl Tree {
     }
 
     /// When all is mounted.
-    pub(super) fn finish(&mut self) -> Result {
+    pub(super) fn finish(&mut self) -> SysResult {
         let scaffolds = std::mem::replace(&mut self.scaffolds, [-1; 8]);
         scaffolds.into_iter().filter(|fd| *fd >= 0).try_for_each(read_only)
     }
 }
 
-/// Makes a directory or an empty file.
-pub(super) fn make_in(above: RawFd, name: &CStr, directory: bool) -> Result {
-    match directory {
-        true => raw::mkdirat(above, name, 0o755),
-        false => raw::mknodat(above, name, libc::S_IFREG | 0o644, 0),
-    }
-}
-
-fn read_only(mount: RawFd) -> Result {
+fn read_only(mount: RawFd) -> SysResult {
     let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     raw::mount_setattr(mount, &attr, false)
 }
 
 /// Puts what an open link says in the place of what was walked. Does it begin at the root?
 #[inline(never)]
-fn follow(link: RawFd, rest: &mut Text, at: usize) -> Result<bool> {
+fn follow(link: RawFd, rest: &mut Text, at: usize) -> SysResult<bool> {
     let mut text = [0u8; libc::PATH_MAX as usize];
     let text = copy::link_text(link, c"", &mut text)?.to_bytes();
     // What follows begins with a slash, or there is nothing.
@@ -231,7 +223,7 @@ fn follow(link: RawFd, rest: &mut Text, at: usize) -> Result<bool> {
 
 /// Makes one entry of directory `under` seen in `cover`.
 #[inline(never)]
-fn show(under: RawFd, cover: RawFd, name: &CStr) -> Result {
+fn show(under: RawFd, cover: RawFd, name: &CStr) -> SysResult {
     let tree = match raw::open_tree_no_follow(under, name) {
         // It has gone meanwhile.
         Err(Errno(libc::ENOENT)) => return Ok(()),

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicI32;
 pub use deliver::{command, deliver};
 pub use handshake::{Event, Line, converse, start};
 pub use join::join;
-pub use live::Inside;
+pub use live::LiveRoot;
 pub use process::Process;
 pub use said::Said;
 pub use sandbox::{Child, Explanation, Options, random_id};

@@ -4,20 +4,19 @@
 
 use std::ffi::{CStr, CString};
 
-use super::copy_up::{copy_up, mode_of};
-use super::missing::make_in;
+use super::copy_up::{copy_up, make_in, mode_of};
 use crate::plan::{MountStep, Named, Path, Procfs, Source};
 use crate::sys::raw::{self, MountAttr, RawFd, Stat};
 use crate::sys::{Errno, openat2, terminal};
 
-pub(super) type Result<T = ()> = std::result::Result<T, Errno>;
+pub(super) type SysResult<T = ()> = Result<T, Errno>;
 
 use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
 /// The tree that is being built: its root, once something needed it.
-pub struct Tree {
+pub struct MountTree {
     root: Option<RawFd>,
     /// The empty directory that masks directories. One file system for all: making and ending one
     /// costs ten times as much as another mount of it.
@@ -27,20 +26,20 @@ pub struct Tree {
     pub(super) scaffolds: [RawFd; 8],
 }
 
-impl Default for Tree {
-    fn default() -> Tree {
-        Tree { root: None, empty: None, scaffolds: [-1; 8] }
+impl Default for MountTree {
+    fn default() -> MountTree {
+        MountTree { root: None, empty: None, scaffolds: [-1; 8] }
     }
 }
 
-impl Tree {
+impl MountTree {
     /// One that is there already, below an open root.
-    pub fn at(root: RawFd) -> Tree {
-        Tree { root: Some(root), ..Tree::default() }
+    pub fn at(root: RawFd) -> MountTree {
+        MountTree { root: Some(root), ..MountTree::default() }
     }
 
-    /// The new root; before [`Tree::lay_root`], and for sandboxes that keep the mount table, `/`.
-    fn root(&mut self) -> Result<RawFd> {
+    /// The new root; before [`MountTree::lay_root`], and for sandboxes that keep the mount table, `/`.
+    fn root(&mut self) -> SysResult<RawFd> {
         match self.root {
             Some(root) => Ok(root),
             None => {
@@ -58,18 +57,18 @@ impl Tree {
     }
 
     /// Opens a path below the root, whatever links are in it, without leaving the root.
-    pub(super) fn open(&mut self, path: &CStr, flags: i32) -> Result<RawFd> {
+    pub(super) fn open(&mut self, path: &CStr, flags: i32) -> SysResult<RawFd> {
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
         openat2::open(self.root()?, path, libc::O_PATH | flags, resolve)
     }
 
     /// The directory that `path` is in, and its name there.
-    fn parent<'p>(&mut self, path: &'p Path) -> Result<(RawFd, &'p CStr)> {
+    fn parent<'p>(&mut self, path: &'p Path) -> SysResult<(RawFd, &'p CStr)> {
         let (parent, name) = path.parts.last().ok_or(Errno(libc::EBUSY))?;
         Ok((self.open(parent, libc::O_DIRECTORY)?, name))
     }
 
-    pub fn propagation(&mut self, kind: u64) -> Result {
+    pub fn propagation(&mut self, kind: u64) -> SysResult {
         let attr = MountAttr { propagation: kind, ..MountAttr::default() };
         raw::mount_setattr(self.root()?, &attr, true)
     }
@@ -80,7 +79,7 @@ impl Tree {
         over: &CStr,
         recursive: bool,
         attr: &MountAttr,
-    ) -> Result {
+    ) -> SysResult {
         let root = raw::open_tree(raw::AT_FDCWD, source, recursive)?;
         raw::mount_setattr(root, attr, recursive)?;
         let under = openat2::open(raw::AT_FDCWD, over, libc::O_PATH | libc::O_DIRECTORY, 0)?;
@@ -90,7 +89,7 @@ impl Tree {
         Ok(())
     }
 
-    pub fn mount(&mut self, mount: &MountStep) -> Result {
+    pub fn mount(&mut self, mount: &MountStep) -> SysResult {
         let mut recursive = mount.recursive;
         let (new, directory) = match &mount.source {
             Source::Bind { path, recursive } => {
@@ -155,7 +154,7 @@ impl Tree {
     }
 
     /// The target, and whether it was made only now.
-    fn target(&mut self, mount: &MountStep, directory: bool) -> Result<(RawFd, bool)> {
+    fn target(&mut self, mount: &MountStep, directory: bool) -> SysResult<(RawFd, bool)> {
         match self.open_target(mount, &mount.target.whole, 0) {
             Err(Errno(libc::ENOENT)) => {}
             target => return Ok((target?, false)),
@@ -172,7 +171,7 @@ impl Tree {
     }
 
     /// The usual case: only the last part of the target is missing.
-    fn make_last(&mut self, mount: &MountStep, directory: bool) -> Result<RawFd> {
+    fn make_last(&mut self, mount: &MountStep, directory: bool) -> SysResult<RawFd> {
         let (above, name) = mount.target.parts.last().ok_or(Errno(libc::ENOENT))?;
         let above = self.open_target(mount, above, libc::O_DIRECTORY)?;
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
@@ -183,7 +182,7 @@ impl Tree {
     }
 
     /// What is done to a mount in its place; by descriptor, as the path may lead elsewhere by now.
-    fn complete(&mut self, mount: &MountStep, new: RawFd) -> Result {
+    fn complete(&mut self, mount: &MountStep, new: RawFd) -> SysResult {
         for (attr, recursive) in &mount.finally {
             raw::mount_setattr(new, attr, *recursive)?;
         }
@@ -195,7 +194,13 @@ impl Tree {
     }
 
     /// fsconfig(2) takes 255 bytes for an option; mount(2) takes a page for all of them.
-    fn mount_long(&mut self, mount: &MountStep, kind: &CStr, source: &CStr, text: &CStr) -> Result {
+    fn mount_long(
+        &mut self,
+        mount: &MountStep,
+        kind: &CStr,
+        source: &CStr,
+        text: &CStr,
+    ) -> SysResult {
         let (target, _) = self.target(mount, true)?;
         if mount.procfs != Procfs::Free && raw::is_procfs(target)? {
             return Err(Errno(libc::EXDEV));
@@ -214,7 +219,7 @@ impl Tree {
     }
 
     /// The target or a directory on the way to it.
-    fn open_target(&mut self, mount: &MountStep, path: &CStr, flags: i32) -> Result<RawFd> {
+    fn open_target(&mut self, mount: &MountStep, path: &CStr, flags: i32) -> SysResult<RawFd> {
         match mount.no_links {
             false => self.open(path, flags),
             true => {
@@ -225,7 +230,7 @@ impl Tree {
     }
 
     /// Makes a directory, and those above it.
-    pub fn directory(&mut self, path: &Path, owner: Option<(u32, u32)>) -> Result {
+    pub fn directory(&mut self, path: &Path, owner: Option<(u32, u32)>) -> SysResult {
         match self.open(&path.whole, libc::O_DIRECTORY) {
             Err(Errno(libc::ENOENT)) => {}
             open => return open.map(raw::close),
@@ -246,7 +251,7 @@ impl Tree {
         mode: u32,
         device: u64,
         owner: Option<(u32, u32)>,
-    ) -> Result {
+    ) -> SysResult {
         let (parent, name) = match self.parent(path) {
             Err(Errno(libc::ENOENT)) => {
                 let (above, _) = path.parts.last().ok_or(Errno(libc::EBUSY))?;
@@ -268,7 +273,7 @@ impl Tree {
         owned
     }
 
-    fn same_device(&mut self, path: &CStr, mode: u32, device: u64) -> Result {
+    fn same_device(&mut self, path: &CStr, mode: u32, device: u64) -> SysResult {
         let there = self.open(path, libc::O_NOFOLLOW)?;
         let stat = raw::stat(there)?;
         raw::close(there);
@@ -277,7 +282,7 @@ impl Tree {
     }
 
     /// Changes the mount at `path`.
-    pub fn attributes(&mut self, path: &Path, attr: &MountAttr, recursive: bool) -> Result {
+    pub fn attributes(&mut self, path: &Path, attr: &MountAttr, recursive: bool) -> SysResult {
         if path.parts.is_empty() {
             return raw::mount_setattr(self.root()?, attr, recursive);
         }
@@ -288,7 +293,7 @@ impl Tree {
     }
 
     /// A terminal of the sandbox's own devpts: its master and its peer.
-    pub fn terminal(&mut self) -> Result<(RawFd, RawFd)> {
+    pub fn terminal(&mut self) -> SysResult<(RawFd, RawFd)> {
         // Looked at before anything in it is opened for more than its path: what somebody inside has
         // put there instead (a fifo, another device) shall not even be opened.
         let pts = self.open(c"dev/pts", libc::O_DIRECTORY)?;
@@ -302,7 +307,7 @@ impl Tree {
     }
 
     /// Lays the terminal over /dev/console.
-    pub fn console(&mut self, peer: RawFd) -> Result {
+    pub fn console(&mut self, peer: RawFd) -> SysResult {
         let cover = raw::open_tree(peer, c"", false)?;
         let dev = self.open(c"dev", libc::O_DIRECTORY)?;
         match raw::mknodat(dev, c"console", libc::S_IFREG | 0o600, 0) {
@@ -319,7 +324,7 @@ impl Tree {
     }
 
     /// The last resort without pivot_root(2).
-    pub fn chroot(&mut self, in_place: bool, without: &[CString]) -> Result {
+    pub fn chroot(&mut self, in_place: bool, without: &[CString]) -> SysResult {
         self.finish()?;
         for path in without {
             match raw::detach_no_follow(path) {
@@ -344,14 +349,14 @@ impl Tree {
     }
 
     /// Takes away what is mounted at `path`. Changes the working directory.
-    pub fn unmount(&mut self, path: &Path) -> Result {
+    pub fn unmount(&mut self, path: &Path) -> SysResult {
         let (parent, name) = self.parent(path)?;
         let gone = raw::fchdir(parent).and_then(|()| raw::detach_no_follow(name));
         raw::close(parent);
         gone
     }
 
-    pub fn link(&mut self, path: &Path, text: &CStr) -> Result {
+    pub fn link(&mut self, path: &Path, text: &CStr) -> SysResult {
         let (parent, name) = self.parent(path)?;
         let made = raw::symlinkat(text, parent, name);
         raw::close(parent);
@@ -362,7 +367,7 @@ impl Tree {
         }
     }
 
-    pub fn mask(&mut self, path: &Path) -> Result {
+    pub fn mask(&mut self, path: &Path) -> SysResult {
         let target = match self.open(&path.whole, 0) {
             Err(Errno(libc::ENOENT)) => return Ok(()),
             target => target?,
@@ -380,7 +385,7 @@ impl Tree {
 
     /// The file is made in a file system that is there, as making one costs ten times as much, and has
     /// no name any more when it is in its place.
-    pub fn cover(&mut self, path: &Path, text: &[u8], beside: &Path) -> Result {
+    pub fn cover(&mut self, path: &Path, text: &[u8], beside: &Path) -> SysResult {
         const NAME: &CStr = c".cover";
         let target = match self.open(&path.whole, 0) {
             Err(Errno(libc::ENOENT)) => return Ok(()),
@@ -400,7 +405,7 @@ impl Tree {
         laid.and(unnamed)
     }
 
-    fn mask_directory(&mut self, target: RawFd) -> Result {
+    fn mask_directory(&mut self, target: RawFd) -> SysResult {
         if let Some(empty) = self.empty {
             let cover = raw::open_tree(empty, c"", false)?;
             raw::move_mount(cover, target)?;
@@ -420,7 +425,7 @@ impl Tree {
 
     /// A detached mount of the sandbox's /dev/null, which must be the real one: a root file system
     /// could have put a file of its own there (and then read what is written to it).
-    fn null(&mut self) -> Result<RawFd> {
+    fn null(&mut self) -> SysResult<RawFd> {
         let null = self.open(c"dev/null", 0)?;
         let stat = raw::stat(null)?;
         if stat.mode & libc::S_IFMT != libc::S_IFCHR || stat.rdev != libc::makedev(1, 3) {
@@ -431,7 +436,7 @@ impl Tree {
         Ok(cover)
     }
 
-    pub fn read_only(&mut self, path: &Path) -> Result {
+    pub fn read_only(&mut self, path: &Path) -> SysResult {
         let target = match self.open(&path.whole, 0) {
             Err(Errno(libc::ENOENT)) => return Ok(()),
             target => target?,
@@ -445,7 +450,7 @@ impl Tree {
         Ok(())
     }
 
-    pub fn pivot(&mut self) -> Result {
+    pub fn pivot(&mut self) -> SysResult {
         self.finish()?;
         raw::fchdir(self.root()?)?;
         raw::pivot_root_here()?;
@@ -460,7 +465,7 @@ fn file_system(
     kind: &CStr,
     options: &[(CString, Option<CString>)],
     attr: &MountAttr,
-) -> Result<RawFd> {
+) -> SysResult<RawFd> {
     let context = raw::fsopen(kind)?;
     for (key, value) in options {
         raw::fsconfig_set(context, key, value.as_deref())?;
@@ -473,7 +478,7 @@ fn file_system(
 }
 
 /// Nothing, if nothing shall change: in a user namespace even that could be refused.
-fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result {
+fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> SysResult {
     match *attr == MountAttr::default() {
         true => Ok(()),
         false => raw::mount_setattr(mount, attr, recursive),
@@ -481,7 +486,7 @@ fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result {
 }
 
 /// Lays a file over another, read-only.
-fn lay(file: RawFd, target: RawFd) -> Result {
+fn lay(file: RawFd, target: RawFd) -> SysResult {
     let cover = raw::open_tree(file, c"", false)?;
     let rest = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY | rest, ..MountAttr::default() };
@@ -491,7 +496,7 @@ fn lay(file: RawFd, target: RawFd) -> Result {
     laid
 }
 
-fn cover(path: &CStr) -> Result {
+fn cover(path: &CStr) -> SysResult {
     let cover = file_system(c"tmpfs", &[], &MountAttr::default())?;
     let target = openat2::open(raw::AT_FDCWD, path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let covered = raw::move_mount(cover, target);
@@ -501,7 +506,7 @@ fn cover(path: &CStr) -> Result {
 }
 
 /// Of a directory that has become like another, what was asked for of its own.
-fn given_by_name(mount: RawFd, named: Named, own: &Stat) -> Result {
+fn given_by_name(mount: RawFd, named: Named, own: &Stat) -> SysResult {
     const AS_IT_IS: u32 = u32::MAX;
     let or_not = |given: bool, id: u32| if given { id } else { AS_IT_IS };
     if named.uid || named.gid {
@@ -511,6 +516,6 @@ fn given_by_name(mount: RawFd, named: Named, own: &Stat) -> Result {
     if named.mode { raw::fchmodat(mount, c".", own.mode & 0o7777) } else { Ok(()) }
 }
 
-fn is_directory(fd: RawFd) -> Result<bool> {
+fn is_directory(fd: RawFd) -> SysResult<bool> {
     Ok(raw::stat(fd)?.mode & libc::S_IFMT == libc::S_IFDIR)
 }

@@ -32,7 +32,7 @@ pub struct Options {
     /// The name under which others can find it; none: a random one, known to nobody.
     pub name: Option<String>,
     /// The pools of the private network's addresses.
-    pub pools: network::Config,
+    pub pools: network::Pools,
     /// The command's standard error goes where its standard output goes.
     pub merge_stderr: bool,
 }
@@ -276,7 +276,7 @@ fn user(sandbox: &Sandbox) -> Result<User> {
     match &sandbox.user {
         None => Ok(User { uid, gid, groups: Vec::new() }),
         Some(spec) => {
-            let users::User { uid, gid, groups, .. } = users::inside(spec, &sandbox.root)?;
+            let users::UserEntry { uid, gid, groups, .. } = users::inside(spec, &sandbox.root)?;
             Ok(User { uid, gid, groups })
         }
     }

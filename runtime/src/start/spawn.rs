@@ -169,7 +169,7 @@ impl Spawn {
         let (ignored, blocked) = (self.ignored, self.blocked);
         plan.push(Step::Signals { ignored, blocked }, "spawn");
         let env = self.env.unwrap_or_else(|| std::env::vars_os().collect());
-        plan.push(plan::exec(&self.command, &env)?, "spawn");
+        plan.push(plan::program::exec(&self.command, &env, None)?, "spawn");
         let process = run(&plan, None, |_| Ok(()))?;
         let [stdin, stdout, stderr] = ends;
         Ok(Spawned { process, stdin, stdout, stderr })

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::places::placed;
 use crate::config::{Directory, MountKind, Root, Sandbox, variable};
 use crate::error::Result;
-use crate::plan::SEARCH;
+use crate::plan::program::{self, SEARCH};
 use crate::start::seal;
 use crate::sys::Errno;
 
@@ -53,9 +53,9 @@ fn is_needed(placed: &Sandbox) -> bool {
         return from.into_iter().any(|dir| passes(&dir.join(program), &bound));
     }
     let path = variable(&placed.env, "PATH").unwrap_or(OsStr::new(SEARCH));
-    let dirs = path.as_bytes().split(|byte| *byte == b':');
-    dirs.map(|dir| Path::new(OsStr::from_bytes(dir)))
-        .any(|dir| !dir.is_absolute() || passes(&dir.join(program), &bound))
+    program::candidates(program, path)
+        .iter()
+        .any(|path| !path.is_absolute() || passes(path, &bound))
 }
 
 /// Does the way to this file, links included, lead through one of these directories?

@@ -25,7 +25,7 @@ const LONGEST: usize = 16 << 20;
 
 /// A value in a message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum DbusValue {
     /// `s`
     Text(String),
     /// `b`
@@ -49,7 +49,7 @@ pub enum Value {
     /// `a(ss)`
     Pairs(Vec<(String, String)>),
     /// `a(sv)`
-    Properties(Vec<(String, Value)>),
+    Properties(Vec<(String, DbusValue)>),
     /// `a(sa(sv))`, always empty
     NoUnits,
     /// `y`
@@ -57,61 +57,61 @@ pub enum Value {
     /// `n` if it may be negative, else `q`
     U16(bool, u16),
     /// `(...)`
-    Struct(Vec<Value>),
+    Struct(Vec<DbusValue>),
     /// `a...`, with the type of its elements
-    Array(String, Vec<Value>),
+    Array(String, Vec<DbusValue>),
 }
 
-impl Value {
+impl DbusValue {
     fn signature(&self) -> Cow<'static, str> {
         let fixed = match self {
-            Value::Text(_) => "s",
-            Value::Bool(_) => "b",
-            Value::I32(_) => "i",
-            Value::U32(_) => "u",
-            Value::I64(_) => "x",
-            Value::U64(_) => "t",
-            Value::F64(_) => "d",
-            Value::Bytes(_) => "ay",
-            Value::Numbers(_) => "au",
-            Value::Texts(_) => "as",
-            Value::Pairs(_) => "a(ss)",
-            Value::Properties(_) => "a(sv)",
-            Value::NoUnits => "a(sa(sv))",
-            Value::Byte(_) => "y",
-            Value::U16(true, _) => "n",
-            Value::U16(false, _) => "q",
-            Value::Struct(items) => {
-                let inner: String = items.iter().map(Value::signature).collect();
+            DbusValue::Text(_) => "s",
+            DbusValue::Bool(_) => "b",
+            DbusValue::I32(_) => "i",
+            DbusValue::U32(_) => "u",
+            DbusValue::I64(_) => "x",
+            DbusValue::U64(_) => "t",
+            DbusValue::F64(_) => "d",
+            DbusValue::Bytes(_) => "ay",
+            DbusValue::Numbers(_) => "au",
+            DbusValue::Texts(_) => "as",
+            DbusValue::Pairs(_) => "a(ss)",
+            DbusValue::Properties(_) => "a(sv)",
+            DbusValue::NoUnits => "a(sa(sv))",
+            DbusValue::Byte(_) => "y",
+            DbusValue::U16(true, _) => "n",
+            DbusValue::U16(false, _) => "q",
+            DbusValue::Struct(items) => {
+                let inner: String = items.iter().map(DbusValue::signature).collect();
                 return format!("({inner})").into();
             }
-            Value::Array(element, _) => return format!("a{element}").into(),
+            DbusValue::Array(element, _) => return format!("a{element}").into(),
         };
         fixed.into()
     }
 
     fn write(&self, out: &mut Out) {
         match self {
-            Value::Text(text) => out.text(text),
-            Value::Bool(yes) => out.number(4, u64::from(*yes)),
-            Value::I32(n) => out.number(4, u64::from(*n as u32)),
-            Value::U32(n) => out.number(4, u64::from(*n)),
-            Value::I64(n) => out.number(8, *n as u64),
-            Value::U64(n) => out.number(8, *n),
-            Value::F64(n) => out.number(8, n.to_bits()),
-            Value::Bytes(bytes) => out.array(1, |out| out.0.extend(bytes)),
-            Value::Numbers(numbers) => {
+            DbusValue::Text(text) => out.text(text),
+            DbusValue::Bool(yes) => out.number(4, u64::from(*yes)),
+            DbusValue::I32(n) => out.number(4, u64::from(*n as u32)),
+            DbusValue::U32(n) => out.number(4, u64::from(*n)),
+            DbusValue::I64(n) => out.number(8, *n as u64),
+            DbusValue::U64(n) => out.number(8, *n),
+            DbusValue::F64(n) => out.number(8, n.to_bits()),
+            DbusValue::Bytes(bytes) => out.array(1, |out| out.0.extend(bytes)),
+            DbusValue::Numbers(numbers) => {
                 out.array(4, |out| numbers.iter().for_each(|n| out.number(4, u64::from(*n))));
             }
-            Value::Texts(texts) => out.array(4, |out| texts.iter().for_each(|t| out.text(t))),
-            Value::Pairs(pairs) => out.array(8, |out| {
+            DbusValue::Texts(texts) => out.array(4, |out| texts.iter().for_each(|t| out.text(t))),
+            DbusValue::Pairs(pairs) => out.array(8, |out| {
                 for (one, other) in pairs {
                     out.align(8);
                     out.text(one);
                     out.text(other);
                 }
             }),
-            Value::Properties(properties) => out.array(8, |out| {
+            DbusValue::Properties(properties) => out.array(8, |out| {
                 for (name, value) in properties {
                     out.align(8);
                     out.text(name);
@@ -119,14 +119,14 @@ impl Value {
                     value.write(out);
                 }
             }),
-            Value::NoUnits => out.array(8, |_| {}),
-            Value::Byte(byte) => out.number(1, u64::from(*byte)),
-            Value::U16(_, n) => out.number(2, u64::from(*n)),
-            Value::Struct(items) => {
+            DbusValue::NoUnits => out.array(8, |_| {}),
+            DbusValue::Byte(byte) => out.number(1, u64::from(*byte)),
+            DbusValue::U16(_, n) => out.number(2, u64::from(*n)),
+            DbusValue::Struct(items) => {
                 out.align(8);
                 items.iter().for_each(|item| item.write(out));
             }
-            Value::Array(element, items) => {
+            DbusValue::Array(element, items) => {
                 let kind = element.bytes().next().unwrap_or(b'y');
                 out.array(read::alignment(kind), |out| items.iter().for_each(|i| i.write(out)));
             }
@@ -217,7 +217,7 @@ impl<'a> In<'a> {
 
 /// What a received message says, as far as it is read here.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Message {
+pub struct DbusMessage {
     kind: u8,
     reply_to: u32,
     /// The member of a signal.
@@ -236,10 +236,10 @@ const CALL: u8 = 1;
 const ERROR: u8 = 3;
 const SIGNAL: u8 = 4;
 
-impl Message {
-    fn parse(bytes: &[u8]) -> Option<Message> {
+impl DbusMessage {
+    fn parse(bytes: &[u8]) -> Option<DbusMessage> {
         let mut input = In { bytes, at: 0 };
-        let mut message = Message { kind: *bytes.get(1)?, ..Message::default() };
+        let mut message = DbusMessage { kind: *bytes.get(1)?, ..DbusMessage::default() };
         input.take(12)?;
         let fields_end = input.u32()? as usize + 16;
         let mut signature = String::new();
@@ -293,7 +293,7 @@ pub struct Bus {
     serial: u32,
     deadline: Instant,
     /// Signals that arrived while an answer was waited for.
-    signals: Vec<Message>,
+    signals: Vec<DbusMessage>,
     /// It is systemd itself that answers, without a bus between.
     direct: bool,
 }
@@ -377,7 +377,7 @@ impl Bus {
         if self.direct {
             return Ok(());
         }
-        self.call(BUS, "AddMatch", &[Value::Text(rule.to_owned())]).map(drop)
+        self.call(BUS, "AddMatch", &[DbusValue::Text(rule.to_owned())]).map(drop)
     }
 
     /// Calls a method and waits for the answer.
@@ -388,8 +388,8 @@ impl Bus {
         &mut self,
         callee: Callee<'_>,
         method: &str,
-        arguments: &[Value],
-    ) -> Result<Message> {
+        arguments: &[DbusValue],
+    ) -> Result<DbusMessage> {
         let doing = format!("{} {method}", callee.destination);
         self.deadline = Instant::now() + PATIENCE;
         self.serial += 1;
@@ -413,7 +413,7 @@ impl Bus {
     ///
     /// # Errors
     /// When it does not come in time.
-    pub fn signal(&mut self, mut wanted: impl FnMut(&Message) -> bool) -> Result<Message> {
+    pub fn signal(&mut self, mut wanted: impl FnMut(&DbusMessage) -> bool) -> Result<DbusMessage> {
         self.deadline = Instant::now() + PATIENCE;
         loop {
             for message in std::mem::take(&mut self.signals) {
@@ -428,7 +428,7 @@ impl Bus {
         }
     }
 
-    fn receive(&mut self) -> Result<Message> {
+    fn receive(&mut self) -> Result<DbusMessage> {
         let malformed = || Error::new("a message on the bus that is none");
         let mut bytes = vec![0; 16];
         self.read(&mut bytes)?;
@@ -445,7 +445,7 @@ impl Bus {
         }
         bytes.resize(length, 0);
         self.read(&mut bytes[16..])?;
-        Message::parse(&bytes).ok_or_else(malformed)
+        DbusMessage::parse(&bytes).ok_or_else(malformed)
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
@@ -461,11 +461,11 @@ impl Bus {
     }
 }
 
-fn encode(serial: u32, callee: Callee<'_>, method: &str, arguments: &[Value]) -> Vec<u8> {
+fn encode(serial: u32, callee: Callee<'_>, method: &str, arguments: &[DbusValue]) -> Vec<u8> {
     // The body starts at a multiple of 8: so its alignment can be counted from its own start.
     let mut body = Out::default();
     arguments.iter().for_each(|argument| argument.write(&mut body));
-    let signature: String = arguments.iter().map(Value::signature).collect();
+    let signature: String = arguments.iter().map(DbusValue::signature).collect();
     let mut out = Out(vec![b'l', CALL, 0, 1]);
     out.number(4, body.0.len() as u64);
     out.number(4, u64::from(serial));

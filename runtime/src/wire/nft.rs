@@ -125,7 +125,7 @@ impl Field {
 
 /// Where a chain is called from: type, hook and priority.
 #[derive(Clone, Copy)]
-pub struct Hook(pub &'static str, pub i32, pub i32);
+pub struct ChainHook(pub &'static str, pub i32, pub i32);
 
 /// The header of an nfnetlink message: nfgenmsg.
 pub fn header(family: i32) -> [u8; 4] {
@@ -143,7 +143,7 @@ fn begin(batch: &mut Batch, doing: &'static str, verb: i32, flags: i32) {
 
 /// What the kernel tells of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Table {
+pub struct NftTable {
     /// The number of the netlink socket that alone may change it.
     pub owner: Option<u32>,
     /// Does it stay when that socket is closed?
@@ -181,7 +181,7 @@ pub fn delete_table(socket: &mut Socket) -> Result<(), Refusal> {
 }
 
 /// The table, if it is there.
-pub fn find_table(socket: &mut Socket) -> Result<Option<Table>, Refusal> {
+pub fn find_table(socket: &mut Socket) -> Result<Option<NftTable>, Refusal> {
     let mut batch = Batch::new();
     begin(&mut batch, "look for the table", libc::NFT_MSG_GETTABLE, 0);
     batch.text(NFTA_TABLE_NAME, TABLE);
@@ -190,17 +190,17 @@ pub fn find_table(socket: &mut Socket) -> Result<Option<Table>, Refusal> {
         let number = |kind| be32_of(attribute(body.get(4..)?, kind)?);
         let flags = number(NFTA_TABLE_FLAGS).unwrap_or(0);
         let owner = number(NFTA_TABLE_OWNER).filter(|_| flags & NFT_TABLE_F_OWNER != 0);
-        found = Some(Table { owner, persists: flags & NFT_TABLE_F_PERSIST != 0 });
+        found = Some(NftTable { owner, persists: flags & NFT_TABLE_F_PERSIST != 0 });
     })?;
     Ok(found)
 }
 
 /// Adds a chain; one without a hook is only gone to.
-pub fn chain(batch: &mut Batch, name: &str, hook: Option<Hook>) {
+pub fn chain(batch: &mut Batch, name: &str, hook: Option<ChainHook>) {
     begin(batch, "create a chain", libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE);
     batch.text(NFTA_CHAIN_TABLE, TABLE);
     batch.text(NFTA_CHAIN_NAME, name);
-    if let Some(Hook(kind, hook, priority)) = hook {
+    if let Some(ChainHook(kind, hook, priority)) = hook {
         batch.text(NFTA_CHAIN_TYPE, kind);
         batch.nest(NFTA_CHAIN_HOOK, |batch| {
             batch.be32(NFTA_HOOK_HOOKNUM, hook as u32);
@@ -323,7 +323,7 @@ pub struct Chain {
 
 /// A rule of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct NftRule {
     /// The chain's name.
     pub chain: String,
     /// What it does, as the kernel tells it.
@@ -353,7 +353,7 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>, Refusal> {
 }
 
 /// All rules of a table, in their order in each chain.
-pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<Rule>, Refusal> {
+pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<NftRule>, Refusal> {
     let mut batch = Batch::new();
     let verb = kind(libc::NFT_MSG_GETRULE);
     batch.message("list the rules", verb, libc::NLM_F_DUMP, &header(i32::from(family)));
@@ -365,7 +365,7 @@ pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<Rule>, 
         // Kernels that do not know the filter tell the rules of all tables.
         if text_of(rest, NFTA_RULE_TABLE) == table {
             let chain = text_of(rest, NFTA_RULE_CHAIN);
-            found.push(Rule { chain, expressions: expressions.to_vec() });
+            found.push(NftRule { chain, expressions: expressions.to_vec() });
         }
     })?;
     Ok(found)

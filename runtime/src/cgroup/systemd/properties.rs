@@ -7,7 +7,7 @@ use crate::cgroup::v2::weight_of_shares;
 use crate::config::limits::{CPU_PERIOD, cpu_list};
 use crate::config::oci::Resources;
 use crate::sys::file::read_kernel;
-use crate::wire::dbus::Value;
+use crate::wire::dbus::DbusValue;
 use crate::{Error, Result};
 
 /// How annotations name properties of the unit.
@@ -17,10 +17,10 @@ pub(super) const ANNOTATION: &str = "org.systemd.property.";
 pub(super) fn of_resources(
     version: Version,
     resources: &Resources,
-) -> Result<Vec<(String, Value)>> {
+) -> Result<Vec<(String, DbusValue)>> {
     let mut all = Vec::new();
-    let mut add = |name: &str, value: Value| all.push((name.to_owned(), value));
-    let number = |n: i64| Value::U64(u64::try_from(n).unwrap_or(u64::MAX));
+    let mut add = |name: &str, value: DbusValue| all.push((name.to_owned(), value));
+    let number = |n: i64| DbusValue::U64(u64::try_from(n).unwrap_or(u64::MAX));
     if let Some(memory) = &resources.memory {
         let limit = memory.limit.filter(|n| *n != 0);
         if let Some(limit) = limit {
@@ -31,11 +31,11 @@ pub(super) fn of_resources(
                 add("MemoryLow", number(reservation));
             }
             match (memory.swap.filter(|n| *n != 0), limit) {
-                (Some(swap), _) if swap < 0 => add("MemorySwapMax", Value::U64(u64::MAX)),
+                (Some(swap), _) if swap < 0 => add("MemorySwapMax", DbusValue::U64(u64::MAX)),
                 (Some(swap), Some(limit)) if (0..=swap).contains(&limit) => {
                     add("MemorySwapMax", number(swap - limit));
                 }
-                (None, Some(-1)) => add("MemorySwapMax", Value::U64(u64::MAX)),
+                (None, Some(-1)) => add("MemorySwapMax", DbusValue::U64(u64::MAX)),
                 // What is wrong is said when the file is written.
                 _ => {}
             }
@@ -44,13 +44,13 @@ pub(super) fn of_resources(
     if let Some(cpu) = &resources.cpu {
         if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
             match version {
-                Version::V1 => add("CPUShares", Value::U64(shares)),
-                Version::V2 => add("CPUWeight", Value::U64(weight_of_shares(shares))),
+                Version::V1 => add("CPUShares", DbusValue::U64(shares)),
+                Version::V2 => add("CPUWeight", DbusValue::U64(weight_of_shares(shares))),
             }
         }
         let period = cpu.period.filter(|n| *n != 0);
         if let Some(period) = period {
-            add("CPUQuotaPeriodUSec", Value::U64(period));
+            add("CPUQuotaPeriodUSec", DbusValue::U64(period));
         }
         if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
             // Time in each second, and whole per cent only: more rather than less, for the exact
@@ -60,7 +60,7 @@ pub(super) fn of_resources(
                 let exact = u128::from(quota) * 1_000_000 / period;
                 u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(u64::MAX)
             });
-            add("CPUQuotaPerSecUSec", Value::U64(per_second));
+            add("CPUQuotaPerSecUSec", DbusValue::U64(per_second));
         }
         if version == Version::V2 {
             for (name, field, list) in [
@@ -69,7 +69,7 @@ pub(super) fn of_resources(
             ] {
                 if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
                     let bits = bits(list).map_err(|error| error.within(field))?;
-                    add(name, Value::Bytes(bits));
+                    add(name, DbusValue::Bytes(bits));
                 }
             }
         }
@@ -81,7 +81,7 @@ pub(super) fn of_resources(
     if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|n| *n != 0)
         && version == Version::V1
     {
-        add("BlockIOWeight", Value::U64(weight.into()));
+        add("BlockIOWeight", DbusValue::U64(weight.into()));
     }
     Ok(all)
 }
@@ -103,7 +103,7 @@ fn bits(list: &str) -> Result<Vec<u8>> {
 
 /// A property from an annotation. Its value is in the text format of GVariant: `'text'`, `true`,
 /// `5`, `uint64 5`, `['a', 'b']`.
-pub(super) fn property(name: &str, value: &str) -> Result<(String, Value)> {
+pub(super) fn property(name: &str, value: &str) -> Result<(String, DbusValue)> {
     let wrong = || {
         Error::new(format!("{ANNOTATION}{name}: {value:?} is not a value"))
             .hint("as in 'text', true, 5, uint64 5 or ['a', 'b']")
@@ -116,68 +116,68 @@ pub(super) fn property(name: &str, value: &str) -> Result<(String, Value)> {
     // The files of units have seconds, the bus has microseconds under another name.
     if let Some(stem) = name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
         let seconds = match parsed {
-            Value::I32(n) => f64::from(n),
-            Value::U32(n) => f64::from(n),
-            Value::I64(n) => n as f64,
-            Value::U64(n) => n as f64,
-            Value::F64(n) => n,
+            DbusValue::I32(n) => f64::from(n),
+            DbusValue::U32(n) => f64::from(n),
+            DbusValue::I64(n) => n as f64,
+            DbusValue::U64(n) => n as f64,
+            DbusValue::F64(n) => n,
             _ => return Err(wrong()),
         };
         if seconds < 0.0 {
             return Err(wrong());
         }
-        return Ok((format!("{stem}USec"), Value::U64((seconds * 1e6) as u64)));
+        return Ok((format!("{stem}USec"), DbusValue::U64((seconds * 1e6) as u64)));
     }
     Ok((name.to_owned(), parsed))
 }
 
-fn parse_value(text: &str) -> Option<Value> {
+fn parse_value(text: &str) -> Option<DbusValue> {
     if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let items: Option<Vec<Value>> = items.map(parse_value).collect();
+        let items: Option<Vec<DbusValue>> = items.map(parse_value).collect();
         let mut items = items?.into_iter();
         return match items.clone().next()? {
-            Value::Text(_) => items
-                .map(|item| if let Value::Text(text) = item { Some(text) } else { None })
+            DbusValue::Text(_) => items
+                .map(|item| if let DbusValue::Text(text) = item { Some(text) } else { None })
                 .collect::<Option<_>>()
-                .map(Value::Texts),
-            Value::U32(_) => items
-                .map(|item| if let Value::U32(n) = item { Some(n) } else { None })
+                .map(DbusValue::Texts),
+            DbusValue::U32(_) => items
+                .map(|item| if let DbusValue::U32(n) = item { Some(n) } else { None })
                 .collect::<Option<_>>()
-                .map(Value::Numbers),
+                .map(DbusValue::Numbers),
             _ => items.next().and(None),
         };
     }
     for quote in ['\'', '"'] {
         if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote)) {
             let plain = !inner.contains([quote, '\\']);
-            return plain.then(|| Value::Text(inner.to_owned()));
+            return plain.then(|| DbusValue::Text(inner.to_owned()));
         }
     }
     match text.split_once(' ') {
-        Some(("uint32", n)) => n.trim().parse().ok().map(Value::U32),
-        Some(("uint64", n)) => n.trim().parse().ok().map(Value::U64),
-        Some(("int32", n)) => n.trim().parse().ok().map(Value::I32),
-        Some(("int64", n)) => n.trim().parse().ok().map(Value::I64),
-        Some(("double", n)) => n.trim().parse().ok().map(Value::F64),
+        Some(("uint32", n)) => n.trim().parse().ok().map(DbusValue::U32),
+        Some(("uint64", n)) => n.trim().parse().ok().map(DbusValue::U64),
+        Some(("int32", n)) => n.trim().parse().ok().map(DbusValue::I32),
+        Some(("int64", n)) => n.trim().parse().ok().map(DbusValue::I64),
+        Some(("double", n)) => n.trim().parse().ok().map(DbusValue::F64),
         Some(_) => None,
         None => match text {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
+            "true" => Some(DbusValue::Bool(true)),
+            "false" => Some(DbusValue::Bool(false)),
             // GVariant's own rule: a number is an int32, or a double.
             _ => text
                 .parse()
-                .map(Value::I32)
-                .or_else(|_| text.parse::<f64>().map(Value::F64))
+                .map(DbusValue::I32)
+                .or_else(|_| text.parse::<f64>().map(DbusValue::F64))
                 .ok()
-                .filter(|value| !matches!(value, Value::F64(n) if !n.is_finite())),
+                .filter(|value| !matches!(value, DbusValue::F64(n) if !n.is_finite())),
         },
     }
 }
 
 /// The same for systemd, which otherwise allows everything whenever it looks after the unit
 /// again. What it has no words for is left to the cgroup itself.
-pub(super) fn of_devices(resources: &Resources) -> Result<Vec<(String, Value)>> {
+pub(super) fn of_devices(resources: &Resources) -> Result<Vec<(String, DbusValue)>> {
     let (policy, allowed) = match exceptions(&rules(resources)?) {
         Ok(Exceptions { allowed: false, rules }) => ("strict", rules),
         _ => ("auto", Vec::new()),
@@ -195,8 +195,8 @@ pub(super) fn of_devices(resources: &Resources) -> Result<Vec<(String, Value)>> 
     let access = |rule: &AccessRule| rule.words().rsplit(' ').next().unwrap_or_default().to_owned();
     let pairs = allowed.iter().filter_map(|rule| Some((name(rule)?, access(rule)))).collect();
     Ok(vec![
-        ("DevicePolicy".into(), Value::Text(policy.into())),
-        ("DeviceAllow".into(), Value::Pairs(pairs)),
+        ("DevicePolicy".into(), DbusValue::Text(policy.into())),
+        ("DeviceAllow".into(), DbusValue::Pairs(pairs)),
     ])
 }
 

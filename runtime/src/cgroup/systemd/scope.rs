@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{MANAGER, Unit, connect, expand_slice, manager_cgroup, system_bus, text, user_bus};
-use crate::wire::dbus::{Bus, Callee, Value};
+use crate::wire::dbus::{Bus, Callee, DbusValue};
 use crate::{Error, Result};
 
 /// What holds for a unit as a whole, and so for what it starts: it goes with the sandbox. Freezing and
@@ -80,9 +80,9 @@ impl Unit {
         let mut properties = vec![
             ("Description".to_owned(), text(&format!("sandbox {id}"))),
             ("Slice".to_owned(), text(&self.slice)),
-            ("Delegate".to_owned(), Value::Bool(true)),
+            ("Delegate".to_owned(), DbusValue::Bool(true)),
             ("CollectMode".to_owned(), text("inactive-or-failed")),
-            ("PIDs".to_owned(), Value::Numbers(vec![pid as u32])),
+            ("PIDs".to_owned(), DbusValue::Numbers(vec![pid as u32])),
         ];
         let own = of_own_unit(&mut bus)?;
         properties.extend(own.into_iter().filter(|(name, value)| carries(name, value)));
@@ -91,7 +91,7 @@ impl Unit {
 
     /// Puts this process into the cgroup `below` the scope.
     pub(crate) fn attach(&self, below: &str) -> Result<()> {
-        let own = Value::Numbers(vec![std::process::id()]);
+        let own = DbusValue::Numbers(vec![std::process::id()]);
         let arguments = [text(&self.name), text(below), own];
         self.connect()?.call(MANAGER, "AttachProcessesToUnit", &arguments).map(drop)
     }
@@ -100,13 +100,13 @@ impl Unit {
 /// Has the user's systemd delegated the cgroup of the unit that this process is in?
 pub(crate) fn delegates_to_caller() -> Result<bool> {
     let properties = of_own_unit(&mut connect(&user_bus()?)?)?;
-    Ok(properties.get("Delegate") == Some(&Value::Bool(true)))
+    Ok(properties.get("Delegate") == Some(&DbusValue::Bool(true)))
 }
 
 /// The properties of the unit that this process is in; none where it is of another systemd, as is a
 /// login session of an ordinary user.
-fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, Value>> {
-    let unit = match bus.call(MANAGER, "GetUnitByPID", &[Value::U32(0)]) {
+fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, DbusValue>> {
+    let unit = match bus.call(MANAGER, "GetUnitByPID", &[DbusValue::U32(0)]) {
         Err(error) if error.to_string().contains(".NoUnitForPID") => return Ok(BTreeMap::new()),
         answer => answer?.texts.into_iter().next().unwrap_or_default(),
     };
@@ -118,15 +118,15 @@ fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, Value>> {
     })
 }
 
-fn carries(name: &str, value: &Value) -> bool {
+fn carries(name: &str, value: &DbusValue) -> bool {
     let says_something = match value {
-        Value::U64(n) => *n != u64::MAX,
-        Value::U32(n) => *n != 0,
-        Value::Text(words) => !["", "auto", "none"].contains(&words.as_str()),
-        Value::Array(_, items) => !items.is_empty(),
+        DbusValue::U64(n) => *n != u64::MAX,
+        DbusValue::U32(n) => *n != 0,
+        DbusValue::Text(words) => !["", "auto", "none"].contains(&words.as_str()),
+        DbusValue::Array(_, items) => !items.is_empty(),
         // A flag and a list that it is about.
-        Value::Struct(items) => {
-            !items.iter().any(|item| matches!(item, Value::Array(_, list) if list.is_empty()))
+        DbusValue::Struct(items) => {
+            !items.iter().any(|item| matches!(item, DbusValue::Array(_, list) if list.is_empty()))
         }
         _ => true,
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::Global;
-use crate::container::{self, Detached, Ending, Images, Options};
+use crate::container::{self, AfterEnd, CreateOptions, Detached, Images};
 use crate::error::{Error, Result};
 
 /// What both are told.
@@ -150,21 +150,21 @@ impl Restore {
         }
         let how = container::Restore {
             images: self.common.images(global),
-            options: Options {
+            options: CreateOptions {
                 bundle: self.bundle.unwrap_or_default(),
                 pid_file: self.pid_file,
                 systemd_cgroup: global.systemd_cgroup,
                 no_cgroup: global.cgroup_manager.as_deref() == Some("disabled"),
                 detached: self.detach,
                 warn: global.log.warnings(),
-                ..Options::default()
+                ..CreateOptions::default()
             },
             lsm_profile: self.lsm_profile,
             lsm_mount_context: self.lsm_mount_context,
         };
         let detached = if self.detach { Detached::Yes } else { Detached::No };
         let journal = global.journal().containers();
-        let ended = container::restore(&journal, &self.id, &how, (detached, Ending::Delete))?;
+        let ended = container::restore(&journal, &self.id, &how, (detached, AfterEnd::Delete))?;
         Ok(ended.map_or(0, |ended| ended.code()))
     }
 }

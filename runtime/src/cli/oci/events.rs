@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::config::units::Span;
-use crate::container::{self, Event};
+use crate::container::{self, ContainerEvent};
 use crate::error::{Error, Result};
 
 /// Tell what a container uses, and when it runs out of memory, a line of JSON each.
@@ -27,7 +27,7 @@ impl Events {
         let containers = global.journal().containers();
         if self.stats {
             let data = Some(container::stats(&containers, &self.id)?);
-            return tell(&Event { kind: "stats", id: &self.id, data }).map(|_| 0);
+            return tell(&ContainerEvent { kind: "stats", id: &self.id, data }).map(|_| 0);
         }
         if self.interval.0.is_zero() {
             return Err(Error::new("--interval 0: the duration must be greater than 0"));
@@ -43,7 +43,7 @@ impl Events {
 }
 
 /// False: the reader has gone away.
-fn tell(event: &Event<'_>) -> Result<bool> {
+fn tell(event: &ContainerEvent<'_>) -> Result<bool> {
     let text = serde_json::to_string(event).map_err(|e| Error::new(format!("write JSON: {e}")))?;
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {

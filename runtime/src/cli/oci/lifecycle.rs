@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::{Global, print, to_json};
-use crate::container::{self, Container, Detached, Ending, Options};
+use crate::container::{self, AfterEnd, Container, CreateOptions, Detached};
 use crate::error::Result;
 use crate::start::seal;
 
@@ -38,8 +38,8 @@ struct Making {
 }
 
 impl Making {
-    fn options(&self, global: &Global) -> Options {
-        Options {
+    fn options(&self, global: &Global) -> CreateOptions {
+        CreateOptions {
             bundle: self.bundle.clone().unwrap_or_default(),
             console_socket: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
@@ -108,7 +108,7 @@ impl Run {
         seal::own_program()?;
         let options = self.making.options(global);
         let detached = if self.detach { Detached::Yes } else { Detached::No };
-        let ending = if self.keep { Ending::Keep } else { Ending::Delete };
+        let ending = if self.keep { AfterEnd::Keep } else { AfterEnd::Delete };
         let journal = global.journal().containers();
         let ended = container::run(&journal, &self.making.id, &options, (detached, ending))?;
         Ok(ended.map_or(0, |ended| ended.code()))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::not_absolute;
+use super::checks::not_absolute;
 use super::{is_default, or_null, refuse};
 use crate::error::Result;
 

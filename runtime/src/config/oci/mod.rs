@@ -9,6 +9,7 @@
 //! [`Config::parse`] reads, [`Config::validate`] says what the types cannot. Neither looks at the
 //! machine.
 
+mod checks;
 mod example;
 mod features;
 mod hooks;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::validate::not_absolute;
+use super::checks::not_absolute;
 use super::words::{IoClass, RlimitType, SchedulerFlag, SchedulerPolicy};
-use super::{is_default, or_null, parse_list, refuse, text};
+use super::{is_default, or_null, refuse, text};
 use crate::config::Capability;
 use crate::error::Result;
 
@@ -285,12 +285,5 @@ impl Scheduler {
             return refuse("runtime, deadline, period", format!("{} has none", self.policy));
         }
         Ok(())
-    }
-}
-
-pub(super) fn check_processors(place: &str, list: Option<&str>) -> Result<()> {
-    match list {
-        Some(list) => parse_list(list).map(drop).map_err(|error| error.within(place)),
-        None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::validate::check_interface;
+use super::checks::check_interface;
 use super::{is_default, or_null, refuse, text};
 use crate::error::Result;
 

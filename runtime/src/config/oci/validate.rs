@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::process::check_processors;
+use super::checks::{check_interface, check_processors, not_absolute};
 use super::words::{MemoryFlag, MemoryMode, NamespaceType};
 use super::{Config, IdMapping, Linux, MemoryPolicy, Mount, parse_list, refuse};
 use crate::config::annotation;
@@ -15,9 +15,6 @@ const PROPAGATION: &[&str] =
     &["shared", "rshared", "slave", "rslave", "private", "rprivate", "unbindable", "runbindable"];
 
 const HOST_NAME_MAX: usize = libc::HOST_NAME_MAX as usize;
-
-/// IFNAMSIZ without the NUL byte (netdevice(7)).
-const INTERFACE_NAME_MAX: usize = 15;
 
 impl Config {
     /// Checks what the types cannot say. `process` may be absent: only `start` needs it.
@@ -364,22 +361,4 @@ fn check_mappings(key: &str, mappings: &[IdMapping]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What the kernel takes as the name of a network device.
-pub(super) fn check_interface(name: &str) -> Result<()> {
-    let odd = |character: char| character == '/' || character == ':' || character.is_whitespace();
-    let bad = name.is_empty()
-        || name.len() > INTERFACE_NAME_MAX
-        || matches!(name, "." | "..")
-        || name.contains(odd);
-    match bad {
-        true => Err(Error::new(format!("{name:?} is not the name of a network device"))
-            .hint("1 to 15 bytes without slashes, colons and spaces")),
-        false => Ok(()),
-    }
-}
-
-pub(super) fn not_absolute(path: &str) -> String {
-    format!("{path:?} is not an absolute path")
 }

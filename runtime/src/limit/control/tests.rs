@@ -50,14 +50,14 @@ struct Course {
 }
 
 /// The link and the process for `seconds`, under the controller.
-fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Course, Closed) {
+fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Course, ClosedLoop) {
     const STEP: f64 = 0.000_25;
     // An upload finds its buffer full at the beginning, as the process was never held back.
     let mut queued = if link.receives { 0.0 } else { link.queue };
     let (mut written, mut moved, mut window) = (queued, 0.0, 0.0f64);
     // What the sender may do follows the round trip, as congestion windows and acknowledgements do.
     let mut flow = link.capacity;
-    let mut controller = Closed::new(settings, Duration::ZERO, 0);
+    let mut controller = ClosedLoop::new(settings, Duration::ZERO, 0);
     let (mut running, mut wanted) = (true, true);
     let (mut look_at, mut turn_at) = (0.0, f64::MAX);
     let (mut stopped_at, mut share, mut noise_until) = (0.0, 1.0, 0.0);
@@ -218,7 +218,7 @@ fn what_is_slower_than_asked_is_never_stopped() {
 fn a_rest_does_not_save_up_for_more_than_two_periods() {
     let settings = Tuning::of_rate(1e6);
     let period = settings.period.as_secs_f64();
-    let mut controller = Closed::new(settings, Duration::ZERO, 0);
+    let mut controller = ClosedLoop::new(settings, Duration::ZERO, 0);
     assert!(controller.decide(Duration::from_secs(1000), 0, 0).run);
     let most = (1e6 * period * 2.5) as u64;
     let soon = Duration::from_secs(1000) + Duration::from_millis(2);
@@ -229,7 +229,7 @@ fn a_rest_does_not_save_up_for_more_than_two_periods() {
 fn what_never_came_to_pass_comes_back() {
     let settings = Tuning::of_rate(1e6);
     let ms = Duration::from_millis;
-    let mut controller = Closed::new(settings, Duration::ZERO, 0);
+    let mut controller = ClosedLoop::new(settings, Duration::ZERO, 0);
     assert!(!controller.decide(ms(10), 1_000_000, 0).run);
     assert!(!controller.decide(ms(20), 1_000_000, 0).run);
     // The connection was cut, and what was queued in it is gone.
@@ -238,7 +238,7 @@ fn what_never_came_to_pass_comes_back() {
 
 #[test]
 fn the_open_loop_runs_for_its_part_of_each_period() {
-    let open = Open::new(Duty(0.4), Duration::from_secs(1), Duration::from_secs(7));
+    let open = OpenLoop::new(Duty(0.4), Duration::from_secs(1), Duration::from_secs(7));
     let at = |ms: u64| open.decide(Duration::from_millis(7000 + ms));
     let decision = |run, ms| Decision { run, look_in: Duration::from_millis(ms) };
     assert_eq!(at(0), decision(true, 400));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Law, Limiter, Times};
 use crate::limit::control::Duty;
 use crate::limit::hold::Hold;
-use crate::limit::meter::{Direction, Traffic};
 use crate::limit::told::{Figures, Want};
+use crate::limit::traffic::{Direction, Traffic};
 use crate::limit::tree;
 
 impl Limiter<'_> {

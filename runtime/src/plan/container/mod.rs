@@ -13,7 +13,8 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use super::compile::{c_path, c_string};
+use super::facts::CgroupMount;
+use super::program::{self, c_path, c_string};
 use super::seccomp::Filter;
 use super::step::{Hook, Path, Step};
 use super::{Plan, seccomp};
@@ -86,19 +87,6 @@ pub struct Kernel {
     pub apparmor: bool,
     /// SELinux.
     pub selinux: bool,
-}
-
-/// One hierarchy as a container or a sandbox sees it below /sys/fs/cgroup.
-#[derive(Debug, Default, Clone)]
-pub struct CgroupMount {
-    /// The directory's name, `cpu,cpuacct`; empty for a lone unified hierarchy.
-    pub name: String,
-    /// Other names for it, `cpu`.
-    pub links: Vec<String>,
-    /// The container's own directory, outside.
-    pub own: PathBuf,
-    /// Options of the file system, `cpu` or `name=systemd`; none: it is cgroup2.
-    pub options: Vec<String>,
 }
 
 struct Compiler<'a> {
@@ -483,24 +471,16 @@ impl Compiler<'_> {
     }
 }
 
-/// The places where a program may be, for [`Step::Find`] and [`Step::Exec`].
+/// The program's name, and the places where it may be, for [`Step::Find`] and [`Step::Exec`].
 fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
+    // As the peers have it, for images that set no PATH.
+    const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let Some(program) = process.args.first() else {
         return Err(Error::new("process.args: no program to run"));
     };
-    let name = c_string(program)?;
-    if program.contains('/') {
-        return Ok((name.clone(), vec![name]));
-    }
-    let path = process.env.iter().rev().find_map(|pair| pair.strip_prefix("PATH="));
-    let path = path.unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let join = |dir: &str| {
-        let dir = if dir.is_empty() { "." } else { dir };
-        c_string(&format!("{}/{program}", dir.trim_end_matches('/')))
-    };
-    // A program without a name is nowhere, and no directory is named by nothing at all.
-    let dirs = path.split(':').filter(|_| !program.is_empty() && !path.is_empty());
-    Ok((name, dirs.map(join).collect::<Result<_>>()?))
+    let search = process.env.iter().rev().find_map(|pair| pair.strip_prefix("PATH="));
+    let paths = program::candidates(program.as_ref(), search.unwrap_or(SEARCH).as_ref());
+    Ok((c_string(program)?, paths.iter().map(|path| c_path(path)).collect::<Result<_>>()?))
 }
 
 fn strings(texts: &[String]) -> Result<CStrings> {

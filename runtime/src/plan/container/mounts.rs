@@ -3,10 +3,11 @@
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
-use super::{CgroupMount, Compiler};
+use super::Compiler;
 use crate::config::oci::{Mount, MountOptions, NamespaceType};
 use crate::error::{Error, Result};
-use crate::plan::compile::{c_path, c_string};
+use crate::plan::facts::CgroupMount;
+use crate::plan::program::{c_path, c_string};
 use crate::plan::provided::{DEVICES, LINKS};
 use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
 use crate::sys::raw::MountAttr;

@@ -5,7 +5,7 @@ use super::{Compiler, candidates, notifies, strings};
 use crate::config::oci::Process;
 use crate::config::{Capability, CapabilitySet};
 use crate::error::{Error, Result};
-use crate::plan::compile::c_string;
+use crate::plan::program::c_string;
 use crate::plan::seccomp::Filter;
 use crate::plan::step::Step;
 use crate::sys::raw::CapSets;

@@ -5,7 +5,7 @@
 //! instructions; where that is not enough, an answer is repeated nearby and anything else gets a
 //! `ja`, which reaches everything.
 
-use super::tree::{Ask, Id, Node, Tree};
+use super::tree::{Ask, DecisionTree, Id, Node};
 use crate::{Error, Result};
 
 /// The kernel's limit (`BPF_MAXINSNS`).
@@ -72,7 +72,7 @@ struct Place {
 }
 
 /// Assembles the graph under `root`.
-pub fn assemble(tree: &Tree, root: Id) -> Result<Vec<Insn>> {
+pub fn assemble(tree: &DecisionTree, root: Id) -> Result<Vec<Insn>> {
     let nodes = tree.nodes();
     let entries = entries(nodes, root);
     let mut code = Backwards { code: Vec::new(), places: vec![Place::default(); nodes.len()] };

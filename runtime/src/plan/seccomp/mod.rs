@@ -80,7 +80,7 @@ pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bp
 
 /// A filter, ready to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
+pub struct Bpf {
     /// The instructions, 1 to 4096.
     pub insns: Vec<Insn>,
     /// Flags for seccomp(2). [`NEW_LISTENER`] is among them if a rule notifies.
@@ -89,7 +89,7 @@ pub struct Program {
     pub warnings: Vec<String>,
 }
 
-impl Program {
+impl Bpf {
     /// The instructions as an array of `struct sock_filter`, which is also the format of the
     /// embedded programs.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -163,8 +163,8 @@ impl From<&[seccompiler::sock_filter]> for Filter {
     }
 }
 
-impl From<&Program> for Filter {
-    fn from(program: &Program) -> Filter {
+impl From<&Bpf> for Filter {
+    fn from(program: &Bpf) -> Filter {
         let instructions = program.insns.iter().map(|insn| insn.to_bytes()).collect();
         Filter { instructions, flags: program.flags }
     }
@@ -236,13 +236,13 @@ fn sentence(text: &str) -> String {
 }
 
 /// Compiles a profile for an x86_64 kernel.
-pub fn compile(profile: &Profile) -> Result<Program> {
+pub fn compile(profile: &Profile) -> Result<Bpf> {
     profile.validate().map_err(|e| e.within("seccomp"))?;
     let mut warnings = Vec::new();
-    let mut tree = tree::Tree::default();
+    let mut tree = tree::DecisionTree::default();
     let root = rules::lower(profile, &mut tree, &mut warnings).map_err(|e| e.within("seccomp"))?;
     let insns = bpf::assemble(&tree, root).map_err(|e| e.within("seccomp"))?;
-    Ok(Program { insns, flags: flags(profile), warnings })
+    Ok(Bpf { insns, flags: flags(profile), warnings })
 }
 
 fn flags(profile: &Profile) -> u32 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::syscalls::{self, Abi, X32_BIT};
-use super::tree::{ARCH, Ask, Id, Test, Tree};
+use super::tree::{ARCH, Ask, DecisionTree, Id, Test};
 use super::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64};
 use crate::Result;
 use crate::config::seccomp::{Action, Arch, Arg, Op, Profile, Rule};
@@ -55,7 +55,7 @@ enum Outcome {
 type Calls = BTreeMap<u32, Outcome>;
 
 /// Builds the whole decision and returns its root.
-pub fn lower(profile: &Profile, tree: &mut Tree, warnings: &mut Vec<String>) -> Result<Id> {
+pub fn lower(profile: &Profile, tree: &mut DecisionTree, warnings: &mut Vec<String>) -> Result<Id> {
     report(profile, warnings);
     let has = |arch| profile.architectures.contains(&arch);
 
@@ -103,13 +103,13 @@ fn cut(ranges: &mut Vec<(u32, Id)>, from: u32, tail: Vec<(u32, Id)>) {
 }
 
 /// Merges neighbours, then bisects.
-fn search(tree: &mut Tree, mut ranges: Vec<(u32, Id)>) -> Id {
+fn search(tree: &mut DecisionTree, mut ranges: Vec<(u32, Id)>) -> Id {
     ranges.dedup_by_key(|(_, outcome)| *outcome);
     tree.search(&ranges)
 }
 
 /// One ABI's numbers as ranges from its first number on.
-fn ranges(profile: &Profile, abi: Abi, tree: &mut Tree) -> Result<Vec<(u32, Id)>> {
+fn ranges(profile: &Profile, abi: Abi, tree: &mut DecisionTree) -> Result<Vec<(u32, Id)>> {
     let otherwise = tree.answer(default(profile));
     let first = if abi == Abi::X32 { X32_BIT } else { 0 };
     let mut ranges = vec![(first, otherwise)];
@@ -189,7 +189,7 @@ fn add(calls: &mut Calls, number: u32, answer: u32, alternatives: Vec<Vec<Arg>>)
     }
 }
 
-fn node(outcome: Outcome, abi: Abi, otherwise: Id, tree: &mut Tree) -> Result<Id> {
+fn node(outcome: Outcome, abi: Abi, otherwise: Id, tree: &mut DecisionTree) -> Result<Id> {
     let mut clauses = match outcome {
         Outcome::Always(value) => return Ok(tree.answer(value)),
         Outcome::When(clauses) => clauses,

@@ -266,7 +266,7 @@ fn excerpt(profile: &Profile, call: &Call) -> String {
 }
 
 /// Ours against the plain meaning, and against libseccomp's where that has one answer.
-fn compare(what: &str, profile: &Profile, random: &mut Random, tries: usize) -> (Program, usize) {
+fn compare(what: &str, profile: &Profile, random: &mut Random, tries: usize) -> (Bpf, usize) {
     let program = compile(profile).unwrap();
     check(&program.insns).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert_eq!(unreachable(&program.insns), 0, "{what}: dead code");

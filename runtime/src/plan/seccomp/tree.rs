@@ -85,7 +85,7 @@ const MAX_NODES: usize = 1 << 16;
 
 /// The graph.
 #[derive(Default)]
-pub struct Tree {
+pub struct DecisionTree {
     nodes: Vec<Node>,
     ids: HashMap<Node, Id>,
 }
@@ -93,7 +93,7 @@ pub struct Tree {
 /// What is known on the way to a node.
 type Facts = Vec<(Test, bool)>;
 
-impl Tree {
+impl DecisionTree {
     /// All nodes; children come before their parents.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

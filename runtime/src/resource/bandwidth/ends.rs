@@ -11,12 +11,11 @@ use libc::{
     RTM_GETNSID,
 };
 
-use super::queues::{open, worded};
 use super::tc;
 use crate::error::{Error, Result};
-use crate::network::End;
+use crate::network::HostEnd;
 use crate::network::link::ifinfomsg;
-use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
+use crate::sys::netlink::{Batch, Family, Refusal, Socket, attribute};
 use crate::sys::netns;
 
 // linux/if_link.h, linux/net_namespace.h; not in libc.
@@ -38,7 +37,7 @@ struct Inner {
 /// # Errors
 /// When there is a network device that has none, or no network device at all: then no rate could be
 /// kept.
-pub fn ends_of(pid: i32) -> Result<Vec<End>> {
+pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let refuse = |why: &str| Error::new(why.to_owned());
     if namespace(pid)? == namespace_here()? {
         return Err(refuse(
@@ -135,10 +134,10 @@ fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
 }
 
 /// All links of the socket's namespace.
-pub fn all(socket: &mut Socket) -> std::result::Result<Vec<End>, Refusal> {
+pub fn all(socket: &mut Socket) -> std::result::Result<Vec<HostEnd>, Refusal> {
     let mut found = Vec::new();
     dump(socket, |_, index, attributes| {
-        found.push(End {
+        found.push(HostEnd {
             name: attribute(attributes, IFLA_IFNAME).map(text).unwrap_or_default(),
             index,
             mtu: attribute(attributes, IFLA_MTU).and_then(|v| tc::word(v, 0)).unwrap_or(1500),
@@ -171,4 +170,29 @@ fn dump(
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}
+
+pub(super) fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
+}
+
+pub(super) fn open() -> Result<Socket> {
+    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
+}
+
+/// `set the rate of garth0ae70001: the kernel's words: EINVAL (Invalid argument)`.
+pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
+    let Refusal { doing, errno, text, .. } = refusal;
+    let error = match text {
+        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
+        None => Error::os(format!("{doing}{object}"), errno),
+    };
+    match errno.0 {
+        libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
+        // What a kernel says of a discipline, filter, action or kind of link that it does not have.
+        libc::ENOENT | libc::EOPNOTSUPP => {
+            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb; sch_htb for groups")
+        }
+        _ => error,
+    }
 }

@@ -22,15 +22,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::queues::{has_ipv6, open, worded};
+use super::ends::{self, has_ipv6, open, worded};
 use super::shape::Bucket;
-use super::{ends, htb, tc};
+use super::{htb, tc};
 use crate::config::rate::Change;
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
 use crate::network::link::FIRST_INDEX;
-use crate::network::{End, IFB_PREFIX};
+use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Refusal, Socket};
 use crate::sys::process;
 
@@ -59,7 +59,7 @@ fn of_way(way: char, rates: &Rates) -> Option<Rate> {
 ///
 /// # Errors
 /// The group is there with another budget; what the kernel does not have, or refuses.
-pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()> {
+pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Result<()> {
     let _lock = lock(root)?;
     let mut socket = open()?;
     let class = class_of(end.index);
@@ -97,7 +97,7 @@ pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()
         }
         // Of the same lower half of an address, in pools that are larger than a /16, or of an index
         // that is 32,766 ahead.
-        let same = |link: &&End| link.index != end.index && class_of(link.index) == class;
+        let same = |link: &&HostEnd| link.index != end.index && class_of(link.index) == class;
         if let Some(other) = links.iter().find(same)
             && classes.iter().any(|known| known.minor == class)
         {
@@ -122,7 +122,7 @@ pub fn join(root: &Path, end: &End, group: &RateGroup, own: &Rates) -> Result<()
 ///
 /// # Errors
 /// It is no member any more, or the kernel refuses.
-pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Result<Rates> {
+pub fn change(root: &Path, end: &HostEnd, group: &RateGroup, change: Change) -> Result<Rates> {
     let _lock = lock(root)?;
     let mut socket = open()?;
     let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
@@ -144,8 +144,8 @@ pub fn change(root: &Path, end: &End, group: &RateGroup, change: Change) -> Resu
 }
 
 /// The class of a link in a group of this budget, with a ceiling of its own or without.
-fn member(end: &End, share: u32, budget: Rate, own: Option<Rate>) -> htb::Member {
-    htb::Member {
+fn member(end: &HostEnd, share: u32, budget: Rate, own: Option<Rate>) -> htb::ClassMember {
+    htb::ClassMember {
         class: class_of(end.index),
         bucket: Bucket::new(ceiling(budget, own), end.mtu),
         quantum: quantum(budget, end.mtu, share),
@@ -165,7 +165,7 @@ pub struct Members {
 
 impl Members {
     /// Those of all groups, whose ifbs are among `links`.
-    pub fn read(socket: &mut Socket, links: &[End]) -> Result<Members, Refusal> {
+    pub fn read(socket: &mut Socket, links: &[HostEnd]) -> Result<Members, Refusal> {
         let mut ceilings = Vec::new();
         for ifb in links.iter().filter(|link| is_group(&link.name)) {
             for class in htb::classes(socket, ifb.index)? {
@@ -236,7 +236,7 @@ pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
 }
 
 /// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
-pub fn describe(end: &End, group: &RateGroup, own: &Rates) -> Vec<String> {
+pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
     let mut lines = Vec::new();
     for (way, _) in WAYS {
         let Some(budget) = of_way(way, &group.rates) else { continue };

@@ -39,7 +39,7 @@ pub struct Class {
 
 /// What a member's class is to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Member {
+pub struct ClassMember {
     /// Its number.
     pub class: u16,
     /// Its ceiling, and the queue before it.
@@ -65,7 +65,7 @@ pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
 }
 
 /// A member's class, its queue, and the filter that knows its packets by their device.
-pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &Member) {
+pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &ClassMember) {
     class_and_queue(batch, ifb, NEW, member);
     let fixed = tcmsg(ifb, 0, HANDLE, preference(member.class));
     batch.message("tell its packets", RTM_NEWTFILTER, NEW, &fixed);
@@ -78,11 +78,11 @@ pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &Member) {
 }
 
 /// Other values for a member's class, which is there.
-pub fn change(batch: &mut Batch, ifb: u32, member: &Member) {
+pub fn change(batch: &mut Batch, ifb: u32, member: &ClassMember) {
     class_and_queue(batch, ifb, 0, member);
 }
 
-fn class_and_queue(batch: &mut Batch, ifb: u32, flags: i32, member: &Member) {
+fn class_and_queue(batch: &mut Batch, ifb: u32, flags: i32, member: &ClassMember) {
     let id = (HANDLE | u32::from(BUDGET), member.class);
     class(batch, ifb, flags, id, (OWN, &member.bucket), member.quantum);
     // Of a class that is there, the queue is as well, and is changed in its place.

@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::Journal;
 use crate::journal::resource::{Owner, Resource};
-use crate::network::End;
+use crate::network::HostEnd;
 
 /// The rates of a sandbox's or a container's links.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Bandwidth {
     pub group: Option<RateGroup>,
     /// The link that a sandbox will have; none: an engine makes a container's links, which are found
     /// when they are there.
-    pub link: Option<End>,
+    pub link: Option<HostEnd>,
 }
 
 /// Can they be had by this caller, in a private network?
@@ -112,7 +112,7 @@ impl Bandwidth {
 
     /// The host's ends of a container's links: those that it was given, as long as they are there, and
     /// not those that it may pretend to have by now.
-    fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<End>> {
+    fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<HostEnd>> {
         let ends = queues::by_index(&marked(owner.journal, owner.id))?;
         match ends.is_empty() {
             false => Ok(ends),
@@ -120,7 +120,7 @@ impl Bandwidth {
         }
     }
 
-    fn join(&self, owner: &Owner, ends: &[End], group: &RateGroup) -> Result<()> {
+    fn join(&self, owner: &Owner, ends: &[HostEnd], group: &RateGroup) -> Result<()> {
         mark(owner, ends)?;
         mark_group(owner, &group.name)?;
         ends.iter().try_for_each(|end| join_group(owner.journal.root(), end, group, &self.rates))
@@ -221,7 +221,7 @@ pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
 }
 
 /// Writes down which links will be held to a rate: at once, or not at all.
-fn mark(owner: &Owner, ends: &[End]) -> Result<()> {
+fn mark(owner: &Owner, ends: &[HostEnd]) -> Result<()> {
     let path = owner.journal.file(owner.id, MARK);
     let mut indexes = marked(owner.journal, owner.id);
     indexes.extend(ends.iter().map(|end| end.index));

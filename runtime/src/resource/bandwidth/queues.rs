@@ -1,14 +1,14 @@
 //! The queues of one link, from none to what was asked and back, and what links have.
 
-use super::ends;
+use super::ends::{self, has_ipv6, open, worded};
 use super::group::Members;
 use super::shape::Bucket;
 use super::tc::{self, Qdisc};
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
-use crate::network::{End, IFB_PREFIX};
-use crate::sys::netlink::{Batch, Family, Refusal, Socket};
+use crate::network::{HostEnd, IFB_PREFIX};
+use crate::sys::netlink::{Batch, Socket};
 
 fn ifb_name(link: u32) -> String {
     format!("{IFB_PREFIX}{link:08x}")
@@ -24,7 +24,7 @@ fn link_of(ifb: &str) -> Option<u32> {
 ///
 /// # Errors
 /// When the kernel does not say.
-pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<End>> {
+pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<HostEnd>> {
     let ends = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
     Ok(ends.into_iter().filter(|end| indexes.contains(&end.index)).collect())
 }
@@ -39,7 +39,7 @@ struct Present {
 }
 
 impl Present {
-    fn look(socket: &mut Socket, end: &End) -> Result<Present> {
+    fn look(socket: &mut Socket, end: &HostEnd) -> Result<Present> {
         let ifb = tc::index_of(socket, &ifb_name(end.index)).map_err(|r| worded(r, ""))?;
         let mut present = Present { ifb, ..Present::default() };
         for qdisc in tc::qdiscs(socket).map_err(|r| worded(r, ""))? {
@@ -58,7 +58,7 @@ impl Present {
 ///
 /// # Errors
 /// What the kernel does not have, or refuses.
-pub fn begin(end: &End, rates: &Rates) -> Result<()> {
+pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
     let mut socket = open()?;
     apply(&mut socket, end, rates, Present::default())
 }
@@ -67,14 +67,14 @@ pub fn begin(end: &End, rates: &Rates) -> Result<()> {
 ///
 /// # Errors
 /// It has a filter on what comes in.
-pub(super) fn check_free(end: &End) -> Result<()> {
+pub(super) fn check_free(end: &HostEnd) -> Result<()> {
     match Present::look(&mut open()?, end)?.ingress {
         false => Ok(()),
         true => Err(not_ours(end, "a filter on what comes in")),
     }
 }
 
-fn not_ours(end: &End, what: &str) -> Error {
+fn not_ours(end: &HostEnd, what: &str) -> Error {
     Error::new(format!("{} has {what} that is not Garth's", end.name))
         .hint(format!("see it with `tc qdisc show dev {}`", end.name))
 }
@@ -83,7 +83,7 @@ fn not_ours(end: &End, what: &str) -> Error {
 ///
 /// # Errors
 /// What the kernel does not have, or refuses, and a link that somebody else's queue is on.
-pub fn change(end: &End, rates: &Rates) -> Result<()> {
+pub fn change(end: &HostEnd, rates: &Rates) -> Result<()> {
     let mut socket = open()?;
     let present = Present::look(&mut socket, end)?;
     let other = |what: &str| not_ours(end, what).within(format_args!("--rate {rates}"));
@@ -99,7 +99,7 @@ pub fn change(end: &End, rates: &Rates) -> Result<()> {
     apply(&mut socket, end, rates, present)
 }
 
-fn apply(socket: &mut Socket, end: &End, rates: &Rates, present: Present) -> Result<()> {
+fn apply(socket: &mut Socket, end: &HostEnd, rates: &Rates, present: Present) -> Result<()> {
     let name = ifb_name(end.index);
     let mut batch = Batch::new();
     let root = present.root.as_ref();
@@ -228,7 +228,7 @@ pub fn release(link: u32) -> Result<()> {
 /// # Errors
 /// When the kernel refuses.
 pub fn take_off(link: u32) -> Result<()> {
-    let end = End { name: format!("link {link}"), index: link, mtu: 0 };
+    let end = HostEnd { name: format!("link {link}"), index: link, mtu: 0 };
     match change(&end, &Rates::default()) {
         Err(error) if error.errno().is_some_and(|errno| errno.0 == libc::ENODEV) => release(link),
         result => result,
@@ -264,7 +264,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let links = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
     let lives = |link: u32| links.iter().any(|end| end.index == link);
-    let is_stray = |end: &&End| link_of(&end.name).is_some_and(|link| !lives(link));
+    let is_stray = |end: &&HostEnd| link_of(&end.name).is_some_and(|link| !lives(link));
     Ok(links.iter().filter(is_stray).map(|end| (end.name.clone(), end.index)).collect())
 }
 
@@ -277,7 +277,7 @@ pub fn remove_stray(name: &str, index: u32) -> Result<()> {
 }
 
 /// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
-pub fn describe(end: &End, rates: &Rates) -> Vec<String> {
+pub fn describe(end: &HostEnd, rates: &Rates) -> Vec<String> {
     let tbf = |device: &str, rate, way: &str| {
         let Bucket { burst, limit, .. } = Bucket::new(rate, end.mtu);
         format!("qdisc tbf on {device}: rate {rate} burst {burst} limit {limit} ({way})")
@@ -293,31 +293,6 @@ pub fn describe(end: &End, rates: &Rates) -> Vec<String> {
         lines.push(format!("qdisc ingress on {}: all redirected to {ifb}", end.name));
     }
     lines
-}
-
-pub(super) fn has_ipv6() -> bool {
-    std::path::Path::new("/proc/sys/net/ipv6").exists()
-}
-
-pub(super) fn open() -> Result<Socket> {
-    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
-}
-
-/// `set the rate of garth0ae70001: the kernel's words: EINVAL (Invalid argument)`.
-pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
-    let Refusal { doing, errno, text, .. } = refusal;
-    let error = match text {
-        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
-        None => Error::os(format!("{doing}{object}"), errno),
-    };
-    match errno.0 {
-        libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
-        // What a kernel says of a discipline, filter, action or kind of link that it does not have.
-        libc::ENOENT | libc::EOPNOTSUPP => {
-            error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb; sch_htb for groups")
-        }
-        _ => error,
-    }
 }
 
 #[cfg(test)]

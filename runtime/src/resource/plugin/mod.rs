@@ -36,7 +36,7 @@ const NOTE: &str = "json";
 
 /// A plugin that was found: the record of what it is asked to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plugin {
+pub struct FoundPlugin {
     /// What was asked.
     #[serde(flatten)]
     pub asked: config::Plugin,
@@ -76,12 +76,12 @@ struct Process {
     netns: String,
 }
 
-impl Plugin {
+impl FoundPlugin {
     /// Finds the executables of those that are asked for.
     ///
     /// # Errors
     /// One that is nowhere, that cannot be executed, or that others may change.
-    pub fn find_all(asked: &[config::Plugin]) -> Result<Vec<Plugin>> {
+    pub fn find_all(asked: &[config::Plugin]) -> Result<Vec<FoundPlugin>> {
         if asked.is_empty() {
             return Ok(Vec::new());
         }
@@ -89,7 +89,7 @@ impl Plugin {
         let directories = directories();
         let find = |asked: &config::Plugin| {
             let program = find(&directories, &asked.name)?;
-            Ok(Plugin { asked: asked.clone(), program, timeout })
+            Ok(FoundPlugin { asked: asked.clone(), program, timeout })
         };
         asked.iter().map(find).collect()
     }
@@ -98,7 +98,7 @@ impl Plugin {
     ///
     /// # Errors
     /// A note that cannot be read.
-    pub fn noted(journal: &Journal, id: &str) -> Result<Vec<Plugin>> {
+    pub fn noted(journal: &Journal, id: &str) -> Result<Vec<FoundPlugin>> {
         let directory = journal.file(id, "plugins");
         let failed =
             |path: &Path, e: &std::io::Error| Error::io(format!("read {}", path.display()), e);
@@ -161,7 +161,7 @@ impl Plugin {
     }
 }
 
-impl Resource for Plugin {
+impl Resource for FoundPlugin {
     fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
         self.note(owner)
     }

@@ -44,7 +44,7 @@ impl Settings {
         self.limits(&mut sandbox)?;
         self.namespaces(&mut sandbox)?;
         sandbox.env = self.environment(&sandbox.root)?;
-        let pools = network::Config::parse(self.pool4.as_deref(), self.pool6.as_deref())?;
+        let pools = network::Pools::parse(self.pool4.as_deref(), self.pool6.as_deref())?;
         let options = Options { root, name: self.name, pools, merge_stderr: false };
         sandbox.command = self.command;
         hand_down(&mut sandbox, options.journal().root())?;

@@ -27,7 +27,7 @@ impl Dirs {
         self.0.join("to").join(path)
     }
 
-    fn copy(&self) -> Result {
+    fn copy(&self) -> SysResult {
         let open = |path: &Path| File::open(path).unwrap();
         let (from, to) = (open(&self.from("")), open(&self.to("")));
         copy_up(from.as_raw_fd(), to.as_raw_fd())

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{In, Message, Value};
+use super::{DbusMessage, DbusValue, In};
 
 /// No type is nested as deep (the specification allows 64).
 const DEEPEST: usize = 16;
 
-impl Message {
+impl DbusMessage {
     /// The answer to `GetAll` of org.freedesktop.DBus.Properties: names and values.
-    pub fn properties(&self) -> Option<BTreeMap<String, Value>> {
+    pub fn properties(&self) -> Option<BTreeMap<String, DbusValue>> {
         if self.signature != "a{sv}" {
             return None;
         }
         let mut input = In { bytes: &self.bytes, at: self.body };
-        let Value::Array(_, entries) = input.value(b"a{sv}", &mut 0, 0)? else { return None };
+        let DbusValue::Array(_, entries) = input.value(b"a{sv}", &mut 0, 0)? else { return None };
         let pair = |entry| match entry {
-            Value::Struct(pair) => match <[Value; 2]>::try_from(pair) {
-                Ok([Value::Text(name), value]) => Some((name, value)),
+            DbusValue::Struct(pair) => match <[DbusValue; 2]>::try_from(pair) {
+                Ok([DbusValue::Text(name), value]) => Some((name, value)),
                 _ => None,
             },
             _ => None,
@@ -38,24 +38,24 @@ impl In<'_> {
     }
 
     /// The value of the type that stands at `at` in `kinds`, which is moved past it.
-    fn value(&mut self, kinds: &[u8], at: &mut usize, depth: usize) -> Option<Value> {
+    fn value(&mut self, kinds: &[u8], at: &mut usize, depth: usize) -> Option<DbusValue> {
         if depth > DEEPEST {
             return None;
         }
         let kind = *kinds.get(*at)?;
         *at += 1;
         Some(match kind {
-            b'y' => Value::Byte(self.byte()?),
-            b'b' => Value::Bool(self.u32()? != 0),
-            b'n' | b'q' => Value::U16(kind == b'n', self.u16()?),
-            b'i' => Value::I32(self.u32()? as i32),
+            b'y' => DbusValue::Byte(self.byte()?),
+            b'b' => DbusValue::Bool(self.u32()? != 0),
+            b'n' | b'q' => DbusValue::U16(kind == b'n', self.u16()?),
+            b'i' => DbusValue::I32(self.u32()? as i32),
             // A descriptor is the number of one that came beside.
-            b'u' | b'h' => Value::U32(self.u32()?),
-            b'x' => Value::I64(self.u64()? as i64),
-            b't' => Value::U64(self.u64()?),
-            b'd' => Value::F64(f64::from_bits(self.u64()?)),
-            b's' | b'o' => Value::Text(self.text()?),
-            b'g' => Value::Text(self.signature()?),
+            b'u' | b'h' => DbusValue::U32(self.u32()?),
+            b'x' => DbusValue::I64(self.u64()? as i64),
+            b't' => DbusValue::U64(self.u64()?),
+            b'd' => DbusValue::F64(f64::from_bits(self.u64()?)),
+            b's' | b'o' => DbusValue::Text(self.text()?),
+            b'g' => DbusValue::Text(self.signature()?),
             b'v' => {
                 let inner = self.signature()?;
                 self.value(inner.as_bytes(), &mut 0, depth + 1)?
@@ -67,7 +67,7 @@ impl In<'_> {
                     items.push(self.value(kinds, at, depth + 1)?);
                 }
                 *at += 1;
-                Value::Struct(items)
+                DbusValue::Struct(items)
             }
             b'a' => {
                 let element = &kinds[*at..];
@@ -83,7 +83,7 @@ impl In<'_> {
                 if self.at != end {
                     return None;
                 }
-                Value::Array(String::from_utf8(element.to_vec()).ok()?, items)
+                DbusValue::Array(String::from_utf8(element.to_vec()).ok()?, items)
             }
             _ => return None,
         })

@@ -1,0 +1,25 @@
+//! The kernel's refusals in words.
+
+use crate::error::{Error, Result};
+use crate::sys::netlink::{Family, Refusal, Socket};
+
+pub fn route_socket() -> Result<Socket> {
+    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
+}
+
+/// `create the link garth0ae70001: the kernel's words: EEXIST (File exists)`.
+pub fn worded(refusal: Refusal, object: &str) -> Error {
+    let Refusal { doing, errno, text, .. } = refusal;
+    let error = match text {
+        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
+        None => Error::os(format!("{doing}{object}"), errno),
+    };
+    match errno.0 {
+        libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
+        _ => error,
+    }
+}
+
+pub fn refused(refusal: Refusal) -> Error {
+    worded(refusal, " in nftables table inet garth")
+}
