@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::ground::Ground;
+use super::ground::TreeTop;
 use super::hierarchy::{self, Controller, Hierarchy, MountedTree, Unfit, Version};
 use super::io;
 use super::record::{Cgroup, Dir, Placement};
@@ -22,7 +22,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     limits.check()?;
     let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
     cgroup.check_names()?;
-    let (mut unified, mut ground) = (Vec::new(), Ground::Free);
+    let (mut unified, mut ground) = (Vec::new(), TreeTop::Free);
     for (controller, flag) in asked(LimitSource::Flags(limits)) {
         match host.v1(controller) {
             Some(mount) => {
@@ -31,7 +31,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             }
             None => {
                 if unified.is_empty() {
-                    ground = Ground::find(host, id).map_err(|error| error.within(&flag))?;
+                    ground = TreeTop::find(host, id).map_err(|error| error.within(&flag))?;
                 }
                 // One by one, so that the refusal names the flag that cannot be met.
                 if !unified.contains(&controller) {
@@ -51,7 +51,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             return Err(Error::new("--systemd-cgroup: the controllers are in trees of cgroup v1")
                 .hint("leave it out: the limits go there"));
         }
-        ground = Ground::find(host, id)?;
+        ground = TreeTop::find(host, id)?;
     }
     if host.scope || !unified.is_empty() {
         let wanted = unified.first().copied().unwrap_or(Controller::Systemd);
@@ -65,9 +65,9 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             cgroup.add(Version::V2, &top, controller);
         }
         match ground {
-            Ground::Scope(unit, _) => cgroup.placement = Placement::Scope(unit),
-            Ground::Delegated(_) => cgroup.placement = Placement::Delegated,
-            Ground::Free => {}
+            TreeTop::Scope(unit, _) => cgroup.placement = Placement::Scope(unit),
+            TreeTop::Delegated(_) => cgroup.placement = Placement::Delegated,
+            TreeTop::Free => {}
         }
     }
     if freezer && !cgroup.dirs.iter().any(|dir| dir.version == Version::V2) {
@@ -117,7 +117,7 @@ fn v1_usable(mount: &MountedTree, parent: &str) -> Result<()> {
 }
 
 /// Words why the unified tree will not do.
-fn refusal(host: &Hierarchy, ground: &Ground, controller: Controller, unfit: Unfit) -> Error {
+fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Unfit) -> Error {
     let name = controller.name();
     let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
     match unfit {

@@ -22,7 +22,7 @@ const LEAF: &str = "garth.launcher";
 
 /// What manages the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ground {
+pub(super) enum TreeTop {
     /// The tree has no manager: each program makes directories as it may.
     Free,
     /// systemd has left this directory to the caller.
@@ -31,32 +31,32 @@ pub(super) enum Ground {
     Scope(Unit, String),
 }
 
-impl Ground {
+impl TreeTop {
     /// The place for sandbox `id`. Nothing is made.
     ///
     /// # Errors
     /// Where systemd manages the tree, and cannot be asked by this caller.
-    pub(super) fn find(host: &Hierarchy, id: &str) -> Result<Ground> {
+    pub(super) fn find(host: &Hierarchy, id: &str) -> Result<TreeTop> {
         let Some(mount) = host.v2().filter(|_| host.systemd || host.scope) else {
-            return Ok(Ground::Free);
+            return Ok(TreeTop::Free);
         };
         let own = mount.own.as_deref().unwrap_or("");
         let own = own.strip_suffix(LEAF).map_or(own, |above| above.trim_end_matches('/'));
         // Root has a systemd of its own, too, beside the system's.
         let user = !host.privileged || facts::confined() || own.contains("/user@0.service/");
         if !host.scope && is_delegated(&mount.point, own, user)? {
-            return Ok(Ground::Delegated(format!("{}{own}", mount.point)));
+            return Ok(TreeTop::Delegated(format!("{}{own}", mount.point)));
         }
         let (unit, manager) = Unit::beside(own, id, user)?;
-        Ok(Ground::Scope(unit, format!("{}{manager}", mount.point)))
+        Ok(TreeTop::Scope(unit, format!("{}{manager}", mount.point)))
     }
 
     /// The directory to make `<parent>/<id>` in, so that it has `needed`.
     pub(super) fn top(&self, host: &Hierarchy, needed: &[Controller]) -> Result<String, Unfit> {
         match self {
-            Ground::Free => host.v2_top(needed),
-            Ground::Delegated(top) => fit(top, needed, true).map(|()| top.clone()),
-            Ground::Scope(unit, manager) => {
+            TreeTop::Free => host.v2_top(needed),
+            TreeTop::Delegated(top) => fit(top, needed, true).map(|()| top.clone()),
+            TreeTop::Scope(unit, manager) => {
                 let mount = host.v2().ok_or(Unfit::NotMounted)?;
                 let there = controllers(&format!("{manager}/cgroup.controllers"));
                 if mount.read_only {
@@ -74,12 +74,12 @@ impl Ground {
     pub(super) fn hint(&self, host: &Hierarchy, lacking: &str) -> Option<String> {
         let all = "Delegate=cpu cpuset io memory pids";
         match self {
-            Ground::Delegated(top) => Some(format!(
+            TreeTop::Delegated(top) => Some(format!(
                 "{} has Delegate= without {lacking}: Delegate=yes",
                 systemd::innermost(top).unwrap_or("the unit")
             )),
             // The system's own systemd has all that the kernel has.
-            Ground::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => {
+            TreeTop::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => {
                 Some(format!("as root: `systemctl edit user@.service`, in [Service] {all}"))
             }
             _ => None,
@@ -92,10 +92,10 @@ impl Ground {
 /// # Errors
 /// As of a start.
 pub fn place_in_words(host: &Hierarchy) -> Result<String> {
-    Ok(match Ground::find(host, "NAME")? {
-        Ground::Delegated(top) => format!("below {top}, which systemd has delegated"),
-        Ground::Scope(unit, _) => format!("in scopes that systemd makes in {}", unit.slice),
-        Ground::Free => match host.v2_top(&[]) {
+    Ok(match TreeTop::find(host, "NAME")? {
+        TreeTop::Delegated(top) => format!("below {top}, which systemd has delegated"),
+        TreeTop::Scope(unit, _) => format!("in scopes that systemd makes in {}", unit.slice),
+        TreeTop::Free => match host.v2_top(&[]) {
             Ok(top) => format!("in {top}"),
             Err(_) if host.v2().is_none() => "in the trees of cgroup v1".into(),
             Err(_) => return Err(Error::new("no cgroup of the unified tree may be written here")),
