@@ -7,28 +7,11 @@ use super::hierarchy::{Controller, Hierarchy, MountedTree, Version};
 use super::record::{Cgroup, Dir, Placement};
 use crate::plan::CgroupMount;
 
-/// One tree to be mounted in the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TreeInside {
-    /// Which generation.
-    pub version: Version,
-    /// The directory in /sys/fs/cgroup to mount on, such as `cpu,cpuacct`; empty: on it itself.
-    pub name: String,
-    /// Names that are links to it, where several controllers share a tree: `cpu`, `cpuacct`.
-    pub links: Vec<String>,
-    /// The container's own directory on the host, to be bound where there is no cgroup namespace.
-    pub directory: PathBuf,
-    /// The file system to mount in a cgroup namespace, `cgroup` or `cgroup2`.
-    pub kind: &'static str,
-    /// Its options (`cpu,cpuacct`, or `none,name=systemd`); empty for `cgroup2`.
-    pub options: String,
-}
-
 impl Cgroup {
     /// The trees to mount in the container, in the order of the host's. In v1, and where both
     /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
     /// alone is mounted as it is.
-    pub fn inside(&self, host: &Hierarchy) -> Vec<TreeInside> {
+    pub fn inside(&self, host: &Hierarchy) -> Vec<CgroupMount> {
         let mut all = self.shown(self.unified_only() && host.unified_only());
         all.extend(self.others(host));
         all
@@ -38,23 +21,16 @@ impl Cgroup {
     pub fn seen(&self) -> Vec<CgroupMount> {
         let hybrid = |dir: &Dir| dir.top.starts_with("/sys/fs/cgroup/unified");
         let unified_only = self.unified_only() && !self.dirs.iter().any(hybrid);
-        self.shown(unified_only).into_iter().map(CgroupMount::from).collect()
+        self.shown(unified_only)
     }
 
-    fn shown(&self, unified_only: bool) -> Vec<TreeInside> {
+    fn shown(&self, unified_only: bool) -> Vec<CgroupMount> {
         let mut all = Vec::new();
         for dir in &self.dirs {
-            let directory = self.path(dir);
+            let own = self.path(dir);
             if dir.version == Version::V2 {
                 let name = if unified_only { "" } else { "unified" };
-                all.push(TreeInside {
-                    version: Version::V2,
-                    name: name.into(),
-                    links: Vec::new(),
-                    directory,
-                    kind: "cgroup2",
-                    options: String::new(),
-                });
+                all.push(CgroupMount { name: name.into(), own, ..CgroupMount::default() });
                 continue;
             }
             // The name that the tree has on the host: programs look for that one.
@@ -64,32 +40,26 @@ impl Cgroup {
             if dir.controllers.is_empty() {
                 continue;
             }
-            let options: Vec<&str> = dir
-                .controllers
-                .iter()
-                .map(|c| if *c == Controller::Systemd { "none,name=systemd" } else { c.v1_name() })
-                .collect();
+            let mut options: Vec<String> =
+                dir.controllers.iter().map(|one| one.v1_name().to_owned()).collect();
+            if dir.controllers.contains(&Controller::Systemd) {
+                options.insert(0, "none".into());
+            }
             // Also those of its controllers that are not asked for.
             let mut links: Vec<&str> = dir.controllers.iter().map(|c| plain(*c)).collect();
             links.extend(name.split(','));
             links.retain(|link| *link != name);
             links.sort_unstable();
             links.dedup();
-            all.push(TreeInside {
-                version: Version::V1,
-                links: links.into_iter().map(str::to_owned).collect(),
-                name: name.to_owned(),
-                directory,
-                kind: "cgroup",
-                options: options.join(","),
-            });
+            let links = links.into_iter().map(str::to_owned).collect();
+            all.push(CgroupMount { name: name.to_owned(), links, own, options });
         }
         all
     }
 
     /// Trees in which the container has no cgroup of its own, as none could be made: it is in the
     /// caller's, and that is what it sees. Beside v1 the unified tree is left out, as runc does.
-    fn others(&self, host: &Hierarchy) -> Vec<TreeInside> {
+    fn others(&self, host: &Hierarchy) -> Vec<CgroupMount> {
         let unified_only = host.unified_only();
         let covered = |mount: &MountedTree| {
             self.dirs.iter().any(|dir| {
@@ -134,16 +104,4 @@ impl Cgroup {
 /// A controller as the name of a directory.
 fn plain(controller: Controller) -> &'static str {
     controller.v1_name().trim_start_matches("name=")
-}
-
-impl From<TreeInside> for CgroupMount {
-    fn from(tree: TreeInside) -> CgroupMount {
-        let words = tree.options.split(',').filter(|word| !word.is_empty());
-        CgroupMount {
-            name: tree.name,
-            links: tree.links,
-            own: tree.directory,
-            options: words.map(String::from).collect(),
-        }
-    }
 }

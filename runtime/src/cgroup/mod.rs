@@ -67,7 +67,6 @@ pub use freezer::Freezer;
 pub use fuzz::compute;
 pub use ground::place_in_words;
 pub use hierarchy::{Controller, Hierarchy, MountedTree, Version};
-pub use inside::TreeInside;
 pub use join::Entrance;
 pub use oom::{Oom, OomEvent};
 pub use record::Cgroup;

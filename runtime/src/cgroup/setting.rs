@@ -6,7 +6,7 @@
 
 use super::hierarchy::Controller;
 use crate::config::LimitSource;
-use crate::config::oci::{BlockIo, Resources, ThrottleDevice};
+use crate::config::oci::{BlockIo, Cpu, Resources, ThrottleDevice};
 use crate::{Error, Result};
 
 /// A value, the file it goes to, and the field of the config that asked for it.
@@ -133,47 +133,71 @@ pub(super) fn throttles(
     ]
 }
 
-/// 0 is a limit, too (config-linux.md, "PIDs").
-pub(super) fn add_pids(limit: Option<i64>, add: &mut dyn FnMut(Setting)) {
-    match limit {
-        None => {}
-        // The first process needs one; systemd takes no less, either.
-        Some(limit @ 0..) => add(Setting::new("pids.limit", "pids.max", limit.max(1))),
-        Some(_) => add(Setting::new("pids.limit", "pids.max", "max").optional(true)),
-    }
-}
-
-/// A limit for each size, on pages in use and, since Linux 5.7, on those that are reserved.
-pub(super) fn add_hugepages(
+/// The controllers whose files are the same in both generations; limits of huge pages end in `suffix`.
+///
+/// # Errors
+/// Values that no kernel takes.
+pub(super) fn add_common(
+    controller: Controller,
     resources: &Resources,
     suffix: &str,
     add: &mut dyn FnMut(Setting),
 ) -> Result<()> {
-    for page in &resources.hugepage_limits {
-        let size = &page.page_size;
-        if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Error::new(format!("hugepageLimits: {size:?} is not a size of pages"))
-                .hint("as in 2MB or 1GB"));
+    match controller {
+        Controller::Cpuset => {
+            let lists = resources.cpu.iter().flat_map(|cpu| {
+                [("cpu.cpus", "cpuset.cpus", &cpu.cpus), ("cpu.mems", "cpuset.mems", &cpu.mems)]
+            });
+            for (field, file, list) in lists {
+                if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
+                    add(Setting::new(field, file, list));
+                }
+            }
         }
-        let field = "hugepageLimits";
-        add(Setting::new(field, format!("hugetlb.{size}{suffix}"), page.limit));
-        add(Setting::new(field, format!("hugetlb.{size}.rsvd{suffix}"), page.limit).optional(true));
+        Controller::Pids => match resources.pids.as_ref().and_then(|pids| pids.limit) {
+            None => {}
+            // 0 is a limit, too (config-linux.md, "PIDs"). The first process needs one; systemd takes
+            // no less, either.
+            Some(limit @ 0..) => add(Setting::new("pids.limit", "pids.max", limit.max(1))),
+            Some(_) => add(Setting::new("pids.limit", "pids.max", "max").optional(true)),
+        },
+        // A limit for each size, on pages in use and, since Linux 5.7, on those that are reserved.
+        Controller::Hugetlb => {
+            for page in &resources.hugepage_limits {
+                let (field, size) = ("hugepageLimits", &page.page_size);
+                if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                    return Err(Error::new(format!("{field}: {size:?} is not a size of pages"))
+                        .hint("as in 2MB or 1GB"));
+                }
+                let of = |kind| format!("hugetlb.{size}{kind}{suffix}");
+                add(Setting::new(field, of(""), page.limit));
+                add(Setting::new(field, of(".rsvd"), page.limit).optional(true));
+            }
+        }
+        Controller::Rdma => {
+            for (device, limits) in &resources.rdma {
+                let mut value = device.clone();
+                if let Some(handles) = limits.hca_handles {
+                    value += &format!(" hca_handle={handles}");
+                }
+                if let Some(objects) = limits.hca_objects {
+                    value += &format!(" hca_object={objects}");
+                }
+                add(Setting::new("rdma", "rdma.max", value));
+            }
+        }
+        _ => {}
     }
     Ok(())
 }
 
-/// A line for each device, the same in both generations.
-pub(super) fn add_rdma(resources: &Resources, add: &mut dyn FnMut(Setting)) {
-    for (device, limits) in &resources.rdma {
-        let mut value = device.clone();
-        if let Some(handles) = limits.hca_handles {
-            value += &format!(" hca_handle={handles}");
-        }
-        if let Some(objects) = limits.hca_objects {
-            value += &format!(" hca_object={objects}");
-        }
-        add(Setting::new("rdma", "rdma.max", value));
-    }
+/// The weight, in `file`. An idle cgroup takes none, and gets the default one when it is no longer idle.
+pub(super) fn add_weight(cpu: &Cpu, file: &str, of: fn(u64) -> u64, add: &mut dyn FnMut(Setting)) {
+    let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));
+    let (before, after) = if cpu.idle == Some(0) { (idle, None) } else { (None, idle) };
+    let shares = cpu.shares.filter(|n| *n != 0);
+    let weight = shares.map(|shares| Setting::new("cpu.shares", file, of(shares)));
+    [before, weight, after].into_iter().flatten().for_each(add);
 }
 
 #[cfg(test)]

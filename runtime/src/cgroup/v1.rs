@@ -1,7 +1,7 @@
 //! Limits in the v1 trees, one tree a controller (Documentation/admin-guide/cgroup-v1).
 
 use super::hierarchy::Controller;
-use super::setting::{Setting, add_hugepages, add_pids, add_rdma, throttles};
+use super::setting::{Setting, add_common, add_weight, throttles};
 use crate::config::oci::Resources;
 use crate::{Error, Result};
 
@@ -55,14 +55,7 @@ pub(super) fn settings(
         }
         (Controller::Cpu, Resources { cpu: Some(cpu), .. }) => {
             let count = |value: Option<u64>| value.filter(|n| *n != 0);
-            // An idle cgroup takes no shares, and gets the default ones when it is no longer idle.
-            let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));
-            let (before, after) = if cpu.idle == Some(0) { (idle, None) } else { (None, idle) };
-            before.into_iter().for_each(&mut add);
-            if let Some(shares) = count(cpu.shares) {
-                add(Setting::new("cpu.shares", "cpu.shares", shares));
-            }
-            after.into_iter().for_each(&mut add);
+            add_weight(cpu, "cpu.shares", |shares| shares, &mut add);
             // Real-time limits first: a real-time process cannot join without.
             if let Some(period) = count(cpu.realtime_period) {
                 add(Setting::new("cpu.realtimePeriod", "cpu.rt_period_us", period));
@@ -80,18 +73,6 @@ pub(super) fn settings(
                 let file = "cpu.cfs_burst_us";
                 add(Setting::new("cpu.burst", file, burst).optional(burst == 0));
             }
-        }
-        (Controller::Cpuset, Resources { cpu: Some(cpu), .. }) => {
-            let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-            if let Some(cpus) = text(&cpu.cpus) {
-                add(Setting::new("cpu.cpus", "cpuset.cpus", cpus));
-            }
-            if let Some(mems) = text(&cpu.mems) {
-                add(Setting::new("cpu.mems", "cpuset.mems", mems));
-            }
-        }
-        (Controller::Pids, Resources { pids: Some(pids), .. }) => {
-            add_pids(pids.limit, &mut add);
         }
         (Controller::Io, Resources { block_io: Some(io), .. }) => {
             // The scheduler bfq has files of its own, and so had cfq until Linux 5.0.
@@ -123,9 +104,6 @@ pub(super) fn settings(
                 }
             }
         }
-        (Controller::Hugetlb, _) => {
-            add_hugepages(resources, ".limit_in_bytes", &mut add)?;
-        }
         (Controller::NetCls, Resources { network: Some(network), .. }) => {
             if let Some(class) = network.class_id.filter(|n| *n != 0) {
                 add(Setting::new("network.classID", "net_cls.classid", class));
@@ -137,8 +115,7 @@ pub(super) fn settings(
                 add(Setting::new("network.priorities", "net_prio.ifpriomap", value));
             }
         }
-        (Controller::Rdma, _) => add_rdma(resources, &mut add),
-        _ => {}
+        _ => add_common(controller, resources, ".limit_in_bytes", &mut add)?,
     }
     Ok(settings)
 }

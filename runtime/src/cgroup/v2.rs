@@ -1,7 +1,7 @@
 //! Limits in the unified tree (Documentation/admin-guide/cgroup-v2).
 
 use super::hierarchy::Controller;
-use super::setting::{Setting, add_hugepages, add_pids, add_rdma, throttles};
+use super::setting::{Setting, add_common, add_weight, throttles};
 use crate::config::limits::CPU_PERIOD;
 use crate::config::oci::{BlockIo, Memory, Resources};
 use crate::{Error, Result};
@@ -27,14 +27,7 @@ pub(super) fn settings(
             if realtime {
                 return Err(only_v1("cpu.realtimeRuntime and cpu.realtimePeriod"));
             }
-            // An idle cgroup takes no weight, and gets the default one when it is no longer idle.
-            let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));
-            let (before, after) = if cpu.idle == Some(0) { (idle, None) } else { (None, idle) };
-            before.into_iter().for_each(&mut add);
-            if let Some(shares) = cpu.shares.filter(|n| *n != 0) {
-                add(Setting::new("cpu.shares", "cpu.weight", weight_of_shares(shares)));
-            }
-            after.into_iter().for_each(&mut add);
+            add_weight(cpu, "cpu.weight", weight_of_shares, &mut add);
             let (quota, period) = (cpu.quota.filter(|n| *n != 0), cpu.period.filter(|n| *n != 0));
             if quota.is_some() || period.is_some() {
                 // One file for both: what is not given stays.
@@ -59,20 +52,7 @@ pub(super) fn settings(
                 add(Setting::new("cpu.burst", "cpu.max.burst", burst).optional(burst == 0));
             }
         }
-        (Controller::Cpuset, Resources { cpu: Some(cpu), .. }) => {
-            let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-            if let Some(cpus) = text(&cpu.cpus) {
-                add(Setting::new("cpu.cpus", "cpuset.cpus", cpus));
-            }
-            if let Some(mems) = text(&cpu.mems) {
-                add(Setting::new("cpu.mems", "cpuset.mems", mems));
-            }
-        }
-        (Controller::Pids, Resources { pids: Some(pids), .. }) => {
-            add_pids(pids.limit, &mut add);
-        }
         (Controller::Io, Resources { block_io: Some(io), .. }) => add_io(io, look, &mut add)?,
-        (Controller::Hugetlb, _) => add_hugepages(resources, ".max", &mut add)?,
         (Controller::NetCls, Resources { network: Some(network), .. })
             if network.class_id.is_some_and(|n| n != 0) =>
         {
@@ -83,8 +63,7 @@ pub(super) fn settings(
         {
             return Err(only_v1("network.priorities"));
         }
-        (Controller::Rdma, _) => add_rdma(resources, &mut add),
-        _ => {}
+        _ => add_common(controller, resources, ".max", &mut add)?,
     }
     Ok(settings)
 }

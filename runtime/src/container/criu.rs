@@ -148,7 +148,7 @@ pub fn external_mounts(record: &ContainerRecord) -> Result<Vec<(String, String)>
         {
             for inside in record.resources.cgroup.inside(&Hierarchy::read()?) {
                 let at = Path::new(&mount.destination).join(&inside.name);
-                let source = inside.directory.to_string_lossy().into_owned();
+                let source = inside.own.to_string_lossy().into_owned();
                 all.push((at.to_string_lossy().into_owned(), source));
             }
         }

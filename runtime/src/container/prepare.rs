@@ -269,7 +269,7 @@ fn cgroup_mounts(record: &ContainerRecord, trees: &Hierarchy) -> Vec<CgroupMount
     if !record.asked.config.mounts.iter().any(asked) {
         return Vec::new();
     }
-    record.resources.cgroup.inside(trees).into_iter().map(CgroupMount::from).collect()
+    record.resources.cgroup.inside(trees)
 }
 
 fn launch(

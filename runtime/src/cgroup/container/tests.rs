@@ -471,17 +471,17 @@ fn the_trees_inside_have_the_names_of_those_outside() {
         .iter()
         .map(|tree| {
             let links = tree.links.join(" ");
-            let directory = tree.directory.display();
-            format!("{} [{links}] {} {:?} {directory}", tree.name, tree.kind, tree.options)
+            let (options, own) = (tree.options.join(","), tree.own.display());
+            format!("{} [{links}] {options:?} {own}", tree.name)
         })
         .collect();
     assert_eq!(
         words,
         [
-            "cpu,cpuacct [cpu cpuacct] cgroup \"cpu,cpuacct\" /sys/fs/cgroup/cpu,cpuacct/a",
-            "memory [] cgroup \"memory\" /sys/fs/cgroup/memory/a",
-            "systemd [] cgroup \"none,name=systemd\" /sys/fs/cgroup/systemd/a",
-            "unified [] cgroup2 \"\" /sys/fs/cgroup/unified/a",
+            "cpu,cpuacct [cpu cpuacct] \"cpu,cpuacct\" /sys/fs/cgroup/cpu,cpuacct/a",
+            "memory [] \"memory\" /sys/fs/cgroup/memory/a",
+            "systemd [] \"none,name=systemd\" /sys/fs/cgroup/systemd/a",
+            "unified [] \"\" /sys/fs/cgroup/unified/a",
         ]
     );
     let paths = cgroup.paths();
@@ -489,8 +489,8 @@ fn the_trees_inside_have_the_names_of_those_outside() {
     assert_eq!(keys, ["", "cpu", "cpuacct", "memory", "name=systemd"]);
     let alone = choose_container(&unified("/"), &wanted("/a", &none)).unwrap();
     let [tree] = &alone.inside(&unified("/"))[..] else { panic!() };
-    assert_eq!((tree.name.as_str(), tree.kind), ("", "cgroup2"));
-    assert_eq!(tree.directory, PathBuf::from("/sys/fs/cgroup/a"));
+    assert_eq!((tree.name.as_str(), tree.options.len()), ("", 0));
+    assert_eq!(tree.own, PathBuf::from("/sys/fs/cgroup/a"));
 }
 
 #[test]
@@ -680,7 +680,7 @@ fn a_container_without_a_cgroup_sees_those_of_its_caller() {
     let none = Cgroup { placement: Placement::Named, ..Cgroup::default() };
     let shown = |host: &Hierarchy| -> Vec<(String, String)> {
         let text = |path: &Path| path.display().to_string();
-        none.inside(host).iter().map(|one| (one.name.clone(), text(&one.directory))).collect()
+        none.inside(host).iter().map(|one| (one.name.clone(), text(&one.own))).collect()
     };
     let pair = |name: &str, path: &str| (name.to_owned(), path.to_owned());
     assert_eq!(
