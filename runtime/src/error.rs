@@ -7,7 +7,7 @@ use crate::sys::Errno;
 /// `Result` with the project's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller decides by. Everything else is in the words.
+/// What a caller decides by; everything else is in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The request itself is wrong or cannot be met here.
@@ -33,7 +33,7 @@ impl Error {
         Error { doing: what.into(), errno: None, hint: None, kind: Kind::Refused }
     }
 
-    /// The kernel refused: `doing` names the act and its object.
+    /// The kernel refused: `doing` names the operation and its object.
     pub fn os(doing: impl Into<String>, errno: Errno) -> Error {
         Error { doing: doing.into(), errno: Some(errno), hint: None, kind: Kind::Refused }
     }
@@ -53,7 +53,7 @@ impl Error {
         self
     }
 
-    /// Adds what somebody else has said of it: `what was being done: reason`.
+    /// Adds what another program said about it: `what was being done: reason`.
     #[must_use]
     pub fn because(mut self, reason: impl fmt::Display) -> Error {
         self.doing = match self.errno.take() {
