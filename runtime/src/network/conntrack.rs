@@ -1,9 +1,9 @@
 //! Forgetting UDP flows (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //!
-//! The firewall decides where a flow goes when it sees its first packet. UDP has no end, so a
-//! client that keeps sending would keep reaching what was behind a port before: nobody before the
-//! port was published, a sandbox that is gone after. So the flows to a port are forgotten both times: those
-//! that lead to the sandbox, and those that nobody ever answered.
+//! The firewall decides where a flow goes when it sees its first packet. A UDP flow has no end, so
+//! a client that keeps sending would keep reaching what was behind a port before: nothing before
+//! the port was published, a sandbox that is gone afterwards. So the flows to a port are forgotten
+//! both times: those that lead to the sandbox, and those that were never answered.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,8 +27,8 @@ const CT_GET: u16 = 1;
 const CT_DELETE: u16 = 2;
 const IPS_SEEN_REPLY: u8 = 1 << 1; // linux/netfilter/nf_conntrack_common.h
 
-/// Forgets the flows to the UDP ports in `publish` of the sandbox with these addresses. Walks the
-/// table of connections, and only if there is such a port.
+/// Forgets the flows to the UDP ports in `publish` of the sandbox with these addresses. Dumps the
+/// connection table, but only if there is such a port.
 pub fn forget(
     socket: &mut Socket,
     publish: &[Publish],
@@ -63,7 +63,7 @@ pub fn forget(
             }
         }
     })?;
-    // One that ended by itself meanwhile is a refusal of no interest.
+    // A flow that has expired meanwhile is refused; that is harmless.
     socket.exchange(delete, |_, _| {})
 }
 
@@ -78,7 +78,7 @@ fn destination(flow: &[u8]) -> Option<(IpAddr, u16)> {
     Some((address(tuple, CTA_IP_V4_DST, CTA_IP_V6_DST)?, port))
 }
 
-/// Who answers a flow; none if nobody did yet.
+/// The address that answers a flow; `None` if there was no reply yet.
 fn answerer(flow: &[u8]) -> Option<IpAddr> {
     if attribute(flow, CTA_STATUS)?.get(3)? & IPS_SEEN_REPLY == 0 {
         return None;

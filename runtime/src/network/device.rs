@@ -1,5 +1,5 @@
-//! A network device of the host that a container gets (`linux.netDevices` of config.json): moved into
-//! its network namespace, renamed, with the addresses it had, and up.
+//! A host network device given to a container (`linux.netDevices` of config.json): moved into its
+//! network namespace, renamed, given back its addresses, and brought up.
 
 use libc::{
     IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::sys::netlink::{Batch, Family, Refusal, Socket, attribute, attributes};
 use crate::sys::netns;
 
-/// An address as the kernel tells it: struct ifaddrmsg without the index, and the attributes.
+/// An address as the kernel reports it: struct ifaddrmsg without the index, and the attributes.
 struct Address {
     head: [u8; 4],
     attributes: Vec<(u16, Vec<u8>)>,
@@ -20,7 +20,7 @@ struct Address {
 /// Moves device `name` into the network namespace of process `pid`, where it is called `new_name`.
 ///
 /// # Errors
-/// No such device, one of the new name there already, or what the kernel refuses.
+/// There is no such device, the new name is already taken there, or the kernel refuses.
 pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
     let refused = |refusal: Refusal| {
         let error = Error::os(format!("{} {name}", refusal.doing), refusal.errno);
@@ -44,7 +44,7 @@ pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
 
     let mut inside = netns::in_netns_of(pid, open)
         .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
-    // The index may have been taken there.
+    // The index may already be in use there, so the device may have a new one.
     let index = index_of(&mut inside, new_name).map_err(refused)?;
     let mut batch = Batch::new();
     for address in &addresses {
@@ -78,8 +78,8 @@ fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal
     found
 }
 
-/// The addresses that would be lost on the way: permanent ones of global scope (the rest comes back
-/// by itself, or was not the device's own).
+/// The addresses that would be lost in the move: permanent ones of global scope (the others come
+/// back by themselves, or were not the device's own).
 fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Address>, Refusal> {
     const HEAD: usize = 8;
     let mut batch = Batch::new();

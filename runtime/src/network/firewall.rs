@@ -1,22 +1,26 @@
-//! The firewall: one table for the host, whose rules never change, and maps that say who is where.
+//! The firewall: one table for the host, with rules that never change and maps of the sandboxes.
 //!
-//! A sandbox adds elements, not rules, so neither publishing nor a packet becomes slower with their
-//! number. All elements of a sandbox are added in one transaction, and among them is one that only
-//! it can have, its own address: if that one is there, all are; if not, none is. So a release after
-//! a crash at any point knows what is ours, and never takes away another's port; that it is not that of
-//! a sandbox of another state directory is told by its comment, the sandbox's name and the number of
-//! its lease. When there is none of any sandbox, the table is not needed, and goes (`table`).
+//! A sandbox adds elements, not rules, so neither publishing a port nor forwarding a packet gets
+//! slower as sandboxes are added. All elements of a sandbox are added in one transaction, and among
+//! them is one that only it can have, its own address: if that one is present, all are; if not,
+//! none is. So a release after a crash at any point knows what is ours, and never removes another
+//! sandbox's port. The element's comment, the sandbox's name and the number of its lease, tells it
+//! from that of a sandbox of another state directory. Once no sandbox has elements, the table is no
+//! longer needed and is removed (`table`).
 //!
-//! What the table does, and to whom:
-//! - *raw*: what comes from a sandbox has a source that belongs there, and no loopback destination.
-//!   This is before connection tracking turns the answers to a loopback client back to 127.0.0.1.
-//! - *publish*: a published port becomes the sandbox's. From outside (*prerouting*) never for
-//!   127.0.0.0/8, which a neighbour on the same wire could write on a frame.
-//! - *postrouting*: a sandbox leaves with the host's address. Otherwise a client keeps its own,
-//!   except where the answer would not find back: a loopback client, a sandbox that calls itself.
-//! - *forward*: into a sandbox only what was published. *Input*: to the host only answers and icmp.
-//! - *opened*: where forwarding was off and a sandbox needed it on, what belongs to no sandbox is
-//!   dropped as before, unless other rules redirected it on purpose or it answers what was let out.
+//! What the table does, by chain:
+//! - *raw*: a packet from a sandbox must have a source that belongs there, and no loopback
+//!   destination. This comes before connection tracking rewrites the replies to a loopback client
+//!   back to 127.0.0.1.
+//! - *publish*: a published port is redirected to the sandbox. From outside (*prerouting*) never
+//!   for 127.0.0.0/8, which a neighbour on the same wire could put in a frame.
+//! - *postrouting*: a sandbox goes out with the host's address. A client otherwise keeps its own,
+//!   except where the reply would not find its way back: a loopback client, or a sandbox that calls
+//!   itself.
+//! - *forward*: into a sandbox only what was published. *Input*: to the host only replies and icmp.
+//! - *opened*: where forwarding was off and a sandbox needed it on, traffic that belongs to no
+//!   sandbox is dropped as before, unless other rules redirected it on purpose or it is a reply to
+//!   what was let out.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -51,7 +55,7 @@ const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const REDIRECTED: u32 = 1 << 5; // IPS_DST_NAT
 const NONE: &[u8] = &[0; 4];
 
-/// Makes the table and everything fixed in it, owned by the socket; EEXIST if it is there.
+/// Creates the table and everything fixed in it, owned by the socket; EEXIST if it already exists.
 pub fn create(socket: &mut Socket) -> Result<(), Refusal> {
     let mut result = Ok(());
     for persist in [true, false] {
@@ -59,7 +63,7 @@ pub fn create(socket: &mut Socket) -> Result<(), Refusal> {
         write_table(&mut batch, persist);
         result = socket.execute(batch);
         match &result {
-            // Linux before 6.9. The table is gone with its owner there.
+            // Linux before 6.9: there the table goes away with its owner.
             Err(refusal) if matches!(refusal.errno.0, libc::EOPNOTSUPP | libc::EINVAL) => {}
             _ => break,
         }
@@ -189,21 +193,21 @@ struct Element {
 
 /// What a sandbox has in the table.
 pub struct Elements<'a> {
-    /// Its IPv4 address, which nobody else has.
+    /// Its IPv4 address, which no other sandbox has.
     pub inner4: Ipv4Addr,
     /// Its IPv6 address.
     pub inner6: Option<Ipv6Addr>,
     /// Its published ports.
     pub publish: &'a [Publish],
-    /// Whose it is, as no other is.
+    /// The owner, unique to this sandbox.
     pub owner: &'a str,
 }
 
 /// Why an entry could not be made.
 pub enum AddError {
-    /// Another sandbox has the sandbox's own address.
+    /// Another sandbox has this sandbox's own address.
     AddressTaken,
-    /// Another sandbox publishes the same as this one of `publish`.
+    /// Another sandbox already publishes the port with this index in `publish`.
     PortTaken(usize),
     /// Anything else.
     Refused(Refusal),
@@ -216,7 +220,7 @@ impl From<Refusal> for AddError {
 }
 
 impl Elements<'_> {
-    /// Adds the entry, and `opened` interfaces. `exclusive`: what is there already is another's.
+    /// Adds the entry, and `opened` interfaces. `exclusive`: what is already there is another's.
     pub fn add(
         &self,
         socket: &mut Socket,
@@ -228,7 +232,7 @@ impl Elements<'_> {
             nft::add_commented(&mut batch, "add an address", set, &key, self.owner, exclusive);
         }
         add_opened(&mut batch, opened);
-        // Which publish a message of the batch is for; the bracket and the own elements have none.
+        // Which `publish` a message of the batch is for; the bracket and own elements have none.
         let mut owner = vec![None; batch.len()];
         for (index, publish) in self.publish.iter().enumerate() {
             for Element { map, key, value } in self.elements(publish) {
@@ -238,7 +242,7 @@ impl Elements<'_> {
             }
         }
         match socket.execute(batch) {
-            // Where nothing is exclusive, a key with another value is EBUSY.
+            // If not exclusive, a key that is present with another value is EBUSY.
             Err(refusal) if matches!(refusal.errno.0, libc::EEXIST | libc::EBUSY) => {
                 match owner.get(refusal.message).copied().flatten() {
                     Some(index) => Err(AddError::PortTaken(index)),
@@ -249,7 +253,7 @@ impl Elements<'_> {
         }
     }
 
-    /// How many of its elements are not in the table.
+    /// How many of its elements are missing from the table.
     pub fn missing(&self, socket: &mut Socket) -> Result<usize, Refusal> {
         let mut wanted: Vec<(&str, Vec<u8>, Vec<u8>)> =
             self.own().into_iter().map(|(set, key)| (set, key, Vec::new())).collect();
@@ -268,8 +272,8 @@ impl Elements<'_> {
         Ok(missing)
     }
 
-    /// Takes the entry away; nothing happens if it is not there, also if its ports are another's, or
-    /// its address is by now.
+    /// Removes the entry. Does nothing if it is not there, even if its ports or its address now
+    /// belong to another sandbox.
     pub fn remove(&self, socket: &mut Socket) -> Result<(), Refusal> {
         if owner_of(socket, self.inner4)?.is_none_or(|owner| owner != self.owner) {
             return Ok(());
@@ -284,9 +288,9 @@ impl Elements<'_> {
             delete(&mut batch, set, key);
         }
         match socket.execute(batch) {
-            // Without its own address nothing here is ours.
+            // Without its own address, nothing here is ours.
             Err(refusal) if is_missing(&refusal) && refusal.message == own => Ok(()),
-            // Somebody took elements out by hand: one by one then, and the own address last.
+            // Elements were removed by hand: delete one by one, the own address last.
             Err(refusal) if is_missing(&refusal) => {
                 all.reverse();
                 delete_each(socket, &all)
@@ -295,8 +299,8 @@ impl Elements<'_> {
         }
     }
 
-    /// The elements that only this sandbox can have, the first of them first. As long as there are
-    /// any, of whatever sandbox, the table is needed.
+    /// The elements that only this sandbox can have, the IPv4 address first. The table is needed as
+    /// long as any sandbox has such elements.
     fn own(&self) -> Vec<Key> {
         let mut own = vec![("sandboxes4", pair4(self.inner4).to_vec())];
         own.extend(self.inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
@@ -341,7 +345,7 @@ fn add_opened(batch: &mut Batch, opened: &[Opened]) {
     }
 }
 
-/// Writes down switches that are about to be opened, so that what belongs to no sandbox is dropped.
+/// Records switches that are about to be opened, so that what belongs to no sandbox is dropped.
 pub fn record_opened(socket: &mut Socket, opened: &[Opened]) -> Result<(), Refusal> {
     let mut batch = Batch::transaction();
     add_opened(&mut batch, opened);
@@ -355,7 +359,7 @@ pub fn opened(socket: &mut Socket) -> Result<Vec<Opened>, Refusal> {
     Ok(all.iter().filter_map(|(key, _)| Opened::of_element(key)).collect())
 }
 
-/// Does any sandbox publish a port on another address than the loopback's?
+/// Does any sandbox publish a port on an address other than loopback?
 pub fn publishes_beyond(socket: &mut Socket) -> Result<bool, Refusal> {
     let loopback = |map: &str, key: &[u8]| match map {
         "publish4" => key.get(4) == Some(&127),
@@ -370,7 +374,7 @@ pub fn publishes_beyond(socket: &mut Socket) -> Result<bool, Refusal> {
     Ok(false)
 }
 
-/// Has any sandbox an IPv6 address?
+/// Does any sandbox have an IPv6 address?
 pub fn has_ipv6(socket: &mut Socket) -> Result<bool, Refusal> {
     Ok(!dump(socket, "sandboxes6")?.is_empty())
 }
@@ -386,7 +390,7 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, Refusal> {
     Ok(found)
 }
 
-/// Whose the elements of this address are, if there are any.
+/// The owner of this address's elements, if there are any.
 pub fn owner_of(socket: &mut Socket, inner4: Ipv4Addr) -> Result<Option<String>, Refusal> {
     let mut batch = Batch::new();
     nft::get_element(&mut batch, "sandboxes4", &pair4(inner4));
@@ -402,7 +406,7 @@ pub fn owner_of(socket: &mut Socket, inner4: Ipv4Addr) -> Result<Option<String>,
     found
 }
 
-/// Takes away whatever leads to the sandbox of these addresses, without knowing its ports.
+/// Removes every element that leads to the sandbox with this address, without knowing its ports.
 pub fn purge(socket: &mut Socket, inner4: Ipv4Addr) -> Result<(), Refusal> {
     // An IPv6 address ends with the IPv4 address of the same sandbox, whatever its pool.
     let four = |bytes: &[u8]| bytes.starts_with(&inner4.octets());
@@ -445,7 +449,7 @@ fn dump(socket: &mut Socket, set: &str) -> Result<Vec<Pair>, Refusal> {
     refused.map(|()| found)
 }
 
-/// Removes elements, whether or not they are there.
+/// Removes elements, whether or not they are present.
 fn delete_each(socket: &mut Socket, all: &[Key]) -> Result<(), Refusal> {
     for (set, key) in all {
         let mut batch = Batch::transaction();

@@ -1,8 +1,9 @@
-//! Chains of other tables that drop what sandboxes send and get.
+//! Chains of other tables that drop what sandboxes send and receive.
 //!
-//! What one base chain of a hook drops is dropped, whatever ours accept. Docker and ufw set the policy of
-//! FORWARD to drop, firewalld ends its chain with a refusal. Engines put rules of their own into those
-//! chains; those are other people's, so we say what would help and leave them alone.
+//! A packet that one base chain of a hook drops is dropped, whatever ours accepts. Docker and ufw
+//! set the policy of FORWARD to drop; firewalld ends its chain with a reject. Container engines put
+//! rules of their own into those chains; they are not ours, so we say what would help and leave
+//! them alone.
 
 use super::firewall;
 use super::refusal::refused;
@@ -10,11 +11,11 @@ use crate::error::Result;
 use crate::sys::netlink::Socket;
 use crate::wire::nft::{self, Chain};
 
-/// The chains that drop what is forwarded and know nothing of sandboxes, each in words, with the line
-/// that lets it pass.
+/// The chains that drop forwarded packets and do not know about sandboxes, each described, with the
+/// command that lets the packets through.
 ///
 /// # Errors
-/// When the kernel does not tell.
+/// The kernel does not list them.
 pub fn obstacles() -> Result<Vec<String>> {
     let mut socket = firewall::socket()?;
     let mut found = Vec::new();
@@ -41,8 +42,8 @@ fn family(chain: &Chain) -> Option<&'static str> {
     }
 }
 
-/// Why the chain drops what no rule of it accepts, if it does; and none if the table has a rule that
-/// names our links.
+/// Why the chain drops what none of its rules accepts, if it does; `None` also if the table has a
+/// rule that names our links.
 fn refuses(socket: &mut Socket, chain: &Chain) -> Result<Option<&'static str>> {
     let rules = nft::rules(socket, chain.family, &chain.table).map_err(refused)?;
     let why = match chain.drops {
@@ -59,7 +60,7 @@ fn refuses(socket: &mut Socket, chain: &Chain) -> Result<Option<&'static str>> {
 
 fn words(chain: &Chain, family: &str, why: &str) -> String {
     let Chain { table, name, .. } = chain;
-    // Tables of iptables are not to be written by others than iptables.
+    // Only iptables should write its own tables.
     let tool = match (family, &**table, &**name) {
         ("ip", "filter", "FORWARD") => Some("iptables"),
         ("ip6", "filter", "FORWARD") => Some("ip6tables"),

@@ -1,10 +1,10 @@
-//! Who has which address: a lease is a symbolic link `<state root>/leases/<address>` -> id and number.
-//! The number is a random one of each start, so that nobody takes another's for his own who had the
-//! name before, or has it in another state directory.
+//! Which sandbox has which address: a lease is a symbolic link `<state root>/leases/<address>` to
+//! the id and a number. The number is random for each start, so a sandbox never takes for its own
+//! the lease of one that had the name before, or has it in another state directory.
 //!
-//! symlink(2) is made at once or not at all, and fails if the name is there: no lock, no half-made
-//! file, and the whole table is one `ls -l`. The search starts at a slot that follows from the id,
-//! so it ends after one try as long as the pool is not crowded.
+//! symlink(2) is atomic and fails if the name exists: no lock, no half-written file, and the whole
+//! table is one `ls -l`. The search starts at a slot derived from the id, so it ends after one try
+//! as long as the pool is not crowded.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -31,18 +31,18 @@ pub fn number() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// How a lease says whose it is.
+/// The owner as a lease records it.
 pub fn owner(id: &str, number: u64) -> String {
     format!("{id} {number:016x}")
 }
 
-/// Takes `address` for `owner`; false if another has it. What a start of the same name has left, whose
-/// place in the journal is the caller's by now, is its.
+/// Takes `address` for `owner`; false if another has it. A lease left by an earlier start of the
+/// same name is taken over: the caller now holds that name in the journal.
 pub fn take(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<bool> {
     let directory = directory(state_root);
     let path = directory.join(address.to_string());
     let mut result = symlink(owner, &path);
-    // The last sandbox to end takes the empty directory with it, perhaps just now.
+    // The last sandbox to end removes the empty directory, perhaps just now.
     while matches!(&result, Err(error) if error.kind() == ErrorKind::NotFound) {
         fs::create_dir_all(&directory)
             .map_err(|error| Error::io(format!("create {}", directory.display()), &error))?;
@@ -62,9 +62,10 @@ pub fn take(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<bool> {
     }
 }
 
-/// Says to all in this network namespace, whatever their state directory, that elements of this
-/// address belong to a start: as long as the answer is held, `gc` leaves them alone. None: another has
-/// said so. It is a name of an abstract unix socket, which goes with its holder.
+/// Tells every process in this network namespace, whatever its state directory, that elements of
+/// this address belong to a sandbox that is starting: as long as the descriptor is held, `gc`
+/// leaves them alone. `None`: another process holds the claim. It is the name of an abstract unix
+/// socket, which disappears with its holder.
 pub fn claim(address: Ipv4Addr) -> Result<Option<OwnedFd>> {
     match port::claim(&link_name(address)) {
         Ok(held) => Ok(Some(held)),
@@ -78,7 +79,7 @@ pub fn id_of(owner: &str) -> &str {
     owner.split(' ').next().unwrap_or_default()
 }
 
-/// Who has `address`.
+/// The owner of `address`.
 pub fn holder(state_root: &Path, address: Ipv4Addr) -> Result<Option<String>> {
     let path = directory(state_root).join(address.to_string());
     match fs::read_link(&path) {
@@ -129,7 +130,7 @@ pub fn candidates(pool: Ipv4Network, id: &str) -> impl Iterator<Item = Ipv4Addr>
     (0..pairs).map(move |n| Ipv4Addr::from(first + 2 * ((start + n) % pairs) as u32 + 1))
 }
 
-/// FNV-1a: the same id begins at the same slot in every process.
+/// FNV-1a: the same id starts at the same slot in every process.
 fn hash(id: &str) -> u64 {
     id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -161,7 +162,7 @@ mod tests {
         assert!(!take(&root, address, &b).unwrap());
         give_back(&root, address, &b).unwrap();
         assert_eq!(list(&root).unwrap(), [(address, a.clone())]);
-        // Another start of this name, after which the first is late.
+        // Another start of this name; the first one then comes too late.
         let again = owner("a", 2);
         assert!(take(&root, address, &again).unwrap());
         give_back(&root, address, &a).unwrap();

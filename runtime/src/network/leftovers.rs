@@ -1,4 +1,4 @@
-//! What bears our name in the network and belongs to no sandbox that lives, for `garth gc`.
+//! What bears our name in the network and belongs to no live sandbox, for `garth gc`.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -9,26 +9,26 @@ use super::table::Table;
 use super::{LINK_PREFIX, firewall, lease, link, link_name, uplink};
 use crate::error::Result;
 
-/// What is there and belongs to no live sandbox.
+/// What exists and belongs to no live sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leftovers {
     /// Links whose address no live sandbox has.
     pub links: Vec<String>,
     /// Addresses in the firewall that no live sandbox has.
     pub elements: Vec<Ipv4Addr>,
-    /// Leases of ids that are not live, and whose they were.
+    /// Leases whose id is not live, with their owners.
     pub leases: Vec<(Ipv4Addr, String)>,
 }
 
 impl Leftovers {
-    /// Looks for them: `live` tells the ids of the sandboxes that live, and is asked last. Those of
-    /// another state root in the same network namespace look like leftovers; ask their root.
+    /// Finds them: `live` returns the ids of the live sandboxes, and is called last. Those of
+    /// another state root in the same network namespace look like leftovers; ask that root.
     pub fn find(
         state_root: &Path,
         live: impl FnOnce() -> Result<HashSet<String>>,
     ) -> Result<Leftovers> {
-        // In the opposite order of a start, which is entry, lease, elements, link: what a sandbox
-        // that starts meanwhile has of the later ones, it is seen to have of the earlier ones.
+        // In the opposite order of a start, which is entry, lease, elements, link: if a later part
+        // of a sandbox that starts meanwhile is seen here, so are its earlier ones.
         let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
         let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         let leases = lease::list(state_root)?;
@@ -48,7 +48,7 @@ impl Leftovers {
         })
     }
 
-    /// Whether there is nothing.
+    /// Is there nothing?
     pub fn is_empty(&self) -> bool {
         self.links.is_empty() && self.elements.is_empty() && self.leases.is_empty()
     }
@@ -74,7 +74,7 @@ impl Leftovers {
     }
 }
 
-/// Those whose sandbox is not starting, which may be of another state directory.
+/// Those whose sandbox is not just starting, perhaps under another state directory.
 fn unclaimed(addresses: impl Iterator<Item = Ipv4Addr>) -> Result<Vec<Ipv4Addr>> {
     let mut free = Vec::new();
     for address in addresses {

@@ -1,12 +1,12 @@
 //! The link: a veth pair, one end on the host, the other made inside the sandbox's namespace.
 //!
-//! Names, interface indexes and hardware addresses of both ends are ours to choose, and all follow
-//! from the sandbox's IPv4 address. So everything can be said before anything exists: one batch for
-//! the host's end, one for the inner end, and no question in between. Making the peer inside,
-//! rather than moving it there, saves 15-35 ms.
+//! The names, interface indexes and hardware addresses of both ends are ours to choose, and all are
+//! derived from the sandbox's IPv4 address. So everything can be specified before anything exists:
+//! one batch for the host's end, one for the inner end, and no query in between. Making the peer
+//! inside, rather than moving it there, saves 15-35 ms.
 //!
 //! The host knows the inner end's hardware address and needs no ARP or neighbour discovery to reach
-//! it; so its end has no link-local address either, and the kernel sends nothing on its own there.
+//! it; so its end has no link-local address either, and the kernel sends nothing of its own there.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -34,10 +34,10 @@ const IPV4_ROUTE_LOCALNET: u16 = 26;
 
 /// The inner end's index: the first after loopback in a new namespace.
 const INNER: u32 = 2;
-/// What the inner end is called.
+/// The name of the inner end.
 pub const INNER_NAME: &str = "eth0";
 
-/// Interface indexes of our own begin here: the kernel counts from 1, and is far from there.
+/// Our own interface indexes start here: the kernel counts up from 1 and does not get this far.
 pub const FIRST_INDEX: u32 = 0x4000_0000;
 
 /// The host end's interface index.
@@ -51,7 +51,7 @@ fn hardware(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x67, a, b, c, d]
 }
 
-/// Makes the pair, and the host's end ready: addresses, neighbours, up.
+/// Makes the pair and sets up the host's end: addresses, neighbours, up.
 pub fn make(socket: &mut Socket, network: &PrivateNetwork, pid: i32) -> Result<(), Refusal> {
     let index = index(network.inner4);
     let inner_hardware = hardware(network.inner4);
@@ -71,7 +71,7 @@ pub fn make(socket: &mut Socket, network: &PrivateNetwork, pid: i32) -> Result<(
         });
     });
 
-    // route_localnet lets the answers to a client on 127.0.0.1 in, on this interface only.
+    // route_localnet lets in the replies to a client on 127.0.0.1, on this interface only.
     batch.message("set up the link", RTM_NEWLINK, 0, &ifinfomsg(index, false));
     batch.nest(IFLA_AF_SPEC, |batch| {
         batch.nest(AF_INET as u16, |batch| {
@@ -102,7 +102,7 @@ pub fn make(socket: &mut Socket, network: &PrivateNetwork, pid: i32) -> Result<(
     socket.execute(batch)
 }
 
-/// Makes the inner end ready, through a socket of the sandbox's namespace.
+/// Sets up the inner end, through a socket of the sandbox's namespace.
 pub fn make_inner(socket: &mut Socket, network: &PrivateNetwork) -> Result<(), Refusal> {
     let mut batch = Batch::new();
     batch.message("bring eth0 up", RTM_NEWLINK, 0, &ifinfomsg(INNER, true));
@@ -115,7 +115,7 @@ pub fn make_inner(socket: &mut Socket, network: &PrivateNetwork) -> Result<(), R
     socket.execute(batch)
 }
 
-/// Removes a link of the host, which takes 25-40 ms; for what outlived its namespace.
+/// Removes a link of the host, which takes 25-40 ms; for one that outlived its namespace.
 pub fn delete(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     let mut batch = Batch::new();
     batch.message("delete the link", RTM_DELLINK, 0, &ifinfomsg(0, false));
@@ -126,8 +126,9 @@ pub fn delete(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What an end of the pair is. One queue is what a veth uses anyway; said here, the kernel does not
-/// first make one for each processor and then wait 0.3-4 ms for an RCU grace period to drop them.
+/// The attributes of one end of the pair. A veth uses one queue anyway; if that is said here, the
+/// kernel does not first make one for each CPU and then wait 0.3-4 ms for an RCU grace period to
+/// drop them.
 fn end_of_link(batch: &mut Batch, name: &str, mtu: u32, hardware: [u8; 6]) {
     batch.text(IFLA_IFNAME, name);
     batch.u32(IFLA_MTU, mtu);
@@ -143,8 +144,8 @@ fn add_address4(batch: &mut Batch, index: u32, address: Ipv4Addr) {
     batch.attr(IFA_ADDRESS, &address.octets());
 }
 
-/// Without duplicate address detection, which would make the first second deaf: there are two
-/// addresses on this wire and both are ours.
+/// Without duplicate address detection, which would make the address unusable for the first second:
+/// there are two addresses on this wire and both are ours.
 fn add_address6(batch: &mut Batch, index: u32, address: Ipv6Addr) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     batch.message("add an IPv6 address", RTM_NEWADDR, flags, &ifaddrmsg(AF_INET6, 127, index));
@@ -174,9 +175,10 @@ fn add_default_route(batch: &mut Batch, family: i32, gateway: &[u8]) {
 }
 
 /// IPv6 has no route_localnet. A packet to ::1 must match a route of the very interface it came in
-/// by, and the one of `lo` is none; so the answers to a client on ::1, turned back by connection
+/// on, and the one of `lo` is not; so the replies to a client on ::1, translated back by connection
 /// tracking, would be lost. A local route for ::1 on our interface lets them in. Its metric keeps
-/// it behind that of `lo` for everybody else; what says ::1 on the wire is dropped before routing.
+/// it behind that of `lo` for all other traffic; packets that say ::1 on the wire are dropped
+/// before routing.
 fn accept_loopback6(batch: &mut Batch, index: u32) {
     let fixed = rtmsg(AF_INET6, 128, RT_TABLE_LOCAL, RT_SCOPE_HOST, RTN_LOCAL);
     batch.message("add a route for ::1", RTM_NEWROUTE, NLM_F_CREATE, &fixed);

@@ -1,14 +1,15 @@
 //! The private network of a sandbox: a wire to the host, addresses, a way out, published ports.
 //!
-//! In the order of a start: [`PrivateNetwork::lease`] finds a free pair of addresses, from which all names
-//! follow, and which is what the journal records; [`PrivateNetwork::reserve`] takes the published ports;
-//! [`PrivateNetwork::prepare`] tells the firewall; [`PrivateNetwork::connect`] makes the `link` while the
-//! sandbox's first process waits. [`PrivateNetwork::release`] undoes it, however far it came. The link
-//! needs no undoing: it dies with the sandbox's namespace. [`tend`] sees to what no single sandbox
-//! answers for: the `table` when the last has gone, and forwarding when the host's way out is another.
+//! In the order of a start: [`PrivateNetwork::lease`] finds a free pair of addresses, from which
+//! all names are derived and which the journal records; [`PrivateNetwork::reserve`] takes the
+//! published ports; [`PrivateNetwork::prepare`] sets up the firewall; [`PrivateNetwork::connect`]
+//! makes the `link` while the sandbox's first process waits. [`PrivateNetwork::release`] undoes it,
+//! however far it got. The link needs no undoing: it dies with the sandbox's namespace. [`tend`]
+//! handles what no single sandbox is responsible for: the `table` when the last sandbox is gone,
+//! and forwarding when the host's way out changes.
 //!
-//! No bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the host, so
-//! everything between two sandboxes passes the `firewall`.
+//! There is no bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the
+//! host, so everything between two sandboxes passes the `firewall`.
 
 mod conntrack;
 pub mod device;
@@ -55,16 +56,17 @@ use uplink::Route;
 /// Where addresses come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pools {
-    /// The first pool that collides with no route of the host is used. A single one is the user's
-    /// own choice: a collision is an error.
+    /// The first pool that does not collide with a route of the host is used. A single one is the
+    /// user's own choice: a collision is then an error.
     pub pool4: Vec<Ipv4Network>,
-    /// Its first 96 bits, followed by the IPv4 address; none for a network without IPv6.
+    /// Its first 96 bits, followed by the IPv4 address; `None` for a network without IPv6.
     pub pool6: Option<Ipv6Network>,
 }
 
 impl Default for Pools {
-    /// Three blocks of 32,768 sandboxes each, from corners of the private space that routers,
-    /// clouds, docker and podman leave alone by default; the last is for benchmarks (RFC 2544).
+    /// Three blocks of 32,768 sandboxes each, from corners of the private address space that
+    /// routers, clouds, docker and podman leave alone by default; the last is for benchmarks (RFC
+    /// 2544).
     fn default() -> Pools {
         let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
         let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
@@ -78,7 +80,7 @@ impl Default for Pools {
 /// A private network, as the journal records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrivateNetwork {
-    /// Whose it is.
+    /// The sandbox's id.
     pub id: String,
     /// The host end's name: `garth` and the inner IPv4 address in hexadecimal.
     pub link: String,
@@ -96,13 +98,13 @@ pub struct PrivateNetwork {
     pub uplinks: Vec<String>,
     /// The published ports.
     pub publish: Vec<Publish>,
-    /// The number of its lease, by which it is told from others of the name.
+    /// The number of its lease, which tells it from others of the same name.
     #[serde(default)]
     pub number: u64,
 }
 
 impl Pools {
-    /// The pools of `--pool4` and `--pool6`, where they were given.
+    /// The pools of `--pool4` and `--pool6`, if given.
     pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Pools> {
         let mut config = Pools::default();
         if let Some(text) = pool4 {
@@ -158,7 +160,7 @@ impl PrivateNetwork {
         [self.inner4.to_string()].into_iter().chain(six).collect()
     }
 
-    /// Finds a free pair of addresses for `id` and takes it, in `<state_root>/leases`.
+    /// Finds a free pair of addresses for `id` and takes it in `<state_root>/leases`.
     pub fn lease(
         state_root: &Path,
         id: &str,
@@ -173,7 +175,7 @@ impl PrivateNetwork {
         Ok(PrivateNetwork { number, ..network })
     }
 
-    /// What [`PrivateNetwork::lease`] would find now, taking nothing; for `garth explain`.
+    /// What [`PrivateNetwork::lease`] would find now, without taking it; for `garth explain`.
     pub fn propose(
         state_root: &Path,
         id: &str,
@@ -226,7 +228,7 @@ impl PrivateNetwork {
                     collisions.push(format!("{pool} collides with the route {prefix}{link}"));
                     break;
                 }
-                // Taken last, so that nothing is left behind by an address that will not do.
+                // Taken last, so that an address that is rejected leaves nothing behind.
                 if !take(inner4)? {
                     continue;
                 }
@@ -256,17 +258,18 @@ impl PrivateNetwork {
         Err(error.hint("set another pool of addresses, or run `garth gc`"))
     }
 
-    /// Takes the published ports on the host, so that one in use is an error here, and stays ours
-    /// as long as the descriptors are held: for the sandbox's life. Nothing is ever read from them.
+    /// Takes the published ports on the host, so that one in use is an error here, and they stay
+    /// ours as long as the descriptors are held: for the sandbox's life. Nothing is ever read from
+    /// them.
     pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
-        // Of the usual limit, 1024, a start and what a plugin opens need some dozens.
+        // Of the usual limit of 1024, a start and what a plugin opens need a few dozen.
         const MANY: usize = 64;
         let room = if self.publish.len() > MANY { Room::make() } else { None };
         let mut taken = Vec::new();
         for publish in &self.publish {
             let udp = publish.protocol == Protocol::Udp;
             for address in publish.addresses() {
-                // A port for both loopbacks is one for IPv4 where there is no IPv6.
+                // Without IPv6, a port for both loopback addresses is one for IPv4.
                 if address.is_ipv6() && self.inner6.is_none() && publish.host.is_none() {
                     continue;
                 }
@@ -282,9 +285,9 @@ impl PrivateNetwork {
         Ok(taken)
     }
 
-    /// Turns on the forwarding that is needed and tells the firewall about the sandbox. What is given
-    /// back keeps the firewall's table as long as it is open. A table that was lost is filled again
-    /// with what belongs to the sandboxes of `journal` that run.
+    /// Turns on the forwarding that is needed and adds the sandbox to the firewall. The returned
+    /// descriptor keeps the firewall's table as long as it is open. A table that was lost is
+    /// refilled with the elements of the running sandboxes of `journal`.
     pub fn prepare(&self, journal: &Journal) -> Result<OwnedFd> {
         let mut table = Table::make()?;
         let kept = table.keep()?;
@@ -293,12 +296,14 @@ impl PrivateNetwork {
             false => Ok(()),
         };
         let result = result.and_then(|()| self.enter(&mut table.socket));
-        // Others wait; and a table that was made is kept, or taken away, also if this one is refused.
+        // Others are waiting; and a new table must be kept, or removed, even if this sandbox is
+        // refused.
         table.close()?;
         result.map(|()| kept)
     }
 
-    /// As [`PrivateNetwork::prepare`], in a network namespace that nobody else is in and that ends soon.
+    /// Same as [`PrivateNetwork::prepare`], in a short-lived network namespace that no other
+    /// process uses.
     pub fn rehearse(&self) -> Result<()> {
         let mut table = Table::make()?;
         self.enter(&mut table.socket)?;
@@ -321,7 +326,7 @@ impl PrivateNetwork {
             }
             AddError::Refused(refusal) => refused(refusal),
         })?;
-        // Only now, so that there is no moment in which others' packets pass.
+        // Only now, so that others' packets do not pass even for a moment.
         for switch in &closed {
             switch.open()?;
         }
@@ -330,7 +335,7 @@ impl PrivateNetwork {
     }
 
     /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
-    /// returns the link passes packets. Bringing up `lo` is the child's.
+    /// returns, the link passes packets. The child brings up `lo` itself.
     pub fn connect(&self, pid: i32) -> Result<()> {
         let mut socket = route_socket()?;
         link::make(&mut socket, self, pid)
@@ -347,7 +352,7 @@ impl PrivateNetwork {
             .map_err(|errno| Error::os(format!("read the state of {}", self.link), errno))
     }
 
-    /// Undoes all but the link, however much of it was done; may be repeated.
+    /// Undoes everything but the link, however much of it was done; may be repeated.
     pub fn release(&self, state_root: &Path) -> Result<()> {
         if let Some(mut table) = Table::find()? {
             self.entry(&self.owner()).remove(&mut table.socket).map_err(refused)?;
@@ -358,7 +363,7 @@ impl PrivateNetwork {
         lease::give_back(state_root, self.inner4, &self.owner())
     }
 
-    /// What ought to be there for this sandbox, which runs, and is not, or does not work.
+    /// What this running sandbox ought to have that is missing or does not work.
     pub fn lacks(&self) -> Result<Vec<String>> {
         let mut lacks = Vec::new();
         let mut socket = firewall::socket()?;
@@ -392,11 +397,11 @@ impl PrivateNetwork {
         Ok(lacks)
     }
 
-    /// Waits, for a while, until the link has gone with its namespace, which takes the kernel some
-    /// milliseconds: only then has the address no route.
+    /// Waits, for a limited time, until the link has gone with its namespace, which takes the
+    /// kernel a few milliseconds: only then does the address have no route.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// The kernel does not say.
     pub fn await_end(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut socket = route_socket()?;
@@ -452,7 +457,7 @@ impl PrivateNetwork {
         lines
     }
 
-    /// Whether a client on ::1 reaches a port of this sandbox.
+    /// Does a client on ::1 reach a port of this sandbox?
     fn answers_loopback6(&self) -> bool {
         let six = |a: IpAddr| a == Ipv6Addr::LOCALHOST || a == Ipv6Addr::UNSPECIFIED;
         self.publish.iter().any(|publish| publish.addresses().any(six))

@@ -1,10 +1,10 @@
-//! How links are named, so that everybody knows which are ours.
+//! How links are named, so that any process can tell which are ours.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-/// How the names of our links begin, by which the firewall knows them.
+/// The prefix of our links' names, by which the firewall recognizes them.
 pub const LINK_PREFIX: &str = "garth";
 
 /// The host end's name: the prefix and the sandbox's address in hexadecimal.
@@ -12,8 +12,8 @@ pub fn link_name(inner4: Ipv4Addr) -> String {
     format!("{LINK_PREFIX}{:08x}", u32::from(inner4))
 }
 
-/// How the names of our ifbs begin; the index of the link in hexadecimal follows. Not as the names of
-/// links do, by which the firewall knows them.
+/// The prefix of our ifbs' names; the index of the link in hexadecimal follows. It differs from
+/// that of the links, by which the firewall recognizes them.
 pub const IFB_PREFIX: &str = "gifb";
 
 /// The host's end of a link.
@@ -23,6 +23,6 @@ pub struct HostEnd {
     pub name: String,
     /// Its interface index.
     pub index: u32,
-    /// Bytes of its largest packet.
+    /// The size of its largest packet in bytes.
     pub mtu: u32,
 }

@@ -1,9 +1,9 @@
 //! The network of a sandbox without root: pasta (passt.top), a process that turns the packets of a
-//! tap device in the sandbox's namespace into sockets of ordinary rights on the host; or, where that
-//! cannot, slirp4netns, which does the same.
+//! tap device in the sandbox's namespace into unprivileged sockets on the host; or, where pasta
+//! does not work, slirp4netns, which does the same.
 //!
-//! It sees the sandbox's user and network namespaces, and nothing of the sandbox sees it. It does not
-//! end with them in all versions, so its pid is recorded.
+//! It sees the sandbox's user and network namespaces, and nothing in the sandbox sees it. Not every
+//! version ends with them, so its pid is recorded.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,25 +26,25 @@ use crate::{Error, Result};
 /// How long a process that was told to end may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A process that carries the packets, known by the file that has its process id.
+/// A process that carries the packets, known by the file that holds its process id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pasta {
     /// The program, if it is installed.
     pub pasta: Option<PathBuf>,
-    /// `slirp4netns`, for where pasta cannot.
+    /// `slirp4netns`, for where pasta does not work.
     #[serde(default)]
     pub slirp: Option<PathBuf>,
-    /// Where its process id is.
+    /// The file with its process id.
     pub pid_file: PathBuf,
     /// The published ports.
     pub publish: Vec<Publish>,
 }
 
 impl Pasta {
-    /// What is installed of the two, as PATH says; it is not tried.
+    /// Which of the two is installed, according to PATH; neither is tried.
     ///
     /// # Errors
-    /// When neither is.
+    /// Neither is installed.
     pub fn find(pid_file: PathBuf, publish: Vec<Publish>) -> Result<Pasta> {
         let path = std::env::var("PATH").unwrap_or_default();
         let (pasta, slirp) = (find(&path, "pasta"), find(&path, "slirp4netns"));
@@ -54,10 +54,11 @@ impl Pasta {
         Ok(Pasta { pasta, slirp, pid_file, publish })
     }
 
-    /// Starts what works for the namespaces of process `pid`, which waits meanwhile; says which.
+    /// Starts the one that works for the namespaces of process `pid`, which waits meanwhile; says
+    /// which.
     ///
     /// # Errors
-    /// Why neither does.
+    /// Neither works.
     pub fn begin(&self, pid: i32) -> Result<&'static str> {
         let by_pasta = self
             .pasta
@@ -73,7 +74,7 @@ impl Pasta {
         };
         match by_pasta {
             Some(Ok(name)) => Ok(name),
-            // Another would not get the port either.
+            // slirp4netns would not get the port either.
             Some(Err(Failed::Port(error))) => Err(error),
             Some(Err(Failed::Start(error))) => match by_slirp() {
                 Some(Ok(name)) => Ok(name),
@@ -84,10 +85,10 @@ impl Pasta {
         }
     }
 
-    /// Ends it; one that never started or has ended is fine.
+    /// Ends it; one that never started or has already ended is fine.
     ///
     /// # Errors
-    /// When it cannot be ended.
+    /// It cannot be ended.
     pub fn end(&self) -> Result<()> {
         stop(&self.pid_file)
     }
@@ -129,14 +130,14 @@ fn find(path: &str, name: &str) -> Option<PathBuf> {
 /// Why pasta does not run.
 #[derive(Debug)]
 enum Failed {
-    /// A port cannot be had.
+    /// A port is not available.
     Port(Error),
     /// Anything else.
     Start(Error),
 }
 
 /// Starts `program` for the namespaces of `pid`, a child that waits meanwhile; returns when the
-/// network is up. The pasta that stays, to be killed when the sandbox has ended, has written its
+/// network is up. The pasta process that stays, to be killed when the sandbox has ended, writes its
 /// process id to `pid_file` itself, so a journal that knows the file loses nothing.
 fn start(
     program: &Path,
@@ -169,10 +170,10 @@ fn start(
     }))
 }
 
-/// Debian's, which knows pasta with a command of its own only.
+/// Debian's profile, which only knows pasta by a command of its own.
 const PROFILE: &str = "/etc/apparmor.d/usr.bin.passt";
 
-/// How a pasta complains that binds a number on one address, or on all.
+/// The complaint of a pasta that binds a port number on one address, or on all.
 const ONCE: &str = "Overlapping port specifier";
 
 /// Runs it; the inner error is what it said.
@@ -189,15 +190,15 @@ fn run(
         return Ok(Ok(()));
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    // Its complaints about a missing system logger are not the reason.
+    // Complaints about a missing system logger are not the reason.
     let mut lines = words.lines().filter(|l| !l.contains("to syslog") && !l.trim().is_empty());
     Ok(Err(lines.next_back().unwrap_or("it gave no reason").trim().to_owned()))
 }
 
-/// A port as pasta is to open it: the address, none for all; the host's port, the sandbox's.
+/// A port for pasta to open: the address, `None` for all; the host's port, the sandbox's port.
 type Port = (Protocol, Option<IpAddr>, u16, u16);
 
-/// Each at each of its addresses.
+/// Each port on each of its addresses.
 fn each(publish: &[Publish]) -> Vec<Port> {
     let ports = publish.iter().flat_map(|publish| {
         let Publish { host_port, port, protocol, .. } = *publish;
@@ -206,8 +207,8 @@ fn each(publish: &[Publish]) -> Vec<Port> {
     ports.collect()
 }
 
-/// For a passt like that of Debian 12 (2023_03_09), which binds a number once: both addresses that
-/// stand for all are none, and what is for loopback is for that of IPv4.
+/// For a passt like that of Debian 12 (2023_03_09), which binds a port number once: both wildcard
+/// addresses together become `None`, and a port for loopback gets the IPv4 one only.
 fn once(publish: &[Publish]) -> Result<Vec<Port>> {
     let mut ports: Vec<Port> = Vec::new();
     for one in publish {
@@ -235,12 +236,12 @@ fn once(publish: &[Publish]) -> Result<Vec<Port>> {
     Ok(ports)
 }
 
-/// The arguments, such that passt of Debian 12 (2023_03_09) and later understands them.
+/// The arguments, understood by passt of Debian 12 (2023_03_09) and later.
 fn arguments(pid: i32, ports: &[Port], pid_file: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
-    // Ports of the host's loopback are not the sandbox's, by no name: pasta would map those that
-    // are bound (-T auto, -U auto), and the gateway's address.
+    // The sandbox must not reach ports on the host's loopback under any address: by default pasta
+    // maps the bound ones (-T auto, -U auto), and the gateway's address.
     add(&["--quiet", "--config-net", "--ns-ifname", "eth0"]);
     add(&["--no-map-gw", "-T", "none", "-U", "none"]);
     for (option, wanted) in [("-t", Protocol::Tcp), ("-u", Protocol::Udp)] {
@@ -259,10 +260,10 @@ fn arguments(pid: i32, ports: &[Port], pid_file: &Path) -> Vec<String> {
     arguments
 }
 
-/// Ends the process that wrote `pid_file`, so that its ports can be had again when this returns; one
-/// that never started or has ended is fine.
+/// Ends the process that wrote `pid_file`, so that its ports are free again when this returns; one
+/// that never started or has already ended is fine.
 pub fn stop(pid_file: &Path) -> Result<()> {
-    // While it goes into the background there are two.
+    // While it goes into the background there are two processes.
     while let Some((pid, pidfd, name)) = running(pid_file)? {
         match pidfd::send_signal(pidfd.as_fd(), libc::SIGTERM) {
             Ok(()) | Err(Errno(libc::ESRCH)) => {}
@@ -279,7 +280,7 @@ pub fn stop(pid_file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The process that wrote `pid_file`, or will, if it runs; and its name.
+/// The running process that wrote `pid_file`, or is about to; and its name.
 fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     let text = match fs::read_to_string(pid_file) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
@@ -288,8 +289,8 @@ fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     if let Ok(pid) = text.trim().parse() {
         return told_of(pid_file, pid);
     }
-    // pasta opens its ports first, and who started it may have been killed by then. One that has not
-    // come so far as to open the file ends when it cannot.
+    // pasta opens its ports first, and the process that started it may have been killed by then. A
+    // pasta that has not yet opened the file ends when it cannot.
     let own = format!("Uid:\t{}\t", process::effective_ids().0);
     for pid in process::all() {
         let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -302,8 +303,8 @@ fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     Ok(None)
 }
 
-/// Process `pid`, if it was told of `pid_file`, or of the socket beside it. The number may be another's,
-/// also another pasta's, so what the descriptor holds is looked at.
+/// Process `pid`, if its command line names `pid_file`, or the socket beside it. The pid may have
+/// been reused, even by another pasta, so this checks the process that the descriptor holds.
 fn told_of(pid_file: &Path, pid: i32) -> Result<Option<(i32, OwnedFd, String)>> {
     let pidfd = match pidfd::open(pid) {
         Err(Errno(libc::ESRCH | libc::EINVAL)) => return Ok(None),

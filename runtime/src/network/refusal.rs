@@ -1,4 +1,4 @@
-//! The kernel's refusals in words.
+//! The kernel's refusals as error messages.
 
 use crate::error::{Error, Result};
 use crate::sys::netlink::{Family, Refusal, Socket};

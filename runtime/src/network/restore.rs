@@ -1,4 +1,4 @@
-//! What no single sandbox answers for: a firewall's table that was lost, and forwarding.
+//! What no single sandbox is responsible for: a firewall table that was lost, and forwarding.
 
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::netlink::Socket;
 
-/// The part of a record that tells of the network.
+/// The part of a record that describes the network.
 #[derive(Deserialize)]
 struct Record {
     resources: Resources,
@@ -21,21 +21,21 @@ struct Resources {
     network: Option<PrivateNetwork>,
 }
 
-/// The networks of the sandboxes on record that run. Those that are about to start see to themselves.
+/// The networks of the running sandboxes on record. Those about to start take care of themselves.
 fn live(journal: &Journal) -> Result<Vec<PrivateNetwork>> {
     let mut networks = Vec::new();
     for id in journal.ids()? {
         if journal.open_process(&id)?.is_none() {
             continue;
         }
-        // One whose record cannot be read is told by ps.
+        // `ps` reports a record that cannot be read.
         let record = journal.read(&id).ok().and_then(|text| serde_json::from_slice(&text).ok());
         networks.extend(record.and_then(|record: Record| record.resources.network));
     }
     Ok(networks)
 }
 
-/// Puts what belongs to the sandboxes of `journal` that run back into the table.
+/// Puts the elements of the running sandboxes of `journal` back into the table.
 pub fn fill(socket: &mut Socket, journal: &Journal) -> Result<()> {
     live(journal)?.iter().try_for_each(|network| put_back(socket, network))
 }
@@ -50,11 +50,11 @@ fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
     }
 }
 
-/// Makes the table again, and puts into it what is missing, or takes it away if nobody needs it: for
-/// `garth gc`. Says what was done.
+/// Recreates the table and adds what is missing, or removes it if no sandbox needs it: for `garth
+/// gc`. Says what was done.
 ///
 /// # Errors
-/// What could not be done.
+/// Something could not be done.
 pub fn mend(journal: &Journal) -> Result<Vec<String>> {
     let networks = live(journal)?;
     let mut table = match networks.is_empty() {
@@ -82,11 +82,11 @@ pub fn mend(journal: &Journal) -> Result<Vec<String>> {
     result.map(|()| Vec::new())
 }
 
-/// What the holder of the table calls for: takes it away when there is no sandbox any more; otherwise
-/// turns on forwarding on the interface by which the host goes out now.
+/// What the holder of the table calls for: removes the table when no sandbox is left; otherwise
+/// turns on forwarding on the interface of the host's current way out.
 ///
 /// # Errors
-/// What could not be done.
+/// Something could not be done.
 pub fn tend() -> Result<()> {
     let Some(mut table) = Table::find()? else { return Ok(()) };
     if firewall::list(&mut table.socket).map_err(refused)?.is_empty() {

@@ -1,8 +1,8 @@
-//! slirp4netns, in the place of a pasta that may not do its work: AppArmor's profile for passt on
-//! Debian 12 forbids it to enter a namespace of another process.
+//! slirp4netns, in place of a pasta that is not allowed to work: Debian 12's AppArmor profile for
+//! passt forbids it to enter a namespace of another process.
 //!
-//! It stays in the foreground and does not end with the namespace, so before it is executed its
-//! process has written down its own id. Ports are asked for at a socket, and are those of IPv4.
+//! It stays in the foreground and does not end with the namespace, so its process writes down its
+//! own pid before the exec. Ports are requested through a socket, and are IPv4 only.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,16 +16,16 @@ use crate::config::network::{Protocol, Publish};
 use crate::sys::{process, program};
 use crate::{Error, Result};
 
-/// So long is waited for an answer: it has nothing to do but to open a device or a port.
+/// How long to wait for an answer: all it has to do is open a device or a port.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where it listens for what ports it shall publish; its command line names it.
+/// The socket on which it takes requests for ports; its command line names it.
 pub fn socket(pid_file: &Path) -> PathBuf {
     pid_file.with_extension("socket")
 }
 
-/// Starts `program` for the namespaces of process `pid`; returns when the network is up and the ports
-/// are open. What it says, and its socket, are beside `pid_file`.
+/// Starts `program` for the namespaces of process `pid`; returns when the network is up and the
+/// ports are open. Its output and its socket are beside `pid_file`.
 pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> Result<()> {
     let ports: Vec<(IpAddr, &Publish)> = publish.iter().map(address).collect::<Result<_>>()?;
     let (socket, log) = (socket(pid_file), pid_file.with_extension("log"));
@@ -42,7 +42,7 @@ pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> 
     program::aside(&mut command, known);
     let failed = |e: std::io::Error| Error::io(format!("start {}", program.display()), &e);
     let child = command.spawn().map_err(failed)?;
-    // The writing end that is ours.
+    // Closes our copy of the writing end.
     drop(command);
     drop(child);
     let mut word = [0; 1];
@@ -57,7 +57,7 @@ pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> 
 /// Where a port is opened.
 fn address(publish: &Publish) -> Result<(IpAddr, &Publish)> {
     match publish.host {
-        // It knows IPv4 only, so what is for loopback is for that one.
+        // It knows IPv4 only, so a port for loopback is opened on 127.0.0.1.
         None => Ok((Ipv4Addr::LOCALHOST.into(), publish)),
         Some(address @ IpAddr::V4(_)) => Ok((address, publish)),
         Some(IpAddr::V6(_)) => Err(Error::new(format!(
@@ -66,7 +66,7 @@ fn address(publish: &Publish) -> Result<(IpAddr, &Publish)> {
     }
 }
 
-/// Asks for one port.
+/// Requests one port.
 fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
     let proto = match publish.protocol {
         Protocol::Tcp => "tcp",
@@ -102,7 +102,7 @@ fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
 fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    // What comes out last of each that fails: its warning of IPv6, and that its child has failed.
+    // The last lines of any failure: its warning about IPv6, and that its child has failed.
     let noise = ["WARNING:", "child failed"];
     let says =
         |line: &&str| !line.trim().is_empty() && !noise.iter().any(|begin| line.starts_with(begin));

@@ -1,16 +1,17 @@
-//! Who may change the firewall's table, and when.
+//! Which process may change the firewall's table, and when.
 //!
-//! The table is owned (nftables' flags owner, Linux 5.12, and persist, 6.9): the kernel lets only one
-//! netlink socket change it, and a flush of the whole ruleset passes it over. One process in each
-//! network namespace keeps that socket and lends it: the holder (`sys/init/main.rs`), a program of a
-//! page. It listens at an abstract address, which is the network namespace's as the table is, and
-//! which is named after the number of the owner that the kernel tells: so nothing is on record that
-//! could be wrong, sandboxes of other state directories or pid namespaces find it too, and nobody
-//! needs the right to look into other processes. It lends to one at a time; the connection is the turn.
+//! The table is owned (nftables' flags owner, Linux 5.12, and persist, 6.9): the kernel lets only
+//! one netlink socket change it, and a flush of the whole ruleset skips it. One process in each
+//! network namespace keeps that socket and lends it: the holder (`sys/init/main.rs`), a program of
+//! one page. It listens at an abstract address, which belongs to the network namespace just as the
+//! table does, and which is named after the owner's number as the kernel reports it: so there is no
+//! record that could be wrong, sandboxes of other state directories or pid namespaces find it too,
+//! and no process needs the right to inspect others. It lends to one process at a time; the
+//! connection is the turn.
 //!
-//! Who runs a sandbox keeps the socket open as well. So the table stays, and stays owned, when the
-//! holder is killed (with the unit in which it was started, for instance): the next who wants a turn
-//! finds the socket in one of those processes, and starts another holder.
+//! Each process that runs a sandbox keeps the socket open as well. So the table stays, and stays
+//! owned, when the holder is killed (with the unit in which it was started, for instance): the next
+//! process that wants a turn finds the socket in one of those processes, and starts another holder.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -28,41 +29,42 @@ use crate::sys::netlink::{Family, Socket};
 use crate::sys::{Errno, channel, init, pidfd, process, sockopt};
 use crate::wire::nft;
 
-/// As `sys/init/main.rs` has them: a borrower's words, and one to it.
+/// As defined in `sys/init/main.rs`: what a borrower says, and what is said to it.
 const RELEASED: u8 = b'r';
 const LAST: u8 = b'x';
 const TENDED: u8 = b't';
-/// How long to wait for a turn. The holder gives each five seconds at the most.
+/// How long to wait for a turn. The holder gives each borrower at most five seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Does this program do [`super::tend`] when it is called with the one word `tend`?
+/// Does this program do [`super::tend`] when called with the single argument `tend`?
 static TENDS: AtomicBool = AtomicBool::new(false);
 
-/// The program that runs now is called by holders, as `garth tend`.
+/// Lets holders call the running program, as `garth tend`.
 pub fn is_tender() {
     TENDS.store(true, Ordering::Relaxed);
 }
 
-/// The table, while nobody else changes it.
+/// The table, while no other process changes it.
 #[derive(Debug)]
 pub struct Table {
     /// The socket that owns it.
     pub socket: Socket,
     turn: Turn,
-    /// It was made just now, or was nobody's: what belongs into it may be missing.
+    /// It was just made, or had no owner: elements that belong in it may be missing.
     pub new: bool,
 }
 
 #[derive(Debug)]
 enum Turn {
-    /// Lent by the holder, until this is closed; is anything run when the last sandbox has gone?
+    /// Lent by the holder until this is closed; `tended`: it runs a program when the last sandbox
+    /// is gone.
     Lent { stream: UnixStream, tended: bool },
     /// There is no holder yet: others wait until this is served.
     Own(UnixListener),
 }
 
 impl Table {
-    /// Waits for a turn; none: there is no table.
+    /// Waits for a turn; `None`: there is no table.
     pub fn find() -> Result<Option<Table>> {
         Table::open(false)
     }
@@ -81,7 +83,7 @@ impl Table {
             let mut own = firewall::socket()?;
             let found = nft::find_table(&mut own).map_err(refused)?;
             if let Some(nft::NftTable { owner: None, persists: false }) = found {
-                // Of a version of Garth before there were owners, or made by hand.
+                // From a version of Garth before tables had owners, or made by hand.
                 nft::delete_table(&mut own).map_err(refused)?;
             }
             own.abandon();
@@ -98,7 +100,7 @@ impl Table {
             if table.is_some() {
                 return Ok(table);
             }
-            // Another was faster, or the holder has just ended.
+            // Another process was faster, or the holder has just ended.
             if Instant::now() > deadline {
                 return Err(Error::new("wait for a turn at nftables table inet garth: no answer")
                     .hint("see who holds it with `nft list table inet garth`"));
@@ -107,7 +109,7 @@ impl Table {
         }
     }
 
-    /// What keeps the table owned as long as it is open.
+    /// A descriptor that keeps the table owned as long as it is open.
     pub fn keep(&self) -> Result<OwnedFd> {
         self.socket.descriptor().map_err(|errno| Error::os("keep the firewall's socket", errno))
     }
@@ -120,8 +122,8 @@ impl Table {
         }
     }
 
-    /// Ends the turn of one who has taken something out: if that was the last, the table goes too, now
-    /// or when nothing else has come for a while.
+    /// Ends the turn of a process that has removed elements: if they were the last, the table goes
+    /// too, now or after a while in which no more were added.
     pub fn close_released(mut self) -> Result<()> {
         if let Turn::Lent { stream, tended: true } = &self.turn {
             return say(stream, RELEASED);
@@ -132,12 +134,12 @@ impl Table {
         }
     }
 
-    /// Takes the table away, and with it the holder.
+    /// Removes the table, and with it the holder.
     pub fn dissolve(mut self) -> Result<()> {
         for switch in firewall::opened(&mut self.socket).map_err(refused)? {
             switch.shut()?;
         }
-        // The word comes first: should we be killed behind it, no holder stays without a table.
+        // Say so first: if we are killed after that, no holder is left without a table.
         if let Turn::Lent { stream, .. } = &self.turn {
             say(stream, LAST)?;
         }
@@ -157,12 +159,12 @@ fn address(owner: u32) -> Result<SocketAddr> {
         .map_err(|e| Error::io("name the holder of the firewall", &e))
 }
 
-/// A socket of ours with a number, and the address at which it will be lent, before there is anything
-/// that would lead others there.
+/// A socket of ours with a number, and the address at which it will be lent, before anything exists
+/// that could lead others there.
 fn number() -> Result<(Socket, UnixListener)> {
     let socket = firewall::socket()?;
     let failed = |errno| Error::os("give the firewall's socket a number", errno);
-    // Above all process ids, which others take for their sockets.
+    // Above all process ids, which others use for their sockets.
     const FIRST: u32 = 0x4000_0000;
     let mut owner = FIRST | (random() as u32 & (FIRST - 1));
     loop {
@@ -185,18 +187,18 @@ fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-/// Makes the table; none: another was faster.
+/// Creates the table; `None`: another process was faster.
 fn create() -> Result<Option<Table>> {
     let (mut socket, listener) = number()?;
     match firewall::create(&mut socket) {
         Ok(()) => Ok(Some(Table { socket, turn: Turn::Own(listener), new: true })),
-        // EPERM: it is there, and another's.
+        // EPERM: it exists and another socket owns it.
         Err(refusal) if matches!(refusal.errno.0, libc::EEXIST | libc::EPERM) => Ok(None),
         Err(refusal) => Err(refused(refusal)),
     }
 }
 
-/// Becomes the owner of a table that has lost its own; none: another was faster.
+/// Becomes the owner of a table that has lost its own; `None`: another process was faster.
 fn adopt() -> Result<Option<Table>> {
     let (mut socket, listener) = number()?;
     match nft::own_table(&mut socket) {
@@ -206,7 +208,7 @@ fn adopt() -> Result<Option<Table>> {
     }
 }
 
-/// Asks the holder; none: nobody is there, or it has just ended.
+/// Asks the holder; `None`: there is none, or it has just ended.
 fn borrow(owner: u32) -> Result<Option<Table>> {
     let failed = |e: &std::io::Error| Error::io("ask the holder of the firewall", e);
     let stream = match UnixStream::connect_addr(&address(owner)?) {
@@ -214,7 +216,7 @@ fn borrow(owner: u32) -> Result<Option<Table>> {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Ok(None),
         Err(error) => return Err(failed(&error)),
     };
-    // Anybody may listen anywhere. It is root's, or whoever's we are.
+    // Any process may listen on any abstract address: the holder must have our uid.
     let (uid, _) = process::effective_ids();
     if sockopt::peer_uid(stream.as_fd()) != Ok(uid) {
         return Ok(None);
@@ -230,8 +232,8 @@ fn borrow(owner: u32) -> Result<Option<Table>> {
     Ok(socket.map(|socket| Table { socket, turn, new: false }))
 }
 
-/// Finds the socket in another process that has it open, as those have that run sandboxes; none: it is
-/// nobody's any more, or another was faster.
+/// Finds the socket in another process that has it open, as those that run sandboxes do; `None`:
+/// the table has lost its owner, or another process was faster.
 fn recover(owner: u32) -> Result<Option<Table>> {
     let listener = match UnixListener::bind_addr(&address(owner)?) {
         Ok(listener) => listener,

@@ -1,12 +1,12 @@
 //! The host's own interfaces: the way out, and forwarding on them.
 //!
-//! Answers to a sandbox, and calls to its published ports, enter the host by an interface of the
-//! host, and are forwarded only if forwarding is on *there*. Turning it on for the whole host would
-//! make it a router for everybody; so it is turned on for the interfaces that need it, and what
-//! else enters by them is dropped as before (the firewall's set `opened`).
+//! Replies to a sandbox, and connections to its published ports, enter the host on one of its
+//! interfaces, and are forwarded only if forwarding is on *there*. Turning it on for the whole host
+//! would make it a router for all its neighbours; so it is turned on only for the interfaces that
+//! need it, and other traffic that enters there is dropped as before (the firewall's set `opened`).
 //!
-//! IPv4 has a switch for each interface. IPv6 has one since Linux 6.17 (`force_forwarding`).
-//! Before, there is only `all/forwarding`, which also makes every interface deaf to router
+//! IPv4 has a switch for each interface. IPv6 has one since Linux 6.17 (`force_forwarding`). Before
+//! that, there is only `all/forwarding`, which also makes every interface ignore router
 //! advertisements unless its `accept_ra` is 2: that is written first.
 
 use std::fs;
@@ -29,15 +29,15 @@ pub struct Link {
     pub mtu: u32,
 }
 
-/// How the host would reach an address today.
+/// How the host would reach an address now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
     /// Not at all.
     None,
-    /// By its default route, through these links (interface indexes). The halves of the address
-    /// space that VPNs use to outdo a default route count as one.
+    /// By its default route, through these links (interface indexes). The two halves of the address
+    /// space that VPNs use to override a default route count as one.
     Default(Vec<u32>),
-    /// By a route of its own, so the address is in use.
+    /// By a more specific route, so the address is in use.
     Known {
         /// The prefix.
         prefix: String,
@@ -46,7 +46,7 @@ pub enum Route {
     },
 }
 
-/// The routes that cover `v4` and `v6`, in one question (RTM_F_FIB_MATCH, kernel 4.13).
+/// The routes that cover `v4` and `v6`, in one request (RTM_F_FIB_MATCH, kernel 4.13).
 pub fn routes(
     socket: &mut Socket,
     v4: Ipv4Addr,
@@ -67,7 +67,7 @@ pub fn routes(
     }
     let mut found = [Route::None, Route::None];
     socket.exchange(batch, |index, answer| {
-        // A refusal says that there is no route, or one that says "unreachable".
+        // A refusal means that there is no route, or one of type "unreachable".
         if let Ok((_, body)) = answer {
             found[index] = read_route(body);
         }
@@ -102,9 +102,9 @@ fn read_route(body: &[u8]) -> Route {
     Route::Known { prefix, link: links.first().copied() }
 }
 
-/// The interfaces by which the host would reach the rest of the world now.
+/// The interfaces through which the host would reach the rest of the world now.
 pub fn ways_out(socket: &mut Socket, ipv6: bool) -> Result<Vec<Link>, Refusal> {
-    // Addresses that nobody has, and to which no route of its own leads (RFC 7600, RFC 4291).
+    // Unassigned addresses, to which no specific route leads (RFC 7600, RFC 4291).
     const NOWHERE4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
     const NOWHERE6: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
     let (four, six) = routes(socket, NOWHERE4, ipv6.then_some(NOWHERE6))?;
@@ -160,14 +160,14 @@ fn u32_of(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// A switch for forwarding that is off and has to be on.
+/// A forwarding switch that is off and has to be on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
     /// IPv4 on an interface.
     Ipv4(String),
     /// IPv6 on an interface.
     Ipv6(String),
-    /// IPv6 on all, where the kernel has no other switch.
+    /// IPv6 on all interfaces, where the kernel has no other switch.
     Ipv6Everywhere,
 }
 
@@ -182,7 +182,7 @@ impl std::fmt::Display for Opened {
 }
 
 impl Opened {
-    /// The firewall's set, and the key in it, that keep others' packets out nevertheless.
+    /// The firewall's set, and the key in it, that still keep others' packets out.
     pub fn element(&self) -> (&'static str, Vec<u8>) {
         let (family, name) = match self {
             Opened::Ipv4(name) => (libc::NFPROTO_IPV4, name),
@@ -197,7 +197,7 @@ impl Opened {
         ("opened", key)
     }
 
-    /// The switch of a key that [`Opened::element`] has made.
+    /// The switch for a key made by [`Opened::element`].
     pub fn of_element(key: &[u8]) -> Option<Opened> {
         let name = key.get(4..).unwrap_or_default();
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -210,8 +210,8 @@ impl Opened {
         }
     }
 
-    /// Turns the switch off again: the last sandbox has gone. Not where the host has been made a router
-    /// meanwhile, for all its interfaces, as engines do when they start.
+    /// Turns the switch off again: the last sandbox is gone. Not if the host has meanwhile been
+    /// made a router on all its interfaces, as engines do when they start.
     pub fn shut(&self) -> Result<()> {
         let (all, path) = match self {
             Opened::Ipv4(name) => ("ipv4", conf("ipv4", name, "forwarding")),
@@ -248,7 +248,8 @@ impl Opened {
 }
 
 /// Which switches are off for `ways_out` and, if ports are published beyond loopback, for every
-/// interface that a call may come in by. Reads /proc/sys/net of the thread's network namespace.
+/// interface on which a connection may come in. Reads /proc/sys/net of the thread's network
+/// namespace.
 pub fn closed(ways_out: &[String], published: bool, ipv6: bool) -> Result<Vec<Opened>> {
     let all;
     let names = if published {
@@ -283,7 +284,7 @@ pub fn closed(ways_out: &[String], published: bool, ipv6: bool) -> Result<Vec<Op
     Ok(off)
 }
 
-/// The host's interfaces that are no sandbox's.
+/// The host's interfaces that do not belong to a sandbox.
 fn interfaces() -> Vec<String> {
     let entries = fs::read_dir("/proc/sys/net/ipv4/conf").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -292,13 +293,13 @@ fn interfaces() -> Vec<String> {
     names.filter(|n| !special.contains(&n.as_str()) && !ours(n)).collect()
 }
 
-/// Whether interfaces get IPv6 here at all.
+/// Do interfaces get IPv6 here at all?
 pub fn has_ipv6() -> bool {
     read(&conf("ipv6", "default", "disable_ipv6")).is_ok_and(|value| value == "0")
 }
 
-/// Sets what a sandbox's interface needs and rtnetlink cannot say: it forwards IPv6, and its router
-/// advertisements are not believed.
+/// Sets what a sandbox's interface needs and rtnetlink cannot express: it forwards IPv6 and ignores
+/// router advertisements.
 pub fn settle_ipv6(link: &str) -> Result<()> {
     write(&conf("ipv6", link, "accept_ra"), "0")?;
     match fs::write(conf("ipv6", link, "force_forwarding"), "1") {
