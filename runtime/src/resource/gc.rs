@@ -1,6 +1,6 @@
-//! Releasing what sandboxes have left behind: those that ended while nobody looked after them, and
-//! things that bear our name but belong to no sandbox on record. No process is ended for that, but by
-//! [`force`]: what is in use is not left behind, whoever uses it.
+//! Releasing what sandboxes have left behind: those that ended while no process looked after them,
+//! and things that bear our name but belong to no sandbox on record. Only [`force`] kills processes
+//! for that: what is in use is not left behind, whichever process uses it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -17,20 +17,20 @@ use crate::sys::{pidfd, process};
 /// What was found and done.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What was removed, in words.
+    /// Descriptions of what was removed.
     pub removed: Vec<String>,
     /// What could not be removed.
     pub failed: Vec<Error>,
 }
 
-/// Looks at every entry, and at everything outside the journal that bears our name.
+/// Examines every entry, and everything outside the journal that bears our name.
 pub fn collect(journal: &Journal) -> Result<Report> {
     let mut report = Report::default();
     for id in journal.ids()? {
         match release_ended(journal, &id) {
             Ok(true) => report.removed.push(format!("sandbox {id}")),
             Ok(false) => {}
-            // It ended, and was released, since the names were read.
+            // It ended and was released after the names were read.
             Err(_) if is_gone(journal, &id) => {}
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
         }
@@ -57,19 +57,19 @@ fn is_gone(journal: &Journal, id: &str) -> bool {
     journal.has(id).is_ok_and(|there| !there)
 }
 
-/// Releases sandbox `id` if it has ended and nobody looks after it; false: it lives.
+/// Releases sandbox `id` if it has ended and no process looks after it; false: it is alive.
 ///
 /// # Errors
-/// What could not be released; it stays on record.
+/// Something could not be released; it stays on record.
 pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     let Some(entry) = journal.lock(id)? else { return Ok(false) };
-    // A name with a dot is an entry that was never finished: nothing was made for it yet.
+    // A name that starts with a dot is an unfinished entry: nothing was made for it yet.
     if id.starts_with('.') {
         return entry.remove().map(|()| true);
     }
     if let Some(pidfd) = journal.open_process(id)? {
-        // Nobody holds it, and it lives. A detached one has lost its keeper, and may go on; any
-        // other was to die with its caller, and is about to.
+        // It is alive, but no process holds it. A detached one has lost its keeper and may go on;
+        // any other was to die with its caller, and is about to.
         let about_to_die =
             SandboxRecord::read(journal, id).is_ok_and(|record| record.asked.die_with_parent);
         if !about_to_die || !has_ended(&pidfd, id)? {
@@ -79,11 +79,11 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     release(entry, false).map(|()| true)
 }
 
-/// Releases the sandboxes that have ended and that nobody looks after, if they had a network: with it
-/// go the ports and addresses that they held. Says whether there was one.
+/// Releases the sandboxes that have ended and that no process looks after, if they had a network,
+/// and with it the ports and addresses that they held. Says whether there was one.
 ///
 /// # Errors
-/// When the state directory cannot be read. What could not be released stays on record.
+/// The state directory cannot be read. What could not be released stays on record.
 pub fn release_networks(journal: &Journal) -> Result<bool> {
     let mut released = false;
     for id in journal.ids()?.iter().filter(|id| !id.starts_with('.')) {
@@ -101,16 +101,16 @@ pub fn release_networks(journal: &Journal) -> Result<bool> {
     Ok(released)
 }
 
-/// Ends sandbox `id` whatever state it is in, and releases all that it had.
+/// Ends sandbox `id`, whatever state it is in, and releases everything it had.
 ///
 /// # Errors
-/// When something could not be released.
+/// Something could not be released.
 pub fn force(journal: &Journal, id: &str) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(10);
     let deadline = Instant::now() + PATIENCE;
     loop {
         kill(journal, id)?;
-        // Whoever holds the entry sees the end of the sandbox and releases it too.
+        // The process that holds the entry sees the end of the sandbox and releases it too.
         match journal.lock(id) {
             Ok(Some(entry)) => {
                 // It may have been started since.
@@ -128,21 +128,21 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
                     "sandbox {id} has ended, but another process still holds its record"
                 )));
             }
-            // What shall be gone and is gone is no failure.
+            // It was to be removed and is gone: not a failure.
             Err(_) if is_gone(journal, id) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Kills the first process, and waits until the kernel has ended all of its pid namespace.
+/// Kills the first process, and waits until the kernel has ended its whole pid namespace.
 fn kill(journal: &Journal, id: &str) -> Result<()> {
     let Some(pidfd) = journal.open_process(id)? else { return Ok(()) };
     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
     has_ended(&pidfd, id).map(drop)
 }
 
-/// Waits for its end for a while.
+/// Waits for its end, for a limited time.
 fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
     let ended = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));
     ended
@@ -150,11 +150,11 @@ fn has_ended(pidfd: &OwnedFd, id: &str) -> Result<bool> {
         .map_err(|errno| Error::os(format!("wait for the end of {id}"), errno))
 }
 
-/// Releases what is on record of a sandbox that has ended; without a record that can be read, what the
-/// entry's marks and the id lead to. `may_kill`: processes that it has left behind.
+/// Releases what is on record for a sandbox that has ended; if the record cannot be read, what the
+/// entry's marks and the id lead to. `may_kill`: also kills processes that it has left behind.
 ///
 /// # Errors
-/// What could not be released; it stays on record.
+/// Something could not be released; it stays on record.
 pub fn release(entry: Entry, may_kill: bool) -> Result<()> {
     let journal = entry.journal().clone();
     let owner = Owner { journal: &journal, id: entry.id(), limits: LimitSource::NONE, may_kill };

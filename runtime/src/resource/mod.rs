@@ -1,6 +1,6 @@
 //! The resources of one sandbox or container, in the order in which they are acquired; they are
-//! released in the opposite order, but for the cgroup, with which processes die. Everything here is chosen and recorded before anything of it is
-//! made.
+//! released in the opposite order, except for the cgroup, which takes the processes with it.
+//! Everything here is chosen and recorded before any of it is made.
 
 pub mod bandwidth;
 pub mod gc;
@@ -37,22 +37,22 @@ pub struct Resources {
     pub rdt: Option<RdtGroup>,
     /// Link, addresses and firewall elements, if it has a private network.
     pub network: Option<PrivateNetwork>,
-    /// The private network of a sandbox without privilege.
+    /// The private network of an unprivileged sandbox.
     pub pasta: Option<Pasta>,
-    /// How fast its links may be. A private network always has one, which may be given a rate later.
+    /// How fast its links may be. A private network always has this, as a rate may be set later.
     #[serde(default)]
     pub bandwidth: Option<Bandwidth>,
-    /// What executables of the operator's make.
+    /// What the operator's plugins make.
     #[serde(default)]
     pub plugins: Vec<FoundPlugin>,
 }
 
 impl Resources {
-    /// Chooses names and addresses. The lease of the addresses is taken here, by a link that says
-    /// whose it is; the entry in the journal must be there already.
+    /// Chooses names and addresses. The addresses are leased here, by a link that names their
+    /// owner; the entry in the journal must already exist.
     ///
     /// # Errors
-    /// A limit that cannot be had here, a pool that collides with the host's routes.
+    /// A limit is not available here, or a pool collides with the host's routes.
     pub fn choose(
         sandbox: &Sandbox,
         id: &str,
@@ -64,10 +64,10 @@ impl Resources {
         })
     }
 
-    /// What [`Resources::choose`] would choose now, taking nothing.
+    /// What [`Resources::choose`] would choose now, without taking it.
     ///
     /// # Errors
-    /// As for `choose`.
+    /// Same as `choose`.
     pub fn propose(
         sandbox: &Sandbox,
         id: &str,
@@ -118,7 +118,7 @@ impl Resources {
     /// What the annotations of a container ask for (`config/annotation.rs`).
     ///
     /// # Errors
-    /// A value that is none, a plugin that is not there.
+    /// A value is invalid, or a plugin does not exist.
     pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
         let group = annotation::rate_group(annotations, &rates)?;
@@ -131,11 +131,11 @@ impl Resources {
         Ok(Resources { bandwidth, plugins, ..Resources::default() })
     }
 
-    /// Releases what the owner's marks and its id lead to, where its record is lost. What bears its name
-    /// and is not marked may be another's, of another state directory.
+    /// Releases what the owner's marks and its id lead to, when its record is lost. What bears its
+    /// name but is not marked may belong to another, of another state directory.
     ///
     /// # Errors
-    /// What could not be released, or found.
+    /// Something could not be released, or found.
     pub fn forget(owner: &Owner) -> Result<()> {
         let Owner { journal, id, .. } = *owner;
         let cgroup = Cgroup::marked(&owner.file(cgroup::MARK))?.unwrap_or_default();
@@ -145,7 +145,7 @@ impl Resources {
         let plugins = FoundPlugin::noted(journal, id)?;
         let mut results =
             vec![Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)];
-        // The links of a container are its engine's, and may go on.
+        // A container's links are the engine's, and may live on.
         let own_links = journal.kind() == "sandbox";
         if own_links && facts::privileged() {
             results.push(PrivateNetwork::forget(journal.root(), id));
@@ -154,7 +154,7 @@ impl Resources {
         results.into_iter().collect()
     }
 
-    /// All of them, in the order of their making; the cgroup is first.
+    /// All of them, in the order in which they are made; the cgroup is first.
     fn list(&self) -> Vec<&dyn Resource> {
         let mut list: Vec<&dyn Resource> = vec![&self.cgroup];
         list.extend(self.rdt.iter().map(|one| one as &dyn Resource));
@@ -177,7 +177,7 @@ impl Resources {
         self.cgroup.is_empty() && self.rdt.is_none() && !self.connects()
     }
 
-    /// Is there anything to be made when its process has namespaces?
+    /// Is there anything to make once its process has namespaces?
     pub fn connects(&self) -> bool {
         !self.connected().is_empty()
     }
@@ -187,7 +187,7 @@ impl Resources {
         self.network.iter().flat_map(PrivateNetwork::addresses).collect()
     }
 
-    /// How often the kernel has killed in its cgroup for want of memory.
+    /// How often the kernel has killed in its cgroup because memory ran out.
     pub fn oom_kills(&self) -> u64 {
         self.cgroup.oom_kills().unwrap_or(0)
     }
@@ -195,18 +195,18 @@ impl Resources {
     /// Makes what can be made before there is a process.
     ///
     /// # Errors
-    /// What could not be made. The caller releases the whole then.
+    /// Something could not be made; the caller then releases everything.
     pub fn acquire(&self, owner: &Owner) -> Result<Held> {
         let mut held = Held::new();
         self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
         Ok(held)
     }
 
-    /// Makes what is made around process `pid`, or takes it in, before anything is mounted; it waits
-    /// meanwhile.
+    /// Makes what is made around process `pid`, or moves it in, before anything is mounted; it
+    /// waits meanwhile.
     ///
     /// # Errors
-    /// What could not be made. The caller releases the whole then.
+    /// Something could not be made; the caller then releases everything.
     pub fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
         self.list().into_iter().try_for_each(|one| one.admit(owner, pid))
     }
@@ -214,16 +214,16 @@ impl Resources {
     /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
     ///
     /// # Errors
-    /// What could not be made. The caller releases the whole then.
+    /// Something could not be made; the caller then releases everything.
     pub fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
         self.list().into_iter().try_for_each(|one| one.connect(owner, pid))
     }
 
-    /// Releases everything, whether it was made or not; goes on after a failure, and reports the
+    /// Releases everything, whether it was made or not; continues after a failure, and reports the
     /// first.
     ///
     /// # Errors
-    /// What could not be released.
+    /// Something could not be released.
     pub fn release(&self, owner: &Owner) -> Result<()> {
         let mut list = self.list();
         list[1..].reverse();
@@ -231,19 +231,19 @@ impl Resources {
         results.into_iter().collect()
     }
 
-    /// What is there now, a line each.
+    /// What exists now, one line each.
     ///
     /// # Errors
-    /// What cannot be told.
+    /// Something cannot be determined.
     pub fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
         let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.inspect(owner)).collect();
         Ok(lines?.concat())
     }
 
-    /// What of it is missing or does not work, of an owner that runs.
+    /// What is missing or does not work, for an owner that is running.
     ///
     /// # Errors
-    /// What cannot be told.
+    /// Something cannot be determined.
     pub fn lacks(&self, owner: &Owner) -> Result<Vec<String>> {
         let lines: Result<Vec<_>> = self.list().into_iter().map(|one| one.lacks(owner)).collect();
         Ok(lines?.concat())
@@ -255,8 +255,8 @@ impl Resources {
     }
 }
 
-/// Cgroups beside those of the sandboxes on record, if nobody is in them or holds them: others belong
-/// to a sandbox of another state directory, or will.
+/// Cgroups next to those of the sandboxes on record, if they are empty and no process holds them:
+/// others belong to a sandbox of another state directory, or are about to.
 fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id))? {
@@ -273,7 +273,7 @@ fn stray_network(journal: &Journal) -> Result<Vec<String>> {
     let live = || Ok(journal.ids()?.into_iter().collect());
     let mut leftovers = without_links(Leftovers::find(journal.root(), live)?);
     if !leftovers.elements.is_empty() {
-        // The elements of a sandbox come before its link.
+        // The elements of a sandbox are added before its link.
         std::thread::sleep(Duration::from_millis(200));
         leftovers = without_links(Leftovers::find(journal.root(), live)?);
     }
@@ -294,8 +294,8 @@ fn without_links(mut leftovers: Leftovers) -> Leftovers {
     leftovers
 }
 
-/// Ifbs whose link is gone. The link is there first and is gone first, so whoever it belonged to,
-/// nobody needs such an ifb; but the list of links is not read in one instant, so it is read twice.
+/// Ifbs whose link is gone. The link appears first and disappears first, so such an ifb is
+/// useless, whatever it belonged to; but links are not listed atomically, so they are read twice.
 fn stray_ifbs() -> Result<Vec<String>> {
     let mut removed = Vec::new();
     let all = || Ok::<_, Error>([bandwidth::strays()?, bandwidth::group_strays()?].concat());
@@ -311,8 +311,8 @@ fn stray_ifbs() -> Result<Vec<String>> {
     Ok(removed)
 }
 
-/// Why there can be no private network, if that is certain: without root it needs a program that is not
-/// installed.
+/// Why a private network is impossible, if that is certain: without root it needs a program that is
+/// not installed.
 pub fn no_private_network() -> Option<Error> {
     if facts::privileged() {
         return None;
@@ -320,10 +320,10 @@ pub fn no_private_network() -> Option<Error> {
     Pasta::find(PathBuf::new(), Vec::new()).err()
 }
 
-/// Removes what bears our name and belongs to no sandbox on record; says what.
+/// Removes what bears our name and belongs to no sandbox on record; says what was removed.
 ///
 /// # Errors
-/// What could not be removed, for each kind.
+/// For each kind, what could not be removed.
 pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
     let mut results = vec![stray_cgroups(journal)];
     if facts::privileged() {

@@ -1,5 +1,5 @@
-//! Intel Resource Director Technology by the files of resctrl (`linux.intelRdt` of config.json;
-//! Documentation/filesystems/resctrl.rst of the kernel).
+//! Intel Resource Director Technology through the files of resctrl (`linux.intelRdt` of
+//! config.json; Documentation/filesystems/resctrl.rst of the kernel).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::journal::resource::{Owner, Resource};
 /// A container's group in resctrl: the record from which it is made and removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RdtGroup {
-    /// Its directory, directly below where resctrl is mounted.
+    /// Its directory, directly below the mount point of resctrl.
     directory: PathBuf,
     asked: IntelRdt,
 }
@@ -23,7 +23,7 @@ pub struct RdtGroup {
 /// Where resctrl is mounted.
 ///
 /// # Errors
-/// When it is not.
+/// It is not mounted.
 pub fn mounted() -> Result<PathBuf> {
     let mounts = facts::mounts()?;
     let mount = mounts.into_iter().find(|mount| mount.kind == "resctrl");
@@ -34,10 +34,10 @@ pub fn mounted() -> Result<PathBuf> {
 }
 
 impl RdtGroup {
-    /// The group of a container, below `top`: the one that is named, or one of its own.
+    /// The group of a container, below `top`: the named one, or one of its own.
     ///
     /// # Errors
-    /// A name that is no file name, a named group without a schema that does not exist, or one that
+    /// A name is not a file name, a group named without a schema does not exist, or a named group
     /// exists with another schema.
     pub fn choose(top: &Path, asked: &IntelRdt, id: &str) -> Result<RdtGroup> {
         let name = asked.clos_id.as_deref().unwrap_or(id);
@@ -55,9 +55,9 @@ impl RdtGroup {
         Ok(RdtGroup { directory, asked: asked.clone() })
     }
 
-    /// Makes the group as far as it is missing, writes its schema, and puts process `pid` into it. A
-    /// group that others have made has what l3CacheSchema and memBwSchema say, as
-    /// [`RdtGroup::choose`] has seen; `schemata` is written all the same.
+    /// Makes the group if it is missing, writes its schema, and puts process `pid` into it. An
+    /// existing group already has what l3CacheSchema and memBwSchema say, as [`RdtGroup::choose`]
+    /// has checked; `schemata` is written all the same.
     fn join(&self, pid: i32, id: &str) -> Result<()> {
         let made = make(&self.directory)?;
         let own = made || self.asked.clos_id.is_none();
@@ -75,7 +75,7 @@ impl RdtGroup {
     /// Puts one more process of container `id` into its group, and into its monitoring group.
     ///
     /// # Errors
-    /// What the kernel refuses, in the words of info/last_cmd_status where it has some.
+    /// The kernel refuses; the message quotes info/last_cmd_status if it is not empty.
     pub fn enter(&self, pid: i32, id: &str) -> Result<()> {
         self.write(&self.directory.join("tasks"), &pid.to_string())?;
         match self.asked.enable_monitoring {
@@ -87,7 +87,7 @@ impl RdtGroup {
     /// Changes its schema by one line.
     ///
     /// # Errors
-    /// As for [`RdtGroup::enter`].
+    /// Same as [`RdtGroup::enter`].
     pub fn change(&self, line: &str) -> Result<()> {
         self.write(&self.directory.join("schemata"), &format!("{line}\n"))
     }
@@ -96,7 +96,7 @@ impl RdtGroup {
         self.directory.join("mon_groups").join(id)
     }
 
-    /// What is the container's alone: the monitoring group, and the group unless it was named.
+    /// What is the container's own: the monitoring group, and the group unless it was named.
     fn own(&self, id: &str) -> Vec<PathBuf> {
         let monitoring = self.asked.enable_monitoring.then(|| self.monitoring(id));
         let group = self.asked.clos_id.is_none().then(|| self.directory.clone());
@@ -144,8 +144,8 @@ impl Resource for RdtGroup {
     }
 }
 
-/// What l3CacheSchema and memBwSchema say. Where both do, a line about bandwidth among those about
-/// cache is left out, as the specification demands.
+/// The lines of l3CacheSchema and memBwSchema. If both are set, bandwidth lines in the cache schema
+/// are left out, as the specification requires.
 fn first_lines(wanted: &IntelRdt) -> Vec<&str> {
     let bandwidth = wanted.mem_bw_schema.as_deref();
     let counts = |line: &&str| bandwidth.is_none() || !line.trim_start().starts_with("MB:");
@@ -154,7 +154,7 @@ fn first_lines(wanted: &IntelRdt) -> Vec<&str> {
     lines.filter(|line| !line.trim().is_empty()).collect()
 }
 
-/// A group that others have made must have what is asked for.
+/// A group that others have made must have the requested schema.
 fn compare(group: &Path, wanted: &IntelRdt) -> Result<()> {
     let lines = first_lines(wanted);
     if lines.is_empty() {
@@ -176,7 +176,7 @@ fn compare(group: &Path, wanted: &IntelRdt) -> Result<()> {
     }
 }
 
-/// What one cache or memory controller gives: its kind, its number, and how much.
+/// The share of one cache or memory controller: its kind, its number, and the amount.
 #[derive(PartialEq)]
 struct Share<'a>(&'a str, &'a str, Amount<'a>);
 
@@ -186,7 +186,7 @@ enum Amount<'a> {
     Odd(&'a str),
 }
 
-/// A line as `L3:0=00ff;1=f` (masks, in hexadecimal) or `MB:0=20` (in decimal); the kernel pads them.
+/// A line like `L3:0=00ff;1=f` (hexadecimal masks) or `MB:0=20` (decimal); the kernel pads them.
 fn shares(line: &str) -> impl Iterator<Item = Share<'_>> {
     let (kind, list) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
     let radix = if kind == "MB" { 10 } else { 16 };
@@ -198,7 +198,7 @@ fn shares(line: &str) -> impl Iterator<Item = Share<'_>> {
     })
 }
 
-/// Says whether it was not there before.
+/// Returns whether it is new.
 fn make(group: &Path) -> Result<bool> {
     match fs::create_dir(group) {
         Ok(()) => Ok(true),
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("42".into(), "42".into()));
         group.enter(43, "box").unwrap();
         assert_eq!((read("tasks"), read("mon_groups/box/tasks")), ("43".into(), "43".into()));
-        // The real file system removes a group with all its files.
+        // The real file system removes a group together with all its files.
         for file in ["schemata", "tasks", "mon_groups/box/tasks"] {
             fs::remove_file(group.directory.join(file)).unwrap();
         }

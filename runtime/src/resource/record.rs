@@ -1,4 +1,4 @@
-//! What is written down of each entry of the journal: what was asked, and what it has outside.
+//! The record of each entry of the journal: what was requested, and what it has outside.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
 
-/// What can be asked for: a sandbox, a container, a limit.
+/// What can be requested: a sandbox, a container, a limit.
 pub trait Recorded: Serialize + DeserializeOwned {
     /// The limits of the cgroup among its resources.
     fn limits(&self) -> LimitSource<'_> {
@@ -28,14 +28,14 @@ impl Recorded for Sandbox {
 /// The record of a sandbox.
 pub type SandboxRecord = Record<Sandbox>;
 
-/// The record of one entry, written before anything of it is made, and not changed afterwards.
+/// The record of one entry, written before any of it is made, and not changed afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record<Asked> {
     /// Its name in the journal.
     pub id: String,
     /// When it was written, since 1970.
     pub created: Duration,
-    /// What was asked.
+    /// What was requested.
     pub asked: Asked,
     /// What it has outside.
     #[serde(default)]
@@ -43,13 +43,13 @@ pub struct Record<Asked> {
 }
 
 impl<Asked: Recorded> Record<Asked> {
-    /// A record of this moment.
+    /// A record created now.
     pub fn new(id: &str, asked: Asked, resources: Resources) -> Record<Asked> {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Record { id: id.to_owned(), created, asked, resources }
     }
 
-    /// Reads what is recorded of `id`.
+    /// Reads the record of `id`.
     ///
     /// # Errors
     /// There is no such entry, or its record cannot be read.

@@ -1,10 +1,11 @@
-//! What is remembered of a detached sandbox when it has ended: how, and what it wrote last.
+//! What is remembered of a detached sandbox after it has ended: how it ended, and its last output.
 //!
-//! While it runs, its output is in two files of its entry in the journal. Their writer, the keeper, goes
-//! from one to the other when one has 64 KiB, so that they never have more than twice that. At the end
-//! `ended.json` is written beside them; and when everything that the sandbox had is released, the
-//! directory moves from `<root>/yards/` to `<root>/ended/`, where nothing is held, counted or released
-//! any more. There it stays for a day, until `garth delete`, or until its name is used again.
+//! While it runs, its output goes to two files of its entry in the journal. Their writer, the
+//! keeper, switches from one to the other when it has reached 64 KiB, so that they never hold more
+//! than twice that. At the end `ended.json` is written beside them; and once everything the sandbox
+//! had is released, the directory moves from `<root>/yards/` to `<root>/ended/`, where nothing is
+//! held, counted or released any more. There it stays for a day, until `garth delete`, or until its
+//! name is used again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -23,13 +24,13 @@ use crate::sys::process::{Ended, signal_name};
 
 /// The two files of the output.
 pub const OUTPUT: [&str; 2] = ["output.0", "output.1"];
-/// How long a trace stays.
+/// How long a trace is kept.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many stay: those of the youngest ends.
+/// How many traces are kept: the most recent ones.
 pub const MOST: usize = 256;
 
 const FILE: &str = "ended.json";
-/// So much of the output is in the trace.
+/// How much of the output is kept in the trace.
 const LAST_LINES: usize = 10;
 const LAST_BYTES: u64 = 4096;
 
@@ -44,18 +45,18 @@ pub struct Trace {
     pub created: u64,
     /// Seconds since 1970.
     pub ended: u64,
-    /// As a shell gives it: 128 + n for signal n.
+    /// As a shell reports it: 128 + n for signal n.
     pub exit_code: i32,
     /// The name of the signal that ended it, such as `TERM`.
     pub signal: Option<String>,
-    /// The kernel has killed for want of memory: the limit that was reached, as its flag spells it.
+    /// If the kernel killed for lack of memory: the limit that was reached, spelled as its flag.
     pub out_of_memory: Option<String>,
-    /// The last lines that it wrote.
+    /// The last lines of its output.
     pub output: Vec<String>,
 }
 
 impl Trace {
-    /// The trace of the sandbox of `record`, which has ended just now but is not released yet. `log` is
+    /// The trace of the sandbox of `record`, which has just ended but is not released yet. `log` is
     /// where its output went, if not to the files of its entry.
     pub fn of(
         journal: &Journal,
@@ -95,10 +96,10 @@ impl Trace {
         words
     }
 
-    /// Writes it into the entry, to which it belongs until everything is released.
+    /// Writes it into the entry, where it stays until everything is released.
     ///
     /// # Errors
-    /// When the state directory cannot be written.
+    /// The state directory cannot be written.
     pub fn write(&self, journal: &Journal) -> Result<()> {
         let path = journal.file(&self.name, FILE);
         let new = path.with_extension("new");
@@ -113,20 +114,20 @@ impl Trace {
         write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
-    /// All of them, in the order of their names.
+    /// All traces, sorted by name.
     ///
     /// # Errors
-    /// When the state directory cannot be read.
+    /// The state directory cannot be read.
     pub fn all(journal: &Journal) -> Result<Vec<Trace>> {
         let read = |name: &String| Trace::read(journal, name).ok()?;
-        // One that is being removed, or damaged, tells nothing.
+        // Skip one that is damaged or being removed.
         Ok(names(journal)?.iter().filter_map(read).collect())
     }
 
-    /// That of `name`, if there is one.
+    /// The trace of `name`, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub fn read(journal: &Journal, name: &str) -> Result<Option<Trace>> {
         if journal.check_id(name).is_err() {
             return Ok(None);
@@ -141,10 +142,10 @@ impl Trace {
             .map_err(|e| Error::new(format!("{}: not a trace: {e}", path.display())))
     }
 
-    /// Removes that of `name`; false: there is none.
+    /// Removes the trace of `name`; false: there is none.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// It cannot be removed.
     pub fn remove(journal: &Journal, name: &str) -> Result<bool> {
         if journal.check_id(name).is_err() {
             return Ok(false);
@@ -158,10 +159,10 @@ impl Trace {
         }
     }
 
-    /// Removes those that are older than [`KEPT`] or more than [`MOST`]; tells their names.
+    /// Removes traces older than [`KEPT`] and those beyond [`MOST`]; returns their names.
     ///
     /// # Errors
-    /// When the state directory cannot be read or written.
+    /// The state directory cannot be read or written.
     pub fn expire(journal: &Journal) -> Result<Vec<String>> {
         let mut traces = Trace::all(journal)?;
         traces.sort_by_key(|trace| std::cmp::Reverse(trace.ended));
@@ -173,7 +174,7 @@ impl Trace {
                 removed.push(trace.name);
             }
         }
-        // What a kill has left half removed.
+        // Left half removed by a kill.
         for name in names(journal)? {
             if matches!(Trace::read(journal, &name), Ok(None)) {
                 Trace::remove(journal, &name)?;
@@ -183,13 +184,13 @@ impl Trace {
     }
 }
 
-/// The last act of a release: the entry goes, and what tells of its end, if anything does, is kept.
+/// The last step of a release: removes the entry, but keeps its trace if there is one.
 ///
 /// # Errors
-/// When the state directory cannot be written.
+/// The state directory cannot be written.
 pub fn retire(entry: Entry) -> Result<()> {
     let journal = entry.journal().clone();
-    // The state directory may have been lost, and the name be another's.
+    // The state directory may have been lost, and the name taken by another.
     let in_place = journal.is_held_by(entry.id(), entry.as_lock().as_fd())?;
     if !in_place || !is_there(&entry.file(FILE))? {
         return entry.remove();
@@ -207,7 +208,7 @@ pub fn retire(entry: Entry) -> Result<()> {
     Trace::expire(&journal).map(drop)
 }
 
-/// What the kernel's count of kills means, in words; none if there were none.
+/// What the kernel's count of OOM kills means, in words; `None` if there were none.
 pub fn out_of_memory(kills: u64, limits: &Limits) -> Option<String> {
     let limit = limits.memory.map(|memory| format!("--memory {memory}"));
     (kills > 0).then(|| limit.unwrap_or_else(|| "of the cgroup".into()))
@@ -237,7 +238,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// The older one first: to the keeper a file that it leaves was written in 1970.
+/// The older file first: the keeper sets the modification time of a file that it leaves to 1970.
 fn in_order(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
     files.sort_by_key(written);
@@ -247,7 +248,7 @@ fn in_order(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
 fn last_lines(files: &[PathBuf]) -> Vec<String> {
     let mut bytes = Vec::new();
     for path in files {
-        // What cannot be read is not there to be shown.
+        // A file that cannot be read is skipped.
         let _ = tail(path, &mut bytes);
     }
     let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LAST_BYTES as usize)..]);

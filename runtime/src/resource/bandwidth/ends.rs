@@ -1,8 +1,8 @@
 //! The host's ends of the links that an engine has made for a container.
 //!
-//! Engines make the network themselves, each in its own way. What they have in common is a veth pair
-//! with one end in the container's network namespace, and the kernel says which the other is: its
-//! index (IFLA_LINK), and in which namespace (IFLA_LINK_NETNSID, kernel 4.0).
+//! Engines set up the network themselves, each in its own way. What they have in common is a veth
+//! pair with one end in the container's network namespace, and the kernel tells which the other end
+//! is: its index (IFLA_LINK), and its namespace (IFLA_LINK_NETNSID, kernel 4.0).
 
 use std::os::unix::fs::MetadataExt;
 
@@ -28,15 +28,15 @@ struct Inner {
     name: String,
     kind: String,
     peer: Option<u32>,
-    /// The number by which its namespace knows that of the peer; none: it is the same one.
+    /// The number by which its namespace knows that of the peer; `None`: it is the same one.
     peer_namespace: Option<u32>,
 }
 
-/// The ends on this host of every link of process `pid`'s network namespace.
+/// The host's end of every link in process `pid`'s network namespace.
 ///
 /// # Errors
-/// When there is a network device that has none, or no network device at all: then no rate could be
-/// kept.
+/// A network device has no end here, or there is no network device at all: then no rate could be
+/// enforced.
 pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let refuse = |why: &str| Error::new(why.to_owned());
     if namespace(pid)? == namespace_here()? {
@@ -59,7 +59,7 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     for link in links {
         let end = link.peer.and_then(|peer| hosts.iter().find(|end| end.index == peer));
         match end {
-            // Numbers of links repeat from namespace to namespace.
+            // The same link index may exist in several namespaces.
             Some(end) if link.kind == "veth" && here.is_some() && link.peer_namespace == here => {
                 ends.push(end.clone());
             }
@@ -88,7 +88,7 @@ fn namespace_here() -> Result<u64> {
     file.map(|file| file.ino()).map_err(|e| Error::io(format!("look at {path}"), &e))
 }
 
-/// The number by which the socket's namespace knows that of process `pid`, if it knows it.
+/// The number by which the socket's namespace knows that of process `pid`, if it has one.
 fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, Refusal> {
     let mut batch = Batch::new();
     // struct rtgenmsg is one byte.
@@ -105,7 +105,7 @@ fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, 
     found
 }
 
-/// All but loopback.
+/// All links except loopback.
 fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
     let mut found = Vec::new();
     dump(socket, |kind, _, attributes| {
@@ -122,8 +122,8 @@ fn list(socket: &mut Socket) -> std::result::Result<Vec<Inner>, Refusal> {
                 .and_then(|value| tc::word(value, 0)),
         });
     })?;
-    // Every namespace has these from its beginning where their modules are loaded, and nothing passes
-    // by them: they are no links of the container's.
+    // Every new namespace has these if their modules are loaded, and no traffic passes through
+    // them: they are not the container's links.
     found.retain(|link| {
         !matches!(
             &*link.kind,
@@ -189,7 +189,7 @@ pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
     };
     match errno.0 {
         libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
-        // What a kernel says of a discipline, filter, action or kind of link that it does not have.
+        // The kernel's answer for a discipline, filter, action or link type that it does not have.
         libc::ENOENT | libc::EOPNOTSUPP => {
             error.hint("the kernel needs sch_tbf, sch_ingress, cls_u32, act_mirred and ifb; sch_htb for groups")
         }

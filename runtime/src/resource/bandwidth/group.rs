@@ -6,16 +6,16 @@
 //!                                               └─ 6763:3  quantum 2 ─┘
 //! ```
 //!
-//! One ifb for each way, made by the first member and removed with the last. Whatever a member's link
-//! carries that way is redirected to it, told apart there by the device that it came by, which nobody
-//! inside can change, and goes on from where it was taken. htb's classes have next to nothing of their
-//! own and borrow the rest of the budget by turns: a turn is as many bytes as the share says
-//! (tc-htb(8), quantum), so nothing has to be computed anew when members come and go. A member's own
-//! `--rate` is its class's ceiling.
+//! One ifb for each direction, made by the first member and removed with the last. All traffic of a
+//! member's link in that direction is redirected to it, told apart there by the device it came
+//! from, which nothing inside can change, and continues from where it was taken. htb's classes have
+//! next to no rate of their own and borrow the rest of the budget in turns: a turn is as many bytes
+//! as the share says (tc-htb(8), quantum), so nothing has to be recomputed when members come and
+//! go. A member's own `--rate` is its class's ceiling.
 //!
-//! The class has its number from the index of the link, and the index from the address, so a member
-//! that left nothing but its mark can still be taken out. What there is of a group is read off the
-//! kernel; a lock keeps the last to go and the next to come apart.
+//! The class number derives from the index of the link, and the index from the address, so a member
+//! that left nothing but its mark can still be taken out. The state of a group is read from the
+//! kernel; a lock keeps the last member to leave and the next to join apart.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -34,15 +34,15 @@ use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Refusal, Socket};
 use crate::sys::process;
 
-/// The two ways of a group, and the hook of a link where each is redirected.
+/// The two directions of a group, and the hook of a link where each is redirected.
 const WAYS: [(char, u32); 2] = [('u', tc::CLSACT_IN), ('d', tc::CLSACT_OUT)];
 
 fn ifb_name(way: char, group: &str) -> String {
     format!("{IFB_PREFIX}{way}-{group}")
 }
 
-/// The class of a link; 1 is the budget. Of a sandbox's link it is the lower half of its address, of
-/// whose pairs it is one; of an engine's link, which has the kernel's next index, that.
+/// The class of a link; 1 is the budget. For a sandbox's link it is the number of its pair within
+/// the lower half of its address; for an engine's link it follows from the kernel's index.
 fn class_of(link: u32) -> u16 {
     const LAST_SANDBOX: u16 = 0x8001;
     match link >= FIRST_INDEX {
@@ -55,10 +55,10 @@ fn of_way(way: char, rates: &Rates) -> Option<Rate> {
     if way == 'u' { rates.up } else { rates.down }
 }
 
-/// Puts a link, which was just made, into a group; `own` is its own ceiling.
+/// Puts a link that was just made into a group; `own` is its own ceiling.
 ///
 /// # Errors
-/// The group is there with another budget; what the kernel does not have, or refuses.
+/// The group exists with another budget, or the kernel lacks or refuses something.
 pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Result<()> {
     let _lock = lock(root)?;
     let mut socket = open()?;
@@ -95,8 +95,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
                 htb::begin(&mut batch, ifb, &Bucket::new(budget, end.mtu));
             }
         }
-        // Of the same lower half of an address, in pools that are larger than a /16, or of an index
-        // that is 32,766 ahead.
+        // The same lower half of an address, in pools larger than a /16, or an index 32,766 higher.
         let same = |link: &&HostEnd| link.index != end.index && class_of(link.index) == class;
         if let Some(other) = links.iter().find(same)
             && classes.iter().any(|known| known.minor == class)
@@ -108,7 +107,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
             .hint("start it again, and it has another address"));
         }
         let member = member(end, group.share, budget, of_way(way, own));
-        // One of the same number is a leftover, as the address is this sandbox's alone.
+        // A class of the same number is a leftover, as the address is this sandbox's alone.
         htb::leave(&mut socket, ifb, class).map_err(|r| worded(r, &format!(" {name}")))?;
         htb::join(&mut batch, ifb, &end.name, &member);
         tc::redirect(&mut redirected, end.index, hook, ifb);
@@ -118,10 +117,10 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
     socket.execute(redirected).map_err(within)
 }
 
-/// Gives a member other ceilings; what they are after that.
+/// Changes a member's ceilings; returns the new ones.
 ///
 /// # Errors
-/// It is no member any more, or the kernel refuses.
+/// It is no longer a member, or the kernel refuses.
 pub fn change(root: &Path, end: &HostEnd, group: &RateGroup, change: Change) -> Result<Rates> {
     let _lock = lock(root)?;
     let mut socket = open()?;
@@ -143,7 +142,7 @@ pub fn change(root: &Path, end: &HostEnd, group: &RateGroup, change: Change) -> 
     Ok(own)
 }
 
-/// The class of a link in a group of this budget, with a ceiling of its own or without.
+/// The class of a link in a group with this budget, with or without a ceiling of its own.
 fn member(end: &HostEnd, share: u32, budget: Rate, own: Option<Rate>) -> htb::ClassMember {
     htb::ClassMember {
         class: class_of(end.index),
@@ -156,7 +155,7 @@ fn ceiling(budget: Rate, own: Option<Rate>) -> Rate {
     own.map_or(budget, |own| own.min(budget))
 }
 
-/// The members' ceilings, read off the kernel.
+/// The members' ceilings, read from the kernel.
 #[derive(Debug, Default)]
 pub struct Members {
     /// By the name of the ifb and the class's number.
@@ -164,7 +163,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// Those of all groups, whose ifbs are among `links`.
+    /// The members of all groups whose ifbs are among `links`.
     pub fn read(socket: &mut Socket, links: &[HostEnd]) -> Result<Members, Refusal> {
         let mut ceilings = Vec::new();
         for ifb in links.iter().filter(|link| is_group(&link.name)) {
@@ -175,7 +174,7 @@ impl Members {
         Ok(Members { ceilings })
     }
 
-    /// What a member is held to by itself; not where that is all of the budget. None: it is none.
+    /// A member's own ceilings, except where they equal the budget. `None`: it is not a member.
     pub fn of(&self, link: u32, group: &RateGroup) -> Option<Rates> {
         let ceiling = |way| {
             let name = ifb_name(way, &group.name);
@@ -189,16 +188,17 @@ impl Members {
     }
 }
 
-/// Takes the link of this index out of a group, and with the last one the group goes. Both may be gone.
+/// Takes the link with this index out of a group, and removes the group with its last member.
+/// Either may already be gone.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The kernel refuses.
 pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
     let _lock = lock(root)?;
     let mut socket = open()?;
     let mut batch = Batch::new();
     tc::remove_ingress(&mut batch, link);
-    // The link may be gone, or this may have been done.
+    // The link may be gone, or this may already have been done.
     let _ = socket.execute(batch);
     for (way, _) in WAYS {
         let name = ifb_name(way, group);
@@ -207,17 +207,17 @@ pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
         htb::leave(&mut socket, ifb, class_of(link)).map_err(failed)?;
         let classes = htb::classes(&mut socket, ifb).map_err(failed)?;
         if classes.iter().all(|class| class.minor == htb::BUDGET) {
-            // Not in the background: the next to come would find it still there.
+            // Not in the background: the next member would still find it.
             tc::delete_link(&mut socket, ifb).map_err(failed)?;
         }
     }
     Ok(())
 }
 
-/// What there is of a group for the links of these indexes, a line each.
+/// What exists of a group for the links with these indexes, one line each.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// The kernel does not say.
 pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
     let mut socket = open()?;
     let mut there = Vec::new();
@@ -235,7 +235,7 @@ pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
     Ok(there)
 }
 
-/// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
+/// What will be done to a link, in order, in the terms of tc(8); for `garth explain`.
 pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
     let mut lines = Vec::new();
     for (way, _) in WAYS {
@@ -254,10 +254,10 @@ pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
     lines
 }
 
-/// Ifbs of groups none of whose members has a link any more, by name and index.
+/// Ifbs of groups in which no member has a link any more, by name and index.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let mut socket = open()?;
     let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
@@ -276,8 +276,8 @@ fn is_group(name: &str) -> bool {
     WAYS.iter().any(|(way, _)| name.starts_with(&ifb_name(*way, "")))
 }
 
-/// Bytes of a turn. Ten milliseconds of the budget are short enough for nobody to feel the others'
-/// turns; and a train of segments (GSO, 64 kB) that is larger than a turn would pass for one.
+/// The bytes of one turn. With 10 ms of the budget, members do not notice each other's turns; and a
+/// train of segments (GSO, 64 kB) larger than a turn would count as one.
 fn quantum(budget: Rate, mtu: u32, share: u32) -> u32 {
     let frames = 2 * u64::from(mtu + 14);
     (budget.0 / 800).clamp(frames, frames.max(65_536)) as u32 * share
@@ -289,7 +289,7 @@ fn other_budget(group: &str, device: &str, rate: Option<Rate>) -> Error {
         .hint("all members of a group say the same budget; it can be another when all have ended")
 }
 
-/// One at a time comes and goes: the state directory itself is the lock.
+/// Members join and leave one at a time: the state directory itself is the lock.
 fn lock(root: &Path) -> Result<File> {
     let path = root.display();
     let file = File::open(root).map_err(|e| Error::io(format!("open {path}"), &e))?;
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(of([10, 231, 0, 1]), 2);
         assert_eq!(of([10, 231, 0, 3]), 3);
         assert_eq!(of([10, 231, 255, 255]), 0x8001);
-        // Those of engines are behind them.
+        // Those of engines come after them.
         assert_eq!([class_of(1), class_of(2), class_of(32_765)], [0x8003, 0x8004, 0xffff]);
         assert_eq!(class_of(32_766), 0x8002);
     }

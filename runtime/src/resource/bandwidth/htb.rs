@@ -1,4 +1,4 @@
-//! htb's classes as rtnetlink has them (tc-htb(8), net/sched/sch_htb.c).
+//! htb's classes as rtnetlink represents them (tc-htb(8), net/sched/sch_htb.c).
 
 use libc::{
     ETH_P_ALL, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, RTM_DELTCLASS, RTM_DELTFILTER,
@@ -16,16 +16,16 @@ const TCA_HTB_RATE64: u16 = 6;
 const TCA_HTB_CEIL64: u16 = 7;
 const TCA_U32_CLASSID: u16 = 1;
 const TCA_U32_INDEV: u16 = 8;
-/// Nanoseconds of the scheduler's ticks (PSCHED_SHIFT).
+/// Nanoseconds per tick of the scheduler (PSCHED_SHIFT).
 const TICK: u64 = 64;
 
-/// `6763:` ("gc"), as the roots of [`super::tc`] are "ga" and "gb".
+/// `6763:` ("gc"); the root disciplines of [`super::tc`] are "ga" and "gb".
 const HANDLE: u32 = 0x6763_0000;
-/// The class that has the budget.
+/// The class that holds the budget.
 pub const BUDGET: u16 = 1;
-/// Made, and not there before.
+/// Create, and fail if it exists.
 const NEW: i32 = NLM_F_CREATE | NLM_F_EXCL;
-/// Bytes a second that each member has in any case: the least that there can be.
+/// The bytes per second that each member always gets: the lowest rate allowed.
 const OWN: u64 = 1000;
 
 /// A class.
@@ -33,22 +33,22 @@ const OWN: u64 = 1000;
 pub struct Class {
     /// Its number.
     pub minor: u16,
-    /// Bytes per second that it has at most.
+    /// The most it gets, in bytes per second.
     pub ceiling: u64,
 }
 
-/// What a member's class is to be.
+/// The parameters of a member's class.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassMember {
     /// Its number.
     pub class: u16,
-    /// Its ceiling, and the queue before it.
+    /// Its ceiling, and the queue in front of it.
     pub bucket: Bucket,
-    /// Bytes of a turn.
+    /// The bytes of one turn.
     pub quantum: u32,
 }
 
-/// The discipline and the class of the budget, on an ifb that has none.
+/// The discipline and the budget's class, on an ifb that has neither.
 pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
     batch.message("set the budget", RTM_NEWQDISC, flags, &tcmsg(ifb, HANDLE, TC_H_ROOT, 0));
@@ -64,7 +64,7 @@ pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
     class(batch, ifb, NEW, id, (budget.rate, budget), 65_536);
 }
 
-/// A member's class, its queue, and the filter that knows its packets by their device.
+/// A member's class, its queue, and the filter that recognizes its packets by their device.
 pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &ClassMember) {
     class_and_queue(batch, ifb, NEW, member);
     let fixed = tcmsg(ifb, 0, HANDLE, preference(member.class));
@@ -77,7 +77,7 @@ pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &ClassMember) {
     });
 }
 
-/// Other values for a member's class, which is there.
+/// Changes the parameters of a member's existing class.
 pub fn change(batch: &mut Batch, ifb: u32, member: &ClassMember) {
     class_and_queue(batch, ifb, 0, member);
 }
@@ -85,19 +85,19 @@ pub fn change(batch: &mut Batch, ifb: u32, member: &ClassMember) {
 fn class_and_queue(batch: &mut Batch, ifb: u32, flags: i32, member: &ClassMember) {
     let id = (HANDLE | u32::from(BUDGET), member.class);
     class(batch, ifb, flags, id, (OWN, &member.bucket), member.quantum);
-    // Of a class that is there, the queue is as well, and is changed in its place.
+    // If the class exists, so does its queue, which is then changed in place.
     let fixed = tcmsg(ifb, 0, HANDLE | u32::from(member.class), 0);
     batch.message("set the queue", RTM_NEWQDISC, flags, &fixed);
-    // An ifb's own length, 32 packets, would be the queue's otherwise.
+    // Otherwise the queue would get the ifb's own length of 32 packets.
     batch.text(TCA_KIND, "bfifo");
     batch.attr(TCA_OPTIONS, &member.bucket.limit.to_ne_bytes());
 }
 
-/// Takes a member's filter and class away, if they are there.
+/// Removes a member's filter and class, if they exist.
 pub fn leave(socket: &mut Socket, ifb: u32, minor: u16) -> Result<(), Refusal> {
     let filter = tcmsg(ifb, 0, HANDLE, preference(minor));
     let class = tcmsg(ifb, HANDLE | u32::from(minor), 0, 0);
-    // The filter first, which holds the class.
+    // The filter first, as it holds the class.
     for (doing, kind, fixed) in [
         ("take the filter away", RTM_DELTFILTER, filter),
         ("take the class away", RTM_DELTCLASS, class),
@@ -137,13 +137,13 @@ fn read(body: &[u8]) -> Option<Class> {
     Some(Class { minor: handle as u16, ceiling })
 }
 
-/// The place of a class's filter among the others, and the protocol: all.
+/// The priority of a class's filter among the others, and the protocol: all.
 fn preference(minor: u16) -> u32 {
     u32::from(minor) << 16 | u32::from((ETH_P_ALL as u16).to_be())
 }
 
-/// A class, by its parent and number, with `rate` bytes per second of its own, and the bucket's at
-/// most.
+/// A class, by its parent and number, with `rate` bytes per second of its own and a ceiling of
+/// the bucket's rate.
 fn class(
     batch: &mut Batch,
     ifb: u32,
@@ -156,8 +156,8 @@ fn class(
     batch.message("set the share", RTM_NEWTCLASS, flags, &fixed);
     batch.text(TCA_KIND, "htb");
     batch.nest(TCA_OPTIONS, |batch| {
-        // struct tc_htb_opt: two struct tc_ratespec, rate and ceil; buffer, cbuffer, quantum, level,
-        // prio. As for tbf, with a link layer the kernel wants no tables. Buffers are in ticks.
+        // struct tc_htb_opt: two struct tc_ratespec, rate and ceil; buffer, cbuffer, quantum,
+        // level, prio. As with tbf, a link layer means no tables. Buffers are in ticks.
         let mut parms = [0; 44];
         for (at, rate) in [(0, rate), (12, bucket.rate)] {
             parms[at + 1] = TC_LINKLAYER_ETHERNET;
@@ -179,7 +179,7 @@ fn class(
     });
 }
 
-/// How long so many bytes take.
+/// How long this many bytes take.
 fn ticks(bytes: u32, rate: u64) -> u32 {
     let ticks = u64::from(bytes) * 1_000_000_000 / TICK / rate.max(1);
     u32::try_from(ticks).unwrap_or(u32::MAX)

@@ -1,5 +1,5 @@
-//! How fast a sandbox may send and receive: a token bucket each way, both on the host's end of its
-//! link, where nobody inside can change them, whatever capabilities he has.
+//! How fast a sandbox may send and receive: a token bucket in each direction, both on the host's
+//! end of its link, where no process inside can change them, whatever its capabilities.
 //!
 //! ```text
 //!  sandbox                    host
@@ -8,13 +8,13 @@
 //! ```
 //!
 //! What the sandbox receives is what the host's end sends, and that has a queue. What comes in has
-//! none; so it is redirected to an ifb, a device that has nothing but a queue. The bucket of the host's
-//! end dies with it, and so does the redirection; the ifb does not, so its name follows from the
-//! link's index, and it is removed by whoever releases the sandbox, or by `gc`, which knows it by
-//! there being no such link.
+//! none; so it is redirected to an ifb, a device that is nothing but a queue. The bucket of the
+//! host's end dies with it, and so does the redirection; the ifb does not, so its name is derived
+//! from the link's index, and it is removed by the process that releases the sandbox, or by `gc`,
+//! which recognizes it by its missing link.
 //!
-//! On record is only which links there are: a symbolic link `rate` in the owner's directory, made
-//! before anything else. What they are held to is read off the kernel ([`Kept`]).
+//! The record only says which links there are: a symbolic link `rate` in the owner's directory,
+//! made before anything else. Their current rates are read from the kernel ([`Kept`]).
 
 mod ends;
 mod group;
@@ -45,20 +45,20 @@ use crate::network::HostEnd;
 /// The rates of a sandbox's or a container's links.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bandwidth {
-    /// What was asked at the start.
+    /// What was requested at the start.
     pub rates: Rates,
-    /// The budget that it shares with others; `rates` are its own bounds in it then.
+    /// The budget that it shares with others; `rates` are then its own limits within it.
     #[serde(default)]
     pub group: Option<RateGroup>,
-    /// The link that a sandbox will have; none: an engine makes a container's links, which are found
-    /// when they are there.
+    /// The link that a sandbox will have; `None`: a container's links are made by an engine, and
+    /// are looked up once they exist.
     pub link: Option<HostEnd>,
 }
 
-/// Can they be had by this caller, in a private network?
+/// Can this caller have them, in a private network?
 ///
 /// # Errors
-/// Without root: the network is pasta's then.
+/// The caller is not root: the network is then pasta's.
 pub fn check(rates: &Rates, group: Option<&RateGroup>) -> Result<()> {
     let asked = match group {
         _ if facts::privileged() => return Ok(()),
@@ -70,16 +70,16 @@ pub fn check(rates: &Rates, group: Option<&RateGroup>) -> Result<()> {
         .hint("without root the network is pasta's, which has no end on this host"))
 }
 
-/// Which links are held to a rate, as the owner's directory has it.
+/// Which links have a rate, as recorded in the owner's directory.
 const MARK: &str = "rate";
 /// And which group they are in.
 const GROUP_MARK: &str = "rate-group";
 
 impl Bandwidth {
-    /// Holds what lives as `owner`, whose first process is `pid`, to other rates, from now on.
+    /// Changes the rates of the running `owner`, whose first process is `pid`, from now on.
     ///
     /// # Errors
-    /// What the kernel refuses, or a network that no rate can be kept of.
+    /// The kernel refuses, or no rate can be enforced on the network.
     pub fn update(&self, owner: &Owner, pid: i32, change: Change) -> Result<Rates> {
         let ends = match &self.link {
             Some(link) => vec![link.clone()],
@@ -110,8 +110,8 @@ impl Bandwidth {
         Ok(after)
     }
 
-    /// The host's ends of a container's links: those that it was given, as long as they are there, and
-    /// not those that it may pretend to have by now.
+    /// The host's ends of a container's links: those it was given, as long as they exist, and not
+    /// those that it may now pretend to have.
     fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<HostEnd>> {
         let ends = queues::by_index(&marked(owner.journal, owner.id))?;
         match ends.is_empty() {
@@ -126,8 +126,8 @@ impl Bandwidth {
         ends.iter().try_for_each(|end| join_group(owner.journal.root(), end, group, &self.rates))
     }
 
-    /// The containers of a pod share its network; the first of them, which lives longest, has the
-    /// rate, and the others may ask for the same.
+    /// The containers of a pod share its network; the first one, which lives longest, has the rate,
+    /// and the others may request the same.
     fn connect_container(&self, owner: &Owner, pid: i32) -> Result<()> {
         let kept = Kept::read()?;
         let mut free = Vec::new();
@@ -150,7 +150,7 @@ impl Bandwidth {
         match &self.group {
             _ if free.is_empty() => Ok(()),
             Some(group) => {
-                // Before the mark, by which what is on a link is taken for ours.
+                // Before the mark, as anything on a marked link is taken to be ours.
                 free.iter().try_for_each(queues::check_free)?;
                 self.join(owner, &free, group)
             }
@@ -180,7 +180,7 @@ impl Resource for Bandwidth {
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        // A sandbox's own link dies with it; that of a container is its engine's, and may go on.
+        // A sandbox's own link dies with it; a container's belongs to the engine and may live on.
         forget(owner, self.link.is_some())
     }
 
@@ -201,11 +201,11 @@ impl Resource for Bandwidth {
     }
 }
 
-/// Releases what the mark leads to, also when nothing else is known of the owner. Links that die with
-/// their owner are left to that.
+/// Releases what the mark leads to, even when nothing else is known about the owner. Links that die
+/// with their owner are left to die.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The kernel refuses.
 pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
     let links = marked(owner.journal, owner.id);
     if let Some(group) = marked_group(owner.journal, owner.id) {
@@ -220,7 +220,7 @@ pub fn forget(owner: &Owner, links_die: bool) -> Result<()> {
     results.into_iter().collect()
 }
 
-/// Writes down which links will be held to a rate: at once, or not at all.
+/// Records, atomically, which links will have a rate.
 fn mark(owner: &Owner, ends: &[HostEnd]) -> Result<()> {
     let path = owner.journal.file(owner.id, MARK);
     let mut indexes = marked(owner.journal, owner.id);

@@ -1,4 +1,4 @@
-//! The queues of one link, from none to what was asked and back, and what links have.
+//! Setting, changing and removing the queues of one link, and reading the queues of all.
 
 use super::ends::{self, has_ipv6, open, worded};
 use super::group::Members;
@@ -14,22 +14,22 @@ fn ifb_name(link: u32) -> String {
     format!("{IFB_PREFIX}{link:08x}")
 }
 
-/// The link that an ifb of this name belongs to.
+/// The index of the link that an ifb of this name belongs to.
 fn link_of(ifb: &str) -> Option<u32> {
     let digits = ifb.strip_prefix(IFB_PREFIX).filter(|digits| digits.len() == 8)?;
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// The links of these indexes that are there.
+/// The existing links among these indexes.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// The kernel does not say.
 pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<HostEnd>> {
     let ends = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
     Ok(ends.into_iter().filter(|end| indexes.contains(&end.index)).collect())
 }
 
-/// What there is about a link already.
+/// What already exists on a link.
 #[derive(Debug, Default)]
 struct Present {
     root: Option<Qdisc>,
@@ -54,19 +54,19 @@ impl Present {
     }
 }
 
-/// Holds a link that was just made, and has no queue yet, to these rates.
+/// Sets the rates of a link that was just made and has no queue yet.
 ///
 /// # Errors
-/// What the kernel does not have, or refuses.
+/// The kernel lacks or refuses something.
 pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
     let mut socket = open()?;
     apply(&mut socket, end, rates, Present::default())
 }
 
-/// Refuses a link of an engine's that somebody else watches.
+/// Refuses an engine's link that another program watches.
 ///
 /// # Errors
-/// It has a filter on what comes in.
+/// It has a filter on incoming packets.
 pub(super) fn check_free(end: &HostEnd) -> Result<()> {
     match Present::look(&mut open()?, end)?.ingress {
         false => Ok(()),
@@ -79,10 +79,10 @@ fn not_ours(end: &HostEnd, what: &str) -> Error {
         .hint(format!("see it with `tc qdisc show dev {}`", end.name))
 }
 
-/// Holds a link to these rates, whatever it was held to before; if they are empty, to none.
+/// Sets the rates of a link, whatever it had before; empty rates remove the limit.
 ///
 /// # Errors
-/// What the kernel does not have, or refuses, and a link that somebody else's queue is on.
+/// The kernel lacks or refuses something, or the link has another program's queue.
 pub fn change(end: &HostEnd, rates: &Rates) -> Result<()> {
     let mut socket = open()?;
     let present = Present::look(&mut socket, end)?;
@@ -118,7 +118,7 @@ fn apply(socket: &mut Socket, end: &HostEnd, rates: &Rates, present: Present) ->
             None => Ok(()),
         };
     };
-    // Without a redirection to it, it is a leftover that may be about to be deleted.
+    // An ifb without a redirection to it is a leftover that may be about to be deleted.
     let (ifb, root) = match present.ifb.filter(|_| present.ingress) {
         Some(ifb) => (ifb, present.ifb_root.as_ref()),
         None => (make_ifb(socket, &name)?, None),
@@ -126,7 +126,7 @@ fn apply(socket: &mut Socket, end: &HostEnd, rates: &Rates, present: Present) ->
     tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu), root);
     tc::bring_up(&mut batch, ifb, has_ipv6());
     if !present.ingress {
-        // In one batch, which nothing interrupts: no filter without its target, and never half.
+        // In one uninterrupted batch: no filter without its target, and never half of it.
         tc::add_ingress(&mut batch, end.index);
         tc::redirect(&mut batch, end.index, tc::INGRESS_HANDLE, ifb);
     }
@@ -140,8 +140,8 @@ fn apply(socket: &mut Socket, end: &HostEnd, rates: &Rates, present: Present) ->
     applied
 }
 
-/// One of the same name is a leftover: the link that it belonged to had the same index and is gone,
-/// or else it would have been found.
+/// An ifb of the same name is a leftover: its link had the same index and is gone, or else it would
+/// have been found.
 fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
     let failed = |refusal| worded(refusal, &format!(" {name}"));
     match tc::make_ifb(socket, name) {
@@ -157,7 +157,7 @@ fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
     index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else meanwhile")))
 }
 
-/// What all links are held to, read at once.
+/// The rates of all links, read in one go.
 #[derive(Debug, Default)]
 pub struct Kept {
     down: Vec<(u32, Rate)>,
@@ -166,10 +166,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Reads it.
+    /// Reads the rates.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// The kernel does not say.
     pub fn read() -> Result<Kept> {
         let mut socket = open()?;
         let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
@@ -186,27 +186,27 @@ impl Kept {
         Ok(kept)
     }
 
-    /// Of one link.
+    /// The rates of one link.
     pub fn of(&self, link: u32) -> Rates {
         let find = |list: &[(u32, _)]| list.iter().find(|(l, _)| *l == link).map(|(_, rate)| *rate);
         Rates { up: find(&self.up), down: find(&self.down) }
     }
 
-    /// Of one link within a group; none: it is not in it.
+    /// The rates of one link within a group; `None`: it is not in it.
     pub fn within(&self, link: u32, group: &RateGroup) -> Option<Rates> {
         self.members.of(link, group)
     }
 }
 
-/// Removes what does not die with a link that is about to, in the background: nobody waits for the
-/// 20 ms that it takes. There may be nothing.
+/// Removes what does not die with a link that is about to, in the background: nothing has to wait
+/// for the 20 ms that it takes. There may be nothing to remove.
 ///
-/// The link may live on for a while, as long as the kernel has still to send what a program wrote
-/// before it ended. That passes without a limit, and is no more than socket buffers hold; by an ifb
-/// that is gone it would not pass at all.
+/// The link may live on for a while, as long as the kernel still has to send what a program wrote
+/// before it ended. That passes without a limit, and is no more than socket buffers hold; through
+/// an ifb that is gone it would not pass at all.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The kernel refuses.
 pub fn release(link: u32) -> Result<()> {
     let name = ifb_name(link);
     let failed = |refusal| worded(refusal, &format!(" {name}"));
@@ -214,19 +214,19 @@ pub fn release(link: u32) -> Result<()> {
     let Some(index) = tc::index_of(&mut socket, &name).map_err(failed)? else { return Ok(()) };
     let mut batch = Batch::new();
     tc::remove_ingress(&mut batch, link);
-    // It may be gone, or this may have been done.
+    // The link may be gone, or this may already have been done.
     let _ = socket.execute(batch);
-    // By its index, which no other will have: a sandbox of the same address may make one of the same
-    // name meanwhile.
+    // By its index, which is not reused: a sandbox with the same address may meanwhile make one of
+    // the same name.
     let deleted = tc::delete_link_behind(&mut socket, index);
     deleted.map_err(|errno| Error::os(format!("delete the ifb {name}"), errno))
 }
 
-/// Takes off everything of ours from a link that lives on, as that of an engine's container may; one
-/// that is gone is fine.
+/// Removes everything of ours from a link that lives on, as that of an engine's container may; a
+/// missing link is fine.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The kernel refuses.
 pub fn take_off(link: u32) -> Result<()> {
     let end = HostEnd { name: format!("link {link}"), index: link, mtu: 0 };
     match change(&end, &Rates::default()) {
@@ -235,10 +235,10 @@ pub fn take_off(link: u32) -> Result<()> {
     }
 }
 
-/// What there is of ours about these links, a line each.
+/// What of ours exists on these links, one line each.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// The kernel does not say.
 pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     if links.is_empty() {
         return Ok(Vec::new());
@@ -257,10 +257,10 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     Ok(there)
 }
 
-/// Ifbs without their link, by name and index.
+/// Ifbs whose link is gone, by name and index.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let links = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
     let lives = |link: u32| links.iter().any(|end| end.index == link);
@@ -271,12 +271,12 @@ pub fn strays() -> Result<Vec<(String, u32)>> {
 /// Removes one of [`strays`].
 ///
 /// # Errors
-/// When the kernel refuses.
+/// The kernel refuses.
 pub fn remove_stray(name: &str, index: u32) -> Result<()> {
     tc::delete_link(&mut open()?, index).map_err(|r| worded(r, &format!(" {name}")))
 }
 
-/// What will be done to a link, in order, for `garth explain`; as tc(8) says it.
+/// What will be done to a link, in order, in the terms of tc(8); for `garth explain`.
 pub fn describe(end: &HostEnd, rates: &Rates) -> Vec<String> {
     let tbf = |device: &str, rate, way: &str| {
         let Bucket { burst, limit, .. } = Bucket::new(rate, end.mtu);

@@ -1,18 +1,18 @@
-//! How a token bucket is dimensioned for a rate (tc-tbf(8)).
+//! How a token bucket is sized for a rate (tc-tbf(8)).
 
 use crate::config::units::Rate;
 
-/// A frame's header, which rates count: two addresses and a type.
+/// A frame's header, which counts towards the rate: two addresses and a type.
 const HEADER: u32 = 14;
-/// A softirq may be late by two ticks of a kernel with CONFIG_HZ=250, and what was not sent meanwhile
-/// must not be lost: the bucket holds as much. More would only let more through at once after a
-/// pause: 8 ms are 0.16 % of five seconds.
+/// A softirq may be late by two ticks of a kernel with CONFIG_HZ=250, and what was not sent
+/// meanwhile must not be lost: the bucket holds that much. More would only let a larger burst
+/// through after a pause: 8 ms are 0.16 % of five seconds.
 const BURST_MS: u64 = 8;
-/// How long a packet may wait, beside the burst. Long enough for TCP's usual round trips, and short
-/// enough for those who share the link not to feel it.
+/// How long a packet may wait, in addition to the burst. Long enough for TCP's usual round trips,
+/// and short enough not to be noticed by others on the link.
 const QUEUE_MS: u64 = 50;
-/// A queue shorter than this makes TCP wait for its timer each time that one packet is lost: fewer
-/// than three can come behind it. For rates below 4 Mbit/s or so it is longer than `QUEUE_MS`.
+/// A queue shorter than this makes TCP wait for its timer whenever a packet is lost: fewer than
+/// three can follow it. For rates below about 4 Mbit/s it is longer than `QUEUE_MS`.
 const QUEUE_FRAMES: u64 = 16;
 
 /// The parameters of a tbf.
@@ -20,8 +20,8 @@ const QUEUE_FRAMES: u64 = 16;
 pub struct Bucket {
     /// Bytes per second.
     pub rate: u64,
-    /// Bytes that may pass at once: tbf drops a frame that is larger, but cuts up a train of
-    /// segments (GSO) into frames first. So a frame is the least, and not the 64 kB of a train.
+    /// Bytes that may pass at once. tbf drops a larger frame, but first splits a train of segments
+    /// (GSO) into frames. So the minimum is a frame, and not the 64 kB of a train.
     pub burst: u32,
     /// Bytes that may wait.
     pub limit: u32,
@@ -54,7 +54,7 @@ mod tests {
         let jumbo = Bucket::new(Rate(1_000_000), 65535);
         assert_eq!(jumbo.burst, 131_098);
         assert_eq!(Bucket::new(LEAST, 1280).rate, 1000);
-        // Within 32 bits at either end, and nothing is cut off.
+        // Fits in 32 bits at either end; nothing is truncated.
         assert_eq!(Bucket::new(MOST, 65535).limit, 2_900_000_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Queueing disciplines, filters and the ifb as rtnetlink has them (tc(8)).
+//! Queueing disciplines, filters and the ifb as rtnetlink represents them (tc(8)).
 
 use libc::{
     AF_INET6, ETH_P_ALL, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
@@ -16,7 +16,7 @@ use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 // linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h; not in libc.
 pub(super) const TC_H_ROOT: u32 = 0xffff_ffff;
 const TC_H_INGRESS: u32 = 0xffff_fff1;
-/// What comes in, as the discipline `ingress` has it, and both ways, as `clsact` has them (Linux 4.5).
+/// Incoming packets for the discipline `ingress`, and both directions for `clsact` (Linux 4.5).
 pub(super) const INGRESS_HANDLE: u32 = 0xffff_0000;
 pub(super) const CLSACT_IN: u32 = 0xffff_fff2;
 pub(super) const CLSACT_OUT: u32 = 0xffff_fff3;
@@ -36,14 +36,14 @@ const TCA_EGRESS_REDIR: i32 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 
-/// The handles of our root disciplines, by which they are known: `6761:` ("ga"), or the other.
+/// The handles by which our root disciplines are recognized: `6761:` ("ga"), or the other.
 const HANDLES: [u32; 2] = [0x6761_0000, 0x6762_0000];
 
-/// A token bucket as the root discipline of a device, instead of the default, or of a bucket of ours.
+/// A token bucket as the root discipline of a device, replacing the default or a bucket of ours.
 ///
-/// That one is changed and keeps what it holds, unless the rate falls: it may hold a train of segments
-/// that is larger than the new burst, and would wait for so many tokens for ever. So another takes its
-/// place then, and what waited is lost; TCP sends it again.
+/// Ours is changed in place and keeps its packets, unless the rate falls: it may hold a train of
+/// segments larger than the new burst, which would wait forever for that many tokens. So another
+/// bucket then takes its place, and what was waiting is lost; TCP sends it again.
 pub fn set_tbf(batch: &mut Batch, index: u32, bucket: Bucket, before: Option<&Qdisc>) {
     let before = before.and_then(|qdisc| Some((qdisc.handle, qdisc.rate?)));
     let [one, other] = HANDLES;
@@ -60,16 +60,16 @@ pub fn set_tbf(batch: &mut Batch, index: u32, bucket: Bucket, before: Option<&Qd
         if bucket.rate > u64::from(u32::MAX) {
             batch.attr(TCA_TBF_RATE64, &bucket.rate.to_ne_bytes());
         }
-        // In bytes, which count instead of the ticks in the fixed part.
+        // In bytes; takes precedence over the ticks in the fixed part.
         batch.u32(TCA_TBF_BURST, bucket.burst);
     });
 }
 
 /// struct tc_tbf_qopt: two struct tc_ratespec (rate and peak rate), limit, buffer, mtu.
 ///
-/// tc_ratespec: cell_log, linklayer, overhead (2), cell_align (2), mpu (2), rate (4). With a link
-/// layer the kernel computes times itself, and wants no table of them (Linux 3.8). No peak rate: it
-/// would be kept by one frame at a time, which no timer is good enough for above some Mbit/s.
+/// tc_ratespec: cell_log, linklayer, overhead (2), cell_align (2), mpu (2), rate (4). Given a link
+/// layer, the kernel computes times itself and wants no table of them (Linux 3.8). No peak rate: it
+/// would be enforced one frame at a time, for which no timer is precise enough above a few Mbit/s.
 fn tbf_qopt(bucket: Bucket) -> [u8; 36] {
     let mut fixed = [0; 36];
     fixed[1] = TC_LINKLAYER_ETHERNET;
@@ -79,13 +79,13 @@ fn tbf_qopt(bucket: Bucket) -> [u8; 36] {
     fixed
 }
 
-/// Takes a root discipline of ours off a device, which has its default again.
+/// Removes a root discipline of ours from a device, which then has its default again.
 pub fn remove_tbf(batch: &mut Batch, before: &Qdisc) {
     let fixed = tcmsg(before.link, before.handle, TC_H_ROOT, 0);
     batch.message("take off the rate", RTM_DELQDISC, 0, &fixed);
 }
 
-/// The place where filters see what comes in by a device.
+/// The place where filters see packets that come in on a device.
 pub fn add_ingress(batch: &mut Batch, index: u32) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
@@ -93,7 +93,7 @@ pub fn add_ingress(batch: &mut Batch, index: u32) {
     batch.text(TCA_KIND, "ingress");
 }
 
-/// The same for what goes out as well, which filters see before the queue.
+/// Same, but also for outgoing packets, which filters see before the queue.
 pub fn add_clsact(batch: &mut Batch, index: u32) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
@@ -101,14 +101,14 @@ pub fn add_clsact(batch: &mut Batch, index: u32) {
     batch.text(TCA_KIND, "clsact");
 }
 
-/// Takes either away, with the filters.
+/// Removes either, with its filters.
 pub fn remove_ingress(batch: &mut Batch, index: u32) {
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
     batch.message("stop watching what comes in", RTM_DELQDISC, 0, &fixed);
 }
 
-/// Sends everything that passes a hook of a device through the queue of another, `ifb`, from where it
-/// goes on as if it had just come there. A u32 filter, because each kernel that has filters has that one.
+/// Sends everything that passes a hook of a device through the queue of another, `ifb`, from which
+/// it continues as if it had just arrived there. A u32 filter, as every kernel with filters has it.
 pub fn redirect(batch: &mut Batch, index: u32, hook: u32, ifb: u32) {
     const PRIORITY: u32 = 1;
     let info = PRIORITY << 16 | u32::from((ETH_P_ALL as u16).to_be());
@@ -142,7 +142,7 @@ pub(super) fn match_all() -> [u8; 32] {
     selector
 }
 
-/// Makes an ifb. One queue, as it has one bucket; IPv6 sends nothing of its own by it.
+/// Makes an ifb. One queue, as it has one bucket; IPv6 sends nothing of its own through it.
 pub fn make_ifb(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     let mut batch = Batch::new();
     let flags = NLM_F_CREATE | NLM_F_EXCL;
@@ -154,7 +154,7 @@ pub fn make_ifb(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     socket.execute(batch)
 }
 
-/// An ifb that was just made, or was there: without addresses, and up.
+/// Brings an ifb up, new or existing, without addresses.
 pub fn bring_up(batch: &mut Batch, index: u32, ipv6: bool) {
     if ipv6 {
         batch.message("set up the ifb", RTM_NEWLINK, 0, &ifinfomsg(index, false));
@@ -177,14 +177,14 @@ pub fn delete_link(socket: &mut Socket, index: u32) -> Result<(), Refusal> {
     }
 }
 
-/// As [`delete_link`], without waiting for it.
+/// Same as [`delete_link`], without waiting for it.
 pub fn delete_link_behind(socket: &mut Socket, index: u32) -> Result<(), Errno> {
     let mut batch = Batch::new();
     batch.message("delete the ifb", RTM_DELLINK, 0, &ifinfomsg(index, false));
     socket.execute_behind(batch)
 }
 
-/// The index of a device; none: there is no such device.
+/// The index of a device; `None`: there is no such device.
 pub fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, Refusal> {
     let mut batch = Batch::new();
     batch.message("find", RTM_GETLINK, 0, &ifinfomsg(0, false));
@@ -204,18 +204,18 @@ pub fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, Refusal>
 pub struct Qdisc {
     /// Index of the device.
     pub link: u32,
-    /// What takes in packets that come in, or its root.
+    /// Does it handle incoming packets? Otherwise it is the root.
     pub ingress: bool,
     /// `tbf`, `noqueue`, ...
     pub kind: String,
-    /// Its name: one of two for ours, 0 for one that nobody has asked for.
+    /// Its name: one of two for ours, 0 for one that was not explicitly configured.
     pub handle: u32,
     /// The rate, if it is one of ours.
     pub rate: Option<Rate>,
 }
 
 impl Qdisc {
-    /// Did somebody put it there? What a device has by itself has no handle.
+    /// Was it explicitly configured? A device's default has no handle.
     pub fn is_configured(&self) -> bool {
         self.handle != 0
     }

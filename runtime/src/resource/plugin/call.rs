@@ -1,4 +1,4 @@
-//! One call of a plugin: what it reads, what it may answer, and for how long it is waited for.
+//! One call of a plugin: what it reads, what it may answer, and how long it may take.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -16,16 +16,16 @@ use crate::sys::process::PollFlags;
 use crate::sys::{file, pidfd, process, program};
 use crate::{Error, Result};
 
-/// So much of an answer is read, in bytes.
+/// How much of an answer is read, in bytes.
 const MOST: usize = 64 << 10;
 
-/// So much of what it complains is kept: the end.
+/// How much of its standard error is kept: the end.
 const COMPLAINT: usize = 4 << 10;
 
-/// As little as there can be: that of init(8), without the caller's.
+/// A minimal PATH, that of init(8), without the caller's.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a plugin has left when it ended.
+/// What remains of a plugin that has ended.
 #[derive(Debug)]
 pub struct Answer {
     status: ExitStatus,
@@ -33,7 +33,7 @@ pub struct Answer {
     complaint: Vec<u8>,
 }
 
-/// What it writes to its standard output. Keys of later versions are passed over.
+/// What it writes to its standard output. Keys of later versions are ignored.
 #[derive(Debug, Deserialize)]
 struct Words {
     protocol: u32,
@@ -43,11 +43,11 @@ struct Words {
 }
 
 /// Runs `program` with `input` on its standard input, in `/`, with an environment of two variables
-/// and no descriptors but the standard ones.
+/// and only the standard descriptors.
 ///
 /// # Errors
-/// When it cannot be started, takes longer than `timeout`, or writes too much; it is killed then,
-/// with all of its process group.
+/// It cannot be started, takes longer than `timeout`, or writes too much; it is then killed with
+/// its whole process group.
 pub fn call(program: &Path, input: &[u8], timeout: Duration) -> Result<Answer> {
     let mut command = program::new(program);
     command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").current_dir("/");
@@ -65,8 +65,8 @@ pub fn call(program: &Path, input: &[u8], timeout: Duration) -> Result<Answer> {
     Ok(Answer { status, output, complaint })
 }
 
-/// Both ends at once, so that neither waits for the other; until the program has ended. What it has
-/// started in the background may keep its output open for longer.
+/// Serves all pipes at the same time, so that neither side waits for the other, until the program
+/// has ended. What it has started in the background may keep its output open for longer.
 fn talk(
     child: &mut Child,
     input: &[u8],
@@ -91,14 +91,14 @@ fn talk(
             stderr.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::IN)),
             Some((pidfd.as_fd(), PollFlags::IN)),
         ];
-        // A millisecond more, so that the deadline has passed when the time is up.
+        // One millisecond more, so that the deadline has passed when the wait times out.
         let [_, _, _, ended] = process::ready(wanted, Some(left + Duration::from_millis(1)))
             .map_err(|errno| Error::os("wait for the plugin", errno))?;
         if let Some(file) = &mut stdin {
             match file.write(&input[sent..]) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // It does not want to know.
+                // It does not read its input.
                 Err(_) => sent = input.len(),
             }
             if sent == input.len() {
@@ -124,7 +124,7 @@ fn own(pipe: OwnedFd) -> Result<File> {
     Ok(File::from(pipe))
 }
 
-/// Reads what is there, up to `most` bytes in all; at the end the pipe is let go.
+/// Reads what is available, up to `most` bytes in all; drops the pipe at its end.
 fn drain(pipe: &mut Option<File>, into: &mut Vec<u8>, most: usize) -> Result<()> {
     let mut buffer = [0; 4096];
     while let Some(file) = pipe
@@ -141,11 +141,11 @@ fn drain(pipe: &mut Option<File>, into: &mut Vec<u8>, most: usize) -> Result<()>
     Ok(())
 }
 
-/// What a plugin has said: what is there, in its words. With `must` it has to say something; a `del`
-/// or an `add` that has succeeded may be silent.
+/// What a plugin has reported: what exists, in its words. With `must` it has to report something; a
+/// successful `del` or `add` may be silent.
 ///
 /// # Errors
-/// What it said was wrong, or that it made no sense.
+/// It reported an error, or its answer made no sense.
 pub fn read(must: bool, answer: &Answer) -> Result<Vec<String>> {
     let text = String::from_utf8_lossy(&answer.output);
     let text = text.trim();
@@ -169,7 +169,7 @@ pub fn read(must: bool, answer: &Answer) -> Result<Vec<String>> {
     }
 }
 
-/// Why it failed, when it did not say so by protocol: the last line that it wrote.
+/// Why it failed, if its answer did not say: the last line it wrote to standard error.
 fn unspoken(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.complaint);
     let last = text.lines().rev().find(|line| !line.trim().is_empty()).map(shown);
@@ -184,7 +184,7 @@ fn unspoken(answer: &Answer) -> String {
     }
 }
 
-/// Fit for a line of ours.
+/// Makes text fit for one line of our output.
 fn shown(text: &str) -> String {
     let text: String = text.trim().chars().take(500).collect();
     text.replace(char::is_control, " ")

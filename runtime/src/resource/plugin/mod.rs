@@ -1,10 +1,10 @@
-//! External plugins: executables of the operator's that make something for a sandbox, and release
-//! it. The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
+//! External plugins: the operator's executables that make something for a sandbox, and release it.
+//! The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
 //!
-//! Each is called three times at most in a sandbox's life: `add` when the namespaces are there,
-//! `del` when the processes are dead, `check` in between. What it makes derives from the id and the
-//! configuration, both on record before `add`, so `del` needs no answer of `add`'s, and is called
-//! again until it succeeds.
+//! Each plugin has at most three kinds of calls in a sandbox's life: `add` when the namespaces
+//! exist, `del` when the processes are dead, `check` in between. What it makes derives from the id
+//! and the configuration, both on record before `add`, so `del` does not need the answer of `add`,
+//! and is called again until it succeeds.
 
 mod call;
 
@@ -23,21 +23,21 @@ use crate::journal::{Journal, ProcessId};
 use crate::sys::process;
 use crate::{Error, Result};
 
-/// The version of the protocol. A plugin refuses one that it does not know.
+/// The version of the protocol. A plugin refuses versions that it does not know.
 const PROTOCOL: u32 = 1;
 
-/// Where plugins are looked for, without `GARTH_PLUGIN_PATH`: those that the administrator has
-/// brought, then those of the distribution. Executables that other programs run, and no one types
-/// the name of, are in libexec (FHS 3.0, 4.7).
+/// Where plugins are looked for without `GARTH_PLUGIN_PATH`: the administrator's, then those of the
+/// distribution. Executables that other programs run, and that users do not run by name, belong in
+/// libexec (FHS 3.0, 4.7).
 const DIRECTORIES: [&str; 2] = ["/usr/local/libexec/garth/plugins", "/usr/libexec/garth/plugins"];
 
-/// How the note of a plugin ends, beside its directory.
+/// The extension of a plugin's note, beside its directory.
 const NOTE: &str = "json";
 
 /// A plugin that was found: the record of what it is asked to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundPlugin {
-    /// What was asked.
+    /// What was requested.
     #[serde(flatten)]
     pub asked: config::Plugin,
     /// The executable.
@@ -77,10 +77,10 @@ struct Process {
 }
 
 impl FoundPlugin {
-    /// Finds the executables of those that are asked for.
+    /// Finds the executables of the requested plugins.
     ///
     /// # Errors
-    /// One that is nowhere, that cannot be executed, or that others may change.
+    /// One does not exist, cannot be executed, or may be changed by others.
     pub fn find_all(asked: &[config::Plugin]) -> Result<Vec<FoundPlugin>> {
         if asked.is_empty() {
             return Ok(Vec::new());
@@ -94,10 +94,10 @@ impl FoundPlugin {
         asked.iter().map(find).collect()
     }
 
-    /// Those that an owner whose record is lost had: each has a note of its own in the entry.
+    /// The plugins of an owner whose record is lost: each has a note of its own in the entry.
     ///
     /// # Errors
-    /// A note that cannot be read.
+    /// A note cannot be read.
     pub fn noted(journal: &Journal, id: &str) -> Result<Vec<FoundPlugin>> {
         let directory = journal.file(id, "plugins");
         let failed =
@@ -122,18 +122,18 @@ impl FoundPlugin {
         &self.asked.name
     }
 
-    /// A directory for the plugin's own files, which goes with the owner's record.
+    /// A directory for the plugin's own files, which is removed with the owner's record.
     fn directory(&self, owner: &Owner) -> PathBuf {
         owner.journal.file(owner.id, "plugins").join(self.name())
     }
 
-    /// Makes the directory, and a note for the case that the record is damaged.
+    /// Makes the directory, and a note in case the record gets damaged.
     fn note(&self, owner: &Owner) -> Result<()> {
         let directory = self.directory(owner);
         let failed = |e: &std::io::Error| Error::io(format!("make {}", directory.display()), e);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
         let text = serde_json::to_vec(self).map_err(|e| Error::new(e.to_string()))?;
-        // No name of a plugin has a dot, so these are never the directory of another.
+        // Plugin names have no dots, so these never collide with the directory of another.
         let (new, note) = (directory.with_extension("new"), directory.with_extension(NOTE));
         fs::write(&new, text)
             .and_then(|()| fs::rename(&new, &note))
@@ -171,7 +171,7 @@ impl Resource for FoundPlugin {
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        // Also where `add` was not reached: what it may have made is for the plugin to say.
+        // Even if `add` was not reached: only the plugin knows what it may have made.
         self.call(owner, Verb::Del, None).map(drop)
     }
 
@@ -191,7 +191,7 @@ impl Resource for FoundPlugin {
 /// The directories in which plugins are looked for.
 pub fn directories() -> Vec<PathBuf> {
     match std::env::var_os("GARTH_PLUGIN_PATH") {
-        // A relative one would be another for whoever is in another directory.
+        // A relative one would depend on the caller's working directory.
         Some(path) => std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
         None => DIRECTORIES.map(PathBuf::from).to_vec(),
     }
@@ -221,7 +221,7 @@ fn find(directories: &[PathBuf], name: &str) -> Result<PathBuf> {
         if !found.is_file() || found.mode() & 0o111 == 0 {
             return Err(wrong("cannot be executed").hint("chmod +x it"));
         }
-        // It runs with the rights of whoever runs garth.
+        // It runs with the rights of the user who runs garth.
         let held = fs::metadata(directory);
         let held = held.map_err(|e| Error::io(format!("look at {}", directory.display()), &e))?;
         if [found, held].iter().any(is_open_to_others) {

@@ -1,4 +1,4 @@
-//! Against the schema, and against programs of a line. The protocol as a whole is tried by
+//! Against the schema, and against one-line programs. The protocol as a whole is tested by
 //! tests/tests/plugins.rs.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// A directory with one executable of sh.
+/// A directory with one sh script.
 struct Place(PathBuf);
 
 impl Place {
@@ -21,8 +21,8 @@ impl Place {
         let name = format!("garth-plugin-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        // By another process: what ours has open for writing, a child of another test holds for a
-        // moment, and then it cannot be executed (ETXTBSY).
+        // Written by another process: a child of another test briefly inherits what we have open
+        // for writing, and then it cannot be executed (ETXTBSY).
         let mut write = std::process::Command::new("tee");
         write.arg(place.program()).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut write = write.spawn().unwrap();
@@ -124,13 +124,13 @@ fn what_it_says_is_passed_on() {
 
 #[test]
 fn it_is_not_waited_for_without_end() {
-    // The child of the shell must go, too: it would hold the output open.
+    // The shell's child must be killed too: it would keep the output open.
     let hangs = Place::new("sleep 1000 & wait");
     let error = hangs.call(b"{}", 200).unwrap_err().to_string();
     assert!(error.starts_with("killed, as it was not done in 200ms"), "{error}");
     let error = Place::says("yes >&1");
     assert!(error.starts_with("killed, as it answered more than 64 KiB"), "{error}");
-    // What it complains does not stop it, and is not kept.
+    // A flood on standard error does not block it, and is not kept.
     let talks = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2; exit 1";
     assert_eq!(Place::says(talks), "end (it exited with code 1)");
 }
