@@ -1,5 +1,5 @@
-//! Who a process is, so that another of the same number is not taken for it: in the same boot, the same
-//! pid namespace, and since the same moment.
+//! The identity of a process, so that another with the same pid is not mistaken for it: same boot,
+//! same pid namespace, same start time.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, file, pidfd, process};
 
-/// A process, by more than its number: numbers are used again.
+/// A process, identified by more than its pid: pids are reused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Process id in the host's pid namespace.
@@ -21,7 +21,7 @@ pub struct ProcessId {
     pub start_time: u64,
     /// /proc/sys/kernel/random/boot_id.
     pub boot_id: String,
-    /// Inode number of the pid namespace that `pid` counts in; 0: it was not written down.
+    /// Inode number of the pid namespace that `pid` belongs to; 0: it was not recorded.
     #[serde(default)]
     pub pid_namespace: u64,
 }
@@ -38,7 +38,8 @@ impl ProcessId {
     /// Opens it, if it is still the same process and has not ended.
     ///
     /// # Errors
-    /// When it cannot be told: its number counts in another pid namespace, or the kernel does not say.
+    /// It cannot be determined: the pid belongs to another pid namespace, or the kernel does not
+    /// say.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
         let pid = self.pid;
         if boot_id()? != self.boot_id {
@@ -48,7 +49,7 @@ impl ProcessId {
             return Err(Error::new(format!("process {pid} is one of another pid namespace"))
                 .hint("whether it lives can be told where it was started"));
         }
-        // First the descriptor, then the comparison: a descriptor stays with its process.
+        // Open first, then compare: a descriptor stays with its process.
         let pidfd = match pidfd::open(pid) {
             Err(Errno(libc::ESRCH | libc::EINVAL)) => return Ok(None),
             pidfd => pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?,
@@ -58,7 +59,7 @@ impl ProcessId {
         Ok((!ended && start_time(pid)? == Some(self.start_time)).then_some(pidfd))
     }
 
-    /// As it is written down: words.
+    /// The recorded form: words separated by spaces.
     pub(super) fn to_text(&self) -> String {
         let ProcessId { pid, start_time, boot_id, pid_namespace } = self;
         format!("{pid} {start_time} {boot_id} {pid_namespace}")
@@ -76,22 +77,22 @@ impl ProcessId {
     }
 }
 
-/// None: there is no such process.
+/// `None`: there is no such process.
 fn start_time(pid: i32) -> Result<Option<u64>> {
     let path = format!("/proc/{pid}/stat");
     let stat = match file::read_kernel(&path).map_err(Errno::from) {
         Err(Errno(libc::ENOENT | libc::ESRCH)) => return Ok(None),
         stat => stat.map_err(|errno| Error::os(format!("read {path}"), errno))?,
     };
-    // The name, in parentheses, may hold spaces and parentheses.
+    // The name, in parentheses, may contain spaces and parentheses.
     let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     Ok(rest.split_ascii_whitespace().nth(19).and_then(|word| word.parse().ok()))
 }
 
-/// The id of this boot, after which everything that is recorded is void.
+/// The id of this boot; everything recorded in an earlier one is void.
 ///
 /// # Errors
-/// Without /proc.
+/// /proc is not mounted.
 pub fn boot_id() -> Result<&'static str> {
     static BOOT: OnceLock<String> = OnceLock::new();
     if let Some(boot) = BOOT.get() {
@@ -121,7 +122,7 @@ mod tests {
         assert!(other.open().unwrap().is_none());
         let earlier = ProcessId { boot_id: "another".into(), ..own.clone() };
         assert!(earlier.open().unwrap().is_none());
-        // What a number of another pid namespace means here is somebody else.
+        // A pid of another pid namespace refers to a different process here.
         let elsewhere = ProcessId { pid_namespace: own.pid_namespace + 1, ..own };
         assert!(elsewhere.open().unwrap_err().to_string().contains("another pid namespace"));
     }

@@ -1,15 +1,17 @@
 //! The journal: what a sandbox will have outside, written down before it is made.
 //!
-//! One directory for each sandbox, `<root>/yards/<id>/`, with a file `record.json`, what was asked
-//! and what is outside, and a symbolic link `process`, which says who the first process is: made at
-//! once or not at all, and readable also when the record is not. Whoever looks after the sandbox holds a lock (flock(2)) on the directory; the kernel lets go of it when
-//! that process ends, however it ends. A directory that nobody holds, and whose process is gone, is
-//! a leftover, and its record says what to release. The root is on a file system that a reboot
+//! Each sandbox has a directory, `<root>/yards/<id>/`, with a file `record.json`, which says what
+//! was requested and what is outside, and a symbolic link `process`, which identifies the first
+//! process: made atomically, and readable even when the record is not. The process that looks after
+//! the sandbox holds a lock (flock(2)) on the directory; the kernel releases it when that process
+//! ends, however it ends. A directory that no process holds, and whose first process is gone, is a
+//! leftover, and its record says what to release. The root is on a file system that a reboot
 //! empties, as a reboot ends everything that is recorded here.
 //!
-//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are other parts of the same journal.
+//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are other parts of the same
+//! journal.
 //!
-//! A new directory is made and locked under a name that begins with a dot, and then renamed: under
+//! A new directory is made and locked under a name that starts with a dot, and then renamed: under
 //! its own name it is never seen unlocked.
 
 mod identity;
@@ -27,19 +29,19 @@ use crate::facts;
 pub use crate::journal::identity::{ProcessId, boot_id};
 use crate::sys::{Errno, file, process};
 
-/// The state directory of one user on one host, and which part of it.
+/// The state directory of one user on one host, and one part of it.
 #[derive(Clone, Debug)]
 pub struct Journal {
     root: PathBuf,
     part: Part,
 }
 
-/// What is kept apart, as it ends in different ways.
+/// The parts, kept apart because their entries end in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// Sandboxes, which whoever started them looks after.
+    /// Sandboxes, which the process that started them looks after.
     Yards,
-    /// OCI containers, which stay until they are deleted, and which nobody holds between two calls.
+    /// OCI containers, which stay until they are deleted, and which no process holds between calls.
     Containers,
     /// Limits on processes, which their limiter holds.
     Limits,
@@ -54,7 +56,7 @@ pub struct Entry {
 }
 
 impl Journal {
-    /// The journal below `root`; made when the first record is.
+    /// The journal below `root`; created with the first record.
     pub fn at(root: impl Into<PathBuf>) -> Journal {
         Journal { root: root.into(), part: Part::Yards }
     }
@@ -69,11 +71,12 @@ impl Journal {
         Journal { root: self.root.clone(), part: Part::Limits }
     }
 
-    /// /run/garth for root, the user's own runtime directory for others, as also for who is root
-    /// only of a user namespace of theirs (rootless engines).
+    /// /run/garth for root; the user's own runtime directory for others, including a user who is
+    /// root only in a user namespace of their own (rootless engines).
     pub fn default_root() -> PathBuf {
         let (uid, _) = process::effective_ids();
-        // In a user namespace USER tells a user's own root from that of a whole guest, as for runc.
+        // In a user namespace, USER tells a user's own root from that of a whole guest, as with
+        // runc.
         let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
         let root = || uid == 0 && (!facts::confined() || named_root());
         match std::env::var_os("XDG_RUNTIME_DIR") {
@@ -89,7 +92,7 @@ impl Journal {
         &self.root
     }
 
-    /// What its entries are of: `sandbox`, `container` or `limit`.
+    /// The kind of its entries: `sandbox`, `container` or `limit`.
     pub fn kind(&self) -> &'static str {
         match self.part {
             Part::Yards => "sandbox",
@@ -118,7 +121,7 @@ impl Journal {
     /// Opens a new entry. No side effect outside the journal may come before this.
     ///
     /// # Errors
-    /// When the name is taken, or is not a name.
+    /// The name is taken or invalid.
     pub fn create(&self, id: &str) -> Result<Entry> {
         self.check_id(id)?;
         loop {
@@ -128,17 +131,17 @@ impl Journal {
         }
     }
 
-    /// None: a gc met the directory before it was locked, and took it for a leftover.
+    /// `None`: a gc found the directory before it was locked, and took it for a leftover.
     fn try_create(&self, id: &str) -> Result<Option<Entry>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let yards = self.yards();
         let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
         let what = || format!("make {}", new.display());
-        // What a killed process with our number has left behind.
+        // Left behind by a killed process that had our pid.
         let _ = fs::remove_dir(&new);
         let mut private = DirBuilder::new();
-        // The last sandbox to end takes the empty directory with it, perhaps just now.
+        // The last sandbox to end removes the empty directory, perhaps just now.
         while let Err(error) = private.mode(0o700).recursive(false).create(&new) {
             if error.kind() != ErrorKind::NotFound {
                 return Err(Error::io(what(), &error));
@@ -167,18 +170,18 @@ impl Journal {
         }
     }
 
-    /// Removes the unfinished entries that nobody holds, of starts and deletes that were killed, whose
-    /// names end in `suffix`: a line for each.
+    /// Removes unfinished entries that no process holds, of killed starts and deletes, whose names
+    /// end in `suffix`: one line each.
     ///
     /// # Errors
-    /// When the state directory cannot be read.
+    /// The state directory cannot be read.
     pub fn sweep(&self, suffix: &str) -> Result<Vec<Result<String>>> {
         let unfinished = |name: &String| name.starts_with('.') && name.ends_with(suffix);
         let mut swept = Vec::new();
         for name in self.ids()?.into_iter().filter(unfinished) {
             match self.lock(&name).and_then(|entry| entry.map(Entry::remove).transpose()) {
                 Ok(removed) => swept.extend(removed.map(|()| Ok(name))),
-                // Whoever made it has finished, or another has swept.
+                // Its maker has finished, or another process has swept.
                 Err(_) if is_there(&self.dir(&name)).is_ok_and(|there| !there) => {}
                 Err(error) => swept.push(Err(error)),
             }
@@ -189,7 +192,7 @@ impl Journal {
     /// A sandbox's name is also a host name, so it is shorter than a container's.
     ///
     /// # Errors
-    /// When it cannot be the name of one.
+    /// It is not a valid name.
     pub fn check_id(&self, id: &str) -> Result<()> {
         match self.part {
             Part::Yards => check_id(id),
@@ -208,20 +211,20 @@ impl Journal {
         }
     }
 
-    /// A state directory below /tmp could have been laid there by someone else, with records that
-    /// name processes to be killed and directories to be removed.
+    /// A state directory below /tmp could have been planted there by another user, with records
+    /// that name processes to kill and directories to remove.
     fn check_owner(&self) -> Result<()> {
         let (uid, _) = process::effective_ids();
         let path = self.root.display();
         let look = || -> std::io::Result<bool> {
             let meta = fs::metadata(&self.root)?;
-            // The link to it, if it is one, must be one's own as well.
+            // If it is reached through a link, that must be ours as well.
             let own = meta.uid() == uid && fs::symlink_metadata(&self.root)?.uid() == uid;
             Ok(own && meta.mode() & 0o022 == 0)
         };
         match look() {
             Ok(true) => Ok(()),
-            // What is not there says nothing wrong.
+            // If it does not exist, nothing is wrong.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io(format!("look at {path}"), &error)),
             Ok(false) => {
@@ -234,12 +237,12 @@ impl Journal {
     /// Is there an entry of this name?
     ///
     /// # Errors
-    /// When it cannot be told: what cannot be looked at may be there.
+    /// It cannot be determined: what cannot be examined may exist.
     pub fn has(&self, id: &str) -> Result<bool> {
         Ok(self.check_id(id).is_ok() && is_there(&self.dir(id))?)
     }
 
-    /// The ids that have a directory, whatever is in it, in order.
+    /// The sorted ids that have a directory, whatever is in it.
     pub fn ids(&self) -> Result<Vec<String>> {
         self.check_owner()?;
         let yards = self.yards();
@@ -250,25 +253,25 @@ impl Journal {
         let mut ids = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?;
-            // A name that is no text is none of ours.
+            // A name that is not UTF-8 is not ours.
             ids.extend(entry.file_name().into_string().ok());
         }
         ids.sort();
         Ok(ids)
     }
 
-    /// What is left empty goes as well; a new sandbox makes it again.
+    /// Removes empty directories too; a new sandbox makes them again.
     fn remove_empty(&self) {
         let _ = fs::remove_dir(self.yards());
         let _ = fs::remove_dir(self.root.join("leases"));
     }
 
-    /// What is recorded of `id`.
+    /// The record of `id`.
     ///
     /// # Errors
-    /// When there is no such sandbox, or its record cannot be read.
+    /// There is no such sandbox, or its record cannot be read.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
-        // Before a path is made of it: `..` leads to records that anybody may have written.
+        // Before it becomes part of a path: `..` leads to records that any user may have written.
         if self.check_id(id).is_err() {
             return Err(self.unknown(id));
         }
@@ -283,10 +286,10 @@ impl Journal {
         }
     }
 
-    /// Does somebody work on this entry now?
+    /// Is a process working on this entry now?
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn is_held(&self, id: &str) -> Result<bool> {
         let failed = |errno| Error::os(format!("lock {}", self.dir(id).display()), errno);
         match File::open(self.dir(id)) {
@@ -296,19 +299,19 @@ impl Journal {
         }
     }
 
-    /// Is there an entry that can be told about, or is it only about to be one, whose maker has not
-    /// come to its record yet?
+    /// Is there an entry worth reporting, rather than one that is only being made and has no record
+    /// yet?
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn has_record(&self, id: &str) -> Result<bool> {
         Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || !self.is_held(id)?))
     }
 
-    /// The first process of `id`, as soon as there is one; what was damaged names none.
+    /// The first process of `id`, as soon as there is one; `None` if the link is damaged.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn process(&self, id: &str) -> Result<Option<ProcessId>> {
         if self.check_id(id).is_err() {
             return Ok(None);
@@ -322,10 +325,10 @@ impl Journal {
         }
     }
 
-    /// The first process of `id`, if it lives.
+    /// The first process of `id`, if it is alive.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn open_process(&self, id: &str) -> Result<Option<OwnedFd>> {
         self.process(id)?.map_or(Ok(None), |process| process.open())
     }
@@ -334,7 +337,7 @@ impl Journal {
         match self.part {
             Part::Yards => Error::new(format!("no sandbox named {id}"))
                 .hint("garth ps lists those that are there"),
-            // The sentence that engines look for.
+            // The message that engines look for.
             Part::Containers => Error::new(format!(
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
@@ -346,31 +349,31 @@ impl Journal {
         }
     }
 
-    /// Is the directory of `id` the one that is open as `lock`? It may be another's by now, if the state
-    /// directory was lost.
+    /// Is the directory of `id` the one that is open as `lock`? It may now belong to another, if
+    /// the state directory was lost.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn is_held_by(&self, id: &str, lock: impl AsFd) -> Result<bool> {
         let dir = self.dir(id);
         file::is_at(lock, &dir)
             .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
     }
 
-    /// The entry of `id` that another process has left to this one, with its lock; none: it is there no
-    /// more.
+    /// The entry of `id` that another process has handed over to this one, with its lock; `None`:
+    /// it no longer exists.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It cannot be determined.
     pub fn adopt(&self, id: &str, lock: OwnedFd) -> Result<Option<Entry>> {
         self.check_id(id)?;
         let same = self.is_held_by(id, lock.as_fd())?;
         Ok(same.then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
     }
 
-    /// Takes hold of `id`; none: another process holds it.
+    /// Locks the entry of `id`; `None`: another process holds it.
     pub fn lock(&self, id: &str) -> Result<Option<Entry>> {
-        // A leftover of a start has a name that begins with a dot; it is one name all the same.
+        // An unfinished entry has a name that starts with a dot; that is valid here too.
         if !id.starts_with('.') || id == "." || id == ".." || id.contains('/') {
             self.check_id(id)?;
         }
@@ -384,7 +387,7 @@ impl Journal {
             .into();
         let locked = process::try_lock(lock.as_fd())
             .map_err(|errno| Error::os(format!("lock {}", dir.display()), errno))?;
-        // Between open and lock the directory may have been removed and made anew by others.
+        // Between open and lock, the directory may have been removed and recreated by others.
         let same = self.is_held_by(id, lock.as_fd())?;
         Ok((locked && same).then(|| Entry { journal: self.clone(), id: id.to_owned(), lock }))
     }
@@ -406,8 +409,8 @@ impl Entry {
         &self.lock
     }
 
-    /// Writes the record: whole or not at all, and on the disk when this returns if it
-    /// [outlives](outlives_reboot) a reboot.
+    /// Writes the record: whole or not at all, and synced to disk when this returns if it may
+    /// [outlive](outlives_reboot) a reboot.
     pub fn write(&self, record: &[u8]) -> Result<()> {
         let path = self.journal.dir(&self.id).join("record.json");
         let new = path.with_extension("new");
@@ -429,7 +432,7 @@ impl Entry {
         self.journal.file(&self.id, name)
     }
 
-    /// Writes down who the first process is.
+    /// Records the identity of the first process.
     pub fn write_process(&self, process: &ProcessId) -> Result<()> {
         let path = self.journal.dir(&self.id).join("process");
         symlink(process.to_text(), &path)
@@ -439,12 +442,12 @@ impl Entry {
     /// Removes the directory. To be called when everything that was recorded is released.
     pub fn remove(self) -> Result<()> {
         let mut dir = self.journal.dir(&self.id);
-        // The state directory may have been lost meanwhile, and the name used again.
+        // The state directory may have been lost meanwhile, and the name reused.
         if !self.journal.is_held_by(&self.id, self.lock.as_fd())? {
             return Ok(());
         }
-        // At once, so that nobody meets a container of which a part is still there; what is left by
-        // whoever is killed here has a leftover's name.
+        // In one step, so that no process sees a half-removed container; if we are killed here,
+        // what is left has a leftover's name.
         if self.journal.part == Part::Containers && !self.id.starts_with('.') {
             let name = format!(".{}-gone-{}", std::process::id(), self.id);
             let aside = self.journal.dir(&name);
@@ -452,7 +455,8 @@ impl Entry {
                 dir = aside;
             }
         }
-        // Of containers and limits these are all; where no more files can be opened they go all the same.
+        // These are all files of containers and limits, which are thus removed even at the limit of
+        // open files.
         let names: &[&str] = match self.journal.part {
             Part::Yards => &[],
             Part::Containers => {
@@ -468,7 +472,8 @@ impl Entry {
         gone.map_err(|e| Error::io(format!("remove {}", dir.display()), &e))
     }
 
-    /// Moves the directory to where it is kept for a while, out of the journal. As for [`Entry::remove`].
+    /// Moves the directory out of the journal, to where it is kept for a while. See
+    /// [`Entry::remove`].
     pub(super) fn move_to(self, to: &Path) -> Result<()> {
         let dir = self.journal.dir(&self.id);
         let moved = fs::rename(&dir, to);
@@ -477,8 +482,8 @@ impl Entry {
     }
 }
 
-/// May what is written below the state directory `root` be there after a reboot? Below /run it is
-/// void then (file-hierarchy(7)), wherever /run is, so it need not be on the disk: what was written
+/// May what is written below the state directory `root` still exist after a reboot? Below /run it
+/// is void then (file-hierarchy(7)), wherever /run is, so it need not be synced: what was written
 /// outlives its writer anyway, however that ends, and only a reboot could lose it.
 pub fn outlives_reboot(root: &Path) -> bool {
     let below = |dir| root.starts_with(dir);
@@ -486,10 +491,10 @@ pub fn outlives_reboot(root: &Path) -> bool {
     !(plain && (below("/run") || below("/var/run")))
 }
 
-/// Is it there? What cannot be looked at is no answer.
+/// Does it exist? If it cannot be examined, that is an error.
 ///
 /// # Errors
-/// Anything but that it is not there.
+/// Any failure except that it does not exist.
 pub fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(format!("look at {}", path.display()), &error))
 }
@@ -516,7 +521,7 @@ fn check_limit_id(id: &str) -> Result<()> {
     }
 }
 
-/// As runc's, and short enough for a file name with a few words around it.
+/// Same as runc's, and short enough for a file name with a few words around it.
 fn check_container_id(id: &str) -> Result<()> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
     if (1..=200).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-']) {
