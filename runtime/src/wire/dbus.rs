@@ -1,5 +1,5 @@
-//! As much of D-Bus as it takes to ask systemd for something: one call at a time over the socket of
-//! a bus, and waiting for one signal (D-Bus Specification, "Message Protocol").
+//! Just enough of D-Bus to request something of systemd: one call at a time over the socket of a
+//! bus, and waiting for one signal (D-Bus Specification, "Message Protocol").
 //!
 //! ```text
 //! message = header, padded to 8, body
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// How long an answer may take. systemd is sometimes busy for seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// No message of systemd's is nearly as long; the specification allows 128 MiB.
+/// No message from systemd is nearly this long; the specification allows 128 MiB.
 const LONGEST: usize = 16 << 20;
 
 /// A value in a message.
@@ -134,7 +134,7 @@ impl DbusValue {
     }
 }
 
-/// A message as it is put together.
+/// A message being built.
 #[derive(Default)]
 struct Out(Vec<u8>);
 
@@ -160,7 +160,7 @@ impl Out {
         self.0.push(0);
     }
 
-    /// The length is that of the elements, without what aligns the first.
+    /// The length is that of the elements, without the padding before the first.
     fn array(&mut self, align: usize, elements: impl FnOnce(&mut Out)) {
         self.number(4, 0);
         let length_at = self.0.len() - 4;
@@ -172,7 +172,7 @@ impl Out {
     }
 }
 
-/// A message as it is read. Everything that does not fit ends in `None`.
+/// A message being read. Anything that does not fit yields `None`.
 struct In<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -215,7 +215,7 @@ impl<'a> In<'a> {
     }
 }
 
-/// What a received message says, as far as it is read here.
+/// A received message, as far as it is parsed here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DbusMessage {
     kind: u8,
@@ -223,11 +223,11 @@ pub struct DbusMessage {
     /// The member of a signal.
     pub member: String,
     error: String,
-    /// The texts and object paths at the start of the body, numbers between them left out; of a
-    /// variant, what is in it.
+    /// The texts and object paths at the start of the body, skipping numbers between them; variants
+    /// are unwrapped.
     pub texts: Vec<String>,
     bytes: Vec<u8>,
-    /// Where in `bytes` the body begins, and of which types it is.
+    /// Where in `bytes` the body begins, and its types.
     body: usize,
     signature: String,
 }
@@ -278,7 +278,7 @@ impl DbusMessage {
                 's' | 'o' => message.texts.push(input.text()?),
                 'u' => drop(input.u32()?),
                 'v' => kinds.extend(input.signature()?.chars().rev()),
-                // Nothing that is waited for has more.
+                // No message that is waited for has more.
                 _ => break,
             }
         }
@@ -292,16 +292,16 @@ pub struct Bus {
     stream: UnixStream,
     serial: u32,
     deadline: Instant,
-    /// Signals that arrived while an answer was waited for.
+    /// Signals that arrived while waiting for an answer.
     signals: Vec<DbusMessage>,
-    /// It is systemd itself that answers, without a bus between.
+    /// systemd itself answers, without a bus in between.
     direct: bool,
 }
 
-/// How the sockets end at which systemd answers where no bus is installed.
+/// How the paths of the sockets end on which systemd answers where no bus is installed.
 pub const DIRECT: &str = "/systemd/private";
 
-/// Who is called: systemd, or the bus itself.
+/// The callee: systemd, or the bus itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Callee<'a> {
     /// Its name on the bus.
@@ -323,7 +323,7 @@ impl Bus {
     /// Connects to `address`, as in DBUS_SESSION_BUS_ADDRESS: `unix:path=...;unix:abstract=...`.
     ///
     /// # Errors
-    /// When nobody answers there, or does not let us in.
+    /// No process answers there, or it rejects us.
     pub fn connect(address: &str) -> Result<Bus> {
         let failed =
             |error: &std::io::Error| Error::io(format!("connect to the bus at {address}"), error);
@@ -349,7 +349,7 @@ impl Bus {
         Err(last)
     }
 
-    /// Says who we are by the socket: the bus asks the kernel, so it is right in any user
+    /// Identifies us through the socket: the bus asks the kernel, so this is right in any user
     /// namespace.
     fn authenticate(&mut self) -> std::io::Result<()> {
         self.stream.set_read_timeout(Some(PATIENCE))?;
@@ -369,10 +369,10 @@ impl Bus {
         self.stream.write_all(b"BEGIN\r\n")
     }
 
-    /// Lets signals that fit `rule` come.
+    /// Subscribes to signals that match `rule`.
     ///
     /// # Errors
-    /// As for [`Bus::call`].
+    /// Same as [`Bus::call`].
     pub fn watch(&mut self, rule: &str) -> Result<()> {
         if self.direct {
             return Ok(());
@@ -383,7 +383,7 @@ impl Bus {
     /// Calls a method and waits for the answer.
     ///
     /// # Errors
-    /// What the callee answers, in its words after its name for it.
+    /// The callee answers with an error, whose name and text are passed on.
     pub fn call(
         &mut self,
         callee: Callee<'_>,
@@ -409,10 +409,10 @@ impl Bus {
         }
     }
 
-    /// Waits for a signal that `wanted` takes.
+    /// Waits for a signal that `wanted` accepts.
     ///
     /// # Errors
-    /// When it does not come in time.
+    /// It does not arrive in time.
     pub fn signal(&mut self, mut wanted: impl FnMut(&DbusMessage) -> bool) -> Result<DbusMessage> {
         self.deadline = Instant::now() + PATIENCE;
         loop {
@@ -435,7 +435,7 @@ impl Bus {
         let number = |at: usize| -> usize {
             bytes[at..at + 4].iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte))
         };
-        // Who connects decides the order of bytes for all of the connection's messages.
+        // The connecting side decides the byte order of all messages on the connection.
         if bytes[0] != b'l' {
             return Err(malformed());
         }
@@ -462,7 +462,7 @@ impl Bus {
 }
 
 fn encode(serial: u32, callee: Callee<'_>, method: &str, arguments: &[DbusValue]) -> Vec<u8> {
-    // The body starts at a multiple of 8: so its alignment can be counted from its own start.
+    // The body starts at a multiple of 8, so its alignment can be counted from its own start.
     let mut body = Out::default();
     arguments.iter().for_each(|argument| argument.write(&mut body));
     let signature: String = arguments.iter().map(DbusValue::signature).collect();
@@ -507,7 +507,7 @@ fn socket_address(one: &str) -> Option<SocketAddr> {
     None
 }
 
-/// `%20` for a blank, and the like.
+/// Decodes `%20` for a space, and the like.
 fn unescape(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

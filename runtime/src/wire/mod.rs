@@ -1,5 +1,5 @@
-//! Messages of the kernel and of services, where no crate has them: what they are made of and how they
-//! are read. Nothing here decides anything.
+//! Messages of the kernel and of services for which no crate exists: how they are built and read.
+//! Nothing here makes decisions.
 
 pub mod dbus;
 pub mod nft;

@@ -1,5 +1,5 @@
-//! The words of nftables (nft(8), linux/netfilter/nf_tables.h): chains, maps, rules and elements as
-//! netlink messages. What `nft` would compile, written down directly.
+//! The vocabulary of nftables (nft(8), linux/netfilter/nf_tables.h): chains, maps, rules and
+//! elements as netlink messages. What `nft` would compile, written down directly.
 //!
 //! A rule is a list of [`Expr`], a small program for the virtual machine in the kernel: it loads
 //! parts of a packet into registers, compares, looks up, and ends in a verdict. An expression that
@@ -73,7 +73,8 @@ pub enum Expr {
     Ct(i32),
     /// Loads the type of the destination address: local, unicast, ...
     FibDestinationType,
-    /// Loads whether the source address is routed through the interface the packet came in by.
+    /// Loads whether the source address is routed through the interface on which the packet came
+    /// in.
     FibSourceIsHere,
     /// Keeps the bits of this mask (host order).
     And(u32),
@@ -91,7 +92,7 @@ pub enum Expr {
     Masquerade,
     /// Ends: NF_ACCEPT, NF_DROP, NFT_RETURN.
     Verdict(i32),
-    /// Goes on in another chain and does not come back.
+    /// Continues in another chain and does not come back.
     Goto(&'static str),
 }
 
@@ -141,7 +142,7 @@ fn begin(batch: &mut Batch, doing: &'static str, verb: i32, flags: i32) {
     batch.message(doing, kind(verb), flags, &header(libc::NFPROTO_INET));
 }
 
-/// What the kernel tells of the table.
+/// What the kernel reports about the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NftTable {
     /// The number of the netlink socket that alone may change it.
@@ -150,8 +151,8 @@ pub struct NftTable {
     pub persists: bool,
 }
 
-/// Adds the table, owned by the socket that this is sent over; EEXIST if it is there. `persist`: it
-/// shall stay when the socket is closed, which kernels before 6.9 refuse.
+/// Adds the table, owned by the socket over which this is sent; EEXIST if it exists. `persist`: it
+/// stays when the socket is closed, which kernels before 6.9 refuse.
 pub fn table(batch: &mut Batch, persist: bool) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     begin(batch, "create the table", libc::NFT_MSG_NEWTABLE, flags);
@@ -160,7 +161,7 @@ pub fn table(batch: &mut Batch, persist: bool) {
     batch.be32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER | persist);
 }
 
-/// Makes the socket the owner of a table that persists and has none.
+/// Makes the socket the owner of a persistent table that has none.
 pub fn own_table(socket: &mut Socket) -> Result<(), Refusal> {
     let mut batch = Batch::transaction();
     begin(&mut batch, "adopt the table", libc::NFT_MSG_NEWTABLE, 0);
@@ -169,7 +170,7 @@ pub fn own_table(socket: &mut Socket) -> Result<(), Refusal> {
     socket.execute(batch)
 }
 
-/// Takes the table away with all that is in it, if it is there.
+/// Deletes the table with everything in it, if it exists.
 pub fn delete_table(socket: &mut Socket) -> Result<(), Refusal> {
     let mut batch = Batch::transaction();
     begin(&mut batch, "remove the table", libc::NFT_MSG_DELTABLE, 0);
@@ -180,7 +181,7 @@ pub fn delete_table(socket: &mut Socket) -> Result<(), Refusal> {
     }
 }
 
-/// The table, if it is there.
+/// The table, if it exists.
 pub fn find_table(socket: &mut Socket) -> Result<Option<NftTable>, Refusal> {
     let mut batch = Batch::new();
     begin(&mut batch, "look for the table", libc::NFT_MSG_GETTABLE, 0);
@@ -195,7 +196,7 @@ pub fn find_table(socket: &mut Socket) -> Result<Option<NftTable>, Refusal> {
     Ok(found)
 }
 
-/// Adds a chain; one without a hook is only gone to.
+/// Adds a chain; one without a hook is only reached from other chains.
 pub fn chain(batch: &mut Batch, name: &str, hook: Option<ChainHook>) {
     begin(batch, "create a chain", libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE);
     batch.text(NFTA_CHAIN_TABLE, TABLE);
@@ -239,7 +240,7 @@ pub fn rule(batch: &mut Batch, chain: &str, exprs: &[Expr]) {
     });
 }
 
-/// Adds an element, with a value if the set is a map. EEXIST if the key is there and `exclusive`.
+/// Adds an element, with a value if the set is a map. EEXIST if the key exists and `exclusive`.
 pub fn add_element(
     batch: &mut Batch,
     doing: &'static str,
@@ -253,7 +254,7 @@ pub fn add_element(
     element(batch, set, key, value, None);
 }
 
-/// The same without a value and with a comment, of at most 250 bytes.
+/// Same, without a value but with a comment, of at most 250 bytes.
 pub fn add_commented(
     batch: &mut Batch,
     doing: &'static str,
@@ -315,9 +316,9 @@ pub struct Chain {
     pub table: String,
     /// Its name.
     pub name: String,
-    /// From where it is called, if it is a base chain.
+    /// The hook that calls it, if it is a base chain.
     pub hook: Option<u32>,
-    /// Is what comes to its end dropped?
+    /// Is a packet that reaches its end dropped?
     pub drops: bool,
 }
 
@@ -326,7 +327,7 @@ pub struct Chain {
 pub struct NftRule {
     /// The chain's name.
     pub chain: String,
-    /// What it does, as the kernel tells it.
+    /// What it does, as the kernel reports it.
     pub expressions: Vec<u8>,
 }
 
@@ -352,7 +353,7 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>, Refusal> {
     Ok(found)
 }
 
-/// All rules of a table, in their order in each chain.
+/// All rules of a table, ordered within each chain.
 pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<NftRule>, Refusal> {
     let mut batch = Batch::new();
     let verb = kind(libc::NFT_MSG_GETRULE);
@@ -362,7 +363,7 @@ pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<NftRule
     each(socket, batch, |body| {
         let rest = body.get(4..).unwrap_or_default();
         let expressions = attribute(rest, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
-        // Kernels that do not know the filter tell the rules of all tables.
+        // Kernels that do not know the filter list the rules of all tables.
         if text_of(rest, NFTA_RULE_TABLE) == table {
             let chain = text_of(rest, NFTA_RULE_CHAIN);
             found.push(NftRule { chain, expressions: expressions.to_vec() });
@@ -371,7 +372,7 @@ pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<NftRule
     Ok(found)
 }
 
-/// Does a rule with these expressions drop or refuse whatever comes to it?
+/// Does a rule with these expressions drop or reject every packet that reaches it?
 pub fn drops_all(expressions: &[u8]) -> bool {
     let mut drops = false;
     for (_, expression) in attributes(expressions) {
@@ -391,7 +392,7 @@ pub fn drops_all(expressions: &[u8]) -> bool {
     drops
 }
 
-/// Gives what is answered to a question about what may not be there.
+/// Calls `each` with the answers to a query about something that may not exist.
 fn each(socket: &mut Socket, batch: Batch, mut each: impl FnMut(&[u8])) -> Result<(), Refusal> {
     let mut refused = Ok(());
     socket.exchange(batch, |_, answer| match answer {
@@ -434,7 +435,7 @@ fn encode(batch: &mut Batch, expr: Expr) {
         batch.text(NFTA_EXPR_NAME, name);
         batch.nest(NFTA_EXPR_DATA, attributes);
     };
-    // The attribute numbers are those of NFTA_META_*, NFTA_PAYLOAD_*, ... in their order.
+    // The attribute numbers are those of NFTA_META_*, NFTA_PAYLOAD_*, ... in that order.
     match expr {
         Expr::Meta(key, register) => write("meta", &|batch| {
             batch.be32(1, register);

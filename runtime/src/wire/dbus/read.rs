@@ -1,10 +1,10 @@
-//! Values of any type, as they stand in answers (D-Bus Specification, "Marshaling").
+//! Values of any type, as they appear in answers (D-Bus Specification, "Marshaling").
 
 use std::collections::BTreeMap;
 
 use super::{DbusMessage, DbusValue, In};
 
-/// No type is nested as deep (the specification allows 64).
+/// No type is nested this deep (the specification allows 64).
 const DEEPEST: usize = 16;
 
 impl DbusMessage {
@@ -37,7 +37,7 @@ impl In<'_> {
         Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    /// The value of the type that stands at `at` in `kinds`, which is moved past it.
+    /// The value of the type at `at` in `kinds`, which is moved past it.
     fn value(&mut self, kinds: &[u8], at: &mut usize, depth: usize) -> Option<DbusValue> {
         if depth > DEEPEST {
             return None;
@@ -49,7 +49,7 @@ impl In<'_> {
             b'b' => DbusValue::Bool(self.u32()? != 0),
             b'n' | b'q' => DbusValue::U16(kind == b'n', self.u16()?),
             b'i' => DbusValue::I32(self.u32()? as i32),
-            // A descriptor is the number of one that came beside.
+            // A file descriptor is the index of one that was sent alongside.
             b'u' | b'h' => DbusValue::U32(self.u32()?),
             b'x' => DbusValue::I64(self.u64()? as i64),
             b't' => DbusValue::U64(self.u64()?),
