@@ -1,9 +1,10 @@
-//! The id maps of a user namespace (user_namespaces(7)): written once, from outside, before anybody
-//! in it does anything.
+//! The id maps of a user namespace (user_namespaces(7)): written once, from outside, before any
+//! process in it does anything.
 //!
-//! Who has CAP_SETUID and CAP_SETGID writes what they like. Everybody else may map their own id, one
-//! to one, at the price that groups cannot be set; for other ranges there are newuidmap(1) and
-//! newgidmap(1), which have the privilege and look up in subuid(5) and subgid(5) who may have what.
+//! A process with CAP_SETUID and CAP_SETGID may write any map. Others may only map their own id,
+//! one to one, at the cost that groups cannot be set; for other ranges there are newuidmap(1) and
+//! newgidmap(1), which have the privilege and look up in subuid(5) and subgid(5) which user may
+//! have which ids.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -37,26 +38,26 @@ const GIDS: Kind = Kind {
     capability: Capability::CAP_SETGID,
 };
 
-/// May the caller write the maps of a process that is out of reach of debuggers? Its files in /proc
-/// are root's (proc(5)).
+/// May the caller write the maps of an undumpable process? Its files in /proc belong to root
+/// (proc(5)).
 pub fn reaches_undumpable() -> bool {
     process::effective_ids().0 == 0
 }
 
-/// Will groups be out of the namespace's reach, as its map is written without privilege?
+/// Will setgroups(2) be denied in the namespace, because its map is written without privilege?
 pub fn denies_setgroups(gids: &[IdMapping]) -> bool {
     !GIDS.is_privileged() && is_own(gids, process::effective_ids().1)
 }
 
-/// Is that so in the namespace of process `pid`, or `self`? It is in those below it, too.
+/// Is it denied in the namespace of process `pid`, or `self`? Then also in those below it.
 pub fn setgroups_denied(pid: &str) -> bool {
     read_kernel(format!("/proc/{pid}/setgroups")).is_ok_and(|text| text.trim() == "deny")
 }
 
-/// Writes the maps of the user namespace of process `pid`, whose number cannot become another's.
+/// Writes the maps of the user namespace of process `pid`, which cannot be reused meanwhile.
 ///
 /// # Errors
-/// The file, what was to be written, and why not; or what the helper said.
+/// A file cannot be written, or the helper fails.
 pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     let (uid, gid) = process::effective_ids();
     if denies_setgroups(gids) {
@@ -66,11 +67,11 @@ pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     GIDS.write(pid, gids, gid)
 }
 
-/// The maps of a user namespace that root makes for a sandbox: this range, or the first that subuid(5)
-/// and subgid(5) give root.
+/// The maps of a user namespace that root makes for a sandbox: this range, or the first that
+/// subuid(5) and subgid(5) give root.
 ///
 /// # Errors
-/// When they give none.
+/// They give none.
 pub fn for_root(range: Option<IdRange>) -> Result<IdMaps> {
     let of = |kind: Kind| -> Result<Vec<IdMapping>> {
         let IdRange { first, count } = match range {
@@ -162,7 +163,7 @@ fn list(ranges: &[IdMapping]) -> String {
     ranges.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
-/// The caller's own id, and no other.
+/// Do these map the caller's own id, and no other?
 fn is_own(ranges: &[IdMapping], own: u32) -> bool {
     matches!(ranges, [IdMapping { host_id, size: 1, .. }] if *host_id == own)
 }

@@ -1,4 +1,4 @@
-//! The facts of the machine that a plan depends on, and nothing that it does not.
+//! The facts about the machine that a plan depends on, and no others.
 
 pub mod idmap;
 pub mod mountinfo;
@@ -17,14 +17,14 @@ pub fn privileged() -> bool {
     has(Capability::CAP_SYS_ADMIN)
 }
 
-/// Does the calling thread hold this capability? Not by the reading of the crate caps, which takes
-/// 5 microseconds and is a set of hashes.
+/// Does the calling thread have this capability? Not through the crate caps, whose reading takes 5
+/// microseconds and returns a hash set.
 pub fn has(capability: Capability) -> bool {
     CapabilitySet(process::capabilities()).has(capability)
 }
 
-/// Is the caller in a user namespace other than the first? There, whoever is root is root of a part
-/// only. The first has all ids mapped to themselves.
+/// Is the caller in a user namespace other than the initial one? There, root has power over a part
+/// of the machine only. The initial one maps all ids to themselves.
 pub fn confined() -> bool {
     static CONFINED: OnceLock<bool> = OnceLock::new();
     *CONFINED.get_or_init(|| {
@@ -34,8 +34,8 @@ pub fn confined() -> bool {
     })
 }
 
-/// Is the caller somebody other than root of the whole machine? Then cgroups, device rules and the
-/// like are only for whom they were delegated to.
+/// Is the caller anything but root of the whole machine? Then cgroups, device rules and the like
+/// are available only where they were delegated.
 pub fn rootless() -> bool {
     confined() || process::effective_ids().0 != 0
 }
@@ -58,7 +58,7 @@ pub fn mounts() -> Result<Vec<HostMount>> {
     Ok(mounts_of(&mountinfo::read()?))
 }
 
-/// Mount points and types of a mountinfo text; a mount that a later one hides is left out.
+/// Mount points and types in a mountinfo text, without mounts that a later one hides.
 pub fn mounts_of(text: &[u8]) -> Vec<HostMount> {
     let mut mounts: Vec<HostMount> = Vec::new();
     for line in mountinfo::lines(text) {

@@ -1,7 +1,7 @@
 //! What is mounted where: /proc/PID/mountinfo (proc_pid_mountinfo(5)).
 //!
-//! Fields are bytes: whoever may mount a file system of his own, as everybody may with FUSE, chooses
-//! names that need be no text.
+//! Fields are bytes: a user who may mount a file system, as any user may with FUSE, chooses names
+//! that need not be UTF-8.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -14,30 +14,30 @@ use crate::sys::file::read_kernel_bytes;
 /// The mounts that this process sees.
 ///
 /// # Errors
-/// Without /proc.
+/// /proc is not mounted.
 pub fn read() -> Result<Vec<u8>> {
     let path = "/proc/self/mountinfo";
     read_kernel_bytes(path).map_err(|e| Error::io(format!("read {path}"), &e))
 }
 
-/// One mount; escapes are undone in its paths only.
+/// One mount; escapes are decoded in its paths only.
 #[derive(Clone, Debug)]
 pub struct MountLine<'a> {
     /// Its number.
     pub id: u64,
-    /// That of the mount it is on.
+    /// The id of its parent mount.
     pub above: u64,
     /// `major:minor`.
     pub device: &'a [u8],
-    /// Which directory of the file system.
+    /// The directory of the file system that is mounted.
     root: Cow<'a, [u8]>,
-    /// Where it is.
+    /// The mount point.
     point: Cow<'a, [u8]>,
-    /// Its own options, with commas.
+    /// Its own options, comma-separated.
     pub options: &'a [u8],
     /// The file system's type.
     pub kind: &'a [u8],
-    /// Where it comes from.
+    /// The mount source.
     pub source: &'a [u8],
     /// The file system's options.
     pub super_options: &'a [u8],
@@ -59,23 +59,23 @@ impl<'a> MountLine<'a> {
         Some(MountLine { id, above, device, root, point, options, kind, source, super_options })
     }
 
-    /// Which directory of the file system.
+    /// The directory of the file system that is mounted.
     pub fn root(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.root))
     }
 
-    /// Where it is.
+    /// The mount point.
     pub fn point(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.point))
     }
 }
 
-/// The mounts of a text, in its order; what is no mount is passed over.
+/// The mounts in a text, in order; lines that do not describe a mount are skipped.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = MountLine<'_>> {
     text.split(|byte| *byte == b'\n').filter_map(MountLine::parse)
 }
 
-/// Undoes the kernel's `\040` for a blank, and the like.
+/// Decodes the kernel's `\040` for a space, and the like.
 pub fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     if !field.contains(&b'\\') {
         return Cow::Borrowed(field);

@@ -1,14 +1,14 @@
 //! Name resolution in a view of the host's root: /etc/resolv.conf is often a link into /run, which
-//! the sandbox has of its own, so what it leads to is bound there.
+//! is separate in the sandbox, so its target is bound there.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::{Access, Mount, MountKind, Network};
 
-/// systemd-resolved's list of the real servers, beside the one of its stub on 127.0.0.53.
+/// systemd-resolved's list of the real servers, next to the one with its stub on 127.0.0.53.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
-/// The mount that makes the host's name servers known inside, if one is needed.
+/// The mount that makes the host's name servers available inside, if one is needed.
 pub fn mount(network: &Network) -> Option<Mount> {
     if *network == Network::None {
         return None;
@@ -27,7 +27,7 @@ pub fn mount(network: &Network) -> Option<Mount> {
     })
 }
 
-/// A server on the host's loopback cannot be reached from a network of its own.
+/// From a private network, a server on the host's loopback cannot be reached.
 fn source(network: &Network, target: &Path) -> PathBuf {
     let stub = |text: String| {
         let mut servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));

@@ -1,15 +1,15 @@
-//! Who a command runs as: `-u www-data`, `-u 1000:1000`, `-u www-data:adm`.
+//! The user that a command runs as: `-u www-data`, `-u 1000:1000`, `-u www-data:adm`.
 //!
-//! The spellings are docker's and podman's. Names come from passwd(5) and group(5), of the host or
-//! of a root file system that is not trusted: there the files are opened without leaving the tree,
-//! must be regular, and are read up to a size. A static program has no NSS, so on the host the
-//! names that are not in the files (LDAP, systemd-userdbd) are asked of getent(1).
+//! The syntax is that of docker and podman. Names come from passwd(5) and group(5), of the host or
+//! of an untrusted root file system: there the files are opened without leaving the tree, must be
+//! regular, and are read up to a size limit. A static program has no NSS, so on the host, names
+//! that are not in the files (LDAP, systemd-userdbd) are looked up with getent(1).
 //!
 //! - An entry gives the user its group, its supplementary groups, home and shell.
-//! - A group that is written replaces the user's group **and** its supplementary ones, so that
-//!   `-u www-data:nogroup` leaves nothing of what www-data belongs to.
+//! - An explicit group replaces the user's group **and** its supplementary ones, so that `-u
+//!   www-data:nogroup` leaves none of the groups that www-data belongs to.
 //! - A number needs no entry. It then has no supplementary groups and the home `/`; its group is 0
-//!   in a root file system, as images expect of docker, and the same number on the host, where
+//!   in a root file system, as images expect from docker, and the same number on the host, where
 //!   group 0 would open the files of root's group.
 
 use std::ffi::CStr;
@@ -25,7 +25,7 @@ use crate::config::Root;
 use crate::sys::{Errno, openat2, program};
 use crate::{Error, Result};
 
-/// Everything that a user brings along.
+/// Everything that comes with a user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UserEntry {
     /// User id.
@@ -34,7 +34,7 @@ pub struct UserEntry {
     pub gid: u32,
     /// Supplementary groups, ascending; without `gid`.
     pub groups: Vec<u32>,
-    /// The name, or the number as text where there is no entry.
+    /// The name, or the number as text if there is no entry.
     pub name: String,
     /// For HOME; absolute.
     pub home: String,
@@ -42,20 +42,20 @@ pub struct UserEntry {
     pub shell: String,
 }
 
-/// A directory service is asked through getent; these files are the whole truth for most.
+/// A directory service is queried through getent; on most hosts these files are complete.
 const PASSWD: &CStr = c"etc/passwd";
 const GROUP: &CStr = c"etc/group";
 
-/// Ten times the largest that is likely (a hundred thousand users); more is an attack on memory.
+/// Ten times the likely maximum (a hundred thousand users); more is an attack on memory.
 const MOST: u64 = 64 << 20;
 
-/// The id that means "leave it as it is" to the kernel, and is nobody's.
+/// The id that tells the kernel "leave it as it is", and belongs to no user or group.
 const NO_ID: u32 = u32::MAX;
 
 /// [`lookup`] in the files that a sandbox with this root sees.
 ///
 /// # Errors
-/// As for `lookup`.
+/// Same as `lookup`.
 pub fn inside(spec: &str, root: &Root) -> Result<UserEntry> {
     match root {
         Root::Host | Root::Untouched => lookup(spec, None),
@@ -67,11 +67,11 @@ pub fn inside(spec: &str, root: &Root) -> Result<UserEntry> {
     }
 }
 
-/// Finds who `spec` means in the root file system `root`, or on the host.
+/// Finds the user that `spec` means in the root file system `root`, or on the host.
 ///
 /// # Errors
-/// One line that starts with `-u SPEC`: no such user or group, a number out of range, or a file
-/// that cannot be read where it is needed.
+/// There is no such user or group, a number is out of range, or a file that is needed cannot be
+/// read: one line that starts with `-u SPEC`.
 pub fn lookup(spec: &str, root: Option<BorrowedFd<'_>>) -> Result<UserEntry> {
     let source = Source { root, getent: root.is_none() };
     source.lookup(spec).map_err(|error| {
@@ -80,8 +80,8 @@ pub fn lookup(spec: &str, root: Option<BorrowedFd<'_>>) -> Result<UserEntry> {
     })
 }
 
-/// The home of user `uid` in a passwd(5) file of the tree `root`, which is not trusted; none where
-/// there is no such file, or no such user in it.
+/// The home of user `uid` in a passwd(5) file of the untrusted tree `root`; `None` if there is no
+/// such file, or no such user in it.
 pub fn home(uid: u32, root: BorrowedFd<'_>, passwd: &Path) -> Option<String> {
     let source = Source { root: Some(root), getent: false };
     let path = std::ffi::CString::new(passwd.as_os_str().as_bytes()).ok()?;
@@ -157,7 +157,7 @@ impl Source<'_> {
     fn entry(&self, user: &str) -> Result<(Option<Entry>, bool)> {
         let uid = number(user)?;
         let text = match self.read(PASSWD) {
-            // Without the file a number is as good as without an entry.
+            // Without the file, a number is treated as one without an entry.
             Err(error) if error.errno() == Some(Errno(libc::ENOENT)) && uid.is_some() => {
                 String::new()
             }
@@ -226,8 +226,8 @@ impl Source<'_> {
             Some(_) => Error::os(format!("read {shown} of the root file system"), errno),
             None => Error::os(format!("read {shown}"), errno),
         };
-        // A fifo would block, and a terminal would become ours: neither at opening, and then only
-        // a regular file is read.
+        // A fifo would block, and a terminal would become our controlling one: the flags prevent
+        // both at open, and then only a regular file is read.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = match self.root {
             Some(root) => openat2::in_root(root, path, libc::O_RDONLY | flags).map_err(failed)?,
@@ -251,12 +251,12 @@ impl Source<'_> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// What getent says, empty if there is none or it finds nothing.
+    /// The output of getent, empty if it is not installed or finds nothing.
     fn getent(&self, args: &[&str]) -> String {
-        // Not by PATH, which is the caller's to choose.
+        // Not through PATH, which the caller controls.
         let getent = ["/usr/bin/getent", "/bin/getent"].into_iter().find(|p| Path::new(p).exists());
         let (true, Some(getent)) = (self.getent, getent) else { return String::new() };
-        // "--": a name may begin with a dash.
+        // "--": a name may start with a dash.
         let mut command = program::new(getent);
         command.arg("--").args(args).env_clear().stdin(Stdio::null()).stderr(Stdio::null());
         let output = command.output();
@@ -264,7 +264,7 @@ impl Source<'_> {
     }
 }
 
-/// `name:password:uid:gid:comment:home:shell`; None for a line that is malformed or a remark.
+/// `name:password:uid:gid:comment:home:shell`; `None` for a malformed line or a comment.
 fn entry(line: &str) -> Option<Entry> {
     let field: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, ..] = field[..] else { return None };
@@ -301,12 +301,12 @@ fn parse_group(line: &str) -> Option<Group> {
     })
 }
 
-/// A plus or minus refers to NIS (nsswitch.conf(5), "compat"), a hash begins a remark.
+/// A plus or minus refers to NIS (nsswitch.conf(5), "compat"), a hash starts a comment.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['+', '-', '#']) && !name.contains('\0')
 }
 
-/// None if it is not a number at all; an error if it is one that no user or group can have.
+/// `None` if it is not a number at all; an error if it is one that no user or group can have.
 fn number(text: &str) -> Result<Option<u32>> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
@@ -327,7 +327,7 @@ mod tests {
     use std::process::Command;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A root file system with nothing but /etc.
+    /// A root file system with only /etc.
     struct Root(PathBuf, File);
 
     impl Root {
@@ -413,7 +413,7 @@ adm:x:4:ann
         let user = root.find("4294967294");
         assert_eq!((user.uid, user.gid, user.groups), (4_294_967_294, 0, vec![]));
         assert_eq!((user.name, user.home), ("4294967294".into(), "/".into()));
-        // A name made of digits is a name first.
+        // A name made of digits is looked up as a name first.
         assert_eq!(root.find("1000").uid, 2000);
         let host = lookup("4123456789", None).unwrap();
         assert_eq!((host.gid, host.groups), (4_123_456_789, vec![]));
@@ -451,7 +451,7 @@ adm:x:4:ann
             let words = root.refuse(spec);
             assert!(words.contains("ids go from 0 to 4294967294"), "{words}");
         }
-        // In the files they make the line malformed.
+        // In the files, such ids make the line malformed.
         root.refuse("big");
         root.refuse("huge");
     }
