@@ -8,8 +8,7 @@
 //! leftover, and its record says what to release. The root is on a file system that a reboot
 //! empties, as a reboot ends everything that is recorded here.
 //!
-//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are other parts of the same
-//! journal.
+//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are parts of it too.
 //!
 //! A new directory is made and locked under a name that starts with a dot, and then renamed: under
 //! its own name it is never seen unlocked.
@@ -75,8 +74,7 @@ impl Journal {
     /// root only in a user namespace of their own (rootless engines).
     pub fn default_root() -> PathBuf {
         let (uid, _) = process::effective_ids();
-        // In a user namespace, USER tells a user's own root from that of a whole guest, as with
-        // runc.
+        // As in runc: in a user namespace, USER tells a user's own root from a whole guest's.
         let named_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
         let root = || uid == 0 && (!facts::confined() || named_root());
         match std::env::var_os("XDG_RUNTIME_DIR") {
@@ -299,8 +297,7 @@ impl Journal {
         }
     }
 
-    /// Is there an entry worth reporting, rather than one that is only being made and has no record
-    /// yet?
+    /// Is there an entry to report, and not one still being made that has no record yet?
     ///
     /// # Errors
     /// It cannot be determined.
@@ -455,8 +452,7 @@ impl Entry {
                 dir = aside;
             }
         }
-        // These are all files of containers and limits, which are thus removed even at the limit of
-        // open files.
+        // All files of containers and limits: by name, so this works even with no descriptor left.
         let names: &[&str] = match self.journal.part {
             Part::Yards => &[],
             Part::Containers => {
