@@ -73,8 +73,7 @@ pub enum Expr {
     Ct(i32),
     /// Loads the type of the destination address: local, unicast, ...
     FibDestinationType,
-    /// Loads whether the source address is routed through the interface on which the packet came
-    /// in.
+    /// Loads whether the source address is routed through the interface the packet came in on.
     FibSourceIsHere,
     /// Keeps the bits of this mask (host order).
     And(u32),
