@@ -38,8 +38,7 @@ const GIDS: Kind = Kind {
     capability: Capability::CAP_SETGID,
 };
 
-/// May the caller write the maps of an undumpable process? Its files in /proc belong to root
-/// (proc(5)).
+/// May the caller write the maps of an undumpable process? Its /proc files are root's (proc(5)).
 pub fn reaches_undumpable() -> bool {
     process::effective_ids().0 == 0
 }
