@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  garth0ae70001 ── ingress ─┐                 ┌─ 6763:2  quantum 1 ─┐
-//!  garth0ae70003 ── ingress ─┴▶ gifbu-office ──┤  (htb, in turns)     ├─ 6763:1 [up] ─▶ as if just come in
+//!  garth0ae70003 ── ingress ─┴▶ gifbu-office ──┤  (htb, in turns)     ├─ 6763:1 [up] ─▶ as if received
 //!                                               └─ 6763:3  quantum 2 ─┘
 //! ```
 //!
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn neighbours_have_classes_of_their_own() {
         let of = |address: [u8; 4]| class_of(crate::network::link::index(address.into()));
-        // The first and the last pair of a pool of 32,768, and two beside each other.
+        // The first and the last pair of a pool of 32,768, and two adjacent ones.
         assert_eq!(of([10, 231, 0, 1]), 2);
         assert_eq!(of([10, 231, 0, 3]), 3);
         assert_eq!(of([10, 231, 255, 255]), 0x8001);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  sandbox                    host
-//!  eth0 ──── veth ────▶ garth0ae70001 ── ingress ─▶ gifb4ae70001 [tbf: up] ─▶ as if just come in
+//!  eth0 ──── veth ────▶ garth0ae70001 ── ingress ─▶ gifb4ae70001 [tbf: up] ─▶ as if received
 //!  eth0 ◀─── veth ─── [tbf: down] garth0ae70001
 //! ```
 //!
