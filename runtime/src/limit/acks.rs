@@ -1,11 +1,11 @@
-//! Acknowledgments for readers that are stopped.
+//! Acknowledgments for stopped readers.
 //!
-//! What arrives is acknowledged at once while it is read. When nobody reads, and the window does not
-//! move, the kernel waits for up to 40 ms. A sender that is nearer than that takes the silence for a
-//! lost segment and sends its last one again (tail loss probe, RFC 8985 section 7), once for each
-//! stop, and what it believes of the path is wrong besides. So while a reader is stopped its kernel is
-//! asked to say what has come: TCP_QUICKACK (tcp(7), "this flag is not permanent") on a copy of the
-//! descriptor that is given back at once. Nothing that the target can see is changed by it.
+//! Data that is being read is acknowledged immediately. When nothing reads it and the window does
+//! not move, the kernel waits for up to 40 ms. A sender with a shorter round trip takes the silence
+//! for a lost segment and resends its last one (tail loss probe, RFC 8985 section 7), once per
+//! stop, and its estimate of the path goes wrong as well. So the kernel of a stopped reader is
+//! asked to acknowledge what has arrived: TCP_QUICKACK (tcp(7), "this flag is not permanent") on a
+//! copy of the descriptor, which is closed immediately. The target can see no change.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -22,12 +22,12 @@ const EVERY: Duration = Duration::from_millis(2);
 /// Asks for acknowledgments.
 #[derive(Debug, Default)]
 pub struct Acks {
-    /// The target may be signalled, but not traced: then its sender probes.
+    /// The target may be signalled but not traced: its sender then probes.
     refused: bool,
 }
 
 impl Acks {
-    /// Asks for those of `places`, and says when to ask again; none: never.
+    /// Asks for those of `places`, and returns when to ask again; `None`: never.
     pub fn ask(&mut self, tree: &mut ProcessTree, places: &[Place]) -> Option<Duration> {
         if self.refused || places.is_empty() {
             return None;
@@ -35,7 +35,7 @@ impl Acks {
         let begun = monotonic();
         let refused = |place: &&Place| ask_one(tree, place) == Err(Errno(libc::EPERM));
         self.refused = places.iter().filter(refused).count() == places.len();
-        // Of many sockets not more than a tenth of a processor.
+        // With many sockets, use at most a tenth of a processor.
         Some(EVERY.max((monotonic() - begun) * 9))
     }
 }
@@ -43,7 +43,7 @@ impl Acks {
 fn ask_one(tree: &mut ProcessTree, place: &Place) -> Result<(), Errno> {
     let Place { pid, fd, inode } = *place;
     let Some(member) = tree.member(pid) else { return Ok(()) };
-    // It has run since it was looked at: a file by the same number is none of our business.
+    // It has run since the last look: another file may have this number, and that one is not ours.
     if socket_inode(Path::new(&format!("/proc/{pid}/fd/{fd}"))) != Some(inode) {
         return Ok(());
     }

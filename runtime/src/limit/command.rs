@@ -1,5 +1,5 @@
-//! A command that is started to be limited: it has all that we were given, and we are to its caller
-//! what it would have been.
+//! A command started to be limited: it inherits everything the limiter was given, and the limiter
+//! stands in for it towards the caller.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,16 +12,16 @@ use crate::sys::file::read_kernel;
 use crate::sys::process::{self, Arrived, Ended, Signals};
 use crate::sys::{pidfd, raw};
 
-/// Starts a command that has all that we were given: descriptors, ignored signals, terminal.
+/// Starts a command with everything the limiter was given: descriptors, ignored signals, terminal.
 pub(super) fn start(command: Vec<OsString>) -> Result<Process> {
-    // Its orphans come to us, and stay in the tree.
+    // Its orphans are reparented to us, and stay in the tree.
     raw::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
         .map_err(|errno| Error::os("become the reaper of orphans", errno))?;
     let files = inherited().into_iter().map(|fd| FileAction::Copy { from: fd, to: fd }).collect();
     Ok(Spawn { command, files, ignored: ignored(), ..Spawn::default() }.spawn()?.process)
 }
 
-/// Descriptors from 3 on that an execve would pass on.
+/// Descriptors from 3 on that would survive an execve.
 fn inherited() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -34,7 +34,7 @@ fn inherited() -> Vec<i32> {
     numbers.filter(passes).collect()
 }
 
-/// The signals that we were told to ignore, as nohup(1) does. Not SIGPIPE, which our own runtime
+/// The signals that we inherited as ignored, as from nohup(1). Not SIGPIPE, which Rust's runtime
 /// ignores.
 fn ignored() -> u64 {
     let status = read_kernel("/proc/self/status").unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn finish(command: &Process) -> Result<Ended> {
     command.wait()
 }
 
-/// A command that ends and leaves others behind, as daemons do, leaves them without a limit.
+/// A command that ends and leaves other processes behind, as daemons do, leaves them unlimited.
 pub(super) fn left_behind(command: i32) -> Option<String> {
     let left: Vec<i32> = tree::children(std::process::id() as i32)
         .into_iter()
@@ -70,7 +70,7 @@ pub(super) fn left_behind(command: i32) -> Option<String> {
     ))
 }
 
-/// The limit is over, and the command goes on.
+/// The limit is over; the command goes on.
 pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<Ended> {
     while !ended(command.pidfd()) {
         let wait = process::readable([command.pidfd(), signals.as_fd()], None);
@@ -87,13 +87,13 @@ pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<Ended> {
 }
 
 pub(super) fn forward(command: &Process, arrived: Arrived) {
-    // What others got too, a terminal has sent to the command as well.
+    // A signal from the terminal to the whole group has reached the command as well.
     if arrived.is_for_us_alone() && !matches!(arrived.signal, libc::SIGCHLD | libc::SIGTSTP) {
         let _ = command.signal(arrived.signal);
     }
 }
 
-/// As Ctrl-Z wants it; returns when somebody lets us go on.
+/// Stops us as Ctrl-Z would; returns when we are continued.
 pub(super) fn stop_ourselves() {
     if let Ok(own) = pidfd::open(std::process::id() as i32) {
         let _ = pidfd::send_signal(own.as_fd(), libc::SIGSTOP);

@@ -1,24 +1,24 @@
-//! When to run and when to stop. Pure: times and measurements go in, a decision comes out.
+//! When to run and when to stop. Pure: times and measurements in, a decision out.
 //!
-//! [`OpenLoop`] is the poor man's limiter: a fixed part of each period. What it gives is
-//! min(1, duty + B/(R·T)) of the link's rate R, B being what is queued below the process: whatever
-//! the process has put into its socket goes on moving while it is stopped.
+//! [`OpenLoop`] is the poor man's limiter: a fixed part of each period. It yields min(1, duty +
+//! B/(R·T)) of the link's rate R, B being what is queued below the process: whatever the process
+//! has put into its socket keeps moving while it is stopped.
 //!
-//! [`ClosedLoop`] keeps an account in bytes. It is credited at the rate asked for, and debited with what
-//! the process has *committed*: what has moved, and what will move whether or not it runs. The
+//! [`ClosedLoop`] keeps an account in bytes. It is credited at the requested rate, and debited with
+//! what the process has *committed*: what has moved, and what will move whether or not it runs. The
 //! process runs while the account is in credit, is stopped when it is used up, and runs again when
-//! half a period's worth has come together. The account is the integral of the error, so there is
-//! no error that stays, whatever the link, its queue or the delay of a measurement are; an
-//! overshoot lengthens the stop that follows. There is no gain to choose, so none at which it would
-//! swing. What stands still does not save up (the credit is bounded), and a debt that would need
-//! a longer stop than allowed is paid in several, with the shortest run in between.
+//! half a period's worth has accumulated. The account is the integral of the error, so there is no
+//! steady-state error, whatever the link, its queue or the measurement delay; an overshoot
+//! lengthens the next stop. There is no gain to tune, so none at which it would oscillate. An idle
+//! target does not save up (the credit is bounded), and a debt that would need a stop longer than
+//! allowed is paid in several, with the shortest run in between.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// What the target shall do now, and when to ask again at the latest.
+/// What the target should do now, and when to ask again at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// It runs; otherwise it is stopped.
@@ -27,7 +27,7 @@ pub struct Decision {
     pub look_in: Duration,
 }
 
-/// A part of the time, read from `40%`.
+/// A fraction of the time, read from `40%`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Duty(pub f64);
 
@@ -87,19 +87,19 @@ impl OpenLoop {
 pub struct Tuning {
     /// Bytes per second.
     pub rate: f64,
-    /// How long a run and the stop that follows it are together, where the target allows it.
+    /// The length of a run and the stop after it together, where the target allows it.
     pub period: Duration,
     /// The target is never stopped for longer than this.
     pub longest_stop: Duration,
-    /// A run is at least this long. A process that copies from or to its socket moves megabytes in
-    /// a millisecond, so it is short; it counts from when the target has done something.
+    /// A run is at least this long. It is short, as a process that copies from or to its socket
+    /// moves megabytes in a millisecond; it counts from when the target has done something.
     pub shortest_run: Duration,
 }
 
 impl Tuning {
     /// For a rate in bytes per second: a period in which 128 kB move, between 50 ms and half a
-    /// second. Shorter ones cost processor time and are as long as a tick of the scheduler; longer
-    /// ones can be seen.
+    /// second. Shorter ones cost processor time and are no longer than a scheduler tick; longer
+    /// ones are noticeable.
     pub fn of_rate(rate: f64) -> Tuning {
         let seconds = (131_072.0 / rate.max(1.0)).clamp(0.05, 0.5);
         Tuning {
@@ -116,28 +116,28 @@ impl Tuning {
 pub struct ClosedLoop {
     settings: Tuning,
     run: bool,
-    /// Since when it has run or been stopped.
+    /// When it last began to run or was stopped.
     since: Duration,
     last: Duration,
     committed: f64,
     /// Bytes that the target has written or read.
     handled: u64,
-    /// It has done something since it was let run.
+    /// It has done something since it was continued.
     has_run: bool,
     /// Bytes in credit; negative: in debt.
     account: f64,
-    /// How fast the target commits while it runs, bytes per second: when to look again.
+    /// How fast the target commits while it runs, in bytes per second: when to look again.
     speed: f64,
-    /// Bytes of debt that were given up, as they could not be paid.
+    /// Bytes of debt written off, as they could not be paid.
     forgiven: f64,
 }
 
-/// No look is nearer than this: a measurement takes about a fifth of it.
+/// Looks are never closer together: a measurement takes about a fifth of this.
 const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
 impl ClosedLoop {
     /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
-    /// moved by now, in bytes; what is committed beyond it has still to be paid for.
+    /// moved so far, in bytes; what is committed beyond it has still to be paid for.
     pub fn new(settings: Tuning, now: Duration, moved: u64) -> ClosedLoop {
         ClosedLoop {
             settings,
@@ -153,12 +153,12 @@ impl ClosedLoop {
         }
     }
 
-    /// What to do at `now`, `committed` bytes being committed since the beginning of time, and
-    /// `handled` bytes written or read by the target itself.
+    /// What to do at `now`, with `committed` bytes committed since the beginning, and `handled`
+    /// bytes written or read by the target itself.
     pub fn decide(&mut self, now: Duration, committed: u64, handled: u64) -> Decision {
         let Tuning { rate, period, longest_stop, shortest_run } = self.settings;
         let passed = now.saturating_sub(self.last).as_secs_f64();
-        // What was committed and did not come to pass, as when a connection is cut, comes back.
+        // What was committed but never moved, as when a connection is cut, is credited back.
         let more = committed as f64 - self.committed;
         self.last = now;
         self.committed = committed as f64;
@@ -167,8 +167,8 @@ impl ClosedLoop {
         self.handled = handled;
 
         let share = self.share();
-        // A target that has stood still may catch up by two periods, no more; and a run that begins
-        // slowly, as TCP does after a rest, does not lose its share by that.
+        // A target that has been idle may catch up by two periods at most; and a run that begins
+        // slowly, as TCP does after idling, does not lose its share.
         self.account = self.account.min(share + 2.0 * rate * period.as_secs_f64());
         let deepest = -4.0 * rate * longest_stop.as_secs_f64();
         if self.account < deepest {
@@ -198,20 +198,20 @@ impl ClosedLoop {
         Decision { run: self.run, look_in: look_in.max(SHORTEST_LOOK.min(shortest_run)) }
     }
 
-    /// A run must be one: on a machine with much to do, a process begins some milliseconds after it
-    /// was let go, and one that does something else than move bytes shall come to that too.
+    /// A run must be a real one: on a busy machine a process starts some milliseconds after it was
+    /// continued, and one with work other than moving bytes must get to that too.
     fn least_run(&self) -> Duration {
         const PATIENCE: Duration = Duration::from_millis(10);
         if self.has_run { self.settings.shortest_run } else { PATIENCE }
     }
 
-    /// The target was let run at `now` for a reason of somebody else's, such as a signal that it has
-    /// to see; the account stays as it is.
+    /// The target was continued at `now` for another reason, such as a signal that it has to see;
+    /// the account stays as it is.
     pub fn let_run(&mut self, now: Duration) {
         (self.run, self.since, self.has_run) = (true, now, false);
     }
 
-    /// Nobody has looked for a while, in which the target ran: begins anew.
+    /// The target ran unmeasured for a while: begins anew.
     pub fn begin_anew(&mut self, now: Duration, moved: u64) {
         *self =
             ClosedLoop { forgiven: self.forgiven, ..ClosedLoop::new(self.settings, now, moved) };
@@ -230,8 +230,8 @@ impl ClosedLoop {
         }
     }
 
-    /// Until the account will have its share, if nothing more is committed; but looked at in every
-    /// period, as what arrives for a stopped process is debited too.
+    /// The time until the account has its share if nothing more is committed; but with a look in
+    /// every period, as what arrives for a stopped process is debited too.
     fn wait(&self, in_state: Duration) -> Duration {
         let missing = (self.share() - self.account).max(0.0) / self.settings.rate;
         let left = self.settings.longest_stop.saturating_sub(in_state);
@@ -243,13 +243,13 @@ impl ClosedLoop {
         self.settings.rate * self.settings.period.as_secs_f64() / 2.0
     }
 
-    /// The longest that the target is stopped at a time.
+    /// The longest single stop.
     pub fn longest_stop(&self) -> Duration {
         self.settings.longest_stop
     }
 
-    /// The rate cannot be held: even the shortest runs move more than the longest stops make up for.
-    /// The bytes given up so far.
+    /// The bytes written off so far. If there are any, the rate cannot be held: even the shortest
+    /// runs move more than the longest stops make up for.
     pub fn forgiven(&self) -> u64 {
         self.forgiven as u64
     }

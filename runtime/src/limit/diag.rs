@@ -1,4 +1,4 @@
-//! One TCP socket, as a descriptor and the kernel tell of it (sock_diag(7)).
+//! One TCP socket, as its descriptor and the kernel describe it (sock_diag(7)).
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -15,15 +15,15 @@ pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// Attribute INET_DIAG_INFO: struct tcp_info.
 const INET_DIAG_INFO: u16 = 2;
 pub(super) const TCP_LISTEN: u8 = 10;
-/// All states but TIME_WAIT (6) and NEW_SYN_RECV (12), which nobody has open.
+/// All states but TIME_WAIT (6) and NEW_SYN_RECV (12), which no process has open.
 const STATES: u32 = 0xfff & !(1 << 6);
-/// Length of struct inet_diag_sockid, and where it and others lie in struct inet_diag_msg.
+/// Length of struct inet_diag_sockid, and offsets of it and others in struct inet_diag_msg.
 pub(super) const ID: usize = 48;
 const MESSAGE: usize = 72;
-/// Where a cookie lies in an inet_diag_sockid.
+/// Offset of the cookie in an inet_diag_sockid.
 const COOKIE: usize = 40;
 
-/// Milliseconds, or two round trips, after which the other side has nothing to send.
+/// Milliseconds, or two round trips, after which the other side is taken to have nothing to send.
 const QUIET: u32 = 200;
 
 /// Where a socket is open.
@@ -37,9 +37,9 @@ pub struct Place {
     pub inode: u64,
 }
 
-/// What a descriptor says of its socket.
+/// What a descriptor says about its socket.
 pub(super) enum Sight {
-    /// Its address, as sock_diag has it, and the family.
+    /// Its address, in sock_diag's format, and the family.
     Connected([u8; ID], u8),
     /// There is nothing to count yet.
     Unconnected,
@@ -47,10 +47,10 @@ pub(super) enum Sight {
 }
 
 impl Place {
-    /// Looks at a copy of the descriptor, which is given back at once.
+    /// Looks at a copy of the descriptor, which is closed immediately.
     ///
     /// # Errors
-    /// EPERM: the process may not be traced. Others: it is open there no more.
+    /// EPERM: the process may not be traced. Others: it is no longer open there.
     pub(super) fn look(&self) -> Result<Sight, Errno> {
         let process = pidfd::open(self.pid)?;
         let copy = pidfd::get_fd(process.as_fd(), self.fd)?;
@@ -73,7 +73,7 @@ impl Place {
                 }
             }
         }
-        // INET_DIAG_NOCOOKIE: the answer tells it, and is compared by inode.
+        // INET_DIAG_NOCOOKIE: the answer has the cookie, and is compared by inode.
         id[COOKIE..].fill(0xff);
         let family = if here.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         Ok(Sight::Connected(id, family as u8))
@@ -94,7 +94,7 @@ pub(super) struct Followed {
     pub(super) unread: u64,
     /// The most that was ever waiting to be read.
     window: u64,
-    /// Nothing has come for so long that nobody is about to fill the window.
+    /// Nothing has arrived for so long that the peer is not about to fill the window.
     pub(super) quiet: bool,
 }
 
@@ -161,7 +161,7 @@ pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> 
 }
 
 impl Told {
-    /// For what is known by its ends.
+    /// For a socket known by its endpoints.
     pub(super) fn seen(&self) -> Seen {
         let Followed { id, family, inode, .. } = &self.socket;
         let mut end: End = [0; 18];
@@ -184,7 +184,7 @@ impl Told {
         let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
         let cookie = u64::from_ne_bytes(id[COOKIE..].try_into().ok()?);
         let info = netlink::attribute(body.get(MESSAGE..)?, INET_DIAG_INFO)?;
-        // Offsets in struct tcp_info (linux/tcp.h); the counters are there since Linux 4.1.
+        // Offsets in struct tcp_info (linux/tcp.h); the counters exist since Linux 4.1.
         let u32_in = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
         let u64_in = |at: usize| Some(u64::from_ne_bytes(info.get(at..at + 8)?.try_into().ok()?));
         let socket = Followed {
@@ -245,10 +245,10 @@ mod tests {
             socket.update(&now);
             (socket.moved().down, socket.pending().down)
         };
-        // It fills while nobody reads; then 3000 are read, and as many may come.
+        // It fills while nothing is read; then 3000 are read, and as many may arrive.
         assert_eq!(after(told(6000, 5000, false)), (5000, 0));
         assert_eq!(after(told(6000, 2000, false)), (5000, 3000));
-        // They come; or, in the end, they do not.
+        // They arrive; or, in the end, they do not.
         assert_eq!(after(told(9000, 5000, false)), (8000, 0));
         assert_eq!(after(told(9000, 0, false)), (8000, 5000));
         assert_eq!(after(told(9000, 0, true)), (8000, 0));

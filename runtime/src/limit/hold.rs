@@ -1,9 +1,9 @@
-//! Stopping a tree and letting it go on.
+//! Stopping a tree and continuing it.
 //!
-//! Where the whole tree, and nobody else, is in a cgroup, its freezer does both at once, and nobody
-//! sees it. Elsewhere SIGSTOP and SIGCONT do, each process held by descriptor. Who was stopped by
-//! somebody else when its turn came is passed over, and not continued either; one that somebody
-//! stops *while we hold it* cannot be told from the others, and goes on with them.
+//! Where a cgroup holds the whole tree and no other process, its freezer stops and continues all of
+//! it at once, and invisibly. Elsewhere SIGSTOP and SIGCONT do, each process held by descriptor. A
+//! process already stopped when its turn came is passed over, and not continued either; one that is
+//! stopped by another *while we hold it* looks like the others, and is continued with them.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -22,17 +22,17 @@ use crate::sys::{Errno, pidfd};
 pub enum Hold {
     /// SIGSTOP and SIGCONT.
     Signals,
-    /// The freezer of a cgroup, and its file, held open: a unit that is restarted has a new cgroup of
-    /// the same name, which is not ours to freeze.
+    /// The freezer of a cgroup, and its file, held open: a restarted unit has a new cgroup of the
+    /// same name, which is not ours to freeze.
     Freezer(Freezer, Arc<File>),
 }
 
 impl Hold {
-    /// The best there is for `tree` as it is now: a freezer, if everybody in its cgroup belongs to
-    /// the tree, everybody in the tree is in it, and it may be written.
+    /// The best means for `tree` as it is now: a freezer, if its cgroup holds exactly the processes
+    /// of the tree, and it may be written.
     ///
     /// # Errors
-    /// The cgroup is frozen already.
+    /// The cgroup is already frozen.
     pub fn choose(tree: &ProcessTree) -> Result<Hold> {
         let root = tree.root();
         for freezer in Freezer::of(root).unwrap_or_default() {
@@ -57,22 +57,22 @@ impl Hold {
         }
     }
 
-    /// Stops everybody who is not held yet; may be repeated, for those who are born while it works.
-    /// The record says so before it is done.
+    /// Stops every process not held yet; may be repeated, for those born while it works. The record
+    /// says so before it is done.
     ///
     /// # Errors
-    /// The record or the cgroup cannot be written. What is stopped by then stays so.
+    /// The record or the cgroup cannot be written. What was stopped before that stays stopped.
     pub fn stop(&self, tree: &mut ProcessTree, record: &mut Marks, now: Duration) -> Result<()> {
         if let Hold::Freezer(freezer, file) = self {
             tree.look(now);
             return gone_is_fine(freezer.set_by(file, true));
         }
-        // fork(2) gives up when a signal waits, so who is about to have a child stops before or is
-        // seen with it: after a pass that finds nobody new there is nobody. A bound, as a fork bomb
-        // that runs faster than we look is held in the next call.
+        // fork(2) gives up when a signal is pending, so a process about to fork either stops first
+        // or is seen with its child: once a pass finds no new process, there is none. The passes
+        // are bounded; a fork bomb faster than our looks is caught in the next call.
         const PASSES: usize = 16;
         for pass in 0..PASSES {
-            // Those who are known first, as each microsecond counts.
+            // Known processes first, as each microsecond counts.
             if pass > 0 {
                 tree.look(now);
             }
@@ -87,7 +87,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Lets everybody go on whom we have stopped.
+    /// Continues every process we have stopped.
     ///
     /// # Errors
     /// The record or the cgroup cannot be written.
@@ -95,7 +95,7 @@ impl Hold {
         if let Hold::Freezer(freezer, file) = self {
             return gone_is_fine(freezer.set_by(file, false));
         }
-        // The other way round: a parent that looks after its children finds them running.
+        // In reverse order: a parent that checks on its children finds them running.
         for pid in tree.pids().to_vec().into_iter().rev() {
             let Some(member) = tree.member(pid).filter(|member| member.held) else { continue };
             let _ = pidfd::send_signal(member.pidfd.as_fd(), libc::SIGCONT);
@@ -107,8 +107,8 @@ impl Hold {
         self.tidy(tree, record)
     }
 
-    /// Is there a member that was asked to end and cannot, as it is stopped? Each signal is told once:
-    /// one that is blocked waits for as long as its process likes.
+    /// Whether a member was asked to end and cannot because it is stopped. Each signal is reported
+    /// once: a blocked one stays pending as long as its process likes.
     pub fn keeps_from_ending(tree: &mut ProcessTree) -> bool {
         let mut found = false;
         for pid in tree.pids().to_vec() {
@@ -120,8 +120,8 @@ impl Hold {
         found
     }
 
-    /// The record grows by a line for each process that was ever stopped; now and then, when nobody
-    /// is, it begins anew.
+    /// The record grows by a line for each process ever stopped; now and then, when none is
+    /// stopped, it starts afresh.
     fn tidy(&self, tree: &mut ProcessTree, record: &mut Marks) -> Result<()> {
         const MANY: usize = 4096;
         if record.lines() < MANY {
@@ -136,7 +136,7 @@ impl Hold {
     }
 }
 
-/// The signals waiting for a process that ask it to end, as bits of proc_pid_status(5).
+/// Pending signals that ask a process to end, as bits as in proc_pid_status(5).
 fn asked_to_end(pid: i32) -> u64 {
     const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
     let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -148,7 +148,7 @@ fn asked_to_end(pid: i32) -> u64 {
     waiting & ENDING.iter().fold(0, |all, signal| all | 1 << (signal - 1))
 }
 
-/// If the cgroup is gone, so is everybody who was in it.
+/// If the cgroup is gone, so is every process that was in it.
 fn gone_is_fine(result: Result<()>) -> Result<()> {
     match result {
         Err(error) if error.errno() == Some(Errno(libc::ENODEV)) => Ok(()),

@@ -2,9 +2,9 @@
 //!
 //! - **sockets**: payload of its TCP sockets (`sockets.rs`).
 //! - **link**: bytes on the links of its network namespace, headers and every protocol included;
-//!   where the namespace is all the tree's own. The sockets still tell what is queued.
+//!   only where the namespace belongs to the tree alone. The sockets still tell what is queued.
 //! - **io**: what its processes have read and written (rchar and wchar of /proc/PID/io): files and
-//!   pipes as much as the network, and not what goes by recv(2) and send(2). The last resort.
+//!   pipes as much as the network, but not what goes through recv(2) and send(2). The last resort.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ pub enum Count {
 }
 
 impl Count {
-    /// As it is spelled.
+    /// Its spelling.
     pub fn name(self) -> &'static str {
         match self {
             Count::Sockets => "sockets",
@@ -40,7 +40,7 @@ impl Count {
         }
     }
 
-    /// What it is, in words.
+    /// A description.
     pub fn words(self) -> &'static str {
         match self {
             Count::Sockets => "payload of its TCP sockets",
@@ -70,9 +70,9 @@ pub struct Meter {
     sockets: Sockets,
     /// The links' counters when the meter began.
     link: Traffic,
-    /// And as they were last.
+    /// The links' counters at the last reading.
     link_now: Traffic,
-    /// Each process's last counters, and those when it was first seen.
+    /// Each process's last counters, and its counters when it was first seen.
     io: BTreeMap<i32, (Traffic, Traffic)>,
     io_gone: Traffic,
     /// Processes whose counters may not be read, as of the last look.
@@ -81,10 +81,10 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins to count. Without a wish it is the first that can be had: link, sockets, io.
+    /// Starts counting. Without a request it takes the first that is available: link, sockets, io.
     ///
     /// # Errors
-    /// What was wished for cannot be had here.
+    /// The requested count is not available here.
     pub fn begin(tree: &ProcessTree, wish: Option<Count>) -> Result<Meter> {
         let mut meter = Meter {
             count: wish.unwrap_or(Count::Sockets),
@@ -133,12 +133,12 @@ impl Meter {
         self.sockets.uncounted.as_deref().filter(|_| self.count == Count::Sockets)
     }
 
-    /// Whether there is more to be seen than at the last look.
+    /// Whether there is more to see than at the last look.
     pub fn news(&mut self) -> bool {
         self.sockets.news()
     }
 
-    /// The target has done nothing for so long that it has closed nothing of what ends now.
+    /// The target has been idle for so long that it did not close anything that ends now.
     pub fn is_idle(&mut self, idle: bool) {
         self.sockets.idle = idle;
     }
@@ -151,31 +151,31 @@ impl Meter {
         }
     }
 
-    /// The ends of connections are not told, or not all.
+    /// The ends of connections are not reported, or not all of them.
     pub fn deaf(&self) -> bool {
         self.count == Count::Sockets && self.sockets.deaf()
     }
 
-    /// Processes that this user may not look into, so that what they move is not counted.
+    /// Processes that this user may not inspect, so that their traffic is not counted.
     pub fn unseen(&self) -> &BTreeSet<i32> {
         const NONE: &BTreeSet<i32> = &BTreeSet::new();
         match self.count {
             Count::Sockets => &self.sockets.unseen,
-            // The link carries what everybody in its namespace moves.
+            // The link carries the traffic of every process in its namespace.
             Count::Link => NONE,
             Count::Io => &self.io_unseen,
         }
     }
 
-    /// The sockets that something has come for lately.
+    /// The sockets at which something has arrived lately.
     pub fn receiving(&self) -> Vec<Place> {
         self.sockets.receiving()
     }
 
-    /// Looks at the tree as it is now: who is new in it, and what was opened.
+    /// Looks at the tree as it is now: new processes, and newly opened sockets.
     ///
     /// # Errors
-    /// The kernel does not tell any more.
+    /// The kernel no longer answers.
     pub fn look(&mut self, tree: &ProcessTree) -> Result<()> {
         match self.count {
             Count::Io => {
@@ -186,10 +186,10 @@ impl Meter {
         }
     }
 
-    /// After a look, and not so often: what others have, from which the target's is told.
+    /// After a look, but less often: other processes' sockets, to tell the target's from them.
     ///
     /// # Errors
-    /// The kernel does not tell any more.
+    /// The kernel no longer answers.
     pub fn look_at_others(&mut self) -> Result<()> {
         if self.count == Count::Io { Ok(()) } else { self.sockets.list() }
     }
@@ -197,7 +197,7 @@ impl Meter {
     /// Reads the counters.
     ///
     /// # Errors
-    /// The kernel does not tell any more.
+    /// The kernel no longer answers.
     pub fn read(&mut self, tree: &ProcessTree) -> Result<Reading> {
         match self.count {
             Count::Sockets => self.sockets.read(),
@@ -242,24 +242,24 @@ impl Meter {
                 }
             };
             let Some(now) = characters(&text) else { continue };
-            // Who was born since we began counts from its birth.
+            // A process born since we began counts from its birth.
             let begun = if self.begun { Traffic::default() } else { now };
             self.io.entry(*pid).or_insert((begun, begun)).1 = now;
         }
     }
 }
 
-/// What a target uses of files that nobody counts, looked at now and then.
+/// A target's file use, which is not counted otherwise, looked at now and then.
 #[derive(Debug, Default)]
 pub struct FileUse {
     next: Duration,
-    /// Of each process, the least and the most that it has read and written.
+    /// For each process, the least and the most that it has read and written.
     io: BTreeMap<i32, (u64, u64)>,
     said: bool,
 }
 
 impl FileUse {
-    /// How many bytes, once they are more than `some` and than what programs read to begin.
+    /// How many bytes, once they exceed `some` and what programs read at startup.
     pub fn look(&mut self, tree: &ProcessTree, now: Duration, some: u64) -> Option<u64> {
         const BEGINNING: u64 = 16_000_000;
         if self.said || now < self.next {

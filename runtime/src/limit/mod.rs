@@ -1,4 +1,4 @@
-//! Limits for what runs already: stop and continue, steered by what was moved.
+//! Limits for running processes: stop and continue, steered by what was moved.
 //!
 //! ```text
 //!  target   which process, and whether it may be
@@ -9,8 +9,8 @@
 //!  record   what is stopped, written down first ─▶ watchdog  lets go on when we cannot
 //! ```
 //!
-//! [`run`] is the loop. Nobody's cooperation is asked for: no library is loaded, no option of a
-//! socket is changed, and static programs are as good as others.
+//! [`run`] is the loop. No cooperation is needed: no library is loaded, no socket option is
+//! changed, and static programs work as well as others.
 
 mod acks;
 mod command;

@@ -1,10 +1,10 @@
-//! What is stopped now, written down before it is stopped: a directory for each limiter,
+//! What is stopped now, written down before it is stopped: one directory per limiter,
 //! `<root>/limits/<pid>-<start time of the target>`, which the limiter holds by a lock.
 //!
-//! `record.json` names who takes part. `held` has what changes: a first line with the moment by
-//! which the target runs again (CLOCK_MONOTONIC, in nanoseconds; 0: it runs), then a line for each
-//! process that may have been stopped, with a letter that is changed in place: `s`, stopped by the
-//! limiter or about to be, or `r`. One writer; the watchdog reads, and so does who cleans up.
+//! `record.json` names the processes involved. `held` has what changes: a first line with the time
+//! by which the target runs again (CLOCK_MONOTONIC, in nanoseconds; 0: it runs), then a line for
+//! each process that may have been stopped, with a letter that is changed in place: `s`, stopped by
+//! the limiter or about to be, or `r`. One writer; the watchdog and any later cleanup read.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,24 +21,24 @@ use crate::resource::Resources;
 use crate::resource::record::{Record, Recorded};
 use crate::sys::pidfd;
 
-/// Who takes part.
+/// The processes involved.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limited {
     /// The process whose tree is limited.
     pub target: ProcessId,
-    /// The process that limits.
+    /// The limiter.
     pub limiter: ProcessId,
-    /// The cgroup that is frozen, where signals are not the means.
+    /// The cgroup that is frozen, where the means is not signals.
     pub freezer: Option<Freezer>,
 }
 
 impl Recorded for Limited {}
 
-/// Bytes of the first line, and of each other.
+/// Bytes of the first line, and of each other line.
 const HEAD: usize = 21;
 const LINE: usize = 34;
 
-/// The record of this limiter, which lives.
+/// The record of this limiter, which is alive.
 #[derive(Debug)]
 pub struct Marks {
     entry: Entry,
@@ -47,8 +47,8 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Writes the record down. Nothing may be stopped before this. What a limiter that was killed has
-    /// left of the same target goes on first.
+    /// Writes the record. Nothing may be stopped before this. What a killed limiter of the same
+    /// target has left stopped is continued first.
     ///
     /// # Errors
     /// Another limiter holds this target; the directory cannot be written.
@@ -85,7 +85,7 @@ impl Marks {
         &self.entry
     }
 
-    /// The target will run again by `until`, whatever happens; zero: it runs.
+    /// Promises that the target runs again by `until`, whatever happens; zero: it runs.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -93,10 +93,10 @@ impl Marks {
         self.write(&head(until), 0)
     }
 
-    /// Adds a process, as running; its line.
+    /// Adds a process, as running; returns its line.
     ///
     /// # Errors
-    /// The file cannot be written: then it must not be stopped.
+    /// The file cannot be written: the process must not be stopped then.
     pub fn add(&mut self, pid: i32, start_time: u64) -> Result<usize> {
         let line = self.lines;
         self.write(format!("r {pid:>10} {start_time:>20}\n").as_bytes(), place_of(line))?;
@@ -104,7 +104,7 @@ impl Marks {
         Ok(line)
     }
 
-    /// Says what a process is about to be, or is again.
+    /// Marks what a process is about to be, or is again.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -136,7 +136,7 @@ impl Marks {
         Error::io(format!("write {}", self.entry.file("held").display()), error)
     }
 
-    /// Removes the record. Everything in it runs again.
+    /// Removes the record. Everything in it is running again.
     pub fn remove(self) {
         let _ = self.entry.remove();
     }
@@ -160,7 +160,7 @@ fn taken(journal: &Journal, id: &str, pid: i32) -> Error {
         .hint("end that one first; it lets the process go on")
 }
 
-/// None: there is none yet, or it is damaged.
+/// `None`: there is none yet, or it is damaged.
 pub fn read(journal: &Journal, id: &str) -> Result<Option<Limited>> {
     if id.starts_with('.') || !is_there(&journal.file(id, "record.json"))? {
         return Ok(None);
@@ -171,10 +171,10 @@ pub fn read(journal: &Journal, id: &str) -> Result<Option<Limited>> {
     }
 }
 
-/// The limiters that live.
+/// The limiters that are alive.
 ///
 /// # Errors
-/// When the state directory cannot be read.
+/// The state directory cannot be read.
 pub fn living(root: &Path) -> Result<Vec<Limited>> {
     let journal = Journal::at(root).limits();
     let mut living = Vec::new();
@@ -199,7 +199,7 @@ impl Stops {
     /// Opens the record of limit `id`.
     ///
     /// # Errors
-    /// It is not there, or is none.
+    /// It does not exist, or is not a record.
     pub fn open(journal: &Journal, id: &str) -> Result<Stops> {
         let Limited { target, freezer, .. } = read(journal, id)?
             .ok_or_else(|| Error::new(format!("limit {id}: not the record of a limiter")))?;
@@ -209,7 +209,7 @@ impl Stops {
         Ok(Stops { file, target, freezer })
     }
 
-    /// The moment by which the target runs again; none: it runs now.
+    /// The moment by which the target runs again; `None`: it is running.
     pub fn until(&self) -> Option<Duration> {
         let mut head = [0; HEAD];
         self.file.read_exact_at(&mut head, 0).ok()?;
@@ -217,11 +217,11 @@ impl Stops {
         (nanos != 0).then(|| Duration::from_nanos(nanos))
     }
 
-    /// Lets everybody go on whom the limiter has stopped, or was about to; how many processes. A
-    /// process that has the number of one that is gone is not touched.
+    /// Continues every process that the limiter has stopped, or was about to; returns how many. A
+    /// process that has reused the pid of a dead one is not touched.
     ///
     /// # Errors
-    /// The cgroup that is frozen cannot be thawed.
+    /// The frozen cgroup cannot be thawed.
     pub fn release(&self) -> Result<usize> {
         if let Some(freezer) = &self.freezer {
             if self.until().is_none() || !is_there(&freezer.file())? {
@@ -238,7 +238,7 @@ impl Stops {
             bytes.push(line);
             at += LINE as u64;
         }
-        // The other way round: a parent finds its children running.
+        // In reverse order: a parent finds its children running.
         for line in bytes.iter().rev() {
             let text = String::from_utf8_lossy(line);
             let mut words = text.split_ascii_whitespace();
@@ -255,11 +255,11 @@ impl Stops {
     }
 }
 
-/// Lets go on what a limiter that is gone has left stopped, and removes its record: which process was
-/// limited, and how many go on. None: nothing was stopped before its record was written.
+/// Continues what a dead limiter has left stopped, and removes its record; returns its target, and
+/// how many were continued. `None`: nothing was stopped before its record was written.
 ///
 /// # Errors
-/// What could not be let go on; the record stays.
+/// What could not be continued; the record stays.
 pub fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
     let Some(limited) = read(entry.journal(), entry.id())? else {
         return entry.remove().map(|()| None);
@@ -269,10 +269,10 @@ pub fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
     Ok(Some((limited.target.pid, released)))
 }
 
-/// Clears up behind all limiters that are gone: a line for each. A limiter that lives holds its record.
+/// Cleans up after all dead limiters: a line for each. A live limiter holds its record.
 ///
 /// # Errors
-/// When the state directory cannot be read.
+/// The state directory cannot be read.
 pub fn release_all(root: &Path) -> Result<(Vec<String>, Vec<Error>)> {
     let journal = Journal::at(root).limits();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
@@ -328,14 +328,14 @@ mod tests {
             freezer: None,
         };
         let mut marks = Marks::create(&root, limited.clone()).unwrap();
-        // A lock is of the open file: a second limiter is told, in this process too.
+        // A lock belongs to the open file: a second limiter is refused, even in this process.
         let second = Marks::create(&root, limited).unwrap_err().to_string();
         assert!(second.contains("limited already"), "{second}");
         assert_eq!(living(&root).unwrap().len(), 1);
 
         let lines = [&ours, &other, &reused].map(|process| {
             let start = id(process.pid()).start_time;
-            // The third has the number of one that was stopped and is gone.
+            // The third has the pid of a process that was stopped and is gone.
             let start = if process.pid() == reused.pid() { start - 1 } else { start };
             process.signal(libc::SIGSTOP).unwrap();
             until(process.pid(), 'T');
@@ -348,7 +348,7 @@ mod tests {
         let held = Stops::open(&journal, &name).unwrap();
         assert_eq!(held.until(), Some(Duration::from_nanos(123)));
 
-        // Nobody touches what a limiter that lives holds.
+        // What a live limiter holds is not touched.
         assert_eq!(release_all(&root).unwrap().0, [""; 0]);
         drop(marks);
         let (done, failed) = release_all(&root).unwrap();

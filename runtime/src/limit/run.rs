@@ -1,5 +1,5 @@
-//! The loop: measure, decide, stop or let go on, and wait for what comes first: the next look, a
-//! signal, the end of the target, the end of the watchdog.
+//! The loop: measure, decide, stop or continue, and wait for whichever comes first: the next look,
+//! a signal, the end of the target, the end of the watchdog.
 
 mod figures;
 
@@ -27,12 +27,12 @@ use crate::sys::task::{self, SchedulerAttr};
 use crate::sys::timer::{Timer, monotonic};
 use crate::sys::{Errno, pidfd};
 
-/// Limits a target until it ends, the time is over, or a signal comes. When this returns, nobody is
-/// stopped. To be called by a process of one thread.
+/// Limits a target until it ends, the time is over, or a signal arrives. When this returns, nothing
+/// is stopped. Must be called by a single-threaded process.
 ///
 /// # Errors
-/// The target may not be limited, or what was asked cannot be done. A command that was started for
-/// it is ended when it cannot even begin; later it goes on without the limit, and the caller is told.
+/// The target may not be limited, or the request cannot be met. A command started for it is killed
+/// if the limit cannot even begin; later it goes on unlimited, and the caller is told.
 pub fn run(
     root: &Path,
     target: Target,
@@ -40,7 +40,7 @@ pub fn run(
     tell: &mut dyn FnMut(Note<'_>),
 ) -> Result<Ending> {
     asked.check()?;
-    // What an earlier one has left behind.
+    // What an earlier limiter has left behind.
     let _ = release_all(root);
     let signals =
         Signals::block_and_stop_later().map_err(|errno| Error::os("block signals", errno))?;
@@ -50,7 +50,7 @@ pub fn run(
             let command = start(words)?;
             match target::check(root, command.pid()) {
                 Ok(tree) => (tree, Some(command)),
-                // It was as short as that.
+                // It was that short-lived.
                 Err(_) if ended(command.pidfd()) => {
                     if let Some(words) = left_behind(command.pid()) {
                         tell(Note::Caution(&words));
@@ -85,7 +85,7 @@ pub fn run(
             finish(&command)
         }
         Ok(Ending::Over) => wait_for(&command, &signals),
-        // What it has done so far is worth more than that the rest of it is slow.
+        // The work it has done so far is worth more than slowing down the rest.
         Err(error) => {
             tell(Note::Caution(&format!("the limit has ended, and the command goes on: {error}")));
             wait_for(&command, &signals)
@@ -113,21 +113,21 @@ struct Limiter<'a> {
     running: bool,
     begun: Duration,
     reading: Reading,
-    /// Not before this moment is the tree looked through again.
+    /// The tree is not scanned again before this moment.
     next_look: Duration,
-    /// How long a look is good for, as there is little news.
+    /// How long a look stays valid, given how little is new.
     pace: Duration,
     times: Times,
     cautions: Vec<String>,
     said_hopeless: bool,
     said_uncounted: bool,
-    /// Processes that could not be looked into, since the beginning.
+    /// Processes that could not be inspected, since the beginning.
     unseen: BTreeSet<i32>,
     said_unread: bool,
-    /// Until then the target runs, whatever the law says: it was asked to end.
+    /// Until then the target runs, whatever the controller says: it was asked to end.
     excused: Duration,
     files: FileUse,
-    /// When the target was last found to have run, and for how long by then.
+    /// When the target was last found to have run, and its run time so far at that moment.
     active: (Duration, Duration),
 }
 
@@ -143,7 +143,7 @@ struct Times {
 }
 
 impl<'a> Limiter<'a> {
-    /// `ours`: the target is a command that we have started.
+    /// `ours`: the target is a command that we started.
     fn begin(
         root: &Path,
         mut tree: ProcessTree,
@@ -154,7 +154,7 @@ impl<'a> Limiter<'a> {
         let hold = Hold::choose(&tree)?;
         let mut cautions = Vec::new();
         let meter = match (Meter::begin(&tree, asked.count), asked.want) {
-            // A command may start others that can be seen; a process that runs was meant itself.
+            // A command may start others that can be inspected; a running process was itself meant.
             (Ok(meter), want) if meter.unseen().contains(&pid) && !ours => match want {
                 Want::Duty(_) if asked.count.is_none() => None,
                 _ => {
@@ -164,11 +164,11 @@ impl<'a> Limiter<'a> {
                 }
             },
             (Ok(meter), _) => Some(meter),
-            // The open loop can do without.
+            // The open loop works without a meter.
             (Err(_), Want::Duty(_)) if asked.count.is_none() => None,
             (Err(error), _) => return Err(error),
         };
-        // Of a command that we have started the parent is not a shell.
+        // The parent of a command that we started is not a shell.
         if let (Hold::Signals, false, Some(caution)) = (&hold, ours, target::caution(pid)) {
             cautions.push(caution);
         }
@@ -260,7 +260,7 @@ impl<'a> Limiter<'a> {
                 return Ok(Ending::Target(None));
             }
             let mut wait = self.step(now)?;
-            // What is opened and closed between two looks is known by its end alone.
+            // What is opened and closed between two looks is known only by its end.
             if self.running && matches!(self.law, Law::Closed(_)) {
                 wait = wait.min(self.next_look.saturating_sub(now).max(SHORTEST));
             }
@@ -284,7 +284,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Waits until a moment, a signal, or the end of the watchdog; which of the last two it was.
+    /// Waits for a moment, a signal, or the end of the watchdog; returns which of the last two.
     fn rest(&mut self, timer: &Timer, signals: &Signals, until: Duration) -> Result<[bool; 2]> {
         let stopped = self.meter.as_ref().filter(|_| !self.running);
         let receiving = stopped.map_or_else(Vec::new, Meter::receiving);
@@ -302,7 +302,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// Measures, decides, and does it; how long until the next step.
+    /// Measures, decides, and acts; returns the time until the next step.
     fn step(&mut self, now: Duration) -> Result<Duration> {
         if self.running && now >= self.next_look {
             self.look(now);
@@ -321,18 +321,18 @@ impl<'a> Limiter<'a> {
         match (self.running, run || now < self.excused) {
             (true, false) => self.stop(now)?,
             (false, true) => {
-                // What was opened by now is found before it moves anything.
+                // What has been opened meanwhile is found before it moves anything.
                 self.look(now);
                 self.go_on()?;
             }
-            // Somebody may have been born in the moment of the stop.
+            // A process may have been born just as the tree was stopped.
             (false, false) => self.hold.stop(&mut self.tree, &mut self.marks, now)?,
             (true, true) => {}
         }
         Ok(look_in.min(ask_in))
     }
 
-    /// Who is asked to end while it is stopped shall be able to; when to ask again.
+    /// Lets a target that is asked to end while stopped do so; returns when to ask again.
     fn excuse(&mut self, now: Duration) -> Result<Duration> {
         const EVERY: Duration = Duration::from_millis(100);
         if self.running {
@@ -358,7 +358,7 @@ impl<'a> Limiter<'a> {
         Ok(())
     }
 
-    /// Looks through the tree; on a large one not so often.
+    /// Scans the tree; a large one less often.
     fn look(&mut self, now: Duration) {
         let mut news = self.tree.look(now);
         if let Some(meter) = &mut self.meter {
@@ -372,7 +372,7 @@ impl<'a> Limiter<'a> {
         self.pace = if news { SOON } else { (self.pace * 5 / 4).min(late) };
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (took * 5).max(self.pace);
-        // This one has a measure of its own.
+        // This sets its own pace.
         if let Some(listed) = self.meter.as_mut().map(Meter::look_at_others) {
             self.hear(listed);
         }
@@ -392,12 +392,12 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// The target has done nothing for so long that none of what ends is of its doing.
+    /// The target has been idle for so long that nothing that ends now is its doing.
     fn is_idle(&self, now: Duration) -> bool {
         now.saturating_sub(self.active.0) > IDLE
     }
 
-    /// A measurement that fails ends nothing: the next one may not, and until then what is known
+    /// A failed measurement ends nothing: the next one may succeed, and until then the last one
     /// counts.
     fn hear<T>(&mut self, measured: Result<T>) -> Option<T> {
         let failure = match measured {
@@ -430,7 +430,7 @@ impl<'a> Limiter<'a> {
         self.unseen.extend(meter.unseen());
     }
 
-    /// Of a target that uses files only, nothing is held unless that was asked for.
+    /// A target that uses only files is not limited, unless that was asked for.
     fn say_that_files_are_not(&mut self, now: Duration) {
         let Want::Rate(rate, direction) = self.asked.want else { return };
         let moved = direction.of(self.reading.moved);
@@ -478,7 +478,7 @@ impl<'a> Limiter<'a> {
             (libc::SIGTSTP, _) => self.pause(command, arrived)?,
             (_, Some(command)) => {
                 forward(command, arrived);
-                // It shall see the signal now, also one that the terminal has sent.
+                // It must see the signal now, even one that the terminal has sent.
                 self.let_go()?;
             }
             (libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT, None) => {
@@ -489,7 +489,7 @@ impl<'a> Limiter<'a> {
         Ok(None)
     }
 
-    /// Ctrl-Z: a command stops with us, as it would have without us; anybody else goes on without.
+    /// Ctrl-Z: a command stops with us, as it would have without us; any other target goes on.
     fn pause(&mut self, command: Option<&Process>, arrived: Arrived) -> Result<()> {
         let mut held = Vec::new();
         for pid in self.tree.pids().to_vec() {
@@ -497,7 +497,7 @@ impl<'a> Limiter<'a> {
         }
         self.go_on()?;
         if command.is_some() {
-            // Letting go on has taken the terminal's own away.
+            // SIGCONT has undone the terminal's own stop.
             for pid in held {
                 if let Some(member) = self.tree.member(pid) {
                     let _ = pidfd::send_signal(member.pidfd.as_fd(), libc::SIGTSTP);
@@ -517,7 +517,7 @@ impl<'a> Limiter<'a> {
     }
 
     fn replace_watchdog(&mut self) -> Result<()> {
-        // Nobody is stopped while nobody watches.
+        // Nothing stays stopped without a watchdog.
         self.go_on()?;
         if let Law::Closed(closed) = &mut self.law {
             closed.let_run(monotonic());
@@ -531,7 +531,7 @@ impl<'a> Limiter<'a> {
         Ok(())
     }
 
-    /// Lets everybody go on, whatever came before.
+    /// Continues everything, whatever came before.
     fn end(mut self, result: Result<Ending>, tell: &mut dyn FnMut(Note<'_>)) -> Result<Ending> {
         let released = self.go_on();
         self.read();
@@ -541,7 +541,7 @@ impl<'a> Limiter<'a> {
             let summary = self.figures_of(now, now - self.begun, run, self.moved());
             tell(Note::Summary(&summary));
         }
-        // If that failed, the watchdog tries as well, when we are gone.
+        // If that failed, the watchdog tries as well, once we are gone.
         released?;
         self.watchdog.end();
         self.marks.remove();
@@ -549,10 +549,10 @@ impl<'a> Limiter<'a> {
     }
 }
 
-/// A reader copies megabytes in each millisecond that we are late with a stop, and a receive buffer
-/// that is emptied at such a speed is made larger by the kernel, up to 32 MB. So we go before
-/// everybody, for the microseconds of a step. Where that is not allowed bursts are longer; the
-/// account is paid all the same. Children do not inherit it.
+/// A reader copies megabytes in each millisecond that a stop is late, and the kernel grows a
+/// receive buffer that is drained that fast, up to 32 MB. So we take priority over every process,
+/// for the microseconds of a step. Where that is not allowed, bursts are longer; the account is
+/// paid all the same. Children do not inherit it.
 fn be_prompt() {
     let fifo = SchedulerAttr {
         policy: libc::SCHED_FIFO as u32,
@@ -564,15 +564,15 @@ fn be_prompt() {
     let _ = task::scheduler(&fifo).or_else(|_| task::scheduler(&nice));
 }
 
-/// The next look at the tree, where something was opened or born, and where nothing was for long.
+/// The next look at the tree, after something was opened or born, and after a long time without.
 const SOON: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_millis(5);
 /// A connection that is closed may take some round trips to end.
 const IDLE: Duration = Duration::from_secs(1);
-/// No step is nearer than that.
+/// Steps are never closer together.
 const SHORTEST: Duration = Duration::from_micros(100);
 
-/// Without a rate there is nothing to measure for.
+/// Without a rate nothing needs measuring.
 fn look_soon() -> Duration {
     Duration::from_millis(100)
 }

@@ -1,18 +1,18 @@
 //! What the TCP sockets of a tree have moved, by the kernel's own counters (sock_diag(7)).
 //!
 //! Which sockets: those that a member has open (/proc/PID/fd). Each is then followed by its address
-//! and cookie, which costs microseconds and finds it also when it was closed and still sends. The
-//! address is that of a copy of the descriptor; where no copy may be taken, all sockets are listed to
-//! find it, for which the kernel walks through its whole table (2.4 ms on a machine of 24 GB). When
-//! it is gone the kernel tells its last counters to who listens (SKNLGRP_INET_TCP_DESTROY, Linux
-//! 4.5). Of what was opened *and* closed between two looks at the descriptors that is all there is:
-//! whose it was is found out in `strays`.
+//! and cookie, which costs microseconds and also finds it when it was closed and still sends. The
+//! address is that of a copy of the descriptor; where no copy may be taken, all sockets are listed
+//! to find it, for which the kernel walks its whole table (2.4 ms on a machine with 24 GB). When a
+//! socket is gone, the kernel reports its last counters to listeners (SKNLGRP_INET_TCP_DESTROY,
+//! Linux 4.5). For what was opened *and* closed between two looks at the descriptors, that is all
+//! there is: `strays` works out whose it was.
 //!
-//! Two figures for each direction. *Moved*: acknowledged by the other side (bytes_acked), or arrived
-//! here (bytes_received); what a wire has carried, without headers and repetitions. *Committed*:
-//! what has moved and what will whatever the process does. Of an upload that is what was written,
-//! as it lies in the send buffer. Of a download it is what was read, and the window that the other
-//! side may fill while nobody reads: known when it was full for the first time.
+//! Two figures for each direction. *Moved*: acknowledged by the other side (bytes_acked), or
+//! arrived here (bytes_received); what a wire has carried, without headers and retransmissions.
+//! *Committed*: what has moved and what will, whatever the process does. For an upload that is what
+//! was written, as it lies in the send buffer. For a download it is what was read, plus the window
+//! that the other side may fill while nothing is read: known once it has been full.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,9 +34,9 @@ use crate::sys::{Errno, xattr};
 
 /// SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY.
 const DESTROY: [i32; 2] = [1, 3];
-/// Other sockets are looked at as often, or in a twentieth of the time.
+/// Other processes' sockets are listed this often, or in at most a twentieth of the time.
 const LIST: Duration = Duration::from_millis(500);
-/// How long the last counters of a socket are waited for.
+/// How long to wait for the last counters of a socket.
 const DEATH: Duration = Duration::from_secs(2);
 
 /// The sockets of one network namespace.
@@ -45,12 +45,12 @@ struct Space {
     diag: Socket,
     deaths: Socket,
     followed: HashMap<u64, Followed>,
-    /// Those that are not found any more, and whose last counters have not come yet: the kernel
-    /// tells a death from a queue of work.
+    /// Sockets no longer found whose last counters have not arrived yet: the kernel reports a death
+    /// from a work queue.
     dying: HashMap<u64, (Followed, Instant)>,
     strays: Strays,
     next_list: Instant,
-    /// Not all deaths are told: not to this user or by this kernel, or they came too fast.
+    /// Not all deaths are reported: not to this user, not by this kernel, or they came too fast.
     deaf: bool,
 }
 
@@ -63,26 +63,26 @@ pub struct Sockets {
     settled: BTreeSet<u64>,
     /// All that were open at the last look, by inode.
     places: HashMap<u64, Place>,
-    /// What sockets that are gone have moved.
+    /// What closed sockets have moved.
     gone: Traffic,
     /// There are sockets of this kind, which have no counters.
     pub uncounted: Option<String>,
-    /// Processes that this user may not look into, as of the last look.
+    /// Processes that this user may not inspect, as of the last look.
     pub unseen: BTreeSet<i32>,
     begun: bool,
     /// Something has been opened, or has ended unseen, since this was last asked for.
     news: bool,
-    /// The target has done nothing for so long that it has closed nothing of what ends now.
+    /// The target has been idle for so long that it did not close anything that ends now.
     pub idle: bool,
 }
 
 impl Sockets {
-    /// Looks for sockets that are new in the tree. A process that may not be looked into is passed
-    /// over, and said in `unseen`.
+    /// Looks for new sockets in the tree. A process that may not be inspected is passed over, and
+    /// listed in `unseen`.
     ///
     /// # Errors
-    /// The kernel does not tell, or the first namespaces may not be entered: the sockets cannot be
-    /// counted.
+    /// The kernel does not answer, or the first namespaces may not be entered: the sockets cannot
+    /// be counted.
     pub fn look(&mut self, tree: &ProcessTree) -> Result<()> {
         let mut open: BTreeMap<u64, (i32, Vec<Place>)> = BTreeMap::new();
         self.places.clear();
@@ -97,10 +97,10 @@ impl Sockets {
                 self.not_seen(*pid, &error.into());
             }
         }
-        // Numbers are used again.
+        // Inode numbers are reused.
         self.settled.retain(|inode| self.places.contains_key(inode));
         for (number, (pid, new)) in open {
-            // The first look is at each namespace, so that what cannot be counted is known at once.
+            // The first look visits each namespace, to know from the start what cannot be counted.
             if new.is_empty() && self.begun {
                 continue;
             }
@@ -124,10 +124,10 @@ impl Sockets {
         Ok(())
     }
 
-    /// Now and then, lists the sockets of others too; after a look.
+    /// Now and then, after a look, lists other processes' sockets too.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel does not answer.
     pub fn list(&mut self) -> Result<()> {
         let now = Instant::now();
         for space in self.spaces.values_mut().filter(|space| now >= space.next_list) {
@@ -141,12 +141,12 @@ impl Sockets {
         Ok(())
     }
 
-    /// Whether there is more to be seen than at the last look, so that the next one should be soon.
+    /// Whether there is more to see than at the last look, so that the next one should be soon.
     pub fn news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 
-    /// Connections that have ended and that were perhaps the target's: how many, and what they have
+    /// Connections that have ended and may have been the target's: how many, and what they have
     /// moved.
     pub fn strays(&self) -> (u64, Traffic) {
         let spaces = self.spaces.values().map(|space| space.strays.uncounted());
@@ -156,19 +156,18 @@ impl Sockets {
         })
     }
 
-    /// The ends of connections are not told, or not all.
+    /// The ends of connections are not reported, or not all of them.
     pub fn deaf(&self) -> bool {
         self.spaces.values().any(|space| space.deaf)
     }
 
-    /// What process `pid` has open in `dir`, its directory of descriptors; sockets that are new go
-    /// to `new`.
+    /// What process `pid` has open in `dir`, its directory of descriptors; new sockets go to `new`.
     fn look_at(&mut self, pid: i32, dir: &Path, new: &mut Vec<Place>) -> io::Result<()> {
         for entry in fs::read_dir(dir)?.flatten() {
             let path = entry.path();
             let link = match fs::read_link(&path) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) => return Err(error),
-                // It was closed in this moment.
+                // It was closed just now.
                 Err(_) => continue,
                 Ok(link) => link,
             };
@@ -183,8 +182,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// Somebody else's, set-uid, or not dumpable: it is not counted, and the others are. Of one that
-    /// has ended there is nothing to see, and the kernel refuses that in the same words.
+    /// Another user's, set-uid, or not dumpable: it is not counted, and the others are. A process
+    /// that has ended has nothing to show, and the kernel refuses with the same error.
     fn not_seen(&mut self, pid: i32, errno: &Errno) {
         let refused = matches!(errno.0, libc::EACCES | libc::EPERM);
         if refused && tree::ProcessStat::of(pid).is_some_and(|stat| !stat.is_ending()) {
@@ -195,7 +194,7 @@ impl Sockets {
     fn is_tcp(&mut self, path: &Path, inode: u64) -> bool {
         match xattr::text(path, "system.sockprotoname").as_deref() {
             Ok("TCP" | "TCPv6" | "MPTCP" | "MPTCPv6") => return true,
-            // It was closed in this moment.
+            // It was closed just now.
             Err(_) => return false,
             Ok("UNIX" | "UNIX-STREAM" | "NETLINK") => {}
             Ok(other) => self.uncounted = Some(other.to_owned()),
@@ -204,7 +203,7 @@ impl Sockets {
         false
     }
 
-    /// Where those are open that something has come for lately, as of the last look and reading.
+    /// The sockets at which something has arrived lately, as of the last look and reading.
     pub fn receiving(&self) -> Vec<Place> {
         let followed = self.spaces.values().flat_map(|space| space.followed.values());
         followed
@@ -213,7 +212,7 @@ impl Sockets {
             .collect()
     }
 
-    /// Reads the counters of all sockets that are known.
+    /// Reads the counters of all known sockets.
     ///
     /// # Errors
     /// The kernel does not answer.
@@ -245,7 +244,7 @@ impl Space {
         let open = || -> Result<Space> {
             let diag = Socket::open(Family::Diag).map_err(failed)?;
             let deaths = Socket::open(Family::Diag).map_err(failed)?;
-            // An old kernel tells no deaths: then the last look counts.
+            // An old kernel does not report deaths: the last look counts then.
             let deaf = deaths.join(&DESTROY).is_err();
             deaths.queue(8 << 20);
             let (followed, dying) = (HashMap::new(), HashMap::new());
@@ -261,8 +260,8 @@ impl Space {
         })?
     }
 
-    /// Follows these sockets; what others like them have moved that were not counted. `late`: they
-    /// were made since we began.
+    /// Follows these sockets; returns what uncounted earlier ones like them have moved. `late`:
+    /// they were created since we began.
     fn find(&mut self, new: &[Place], late: bool, settled: &mut BTreeSet<u64>) -> Result<Traffic> {
         let (followed, strays) = (&mut self.followed, &mut self.strays);
         let mut known_now = Traffic::default();
@@ -289,7 +288,7 @@ impl Space {
                 Ok(Sight::Listening) | Err(Errno(libc::EPERM | libc::ENOSYS)) => {
                     hidden.insert(place.inode);
                 }
-                // Nothing to count yet, or it was closed in this moment.
+                // Nothing to count yet, or it was closed just now.
                 Ok(Sight::Unconnected) | Err(_) => {}
             }
         }
@@ -303,7 +302,7 @@ impl Space {
         Ok(known_now)
     }
 
-    /// Lists all sockets, for those of others.
+    /// Lists all sockets, to find other processes'.
     fn list(&mut self) -> Result<()> {
         let mut list = Vec::new();
         dump(&mut self.diag, |told| list.push(told.seen()))?;
@@ -311,10 +310,10 @@ impl Space {
         Ok(())
     }
 
-    /// Brings all sockets up to date; what those have moved that are gone. `news`: some of those were
-    /// not seen before.
+    /// Brings all sockets up to date; returns what those now gone have moved. `news`: some of those
+    /// had not been seen before.
     fn read(&mut self, idle: bool, news: &mut bool) -> Result<Traffic> {
-        // The answers to so many fit the queue of a netlink socket.
+        // The answers to this many fit the queue of a netlink socket.
         const TOGETHER: usize = 32;
         let cookies: Vec<u64> = self.followed.keys().copied().collect();
         let mut missing = Vec::new();
@@ -331,7 +330,7 @@ impl Space {
                     let told = Told::read(body).filter(|told| told.cookie == some[index]);
                     match (told, followed.get_mut(&some[index])) {
                         (Some(told), Some(socket)) => socket.update(&told.socket),
-                        // In TIME_WAIT: it has no counters any more.
+                        // In TIME_WAIT: it no longer has counters.
                         _ => missing.push(some[index]),
                     }
                 }
@@ -407,7 +406,7 @@ mod tests {
             let number = fs::metadata("/proc/self/ns/net").unwrap().ino();
             sockets.spaces.insert(number, space);
 
-            // What was before does not count; what waits to be read is moved.
+            // Traffic from before does not count; what is waiting to be read has moved.
             here.write_all(&[7; 5000]).unwrap();
             there.read_exact(&mut [0; 5000]).unwrap();
             there.write_all(&[8; 3000]).unwrap();
@@ -418,7 +417,7 @@ mod tests {
             here.read_exact(&mut [0; 3000]).unwrap();
             assert_eq!(sockets.read().unwrap().handled.down, 3000);
 
-            // The other end is somebody else's.
+            // The other end belongs to another process.
             sockets.idle = true;
             // Closed without a look in between.
             here.write_all(&[7; 40_000]).unwrap();

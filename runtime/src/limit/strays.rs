@@ -1,12 +1,12 @@
-//! Connections whose end the kernel tells, and that nobody saw open: shorter than the time between
-//! two looks at the descriptors. The kernel's last word has the counters and both addresses, but no
-//! longer whose the socket was. So that is told by its ends: a port that the target listens on is its
-//! own, and so is an address that it was seen connected to, unless others are connected there too.
+//! Connections whose end the kernel reports, and that were never seen open: shorter than the time
+//! between two looks at the descriptors. The kernel's last report has the counters and both
+//! addresses, but not the owner. So the endpoints decide: a port that the target listens on is its
+//! own, and so is an address it was seen connected to, unless others are connected there too.
 //!
-//! Of an end that nobody was seen at it is found out by trying: what ends there counts as the target's
-//! as long as nothing of the kind ends while the target does nothing. Where others do the same, a
-//! target that pays for them is soon stopped for long enough to see it; then it gets back what it has
-//! paid for, and from then on such connections are not counted, and said.
+//! For an endpoint at which no process was ever seen, trial decides: what ends there counts as the
+//! target's as long as nothing of the kind ends while it is idle. If other processes do the same, a
+//! target that pays for them is soon stopped for long enough to reveal it; it then gets back what
+//! it has paid, and from then on such connections are not counted, and this is reported.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,16 +15,16 @@ use super::traffic::Traffic;
 /// A port and an address, as in an inet_diag_sockid; IPv4 in its place in IPv6.
 pub type End = [u8; 18];
 
-/// One socket, as a list of all has it.
+/// One socket, as in a list of all.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// Its number for its whole life.
+    /// Constant for its whole life.
     pub cookie: u64,
-    /// 0: nobody has it open.
+    /// 0: no process has it open.
     pub inode: u64,
     /// It waits for connections.
     pub listens: bool,
-    /// The port here.
+    /// The local port.
     pub port: u16,
     /// The other end.
     pub end: End,
@@ -44,34 +44,34 @@ enum Whose {
 pub struct Strays {
     ports: [BTreeSet<u16>; 2],
     ends: [BTreeSet<End>; 2],
-    /// Sockets that were not the target's, as of the last list; and those that certainly are others'.
+    /// Sockets that were not the target's, as of the last list; and those that certainly are not.
     others: HashSet<u64>,
     lasting: HashSet<u64>,
-    /// A list that was made before the last look at the descriptors.
+    /// A list made before the last look at the descriptors.
     list: Option<Vec<Seen>>,
     listed_before: bool,
-    /// Connections to ends of which nothing is known yet: how many, and what they have moved.
+    /// Connections to endpoints of which nothing is known yet: how many, and what they have moved.
     unknown: BTreeMap<End, (u64, Traffic)>,
     either: (u64, Traffic),
-    /// Others have short connections here too.
+    /// Other processes have short connections here too.
     others_too: bool,
-    /// How often something has ended at an end of the target's while that was idle: a few times, and
-    /// others go there as well.
+    /// How often something has ended at one of the target's endpoints while it was idle: after a
+    /// few times, other processes evidently connect there as well.
     idle_ends: BTreeMap<End, u32>,
 }
 
-/// Places in the arrays.
+/// Indices into the arrays.
 const OURS: usize = 0;
 const OTHERS: usize = 1;
 
 impl Strays {
-    /// A socket of the target's; what connections to its end have moved by now that were not counted.
+    /// A socket of the target; returns what uncounted connections to its endpoint have moved.
     pub fn ours(&mut self, seen: &Seen) -> Traffic {
         if seen.listens {
             self.ports[OURS].insert(seen.port);
             return Traffic::default();
         }
-        // Of a connection that came in, the other end is anybody's.
+        // The other end of an incoming connection may be anyone's.
         if self.ports[OURS].contains(&seen.port) || !self.ends[OURS].insert(seen.end) {
             return Traffic::default();
         }
@@ -81,14 +81,14 @@ impl Strays {
         }
     }
 
-    /// All sockets that there are, in which the next look at the descriptors tells others' from the
-    /// target's.
+    /// All existing sockets, in which the next look at the descriptors tells the target's from the
+    /// others.
     pub fn list(&mut self, list: Vec<Seen>) {
         self.list = Some(list);
     }
 
-    /// The descriptors were looked at: what of the list is open there is the target's. What is not may
-    /// have been closed by the target in between, unless it was in the list of before as well.
+    /// The descriptors were looked at: what of the list is open there is the target's. What is not
+    /// may have been closed by the target in between, unless it was in the previous list as well.
     pub fn looked(&mut self, is_ours: impl Fn(u64) -> bool) {
         let Some(list) = self.list.take() else { return };
         let first = !std::mem::replace(&mut self.listed_before, true);
@@ -101,7 +101,7 @@ impl Strays {
             } else if self.others.contains(&seen.cookie) {
                 self.ends[OTHERS].insert(seen.end);
             } else if seen.inode == 0 && !first {
-                // Nobody has it open any more: it is about to end.
+                // No process has it open any more: it is about to end.
                 continue;
             }
             others.insert(seen.cookie);
@@ -113,8 +113,8 @@ impl Strays {
         }
     }
 
-    /// A socket has ended that was not followed; what of that is certainly the target's. `idle`: the
-    /// target has done nothing for so long that it cannot have closed it.
+    /// A socket that was not followed has ended; returns what of it is certainly the target's.
+    /// `idle`: the target has been idle for so long that it cannot have closed it.
     pub fn ended(&mut self, seen: &Seen, moved: Traffic, idle: bool) -> Traffic {
         const MANY: usize = 4096;
         if moved == Traffic::default() || self.lasting.contains(&seen.cookie) {
@@ -152,13 +152,13 @@ impl Strays {
         }
     }
 
-    /// How many connections are not counted, as they may have been others', and what they have moved.
+    /// How many connections are not counted, as they may be others', and what they have moved.
     pub fn uncounted(&self) -> (u64, Traffic) {
         let unknown = if self.others_too { self.unknown() } else { Default::default() };
         add(self.either, &unknown)
     }
 
-    /// What counts as long as nobody else is known to have short connections.
+    /// What counts as long as no other process is known to have short connections.
     pub fn supposed(&self) -> Traffic {
         if self.others_too { Traffic::default() } else { self.unknown().1 }
     }
@@ -189,7 +189,7 @@ mod tests {
         let mut strays = Strays { others_too: true, ..Strays::default() };
         assert_eq!(strays.ended(&seen(1, 4001, 7), MOVED, false), NOTHING);
         assert_eq!(strays.uncounted(), (1, MOVED));
-        // Also those of before.
+        // Including those from before.
         assert_eq!(strays.ours(&seen(2, 4002, 7)), MOVED);
         assert_eq!(strays.uncounted(), (0, NOTHING));
         assert_eq!(strays.ended(&seen(3, 4003, 7), MOVED, false), MOVED);
@@ -231,7 +231,7 @@ mod tests {
             strays.list(list.into_iter().map(|cookie| seen(cookie, 5000, end(cookie))).collect());
             strays.looked(|inode| inode == 1);
         }
-        // One that was there before is others', wherever it leads.
+        // A socket that was there before is not the target's, wherever it leads.
         assert_eq!(strays.ended(&seen(6, 5001, 7), MOVED, false), NOTHING);
         assert_eq!(strays.ended(&seen(9, 5002, 8), MOVED, false), NOTHING);
         assert_eq!(strays.uncounted(), (0, NOTHING));

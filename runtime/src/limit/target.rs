@@ -11,7 +11,7 @@ use crate::sys::{Errno, pidfd};
 /// The tree of `pid`, if it may be limited.
 ///
 /// # Errors
-/// What forbids it.
+/// What rules it out.
 pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
     let own = std::process::id() as i32;
     let called = || format!("process {pid} ({})", tree::name(pid));
@@ -42,7 +42,7 @@ pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
         }
     }
     tree.look(crate::sys::timer::monotonic());
-    // Before its state is judged: another limiter may hold it at this moment.
+    // Before its state is judged: another limiter may be holding it right now.
     alone(root, &tree)?;
     if stat.is_stopped(pid) {
         let what = format!("{}: it is stopped already, or traced", called());
@@ -51,8 +51,8 @@ pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
     Ok(tree)
 }
 
-/// No other limiter holds any of this tree, or what it is a part of: each would take the other's
-/// stops for somebody else's.
+/// No other limiter may hold any of this tree, or a tree it is part of: each would take the other's
+/// stops for those of a third party.
 fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
     let above = tree::ancestry(tree.root());
     for record in record::living(root)? {
@@ -71,7 +71,7 @@ fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
             };
             let started = ProcessStat::of(other).is_some_and(|stat| stat.parent == by);
             return Err(Error::new(what).hint(match started {
-                // What signals end of the others, it passes on to its command.
+                // A limiter passes termination signals on to its command.
                 true => format!(
                     "that one has started it: kill -KILL {by} takes the limit away, and the command \
                      goes on"
@@ -83,8 +83,8 @@ fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
     Ok(())
 }
 
-/// What the user should know of a target before it is stopped by signals: the shell that waits for
-/// it will see each stop.
+/// What the user should know before a target is stopped by signals: the shell that waits for it
+/// will see each stop.
 pub fn caution(pid: i32) -> Option<String> {
     let stat = ProcessStat::of(pid)?;
     let foreground = stat.group == stat.foreground && stat.foreground > 0;

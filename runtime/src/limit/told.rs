@@ -1,4 +1,4 @@
-//! What is asked of a limiter, and what it tells.
+//! What is asked of a limiter, and what it reports.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -15,43 +15,43 @@ use crate::sys::process::Ended;
 /// What is limited.
 #[derive(Debug)]
 pub enum Target {
-    /// A process that runs, and its descendants.
+    /// A running process and its descendants.
     Pid(i32),
-    /// A command that is started for it.
+    /// A command started for this purpose.
     Command(Vec<OsString>),
 }
 
-/// What shall be held.
+/// What to hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Want {
     /// A rate.
     Rate(Rate, Direction),
-    /// A part of the time.
+    /// A fraction of the time.
     Duty(Duty),
 }
 
-/// What was asked for.
+/// The request.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitRequest {
-    /// What shall be held.
+    /// What to hold.
     pub want: Want,
-    /// Of a run and a stop together; none: chosen.
+    /// Length of a run and a stop together; `None`: chosen.
     pub period: Option<Duration>,
-    /// No stop is longer; none: chosen.
+    /// No stop is longer; `None`: chosen.
     pub longest_stop: Option<Duration>,
-    /// What is counted; none: the best that can be had.
+    /// What is counted; `None`: the best available.
     pub count: Option<Count>,
-    /// For how long; none: until the target ends or a signal comes.
+    /// For how long; `None`: until the target ends or a signal arrives.
     pub span: Option<Duration>,
-    /// How often figures are told.
+    /// How often figures are reported.
     pub tell_every: Duration,
 }
 
 impl LimitRequest {
-    /// Checks what can be held.
+    /// Checks that the request can be held.
     ///
     /// # Errors
-    /// A value out of its bounds.
+    /// A value is out of bounds.
     pub fn check(&self) -> Result<()> {
         let (ms, second) = (Duration::from_millis(1), Duration::from_secs(1));
         let within = |what: &str, span: Option<Duration>, low: Duration, high: Duration| match span
@@ -62,7 +62,7 @@ impl LimitRequest {
             }
             _ => Ok(()),
         };
-        // A packet a second is the least that a connection lives on.
+        // A packet per second is the least that keeps a connection alive.
         if let Want::Rate(rate, _) = self.want
             && (rate.0 < 8_000 || rate.0 > 1_000_000_000_000)
         {
@@ -75,41 +75,41 @@ impl LimitRequest {
     }
 }
 
-/// The figures of the time since those before.
+/// The figures for the time since the previous ones.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Since the beginning.
+    /// Time since the beginning.
     pub seconds: f64,
-    /// Bits per second that were asked for.
+    /// Requested bits per second.
     pub asked: Option<u64>,
-    /// Bits per second that moved; none: not counted.
+    /// Bits per second that moved; `None`: not counted.
     pub got: Option<u64>,
-    /// The part of the time in which the target ran.
+    /// The fraction of the time in which the target ran.
     pub duty: f64,
     /// Bytes moved since the beginning.
     pub moved: Option<u64>,
     /// Seconds of the longest stop since the beginning.
     pub longest_stop: f64,
-    /// How many processes there are.
+    /// Number of processes.
     pub processes: usize,
     /// How it is stopped: `signals`, `freezer`.
     pub hold: &'static str,
     /// What is counted: `sockets`, `link`, `io`.
     pub count: Option<&'static str>,
-    /// What of the target is not in `moved` and `got`, in words; none: nothing.
+    /// What of the target is missing from `moved` and `got`, in words; `None`: nothing.
     pub uncounted: Option<String>,
 }
 
 /// What the caller may show.
 #[derive(Debug)]
 pub enum Note<'a> {
-    /// Once, at the beginning: how it is done.
+    /// Once, at the beginning: how it works.
     Begun(&'a str),
     /// Something that the user should know.
     Caution(&'a str),
-    /// Now and then.
+    /// Periodically.
     Figures(&'a Figures),
-    /// At the end: those of the whole time.
+    /// At the end: the figures of the whole time.
     Summary(&'a Figures),
 }
 
@@ -118,6 +118,6 @@ pub enum Note<'a> {
 pub enum Ending {
     /// The target has ended; of a command, this is how.
     Target(Option<Ended>),
-    /// The time was over, or a signal came. The target runs.
+    /// The time was over, or a signal arrived. The target runs.
     Over,
 }

@@ -1,10 +1,10 @@
-//! The processes of a target: itself and all that descend from it, also those born later.
+//! The processes of a target: itself and all its descendants, including those born later.
 //!
-//! A child is found as long as its parent lives, by /proc/PID/task/TID/children. Who has been seen
+//! A child is found as long as its parent lives, by /proc/PID/task/TID/children. A process seen
 //! once stays a member when its parent ends. One that was born *and* lost its parent between two
-//! looks is found where there is another mark: the session (if the target leads one, as daemons and
-//! what a terminal starts do), or, for a command that we start, ourselves, whose children orphans
-//! become (PR_SET_CHILD_SUBREAPER). Nothing marks one that has also left the session: it gets away.
+//! looks is found by another mark, if any: the session (if the target leads one, as daemons and
+//! what a terminal starts do), or, for a command that we start, its new parent, as we adopt orphans
+//! (PR_SET_CHILD_SUBREAPER). One that has also left the session has no mark: it escapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::sys::file::read_kernel;
 use crate::sys::timer::processor_time;
 use crate::sys::{Errno, pidfd, process};
 
-/// What /proc/PID/stat tells (proc_pid_stat(5)).
+/// What /proc/PID/stat says (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
     /// `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (ended), ...
@@ -32,20 +32,20 @@ pub struct ProcessStat {
     pub foreground: i32,
     /// PF_* of the kernel.
     pub flags: u64,
-    /// How many threads it has, the first included as long as it was not waited for.
+    /// Number of threads, including a first one that has not been waited for.
     pub threads: u64,
     /// In clock ticks since boot.
     pub start_time: u64,
 }
 
 impl ProcessStat {
-    /// Of a process; none: there is no such one.
+    /// That of a process; `None`: it does not exist.
     pub fn of(pid: i32) -> Option<ProcessStat> {
         ProcessStat::parse(&read_kernel(format!("/proc/{pid}/stat")).ok()?)
     }
 
     fn parse(text: &str) -> Option<ProcessStat> {
-        // The name, in parentheses, may hold anything.
+        // The name, in parentheses, may contain anything.
         let (_, rest) = text.rsplit_once(')')?;
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
         Some(ProcessStat {
@@ -60,11 +60,11 @@ impl ProcessStat {
         })
     }
 
-    /// Somebody has stopped process `pid`, whose this is, or traces all of it.
+    /// Another process has stopped process `pid`, whose status this is, or traces all of it.
     pub fn is_stopped(&self, pid: i32) -> bool {
         let halted = |state| matches!(state, 'T' | 't');
         match self.state {
-            // A stop is of all threads; a tracer may hold the first only, and the first may have ended.
+            // A stop covers all threads; a tracer may hold only the first, which may have ended.
             'T' => true,
             't' | 'Z' => {
                 let states: Vec<char> = tasks(pid)
@@ -79,12 +79,12 @@ impl ProcessStat {
         }
     }
 
-    /// It is about to end: what it had open is gone or going, and nobody but root may look.
+    /// It is about to end: what it had open is gone or going, and only root may look.
     pub fn is_ending(&self) -> bool {
         self.is_over() || (self.flags & libc::PF_EXITING as u64 != 0 && self.threads <= 1)
     }
 
-    /// It has ended, and perhaps was not waited for. Others may go on when the first thread has.
+    /// It has ended, perhaps without being waited for. Its other threads may outlive the first.
     pub fn is_over(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
@@ -96,7 +96,7 @@ fn tasks(pid: i32) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// The directory in /proc that tells a process's descriptors and namespaces: its own, or that of a
+/// The directory in /proc with a process's descriptors and namespaces: its own, or that of a
 /// thread, where the first has ended and others go on.
 pub fn directory(pid: i32) -> PathBuf {
     let own = PathBuf::from(format!("/proc/{pid}"));
@@ -113,7 +113,7 @@ pub fn name(pid: i32) -> String {
     name.trim().escape_debug().to_string()
 }
 
-/// The process and all above it.
+/// The process and all its ancestors.
 pub fn ancestry(pid: i32) -> Vec<i32> {
     let mut line = vec![pid];
     while let Some(stat) = line.last().and_then(|pid| ProcessStat::of(*pid)) {
@@ -128,17 +128,17 @@ pub fn ancestry(pid: i32) -> Vec<i32> {
 /// One process of the tree.
 #[derive(Debug)]
 pub struct Member {
-    /// Its start time tells it from a later one with its number.
+    /// Its start time tells it from a later process with its pid.
     pub start_time: u64,
     /// The process itself.
     pub pidfd: OwnedFd,
-    /// Where it stands in the record, once it was stopped for the first time.
+    /// Its place in the record, once it has been stopped for the first time.
     pub line: Option<usize>,
-    /// We have stopped it, and nobody else had.
+    /// We have stopped it, and no other process had.
     pub held: bool,
-    /// It is not ours to signal: it has become another user.
+    /// It is not ours to signal: it has changed to another user.
     pub refused: bool,
-    /// Signals to end that waited for it when that was last looked at.
+    /// Termination signals that were pending at the last look.
     pub asked_to_end: u64,
 }
 
@@ -163,7 +163,7 @@ struct Adopts {
 }
 
 impl ProcessTree {
-    /// The tree below `root`, which must live.
+    /// The tree below `root`, which must be alive.
     ///
     /// # Errors
     /// It is gone.
@@ -191,7 +191,7 @@ impl ProcessTree {
         Ok(tree)
     }
 
-    /// For a child of ours: all our other children belong to it as well, but the watchdog.
+    /// For a child of ours: all our other children belong to it as well, except the watchdog.
     pub fn adopt(&mut self, own: i32, watchdog: i32) {
         self.adopts = Some(Adopts { own, but: watchdog });
     }
@@ -211,18 +211,18 @@ impl ProcessTree {
         self.members.get_mut(&pid)
     }
 
-    /// How long the members have run, all together.
+    /// The members' total run time.
     pub fn processor_time(&self) -> Duration {
         self.order.iter().filter_map(|pid| processor_time(*pid)).sum()
     }
 
-    /// Everybody has ended.
+    /// Every process has ended.
     pub fn is_over(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Looks for who was born and who has ended; true: somebody is new. `now` is a time since any
-    /// fixed moment: all of /proc is looked through twice in a second.
+    /// Looks for processes that were born or have ended; true: there is a new one. `now` is a time
+    /// since any fixed moment: all of /proc is scanned twice a second.
     pub fn look(&mut self, now: Duration) -> bool {
         let mut fresh = false;
         let (root, adopts) = (self.root, self.adopts.is_some());
@@ -240,7 +240,7 @@ impl ProcessTree {
         let mut others = Vec::new();
         if let Some(Adopts { own, but }) = self.adopts {
             others.extend(children(own).into_iter().filter(|pid| *pid != but));
-            // Those that were never seen alive.
+            // Those never seen alive.
             others.retain(|pid| {
                 let over = *pid != root && ProcessStat::of(*pid).is_some_and(|stat| stat.is_over());
                 if over && let Ok(pidfd) = pidfd::open(*pid) {
@@ -273,7 +273,7 @@ impl ProcessTree {
     }
 
     fn add(&mut self, pid: i32, start_time: u64) -> Result<(), Errno> {
-        // Never ourselves, whatever we are a child of.
+        // Never ourselves, whatever our parent is.
         if pid == std::process::id() as i32 || pid <= 1 {
             return Err(Errno(libc::EPERM));
         }
@@ -289,7 +289,7 @@ impl ProcessTree {
     }
 }
 
-/// An orphan that became our child; somebody else's is left to them.
+/// An orphan that became our child; other parents' children are left to them.
 fn reap(process: BorrowedFd<'_>) {
     let _ = process::wait(process, false);
 }

@@ -1,9 +1,9 @@
-//! A small process beside the limiter that lets the target go on when the limiter cannot: when it
+//! A small process beside the limiter that continues the target when the limiter cannot: when it
 //! has ended, however it ended, and when it is itself stopped or hangs.
 //!
-//! It is out of the way of what ends a limiter: a session of its own (no signal of a terminal or of
+//! It is out of reach of what ends a limiter: a session of its own (no signals of a terminal or of
 //! a group), every signal blocked, nothing open but what it needs, all of its memory resident. It
-//! believes nothing but the record. If it is the one to die, the limiter sees that by its pidfd.
+//! trusts nothing but the record. If it is the one to die, the limiter sees that by its pidfd.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,9 +16,9 @@ use crate::journal::{Entry, Journal, ProcessId};
 use crate::sys::clone::Cloned;
 use crate::sys::{fork, pidfd, process, raw, timer};
 
-/// How often it looks whether the limiter keeps its word.
+/// How often it checks that the limiter keeps its promise.
 const TURN: Duration = Duration::from_millis(100);
-/// How late the limiter may be, on a machine with much to do.
+/// How late the limiter may be, on a busy machine.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// The watchdog, seen from the limiter.
@@ -28,8 +28,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts one that watches `limiter`, whose record is `entry`; when this returns, it watches.
-    /// To be called by a process of one thread.
+    /// Starts one that watches `limiter`, whose record is `entry`; it is watching when this
+    /// returns. Must be called by a single-threaded process.
     ///
     /// # Errors
     /// It cannot be started, or cannot read the record.
@@ -61,7 +61,7 @@ impl Watchdog {
         self.process.pidfd.as_fd()
     }
 
-    /// Ends it, when there is nothing left to watch.
+    /// Ends it, when nothing is left to watch.
     pub fn end(&self) {
         let _ = pidfd::send_signal(self.pidfd(), libc::SIGKILL);
         let _ = process::wait(self.pidfd(), true);
@@ -74,7 +74,7 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
     let _ = raw::set_signal_mask(u64::MAX);
     let _ = raw::setsid();
     let _ = raw::prctl(libc::PR_SET_NAME, c"garth-watchdog".as_ptr() as usize, 0);
-    // Nobody's reader waits for the end of what we would hold open.
+    // What we would hold open must not keep a reader waiting for its end.
     if ready != READY && raw::dup2(ready, READY).is_err() {
         return 1;
     }
@@ -86,11 +86,11 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
         }
     }
     let _ = raw::chdir(c"/");
-    // Where that is allowed. A machine without memory ends the target before its watchdog.
+    // Where that is allowed. A machine out of memory kills the target before its watchdog.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     let _ = fork::lock_memory();
     let Ok(held) = Stops::open(journal, id) else { return 1 };
-    // One that cannot be told of lets nobody go on.
+    // If it cannot be opened it is taken to have ended; the lock on the record still decides.
     let limiter = ours.open().ok().flatten();
     let _ = raw::write(READY, b"r");
     raw::close(READY);
@@ -102,7 +102,7 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
             Ok([false]) => {}
             Err(_) => std::thread::sleep(TURN),
         }
-        // Stopped by SIGSTOP, or stuck: the target was promised to run by now.
+        // Stopped by SIGSTOP, or stuck: the target was promised to be running already.
         let until = held.until();
         let late = until.is_some_and(|until| timer::monotonic() > until + GRACE);
         if late && until != broken_word {
@@ -116,7 +116,7 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
         {
             return 0;
         }
-        // A gc, or another limiter of the same target, has the record and lets everything go on first.
+        // A gc, or another limiter of the same target, has the record and releases it first.
         let gone = journal.has(id).is_ok_and(|there| !there);
         if gone
             || record::read(journal, id)

@@ -14,36 +14,35 @@ impl Random {
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Between two numbers, each order of magnitude as likely as another.
+    /// Between two numbers, log-uniform.
     fn between(&mut self, low: f64, high: f64) -> f64 {
         low * (high / low).powf(self.next())
     }
 }
 
-/// A process that sends or receives as fast as it may, over a link.
+/// A process that sends or receives as fast as it can, over a link.
 #[derive(Clone, Debug)]
 struct Link {
     /// Bytes per second that the link carries.
     capacity: f64,
-    /// What others take of it, at most, as a part; it changes from one tenth of a second to the next.
+    /// The largest fraction that other traffic takes; it changes every tenth of a second.
     others: f64,
     /// Seconds.
     round_trip: f64,
-    /// Bytes that are queued between process and link: a socket's buffer, or the window of one that
-    /// receives.
+    /// Bytes queued between process and link: a socket's buffer, or a receiver's window.
     queue: f64,
     /// Bytes per second between process and socket.
     memory: f64,
-    /// The process receives: the queue fills while it is stopped, instead of running empty.
+    /// The process receives: the queue fills while it is stopped, instead of draining.
     receives: bool,
-    /// Seconds until a stop or a continue, and a look, come true, at most.
+    /// Seconds until a stop, a continue or a look takes effect, at most.
     lateness: f64,
 }
 
 /// What the model has moved, and how the target fared.
 #[derive(Default, Debug)]
 struct Course {
-    /// Bytes moved by the link, by the millisecond.
+    /// Bytes moved by the link, per millisecond.
     moved: Vec<f64>,
     longest_stop: f64,
     turns: u32,
@@ -52,10 +51,10 @@ struct Course {
 /// The link and the process for `seconds`, under the controller.
 fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Course, ClosedLoop) {
     const STEP: f64 = 0.000_25;
-    // An upload finds its buffer full at the beginning, as the process was never held back.
+    // An upload starts with a full buffer, as the process was not held back before.
     let mut queued = if link.receives { 0.0 } else { link.queue };
     let (mut written, mut moved, mut window) = (queued, 0.0, 0.0f64);
-    // What the sender may do follows the round trip, as congestion windows and acknowledgements do.
+    // What the sender may do follows the round trip, as congestion windows and acknowledgments do.
     let mut flow = link.capacity;
     let mut controller = ClosedLoop::new(settings, Duration::ZERO, 0);
     let (mut running, mut wanted) = (true, true);
@@ -74,7 +73,7 @@ fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Cou
             noise_until = now + 0.1;
         }
         if now >= look_at {
-            // Of a receiver: what has come, or what it has read and with it made room for.
+            // For a receiver: what has arrived, or what it has read and so made room for.
             let committed = if link.receives { f64::max(moved, written + window) } else { written };
             let decision = {
                 let now = Duration::from_secs_f64(now);
@@ -98,7 +97,7 @@ fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Cou
         }
         let room = link.queue - queued;
         let available = if link.receives { room } else { queued };
-        // Nothing to send: the flow falls off; something: it comes back within round trips.
+        // With nothing to send the flow falls off; with something it comes back within round trips.
         let target = if available > 1.0 { link.capacity * share } else { link.capacity * 0.1 };
         flow += (target - flow) * (STEP / (STEP + link.round_trip));
         let wire = (flow * STEP).min(available);
@@ -124,8 +123,8 @@ fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Cou
 
 fn some_link(random: &mut Random) -> Link {
     let capacity = random.between(1e5, 1.25e9);
-    // A connection that uses its link to the full has a round trip of it in its window; more than
-    // 4 MB in a window the kernel does not give.
+    // A connection that uses its link fully has one round trip in its window; the kernel gives no
+    // window above 4 MB.
     let round_trip = random.between(0.000_1, (3e6 / capacity).clamp(0.000_2, 0.2));
     let least = f64::max(16_384.0, capacity * round_trip.max(0.001));
     Link {
@@ -154,11 +153,11 @@ fn it_settles_within_three_periods_and_stays_within_five_percent() {
     while tried < 3000 {
         let link = some_link(&mut random);
         let left = link.capacity * (1.0 - link.others);
-        // Slow ones come back too slowly from every rest to use their link to the full.
+        // Slow ones recover too slowly from each stop to use their link fully.
         let part = if link.round_trip > 0.02 { 0.3 } else { 0.8 };
         let settings = Tuning::of_rate(random.between(left * 0.02, left * part));
         let period = period(&link, &settings);
-        // Beyond is what no stop can hold; another test has it.
+        // Beyond that no stop can hold the rate; another test covers it.
         if period > settings.longest_stop.as_secs_f64() * 0.8 || period > 0.5 {
             continue;
         }
@@ -245,7 +244,7 @@ fn the_open_loop_runs_for_its_part_of_each_period() {
     assert_eq!(at(399), decision(true, 1));
     assert_eq!(at(400), decision(false, 600));
     assert_eq!(at(1000), decision(true, 400));
-    // A look that comes late finds its place again.
+    // A late look finds its place again.
     assert_eq!(at(5700), decision(false, 300));
     assert_eq!(open.longest_stop(), Duration::from_millis(600));
 }

@@ -1,4 +1,4 @@
-//! What the limiter says of itself: figures, and how it is done.
+//! What the limiter reports: figures, and how it works.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Limiter<'_> {
         direction.of(self.reading.moved)
     }
 
-    /// How it is done.
+    /// How it limits.
     pub(super) fn words(&self) -> String {
         let pid = self.tree.root();
         let what = match self.asked.want {
@@ -89,7 +89,7 @@ impl Limiter<'_> {
         format!("limiting process {pid} ({name}) to {what} by {how}; counted: {counted}")
     }
 
-    /// What is missing in the figures, in words.
+    /// What the figures lack, in words.
     fn uncounted(&self) -> Option<String> {
         let meter = self.meter.as_ref()?;
         let mut words = Vec::new();
