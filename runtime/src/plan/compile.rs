@@ -17,10 +17,10 @@ use crate::plan::facts::{Facts, HostMount};
 use crate::sys::clone::Memory;
 use crate::sys::raw::MountAttr;
 
-/// Compiles what was asked into what will be done.
+/// Compiles what was asked for into what will be done.
 ///
 /// # Errors
-/// When parts of the sandbox contradict each other, or a string holds a NUL byte.
+/// Parts of the sandbox contradict each other, or a string holds a NUL byte.
 pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
@@ -36,29 +36,29 @@ pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
     plan.namespaces |= compiler.namespaces();
     plan.awaits_go = userns || given.recorded;
 
-    // The parent may be killed at any moment; whoever is not yet on record must not survive it.
+    // The parent may be killed at any moment; a child not yet on record must not survive it.
     plan.push(Step::DieWithParent, "always");
-    // First of all, so that no failure later can leave a descriptor open across execve.
+    // Very early, so that no later failure can leave a descriptor open across execve.
     plan.push(Step::CloseOnExec { from: 3 + u32::from(sandbox.listen_fds) }, "always");
     // Modes of what is made below are given in full.
     plan.push(Step::Umask(0), "always");
-    // Before the cgroup namespace is unshared, whose root is the cgroup one is in at that time;
-    // while the host's /sys is still in sight.
+    // Before the cgroup namespace is unshared, as its root is the process's cgroup at that time;
+    // and while the host's /sys is still visible.
     for file in &given.cgroup_files {
         plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
     }
-    // The caller writes the id maps, and puts the process into a scope, of which a cgroup namespace can
-    // be made then. The rest of its part, the network, is done while the child mounts.
+    // The caller writes the id maps, and puts the process into a scope, from which a cgroup
+    // namespace can then be made. The rest of its part, the network, is done during the mounts.
     let limited = !sandbox.limits.is_empty() || sandbox.systemd_cgroup;
     let at_first = userns || limited && given.cgroup_files.is_empty();
     if plan.awaits_go && at_first {
         plan.push(Step::AwaitGo, "always");
     }
     if userns && given.privileged {
-        // Whoever makes files must be somebody there; the cgroups were joined as root of the host.
+        // Creating files needs a mapped id there; the cgroups were joined as root of the host.
         let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
         plan.push(step, "--userns");
-        // A change of ids takes the signal back (PR_SET_PDEATHSIG(2const)).
+        // A change of ids clears the parent-death signal (PR_SET_PDEATHSIG(2const)).
         plan.push(Step::DieWithParent, "always");
     }
     compiler.unshare(&mut plan)?;
@@ -72,11 +72,11 @@ pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Compiles the way into a sandbox that runs already: the namespaces of the process behind `target`
-/// (an open pidfd), then the same tail of steps as in [`compile`].
+/// Compiles the way into a running sandbox: the namespaces of the process behind `target` (an open
+/// pidfd), then the same tail of steps as in [`compile`].
 ///
 /// # Errors
-/// As for [`compile`].
+/// See [`compile`].
 pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
@@ -86,7 +86,7 @@ pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Pla
     let compiler = Compiler { sandbox, given, userns, confined, capabilities };
     plan.push(Step::DieWithParent, "always");
     plan.push(Step::CloseOnExec { from: 3 }, "always");
-    // Those who are in there already may try what they can on a process that comes from outside.
+    // Processes already inside may try to attack one that comes from outside.
     plan.push(Step::NotDumpable, "always");
     for file in &given.cgroup_files {
         plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
@@ -103,15 +103,15 @@ pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Pla
     }
     plan.push(Step::Join { fd: target, flags }, "namespaces");
     compiler.privileges(&mut plan);
-    // A joined pid namespace is for children, so the command is one, and its parent waits outside
-    // of that namespace.
+    // A joined pid namespace applies to children only, so the command is one, and its parent waits
+    // outside that namespace.
     compiler.finish(&mut plan)?;
     Ok(plan)
 }
 
-/// The capabilities of the command: root keeps what daemons need to become somebody else, other
-/// users have none. A capability asked for by name is not silently left out if the caller lacks
-/// it; then its step fails.
+/// The capabilities of the command: root keeps what daemons need to change to another user, other
+/// users have none. A capability asked for by name is not silently left out if the caller lacks it;
+/// its step then fails.
 fn capabilities(sandbox: &Sandbox, given: &Facts) -> CapabilitySet {
     let all_held = |set: CapabilitySet| match set {
         CapabilitySet::ALL => CapabilitySet(given.held_capabilities),
@@ -130,7 +130,7 @@ pub(super) struct Compiler<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) given: &'a Facts,
     pub(super) userns: bool,
-    /// The child is in a user namespace that is not the first.
+    /// The child is in a user namespace other than the first.
     pub(super) confined: bool,
     pub(super) capabilities: CapabilitySet,
 }
@@ -195,7 +195,7 @@ impl Compiler<'_> {
             plan.push_or(low_ports, "--network", Otherwise::Without(Some(loss)));
         }
         for (name, value) in &self.sandbox.sysctls {
-            // The host's /proc/sys shows the namespaces of whoever opens a file in it.
+            // The host's /proc/sys shows the namespaces of the process that opens a file in it.
             let path = c_string(&format!("/proc/sys/{}", name.replace('.', "/")))?;
             plan.push(Step::Write { path, data: value.clone().into_bytes() }, "--sysctl");
         }
@@ -217,7 +217,7 @@ impl Compiler<'_> {
                     nodev: true,
                     noexec: false,
                 });
-                // A user namespace may not take a mount without those that cover parts of it.
+                // A user namespace may not bind a mount without those that cover parts of it.
                 let recursive = self.confined;
                 let (source, over) = (c"/".into(), c"/".into());
                 plan.push(Step::Root { source, over, recursive, attr }, "default");
@@ -260,16 +260,16 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// The sandbox's own host name, in front of what the host knows: what asks for the address of the
-    /// machine that it is on (Java's getLocalHost, many a daemon) shall find one, and without a wait.
+    /// The sandbox's own host name, ahead of the host's entries: a program that looks up its own
+    /// machine's address (Java's getLocalHost, many a daemon) must find one, and without delay.
     fn hosts(&self, plan: &mut Plan) {
-        // As much as surely fits into /dev.
+        // As much as certainly fits into /dev.
         const MOST: usize = 32 << 10;
         let sandbox = self.sandbox;
         let Some(name) = sandbox.hostname.as_ref().filter(|_| view::names_itself(sandbox)) else {
             return;
         };
-        // Where it has no address of its own, as Debian has it.
+        // If it has no address of its own, the same as Debian.
         let own = ["127.0.1.1".to_owned()];
         let addresses = match self.given.addresses.as_slice() {
             [] => &own[..],
@@ -325,7 +325,7 @@ impl Compiler<'_> {
                 plan.push(step(source, mount.access), &mount.origin);
             }
             MountKind::Tmpfs { size, mode, owner } => {
-                // Whoever starts as root may become others, who then share it.
+                // A command that starts as root may change to other users, who then share it.
                 let shared = mode.is_none() && self.sandbox.user.is_none();
                 let mode = mode.unwrap_or(if shared { 0o1777 } else { 0o770 });
                 let (uid, gid) = self.owner(*owner);
@@ -342,9 +342,9 @@ impl Compiler<'_> {
             MountKind::Proc { hidepid } => {
                 let hide = ("hidepid", Some("invisible".to_owned()));
                 let options = if *hidepid { vec![hide] } else { vec![] };
-                // A container covers parts of its own /proc, and then no user namespace in it gets a
-                // new one. The old one shows more processes; what is theirs the kernel gives nobody
-                // in another user namespace. Without such a one that would be a way out.
+                // A container masks parts of its /proc, and user namespaces in it may then not
+                // mount a new one. The old one shows more processes, but the kernel denies access
+                // to them from another user namespace. Without one this would be a way out.
                 let otherwise = match self.userns && !hidepid {
                     true => Otherwise::Instead(
                         Box::new(step(bind(c"/proc", true), mount.access)),
@@ -358,7 +358,7 @@ impl Compiler<'_> {
             MountKind::Sysfs => {
                 let outside = || step(bind(c"/sys", self.confined), mount.access);
                 match self.sandbox.network {
-                    // A new sysfs shows the network namespace of who mounts it, and only its owner may.
+                    // A new sysfs shows its mounter's network namespace, which that must own.
                     Network::Private | Network::None => {
                         let otherwise = Otherwise::Instead(
                             Box::new(outside()),
@@ -377,7 +377,7 @@ impl Compiler<'_> {
                     ("ptmxmode", Some("0666".into())),
                     ("mode", Some("0620".into())),
                 ];
-                // Others have no such group to give.
+                // Elsewhere this group is not mapped.
                 const TTY: u32 = 5;
                 let ids = self.given.user_ids.as_ref().filter(|_| self.userns);
                 if self.given.privileged
@@ -397,7 +397,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// With the user's own rights: a directory that was asked for and may not be entered is an error.
+    /// With the user's own rights: it is an error if a requested directory may not be entered.
     fn directory(&self, plan: &mut Plan) -> Result<()> {
         let root = || Step::Directory(c"/".into());
         match &self.sandbox.cwd {
@@ -423,7 +423,7 @@ impl Compiler<'_> {
 
     fn finish(&self, plan: &mut Plan) -> Result<()> {
         let sandbox = self.sandbox;
-        // A change of ids clears the parent-death signal, so once more.
+        // A change of ids clears the parent-death signal, so set it again.
         if sandbox.die_with_parent {
             plan.push(Step::DieWithParent, "always");
         } else {
@@ -432,7 +432,7 @@ impl Compiler<'_> {
         plan.push(Step::Umask(sandbox.umask), "always");
         if sandbox.init && sandbox.namespaces.pid.is_new() {
             let filter = self.given.init_seccomp.clone();
-            // It forwards signals to a command that may have become another user.
+            // It forwards signals to a command that may have changed to another user.
             let keep = self.capabilities.0 & CapabilitySet::KILL.0;
             plan.push(Step::Fork { filter, keep }, "init");
             if sandbox.die_with_parent {
@@ -440,11 +440,11 @@ impl Compiler<'_> {
             }
         }
         self.directory(plan)?;
-        // Ignored signals and blocked ones would be inherited across execve.
+        // Ignored and blocked signals would be inherited across execve.
         plan.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
         if plan.has_init() && plan.memory() != Memory::Copied {
-            // Nothing untrusted may run beside a process that still is a part of the caller. Before
-            // the filter, which need not allow what this takes.
+            // Nothing untrusted may run beside a process that still shares the caller's memory.
+            // Before the filter, which need not allow the calls for this.
             plan.push(Step::AwaitInit, "init");
         }
         if let Some(filter) = &self.given.seccomp {
@@ -453,7 +453,7 @@ impl Compiler<'_> {
                 Seccomp::Log => "--seccomp log",
                 Seccomp::Default | Seccomp::Unconfined => "default",
             };
-            // Last: from here on nothing but execve is needed.
+            // Last: from here on only execve is needed.
             plan.push(Step::Seccomp(filter.clone()), origin);
         }
         let step = match sandbox.listen_fds {
@@ -469,10 +469,10 @@ impl Compiler<'_> {
     }
 }
 
-/// Root gives ids of its own; anyone else can map only the own id, and it becomes the wanted one.
+/// Root maps ids of its own; others can map only their own id, which becomes the requested one.
 ///
 /// # Errors
-/// The user, or a group, that is not among them.
+/// The user, or a group, is not among them.
 fn own_ids(given: &Facts) -> Result<IdMaps> {
     let (user, (uid, gid)) = (&given.user, given.caller);
     if !given.privileged {
@@ -491,7 +491,7 @@ fn own_ids(given: &Facts) -> Result<IdMaps> {
 }
 
 /// File systems that show the kernel or other sandboxes rather than the host's files, and places
-/// that the sandbox has of its own.
+/// for which the sandbox has its own.
 fn belongs_in_view(mount: &HostMount) -> bool {
     const OWN: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"];
     const ENGINES: [&str; 3] = ["/var/lib/docker", "/var/lib/containers", "/var/lib/containerd"];

@@ -1,4 +1,4 @@
-//! What a step says of itself: the text of `explain`, and the first half of every error.
+//! How a step describes itself: the text of `explain`, and the first half of every error.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -273,7 +273,7 @@ fn attributes(f: &mut fmt::Formatter<'_>, recursive: bool, attr: &MountAttr) -> 
     ];
     let names = |bits: u64| NAMES.iter().filter(move |(bit, _)| bits & bit != 0);
     let on = names(attr.set).map(|(_, name)| (*name).to_owned());
-    // A field is cleared to be set.
+    // The whole field is cleared in order to set it.
     let off = names(attr.clear & !libc::MOUNT_ATTR__ATIME).map(|(_, name)| format!("not {name}"));
     let rec = recursive.then(|| "rec".to_owned());
     let words: Vec<String> = rec.into_iter().chain(on).chain(off).collect();

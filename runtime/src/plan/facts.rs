@@ -1,4 +1,4 @@
-//! What a plan must know of the machine. Gathered by the floors above; here it is only data.
+//! What a plan must know of the machine. Gathered by the layers above; here it is only data.
 
 use std::path::PathBuf;
 
@@ -8,28 +8,28 @@ use super::seccomp::Filter;
 /// The facts that one compilation depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The user that the command shall be.
+    /// The user that the command will run as.
     pub user: User,
-    /// The caller has CAP_SYS_ADMIN where it stands; otherwise it needs a user namespace.
+    /// The caller has CAP_SYS_ADMIN in its own user namespace; otherwise it needs a new one.
     pub privileged: bool,
-    /// The caller is in a user namespace other than the first: not all ids are there, and mounts
-    /// that came with it cannot be taken apart (mount_namespaces(7)).
+    /// The caller is in a user namespace other than the first: not all ids are mapped, and mounts
+    /// that came with it cannot be separated (mount_namespaces(7)).
     pub confined: bool,
     /// Effective ids of the caller, for the maps of a user namespace.
     pub caller: (u32, u32),
-    /// The maps of a new user namespace of a privileged caller's.
+    /// The maps of a privileged caller's new user namespace.
     pub user_ids: Option<IdMaps>,
     /// The host's mounts below `/`, in the order of mountinfo.
     pub mounts: Vec<HostMount>,
-    /// Landlock's ABI version, 0: none.
+    /// Landlock's ABI version; 0: none.
     pub landlock: u32,
-    /// The capabilities that the caller has and can pass on, a bit for each.
+    /// The capabilities that the caller has and can pass on, as bits.
     pub held_capabilities: u64,
-    /// The highest capability that the kernel knows.
+    /// The highest capability the kernel knows.
     pub last_capability: u8,
     /// The cgroup.procs files through which the child joins its cgroups.
     pub cgroup_files: Vec<PathBuf>,
-    /// What is seen of the cgroup trees: its own part.
+    /// What the sandbox sees of the cgroup trees: its own part.
     pub cgroups: Vec<CgroupMount>,
     /// The command's seccomp filter.
     pub seccomp: Option<Filter>,
@@ -39,7 +39,7 @@ pub struct Facts {
     pub hosts: Vec<u8>,
     /// The sandbox's own addresses, for its host name.
     pub addresses: Vec<String>,
-    /// Someone must be told the child's process id before it goes on.
+    /// The parent must learn the child's process id before the child goes on.
     pub recorded: bool,
 }
 
@@ -57,9 +57,9 @@ pub struct User {
 /// One line of /proc/self/mountinfo, as far as it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostMount {
-    /// Where it is.
+    /// Its mount point.
     pub target: PathBuf,
-    /// The file system's type.
+    /// Its file system type.
     pub kind: String,
 }
 
@@ -72,6 +72,6 @@ pub struct CgroupMount {
     pub links: Vec<String>,
     /// The container's own directory, outside.
     pub own: PathBuf,
-    /// Options of the file system, `cpu` or `name=systemd`; none: it is cgroup2.
+    /// Options of the file system, `cpu` or `name=systemd`; `None`: it is cgroup2.
     pub options: Vec<String>,
 }

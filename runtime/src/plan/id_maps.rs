@@ -20,7 +20,7 @@ impl IdMaps {
     }
 }
 
-/// Is this id in a namespace with such a map?
+/// Is this id mapped inside a namespace with such a map?
 pub fn has(maps: &[IdMapping], id: u32) -> bool {
     let within = |map: &IdMapping| id.checked_sub(map.container_id).is_some_and(|n| n < map.size);
     maps.iter().any(within)

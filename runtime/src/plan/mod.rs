@@ -36,37 +36,37 @@ pub struct Plan {
     pub awaits_go: bool,
     /// An open directory of a unified cgroup that the child begins in.
     pub cgroup: Option<i32>,
-    /// The child talks to its parent over a line, and may outlive it before its program is executed.
+    /// The child has a channel to its parent, and may outlive it before its program is executed.
     pub has_line: bool,
-    /// What is done otherwise than a caller may expect who asked for nothing, a line each.
+    /// Deviations from what a caller may expect that were not asked for, a line each.
     pub remarks: Vec<String>,
     /// The steps of the child, the last of which is [`Step::Exec`].
     pub steps: Vec<Planned>,
 }
 
 impl Plan {
-    /// How the child shall relate to the caller's memory. See [`Memory`].
+    /// How the child relates to the caller's memory. See [`Memory`].
     pub fn memory(&self) -> Memory {
         if self.has_line {
             return Memory::Forked;
         }
         let joins = self.steps.iter().any(|planned| matches!(planned.step, Step::Join { .. }));
         match (joins, self.awaits_go) {
-            // Among processes that were there before, it must not hold memory of the outside.
+            // Among processes that existed before, it must not share memory with the outside.
             (true, _) => Memory::Copied,
             (false, true) => Memory::Beside,
             (false, false) => Memory::Borrowed,
         }
     }
 
-    /// A plan of these steps alone.
+    /// A plan of just these steps.
     pub fn of(steps: impl IntoIterator<Item = Step>) -> Plan {
         let mut plan = Plan::default();
         steps.into_iter().for_each(|step| plan.push(step, "always"));
         plan
     }
 
-    /// Does a step look whether the parent still lives?
+    /// Does a step check whether the parent is still alive?
     pub fn watches_parent(&self) -> bool {
         self.steps.iter().any(|planned| matches!(planned.step, Step::DieWithParent))
     }
@@ -84,7 +84,7 @@ impl Plan {
         self.push_or(step, origin, Otherwise::Fail);
     }
 
-    /// As `push`, for a step that may be refused.
+    /// Same as `push`, for a step that may be refused.
     pub(crate) fn push_or(&mut self, step: Step, origin: impl Into<String>, otherwise: Otherwise) {
         self.steps.push(Planned { step, origin: origin.into(), otherwise });
     }

@@ -1,4 +1,4 @@
-//! What the command may: limits, capabilities, ids, and what it may write by Landlock.
+//! What the command may do: limits, capabilities, ids, and what Landlock lets it write.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -27,16 +27,16 @@ impl Compiler<'_> {
             self.landlock(plan);
         }
         if self.given.privileged && user.uid != self.given.caller.0 {
-            // A pipe can be opened by its owner only, who is the caller.
+            // Only its owner, the caller, can open a pipe.
             plan.push(Step::StandardFiles { uid: user.uid, pipes: true }, "-u");
         }
-        // After what opens files, as there may be a limit of those; before the capability goes that
-        // can raise a limit.
+        // After the steps that open files, as the number of open files may be limited; before the
+        // loss of the capability that can raise a limit.
         self.rlimits(plan);
-        // The bounding set and the securebits need CAP_SETPCAP, which goes with the ids.
+        // The bounding set and the securebits need CAP_SETPCAP, which the change of ids takes away.
         if keep.0 == 0 {
-            // Not even an execve by user 0 brings a capability back, and this cannot be undone:
-            // NOROOT, NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock.
+            // Not even an execve by user 0 regains a capability, and this cannot be undone: NOROOT,
+            // NO_SETUID_FIXUP, KEEP_CAPS off, NO_CAP_AMBIENT_RAISE, each with its lock.
             const NOROOT: u32 = 0b11;
             const NO_SETUID_FIXUP: u32 = 0b11 << 2;
             const KEEP_CAPS_OFF: u32 = 0b10 << 4;
@@ -50,7 +50,7 @@ impl Compiler<'_> {
             // Before the ids: setgroups(2) needs CAP_SETGID.
             let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
             let otherwise = match (&sandbox.user, self.given.confined) {
-                // Who may not set groups cannot be rid of those it has, either.
+                // A caller that may not set groups cannot drop those it has, either.
                 (None, true) => Otherwise::Without(None),
                 _ => Otherwise::Fail,
             };
@@ -72,12 +72,12 @@ impl Compiler<'_> {
         plan.push(Step::Keyring, "always");
     }
 
-    /// The mounts that are writable, once more, by another mechanism.
+    /// Allows writing to the writable mounts only, once more, by another mechanism.
     fn landlock(&self, plan: &mut Plan) {
         const WRITE_FILE: u64 = 1 << 1;
         const TRUNCATE: u64 = 1 << 14;
         const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
-        // REMOVE_DIR to MAKE_SYM (bits 4 to 12), by ABI 2 REFER, by ABI 3 TRUNCATE.
+        // REMOVE_DIR to MAKE_SYM (bits 4 to 12); REFER since ABI 2, TRUNCATE since ABI 3.
         let mut handled = WRITE_FILE | 0x1ff0;
         if self.given.landlock >= 2 {
             handled |= 1 << 13;
@@ -86,7 +86,7 @@ impl Compiler<'_> {
             handled |= TRUNCATE;
         }
         const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
-        // A network namespace of its own has abstract sockets of its own.
+        // A new network namespace has its own abstract sockets.
         let foreign_sockets = matches!(self.sandbox.network, Network::Host | Network::Join(_));
         let scoped = match (foreign_sockets, self.given.landlock >= 6) {
             (true, true) => SCOPE_ABSTRACT_UNIX_SOCKET,

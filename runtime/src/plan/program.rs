@@ -9,12 +9,12 @@ use crate::config::variable;
 use crate::error::{Error, Result};
 use crate::sys::CStrings;
 
-/// Where a command is looked for that is not a path, without PATH in its environment.
+/// Where to look for a command that is not a path, without PATH in its environment.
 pub const SEARCH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The paths that a program may have, in the order in which they are tried (execvp(3)): the name itself
-/// if it has a slash, otherwise one in each directory of `search`. An empty directory is the working
-/// directory; a program without a name, and a search of no length, are nowhere.
+/// The paths that a program may have, in the order in which they are tried (execvp(3)): the name
+/// itself if it has a slash, otherwise one in each directory of `search`. An empty directory is the
+/// working directory; an empty name or an empty search yields none.
 pub fn candidates(program: &OsStr, search: &OsStr) -> Vec<PathBuf> {
     let name = program.as_bytes();
     if name.contains(&b'/') {
@@ -29,7 +29,7 @@ pub fn candidates(program: &OsStr, search: &OsStr) -> Vec<PathBuf> {
     dirs.filter(|_| !name.is_empty() && !search.is_empty()).map(join).collect()
 }
 
-/// The last step of a sandbox. `pid` names a variable of the environment that tells the program's own
+/// The last step of a sandbox. `pid` names an environment variable that holds the program's own
 /// process id.
 ///
 /// # Errors

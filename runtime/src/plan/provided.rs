@@ -1,4 +1,4 @@
-//! What a sandbox finds below the file systems of its own: devices in /dev, and in /sys its cgroups.
+//! What a sandbox finds below its own file systems: devices in /dev, and its cgroups in /sys.
 
 use std::path::Path as FsPath;
 
@@ -31,8 +31,8 @@ pub(super) const LINKS: [(&str, &str); 5] = [
 ];
 
 impl Compiler<'_> {
-    /// The sandbox's own cgroups, read-only where programs look for their limits: Java and Node size
-    /// themselves by them.
+    /// The sandbox's own cgroups, read-only, where programs look for their limits: Java and Node
+    /// size themselves by them.
     pub(super) fn cgroups(&self, plan: &mut Plan, sys: &Mount) -> Result<()> {
         let top = sys.target.join("fs/cgroup");
         let attr = attributes(Access { read_only: true, nosuid: true, nodev: true, noexec: true });
@@ -68,13 +68,13 @@ impl Compiler<'_> {
             let attr = attributes(Access { nosuid: true, noexec: true, ..Access::default() });
             let bind = Step::Mount(MountStep::new(source, Path::new(&path), attr));
             if self.confined {
-                // mknod(2) is for the initial user namespace only.
+                // mknod(2) works in the initial user namespace only.
                 plan.push(bind, &dev.origin);
                 continue;
             }
             let (mode, device) = (libc::S_IFCHR | 0o666, libc::makedev(major, minor));
             let make = Step::Device { path: Path::new(&path), mode, device, owner: None };
-            // Without CAP_MKNOD, or below a device filter, the host's is as good.
+            // Without CAP_MKNOD, or below a device filter, the host's device file is as good.
             plan.push_or(make, &dev.origin, Otherwise::Instead(Box::new(bind), None));
         }
         for (name, text) in LINKS {

@@ -1,6 +1,6 @@
 //! The steps that a child can take. Each is complete: every string already a C string, every
-//! program assembled. What a step does is in `start/child.rs`, one function a step; what it says
-//! of itself is in `explain.rs`.
+//! program assembled. What a step does is in `start/child.rs`, one function per step; how it
+//! describes itself is in `explain.rs`.
 
 use std::ffi::CString;
 
@@ -9,90 +9,90 @@ use crate::sys::CStrings;
 use crate::sys::raw::{CapSets, MountAttr};
 use crate::sys::task::SchedulerAttr;
 
-/// A step, and which wish it came from (`-v /a:/b`, `default`).
+/// A step, and the request it came from (`-v /a:/b`, `default`).
 #[derive(Debug)]
 pub struct Planned {
     /// What is done.
     pub step: Step,
-    /// Who asked for it.
+    /// Where the request came from.
     pub origin: String,
-    /// What if it is refused.
+    /// What to do if it is refused.
     pub otherwise: Otherwise,
 }
 
-/// What the child does when a step is refused. Only for what nobody has asked for by name: a sandbox
-/// can be started where not everything usual can be had, such as in a container; what was asked for
-/// is had, or the start fails.
+/// What the child does when a step is refused. Only for what was not asked for by name: a sandbox
+/// can start where not all of the usual is available, such as in a container; but what was asked
+/// for is provided, or the start fails.
 #[derive(Debug, Default)]
 pub enum Otherwise {
-    /// The start has failed.
+    /// The start fails.
     #[default]
     Fail,
-    /// It goes on without; and what that means, if it makes a difference.
+    /// The child goes on without it; and what that means, if it makes a difference.
     Without(Option<&'static str>),
     /// This step is taken instead; and what that means, if it makes a difference.
     Instead(Box<Step>, Option<&'static str>),
 }
 
-/// One act of the child.
+/// One action of the child.
 #[derive(Debug)]
 pub enum Step {
-    /// PR_SET_PDEATHSIG(SIGKILL): die with the thread that started us; at once, if it is gone.
+    /// PR_SET_PDEATHSIG(SIGKILL): die with the thread that started us; immediately, if it is gone.
     DieWithParent,
-    /// No longer die with the parent: from here on the record knows the process.
+    /// No longer die with the parent: from here on the process is on record.
     Survive,
     /// PR_SET_DUMPABLE(0): no ptrace, no /proc/PID/mem, until execve.
     NotDumpable,
     /// Every inherited descriptor from this number on is closed at execve.
     CloseOnExec {
-        /// 3, or more if the program shall inherit some.
+        /// 3, or more if the program inherits some.
         from: u32,
     },
-    /// Close every descriptor from a number on but these. What is only closed at execve can still be
-    /// reached through /proc/self/fd by the paths that lead to the program (CVE-2024-21626).
+    /// Close every descriptor from a number on but these. What is only closed at execve can still
+    /// be reached through /proc/self/fd by paths that lead to the program (CVE-2024-21626).
     CloseAllBut {
-        /// The first that goes.
+        /// The first to close.
         from: u32,
-        /// Those that stay, in ascending order.
+        /// Those that stay open, in ascending order.
         keep: Vec<i32>,
     },
     /// Make descriptor `to` a copy of descriptor `from`, or close it.
     Descriptor {
         /// The number that the program will see.
         to: i32,
-        /// The open descriptor to copy; none: close `to`.
+        /// The open descriptor to copy; `None`: close `to`.
         from: Option<i32>,
     },
     /// Write to a file of the host's /proc or /sys.
     Write {
         /// Absolute path outside.
         path: CString,
-        /// All that is written, in one write(2).
+        /// All the data, in one write(2).
         data: Vec<u8>,
     },
-    /// Write to a file of the proc file system at /proc: of that one and of no other, since in a mount
-    /// namespace that was joined others may have put something in its place (CVE-2025-52881).
+    /// Write to a file of the proc file system at /proc: that one and no other, since in a joined
+    /// mount namespace another process may have put something in its place (CVE-2025-52881).
     WriteProc {
-        /// Below /proc, as `sys/net/ipv4/ip_forward`.
+        /// Below /proc, such as `sys/net/ipv4/ip_forward`.
         file: CString,
-        /// All that is written, in one write(2).
+        /// All the data, in one write(2).
         data: Vec<u8>,
     },
-    /// Tell the parent that it can do its part: record, cgroups, network; over a line.
+    /// Tell the parent that it can do its part: record, cgroups, network; over the channel.
     Begun,
     /// Wait until the parent has done its part: id maps, record, network.
     AwaitGo,
-    /// Wait until the parent has written the id maps; over a line.
+    /// Wait until the parent has written the id maps; over the channel.
     AwaitMaps,
     /// Go on in a second process of the same parent, and end this one: only children enter a pid
     /// namespace that was joined, or made by unshare(2).
     Sibling,
-    /// The root is complete, and not entered yet: wait until the parent has run the hooks.
+    /// The root is complete, but not entered yet: wait until the parent has run the hooks.
     Mounted,
-    /// All is ready but the program: tell the parent, and let go of it. Then wait until somebody
-    /// connects to the descriptor `listener` and says `Go`.
+    /// Everything is ready but the program: tell the parent, and detach from it. Then wait until a
+    /// process connects to the descriptor `listener` and says `Go`.
     Ready {
-        /// A listening socket; none: do not wait.
+        /// A listening socket; `None`: do not wait.
         listener: Option<i32>,
     },
     /// unshare(2).
@@ -122,29 +122,29 @@ pub enum Step {
     LoopbackUp,
     /// Set the propagation of every mount, so that nothing done here reaches the host.
     Propagation(u64),
-    /// Lay the new root over a directory; the targets of all further mounts are resolved below it.
+    /// Mount the new root over a directory; further mount targets are all resolved below it.
     Root {
         /// Absolute path outside.
         source: CString,
-        /// Where it is laid: `/`, or over itself, where hooks look for it.
+        /// Where it is mounted: `/`, or over itself, where hooks look for it.
         over: CString,
         /// With the mounts below it.
         recursive: bool,
         /// Attributes of all its mounts.
         attr: MountAttr,
     },
-    /// Lay a file with this text over one that is there, read-only.
+    /// Mount a file with this text over an existing one, read-only.
     Cover {
         /// The file.
         path: Path,
-        /// What it says.
+        /// Its contents.
         text: Vec<u8>,
-        /// A directory in memory, of the sandbox's own, that the file is made in.
+        /// An in-memory directory of the sandbox's own, in which the file is made.
         beside: Path,
     },
     /// Mount something below the root.
     Mount(MountStep),
-    /// Make a device file, by number; one that is there already stays, if it is the same device.
+    /// Make a device file, by number; an existing one stays, if it is the same device.
     Device {
         /// Where.
         path: Path,
@@ -152,28 +152,28 @@ pub enum Step {
         mode: u32,
         /// As makedev(3) packs it.
         device: u64,
-        /// User and group; none: the maker's own.
+        /// User and group; `None`: the maker's own.
         owner: Option<(u32, u32)>,
     },
-    /// Make a directory, with those above it, unless it is there.
+    /// Make a directory and its parents, unless it exists.
     MakeDirectory {
         /// Where.
         path: Path,
-        /// User and group; none: the maker's own.
+        /// User and group; `None`: the maker's own.
         owner: Option<(u32, u32)>,
     },
     /// Make a symbolic link.
     Link {
         /// Where.
         path: Path,
-        /// What it says.
+        /// Its text.
         text: CString,
     },
     /// Hide a file behind /dev/null, or a directory behind an empty one.
     Mask(Path),
     /// Make what is at a path read-only.
     ReadOnly(Path),
-    /// pivot_root(2) into the new root, and let go of the old one.
+    /// pivot_root(2) into the new root, and detach the old one.
     Pivot,
     /// Change the attributes or the propagation of the mount at a path.
     Attributes {
@@ -181,32 +181,32 @@ pub enum Step {
         path: Path,
         /// What changes.
         attr: MountAttr,
-        /// On the mounts below it as well.
+        /// Including the mounts below it.
         recursive: bool,
     },
-    /// Where pivot_root(2) cannot work (an initramfs): lay the root over `/`, and chroot(2) into it.
+    /// Where pivot_root(2) cannot work (an initramfs): move the root over `/`, and chroot(2).
     Chroot {
-        /// Leave it where it is: `/` is that of others, too.
+        /// Leave it where it is: other processes share this `/`.
         in_place: bool,
-        /// Mounts of the old root that are taken away first, absolute paths in it.
+        /// Mounts of the old root that are removed first, absolute paths in it.
         without: Vec<CString>,
     },
-    /// chdir(2), to a directory that is below the root.
+    /// chdir(2) to a directory below the root.
     Directory(CString),
     /// Make a pseudo-terminal on the sandbox's devpts, send its master away, and make it the
-    /// controlling terminal and the descriptors 0, 1 and 2.
+    /// controlling terminal and descriptors 0, 1 and 2.
     Terminal {
-        /// A connected socket that takes the master.
+        /// A connected socket that receives the master.
         socket: i32,
         /// Width and height in characters.
         size: Option<(u16, u16)>,
-        /// Lay it over /dev/console, too.
+        /// Mount it over /dev/console, too.
         console: bool,
-        /// A new line gets no carriage return before it: what is shown goes to a file or a pipe.
+        /// A newline gets no carriage return before it: the output goes to a file or a pipe.
         plain: bool,
     },
-    /// See that somebody still holds the terminal's master: with the last copy closed the terminal is
-    /// gone, and a program without one is not what was asked for. EIO: nobody does.
+    /// Check that the terminal's master is still held: with the last copy closed the terminal is
+    /// gone, and a program without one is not what was asked for. EIO: it is not held.
     TerminalHeld,
     /// setrlimit(2).
     Rlimit {
@@ -217,12 +217,12 @@ pub enum Step {
         /// Hard limit.
         hard: u64,
     },
-    /// Give standard input, output and error to the user that the program will be, who could not
-    /// open /dev/stdout otherwise; not /dev/null, and not where it is not permitted.
+    /// Give standard input, output and error to the program's user, who could not open /dev/stdout
+    /// otherwise; not /dev/null, and not where it is not permitted.
     StandardFiles {
         /// User id.
         uid: u32,
-        /// Only what are pipes: files and terminals outlive the sandbox, and stay the caller's.
+        /// Only pipes: files and terminals outlive the sandbox, and stay the caller's.
         pipes: bool,
     },
     /// personality(2).
@@ -233,8 +233,8 @@ pub enum Step {
     Scheduler(SchedulerAttr),
     /// sched_setaffinity(2): a bit for each processor.
     Affinity(Vec<u64>),
-    /// sched_setaffinity(2): every processor that the cgroup allows. Where that is not permitted, it
-    /// stays as it was.
+    /// sched_setaffinity(2): every processor that the cgroup allows. Where that is not permitted,
+    /// the affinity stays as it was.
     AllProcessors,
     /// set_mempolicy(2).
     MemoryPolicy {
@@ -243,12 +243,12 @@ pub enum Step {
         /// A bit for each node.
         nodes: Vec<u64>,
     },
-    /// Write to a file of this process on a proc file system of its own, which nobody can have put
-    /// something else in the place of (CVE-2019-16884).
+    /// Write to a file of this process on a private proc file system, where nothing else can have
+    /// been put in its place (CVE-2019-16884).
     WriteOwn {
-        /// Below /proc/thread-self, as `attr/exec`.
+        /// Below /proc/thread-self, such as `attr/exec`.
         file: CString,
-        /// All that is written, in one write(2).
+        /// All the data, in one write(2).
         data: Vec<u8>,
     },
     /// umask(2).
@@ -259,7 +259,7 @@ pub enum Step {
     Bounding {
         /// A bit for each capability that stays.
         keep: u64,
-        /// The highest one that the kernel knows.
+        /// The highest capability the kernel knows.
         last: u8,
     },
     /// setgroups(2).
@@ -287,11 +287,11 @@ pub enum Step {
         handled: u64,
         /// LANDLOCK_SCOPE_*.
         scoped: u64,
-        /// What is granted below which path inside. Absent paths are passed over. The files behind
-        /// standard input, output and error may be written beside, if they are open for that.
+        /// What is granted below which path inside. Absent paths are ignored. The files behind
+        /// standard input, output and error may also be written, if they are open for that.
         rules: Vec<(CString, u64)>,
     },
-    /// Start a second process, which goes on with the steps; this one becomes the init.
+    /// Start a second process, which continues the steps; this one becomes the init.
     Fork {
         /// The init's own filter.
         filter: Filter,
@@ -304,21 +304,21 @@ pub enum Step {
     Session,
     /// setpgid(2).
     ProcessGroup(i32),
-    /// All signals at their default action (or ignored, by bit), then this mask.
+    /// All signals to their default action (or ignored, by bit), then this mask.
     Signals {
         /// Bit n-1: signal n is ignored.
         ignored: u64,
         /// Bit n-1: signal n is blocked.
         blocked: u64,
     },
-    /// Load a seccomp filter. One that notifies yields a descriptor for a supervisor: wait until the
-    /// parent has taken it.
+    /// Load a seccomp filter. One that notifies yields a descriptor for a supervisor: wait until
+    /// the parent has taken it.
     Seccomp(Filter),
     /// Run a hook, with the container's state as its standard input.
     Hook(Box<Hook>),
-    /// See that a program is there, so that its lack is told in time.
+    /// Check that a program exists, so that a missing one is reported in time.
     Find {
-        /// As it was asked for.
+        /// The name as it was asked for.
         name: CString,
         /// The candidates that PATH gives.
         paths: Vec<CString>,
@@ -343,24 +343,24 @@ pub struct Hook {
     pub argv: CStrings,
     /// Its environment.
     pub envp: CStrings,
-    /// Its working directory; none: that of the child.
+    /// Its working directory; `None`: that of the child.
     pub directory: Option<CString>,
     /// A seccomp filter of its own.
     pub filter: Option<Filter>,
-    /// Milliseconds; negative: without end.
+    /// Milliseconds; negative: no timeout.
     pub timeout: i32,
-    /// The state as JSON, up to the process id and behind it.
+    /// The state as JSON, before and after the process id.
     pub state: [Vec<u8>; 2],
 }
 
-/// A path inside the sandbox, relative to the root. What is in a root file system is not trusted,
-/// so no step hands a whole path to the kernel to walk: it is resolved with RESOLVE_IN_ROOT to a
-/// descriptor first, and names are made below descriptors.
+/// A path inside the sandbox, relative to the root. The contents of a root file system are not
+/// trusted, so no step hands a whole path to the kernel to walk: it is first resolved to a
+/// descriptor with RESOLVE_IN_ROOT, and names are created below descriptors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// The path without its leading slash; `.` for the root.
     pub whole: CString,
-    /// For each leading part: the directory it is in, and its name. For making what is missing.
+    /// For each component: the directory it is in, and its name. For making what is missing.
     pub parts: Vec<(CString, CString)>,
 }
 
@@ -374,7 +374,7 @@ impl Path {
         for part in path.components() {
             let name = match part {
                 Component::Normal(name) => name,
-                // By name, as the specification's paths are read, and not by what is there: a link
+                // Lexically, as the specification's paths are read, and not by what exists: a link
                 // of a root file system decides nothing. Above the root is the root.
                 Component::ParentDir => {
                     let above = parts.pop().map(|(above, _)| above.into_bytes());
@@ -407,29 +407,29 @@ pub struct MountStep {
     pub target: Path,
     /// Attributes of this mount alone.
     pub attr: MountAttr,
-    /// Attributes of this one and of those below it.
+    /// Attributes of this mount and those below it.
     pub recursive: MountAttr,
-    /// What changes of it when it is in its place; with the mounts below it, or alone.
+    /// What changes once it is in place; including the mounts below it, or alone.
     pub finally: Vec<(MountAttr, bool)>,
-    /// The files that it covers are copied into it, while it is still writable. It becomes like the
-    /// directory that it covers, but for what was given by name.
+    /// The files that it covers are copied into it while it is still writable. It takes over the
+    /// attributes of the directory that it covers, except those given by name.
     pub copy_up: Option<Named>,
     /// It gets the mode of the directory that it covers, if there was one.
     pub mode_of_target: bool,
-    /// The target may not be reached by a symbolic link: what is mounted there is relied upon.
+    /// The target must not be reached through a symbolic link: programs rely on this mount.
     pub no_links: bool,
-    /// How it stands to the proc file system.
+    /// How it relates to the proc file system.
     pub procfs: Procfs,
-    /// A missing source, or a target that is missing and cannot be made because all above it is
-    /// read-only, means that there is nothing to do. Otherwise a missing target is made: a
+    /// A missing source, or a target that is missing and cannot be made because everything above it
+    /// is read-only, means that there is nothing to do. Otherwise a missing target is made: a
     /// directory, or a file if the source is one.
     pub optional: bool,
-    /// Where the target is missing and cannot be made, a tmpfs with everything else that is there
-    /// takes the place of the directory.
+    /// Where the target is missing and cannot be made, a tmpfs with everything else that exists
+    /// there takes the place of the directory.
     pub scaffold: bool,
 }
 
-/// What of a tmpfs' root directory its options name.
+/// Which attributes of a tmpfs' root directory its options name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Named {
     /// Its mode.
@@ -441,7 +441,7 @@ pub struct Named {
 }
 
 impl MountStep {
-    /// A mount of `source` at `target`, and nothing special.
+    /// A plain mount of `source` at `target`.
     pub fn new(source: Source, target: Path, attr: MountAttr) -> MountStep {
         MountStep {
             source,
@@ -459,9 +459,9 @@ impl MountStep {
     }
 }
 
-/// What of a mount may be a proc file system. Programs rely on what they read and write there, and so
-/// do those that join later; a root file system with a link to it would lay a volume over a part of it
-/// (CVE-2019-16884, CVE-2019-19921).
+/// Whether a mount may involve a proc file system. Programs rely on what they read and write there,
+/// and so do processes that join later; a root file system with a link to it would mount a volume
+/// over a part of it (CVE-2019-16884, CVE-2019-19921).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Procfs {
     /// Whatever was asked for.
@@ -486,7 +486,7 @@ pub enum Source {
     Tree {
         /// Its descriptor.
         fd: i32,
-        /// What it is, in words.
+        /// A description.
         name: CString,
         /// What the host has mounted read-only, nosuid, nodev or noexec stays so: the kernel would
         /// not let a child in a user namespace change that on a mount that it had opened itself.
@@ -496,7 +496,7 @@ pub enum Source {
     New {
         /// Its type.
         kind: CString,
-        /// Its options; without a value: flags.
+        /// Its options; those without a value are flags.
         options: Vec<(CString, Option<CString>)>,
     },
     /// A new file system with options that are too long for fsconfig(2).

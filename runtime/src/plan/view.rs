@@ -9,14 +9,14 @@ pub const HOSTS: &str = "/etc/hosts";
 /// The sandbox's own devices.
 pub const DEV: &str = "/dev";
 
-/// The mounts as they are laid: first what is the root itself, which would hide all others.
+/// The mounts in order: first those over the root itself, which would hide all others.
 pub fn in_order(sandbox: &Sandbox) -> impl DoubleEndedIterator<Item = &Mount> {
     let is_root = |mount: &&Mount| mount.target == Path::new("/");
     let roots = sandbox.mounts.iter().filter(is_root);
     roots.chain(sandbox.mounts.iter().filter(move |mount| !is_root(mount)))
 }
 
-/// Is a directory of the host there inside, under the same name? The last mount above it decides.
+/// Is a directory of the host visible inside, under the same name? The last mount above it decides.
 pub fn shows(sandbox: &Sandbox, dir: &Path) -> bool {
     let above = in_order(sandbox).rev().find(|mount| dir.starts_with(&mount.target));
     match above {
@@ -25,14 +25,14 @@ pub fn shows(sandbox: &Sandbox, dir: &Path) -> bool {
     }
 }
 
-/// Is something in or below this path that was asked for by name?
+/// Is anything at or below this path that was asked for by name?
 pub fn was_asked_for(sandbox: &Sandbox, path: &Path) -> bool {
     let asked = |origin: &str| !matches!(origin, "default" | "compat");
     sandbox.mounts.iter().any(|mount| asked(&mount.origin) && mount.target.starts_with(path))
 }
 
-/// Does it have a host name that its own /etc/hosts is to know? Not one without a view of the host's,
-/// and not where something was asked for in its place.
+/// Does it have a host name that its own /etc/hosts should know? Not without a view of the host's,
+/// and not where something was requested in its place.
 pub fn names_itself(sandbox: &Sandbox) -> bool {
     let namespaces = &sandbox.namespaces;
     let over =

@@ -1,5 +1,5 @@
-//! An OCI bundle's [`Config`] to a [`Plan`]. Read it from top to bottom: it is the order of the steps
-//! that `create`, `run` and `exec` take, and the reasons for that order.
+//! An OCI bundle's [`Config`] to a [`Plan`]. Read it from top to bottom: it is the order of the
+//! steps that `create`, `run` and `exec` take, and the reasons for that order.
 
 mod mounts;
 mod privileges;
@@ -26,11 +26,11 @@ use crate::sys::raw::MountAttr;
 /// What a container's plan must know of the machine and of what its parent has prepared.
 #[derive(Debug, Default)]
 pub struct Surroundings {
-    /// The highest capability that the kernel knows.
+    /// The highest capability the kernel knows.
     pub last_capability: u8,
-    /// The capabilities that the caller has and can pass on, a bit for each.
+    /// The capabilities that the caller has and can pass on, as bits.
     pub held_capabilities: u64,
-    /// The caller's own oom_score_adj: to set the same needs no privilege, and is left out.
+    /// The caller's own oom_score_adj: an equal value needs no privilege, and is not set.
     pub oom_score_adj: i32,
     /// The caller is in a user namespace, where device files cannot be made.
     pub confined: bool,
@@ -38,49 +38,49 @@ pub struct Surroundings {
     pub devices: BTreeMap<String, PathBuf>,
     /// The directory of a unified cgroup that the child begins in.
     pub cgroup: Option<RawFd>,
-    /// The files through which it joins those of v1.
+    /// The files through which it joins its v1 cgroups.
     pub cgroup_files: Vec<PathBuf>,
     /// The hierarchies that a mount of type `cgroup` shows.
     pub cgroups: Vec<CgroupMount>,
     /// The program's seccomp filter.
     pub seccomp: Option<Filter>,
-    /// The mounts, by their place in the list, that the parent has opened.
+    /// The mounts that the parent has opened, by their index in the list.
     pub trees: Vec<(usize, RawFd)>,
     /// How many descriptors from 3 on the program inherits.
     pub preserve: u32,
-    /// The child's end of the line to its parent.
+    /// The child's end of the channel to its parent.
     pub line: RawFd,
-    /// Where the start is waited for; none: start at once.
+    /// Where the child waits for the start; `None`: it starts immediately.
     pub listener: Option<RawFd>,
-    /// The file that tells whoever starts the program how far it came.
+    /// The file that tells the process running `start` how far the program came.
     pub progress: Option<RawFd>,
     /// The bundle, where hooks of the host's run.
     pub bundle: PathBuf,
-    /// The caller's environment, for hooks that have none of their own.
+    /// The caller's environment, for hooks without one of their own.
     pub environment: Vec<OsString>,
-    /// A socket that takes the master of the terminal.
+    /// A socket that receives the terminal's master.
     pub console: Option<RawFd>,
-    /// What the terminal shows goes to a file or a pipe.
+    /// The terminal's output goes to a file or a pipe.
     pub plain_lines: bool,
-    /// There is something outside that is connected when the namespaces are there.
+    /// Something outside is connected once the namespaces exist.
     pub connects: bool,
     /// chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
-    /// With it, the mounts of the host that are taken away before.
+    /// For chroot(2), the mounts of the host that are removed before it.
     pub uncovered: Vec<PathBuf>,
     /// Keep the session keyring.
     pub no_keyring: bool,
-    /// The state as JSON, up to the process id and behind it, while creating and when created.
+    /// The state as JSON, before and after the process id, while creating and when created.
     pub states: [[Vec<u8>; 2]; 2],
     /// The group map of the user namespace was written without privilege.
     pub setgroups_denied: bool,
-    /// The new user namespace, where the parent has made it and written its maps already.
+    /// The new user namespace, if the parent has already made it and written its maps.
     pub user_namespace: Option<RawFd>,
-    /// Which security modules can be asked for.
+    /// Which security modules can be used.
     pub kernel: Kernel,
 }
 
-/// Which security modules can be asked for.
+/// Which security modules can be used.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Kernel {
     /// AppArmor.
@@ -96,7 +96,7 @@ struct Compiler<'a> {
     plan: Plan,
     /// The program is in a user namespace of the container's, where it can have all capabilities.
     own_capabilities: bool,
-    /// What becomes read-only only when all is in place.
+    /// What becomes read-only only when everything is in place.
     late: Vec<(Path, MountAttr, String)>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Compiler<'a> {
 /// Compiles `create` and `run`.
 ///
 /// # Errors
-/// What cannot be had, or a string with a NUL byte.
+/// Something is unavailable, or a string holds a NUL byte.
 pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
     let mut compiler = Compiler::new(config, given);
     let Some(process) = &config.process else {
@@ -135,7 +135,7 @@ pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
 /// `flags`, then the same tail of steps as in [`compile`].
 ///
 /// # Errors
-/// As for [`compile`].
+/// See [`compile`].
 pub fn compile_exec(
     config: &Config,
     process: &Process,
@@ -175,11 +175,11 @@ pub fn compile_exec(
     Ok(compiler.plan)
 }
 
-/// Compiles the mounts of `config`, and nothing else: for a container that runs. Sources outside are
-/// in [`Surroundings::trees`].
+/// Compiles only the mounts of `config`, for a running container. Sources outside are in
+/// [`Surroundings::trees`].
 ///
 /// # Errors
-/// As for [`compile`].
+/// See [`compile`].
 pub fn compile_mounts(config: &Config, given: &Surroundings) -> Result<Plan> {
     let mut compiler = Compiler::new(config, given);
     compiler.mount_each()?;
@@ -191,28 +191,28 @@ impl Compiler<'_> {
         self.plan.push(step, origin);
     }
 
-    /// What is inherited, and what only somebody outside may do to itself.
+    /// What is inherited, and what only a process still outside may do to itself.
     fn begin(&mut self, process: &Process) -> Result<()> {
         let given = self.given;
-        // The parent may be killed at any moment; whoever is not yet on record must not survive it.
+        // The parent may be killed at any moment; a child not yet on record must not survive it.
         self.push(Step::DieWithParent, "always");
         self.push(Step::CloseOnExec { from: 3 + given.preserve }, "always");
         // Modes of what is made below are given in full.
         self.push(Step::Umask(0), "always");
-        // Those who share a namespace with it may try what they can on a process from outside.
+        // Processes in a shared namespace may try to attack one that comes from outside.
         self.push(Step::NotDumpable, "always");
         self.outside(process)
     }
 
     fn join_cgroups(&mut self) -> Result<()> {
-        // Before the cgroup namespace is made, whose root is the cgroup one is in at that time.
+        // Before the cgroup namespace is made, as its root is the process's cgroup at that time.
         for file in &self.given.cgroup_files {
             self.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "cgroupsPath");
         }
         Ok(())
     }
 
-    /// The namespace of this kind that shall be joined.
+    /// The existing namespace of this kind to join.
     fn joined(&self, kind: NamespaceType) -> Option<&str> {
         self.linux.namespace(kind)?.path.as_deref()
     }
@@ -222,7 +222,7 @@ impl Compiler<'_> {
     }
 
     /// A namespace belongs to the user namespace in which it was made, so that one comes first. By
-    /// path, or as new: what is joined after the clone can only be followed by unshare(2).
+    /// path, or new: joins after the clone can only be followed by unshare(2).
     fn namespaces(&mut self) -> Result<()> {
         use NamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Time, User, Uts};
         let new = [Mount, Network, Ipc, Uts, Pid]
@@ -241,7 +241,7 @@ impl Compiler<'_> {
             |compiler: &mut Self| others.iter().try_for_each(|kind| compiler.enter(*kind));
         let made = self.given.user_namespace.filter(|_| self.joined(User).is_none());
         if self.joined(User).is_some() || made.is_some() {
-            // Who may enter the others from here may no more do so in it, which does not own them.
+            // Entering the others is no longer possible from inside it, as it does not own them.
             if privileged {
                 enter_others(self)?;
             }
@@ -268,8 +268,8 @@ impl Compiler<'_> {
             self.plan.namespaces = new as u64;
             enter_others(self)?;
         }
-        // The parent's part may be done while the namespaces are made, if it does not need them. The
-        // network's takes as long as that part.
+        // The parent's part may be done while the namespaces are made, if it does not need them.
+        // Making the network namespace takes as long as that part.
         let together = late == 0
             && self.linux.namespace(User).is_none()
             && self.joined(Pid).is_none()
@@ -306,7 +306,7 @@ impl Compiler<'_> {
         }
         // The record, the network, and whatever else needs the process id.
         self.push(Step::AwaitGo, "always");
-        // The caller's own are not the container's, which is in its cgroup by now.
+        // The caller's affinity is not the container's, which is in its cgroup at this point.
         self.push(Step::AllProcessors, "always");
         if flags != 0 {
             self.push(Step::Unshare { flags }, "linux.namespaces");
@@ -327,19 +327,19 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Only children enter a pid namespace that was joined. There it is seen by others, and whoever
-    /// may trace it reaches what it has open, through /proc/PID/fd, and from a directory of the host
-    /// the host. So it goes in with no directory: only what is a socket, and mounts without a way up.
+    /// Only children enter a joined pid namespace. Processes in there see the child, and one that
+    /// may trace it reaches what it has open, through /proc/PID/fd, and by a directory of the host
+    /// the host itself. So no directory stays open: only sockets, and mounts without a way up.
     fn sibling(&mut self) {
         let trees = self.given.trees.iter().map(|(_, tree)| *tree);
         let keep = [self.given.console].into_iter().flatten().chain(trees).collect();
         self.close_all_but(keep);
         self.push(Step::Sibling, "namespaces");
-        // The parent's pidfd is closed by now; if it died before this, the line ends at `AwaitGo`.
+        // The parent's pidfd is closed; if it died before this, the channel ends at `AwaitGo`.
         self.push(Step::DieWithParent, "always");
     }
 
-    /// Closes what neither the program inherits nor the line and the start need.
+    /// Closes what neither the program inherits nor the channel and the start need.
     fn close_all_but(&mut self, mut keep: Vec<RawFd>) {
         let given = self.given;
         keep.extend([Some(given.line), given.listener, given.progress].into_iter().flatten());
@@ -348,11 +348,11 @@ impl Compiler<'_> {
         self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
     }
 
-    /// In a user namespace, whoever makes files must be somebody there.
+    /// In a user namespace, a process needs a mapped id to create files.
     fn become_root(&mut self) {
         let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
         self.push(step, "linux.uidMappings");
-        // A change of ids takes the signal back (PR_SET_PDEATHSIG(2const)).
+        // A change of ids clears the parent-death signal (PR_SET_PDEATHSIG(2const)).
         self.push(Step::DieWithParent, "always");
     }
 
@@ -369,7 +369,7 @@ impl Compiler<'_> {
             self.push(Step::LoopbackUp, "linux.namespaces");
         }
         for (name, value) in &self.linux.sysctl {
-            // /proc/sys shows the namespaces of whoever opens a file in it.
+            // /proc/sys shows the namespaces of the process that opens a file in it.
             let file = c_string(&format!("sys/{}", oci::sysctl_path(name)?))?;
             self.push(Step::WriteProc { file, data: value.clone().into_bytes() }, "linux.sysctl");
         }
@@ -437,16 +437,16 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// As late as possible: whoever took the master may close it at any time.
+    /// As late as possible: the process that took the master may close it at any time.
     fn terminal_held(&mut self, process: &Process) {
         if process.terminal {
             self.push(Step::TerminalHeld, "process.terminal");
         }
     }
 
-    /// Everything is done that can fail for reasons of the configuration; what is left needs no
-    /// descriptor but the line and the listener. Of those that lead to directories none may be open
-    /// when paths are walked that others have chosen.
+    /// Everything that can fail because of the configuration is done; what is left needs no
+    /// descriptor but the channel and the listener. No descriptor that leads to a directory may be
+    /// open when paths chosen by others are walked.
     fn await_start(&mut self, process: &Process) -> Result<()> {
         self.terminal_held(process);
         let listener = self.given.listener;
@@ -457,8 +457,8 @@ impl Compiler<'_> {
             if hook.env.is_none() {
                 step.envp = strings(&process.env)?;
             }
-            // It is among the container's own, and so under the same filter; one that notifies is
-            // loaded by now.
+            // It runs inside the container, and so under the same filter; one that notifies is
+            // already loaded.
             step.filter = self.given.seccomp.clone().filter(|filter| !notifies(filter));
             self.push(Step::Hook(Box::new(step)), "hooks.startContainer");
         }
@@ -473,7 +473,7 @@ impl Compiler<'_> {
 
 /// The program's name, and the places where it may be, for [`Step::Find`] and [`Step::Exec`].
 fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
-    // As the peers have it, for images that set no PATH.
+    // The same as the other runtimes, for images that set no PATH.
     const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let Some(program) = process.args.first() else {
         return Err(Error::new("process.args: no program to run"));

@@ -12,7 +12,7 @@ use crate::plan::provided::{DEVICES, LINKS};
 use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
 use crate::sys::raw::MountAttr;
 
-/// What lxcfs(1) and the like cover in a proc file system; nothing else there may be.
+/// What lxcfs(1) and the like cover in a proc file system; nothing else may be covered.
 const MAY_BE_COVERED: [&CStr; 10] = [
     c"proc/cpuinfo",
     c"proc/diskstats",
@@ -26,18 +26,18 @@ const MAY_BE_COVERED: [&CStr; 10] = [
     c"proc/sys/crypto/fips_enabled",
 ];
 
-/// File systems whose labels the policy of SELinux gives: they take no option `context`.
+/// File systems that get their labels from SELinux's policy: they take no `context` option.
 const LABELLED_BY_THE_POLICY: [&str; 4] = ["proc", "sysfs", "mqueue", "cgroup2"];
 
 impl Compiler<'_> {
     pub(super) fn mounts(&mut self) -> Result<()> {
-        // Whatever the root's own propagation shall be: what is laid over `/` must not reach the
+        // Whatever the root's own propagation will be: what is mounted over `/` must not reach the
         // host, and what the host mounts later may still come in.
         let kind = match self.linux.rootfs_propagation.as_deref() {
             Some("private" | "rprivate" | "unbindable" | "runbindable") => libc::MS_PRIVATE,
             _ => libc::MS_SLAVE,
         };
-        // A namespace that others have made keeps what its own mounts are.
+        // An existing namespace keeps the propagation of its mounts.
         if self.is_new(NamespaceType::Mount) {
             self.push(Step::Propagation(kind), "linux.rootfsPropagation");
         }
@@ -93,10 +93,10 @@ impl Compiler<'_> {
         let target = Path::new(std::path::Path::new(&mount.destination));
         let mut attr = attributes(&options);
         if options.bind.is_none() {
-            // A new mount has nothing to be cleared of.
+            // A new mount has no attributes to clear.
             attr.clear = 0;
         }
-        // What is copied or made in it, and the mode that it gets, need it writable for a while.
+        // Copying or creating files in it, and setting its mode, need it writable for a while.
         let read_only = attr.set & libc::MOUNT_ATTR_RDONLY;
         let late = options.bind.is_none()
             && read_only != 0
@@ -130,7 +130,7 @@ impl Compiler<'_> {
                 gid: named("gid"),
             }),
             mode_of_target: kind == "tmpfs" && options.bind.is_none() && !named("mode"),
-            // What is mounted there is relied upon by those who look for it by this path.
+            // Programs rely on what is mounted there and look for it by this path.
             no_links: matches!(kind, "proc" | "sysfs")
                 || [c"proc", c"sys"].contains(&target.whole.as_c_str())
                 || MAY_BE_COVERED.contains(&target.whole.as_c_str()),
@@ -141,8 +141,8 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Changes what is mounted there already: these attributes, and what the options say of the mounts
-    /// below and of propagation.
+    /// Changes what is already mounted there: these attributes, and what the options say about the
+    /// mounts below and about propagation.
     fn change(&mut self, index: usize, mount: &Mount, attr: MountAttr, options: &MountOptions) {
         if attr != MountAttr::default() {
             self.attributes(&mount.destination, attr, false, &origin(index));
@@ -178,7 +178,7 @@ impl Compiler<'_> {
             list.push((c"context".into(), Some(c_string(label)?)));
         }
         let source = mount.source.as_deref().filter(|source| !source.is_empty());
-        // A longer value fsconfig(2) does not take.
+        // fsconfig(2) does not take a longer value.
         const MOST: usize = 255;
         if list.iter().any(|(_, value)| value.as_ref().is_some_and(|it| it.count_bytes() > MOST)) {
             return long(kind, mount, &list);
@@ -269,12 +269,12 @@ impl Compiler<'_> {
     ) -> Result<()> {
         let target = Path::new(std::path::Path::new(path));
         let file = mode & libc::S_IFMT;
-        // mknod(2) of devices is for the initial user namespace only.
+        // mknod(2) of devices works in the initial user namespace only.
         let confined = self.given.confined || self.linux.namespace(NamespaceType::User).is_some();
         let step = if confined && file != libc::S_IFIFO {
             let there = self.given.devices.get(path).map_or(path.as_ref(), PathBuf::as_path);
             let source = Source::Bind { path: c_path(there)?, recursive: false };
-            // A device is all that it is.
+            // It is nothing but a device.
             let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
             step(source, target, MountAttr { set, ..MountAttr::default() })
         } else {
@@ -284,10 +284,10 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// What comes last, when all is in place, and the way in.
+    /// The last steps, when everything is in place, and the way in.
     pub(super) fn enter_root(&mut self) -> Result<()> {
         if let Some(process) = &self.config.process {
-            // A directory of the image's, or made as it is needed (runc's rule).
+            // A directory of the image, or made as needed (runc's rule).
             let path = Path::new(std::path::Path::new(&process.cwd));
             if !path.parts.is_empty() {
                 let step = Step::MakeDirectory { path, owner: None };
@@ -310,7 +310,7 @@ impl Compiler<'_> {
             self.attributes("/", attr, false, "root.readonly");
         }
         if !self.is_new(NamespaceType::Mount) {
-            // pivot_root(2) would take the root of others away, who are in it already.
+            // pivot_root(2) would take the root away from the processes already in the namespace.
             let step = Step::Chroot { in_place: true, without: Vec::new() };
             self.push(step, "linux.namespaces");
         } else if self.given.no_pivot {
@@ -342,7 +342,7 @@ impl Compiler<'_> {
     }
 }
 
-/// For mount(2), which takes all options as one text of at most a page.
+/// For mount(2), which takes all options as one string of at most a page.
 fn long(kind: &str, mount: &Mount, list: &[(CString, Option<CString>)]) -> Result<Source> {
     const PAGE: usize = 4096;
     let mut text = Vec::new();

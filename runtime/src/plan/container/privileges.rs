@@ -32,7 +32,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// The identity of the program, and all that is left to fail.
+    /// The identity of the program, and everything else that can fail.
     pub(super) fn process(&mut self, process: &Process) -> Result<()> {
         self.scheduling(process)?;
         self.labels(process)?;
@@ -45,14 +45,14 @@ impl Compiler<'_> {
             self.push(step, "process.rlimits");
         }
         self.push(Step::StandardFiles { uid: process.user.uid, pipes: false }, "process.user");
-        // Of the descriptors that lead to directories none may be open any more when a path is
-        // walked that others have chosen.
+        // No descriptor that leads to a directory may be open any more when a path chosen by others
+        // is walked.
         self.close_all_but(Vec::new());
-        // Before the ids: the program may begin where its user could not go.
+        // Before the ids: the program may begin in a directory that its user could not enter.
         self.push(Step::Directory(c_string(&process.cwd)?), "process.cwd");
         let sets = process.capabilities.clone().unwrap_or_default();
         let last = self.given.last_capability;
-        // The bounding set needs CAP_SETPCAP, which goes with the ids.
+        // The bounding set needs CAP_SETPCAP, which the change of ids takes away.
         let keep = self.bits(&sets.bounding);
         self.push(Step::Bounding { keep, last }, "process.capabilities");
         let user = &process.user;
@@ -75,28 +75,28 @@ impl Compiler<'_> {
             ..wanted
         };
         self.push(Step::Capabilities(now), "process.capabilities");
-        // The kernel raises only what is both permitted and inheritable. Bundles made for runc ask for
-        // more, which it passes over; the reader of the configuration warns of it.
+        // The kernel raises only what is both permitted and inheritable. Bundles made for runc ask
+        // for more, which it ignores; the reader of the configuration warns about it.
         let ambient = self.bits(&sets.ambient) & wanted.permitted & wanted.inheritable;
         if ambient != 0 {
             self.push(Step::Ambient(ambient), "process.capabilities");
         }
         if !self.given.no_keyring {
-            // After the ids, so that the keyring belongs to the user. Without a name: one with the name
-            // that was expected could have been laid there by another container of this user.
+            // After the ids, so that the keyring belongs to the user. Without a name: another
+            // container of this user could have planted one with the expected name.
             self.push(Step::Keyring, "always");
         }
         self.push(Step::Umask(user.umask.unwrap_or(0o022)), "process.user");
         let (name, paths) = candidates(process)?;
         self.push(Step::Find { name, paths }, "process.args");
-        // Someone must take the supervisor's descriptor while the parent is still there.
+        // The supervisor's descriptor must be taken while the parent is still there.
         if let Some(filter) = self.given.seccomp.clone().filter(notifies) {
             self.push(Step::Seccomp(filter), "linux.seccomp");
         }
         Ok(())
     }
 
-    /// The last steps: from the filter on nothing but capset and execve is needed.
+    /// The last steps: from the filter on, only capset and execve are needed.
     pub(super) fn execute(&mut self, process: &Process) -> Result<()> {
         if self.given.seccomp.as_ref().is_some_and(Filter::kills_execve) {
             return Err(Error::new(
@@ -118,7 +118,7 @@ impl Compiler<'_> {
             self.push(Step::Capabilities(wanted), "process.capabilities");
         }
         let (name, mut paths) = candidates(process)?;
-        // A program that is found by a part of PATH without a slash before it was refused by `Find`.
+        // A program found through a PATH entry that is not absolute was refused by `Find`.
         let searched = !name.to_bytes().contains(&b'/');
         paths.retain(|path| !searched || path.to_bytes().starts_with(b"/"));
         let (argv, envp) = (strings(&process.args)?, strings(&process.env)?);
@@ -172,13 +172,13 @@ impl Compiler<'_> {
     }
 
     /// What cannot be granted is left out, with a warning (config.md, "Linux Process"). In a user
-    /// namespace everything can.
+    /// namespace everything can be granted.
     fn bits(&self, names: &[String]) -> u64 {
         let held = if self.own_capabilities { u64::MAX } else { self.given.held_capabilities };
         capability_bits(names, self.given.last_capability) & held
     }
 
-    /// None where they cannot be set and none are asked for: a user namespace whose group map was
+    /// `None` where they cannot be set and none are asked for: a user namespace whose group map was
     /// written without privilege.
     fn groups(&self, process: &Process) -> Option<Vec<u32>> {
         let groups = &process.user.additional_gids;
@@ -186,7 +186,7 @@ impl Compiler<'_> {
     }
 }
 
-/// A name that the kernel does not know is passed over, with a warning when the file is read.
+/// A name that the kernel does not know is ignored, with a warning when the file is read.
 pub fn capability_bits(names: &[String], last: u8) -> u64 {
     CapabilitySet::named(names).0 & ((2u64 << last) - 1)
 }

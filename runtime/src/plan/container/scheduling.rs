@@ -1,4 +1,4 @@
-//! How the kernel shall schedule a container's program: words to numbers.
+//! How the kernel is to schedule a container's program: words to numbers.
 
 use crate::config::oci::{IoPriority, MemoryPolicy, Scheduler};
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ pub fn memory_policy(wanted: &MemoryPolicy) -> Result<(i32, Vec<u64>)> {
     Ok(((wanted.mode.number() | flags) as i32, bit_list(nodes, "linux.memoryPolicy.nodes")?))
 }
 
-/// `0-3,8` as a bit for each number; at most 1024 of them.
+/// `0-3,8` as a bit for each number; below 1024 only.
 pub fn bit_list(text: &str, place: &str) -> Result<Vec<u64>> {
     const HIGHEST: usize = 1023;
     let mut bits = Vec::new();

@@ -1,9 +1,9 @@
 //! Classic BPF as seccomp(2) takes it: instructions, and the assembly of a decision into them.
 //!
-//! Code is written from the last instruction to the first, because all jumps go forwards: whatever
-//! is jumped to is in place already and its distance known. A conditional jump reaches 255
-//! instructions; where that is not enough, an answer is repeated nearby and anything else gets a
-//! `ja`, which reaches everything.
+//! Code is written from the last instruction to the first, because all jumps go forward: a jump
+//! target is already in place and its distance known. A conditional jump reaches 255 instructions;
+//! where that is not enough, an answer is repeated nearby and anything else gets a `ja`, which
+//! reaches everything.
 
 use super::tree::{Ask, DecisionTree, Id, Node};
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ pub const JGT: u16 = (libc::BPF_JMP | libc::BPF_JGT) as u16;
 pub const JGE: u16 = (libc::BPF_JMP | libc::BPF_JGE) as u16;
 /// Jump if a bit is set.
 pub const JSET: u16 = (libc::BPF_JMP | libc::BPF_JSET) as u16;
-/// Answer (`BPF_RET | BPF_K`).
+/// Return an answer (`BPF_RET | BPF_K`).
 pub const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 impl Insn {
@@ -50,14 +50,14 @@ impl Insn {
         [c0, c1, self.jt, self.jf, k0, k1, k2, k3]
     }
 
-    /// The opposite of [`Insn::to_bytes`].
+    /// The inverse of [`Insn::to_bytes`].
     pub fn from_bytes([c0, c1, jt, jf, k0, k1, k2, k3]: [u8; 8]) -> Insn {
         let code = u16::from_ne_bytes([c0, c1]);
         Insn { code, jt, jf, k: u32::from_ne_bytes([k0, k1, k2, k3]) }
     }
 }
 
-/// How a node is come by: with its word in the accumulator, or without.
+/// How a node is entered: with its word in the accumulator, or without.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entries {
     loaded: bool,
@@ -76,7 +76,7 @@ pub fn assemble(tree: &DecisionTree, root: Id) -> Result<Vec<Insn>> {
     let nodes = tree.nodes();
     let entries = entries(nodes, root);
     let mut code = Backwards { code: Vec::new(), places: vec![Place::default(); nodes.len()] };
-    // Children have smaller numbers, so they are there before anyone jumps to them.
+    // Children have smaller numbers, so they are in place before anything jumps to them.
     for (id, node) in nodes.iter().enumerate() {
         if entries[id].loaded || entries[id].bare {
             code.node(nodes, id, *node, entries[id]);
@@ -134,7 +134,7 @@ struct Backwards {
 impl Backwards {
     fn node(&mut self, nodes: &[Node], id: usize, node: Node, entries: Entries) {
         let (test, yes, no) = match node {
-            // Written where the first one needs it.
+            // Written where it is first needed.
             Node::Answer(_) => return,
             Node::Test { test, yes, no } => (test, yes, no),
         };
@@ -166,11 +166,11 @@ impl Backwards {
         self.code.len() - if loaded { place.loaded } else { place.bare }
     }
 
-    /// Makes sure that the jump written next reaches the node, also if its other way needs an
+    /// Makes sure that the jump written next reaches the node, even if its other branch needs an
     /// instruction in between.
     fn bring_near(&mut self, nodes: &[Node], id: Id, loaded: bool) {
         let distance = self.distance(id, loaded);
-        // 0 is no place: the last instruction is at 1.
+        // 0 is not a place: the last instruction is at 1.
         if distance < 255 && distance < self.code.len() {
             return;
         }
@@ -178,7 +178,7 @@ impl Backwards {
             Node::Answer(value) => self.push(RET, 0, 0, value),
             Node::Test { .. } => self.push(JA, 0, 0, distance as u32),
         }
-        // Whoever comes next is nearer to this one, too.
+        // What is written next is nearer to this one, too.
         let here = self.code.len();
         let place = &mut self.places[id as usize];
         match loaded {

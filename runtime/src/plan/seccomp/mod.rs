@@ -6,40 +6,40 @@
 //!
 //! # What a profile means
 //!
-//! The same as to runc with libseccomp, which the tests compare with, number by number:
+//! The same as to runc with libseccomp, with which the tests compare it, number by number:
 //!
-//! - The native architecture is always in, whatever `architectures` says. Calls of another one end
-//!   in libseccomp's bad architecture action, KILL_THREAD. That includes calls with x32's bit 30
-//!   set, unless x32 is listed; only number -1, by which a tracer skips a call, is left to the
-//!   rules. Architectures that an x86_64 kernel cannot run are accepted and mean nothing.
-//! - Several rules for a call are alternatives. The first one without conditions wins and hides
-//!   all conditional ones. The conditions of one rule hold together, unless it names an argument
-//!   twice: then each condition is a rule of its own.
+//! - The native architecture is always included, whatever `architectures` says. Calls of another
+//!   one get libseccomp's bad architecture action, KILL_THREAD. That includes calls with x32's bit
+//!   30 set, unless x32 is listed; only number -1, by which a tracer skips a call, is left to the
+//!   rules. Architectures that an x86_64 kernel cannot run are accepted and ignored.
+//! - Several rules for a call are alternatives. The first one without conditions wins and hides all
+//!   conditional ones. All conditions of a rule must hold, unless it names an argument twice: then
+//!   each condition is a rule of its own.
 //! - Comparisons are unsigned on 64 bits; on x32 and i386 only on the low halves.
 //! - A rule whose action is the default action is skipped. (It still says that the profile's author
 //!   knew the call, see below, and its comment may say why the call is allowed.)
 //! - Unknown names are skipped with a warning: profiles name calls of other architectures and of
-//!   kernels to come.
-//! - **Calls newer than the profile answer ENOSYS**, not the default action: a C library that
-//!   tries a new call falls back on ENOSYS and gives up on EPERM. Newer means a higher number than
-//!   any call the profile names, on that ABI. Not if the default is ALLOW, LOG or TRACE. (runc's
-//!   rule; unlike runc we apply it to the native ABI also when `architectures` is absent.)
+//!   future kernels.
+//! - **Calls newer than the profile return ENOSYS**, not the default action: a C library that tries
+//!   a new call falls back on ENOSYS and gives up on EPERM. Newer means a higher number than any
+//!   call the profile names, on that ABI. Not if the default is ALLOW, LOG or TRACE. (runc's rule;
+//!   unlike runc we apply it to the native ABI also when `architectures` is absent.)
 //! - i386's socketcall(2) and ipc(2) get the rules of the calls they multiplex. The first argument
-//!   is then the selector, so a condition on argument 0 is lost there; as with libseccomp.
+//!   is then the selector, so a condition on argument 0 is lost there; the same as with libseccomp.
 //!
 //! Two differences. When several *conditional* rules with different actions match the same call,
 //! libseccomp's answer depends on how it sorts its tree (or it refuses the profile). Here the
-//! strictest wins, as between several filters in the kernel: KILL_PROCESS, KILL_THREAD, TRAP, ERRNO,
-//! NOTIFY, TRACE, LOG, ALLOW; among equals the first in the profile. And where libseccomp 2.5.4
-//! merges alternatives on several arguments, or by order, it can lose branches and then allow what
-//! no rule allows; here a rule means what it says. The tests know both cases.
+//! strictest wins, as between several filters in the kernel: KILL_PROCESS, KILL_THREAD, TRAP,
+//! ERRNO, NOTIFY, TRACE, LOG, ALLOW; among equals the first in the profile. And where libseccomp
+//! 2.5.4 merges alternatives on several arguments, or by order, it can lose branches and then allow
+//! what no rule allows; here a rule means what it says. The tests know both cases.
 //!
 //! # What a program costs
 //!
-//! Since Linux 5.11 the kernel runs a new filter once for every call number and remembers which
-//! are always allowed: these never run the filter again (`seccomp_cache_prepare`). So the number of
-//! instructions for *every* call is paid when the filter is loaded, which is why a linear chain of
-//! 300 comparisons takes so long to load, and why a bisection helps also where all is allowed.
+//! Since Linux 5.11 the kernel runs a new filter once for every call number and remembers which are
+//! always allowed: these never run the filter again (`seccomp_cache_prepare`). So the instructions
+//! for *every* call are executed when the filter is loaded, which is why a linear chain of 300
+//! comparisons takes so long to load, and why a bisection helps even where everything is allowed.
 
 pub mod bpf;
 mod rules;
@@ -69,13 +69,13 @@ pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 /// `SECCOMP_FILTER_FLAG_NEW_LISTENER`: seccomp(2) returns the supervisor's descriptor.
 pub const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 
-/// The filter of `wrap`: `specs/seccomp/default.json`, which has the reasons, compiled.
+/// The filter of `wrap`: `specs/seccomp/default.json`, which states its reasons, compiled.
 ///
-/// `UPDATE=1 cargo test -p garth embedded` writes it anew; the same test fails if it is stale.
+/// `UPDATE=1 cargo test -p garth embedded` regenerates it; the same test fails if it is stale.
 pub const DEFAULT: &[u8] = include_bytes!("../../../../specs/seccomp/default.x86_64.bpf");
 
-/// The filter of the small init of a wrapped command: `init` of `specs/seccomp/own.json`, compiled by
-/// seccompiler, and made in the same way as [`DEFAULT`]. What is not listed kills the process.
+/// The filter of the small init of a wrapped command: `init` of `specs/seccomp/own.json`, compiled
+/// by seccompiler, and made in the same way as [`DEFAULT`]. What is not listed kills the process.
 pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bpf");
 
 /// A filter, ready to load.
@@ -97,7 +97,7 @@ impl Bpf {
     }
 }
 
-/// A filter as a step carries it: nothing is left but to load it.
+/// A filter as a step carries it: it only has to be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The program.
@@ -107,19 +107,19 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// That of `wrap`.
+    /// The filter of `wrap`.
     pub fn default_profile() -> Filter {
         Filter { instructions: DEFAULT.as_chunks().0.to_vec(), flags: 0 }
     }
 
-    /// That of the init.
+    /// The filter of the init.
     pub fn init() -> Filter {
         Filter { instructions: INIT.as_chunks().0.to_vec(), flags: 0 }
     }
 }
 
 impl Filter {
-    /// What it answers to this system call of x86_64, whatever the arguments are; none if it looks at
+    /// Its answer to this system call of x86_64, whatever the arguments; `None` if it looks at
     /// them.
     pub fn answer(&self, number: u32) -> Option<u32> {
         let (mut at, mut a) = (0, 0);
@@ -143,8 +143,8 @@ impl Filter {
         }
     }
 
-    /// Does it end whoever executes a program? Then none can be started under it, and nobody is left
-    /// to say so.
+    /// Does it kill any process that calls execve? Then no program can be started under it, and
+    /// none is left to report it.
     pub fn kills_execve(&self) -> bool {
         const ACTION: u32 = 0xffff_0000; // SECCOMP_RET_ACTION_FULL
         const KILL: [u32; 3] = [0x8000_0000, 0, 0x0003_0000]; // KILL_PROCESS, KILL_THREAD, TRAP
@@ -170,7 +170,7 @@ impl From<&Bpf> for Filter {
     }
 }
 
-/// The default profile without what keeps set-user-ID files from being made.
+/// The default profile without the rules that keep set-user-ID files from being made.
 ///
 /// # Errors
 /// None for the profile that is embedded; a test compiles it.
@@ -207,8 +207,8 @@ const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../../specs/seccomp/default
 /// from.
 ///
 /// # Errors
-/// What the crate refuses, such as a system call that it does not know; and several filters, of which
-/// a command can have one.
+/// The crate refuses it, as for an unknown system call; or there are several filters, and a command
+/// can have only one.
 pub fn by_seccompiler(json: &str, origin: &str) -> Result<Filter> {
     let refused = |cause: String| Error::new(format!("{origin}: {cause}"));
     let filters = seccompiler::compile_from_json(json.as_bytes(), TargetArch::x86_64);
@@ -228,7 +228,7 @@ pub fn by_seccompiler(json: &str, origin: &str) -> Result<Filter> {
     }
 }
 
-/// As our messages begin and end.
+/// Lower case at the start and no full stop at the end, as in our messages.
 fn sentence(text: &str) -> String {
     let mut letters = text.trim_end_matches('.').chars();
     let first = letters.next().map(|first| first.to_ascii_lowercase());
@@ -251,7 +251,7 @@ fn flags(profile: &Profile) -> u32 {
     profile.flags.iter().fold(listener, |flags, flag| {
         flags
             | match flag {
-                // The filter is loaded in a process with one thread, so this changes nothing; and
+                // The filter is loaded in a single-threaded process, so this changes nothing; and
                 // the kernel refuses it together with a listener.
                 Flag::Tsync if notifies => 0,
                 Flag::Tsync => 1 << 0,

@@ -1,5 +1,5 @@
 //! Two second opinions for the tests: libseccomp's program for the same profile, and the meaning of
-//! a profile written down a second time, without cleverness.
+//! a profile written down a second time, naively.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -48,7 +48,7 @@ fn build() -> Result<PathBuf, String> {
     Ok(tool)
 }
 
-/// libseccomp's program, without runc's ENOSYS; `optimize` 2 is its binary tree. None if it takes
+/// libseccomp's program, without runc's ENOSYS; `optimize` 2 is its binary tree. `None` if it takes
 /// two rules for a contradiction, or does not finish.
 pub fn libseccomp(tool: &Path, profile: &Profile, optimize: u32) -> Option<Vec<Insn>> {
     let default = answer(profile.default_action, profile.default_errno_ret);
@@ -118,7 +118,7 @@ fn abi(profile: &Profile, call: &Call) -> Option<Abi> {
 }
 
 /// The answers that the rules allow: one, or several if conditional rules contradict each other;
-/// the one that is ours first.
+/// ours comes first.
 pub fn meaning(profile: &Profile, call: &Call) -> Vec<u32> {
     let default = answer(profile.default_action, profile.default_errno_ret);
     let Some(abi) = abi(profile, call) else {

@@ -33,13 +33,13 @@ pub const fn answer(action: Action, errno: Option<u32>) -> u32 {
     }
 }
 
-/// The kernel compares actions as signed numbers, and the smallest is the strictest
-/// (`ACTION_ONLY` in kernel/seccomp.c).
+/// The kernel compares actions as signed numbers, and the smallest is the strictest (`ACTION_ONLY`
+/// in kernel/seccomp.c).
 fn strictness(answer: u32) -> i32 {
     (answer & 0xffff_0000) as i32
 }
 
-/// Conditions that hold together, and what follows.
+/// Conditions that must all hold, and what follows.
 struct Clause {
     args: Vec<Arg>,
     answer: u32,
@@ -84,7 +84,7 @@ fn default(profile: &Profile) -> u32 {
     answer(profile.default_action, profile.default_errno_ret)
 }
 
-/// What `architectures` and `names` have that no call can meet.
+/// Entries of `architectures` and `names` that no call can match.
 fn report(profile: &Profile, warnings: &mut Vec<String>) {
     for (at, rule) in profile.syscalls.iter().enumerate() {
         if rule.names.is_empty() {
@@ -115,7 +115,7 @@ fn ranges(profile: &Profile, abi: Abi, tree: &mut DecisionTree) -> Result<Vec<(u
     let mut ranges = vec![(first, otherwise)];
     for (number, outcome) in calls(profile, abi) {
         let outcome = node(outcome, abi, otherwise, tree)?;
-        // The range that begins at this number, if there is one, is the rest after its neighbour.
+        // A range that begins at this number is the rest after its neighbour.
         ranges.pop_if(|(start, _)| *start == number);
         ranges.extend([(number, outcome), (number + 1, otherwise)]);
     }
@@ -126,14 +126,14 @@ fn ranges(profile: &Profile, abi: Abi, tree: &mut DecisionTree) -> Result<Vec<(u
     Ok(ranges)
 }
 
-/// The highest number that the profile names, beyond which calls are newer than it.
+/// The highest number that the profile names; calls beyond it are newer than the profile.
 fn newest(profile: &Profile, abi: Abi) -> Option<u32> {
     if matches!(profile.default_action, Action::Allow | Action::Log | Action::Trace) {
         return None;
     }
     let names = profile.syscalls.iter().flat_map(|rule| &rule.names);
     names
-        // What i386 multiplexes got a number of its own long after; who names socket need not know.
+        // Multiplexed i386 calls got their own numbers much later, unknown to old profiles.
         .filter(|name| abi != Abi::X86 || syscalls::multiplexed(name).is_none())
         .filter_map(|name| syscalls::number(name, abi))
         .max()
@@ -167,8 +167,8 @@ fn calls(profile: &Profile, abi: Abi) -> Calls {
     calls
 }
 
-/// The conditions of a rule: one list that holds together, or, if an argument is named twice, one
-/// list for each condition.
+/// The conditions of a rule: one list that must hold together, or, if an argument is named twice,
+/// one list per condition.
 fn alternatives(rule: &Rule) -> Vec<Vec<Arg>> {
     let twice = |(at, arg): (usize, &Arg)| rule.args[..at].iter().any(|a| a.index == arg.index);
     if rule.args.iter().enumerate().any(twice) {
@@ -195,7 +195,7 @@ fn node(outcome: Outcome, abi: Abi, otherwise: Id, tree: &mut DecisionTree) -> R
         Outcome::When(clauses) => clauses,
     };
     clauses.sort_by_key(|clause| strictness(clause.answer));
-    // From the last to the first: each knows where to go on.
+    // From the last to the first: each knows where to continue.
     clauses.iter().rev().try_fold(otherwise, |next, clause| {
         let then = tree.answer(clause.answer);
         tree.clause(&clause.args, abi.is_64_bit(), then, next)

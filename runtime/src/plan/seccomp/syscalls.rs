@@ -1,7 +1,7 @@
 //! System call numbers of the three ABIs an x86_64 kernel answers to.
 //!
 //! From the kernel's `arch/x86/entry/syscalls/syscall_{64,32}.tbl`, up to Linux 6.19. A number
-//! stays what it is for ever, so the table only grows.
+//! never changes, so the table only grows.
 //!
 //! - **x86_64** is the native one.
 //! - **x32** shares its audit architecture with x86_64 and sets bit 30 of the number. Most calls
@@ -13,8 +13,8 @@
 /// Bit 30: the call comes from an x32 program (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u32 = 1 << 30;
 
-/// The first number of a range that no x86_64 call has and none will have soon: what lies above is
-/// rare, what lies below is worth a short path.
+/// The first number of a range that no x86_64 call uses or will use soon: what lies above is rare,
+/// what lies below is worth a short path.
 pub const COMMON: u32 = 512;
 
 /// The calling conventions a filter on x86_64 can meet.
@@ -100,7 +100,7 @@ pub fn multiplexed(name: &str) -> Option<(u32, u32)> {
     Some((IPC, call))
 }
 
-/// Name, x86_64, x32 without its bit, x86; -1: the ABI has no such call. Sorted by name.
+/// Name, x86_64, x32 without its bit, x86; -1: the ABI does not have this call. Sorted by name.
 #[rustfmt::skip]
 pub const TABLE: &[(&str, i16, i16, i16)] = &[
     ("_llseek", -1, -1, 140), ("_newselect", -1, -1, 142), ("_sysctl", 156, -1, 149),

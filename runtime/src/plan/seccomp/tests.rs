@@ -141,7 +141,7 @@ impl Random {
     fn arg(&mut self, index: u32) -> Arg {
         let op = self.pick(&[Op::Ne, Op::Lt, Op::Le, Op::Eq, Op::Ge, Op::Gt, Op::MaskedEq]);
         let (value, value_two) = (self.value(), self.value());
-        // Half of the masked comparisons can hold.
+        // Half of the masked comparisons can match.
         let value_two = if self.below(2) == 0 { value_two & value } else { value_two };
         Arg { index, value, value_two: if op == Op::MaskedEq { value_two } else { 0 }, op }
     }
@@ -156,12 +156,12 @@ impl Random {
             .filter(|_| self.below(2) == 0)
             .collect();
         let mut rules = Vec::new();
-        // With x32 listed, libseccomp (2.5.4) can forget to load the number if a name has none on
+        // With x32 listed, libseccomp (2.5.4) can forget to load the number if a name is missing on
         // one of the two ABIs.
         let x32 = architectures.contains(&Arch::X32);
         let names: Vec<&str> =
             TABLE.iter().filter(|row| !x32 || row.1 >= 0 && row.2 >= 0).map(|row| row.0).collect();
-        // Few calls, so that rules meet.
+        // Few calls, so that rules collide.
         let calls: Vec<&str> = (0..1 + self.below(10)).map(|_| self.pick(&names)).collect();
         for name in calls.iter().chain(&["socket", "read"][..self.below(3)]) {
             let mut action = self.pick(&actions);
@@ -171,7 +171,7 @@ impl Random {
                 }
                 let mut args: Vec<Arg> = Vec::new();
                 for _ in 0..self.below(4) {
-                    // Rarely an argument twice.
+                    // Occasionally an argument twice.
                     let index = self.below(6) as u32;
                     if self.below(8) == 0 || !args.iter().any(|arg| arg.index == index) {
                         args.push(self.arg(index));
@@ -231,7 +231,7 @@ fn is_too_new(nr: u32) -> bool {
     matches!(nr & !X32_BIT, 335 | 336 | 453 | 457..512)
 }
 
-/// Is the rule about the call, of whatever ABI?
+/// Does the rule cover the call, on whichever ABI?
 fn decides(rule: &Rule, call: &Call) -> bool {
     let abi = match (call.arch, call.nr & X32_BIT) {
         (AUDIT_ARCH_I386, _) => Abi::X86,
@@ -255,7 +255,7 @@ fn is_entangled(profile: &Profile, call: &Call) -> bool {
     alternatives && !(equality && args.iter().all(|arg| arg.index == args[0].index))
 }
 
-/// The part of a profile that decides on a call, for a failure's message.
+/// The part of a profile that decides on a call, for a failure message.
 fn excerpt(profile: &Profile, call: &Call) -> String {
     let rules = profile
         .syscalls
@@ -294,7 +294,7 @@ fn compare(what: &str, profile: &Profile, random: &mut Random, tries: usize) -> 
     (program, disagreements)
 }
 
-/// The embedded programs are the profiles beside them. `UPDATE=1` writes them.
+/// The embedded programs match the profiles beside them. `UPDATE=1` writes them.
 #[test]
 fn the_embedded_programs_are_the_compiled_profiles() {
     let program = compile(&spec("default")).unwrap();
@@ -346,7 +346,7 @@ fn the_default_profile_means_what_libseccomp_says() {
     assert_eq!(disagreements, 0);
 }
 
-/// As Firecracker's users have them: a list of what is allowed, and one of what is not.
+/// The style of Firecracker's users: a list of what is allowed, and one of what is not.
 #[test]
 fn a_filter_of_seccompiler_is_known_by_its_shape_and_compiled_by_it() {
     let of = |json: &str| match Seccomp::parse(json.as_bytes(), "--seccomp f")? {
@@ -381,13 +381,13 @@ fn a_filter_of_seccompiler_is_known_by_its_shape_and_compiled_by_it() {
     ] {
         assert!(refused(&json).contains(expected), "{}", refused(&json));
     }
-    // A profile of OCI is one still, and so is what is neither.
+    // An OCI profile is still read as one, and so is what is neither.
     for json in [r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, "{}", "[]", r#"{"a": 1}"#] {
         assert!(!matches!(Seccomp::parse(json.as_bytes(), "f"), Ok(Seccomp::Seccompiler(..))));
     }
 }
 
-/// What the init does is in `sys/init/main.rs`; a call more is one that an attacker of pid 1 has.
+/// What the init does is in `sys/init/main.rs`; an extra call serves an attacker of pid 1.
 #[test]
 fn the_init_may_make_its_own_calls_and_no_others() {
     const CALLS: [i64; 9] = [
@@ -435,7 +435,7 @@ fn random_profiles_mean_what_libseccomp_says() {
     println!("libseccomp lost a branch for {entangled} calls");
 }
 
-/// Most calls are named, so ranges are many and jumps are long.
+/// Most calls are named, so there are many ranges and jumps are long.
 #[test]
 fn a_large_profile_with_far_jumps_is_correct() {
     let mut random = Random(99);
@@ -456,7 +456,7 @@ fn names_have_libseccomps_numbers() {
     let Some(tool) = tool() else { return };
     let all = [Arch::X86_64, Arch::X32, Arch::X86];
     for rows in TABLE.chunks(40) {
-        // An answer of its own for each call. The default is ALLOW, so that none is too new.
+        // A distinct answer for each call. The default is ALLOW, so that none is too new.
         let rules = (1..)
             .zip(rows)
             .map(|(errno, row)| rule(Action::Errno, Some(errno), &[row.0], &[]))
@@ -528,7 +528,7 @@ fn the_default_refuses_what_the_design_says() {
     assert!(killed(1, AUDIT_ARCH_I386) && killed(X32_BIT | 1, AUDIT_ARCH_X86_64));
 }
 
-/// A cached verdict costs nothing at run time; the kernel caches only if no argument is looked at.
+/// A cached verdict costs nothing at run time; the kernel caches only if no argument is examined.
 #[test]
 fn allowed_calls_of_the_default_never_look_at_arguments() {
     let program = compile(&spec("default")).unwrap().insns;
@@ -612,7 +612,7 @@ fn a_profile_too_large_for_the_kernel_is_refused() {
     assert!(compile(&profile(Action::Allow, &[], rules.collect())).is_err());
 }
 
-/// Mutated profiles: whatever is parsed compiles to a program that the kernel takes, or to an error.
+/// Mutated profiles: whatever parses compiles to a program that the kernel accepts, or to an error.
 #[test]
 fn hostile_json_never_panics() {
     let mut one: serde_json::Value = serde_json::from_slice(&own()).unwrap();

@@ -1,8 +1,8 @@
 //! The decision: a graph of tests on 32-bit words of `struct seccomp_data`, with answers as leaves.
 //!
 //! Nodes are built from the leaves up and equal nodes are one node, so a node's children have
-//! smaller numbers than itself, equal outcomes of different calls are the same node, and merging
-//! neighbouring calls of equal outcome is a comparison of two numbers.
+//! smaller numbers than the node itself, equal outcomes of different calls are the same node, and
+//! merging neighbouring calls of equal outcome is a comparison of two numbers.
 
 use std::collections::HashMap;
 
@@ -64,7 +64,7 @@ impl Ask {
     }
 }
 
-/// A test with two ways on, or an answer.
+/// A test with two branches, or an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Node {
     /// The filter's return value.
@@ -73,14 +73,14 @@ pub enum Node {
     Test {
         /// The question.
         test: Test,
-        /// Where yes leads.
+        /// The branch for yes.
         yes: Id,
-        /// Where no leads.
+        /// The branch for no.
         no: Id,
     },
 }
 
-/// More nodes than the largest program could hold, whatever is shared: a profile is too large.
+/// More nodes than the largest program could hold, however much is shared: too large a profile.
 const MAX_NODES: usize = 1 << 16;
 
 /// The graph.
@@ -104,12 +104,12 @@ impl DecisionTree {
         self.node(Node::Answer(value))
     }
 
-    /// A test, unless both ways are one.
+    /// A test, unless both branches are the same.
     pub fn test(&mut self, test: Test, yes: Id, no: Id) -> Id {
         if yes == no {
             return yes;
         }
-        // Two sets of bits with the same way out are one set of bits.
+        // Two sets of bits with the same outcome are one set of bits.
         if let (Ask::Any(bits), Node::Test { test: next, yes: next_yes, no: next_no }) =
             (test.ask, self.nodes[no as usize])
             && let Ask::Any(more) = next.ask
@@ -143,7 +143,7 @@ impl DecisionTree {
         match *ranges {
             [] => unreachable!("a search has at least one range"),
             [(_, only)] => return only,
-            // One number that differs from its surroundings: equality asks both ends at once.
+            // One number that differs from its surroundings: equality tests both ends at once.
             [(_, around), (one, inside), (next, after)] if next == one + 1 && after == around => {
                 return self.test(Test { word: NR, ask: Ask::Eq(one) }, inside, around);
             }
@@ -166,8 +166,8 @@ impl DecisionTree {
     /// `then` if all conditions hold, else on to `next`. With `wide`, arguments have 64 bits, else
     /// only the low halves are compared.
     ///
-    /// What the tests on the way have settled is not asked again in `next`, so a list of values for
-    /// one argument becomes one look at the high half and a chain on the low one.
+    /// What earlier tests have settled is not asked again in `next`, so a list of values for one
+    /// argument becomes one look at the high half and a chain on the low one.
     pub fn clause(&mut self, args: &[Arg], wide: bool, then: Id, next: Id) -> Result<Id> {
         if self.nodes.len() > MAX_NODES {
             return Err(Error::new(format!("the conditions need more than {MAX_NODES} tests")));
@@ -251,7 +251,7 @@ impl DecisionTree {
         self.test(above, yes, no)
     }
 
-    /// One condition is settled: on with the rest of its clause, or to the next clause.
+    /// One condition is settled: continue with the rest of its clause, or with the next clause.
     fn outcome(&mut self, holds: bool, goals: &Goals, facts: &mut Facts) -> Id {
         if holds {
             self.all(goals.rest, goals.wide, goals.then, goals.next, facts)
@@ -285,8 +285,8 @@ fn halves(value: u64) -> [u32; 2] {
     [value as u32, (value >> 32) as u32]
 }
 
-/// The cheapest question for "these bits of the word are so", and the answer that means yes.
-/// None if there is nothing to ask.
+/// The cheapest question for "these bits of the word are so", and the answer that means yes. `None`
+/// if there is nothing to ask.
 fn same_bits(word: u8, mask: u32, value: u32) -> Option<(Test, bool)> {
     let (ask, wanted) = match (mask, value) {
         (0, _) => return None,

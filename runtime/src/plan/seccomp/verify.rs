@@ -16,7 +16,7 @@ impl Call {
         match offset {
             0 => self.nr,
             4 => self.arch,
-            // The instruction pointer: no rule asks for it.
+            // The instruction pointer: no rule uses it.
             8 | 12 => 0,
             16..64 => {
                 let arg = self.args[(offset as usize - 16) / 8];
@@ -27,7 +27,7 @@ impl Call {
     }
 }
 
-/// The program as the kernel would take it, or why not.
+/// The program as the kernel would accept it, or why not.
 pub fn check(program: &[Insn]) -> Result<(), String> {
     if program.is_empty() || program.len() > MAX_INSNS {
         return Err(format!("{} instructions", program.len()));
