@@ -1,8 +1,8 @@
 //! Annotations of config.json, by which containers ask for what the specification has no words for:
-//! what a flag of `garth wrap` is to a sandbox.
+//! the counterpart of `garth wrap`'s flags for a sandbox.
 //!
-//! The specification forbids an error for a key that is not known (config.md, "Annotations"), so
-//! one of ours that does not exist is warned of.
+//! The specification forbids an error for an unknown key (config.md, "Annotations"), so an unknown
+//! one with our prefix only causes a warning.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use super::rate_group::RateGroup;
 use super::units::Rate;
 use crate::Result;
 
-/// All of ours begin so.
+/// The prefix of all of ours.
 const PREFIX: &str = "dev.garth.";
 
-/// `dev.garth.plugin.NAME`: as `--plugin NAME`, with its configuration as the value.
+/// `dev.garth.plugin.NAME`: same as `--plugin NAME`, with its configuration as the value.
 pub const PLUGIN: &str = "dev.garth.plugin.";
 
-/// `dev.garth.rate.up`, `dev.garth.rate.down`: as `--rate up=...` and `--rate down=...`, a rate with
-/// its unit.
+/// `dev.garth.rate.up`, `dev.garth.rate.down`: same as `--rate up=...` and `--rate down=...`, a
+/// rate with its unit.
 pub const RATE: [&str; 2] = ["dev.garth.rate.up", "dev.garth.rate.down"];
 
-/// `dev.garth.rate.group`: as `--rate-group`; the two before are bounds within it.
+/// `dev.garth.rate.group`: same as `--rate-group`; the two above are bounds within it.
 pub const GROUP: &str = "dev.garth.rate.group";
 
-/// Those that there are; one that ends in a dot stands for all that begin so.
+/// The known ones; one that ends in a dot stands for all with that prefix.
 const KNOWN: [&str; 4] = [PLUGIN, RATE[0], RATE[1], GROUP];
 
-/// It looks like one of ours and is none.
+/// It has our prefix but is not one of ours.
 pub fn is_unknown(key: &str) -> bool {
     let known = |known: &&str| match known.ends_with('.') {
         true => key.len() > known.len() && key.starts_with(known),
@@ -39,7 +39,7 @@ pub fn is_unknown(key: &str) -> bool {
 /// How fast the container's network may be.
 ///
 /// # Errors
-/// A value that is no rate, with its key.
+/// A value is not a rate; the key is named.
 pub fn rates(annotations: &BTreeMap<String, String>) -> Result<Rates> {
     let rate = |key: &str| -> Result<Option<Rate>> {
         let Some(text) = annotations.get(key) else { return Ok(None) };
@@ -50,10 +50,10 @@ pub fn rates(annotations: &BTreeMap<String, String>) -> Result<Rates> {
     rates.check().map(|()| rates).map_err(|error| error.within("annotations"))
 }
 
-/// The budget that it shares with others; `own` are its own bounds.
+/// The budget shared with other containers; `own` are this one's bounds.
 ///
 /// # Errors
-/// A value that is no group, or bounds that are none within it.
+/// A value that is not a group, or bounds that do not fit within it.
 pub fn rate_group(
     annotations: &BTreeMap<String, String>,
     own: &Rates,

@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// A set of capabilities, a bit for each number.
+/// A set of capabilities, as a bit mask by number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapabilitySet(pub u64);
 
 impl CapabilitySet {
-    /// All that have a name; where it is asked for, it means all that the caller has.
+    /// All that have a name; in a request, it means all that the caller has.
     pub const ALL: CapabilitySet =
         CapabilitySet((2 << Capability::CAP_CHECKPOINT_RESTORE as u64) - 1);
 
-    /// To signal processes of other users.
+    /// Permits signalling processes of other users.
     pub const KILL: CapabilitySet = CapabilitySet::of(&[Capability::CAP_KILL]);
 
-    /// What daemons that start as root need in order to become somebody else, and no more.
+    /// What daemons that start as root need in order to change to another user, and no more.
     pub const ROOT_DEFAULT: CapabilitySet = CapabilitySet::of(&[
         Capability::CAP_CHOWN,
         Capability::CAP_DAC_OVERRIDE,
@@ -30,7 +30,7 @@ impl CapabilitySet {
         Capability::CAP_SYS_CHROOT,
     ]);
 
-    /// These.
+    /// The set of these.
     pub const fn of(capabilities: &[Capability]) -> CapabilitySet {
         let (mut bits, mut at) = (0, 0);
         while at < capabilities.len() {
@@ -40,7 +40,7 @@ impl CapabilitySet {
         CapabilitySet(bits)
     }
 
-    /// Those of a list as config.json has it, `CAP_NET_ADMIN`; unknown names are passed over.
+    /// The capabilities of a list as in config.json, `CAP_NET_ADMIN`; unknown names are ignored.
     pub fn named(names: &[String]) -> CapabilitySet {
         let known = names.iter().filter_map(|name| name.parse::<Capability>().ok());
         CapabilitySet::of(&known.collect::<Vec<_>>())
@@ -57,7 +57,7 @@ impl CapabilitySet {
         })
     }
 
-    /// Both.
+    /// The union.
     #[must_use]
     pub fn union(self, other: CapabilitySet) -> CapabilitySet {
         CapabilitySet(self.0 | other.0)
@@ -69,19 +69,19 @@ impl CapabilitySet {
         CapabilitySet(self.0 & !other.0)
     }
 
-    /// Is it one of them?
+    /// Does the set contain it?
     pub fn has(self, capability: Capability) -> bool {
         self.0 & capability.bitmask() != 0
     }
 
-    /// Those of them that have a name, in the order of their numbers.
+    /// Its members that have a name, in numerical order.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         let mut all: Vec<Capability> = caps::all().into_iter().collect();
         all.sort_unstable_by_key(Capability::index);
         all.into_iter().filter(move |capability| self.has(*capability))
     }
 
-    /// The names, for people.
+    /// The names, for display.
     pub fn names(self) -> String {
         match self {
             CapabilitySet(0) => "none".into(),
@@ -98,7 +98,7 @@ fn short(capability: Capability) -> String {
 
 /// `CAP_NET_ADMIN`, `net_admin`, in either case.
 fn capability(text: &str) -> Result<Capability> {
-    // Not caps::to_canonical, which takes letters beyond ASCII for those that they become.
+    // Not caps::to_canonical, which maps some non-ASCII letters to ASCII when it changes case.
     let lower = text.to_ascii_lowercase();
     let name = lower.strip_prefix("cap_").unwrap_or(&lower);
     format!("CAP_{}", name.to_ascii_uppercase()).parse().map_err(|_| {

@@ -1,4 +1,4 @@
-//! Directories inside that are asked for by name: where a command begins, and its own below /run.
+//! Directories inside requested by name: a command's working directory, and its own below /run.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::mount::{Mount, MountKind};
 use crate::error::{Error, Result};
 
-/// Where a command begins.
+/// A command's working directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Directory {
-    /// Where the caller is, if that directory is there inside and the command's user may enter it;
-    /// otherwise `/`, and it is told so. With a root of its own, `/`.
+    /// The caller's, if that directory exists inside and the command's user may enter it; otherwise
+    /// `/`, with a remark. With its own root, `/`.
     #[default]
     Callers,
     /// What [`Directory::Callers`] was when the sandbox was started.
     Preferred(#[serde(with = "super::os_path")] PathBuf),
-    /// This one, or it is an error; one that is relative begins where the caller is, or at `/` with a
-    /// root of its own.
+    /// This one, or an error; a relative one is resolved from the caller's directory, or from `/`
+    /// with a root of the sandbox's own.
     At(#[serde(with = "super::os_path")] PathBuf),
 }
 
-/// A name below a /run that is the sandbox's own.
+/// Checks a name below a /run that is the sandbox's own.
 pub(super) fn check_run_dir(name: &Path, mounts: &[Mount]) -> Result<()> {
     let refuse = |why: &str| Error::new(format!("--run-dir {}: {why}", name.display()));
     let below = |part| matches!(part, Component::Normal(_));

@@ -1,4 +1,4 @@
-//! The ids outside that stand for those from 0 on in a user namespace: `--userns=100000:65536`.
+//! The outside ids mapped to those from 0 on in a user namespace: `--userns=100000:65536`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// So many ids from `first` on.
+/// `count` ids from `first` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRange {
-    /// What 0 is outside.
+    /// The outside id that 0 maps to.
     pub first: u32,
-    /// How many there are.
+    /// The number of ids.
     pub count: u32,
 }
 
-/// As many as one user of shadow's useradd(8) has, and as a container image expects.
+/// As many as shadow's useradd(8) gives a user, and as a container image expects.
 const USUAL: u32 = 65536;
 
 impl FromStr for IdRange {
@@ -36,7 +36,7 @@ impl FromStr for IdRange {
         if count == 0 {
             return Err(wrong("there is no id in it"));
         }
-        // The last number is nobody's (chown(2)).
+        // The last number is not an id (chown(2)).
         if first.checked_add(count).is_none_or(|end| end == u32::MAX) {
             return Err(wrong("no id is that large"));
         }

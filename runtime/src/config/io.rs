@@ -1,10 +1,10 @@
 //! `--io read=50MB/s,write=20MB/s,riops=1k,wiops=500:PATH`: how fast a sandbox may use a disk.
 //!
-//! A term is `KEY=VALUE` or `KEY=VALUE:PATH`. Either one PATH stands behind one of the terms and is
-//! meant for all, or each has its own. Rates need their unit ([`Rate`]); operations in a second are
-//! plain numbers, with `k` and `M` for thousands and millions. `none` takes a limit off, and the term
-//! `none:PATH` all four. PATH is on the host: a file or directory, whose file system is on the disk, or
-//! the device itself.
+//! A term is `KEY=VALUE` or `KEY=VALUE:PATH`. Either a single PATH follows one of the terms and
+//! applies to all, or each has its own. Rates need their unit ([`Rate`]); operations per second are
+//! plain numbers, with `k` and `M` for thousands and millions. `none` removes a limit, and the term
+//! `none:PATH` all four. PATH is on the host: a file or directory, whose file system is on the
+//! disk, or the device itself.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ const KEYS: [&str; 4] = ["read", "write", "riops", "wiops"];
 /// The kernel counts operations in 32 bits.
 const MOST_OPERATIONS: u64 = u32::MAX as u64;
 
-/// What a sandbox may do in a second on the disk below `path`. `None` says nothing, as in an update,
-/// which leaves what there is; zero takes the limit off.
+/// What a sandbox may do per second on the disk below `path`. `None` is unspecified, as in an
+/// update, which keeps the existing limit; zero removes the limit.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
@@ -45,7 +45,7 @@ impl Throttle {
     /// Reads the value of one `--io`.
     ///
     /// # Errors
-    /// A key that there is not or is there twice, a value without its unit, no PATH or several.
+    /// An unknown or repeated key, a value without its unit, no PATH or several.
     pub fn parse(text: &str) -> Result<Vec<Throttle>> {
         let shown: String = text.chars().take(120).flat_map(char::escape_debug).collect();
         let wrong = |why: String| Error::new(format!("--io {shown}: {why}"));
@@ -109,7 +109,7 @@ impl Throttle {
         }
     }
 
-    /// Refuses what no kernel takes.
+    /// Refuses what no kernel accepts.
     pub fn check(&self) -> Result<()> {
         let shown = self.path.display();
         for (key, rate) in [("read", self.read), ("write", self.write)] {
@@ -127,7 +127,7 @@ impl Throttle {
         Ok(())
     }
 
-    /// Does it limit what is written?
+    /// Does it limit writing?
     pub fn limits_writes(&self) -> bool {
         self.write.is_some_and(|rate| rate.0 != 0) || self.wiops.is_some_and(|n| n != 0)
     }
@@ -148,7 +148,7 @@ fn operations(key: &str, text: &str) -> Result<u64> {
     }
 }
 
-/// Bytes in a second, as the kernel counts.
+/// Bytes per second, as the kernel counts them.
 pub fn bytes(rate: Rate) -> u64 {
     rate.0 / 8
 }

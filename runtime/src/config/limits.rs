@@ -10,8 +10,8 @@
 //! | `io` | `--io read=50MB/s:/srv` | reading and writing, per disk (`io.rs`) |
 //!
 //! With `memory` and no `swap`, docker lets the sandbox swap as much again as it may keep in
-//! memory, and so does Garth: unlimited swap would make the memory limit a way to burden the disk
-//! of everyone else.
+//! memory, and so does Garth: unlimited swap would make a memory limit a way to burden a disk that
+//! others use too.
 
 use std::borrow::Cow;
 
@@ -28,10 +28,10 @@ pub const CPU_PERIOD: u64 = 100_000;
 /// The highest processor count a kernel can be built for (CONFIG_NR_CPUS on x86).
 const MAX_CPUS: u32 = 8192;
 
-/// The kernel's PID_MAX_LIMIT on 64 bits; pids.max takes no more.
+/// The kernel's PID_MAX_LIMIT on 64 bits; pids.max accepts no more.
 const MAX_PIDS: u64 = 4_194_304;
 
-/// What a sandbox may use; `None` is no limit.
+/// What a sandbox may use; `None` is unlimited.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -41,7 +41,7 @@ pub struct Limits {
     /// Bytes of memory and swap together; not below `memory`. Equal to it: no swap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<Size>,
-    /// Processors' worth of time; 0.5 is half of one.
+    /// Processors' worth of time; 0.5 is half a processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<f64>,
     /// Processors by number, as in `0-3,8`.
@@ -65,7 +65,7 @@ impl Limits {
         *self == Limits::default()
     }
 
-    /// Refuses what no kernel would take or nobody can have meant.
+    /// Refuses what no kernel would accept or what cannot have been meant.
     pub fn check(&self) -> Result<()> {
         if let Some(memory) = self.memory
             && memory.0 < 64 << 10
@@ -88,7 +88,7 @@ impl Limits {
             _ => {}
         }
         if let Some(cpus) = self.cpus
-            // Below 0.01 the quota falls under the kernel's least, 1 ms in 100 ms.
+            // Below 0.01 the quota falls below the kernel's minimum, 1 ms in 100 ms.
             && !(0.01..=f64::from(MAX_CPUS)).contains(&cpus)
         {
             return Err(Error::new(format!("--cpus {cpus}: not between 0.01 and {MAX_CPUS}"))
@@ -111,14 +111,14 @@ impl Limits {
         self.cpus.map(|cpus| (cpus * CPU_PERIOD as f64).round() as u64)
     }
 
-    /// Bytes of memory and swap together: what was asked, or docker's rule of twice the memory.
+    /// Bytes of memory and swap together: as requested, or docker's rule of twice the memory.
     pub fn memory_and_swap(&self) -> Option<Size> {
         self.swap.or_else(|| self.memory.map(|memory| Size(memory.0.saturating_mul(2))))
     }
 }
 
-/// As `linux.resources` says it, with docker's rules applied. Which disks `io` means is for the machine
-/// to say.
+/// Expressed as `linux.resources`, with docker's rules applied. Which disks `io` means depends on
+/// the machine.
 impl From<&Limits> for Resources {
     fn from(limits: &Limits) -> Resources {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -153,7 +153,7 @@ impl LimitSource<'_> {
     /// Nothing is limited.
     pub const NONE: LimitSource<'static> = LimitSource::Flags(Limits::NONE);
 
-    /// What is asked, as `linux.resources` says it.
+    /// The request, expressed as `linux.resources`.
     pub fn resources(&self) -> Cow<'_, Resources> {
         match *self {
             LimitSource::Flags(limits) => Cow::Owned(limits.into()),
@@ -161,8 +161,8 @@ impl LimitSource<'_> {
         }
     }
 
-    /// How `value` was asked for in `field` of `linux.resources`; none: it was not, and only follows from
-    /// another value by docker's rules.
+    /// How `value` was requested in `field` of `linux.resources`; `None`: it was not, and only
+    /// follows from another value by docker's rules.
     pub fn words(&self, field: &str, value: &str) -> Option<String> {
         let LimitSource::Flags(limits) = self else { return Some(format!("{field} {value}")) };
         match field {
@@ -176,14 +176,14 @@ impl LimitSource<'_> {
     }
 }
 
-/// Reads a list of processors, `0-3,8`, into ranges (first, last), as cpuset(7) has it.
+/// Reads a list of processors, `0-3,8`, into ranges (first, last), in the format of cpuset(7).
 pub fn cpu_list(text: &str) -> Result<Vec<(u32, u32)>> {
     let wrong = |why: String| {
         let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
         Error::new(format!("processor list \"{shown}\": {why}")).hint("write 0-3,8")
     };
     let number = |text: &str| {
-        // `parse` would take "+1".
+        // `parse` would accept "+1".
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u32>() {
             Ok(cpu) if digits && cpu < MAX_CPUS => Ok(cpu),
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(resources(&swap)["memory"]["swap"], 1 << 20);
         let most = Limits { pids: Some(u64::MAX), ..Default::default() };
         assert_eq!(resources(&most)["pids"]["limit"], i64::MAX);
-        // An error names what was written, and what nobody wrote has no name.
+        // An error names what was written; what was not written has no name.
         let named = |limits: &Limits, field| LimitSource::Flags(limits).words(field, "9");
         assert_eq!(named(&limits, "memory.limit").unwrap(), "--memory 1m");
         assert_eq!(named(&limits, "memory.swap"), None);

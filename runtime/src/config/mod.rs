@@ -1,4 +1,4 @@
-//! What was asked: a [`Sandbox`] in plain data, whatever the face it came through.
+//! The request: a [`Sandbox`] as plain data, whichever interface it came through.
 //!
 //! Nothing here looks at the machine. Text is parsed and checked; names (of users, of capabilities
 //! beyond their spelling) are resolved later, against the host.

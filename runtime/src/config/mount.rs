@@ -1,4 +1,4 @@
-//! Mounts as asked for: `-v`, `--rw`, `--tmpfs` and the private ones every sandbox has.
+//! Mounts as requested: `-v`, `--rw`, `--tmpfs` and the private ones every sandbox has.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 use super::units::Size;
 use crate::error::{Error, Result};
 
-/// One mount inside the sandbox. Later mounts lie over earlier ones.
+/// One mount inside the sandbox. Later mounts cover earlier ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mount {
-    /// Path inside; one that is relative begins where the caller is, as that of its source.
+    /// Path inside; a relative one is resolved from the caller's directory, like its source.
     #[serde(with = "super::os_path")]
     pub target: PathBuf,
     /// What is mounted.
     pub kind: MountKind,
-    /// What may be done with it.
+    /// What is allowed on it.
     pub access: Access,
-    /// Leave it out when the target is missing (the private directories that a host may not have).
+    /// Skip it when the target is missing (the private directories that a host may not have).
     pub optional: bool,
-    /// Where the wish came from, for `explain` and for errors: `-v /a:/b`, `default`.
+    /// Where the request came from, for `explain` and for errors: `-v /a:/b`, `default`.
     pub origin: String,
 }
 
@@ -30,7 +30,7 @@ pub struct Mount {
 pub enum MountKind {
     /// A file or directory of the host.
     Bind {
-        /// Path outside; one that is relative begins where the caller is.
+        /// Path outside; a relative one is resolved from the caller's directory.
         #[serde(with = "super::os_path")]
         source: PathBuf,
         /// With the mounts below it.
@@ -40,16 +40,16 @@ pub enum MountKind {
     Tmpfs {
         /// Upper bound of its contents.
         size: Option<Size>,
-        /// Mode of its root directory; none: 0770 for the user that the command was given, and 1777
-        /// where it was given none, as a daemon that starts as root shares the directory with those
-        /// that it becomes.
+        /// Mode of its root directory; `None`: 0770 for the user given for the command, and 1777 if
+        /// none was given, as a daemon that starts as root shares the directory with the users it
+        /// changes to.
         mode: Option<u32>,
         /// Who owns its root directory.
         owner: MountOwner,
     },
     /// A new proc(5) of the sandbox's own pid namespace.
     Proc {
-        /// `hidepid=invisible`: processes of other users are not shown (Linux 5.8 for the word).
+        /// `hidepid=invisible`: processes of other users are not shown (the word needs Linux 5.8).
         hidepid: bool,
     },
     /// A new sysfs(5), which shows the sandbox's own network namespace.
@@ -182,7 +182,7 @@ impl Mount {
         })
     }
 
-    /// `--tmpfs TARGET[:OPTION,...]`: `size=64m`, `mode=1777`, `uid=root`, and as for `-v`.
+    /// `--tmpfs TARGET[:OPTION,...]`: `size=64m`, `mode=1777`, `uid=root`, and those of `-v`.
     pub fn tmpfs(text: impl AsRef<OsStr>) -> Result<Mount> {
         let text = text.as_ref();
         let origin = format!("--tmpfs {}", text.display());
@@ -232,7 +232,7 @@ fn parse_mode(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
 }
 
-/// The parts between colons; `\:` is a colon of a path, and `\\` a backslash.
+/// The parts between colons; `\:` is a colon in a path, and `\\` a backslash.
 fn split(text: &OsStr) -> Vec<OsString> {
     let mut parts = vec![Vec::new()];
     let mut rest = text.as_bytes();
@@ -257,7 +257,7 @@ fn options(part: Option<&OsString>, origin: &str) -> Result<String> {
     words.ok_or_else(|| Error::new(format!("{origin}: its options are no text")))
 }
 
-/// The path of a target, which is read by name: without `.`, `..` and doubled slashes.
+/// The path of a target, normalized lexically: without `.`, `..` and doubled slashes.
 fn absolute(path: &OsStr, origin: &str) -> Result<PathBuf> {
     let path = Path::new(path);
     if !path.is_absolute() {
@@ -266,7 +266,7 @@ fn absolute(path: &OsStr, origin: &str) -> Result<PathBuf> {
     Ok(clean(path))
 }
 
-/// By name, without `.`, `..` and doubled slashes; above the root is the root.
+/// Lexically, without `.`, `..` and doubled slashes; above the root is the root.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for part in path.components() {

@@ -1,8 +1,8 @@
-//! What was asked of the network: which one, and which of the sandbox's ports the host publishes.
+//! The network request: which one, and which of the sandbox's ports the host publishes.
 //!
-//! `-p` is written as docker and podman write it, `[ip:]host:container[/tcp|udp]`, with one
-//! difference: without an address a port is published on loopback only, of both families. Whoever
-//! wants the world to reach it says so: `-p 0.0.0.0:8080:80`, `-p [::]:8080:80`.
+//! `-p` is written as in docker and podman, `[ip:]host:container[/tcp|udp]`, with one difference:
+//! without an address a port is published on loopback only, of both families. To be reachable from
+//! elsewhere takes an address: `-p 0.0.0.0:8080:80`, `-p [::]:8080:80`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -80,10 +80,10 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One published port: what reaches `host_port` of the host reaches `port` of the sandbox.
+/// One published port: what reaches `host_port` on the host reaches `port` in the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Publish {
-    /// The host's address; the unspecified address is every address of its family, none is
+    /// The host's address; the unspecified address is every address of its family, `None` is
     /// loopback of both families.
     pub host: Option<IpAddr>,
     /// The port on the host, 1-65535.
@@ -95,7 +95,7 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Reads the text of one `-p`: as many ports as its ranges are long.
+    /// Reads the text of one `-p`: one entry for each port of its ranges.
     pub fn parse(text: &str) -> Result<Vec<Publish>> {
         let bad = |why: String| Error::new(format!("-p {text}: {why}"));
         let shape = |why: &str| {
@@ -136,21 +136,21 @@ impl Publish {
         std::iter::once(first).chain(second)
     }
 
-    /// Whether only the host itself reaches it.
+    /// Whether it is reachable only from the host itself.
     pub fn is_loopback(&self) -> bool {
         self.host.is_none_or(|address| address.is_loopback())
     }
 }
 
 impl fmt::Display for Publish {
-    /// The text `-p` takes: `127.0.0.1:8080:80/udp`; `/tcp` goes without saying.
+    /// The text `-p` takes: `127.0.0.1:8080:80/udp`; `/tcp` is implied.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.spell(f, 1)
     }
 }
 
 impl Publish {
-    /// The texts that `-p` takes for all of these, in their order; neighbours are one range,
+    /// The texts that `-p` takes for all of these, in order; consecutive ones form a range,
     /// `8000-8009:9000-9009`.
     pub fn ranges(all: &[Publish]) -> Vec<String> {
         let follows = |a: &Publish, b: &Publish| {
@@ -180,7 +180,7 @@ impl Publish {
     }
 }
 
-/// So many neighbours, from the first on.
+/// That many consecutive ports, from the first on.
 struct Spelled(Publish, u16);
 
 impl fmt::Display for Spelled {
@@ -189,7 +189,7 @@ impl fmt::Display for Spelled {
     }
 }
 
-/// Takes the address off the front: an IPv6 address stands in brackets.
+/// Takes the address off the front: an IPv6 address is in brackets.
 fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;

@@ -1,4 +1,4 @@
-//! Paths in records: text where they are, bytes where they are not. serde's own refuses those.
+//! Paths in records: text if they are UTF-8, otherwise bytes. serde's own refuses the latter.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,7 +16,7 @@ enum Written {
 /// As text, or as a list of bytes.
 ///
 /// # Errors
-/// Those of the serializer.
+/// The serializer fails.
 pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     match path.to_str() {
         Some(text) => text.serialize(serializer),
@@ -24,10 +24,10 @@ pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::
     }
 }
 
-/// What [`serialize`] has written.
+/// Reads what [`serialize`] has written.
 ///
 /// # Errors
-/// Those of the deserializer.
+/// The deserializer fails.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     Ok(match Written::deserialize(deserializer)? {
         Written::Text(text) => text.into(),
@@ -35,7 +35,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf
     })
 }
 
-/// The same for several.
+/// The same for several paths.
 pub mod list {
     use super::{Deserialize, Deserializer, Path, PathBuf, Serialize, Serializer};
 
@@ -46,7 +46,7 @@ pub mod list {
     /// As a list.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// The serializer fails.
     pub fn serialize<S: Serializer>(
         paths: &[impl AsRef<Path>],
         serializer: S,
@@ -54,10 +54,10 @@ pub mod list {
         serializer.collect_seq(paths.iter().map(|path| One(path.as_ref().into())))
     }
 
-    /// What [`serialize`] has written.
+    /// Reads what [`serialize`] has written.
     ///
     /// # Errors
-    /// Those of the deserializer.
+    /// The deserializer fails.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<PathBuf>, D::Error> {

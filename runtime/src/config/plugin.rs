@@ -1,4 +1,4 @@
-//! `--plugin NAME[:key=value,...]`: which executable of the operator's is asked to make something
+//! `--plugin NAME[:key=value,...]`: which of the operator's executables is asked to make something
 //! for the sandbox, and with which configuration. Found and run by `resource/plugin/`.
 
 use std::collections::BTreeMap;
@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::annotation;
 use crate::{Error, Result};
 
-/// So much configuration is passed on, in bytes; a plugin that needs more can read a file.
+/// The most configuration that is passed on, in bytes; a plugin that needs more can read a file.
 const MOST: usize = 16 << 10;
 
-/// A plugin as it was asked for.
+/// A requested plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
-    /// The name of its file.
+    /// Its file name.
     pub name: String,
-    /// What it is told, in words of its own.
+    /// Its configuration, in its own terms.
     pub config: BTreeMap<String, String>,
 }
 
@@ -26,7 +26,7 @@ impl Plugin {
     /// The plugin called `name`, with a configuration as in `key=value,key=value`.
     ///
     /// # Errors
-    /// A name that cannot be a file's, a key without a value, a key given twice.
+    /// A name that cannot be a file name, a key without a value, or a repeated key.
     pub fn new(name: &str, config: &str) -> Result<Plugin> {
         check_name(name)?;
         let wrong = |why: String| Error::new(format!("plugin {name}: {why}"));
@@ -48,10 +48,10 @@ impl Plugin {
         Ok(Plugin { name: name.to_owned(), config: known })
     }
 
-    /// Those that the annotations of a container ask for, in the order of their names.
+    /// The plugins that a container's annotations request, in the order of their names.
     ///
     /// # Errors
-    /// As for [`Plugin::new`].
+    /// See [`Plugin::new`].
     pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Plugin>> {
         let ours = |(key, value): (&String, &String)| {
             let name = key.strip_prefix(annotation::PLUGIN).filter(|name| !name.is_empty())?;
@@ -62,7 +62,7 @@ impl Plugin {
     }
 
     /// # Errors
-    /// When one is asked for twice: what it makes is named after it and the sandbox.
+    /// One is requested twice: what it makes is named after it and the sandbox.
     pub fn check_all(plugins: &[Plugin]) -> Result<()> {
         for (at, plugin) in plugins.iter().enumerate() {
             if plugins[..at].iter().any(|other| other.name == plugin.name) {
@@ -92,7 +92,7 @@ impl fmt::Display for Plugin {
     }
 }
 
-/// A name is that of a file in a directory of plugins, and leads nowhere else.
+/// A name must be that of a file in a plugin directory, and lead nowhere else.
 fn check_name(name: &str) -> Result<()> {
     if (1..=64).contains(&name.len())
         && is_key(name)

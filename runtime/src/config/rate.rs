@@ -1,8 +1,8 @@
 //! How fast a sandbox's network may be, each way: `--rate up=10Mbit/s,down=2MB/s`.
 //!
-//! A rate counts frames, as the kernel's queueing disciplines and `ip -s link` do: the IP packet and
-//! the 14 bytes of its Ethernet header. Of that, TCP's payload is 1448/1514 = 95.6 % in full packets
-//! at an MTU of 1500. Up is what the sandbox sends, down what it receives.
+//! A rate counts frames, as the kernel's queueing disciplines and `ip -s link` do: the IP packet
+//! and the 14 bytes of its Ethernet header. Of that, TCP's payload is 1448/1514 = 95.6 % in full
+//! packets at an MTU of 1500. Up is what the sandbox sends, down what it receives.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::units::Rate;
 use crate::{Error, Result};
 
-/// A full frame takes 1.5 s at this rate, in bits per second; below it TCP gives up before it begins.
+/// A full frame takes 1.5 s at this rate, in bits per second; below it TCP cannot get started.
 pub const LEAST: Rate = Rate(8_000);
-/// The queue behind a rate is 60 ms of it, and is counted in 32 bits of bytes.
+/// The queue behind a rate holds 60 ms of it, and its bytes are counted in 32 bits.
 pub const MOST: Rate = Rate(400_000_000_000);
 
 const SPELLING: &str = "write up=10Mbit/s,down=2MB/s, one of the two, or 10Mbit/s for both ways";
 
-/// What is allowed each way; `None` is no limit.
+/// What is allowed each way; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rates {
@@ -37,7 +37,7 @@ impl Rates {
         *self == Rates::default()
     }
 
-    /// Refuses what no link can be held to.
+    /// Refuses rates that no link can be held to.
     ///
     /// # Errors
     /// The first rate that is too low or too high.
@@ -76,17 +76,17 @@ impl FromStr for Rates {
     }
 }
 
-/// Other rates than before. What is not named stays, and `none` takes a limit off.
+/// A change of rates. What is not named stays, and `none` removes a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// What becomes of the way up, if anything does.
+    /// The change to the way up, if any.
     pub up: Option<Option<Rate>>,
-    /// What becomes of the way down.
+    /// The change to the way down, if any.
     pub down: Option<Option<Rate>>,
 }
 
 impl Change {
-    /// The rates after it.
+    /// The rates after the change.
     pub fn of(self, before: Rates) -> Rates {
         Rates { up: self.up.unwrap_or(before.up), down: self.down.unwrap_or(before.down) }
     }
@@ -95,7 +95,7 @@ impl Change {
 impl FromStr for Change {
     type Err = Error;
 
-    /// `up=10Mbit/s,down=none`; one rate alone, or `none`, is for both ways.
+    /// `up=10Mbit/s,down=none`; a single rate, or `none`, is for both ways.
     fn from_str(text: &str) -> Result<Change> {
         let mut change = Change::default();
         if !text.contains('=') && !text.contains(',') {

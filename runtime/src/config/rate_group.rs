@@ -1,8 +1,8 @@
 //! A budget that several sandboxes share: `--rate-group office:up=100Mbit/s,down=50Mbit/s,share=2`.
 //!
-//! Everybody in the group says the whole of it, so that no order of starts matters; whoever says
-//! something else than the others is refused. Who has nothing to send leaves his part to the rest, and
-//! where there is too little for all they get it in proportion to their shares.
+//! Every member states the whole budget, so that the order of starts does not matter; a member that
+//! states something else than the others is refused. One with nothing to send leaves its part to
+//! the rest, and when there is too little for all, they get it in proportion to their shares.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::rate::Rates;
 use crate::{Error, Result};
 
-/// With `gifbu-` before it, it is the name of a network device, of 15 bytes at most.
+/// Prefixed with `gifbu-`, it is the name of a network device, of 15 bytes at most.
 const LONGEST: usize = 9;
-/// More would only make each turn longer.
+/// More would only lengthen each turn.
 const MOST_SHARES: u32 = 100;
 
 const SPELLING: &str = "write office:up=100Mbit/s,down=50Mbit/s,share=2: a name, and what all of its \
@@ -33,7 +33,7 @@ pub struct RateGroup {
 }
 
 impl RateGroup {
-    /// Refuses a name that no device can have, and a budget that is none.
+    /// Refuses a name that no device can have, and an invalid budget.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -54,10 +54,10 @@ impl RateGroup {
         self.rates.check().map_err(|error| error.within(format_args!("group {}", self.name)))
     }
 
-    /// Refuses a member's own bounds that are none within the budget.
+    /// Refuses a member's own bounds that do not fit within the budget.
     ///
     /// # Errors
-    /// The first that is larger than the budget, or for a way that has none.
+    /// The first that is larger than the budget, or for a direction without one.
     pub fn check_own(&self, own: &Rates) -> Result<()> {
         let ways = [("up", own.up, self.rates.up), ("down", own.down, self.rates.down)];
         for (way, own, budget) in ways {

@@ -40,7 +40,7 @@ const RLIMITS: [&str; 16] = [
 impl FromStr for Rlimit {
     type Err = Error;
 
-    /// `nofile=1024:2048`, as docker's `--ulimit`; one number stands for both.
+    /// `nofile=1024:2048`, as in docker's `--ulimit`; a single number stands for both.
     fn from_str(text: &str) -> Result<Rlimit> {
         let wrong = |why: String| {
             Error::new(format!("--ulimit {text}: {why}")).hint("write NAME=SOFT[:HARD]")

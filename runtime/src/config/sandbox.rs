@@ -1,4 +1,4 @@
-//! The [`Sandbox`]: everything that can be asked for, with defaults that confine.
+//! The [`Sandbox`]: everything that can be requested, with defaults that confine.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::rlimit::Rlimit;
 use super::seccomp::{self, Profile};
 use crate::error::{Error, Result};
 
-/// A command and the yard around it. Plain data: fill in what differs from the default.
+/// A command and the sandbox around it. Plain data: fill in what differs from the default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sandbox {
     /// The program and its arguments. A program without a slash is looked up in the PATH of `env`,
@@ -26,46 +26,46 @@ pub struct Sandbox {
     pub command: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
-    /// Where the command begins.
+    /// The command's working directory.
     pub cwd: Directory,
     /// The tree that the command sees as `/`.
     pub root: Root,
-    /// Mounts over it, in order.
+    /// Mounts over the root, in order.
     pub mounts: Vec<Mount>,
-    /// Files hidden behind /dev/null, directories behind an empty one. Absent ones are passed over.
+    /// Files hidden behind /dev/null, directories behind an empty one. Absent ones are ignored.
     pub masked: Vec<PathBuf>,
-    /// Paths that are made read-only. Absent ones are passed over.
+    /// Paths made read-only. Absent ones are ignored.
     pub read_only: Vec<PathBuf>,
     /// Which namespaces are new.
     pub namespaces: Namespaces,
-    /// The ids outside that root's new user namespace has; none: those of subuid(5) and subgid(5).
+    /// The outside ids of root's new user namespace; `None`: those of subuid(5) and subgid(5).
     #[serde(default)]
     pub user_ids: Option<IdRange>,
-    /// The host name in a new UTS namespace; none: the sandbox's name, or `garth`.
+    /// The host name in a new UTS namespace; `None`: the sandbox's name, or `garth`.
     pub hostname: Option<String>,
-    /// The host name is that usual one: where none can be set the sandbox starts without it.
+    /// The host name is that default: where none can be set, the sandbox starts without it.
     #[serde(default)]
     pub usual_hostname: bool,
-    /// `user[:group]`, names or numbers; none: the caller's own.
+    /// `user[:group]`, names or numbers; `None`: the caller's own.
     pub user: Option<String>,
     /// What root has by default; other users have none.
     pub root_capabilities: CapabilitySet,
-    /// Added to the default set of the user.
+    /// Added to the user's default set.
     pub cap_add: CapabilitySet,
-    /// Taken from it.
+    /// Removed from it.
     pub cap_drop: CapabilitySet,
     /// no_new_privs (prctl(2)).
     pub no_new_privileges: bool,
-    /// Which system calls are possible.
+    /// Which system calls are allowed.
     pub seccomp: Seccomp,
-    /// The default filter lets the command make files that are set-user-ID or set-group-ID; inside
-    /// they have no effect, outside they have.
+    /// The default filter lets the command make set-user-ID or set-group-ID files; they have no
+    /// effect inside, but do outside.
     #[serde(default)]
     pub allow_suid: bool,
-    /// Directories below /run that are made for the command's user, by their names.
+    /// Directories below /run made for the command's user, by name.
     #[serde(default, with = "super::os_path::list")]
     pub run_dirs: Vec<PathBuf>,
-    /// Writes confined to the writable mounts by Landlock as well, where the kernel has it.
+    /// Writes are confined to the writable mounts by Landlock as well, where the kernel has it.
     pub landlock: bool,
     /// Resource limits (getrlimit(2)).
     pub rlimits: Vec<Rlimit>,
@@ -75,24 +75,24 @@ pub struct Sandbox {
     pub umask: u32,
     /// Cgroup limits.
     pub limits: Limits,
-    /// Its cgroup is in a scope made by systemd, also without limits and where there is another place
-    /// for them.
+    /// Its cgroup is in a scope made by systemd, even without limits and where cgroups could go
+    /// elsewhere.
     #[serde(default)]
     pub systemd_cgroup: bool,
     /// The network.
     pub network: Network,
-    /// Ports of the sandbox that the host shall serve.
+    /// Ports of the sandbox that the host publishes.
     pub publish: Vec<Publish>,
-    /// How fast the private network may be.
+    /// The rate limits of the private network.
     #[serde(default)]
     pub rates: Rates,
-    /// A budget that it shares with others; `rates` are its own bounds in it then.
+    /// A budget shared with other sandboxes; `rates` are then this one's own bounds within it.
     #[serde(default)]
     pub rate_group: Option<RateGroup>,
-    /// Executables of the operator's that are asked to make something for it.
+    /// The operator's executables that are asked to make something for it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
-    /// So many descriptors of the caller's, from 3 on, are the command's; it finds the number in
+    /// The command gets this many of the caller's descriptors, from 3 on; it finds the number in
     /// LISTEN_FDS, and its process id in LISTEN_PID (sd_listen_fds(3)).
     #[serde(default)]
     pub listen_fds: u16,
@@ -107,7 +107,7 @@ pub struct Sandbox {
 pub enum Root {
     /// The host's root, read-only.
     Host,
-    /// A directory of the host that holds a tree of its own. It is not trusted.
+    /// A directory of the host that holds a root file system. It is not trusted.
     Dir {
         /// Where it is.
         #[serde(with = "super::os_path")]
@@ -119,7 +119,7 @@ pub enum Root {
     Untouched,
 }
 
-/// What a sandbox has of one kind of namespace (namespaces(7)).
+/// The sandbox's namespace of one kind (namespaces(7)).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Namespace {
     /// The caller's.
@@ -146,7 +146,7 @@ pub struct Namespaces {
     pub uts: Namespace,
     pub cgroup: Namespace,
     pub user: Namespace,
-    /// With the clocks' offsets at zero.
+    /// With the clock offsets at zero.
     pub time: Namespace,
 }
 
@@ -155,13 +155,13 @@ pub struct Namespaces {
 pub enum Seccomp {
     /// specs/seccomp/default.json.
     Default,
-    /// The default filter, but what it would refuse is logged (audit) and done.
+    /// The default filter, but what it would refuse is allowed and logged (audit).
     Log,
     /// None.
     Unconfined,
-    /// A profile of the user's, and where it came from.
+    /// A user's profile, and where it came from.
     Profile(String, Box<Profile>),
-    /// The same in the format of the crate seccompiler, as Firecracker has it.
+    /// The same in the format of the crate seccompiler, as Firecracker uses it.
     Seccompiler(String, String),
 }
 
@@ -205,7 +205,7 @@ impl Default for Sandbox {
                 Mount::private("/tmp", 512 * MIB, None),
                 Mount::private("/var/tmp", 512 * MIB, None),
             ],
-            // What the kernel shows of itself and of the hardware that no program in a yard needs.
+            // What the kernel exposes of itself and the hardware that no sandboxed program needs.
             masked: [
                 "/proc/acpi",
                 "/proc/asound",
@@ -221,8 +221,8 @@ impl Default for Sandbox {
                 "/sys/kernel/debug",
                 "/sys/kernel/security",
                 "/sys/kernel/tracing",
-                // Sockets outside of /run that make root of whoever connects, which a read-only
-                // mount does not prevent. The directories: a restart makes a socket anew.
+                // Sockets outside of /run that give any client root, which a read-only mount does
+                // not prevent. The directories, as a restart recreates the socket.
                 "/var/lib/incus",
                 "/var/lib/lxd",
                 "/var/snap/lxd",
@@ -272,7 +272,7 @@ impl Default for Sandbox {
     }
 }
 
-/// The value of a variable of an environment.
+/// The value of an environment variable.
 pub fn variable<'a>(env: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
     env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_os_str())
 }
@@ -300,7 +300,7 @@ impl Sandbox {
         }
     }
 
-    /// Adds a mount; a tmpfs takes the place of one that is there already.
+    /// Adds a mount; a tmpfs replaces an existing one.
     pub fn add_mount(&mut self, mount: Mount) {
         let is_tmpfs = |mount: &Mount| matches!(mount.kind, MountKind::Tmpfs { .. });
         let same = |other: &&mut Mount| {
@@ -312,7 +312,7 @@ impl Sandbox {
         }
     }
 
-    /// Checks what a type cannot say: parts that contradict each other.
+    /// Checks what a type cannot: parts that contradict each other.
     pub fn validate(&self) -> Result<()> {
         if self.command.is_empty() {
             return Err(Error::new("no command to run").hint("write it after --"));
@@ -350,7 +350,7 @@ impl Sandbox {
         self.limits.check()
     }
 
-    /// A rate is kept on the wire between host and sandbox, so there must be one.
+    /// A rate is enforced on the wire between host and sandbox, so there must be one.
     fn validate_rates(&self, flag: &str, value: &str) -> Result<()> {
         let refuse = |why: &str| Error::new(format!("--{flag} {value}: {why}"));
         match &self.network {
@@ -368,7 +368,7 @@ impl Sandbox {
         }
     }
 
-    /// It has something outside that must be released, and so is written down.
+    /// It has something outside that must be released, and so is on record.
     pub fn has_outside(&self) -> bool {
         self.network == Network::Private
             || !self.limits.is_empty()

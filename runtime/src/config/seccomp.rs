@@ -1,14 +1,14 @@
 //! `linux.seccomp` of the OCI runtime specification 1.3 (config-linux.md, "Seccomp").
 //!
-//! The types take what the specification allows and ignore keys they do not know, as it demands of
-//! a `config.json`. A profile in a file of its own is read by [`Profile::parse`], which is strict:
-//! a misspelt key in a security profile must not pass for a looser profile.
+//! The types accept what the specification allows and ignore unknown keys, as it demands of a
+//! `config.json`. A profile in a file of its own is read by [`Profile::parse`], which is strict: a
+//! misspelt key in a security profile must not pass for a looser profile.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 
-/// The largest profile file that is read, in bytes. Docker's default has 13 kB.
+/// The largest profile file that is read, in bytes. Docker's default is 13 kB.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// An enum whose variants are spelled as in the specification, and the list of the spellings.
@@ -48,9 +48,9 @@ spelled! {
         Errno = "SCMP_ACT_ERRNO",
         /// A tracer decides; without one, ENOSYS.
         Trace = "SCMP_ACT_TRACE",
-        /// The call is made.
+        /// The call is allowed.
         Allow = "SCMP_ACT_ALLOW",
-        /// The call is made and logged.
+        /// The call is allowed and logged.
         Log = "SCMP_ACT_LOG",
         /// A supervisor behind `listenerPath` decides (seccomp_unotify(2)).
         Notify = "SCMP_ACT_NOTIFY",
@@ -78,7 +78,7 @@ spelled! {
 }
 
 spelled! {
-    /// An architecture the profile speaks about.
+    /// An architecture that the profile covers.
     Arch {
         /// i386.
         X86 = "SCMP_ARCH_X86",
@@ -132,13 +132,13 @@ spelled! {
 spelled! {
     /// A flag of seccomp(2).
     Flag {
-        /// All threads of the process at once. Not in the specification, but in the wild.
+        /// All threads of the process at once. Not in the specification, but found in practice.
         Tsync = "SECCOMP_FILTER_FLAG_TSYNC",
         /// Log every action but ALLOW.
         Log = "SECCOMP_FILTER_FLAG_LOG",
         /// Leave the speculative store bypass mitigation off (Linux 4.17).
         SpecAllow = "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        /// A call in the supervisor's hands is interrupted only by fatal signals (Linux 5.19).
+        /// A call waiting for the supervisor is interrupted only by fatal signals (Linux 5.19).
         WaitKillableRecv = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
     }
 }
@@ -152,7 +152,7 @@ pub struct Profile {
     /// The error number of the default action; EPERM if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_errno_ret: Option<u32>,
-    /// Architectures beside the native one, which is always in.
+    /// Architectures besides the native one, which is always included.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<Arch>,
     /// How to load the filter.
@@ -161,7 +161,7 @@ pub struct Profile {
     /// The socket on which a supervisor waits for the listener's descriptor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_path: Option<String>,
-    /// Passed on to the supervisor unread.
+    /// Passed on to the supervisor uninterpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_metadata: Option<String>,
     /// The rules.
@@ -169,7 +169,7 @@ pub struct Profile {
     pub syscalls: Vec<Rule>,
 }
 
-/// An action for some calls, perhaps only with certain arguments.
+/// An action for some calls, optionally only with certain arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
@@ -181,8 +181,8 @@ pub struct Rule {
     /// The error number of the action; EPERM if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno_ret: Option<u32>,
-    /// Conditions, all of which must hold; but if one argument is named twice, each of the
-    /// conditions alone suffices (what runc does, and profiles rely on).
+    /// Conditions, all of which must hold; but if one argument is named twice, any one condition
+    /// suffices (what runc does, and profiles rely on).
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Arg>,
     /// The reason for the rule. Not in the specification; Docker's profiles have it.
@@ -206,7 +206,7 @@ pub struct Arg {
 }
 
 /// Is it a file in the format of the crate seccompiler? That is an object of filters by name, where
-/// a profile of OCI is an object of actions and lists. What is in them is checked when it is compiled.
+/// an OCI profile is an object of actions and lists. The contents are checked when it is compiled.
 pub fn is_seccompilers(json: &[u8]) -> bool {
     use serde_json::{Map, Value};
     if json.len() > MAX_BYTES {
@@ -243,7 +243,7 @@ impl Profile {
         Ok(profile)
     }
 
-    /// What the types alone cannot say.
+    /// What the types alone cannot check.
     pub fn validate(&self) -> Result<()> {
         check_errno("defaultErrnoRet", self.default_action, self.default_errno_ret)?;
         if self.default_action == Action::Notify {
@@ -276,7 +276,7 @@ impl Rule {
         if self.names.iter().any(String::is_empty) {
             return Err(Error::new("names has an empty name"));
         }
-        // The descriptor of the listener leaves the sandbox by a write.
+        // The descriptor of the listener leaves the sandbox through write(2).
         if self.action == Action::Notify && self.names.iter().any(|name| name == "write") {
             return Err(Error::new("SCMP_ACT_NOTIFY cannot be used for write"));
         }
@@ -288,8 +288,8 @@ impl Rule {
     }
 }
 
-/// An error number only where the action has one, and one the kernel passes on unchanged: it
-/// cuts what is above MAX_ERRNO (4095) down to it, and a tracer gets 16 bits.
+/// An error number only where the action has one, and one the kernel passes on unchanged: it caps
+/// numbers at MAX_ERRNO (4095), and a tracer gets 16 bits.
 fn check_errno(key: &str, action: Action, errno: Option<u32>) -> Result<()> {
     let most = match (action, errno) {
         (_, None) => return Ok(()),
@@ -307,7 +307,7 @@ fn check_errno(key: &str, action: Action, errno: Option<u32>) -> Result<()> {
     }
 }
 
-/// The first key that is not one of ours, with its path, and the keys that are known there.
+/// The first unknown key, with its path, and the keys that are known there.
 fn unknown_key(profile: &serde_json::Value) -> Option<(String, &'static [&'static str])> {
     use serde_json::Value;
     const PROFILE: &[&str] = &[
@@ -387,7 +387,7 @@ mod tests {
             {"index":0,"value":1,"op":"SCMP_CMP_EQ","valuetwo":3}]}"#;
         let json = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{rule}]}}"#);
         assert!(error(&json).contains("unknown key syscalls[0].args[0].valuetwo;"), "{json}");
-        // A config.json may have keys of later specifications; the types let them pass.
+        // A config.json may have keys of later specifications; the types ignore them.
         assert!(serde_json::from_str::<Profile>(&json).is_ok());
     }
 

@@ -1,13 +1,13 @@
 //! Quantities as people type them: sizes, rates and times.
 //!
-//! Sizes are binary, as docker and podman have them: `512m` is 512 × 1024² bytes, and so are
-//! `512mb` and `512MiB`. Rates are SI, as every network tool but iftop has them, and their unit is
-//! never guessed: `10Mbit/s` and `10MB/s` differ by eight, and `10Mb`, `10Mbps` or a bare `10` are
+//! Sizes are binary, as in docker and podman: `512m` is 512 × 1024² bytes, and so are `512mb` and
+//! `512MiB`. Rates are SI, as in every network tool but iftop, and their unit is never guessed:
+//! `10Mbit/s` and `10MB/s` differ by a factor of eight, and `10Mb`, `10Mbps` or a bare `10` are
 //! refused because people read them both ways (tc reads `10mbps` as bytes).
 //!
 //! Numbers are read as decimal fractions and never pass through a float, so `1.1g` is the same
-//! number of bytes everywhere. What is left of a byte or a bit is dropped. Each type prints the
-//! shortest text that reads back as the same value.
+//! number of bytes everywhere. A remaining fraction of a byte or a bit is dropped. Each type prints
+//! the shortest text that reads back as the same value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,7 +88,7 @@ impl FromStr for Rate {
         if unit.is_empty() {
             return Err(wrong("no unit"));
         }
-        // The case of "bit" does not matter, that of B does: it is all that tells it from a bit.
+        // The case of "bit" does not matter, but that of B does: it alone tells a byte from a bit.
         let lower = unit.to_ascii_lowercase();
         let (prefix, bits) = if let Some(prefix) = lower.strip_suffix("bit") {
             (prefix, 1)
@@ -165,7 +165,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A number of things, read from `500`, `1.5k`, `2M`; the units are thousands and millions.
+/// A count, read from `500`, `1.5k`, `2M`; the units are thousands and millions.
 pub(super) fn count(text: &str) -> Result<u64> {
     let wrong = |why: &str| refuse("number", text, why, "write 500, 1.5k or 2M");
     let (number, unit) = Number::split(text.trim()).map_err(wrong)?;
@@ -185,7 +185,7 @@ struct Number {
 }
 
 impl Number {
-    /// Takes the number off the front of `text`; what follows is the unit.
+    /// Takes the number off the front of `text`; the rest is the unit.
     fn split(text: &str) -> Result<(Number, &str), &'static str> {
         if text.is_empty() {
             return Err("empty");
@@ -199,7 +199,7 @@ impl Number {
         if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
             return Err("not a number with a unit");
         }
-        // More places than a byte in an exabyte has cannot matter.
+        // More decimal places than a byte in an exabyte has cannot matter.
         let fraction = &fraction[..fraction.len().min(18)];
         let mut digits = 0u128;
         for digit in whole.bytes().chain(fraction.bytes()) {
@@ -222,7 +222,7 @@ fn scale(units: &[(&str, u64)], name: &str) -> Option<u64> {
 }
 
 fn refuse(what: &str, text: &str, why: &str, spelling: &str) -> Error {
-    // A text of any length may come in; the message stays one line.
+    // The text may be of any length; the message stays one line.
     let mut shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
     if text.chars().nth(40).is_some() {
         shown.push_str("...");
@@ -248,8 +248,8 @@ impl Serialize for Span {
     }
 }
 
-/// Reads text, and a bare number as the text of it: `memory = 65536` is bytes, `timeout = 10` is
-/// seconds, and `rate = 10` earns the same refusal as `--rate 10`.
+/// Reads text, and a bare number as its text: `memory = 65536` is bytes, `timeout = 10` is seconds,
+/// and `rate = 10` is refused in the same way as `--rate 10`.
 struct Text<T>(std::marker::PhantomData<T>);
 
 impl<T: FromStr<Err = Error>> Visitor<'_> for Text<T> {

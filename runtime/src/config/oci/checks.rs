@@ -1,4 +1,4 @@
-//! Checks of values that several parts of a configuration have.
+//! Checks of values common to several parts of a configuration.
 
 use super::parse_list;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// IFNAMSIZ without the NUL byte (netdevice(7)).
 const INTERFACE_NAME_MAX: usize = 15;
 
-/// What the kernel takes as the name of a network device.
+/// What the kernel accepts as the name of a network device.
 pub(super) fn check_interface(name: &str) -> Result<()> {
     let odd = |character: char| character == '/' || character == ':' || character.is_whitespace();
     let bad = name.is_empty()

@@ -1,4 +1,4 @@
-//! What `spec` prints: a configuration to begin with, the same as runc's.
+//! What `spec` prints: a configuration to start from, the same as runc's.
 
 use super::{
     Capabilities, Config, DeviceRule, IdMapping, Linux, Mount, Namespace, NamespaceType, Process,
@@ -24,11 +24,11 @@ const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 impl Config {
-    /// A shell in a read-only root file system `rootfs`. With a user and a group: for somebody who
-    /// is not root, in a user namespace where this is root, with the network, the cgroup and the
-    /// sysfs of the caller.
+    /// A shell in a read-only root file system `rootfs`. With a user and a group: for a caller
+    /// other than root, in a user namespace where it is root, with the caller's network, cgroup and
+    /// sysfs.
     ///
-    /// There are no ambient capabilities as in runc's example: without inheritable ones the kernel
+    /// Unlike runc's example it has no ambient capabilities: without inheritable ones the kernel
     /// refuses them.
     pub fn example(rootless: Option<(u32, u32)>) -> Config {
         use NamespaceType::{Ipc, Mount as Mounts, Network, Pid, User, Uts};
@@ -88,7 +88,7 @@ fn mounts(rootless: bool) -> Vec<Mount> {
         options: strings(options),
         ..Mount::default()
     };
-    // Group 5 (tty) is not mapped for somebody who is not root, and a sysfs is of the network
+    // Group 5 (tty) is not mapped for a caller other than root, and a sysfs belongs to the network
     // namespace, which is the caller's.
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     let mut sys = mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]);

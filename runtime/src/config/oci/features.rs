@@ -24,7 +24,7 @@ pub struct Features {
     pub potentially_unsafe_config_annotations: Vec<String>,
 }
 
-/// What only Linux has.
+/// What is specific to Linux.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the fields are those of features-linux.md")]
@@ -41,7 +41,7 @@ pub struct LinuxFeatures {
     pub net_devices: Enabled,
 }
 
-/// Something that is there or not.
+/// Something that is available or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "one word")]
 pub struct Enabled {
@@ -90,7 +90,7 @@ pub struct Rdt {
     pub monitoring: bool,
 }
 
-/// What mounts can have beside options.
+/// What mounts support beside options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "one word")]
 pub struct MountExtensions {
@@ -100,7 +100,7 @@ pub struct MountExtensions {
 /// Id-mapped mounts.
 pub type IdMap = Enabled;
 
-/// What this runtime knows.
+/// What this runtime supports.
 pub fn features() -> Features {
     let sorted = |names: &[&str]| {
         let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -139,7 +139,7 @@ pub fn features() -> Features {
             "garth.version".to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),
         )]),
-        // A name that ends with a dot is the start of names.
+        // A name that ends with a dot is a prefix of names.
         potentially_unsafe_config_annotations: vec![
             "org.criu.config".into(),
             "org.systemd.property.".into(),

@@ -6,11 +6,11 @@ use super::checks::not_absolute;
 use super::{is_default, or_null, refuse};
 use crate::error::Result;
 
-/// Six lists; within one the order counts.
+/// Six lists; order matters within each.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Hooks {
-    /// Deprecated but alive: as `create_runtime`, before those.
+    /// Deprecated but still used: same as `create_runtime`, run before those.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub prestart: Vec<Hook>,
     /// In `create`, in the runtime's namespaces, before pivot_root.
@@ -78,14 +78,14 @@ pub struct Hook {
     /// Absolute.
     #[serde(deserialize_with = "or_null")]
     pub path: String,
-    /// argv, from `argv[0]` on; empty: the path alone.
+    /// argv, from `argv[0]` on; empty: just the path.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub args: Vec<String>,
     /// The whole environment; absent: that of the runtime's caller, or, for startContainer, that of
     /// the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<String>>,
-    /// Seconds until it is killed; more than 0.
+    /// Seconds until it is killed; greater than 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,
 }

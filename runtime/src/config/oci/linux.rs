@@ -1,4 +1,4 @@
-//! `linux`: everything that only Linux has (config-linux.md).
+//! `linux`: everything specific to Linux (config-linux.md).
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use super::words::{DeviceType, MemoryFlag, MemoryMode, NamespaceType, Personalit
 use super::{is_default, or_null, text};
 use crate::config::seccomp::Profile;
 
-/// Everything that only Linux has.
+/// Everything specific to Linux.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Linux {
-    /// New or joined namespaces; of the other kinds, the runtime's are used.
+    /// New or joined namespaces; for the other kinds, the runtime's are used.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Namespace>,
     /// Users of a new user namespace.
@@ -25,10 +25,10 @@ pub struct Linux {
     /// Offsets of the clocks `monotonic` and `boottime` in a new time namespace.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
-    /// Device nodes beside the default ones.
+    /// Device nodes in addition to the default ones.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
-    /// Devices of the host that are moved into the network namespace, by their names there.
+    /// Devices of the host that are moved into the network namespace, by their names on the host.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub net_devices: BTreeMap<String, NetDevice>,
     /// Where the cgroup is: below the mount point, or `slice:prefix:name` with systemd.
@@ -40,7 +40,7 @@ pub struct Linux {
     /// Intel Resource Director Technology.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<IntelRdt>,
-    /// Where memory is taken from.
+    /// Where memory is allocated from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<MemoryPolicy>,
     /// Values below /proc/sys, by dotted names.
@@ -49,7 +49,7 @@ pub struct Linux {
     /// The seccomp filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Profile>,
-    /// `shared`, `slave`, `private` or `unbindable`, perhaps with an `r` in front.
+    /// `shared`, `slave`, `private` or `unbindable`, optionally prefixed with `r`.
     #[serde(deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub rootfs_propagation: Option<String>,
     /// Paths inside that cannot be read.
@@ -72,7 +72,7 @@ impl Linux {
         self.namespaces.iter().find(|namespace| namespace.kind == kind)
     }
 
-    /// The offsets of a time namespace as its file takes them.
+    /// The offsets of a time namespace in the format of its file.
     pub fn clock_offsets(&self) -> String {
         let line = |(clock, offset): (&String, &TimeOffset)| {
             format!("{clock} {} {}\n", offset.secs, offset.nanosecs)
@@ -87,7 +87,7 @@ impl Linux {
             && self.namespace(NamespaceType::User).is_some()
     }
 
-    /// Is it listed without a path, and thus a new one?
+    /// Is it listed without a path, and thus new?
     pub fn is_new(&self, kind: NamespaceType) -> bool {
         self.namespace(kind).is_some_and(|namespace| namespace.path.is_none())
     }
@@ -99,7 +99,7 @@ pub struct Namespace {
     /// Its kind.
     #[serde(rename = "type")]
     pub kind: NamespaceType,
-    /// An existing one that is joined; absent: a new one.
+    /// An existing one to join; absent: a new one.
     #[serde(default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 }
@@ -108,10 +108,10 @@ pub struct Namespace {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct IdMapping {
-    /// The first inside.
+    /// The first id inside.
     #[serde(rename = "containerID", deserialize_with = "or_null")]
     pub container_id: u32,
-    /// The first outside.
+    /// The first id outside.
     #[serde(rename = "hostID", deserialize_with = "or_null")]
     pub host_id: u32,
     /// How many.
@@ -126,7 +126,7 @@ pub struct TimeOffset {
     /// Seconds.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub secs: i64,
-    /// Nanoseconds beside them.
+    /// Additional nanoseconds.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub nanosecs: u32,
 }
@@ -183,7 +183,7 @@ pub struct IntelRdt {
     /// `MB:0=20;1=70`.
     #[serde(deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub mem_bw_schema: Option<String>,
-    /// A monitoring group of its own.
+    /// A separate monitoring group.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub enable_monitoring: bool,
 }
@@ -193,7 +193,7 @@ pub struct IntelRdt {
 pub struct MemoryPolicy {
     /// The mode.
     pub mode: MemoryMode,
-    /// Memory nodes, as `0-3,7`.
+    /// Memory nodes, such as `0-3,7`.
     #[serde(default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub nodes: Option<String>,
     /// Flags of the mode.
@@ -206,7 +206,7 @@ pub struct MemoryPolicy {
 pub struct Personality {
     /// The execution domain.
     pub domain: PersonalityDomain,
-    /// None is defined yet.
+    /// No flag is defined yet.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
 }

@@ -2,11 +2,10 @@
 //!
 //! The fields have the names of the specification (config.md, config-linux.md) in snake case. What
 //! is absent is `None` or empty; an empty string counts as absent, and so does `null`: engines are
-//! written in Go, which writes an empty list as `null` and knows no other absent string. Keys that
-//! are not known are passed over, as the specification demands; a value of the wrong type is an
-//! error.
+//! written in Go, which writes an empty list as `null` and has no other absent string. Unknown keys
+//! are ignored, as the specification demands; a value of the wrong type is an error.
 //!
-//! [`Config::parse`] reads, [`Config::validate`] says what the types cannot. Neither looks at the
+//! [`Config::parse`] reads, [`Config::validate`] checks what the types cannot. Neither looks at the
 //! machine.
 
 mod checks;
@@ -87,10 +86,10 @@ pub struct Config {
     /// Programs that are run at points of the life cycle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
-    /// Anything; passed on to hooks and in the state.
+    /// Arbitrary; passed on to hooks and in the state.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Everything that only Linux has.
+    /// Everything specific to Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux: Option<Linux>,
 }
@@ -114,12 +113,12 @@ fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
-/// An empty string is an absent one: Go knows no difference.
+/// An empty string counts as absent: Go makes no difference.
 fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
 }
 
-/// For what need not be written.
+/// For fields that can be omitted.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -132,7 +131,7 @@ fn refuse<T>(place: impl Display, what: impl Display) -> Result<T, Error> {
 /// A list of processors or memory nodes, `0-3,7`, as first and last of each range.
 ///
 /// # Errors
-/// Anything else, and numbers beyond those of any machine.
+/// It is anything else, or a number is beyond those of any machine.
 pub fn parse_list(text: &str) -> Result<Vec<(u32, u32)>, Error> {
     const MOST: u32 = 8191;
     let number = |text: &str| text.trim().parse::<u32>().ok().filter(|number| *number <= MOST);

@@ -1,16 +1,16 @@
-//! The options of a mount: one table, from which the parser and `features` live (config.md, "Linux
+//! The options of a mount: one table, used by both the parser and `features` (config.md, "Linux
 //! mount options").
 
 use super::Mount;
 use crate::error::{Error, Result};
 
-/// What the options of a mount ask for, in the numbers of mount_setattr(2) and mount(2).
+/// What the options of a mount request, in the numbers of mount_setattr(2) and mount(2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
     /// MOUNT_ATTR_* to set on the mount.
     pub set: u64,
-    /// MOUNT_ATTR_* to clear on it. The access time is a field of several bits: whoever sets it
-    /// clears all of MOUNT_ATTR__ATIME, as mount_setattr(2) demands.
+    /// MOUNT_ATTR_* to clear on it. The access time is a field of several bits: setting it clears
+    /// all of MOUNT_ATTR__ATIME, as mount_setattr(2) demands.
     pub clear: u64,
     /// MOUNT_ATTR_* to set on the mount and all below it.
     pub recursive_set: u64,
@@ -18,13 +18,13 @@ pub struct MountOptions {
     pub recursive_clear: u64,
     /// A bind mount; true: with the mounts below the source.
     pub bind: Option<bool>,
-    /// MS_SHARED and its like, to be applied in order; true: on all mounts below as well.
+    /// MS_SHARED and the like, to be applied in order; true: on all mounts below as well.
     pub propagation: Vec<(u64, bool)>,
-    /// A tmpfs begins with what it covers.
+    /// A tmpfs starts with a copy of what it covers.
     pub tmpcopyup: bool,
     /// An id-mapped mount; true: on all mounts below as well.
     pub idmap: Option<bool>,
-    /// The mount exists, and is changed.
+    /// The mount exists and is changed.
     pub remount: bool,
     /// Flags of the superblock, as FSCONFIG_SET_FLAG takes them: `sync`, `lazytime`, or their
     /// opposites.
@@ -87,7 +87,7 @@ const TABLE: &[(&str, Does)] = &[
     ("idmap", IdMap(false)),
     ("iversion", Superblock { not: "" }),
     ("lazytime", Superblock { not: "nolazytime" }),
-    // Whether the kernel logs errors of the mount; fsopen(2) has its own way to tell them.
+    // Whether the kernel logs errors of the mount; fsopen(2) has its own way to report them.
     ("loud", Nothing),
     ("mand", Superblock { not: "nomand" }),
     ("noatime", One(Atime(NOATIME))),
@@ -151,7 +151,7 @@ impl Change {
             NotAtime(_) => return,
         };
         *set = *set & !off | on;
-        // A bit that is set stands in `clear` only where it is part of a field.
+        // A set bit appears in `clear` only where it is part of a field.
         *clear = *clear & !(on & !ATIME) | off;
     }
 }
@@ -163,11 +163,11 @@ impl MountOptions {
     }
 
     /// Reads a list of options; of two that contradict each other the later one counts. Words that
-    /// are not in the table are the file system's own, but those with `x-` in front, which are for
-    /// programs that read fstab(5).
+    /// are not in the table are the file system's own, except those with the prefix `x-`, which are
+    /// for programs that read fstab(5).
     ///
     /// # Errors
-    /// An option without a name.
+    /// An option has no name.
     pub fn parse<T: AsRef<str>>(words: &[T]) -> Result<MountOptions> {
         let mut options = MountOptions::default();
         for word in words.iter().map(AsRef::as_ref) {
@@ -202,8 +202,8 @@ impl MountOptions {
         }
     }
 
-    /// mount(2) takes the options as one text and splits it at commas; fsconfig(2) takes them one
-    /// by one, so several in one word are taken apart here.
+    /// mount(2) takes the options as one string and splits it at commas; fsconfig(2) takes them one
+    /// by one, so several in one word are split here.
     fn own(&mut self, word: &str) -> Result<()> {
         for option in split(word).filter(|option| !option.is_empty() && !option.starts_with("x-")) {
             let (key, value) = match option.split_once('=') {
@@ -213,7 +213,7 @@ impl MountOptions {
             if key.is_empty() {
                 return Err(Error::new(format!("option {word:?}: no name")));
             }
-            // The quotes are for the commas of SELinux categories.
+            // The quotes protect the commas of SELinux categories.
             let quoted = key.ends_with("context");
             let plain = |value: &str| match value.strip_prefix('"') {
                 Some(rest) if quoted => rest.strip_suffix('"').unwrap_or(rest).to_owned(),
@@ -225,7 +225,7 @@ impl MountOptions {
     }
 }
 
-/// Splits at commas, but not between quotes and not behind a backslash (overlayfs' escape).
+/// Splits at commas, but not between quotes and not after a backslash (overlayfs' escape).
 fn split(word: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     word.split(move |character| {
@@ -238,7 +238,7 @@ fn split(word: &str) -> impl Iterator<Item = &str> {
 
 impl Mount {
     /// The options of a bind mount that belong to a file system: engines and tools write them, and
-    /// mount(2) passes over them.
+    /// mount(2) ignores them.
     pub fn without_effect(&self) -> Vec<String> {
         let Ok(options) = MountOptions::parse(&self.options) else { return Vec::new() };
         let bind = options.is_bind() || self.kind.as_deref() == Some("bind");
@@ -251,17 +251,17 @@ impl Mount {
         data.chain(options.superblock.into_iter().filter(set).map(str::to_owned)).collect()
     }
 
-    /// What the options of this mount ask for; the type `bind` is as good as the option.
+    /// What the options of this mount request; the type `bind` is as good as the option.
     ///
     /// # Errors
-    /// What this kind of mount cannot have.
+    /// This kind of mount cannot have an option.
     pub fn parse_options(&self) -> Result<MountOptions> {
         let mut options = MountOptions::parse(&self.options)?;
         if self.kind.as_deref() == Some("bind") && options.bind.is_none() {
             options.bind = Some(false);
         }
         if options.is_bind() && !options.remount {
-            // They are the file system's, which the host has mounted: [`Mount::without_effect`].
+            // The file system's own, which the host has mounted: [`Mount::without_effect`].
             options.data.clear();
             options.superblock.clear();
         }
@@ -337,7 +337,7 @@ mod tests {
         for not in ["atime", "norelatime", "nostrictatime", "noatime atime"] {
             assert_eq!(field(not), (0, 0x70), "{not}");
         }
-        // Not the one that is not there anyway.
+        // Not the one that does not exist anyway.
         assert_eq!(field("noatime nostrictatime"), (0x10, 0x70));
         assert_eq!(field("strictatime norelatime"), (0x20, 0x70));
         assert_eq!(field("strictatime ro suid"), (0x21, 0x72));

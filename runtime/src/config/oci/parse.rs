@@ -6,11 +6,11 @@ use super::strict::Strict;
 use super::{Config, Process, Resources};
 use crate::error::{Error, Result};
 
-/// The most that is read of one file, in bytes. What engines write has some 20 kB.
+/// The most that is read of one file, in bytes. What engines write is about 20 kB.
 pub const MAX_BYTES: usize = 16 << 20;
 
 impl Config {
-    /// Reads a `config.json`. What it says is checked by [`Config::validate`].
+    /// Reads a `config.json`. Its contents are checked by [`Config::validate`].
     ///
     /// # Errors
     /// One line that names the place: `config.json: process.user.uid: invalid type: ...`.
@@ -23,7 +23,7 @@ impl Process {
     /// Reads what `exec --process` is given.
     ///
     /// # Errors
-    /// As for [`Config::parse`].
+    /// See [`Config::parse`].
     pub fn parse(json: &[u8]) -> Result<Process> {
         read(json, "process.json")
     }
@@ -33,16 +33,16 @@ impl Resources {
     /// Reads what `update --resources` is given.
     ///
     /// # Errors
-    /// As for [`Config::parse`].
+    /// See [`Config::parse`].
     pub fn parse(json: &[u8]) -> Result<Resources> {
         read(json, "resources")
     }
 }
 
-/// Says whether a file of so many bytes would be read: for whoever asks before he reads it.
+/// Checks that a file of this size would be read, before reading it.
 ///
 /// # Errors
-/// When it is too large.
+/// It is too large.
 pub fn check_size(bytes: u64) -> Result<()> {
     match bytes <= MAX_BYTES as u64 {
         true => Ok(()),
@@ -50,8 +50,8 @@ pub fn check_size(bytes: u64) -> Result<()> {
     }
 }
 
-/// Reads one value; `what` names the file in errors. No string in it has a NUL byte: what comes
-/// after one would be lost on the way to the kernel.
+/// Reads one value; `what` names the file in errors. No string in it has a NUL byte: what follows
+/// one would be lost on the way to the kernel.
 fn read<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
     check_size(json.len() as u64).map_err(|error| error.within(what))?;
     let refused = |offset: usize, cause: &str| {
@@ -78,13 +78,13 @@ fn read<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
     })
 }
 
-/// Control characters spelled out, and not longer than people read.
+/// Control characters escaped, and cut to a readable length.
 fn one_line(text: &str) -> String {
     const LONG: usize = 300;
     let mut line = String::new();
     for character in text.chars() {
         if line.len() > LONG {
-            // The place at the end is worth more than the rest.
+            // The place at the end matters more than the rest.
             let end = text.rfind(" at line ").filter(|at| *at > LONG);
             line.push_str("...");
             return line + end.map_or("", |at| &text[at..]);
@@ -97,7 +97,7 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Where the escape `\u0000` is, the only way for a NUL byte into a string.
+/// Finds the escape `\u0000`, the only way for a NUL byte into a string.
 fn nul(json: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = json.get(at..)?.iter().position(|byte| *byte == b'\\') {
@@ -110,8 +110,8 @@ fn nul(json: &[u8]) -> Option<usize> {
     None
 }
 
-/// The keys and indices that lead to the value at `offset`: `mounts[2].options[0]`. An object that
-/// lacks a key is found missing it behind its end, and thus named as a whole.
+/// The keys and indices that lead to the value at `offset`: `mounts[2].options[0]`. A missing key
+/// is found only at the end of its object, which is thus named as a whole.
 fn place(json: &[u8], offset: usize) -> String {
     /// An object with the key last seen, or a list with the index.
     enum Level {
@@ -149,7 +149,7 @@ fn place(json: &[u8], offset: usize) -> String {
         at += 1;
     }
     let mut place = String::new();
-    // The start of the path is what people look for.
+    // The start of the path is what a reader looks for.
     for level in levels.iter().take(16) {
         match level {
             Level::Object { key: Some(key), .. } => {
@@ -208,7 +208,7 @@ mod tests {
             assert!(Config::parse(json.as_bytes()).is_err(), "{json}");
         }
         assert!(Config::parse(b"{\"hostname\":\"\xff\"}").is_err());
-        // However deep: what is not known is passed over without a call for each level.
+        // However deep: unknown values are skipped without a call for each level.
         let deep = |key: &str| format!("{{\"{key}\":{}{}}}", "[".repeat(99999), "]".repeat(99999));
         assert!(Config::parse(deep("x").as_bytes()).is_ok());
         assert!(error(&deep("mounts")).contains("mounts[0]: invalid type: sequence"));

@@ -1,4 +1,4 @@
-//! `process`: the program, and what it is allowed to be. Also what `exec --process` reads.
+//! `process`: the program, and what it is allowed to do. Also what `exec --process` reads.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{is_default, or_null, refuse, text};
 use crate::config::Capability;
 use crate::error::Result;
 
-/// The program, and what it is allowed to be.
+/// The program, and what it is allowed to do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Process {
@@ -20,13 +20,13 @@ pub struct Process {
     /// The size of that terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console_size: Option<ConsoleSize>,
-    /// Who it runs as.
+    /// The user it runs as.
     #[serde(deserialize_with = "or_null")]
     pub user: User,
     /// The program and its arguments.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// `NAME=value`, as they are.
+    /// `NAME=value`, verbatim.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// Working directory inside, absolute.
@@ -50,7 +50,7 @@ pub struct Process {
     /// The SELinux label from the execve on.
     #[serde(deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub selinux_label: Option<String>,
-    /// Priority of its I/O.
+    /// I/O priority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<IoPriority>,
     /// How it is scheduled.
@@ -73,7 +73,7 @@ pub struct ConsoleSize {
     pub width: u32,
 }
 
-/// Who the program runs as, in numbers of the container's user namespace.
+/// The user the program runs as, in ids of the container's user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct User {
@@ -108,16 +108,16 @@ pub struct Capabilities {
     pub ambient: Vec<String>,
 }
 
-/// One resource limit; `u64::MAX` is without limit.
+/// One resource limit; `u64::MAX` is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rlimit {
     /// What is limited.
     #[serde(rename = "type")]
     pub kind: RlimitType,
-    /// What the soft limit can be raised to.
+    /// The ceiling for the soft limit.
     #[serde(default, deserialize_with = "or_null")]
     pub hard: u64,
-    /// What counts.
+    /// The limit in effect.
     #[serde(default, deserialize_with = "or_null")]
     pub soft: u64,
 }
@@ -152,7 +152,7 @@ pub struct Scheduler {
     /// Nanoseconds until it must be done.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub deadline: u64,
-    /// Nanoseconds until it comes again.
+    /// Nanoseconds until it recurs.
     #[serde(default, deserialize_with = "or_null", skip_serializing_if = "is_default")]
     pub period: u64,
 }
@@ -183,7 +183,7 @@ impl Capabilities {
 }
 
 impl Process {
-    /// Checks what the types cannot say; places are named from here: `args`, `rlimits[1]`.
+    /// Checks what the types cannot; places are named relative to here: `args`, `rlimits[1]`.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -229,7 +229,7 @@ impl Process {
         }
     }
 
-    /// Capabilities that have no name here: they are left out, and the runtime says so.
+    /// Capabilities unknown here: they are left out, and the runtime says so.
     pub fn warnings(&self) -> Vec<String> {
         let mut unknown: BTreeSet<&str> = BTreeSet::new();
         for (_, names) in self.capabilities.iter().flat_map(Capabilities::lists) {
@@ -246,7 +246,7 @@ impl User {
         let groups = self.additional_gids.iter().map(|gid| ("additionalGids", *gid));
         let ids = [("uid", self.uid), ("gid", self.gid)].into_iter().chain(groups);
         for (key, id) in ids {
-            // setuid(2) and its like take it for "do not change".
+            // setuid(2) and the like take it for "do not change".
             if id == u32::MAX {
                 return refuse(format!("user.{key}"), "4294967295 is nobody's");
             }
@@ -276,7 +276,7 @@ impl Scheduler {
             return refuse("priority", format!("{} has none", self.policy));
         }
         if self.policy == Deadline {
-            // A period of 0 is the deadline.
+            // A period of 0 means the deadline.
             let period = if self.period == 0 { self.deadline } else { self.period };
             if self.runtime == 0 || self.runtime > self.deadline || self.deadline > period {
                 return refuse("runtime", "not 0 < runtime <= deadline <= period");

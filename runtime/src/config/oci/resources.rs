@@ -8,11 +8,11 @@ use super::checks::check_interface;
 use super::{is_default, or_null, refuse, text};
 use crate::error::Result;
 
-/// The limits of the cgroup. What is absent is left as it is.
+/// The limits of the cgroup. What is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
-    /// Which devices may be used; in order, the last rule that fits decides.
+    /// Which devices may be used; in order, the last matching rule decides.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceRule>,
     /// Memory.
@@ -67,14 +67,14 @@ fn any_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Erro
     Ok(Option::<i64>::deserialize(from)?.filter(|number| *number != -1))
 }
 
-/// Memory, in bytes; -1 is without limit.
+/// Memory, in bytes; -1 is unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Memory {
     /// Memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
-    /// What is left to it when memory is short.
+    /// What it keeps when memory is short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation: Option<i64>,
     /// Memory and swap together.
@@ -95,7 +95,7 @@ pub struct Memory {
     /// Limits hold for the cgroups below as well, cgroup v1 only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub use_hierarchy: Option<bool>,
-    /// An update to less than what is used is refused.
+    /// An update to less than what is in use is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_before_update: Option<bool>,
 }
@@ -107,10 +107,10 @@ pub struct Cpu {
     /// Weight against siblings, 2 to 262144.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shares: Option<u64>,
-    /// Time in each period; -1 is without limit.
+    /// Time in each period; -1 is unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<i64>,
-    /// Time that may be saved up.
+    /// Time that may accumulate for bursts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
     /// The period.
@@ -128,7 +128,7 @@ pub struct Cpu {
     /// Memory nodes, as `0-1`.
     #[serde(deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub mems: Option<String>,
-    /// 1: only when nobody else wants to run (Linux 5.15).
+    /// 1: only when no other process wants to run (Linux 5.15).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<i64>,
 }
@@ -137,7 +137,7 @@ pub struct Cpu {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pids {
-    /// At most; -1 is without limit.
+    /// Maximum number; -1 is unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
 }
@@ -155,20 +155,20 @@ pub struct BlockIo {
     /// Weights on single devices.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub weight_device: Vec<WeightDevice>,
-    /// Bytes read in a second.
+    /// Bytes read per second.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub throttle_read_bps_device: Vec<ThrottleDevice>,
-    /// Bytes written in a second.
+    /// Bytes written per second.
     #[serde(deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub throttle_write_bps_device: Vec<ThrottleDevice>,
-    /// Reads in a second.
+    /// Reads per second.
     #[serde(
         rename = "throttleReadIOPSDevice",
         deserialize_with = "or_null",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub throttle_read_iops_device: Vec<ThrottleDevice>,
-    /// Writes in a second.
+    /// Writes per second.
     #[serde(
         rename = "throttleWriteIOPSDevice",
         deserialize_with = "or_null",
@@ -209,7 +209,7 @@ pub struct ThrottleDevice {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HugepageLimit {
-    /// `2MB`, `1GB`: a number, a prefix of 1024s, `B`.
+    /// `2MB`, `1GB`: a number, a prefix in powers of 1024, `B`.
     #[serde(deserialize_with = "or_null")]
     pub page_size: String,
     /// Bytes.
@@ -240,7 +240,7 @@ pub struct InterfacePriority {
     pub priority: u32,
 }
 
-/// RDMA on one device; absent: without limit.
+/// RDMA on one device; absent: unlimited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Rdma {
@@ -253,7 +253,7 @@ pub struct Rdma {
 }
 
 impl Resources {
-    /// Checks what the types cannot say; places are named from here: `devices[0].access`.
+    /// Checks what the types cannot; places are named relative to here: `devices[0].access`.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -332,7 +332,7 @@ pub(super) fn check_numbers(major: Option<i64>, minor: Option<i64>) -> Result<()
     Ok(())
 }
 
-/// `64KB`, `2MB`, `1GB`, as the files of the hugetlb controller are named.
+/// `64KB`, `2MB`, `1GB`, as in the file names of the hugetlb controller.
 fn is_page_size(text: &str) -> bool {
     let number = text.strip_suffix("KB").or(text.strip_suffix("MB")).or(text.strip_suffix("GB"));
     number.is_some_and(|number| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::or_null;
 
-/// Where a container is in its life.
+/// Where a container is in its life cycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -51,7 +51,7 @@ pub struct State {
     pub oci_version: String,
     /// The container.
     pub id: String,
-    /// Where it is in its life.
+    /// Where it is in its life cycle.
     pub status: Status,
     /// Its first process, as the runtime sees it; 0 when there is none.
     #[serde(default)]

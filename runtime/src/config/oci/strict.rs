@@ -1,6 +1,6 @@
-//! An object is an object: serde's derived types would also take a list of their fields' values in
-//! the order of the source, `"user": [0, 0]`, which nobody means and Go refuses. [`Strict`] stands
-//! before a deserializer and asks it for a map wherever a type asks for a struct.
+//! An object must be an object: serde's derived types would also accept a list of their fields'
+//! values in source order, `"user": [0, 0]`, which is never meant and Go refuses. [`Strict`] wraps
+//! a deserializer and asks it for a map wherever a type asks for a struct.
 
 use std::fmt;
 
@@ -70,7 +70,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         self.0.deserialize_tuple_struct(name, len, Strict(visitor))
     }
 
-    /// The words of the specification have nothing inside.
+    /// The words of the specification have no contents.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,

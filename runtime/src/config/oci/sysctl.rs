@@ -4,16 +4,16 @@ use super::words::NamespaceType;
 use super::{Linux, refuse};
 use crate::error::{Error, Result};
 
-/// Values of an IPC namespace, beside fs.mqueue (ipc_namespaces(7)).
+/// Values of an IPC namespace, besides fs.mqueue (ipc_namespaces(7)).
 const IPC: &[&str] =
     &["msgmax", "msgmnb", "msgmni", "sem", "shm_rmid_forced", "shmall", "shmmax", "shmmni"];
 
 /// The path of a value below /proc/sys. The first separator decides: `net.ipv4.ip_forward`, or
 /// `net/ipv4/conf/eth0.100/rp_filter`, in which dots are part of names; in the dotted form a slash
-/// stands for them (sysctl.d(5)).
+/// stands for a dot (sysctl.d(5)).
 ///
 /// # Errors
-/// A name that leads somewhere else.
+/// The name leads elsewhere.
 pub fn sysctl_path(name: &str) -> Result<String> {
     let path: String = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
         Some(b'.') => name

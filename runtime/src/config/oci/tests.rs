@@ -1,4 +1,4 @@
-//! One test for each part of the specification: what is taken, and what is refused with its place.
+//! One test for each part of the specification: what is accepted, and what is refused and where.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn good(change: Value) {
     with(change).validate().unwrap();
 }
 
-/// Refused, in words that begin with `config.json: ` and `says`.
+/// Refused, with a message that begins with `config.json: ` and contains `says`.
 #[track_caller]
 fn bad(config: &Config, says: &str) {
     let error = config.validate().expect_err(says).to_string();
@@ -100,8 +100,8 @@ fn no_field_is_lost_on_the_way_through_the_types() {
     assert_eq!(again, config);
 }
 
-/// A field that everything.json lacks would not be noticed by the test above. The output of Debug
-/// has all of them, `Name { field: value, .. }`.
+/// A field missing from everything.json would escape the test above. The output of Debug has all of
+/// them, `Name { field: value, .. }`.
 #[test]
 fn everything_has_every_field_of_the_types() {
     let text = format!("{:?}", Config::parse(&example("everything.json")).unwrap());
@@ -203,7 +203,7 @@ fn process_is_needed_only_by_start() {
 fn process_args_and_cwd() {
     refused(process(json!({"args": []})), "process: args: missing");
     refused(process(json!({"args": null})), "process: args: missing");
-    // It is looked for, and not found.
+    // It is looked up, and not found.
     good(process(json!({"args": ["", "x"]})));
     refused(process(json!({"cwd": "srv"})), "process: cwd: \"srv\" is not an absolute path");
     refused(process(json!({"cwd": ""})), "process: cwd: \"\" is not");
@@ -350,7 +350,7 @@ fn mounts_idmap() {
     };
     good(bind(json!({"uidMappings": map, "gidMappings": map})));
     without(&["user"], bind(json!({"uidMappings": map, "gidMappings": map}))).validate().unwrap();
-    // Those of the user namespace.
+    // The mappings of the user namespace apply.
     good(bind(json!({})));
     bad(&without(&["user"], bind(json!({}))), "mounts[0] (\"/x\"): option idmap: no mappings");
     refused(bind(json!({"uidMappings": map})), "mounts[0] (\"/x\"): uidMappings, gidMappings: one");

@@ -1,4 +1,4 @@
-//! What the types cannot say: [`Config::validate`] and what it calls. Nothing here looks at the
+//! What the types cannot check: [`Config::validate`] and what it calls. Nothing here looks at the
 //! machine.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ const PROPAGATION: &[&str] =
 const HOST_NAME_MAX: usize = libc::HOST_NAME_MAX as usize;
 
 impl Config {
-    /// Checks what the types cannot say. `process` may be absent: only `start` needs it.
+    /// Checks what the types cannot. `process` may be absent: only `start` needs it.
     ///
     /// # Errors
     /// The first thing that is wrong, in one line that names its place.
@@ -63,7 +63,7 @@ impl Config {
         linux.check()
     }
 
-    /// What is passed over as by every runtime, so that only a log need tell.
+    /// What every runtime ignores, so that only a log need mention it.
     pub fn notes(&self) -> Vec<String> {
         let of = |(at, mount): (usize, &Mount)| {
             let note = move |option| {
@@ -74,8 +74,8 @@ impl Config {
         self.mounts.iter().enumerate().flat_map(of).collect()
     }
 
-    /// What is odd but not an error, to be logged: capabilities that have no name here, relative
-    /// destinations, limits that the kernel no longer has.
+    /// What is odd but not an error, to be logged: unknown capabilities, relative destinations,
+    /// limits that the kernel no longer has.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(process) = &self.process {
@@ -102,7 +102,7 @@ impl Config {
     }
 }
 
-/// A version of the specification that is understood: all of 1, with whatever is behind the number.
+/// A supported version of the specification: all of 1, whatever follows the number.
 fn check_version(version: &str) -> Result<()> {
     let place = "ociVersion";
     if version.is_empty() {
@@ -224,8 +224,8 @@ impl Linux {
             [("uidMappings", &self.uid_mappings), ("gidMappings", &self.gid_mappings)]
         {
             let key = format!("linux.{key}");
-            // With a path as well they may be given, if they are those of the namespace: engines
-            // do that for the containers of a pod.
+            // They may be given along with a path, if they are those of the namespace: engines do
+            // that for the containers of a pod.
             match self.namespace(NamespaceType::User) {
                 None if !mappings.is_empty() => {
                     return refuse(key, "without a namespace of type user");

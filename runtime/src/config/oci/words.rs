@@ -1,4 +1,4 @@
-//! The words of the specification that stand for a number of the kernel.
+//! The words of the specification that stand for a kernel number.
 
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +105,7 @@ words! {
         Sigpending = "RLIMIT_SIGPENDING" => 11,
         /// Bytes in message queues.
         Msgqueue = "RLIMIT_MSGQUEUE" => 12,
-        /// 20 minus the least nice value.
+        /// 20 minus the lowest nice value.
         Nice = "RLIMIT_NICE" => 13,
         /// Real-time priority.
         Rtprio = "RLIMIT_RTPRIO" => 14,
@@ -120,15 +120,15 @@ words! {
         /// The usual.
         #[default]
         Other = "SCHED_OTHER" => 0,
-        /// Real-time, first in first out.
+        /// Real-time, first in, first out.
         Fifo = "SCHED_FIFO" => 1,
-        /// Real-time, in turn.
+        /// Real-time, round robin.
         Rr = "SCHED_RR" => 2,
-        /// For work that nobody waits for.
+        /// For batch work.
         Batch = "SCHED_BATCH" => 3,
         /// Reserved by the kernel, which refuses it.
         Iso = "SCHED_ISO" => 4,
-        /// Only when nobody else wants to.
+        /// Only when the processor is otherwise idle.
         Idle = "SCHED_IDLE" => 5,
         /// By deadlines.
         Deadline = "SCHED_DEADLINE" => 6,
@@ -141,7 +141,7 @@ words! {
         /// Children get the usual policy.
         #[default]
         ResetOnFork = "SCHED_FLAG_RESET_ON_FORK" => 0x01,
-        /// Unused bandwidth of others may be taken.
+        /// Unused bandwidth may be reclaimed.
         Reclaim = "SCHED_FLAG_RECLAIM" => 0x02,
         /// SIGXCPU on overrun.
         DlOverrun = "SCHED_FLAG_DL_OVERRUN" => 0x04,
@@ -175,7 +175,7 @@ words! {
         /// The usual.
         #[default]
         Linux = "LINUX" => 0,
-        /// uname(2) tells of a 32-bit machine.
+        /// uname(2) reports a 32-bit machine.
         Linux32 = "LINUX32" => 0x08,
     }
 }
@@ -186,29 +186,29 @@ words! {
         /// No policy.
         #[default]
         Default = "MPOL_DEFAULT" => 0,
-        /// One node first.
+        /// One preferred node.
         Preferred = "MPOL_PREFERRED" => 1,
         /// Only these nodes.
         Bind = "MPOL_BIND" => 2,
-        /// Page by page around these nodes.
+        /// Interleaved page by page across these nodes.
         Interleave = "MPOL_INTERLEAVE" => 3,
-        /// The node of the processor.
+        /// The processor's own node.
         Local = "MPOL_LOCAL" => 4,
-        /// Some nodes first (Linux 5.15).
+        /// Several preferred nodes (Linux 5.15).
         PreferredMany = "MPOL_PREFERRED_MANY" => 5,
-        /// Around these nodes by their weights (Linux 6.9).
+        /// Interleaved by the nodes' weights (Linux 6.9).
         WeightedInterleave = "MPOL_WEIGHTED_INTERLEAVE" => 6,
     }
 }
 
 words! {
-    /// A flag of set_mempolicy(2), to be or-ed to the mode.
+    /// A flag of set_mempolicy(2), to be ORed into the mode.
     MemoryFlag {
         /// Balanced among the nodes (Linux 5.12).
         NumaBalancing = "MPOL_F_NUMA_BALANCING" => 1 << 13,
-        /// Nodes count within the allowed ones.
+        /// Nodes are relative to the allowed ones.
         RelativeNodes = "MPOL_F_RELATIVE_NODES" => 1 << 14,
-        /// Nodes are the machine's, whatever the cpuset.
+        /// Nodes are the machine's own numbers, whatever the cpuset.
         #[default]
         StaticNodes = "MPOL_F_STATIC_NODES" => 1 << 15,
     }
