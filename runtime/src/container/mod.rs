@@ -96,16 +96,20 @@ impl Container {
     pub fn all(journal: &Journal) -> Result<Vec<Result<Container>>> {
         let ids = journal.ids()?;
         let ids = ids.iter().filter(|id| !id.starts_with('.'));
-        // One that was deleted meanwhile is not there any more, and one that is only about to be
-        // made is not there yet.
-        let open = |id: &String| match Container::open(journal, id) {
-            Err(_) => match journal.has_record(id) {
-                Ok(false) => None,
-                // It may be another by now, made under the name of one that was deleted.
-                Ok(true) => Some(Container::open(journal, id)),
-                Err(error) => Some(Err(error)),
-            },
-            open => Some(open),
+        // A container that was deleted meanwhile is gone, one that is being made is not there yet, and
+        // one whose name was used again meanwhile is another.
+        let open = |id: &String| {
+            const TRIES: usize = 3;
+            let mut result = Container::open(journal, id);
+            for _ in 1..TRIES {
+                match result.is_err().then(|| journal.has_record(id)) {
+                    None => break,
+                    Some(Ok(false)) => return None,
+                    Some(Ok(true)) => result = Container::open(journal, id),
+                    Some(Err(error)) => return Some(Err(error)),
+                }
+            }
+            Some(result)
         };
         Ok(ids.filter_map(open).collect())
     }

@@ -275,12 +275,18 @@ impl Journal {
         }
         self.check_owner()?;
         let path = self.dir(id).join("record.json");
-        match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => match self.has_record(id)? {
-                false => Err(self.unknown(id)),
-                true => Err(Error::io(format!("read {}", path.display()), &e)),
-            },
-            read => read.map_err(|e| Error::io(format!("read {}", path.display()), &e)),
+        loop {
+            let error = match fs::read(&path) {
+                Ok(text) => return Ok(text),
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::NotFound || self.lacks_record(id)? {
+                return Err(Error::io(format!("read {}", path.display()), &error));
+            }
+            // A record that was written since is read.
+            if !is_there(&path)? {
+                return Err(self.unknown(id));
+            }
         }
     }
 
@@ -297,12 +303,24 @@ impl Journal {
         }
     }
 
-    /// Is there an entry to report, and not one still being made that has no record yet?
+    /// Is there an entry of this name that can be told about, and not only one that is being made, whose
+    /// maker has not written its record yet?
     ///
     /// # Errors
     /// It cannot be determined.
     pub fn has_record(&self, id: &str) -> Result<bool> {
-        Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || !self.is_held(id)?))
+        Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || self.lacks_record(id)?))
+    }
+
+    /// Has an entry lost its record? Looked at in an order in which one that is made, written or removed
+    /// meanwhile is not taken for that.
+    fn lacks_record(&self, id: &str) -> Result<bool> {
+        if self.check_id(id).is_err() || self.is_held(id)? {
+            return Ok(false);
+        }
+        // Not held: either finished, or left behind. What is made anew from here on is held.
+        let lost = self.has(id)? && !is_there(&self.file(id, "record.json"))?;
+        Ok(lost && self.has(id)? && !self.is_held(id)?)
     }
 
     /// The first process of `id`, as soon as there is one; `None` if the link is damaged.
