@@ -17,11 +17,14 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-changed={LAYOUT}");
+    println!("cargo::rerun-if-changed=src/sys/arch");
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
     let variable = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
 
-    // On another architecture sys/raw.rs stops the build with better words than a linker's.
-    if variable("CARGO_CFG_TARGET_ARCH") != "x86_64" || variable("CARGO_CFG_TARGET_OS") != "linux" {
+    // For another, a file of src/sys/arch is missing, and the compiler says so.
+    let arch = variable("CARGO_CFG_TARGET_ARCH");
+    let known = ["x86_64", "aarch64"].iter().any(|known| arch == *known);
+    if !known || variable("CARGO_CFG_TARGET_OS") != "linux" {
         return;
     }
 

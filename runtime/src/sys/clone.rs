@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 
 use super::raw::call;
 pub use super::words::{Progress, Words};
-use super::{Errno, openat2, raw};
+use super::{Errno, arch, openat2, raw};
 
 /// How the child relates to the caller's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -393,7 +393,8 @@ unsafe fn start<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno>
     // clone(2) has one place for both, of which a child of ours has one at most.
     let word = if flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
     let top = args.stack + args.stack_size;
-    let call = [flags | args.exit_signal, top, word, args.child_tid, args.tls].map(|n| n as usize);
+    let flags = flags | args.exit_signal;
+    let call = arch::clone_arguments(flags, top, word, args.child_tid, args.tls);
     // SAFETY: as the caller says.
     unsafe { on_stack(libc::SYS_clone, call, entry) }
 }
@@ -408,31 +409,9 @@ unsafe fn on_stack<T>(
     args: [usize; 5],
     entry: &Entry<'_, T>,
 ) -> Result<i32, Errno> {
-    let result: isize;
-    // SAFETY: the child begins after `syscall` with rax = 0 on its own stack, whose top is
-    // 16-aligned as a call expects, and never leaves `enter`. The registers r12 and r13 are the
-    // same in both. The parent sees an ordinary system call.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r12",
-            "call r13",
-            "ud2",
-            "2:",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0],
-            in("rsi") args[1],
-            in("rdx") args[2],
-            in("r10") args[3],
-            in("r8") args[4],
-            in("r12") &raw const *entry,
-            in("r13") enter::<T> as *const (),
-            lateout("rcx") _, lateout("r11") _,
-        );
-    }
+    let (data, enter) = (&raw const *entry, enter::<T> as *const ());
+    // SAFETY: as the caller says; `enter` never returns.
+    let result = unsafe { arch::on_stack(number as usize, args, data.cast(), enter) };
     if result < 0 { Err(Errno(-result as i32)) } else { Ok(result as i32) }
 }
 

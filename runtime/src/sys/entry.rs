@@ -1,10 +1,10 @@
 //! The first instructions of the program, before its libc has started.
 //!
 //! The verbs that put a process into a container start this program a second time, from a read-only
-//! mount of its file (`start/seal.rs` says why). What comes before the second start is lost, and most
-//! of it is the libc's: its start asks the processor for its features by CPUID, which a virtual
-//! machine has to emulate, and relocates the program; together a quarter of a millisecond. So the
-//! entry point of the file is here (`build.rs`), and makes the second start at once.
+//! mount of its file (`start/seal.rs` says why). What comes before the second start is lost, and
+//! most of it is the libc's: its start asks the processor for its features by CPUID, which a
+//! virtual machine has to emulate, and relocates the program; together a quarter of a millisecond.
+//! So the entry point of the file is here (`build.rs`), and makes the second start at once.
 //!
 //! Where this cannot be done, for want of CAP_SYS_ADMIN perhaps, the program goes on as usual, and
 //! `start/seal.rs` finds that it is still to be done and has the other ways and the words for it.
@@ -13,26 +13,18 @@
 //! the standard library, compare or copy slices, or have tables of pointers.
 #![allow(unsafe_code)]
 
-use core::arch::{asm, global_asm};
 use core::mem::MaybeUninit;
 
-// The kernel leaves argc, argv, NULL, envp, NULL at the stack pointer, which is aligned to 16 (System
-// V ABI, AMD64 supplement, 3.4.1). `_start` is libc's and expects the stack and rdx as they were.
-global_asm!(
-    ".globl garth_entry",
-    "garth_entry:",
-    "push rdx",
-    "lea rdi, [rsp + 8]",
-    "sub rsp, 8",
-    "call {}",
-    "add rsp, 8",
-    "pop rdx",
-    "jmp _start",
-    sym begin,
-);
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
+#[allow(dead_code, unused_imports, unused_macros, reason = "some is for the library or the init")]
+mod arch;
 
-/// What libc calls. The standard library's own would first read /proc/self/maps, to tell the overflow
-/// of a stack from other faults, and set up another stack to say so on: a part of what a start costs.
+arch::begin_before_libc!(begin);
+
+/// What libc calls. The standard library's own would first read /proc/self/maps, to tell the
+/// overflow of a stack from other faults, and set up another stack to say so on: a part of what a
+/// start costs.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     std::process::exit(garth::cli::main())
@@ -98,22 +90,6 @@ unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
     false
 }
 
-/// A byte of memory. Neither a plain read, in whose loop the compiler might see a function of the libc,
-/// nor `read_volatile`, which calls a check of its own in a debug build: the address of whatever is
-/// called here would be one that the libc has still to relocate.
-///
-/// # Safety
-/// It can be read.
-#[inline(always)]
-unsafe fn byte(at: *const u8) -> u8 {
-    let byte: u32;
-    // SAFETY: as the caller says.
-    unsafe {
-        asm!("movzx {:e}, byte ptr [{}]", out(reg) byte, in(reg) at, options(nostack, readonly));
-    }
-    byte as u8
-}
-
 /// The first eight bytes of a C string, zeros behind its end.
 ///
 /// # Safety
@@ -122,7 +98,7 @@ unsafe fn first_bytes(text: *const u8) -> u64 {
     let (mut word, mut at) = (0, 0);
     while at < 8 {
         // SAFETY: not behind the NUL, at which the loop ends.
-        let byte = unsafe { byte(text.wrapping_add(at)) };
+        let byte = unsafe { arch::byte(text.wrapping_add(at)) };
         if byte == 0 {
             break;
         }
@@ -138,16 +114,7 @@ unsafe fn first_bytes(text: *const u8) -> u64 {
 /// As for the system call.
 #[inline(always)]
 unsafe fn call(number: i64, args: [usize; 5]) -> isize {
-    let result: isize;
-    // SAFETY: as in `raw::syscall`.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3],
-            in("r8") args[4], lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
+    let [a, b, c, d, e] = args;
+    // SAFETY: as the caller says.
+    unsafe { arch::syscall(number as usize, [a, b, c, d, e, 0]) }
 }

@@ -1,12 +1,13 @@
-//! Processes that a child starts by itself, as fork(2) does: both go on after the call, each with its
-//! own copy of memory. For children that do not share their parent's ([`super::clone::Memory`]).
+//! Processes that a child starts by itself, as fork(2) does: both go on after the call, each with
+//! its own copy of memory. For children that do not share their parent's
+//! ([`super::clone::Memory`]).
 
 use core::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::clone::Words;
 use super::raw::{self, BpfInstruction, RawFd, call};
-use super::{CStrings, Errno};
+use super::{CStrings, Errno, arch};
 
 /// struct clone_args of clone3(2), to its first size.
 #[repr(C)]
@@ -36,13 +37,17 @@ fn clone(args: &CloneArgs) -> Result<usize, Errno> {
     // It has one place for both.
     let word =
         if args.flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
-    call!(libc::SYS_clone, args.flags | args.exit_signal, 0, word, args.child_tid, args.tls)
+    let flags = args.flags | args.exit_signal;
+    let [flags, stack, word, fourth, fifth] =
+        arch::clone_arguments(flags, 0, word, args.child_tid, args.tls);
+    call!(libc::SYS_clone, flags, stack, word, fourth, fifth)
 }
 
-/// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the pid
-/// namespace that was joined or made for children. 0 in the second, its process id in the first. The
-/// kernel writes that id to [`Words::second`] before the second runs: so there is no moment at which
-/// it is there and the parent, which shares the words, cannot know it, whoever is killed when.
+/// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the
+/// pid namespace that was joined or made for children. 0 in the second, its process id in the
+/// first. The kernel writes that id to [`Words::second`] before the second runs: so there is no
+/// moment at which it is there and the parent, which shares the words, cannot know it, whoever is
+/// killed when.
 pub fn sibling(words: &Words) -> Result<i32, Errno> {
     let args = CloneArgs {
         flags: (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
@@ -85,8 +90,8 @@ pub struct Program<'a> {
 }
 
 /// Runs a program with `input` as its standard input, and waits for its end. What it writes to its
-/// standard output and error meanwhile is given to `said`, with the number of the descriptor; of what
-/// it leaves running nothing is read any more.
+/// standard output and error meanwhile is given to `said`, with the number of the descriptor; of
+/// what it leaves running nothing is read any more.
 pub fn run(
     program: &Program<'_>,
     input: &[&[u8]],
@@ -122,7 +127,8 @@ fn execute(program: &Program<'_>, standard: [RawFd; 3]) -> Errno {
         let _ = raw::chdir(directory);
     }
     let _ = raw::set_signal_mask(0);
-    // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by the caller.
+    // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by the
+    // caller.
     for signal in 1..=64 {
         let _ = raw::set_disposition(signal, false);
     }
@@ -170,10 +176,11 @@ fn attend(
     let mut late = false;
     loop {
         let rest = match timeout {
-            ..0 => -1,
-            _ => i32::try_from(end - milliseconds()).unwrap_or(timeout).max(0),
+            ..0 => None,
+            _ if late => None,
+            _ => Some(u32::try_from(end - milliseconds()).unwrap_or(0)),
         };
-        match call!(libc::SYS_poll, polls.as_mut_ptr(), polls.len(), if late { -1 } else { rest }) {
+        match raw::poll(&mut polls, rest) {
             Err(Errno(libc::EINTR)) => continue,
             ready => late |= ready? == 0,
         }
@@ -188,7 +195,7 @@ fn attend(
     }
     // What is there by now: as much as the two pipes hold, if something else goes on writing.
     for _ in 0..32 {
-        if call!(libc::SYS_poll, polls[1..].as_mut_ptr(), 2, 0) == Ok(0) {
+        if raw::poll(&mut polls[1..], Some(0)) == Ok(0) {
             break;
         }
         hear(&mut polls[1..], said);
@@ -228,9 +235,9 @@ fn milliseconds() -> i64 {
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
-/// Has `action` done in a process that nobody waits for: a copy of this one, with no other descriptors
-/// than `keep` and in a session of its own. It must do with system calls: other threads of ours, and
-/// the locks that they held, are not in the copy.
+/// Has `action` done in a process that nobody waits for: a copy of this one, with no other
+/// descriptors than `keep` and in a session of its own. It must do with system calls: other threads
+/// of ours, and the locks that they held, are not in the copy.
 pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
     keep.sort_unstable();
     // Without a signal at its end, nobody who waits for children in general gets this one.
@@ -280,18 +287,18 @@ pub fn own_pid() -> i32 {
     call!(libc::SYS_getpid).map_or(0, |pid| pid as i32)
 }
 
-/// A process that does nothing, in new namespaces of these kinds (CLONE_NEW*), until it is killed: for
-/// what can be had of a namespace only while somebody is in it.
+/// A process that does nothing, in new namespaces of these kinds (CLONE_NEW*), until it is killed:
+/// for what can be had of a namespace only while somebody is in it.
 pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     idle_as(namespaces, || {
         loop {
-            let _ = call!(libc::SYS_pause);
+            let _ = raw::poll(&mut [], None);
         }
     })
 }
 
-/// As [`idle`], but other processes of the caller's user may trace it, as they may trace the caller:
-/// to write the id maps of a process that is not dumpable one must be root.
+/// As [`idle`], but other processes of the caller's user may trace it, as they may trace the
+/// caller: to write the id maps of a process that is not dumpable one must be root.
 ///
 /// It is dumpable only when it has nothing that would be of use to them: no descriptor of the
 /// caller's, and, whoever makes it act, no system call that opens one. Returns when that is so. It
@@ -324,9 +331,9 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
     }
 }
 
-/// A seccomp filter under which a process can wait at its line and exit, and nothing else: `waiter` of
-/// `specs/seccomp/own.json`, compiled by seccompiler.
-const WAITER: &[u8] = include_bytes!("../../../specs/seccomp/waiter.x86_64.bpf");
+/// A seccomp filter under which a process can wait at its line and exit, and nothing else: `waiter`
+/// of `specs/seccomp/own.json`, compiled by seccompiler.
+const WAITER: &[u8] = crate::sys::embedded_filter!("waiter");
 
 /// A child without shared memory, born out of reach of debuggers, that does `what`, in new
 /// namespaces.

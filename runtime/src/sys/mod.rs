@@ -4,6 +4,12 @@
 //! allocation, no lock, no thread-local `errno`. The rest is for the parent.
 #![allow(unsafe_code)]
 
+/// The one place for what an architecture has of its own; the files have the same items.
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
+#[allow(dead_code, unused_imports, unused_macros, reason = "some is for the init or the binary")]
+pub(crate) mod arch;
+
 pub mod abandon;
 pub mod access;
 pub mod bpf;
@@ -32,6 +38,29 @@ pub mod timer;
 pub mod watch;
 mod words;
 pub mod xattr;
+
+/// A filter of `specs/seccomp` that was compiled ahead for this architecture.
+macro_rules! embedded_filter {
+    ($name:literal) => {{
+        #[cfg(target_arch = "x86_64")]
+        const PROGRAM: &[u8] = include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../specs/seccomp/",
+            $name,
+            ".x86_64.bpf"
+        ));
+        #[cfg(target_arch = "aarch64")]
+        const PROGRAM: &[u8] = include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../specs/seccomp/",
+            $name,
+            ".aarch64.bpf"
+        ));
+        PROGRAM
+    }};
+}
+
+pub(crate) use embedded_filter;
 
 pub use cstrings::CStrings;
 pub use errno::Errno;

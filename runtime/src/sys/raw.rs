@@ -5,10 +5,7 @@
 use core::ffi::CStr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
-use super::{CStrings, Errno};
-
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the system call layer is written for x86_64: add this architecture to sys/raw.rs");
+use super::{CStrings, Errno, arch};
 
 /// An open file descriptor of the child. Plain and copyable: the child never closes on drop, its
 /// descriptors are close-on-exec.
@@ -25,19 +22,8 @@ type Result<T> = core::result::Result<T, Errno>;
 /// As for the system call `number`: pointers must be valid for what the kernel does with them.
 #[inline(always)]
 pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize> {
-    let result: isize;
-    // SAFETY: the x86_64 Linux convention: number in rax; arguments in rdi, rsi, rdx, r10, r8, r9;
-    // rcx and r11 are overwritten. The caller vouches for the arguments.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
-            in("r10") args[3], in("r8") args[4], in("r9") args[5],
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
+    // SAFETY: the caller vouches for the arguments.
+    let result = unsafe { arch::syscall(number as usize, args) };
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
 }
 
@@ -224,8 +210,8 @@ pub(super) fn statfs(fd: RawFd) -> Result<libc::statfs64> {
     Ok(stat)
 }
 
-/// Of the mount of this open file, what MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC say (fstatfs(2),
-/// which has the same bits for them).
+/// Of the mount of this open file, what MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC say
+/// (fstatfs(2), which has the same bits for them).
 pub fn mount_flags(fd: RawFd) -> Result<u64> {
     const ATTRIBUTES: u64 = 0xf;
     Ok(statfs(fd)?.f_flags as u64 & ATTRIBUTES)
@@ -248,7 +234,8 @@ pub fn fchdir(fd: RawFd) -> Result<()> {
     call!(libc::SYS_fchdir, fd).map(drop)
 }
 
-/// Is the current directory below the root? Of one that is not, getcwd(2) tells `(unreachable)/...`.
+/// Is the current directory below the root? Of one that is not, getcwd(2) tells
+/// `(unreachable)/...`.
 pub fn is_below_root() -> Result<bool> {
     let mut path = [0u8; 4096];
     match call!(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) {
@@ -455,8 +442,8 @@ pub fn capset(sets: CapSets) -> Result<()> {
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
 }
 
-/// keyctl(libc::KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a name that
-/// is there already would be joined (keyctl(2)).
+/// keyctl(libc::KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a
+/// name that is there already would be joined (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
     call!(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
 }
@@ -464,8 +451,8 @@ pub fn new_session_keyring() -> Result<()> {
 /// One instruction of a classic BPF program, as struct sock_filter lays it out.
 pub type BpfInstruction = [u8; 8];
 
-/// seccomp(libc::SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux 3.17).
-/// With the flag NEW_LISTENER the result is the supervisor's descriptor, otherwise 0.
+/// seccomp(libc::SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux
+/// 3.17). With the flag NEW_LISTENER the result is the supervisor's descriptor, otherwise 0.
 pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<RawFd> {
     #[repr(C)]
     struct Program {
@@ -535,8 +522,8 @@ pub fn set_disposition(signal: i32, ignore: bool) -> Result<()> {
     call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), 0, size_of::<u64>()).map(drop)
 }
 
-/// Is the process behind `pidfd` gone (poll(2) says readable)? Of a descriptor that is closed nothing
-/// is known, and that is no.
+/// Is the process behind `pidfd` gone (poll(2) says readable)? Of a descriptor that is closed
+/// nothing is known, and that is no.
 pub fn has_exited(pidfd: RawFd) -> bool {
     poll_now(pidfd, libc::POLLIN).is_ok_and(|there| there & libc::POLLIN != 0)
 }
@@ -544,8 +531,19 @@ pub fn has_exited(pidfd: RawFd) -> bool {
 /// poll(2) of one descriptor, without waiting: what there is of `events`, POLLHUP and POLLERR.
 pub(super) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     let mut poll = libc::pollfd { fd, events, revents: 0 };
-    call!(libc::SYS_poll, &raw mut poll, 1, 0)?;
+    self::poll(core::slice::from_mut(&mut poll), Some(0))?;
     Ok(poll.revents)
+}
+
+/// poll(2): how many are ready; `timeout` in milliseconds. Not every architecture has a call of
+/// that name.
+pub(super) fn poll(polls: &mut [libc::pollfd], timeout: Option<u32>) -> Result<usize> {
+    let mut time = [0i64; 2];
+    let at = timeout.map_or(core::ptr::null_mut(), |milliseconds| {
+        time = [i64::from(milliseconds) / 1000, i64::from(milliseconds) % 1000 * 1_000_000];
+        time.as_mut_ptr()
+    });
+    call!(libc::SYS_ppoll, polls.as_mut_ptr(), polls.len(), at, 0, size_of::<u64>())
 }
 
 /// execve(2); returns only on failure.
@@ -593,8 +591,7 @@ pub fn exit(code: i32) -> ! {
     let _ = call!(libc::SYS_exit_group, code);
     // A seccomp filter has refused it. The last of these it cannot refuse.
     let _ = call!(libc::SYS_exit, code);
-    // SAFETY: an instruction that is none ends the process by SIGILL.
-    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+    arch::undefined()
 }
 
 /// futex(FUTEX_WAIT): sleeps while `word` holds `value`. Spurious returns are possible.

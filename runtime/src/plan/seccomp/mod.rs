@@ -11,7 +11,8 @@
 //! - The native architecture is always included, whatever `architectures` says. Calls of another
 //!   one get libseccomp's bad architecture action, KILL_THREAD. That includes calls with x32's bit
 //!   30 set, unless x32 is listed; only number -1, by which a tracer skips a call, is left to the
-//!   rules. Architectures that an x86_64 kernel cannot run are accepted and ignored.
+//!   rules. Architectures that the kernel cannot run are accepted and ignored. An aarch64 kernel
+//!   has only its own calls: those of 32-bit ARM programs are of a bad architecture.
 //! - Several rules for a call are alternatives. The first one without conditions wins and hides all
 //!   conditional ones. All conditions of a rule must hold, unless it names an argument twice: then
 //!   each condition is a rule of its own.
@@ -58,11 +59,14 @@ pub use bpf::Insn;
 use seccompiler::TargetArch;
 
 use crate::config::seccomp::{Action, Flag, Profile, Rule};
+use crate::sys::arch;
 use crate::sys::raw::BpfInstruction;
 use crate::{Error, Result};
 
 /// `AUDIT_ARCH_X86_64` of <linux/audit.h>.
 pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_AARCH64`.
+pub const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 /// `AUDIT_ARCH_I386`.
 pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 
@@ -72,11 +76,11 @@ pub const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 /// The filter of `wrap`: `specs/seccomp/default.json`, which states its reasons, compiled.
 ///
 /// `UPDATE=1 cargo test -p garth embedded` regenerates it; the same test fails if it is stale.
-pub const DEFAULT: &[u8] = include_bytes!("../../../../specs/seccomp/default.x86_64.bpf");
+pub const DEFAULT: &[u8] = crate::sys::embedded_filter!("default");
 
 /// The filter of the small init of a wrapped command: `init` of `specs/seccomp/own.json`, compiled
 /// by seccompiler, and made in the same way as [`DEFAULT`]. What is not listed kills the process.
-pub const INIT: &[u8] = include_bytes!("../../../../specs/seccomp/init.x86_64.bpf");
+pub const INIT: &[u8] = crate::sys::embedded_filter!("init");
 
 /// A filter, ready to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +123,8 @@ impl Filter {
 }
 
 impl Filter {
-    /// Its answer to this system call of x86_64, whatever the arguments; `None` if it looks at
-    /// them.
+    /// Its answer to this system call of our architecture, whatever the arguments; `None` if it
+    /// looks at them.
     pub fn answer(&self, number: u32) -> Option<u32> {
         let (mut at, mut a) = (0, 0);
         loop {
@@ -130,7 +134,7 @@ impl Filter {
             at += 1;
             match u16::from_le_bytes([c0, c1]) {
                 bpf::LD if k == 0 => a = number,
-                bpf::LD if k == 4 => a = AUDIT_ARCH_X86_64,
+                bpf::LD if k == 4 => a = arch::AUDIT,
                 bpf::AND => a &= k,
                 bpf::JA => at += k as usize,
                 bpf::JEQ => at += jump(a == k),
@@ -211,7 +215,8 @@ const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../../specs/seccomp/default
 /// can have only one.
 pub fn by_seccompiler(json: &str, origin: &str) -> Result<Filter> {
     let refused = |cause: String| Error::new(format!("{origin}: {cause}"));
-    let filters = seccompiler::compile_from_json(json.as_bytes(), TargetArch::x86_64);
+    let target = TargetArch::try_from(arch::NAME).map_err(|e| refused(sentence(&e.to_string())))?;
+    let filters = seccompiler::compile_from_json(json.as_bytes(), target);
     let filters = filters.map_err(|error| {
         let mut innermost: &dyn std::error::Error = &error;
         while let Some(cause) = innermost.source() {
@@ -235,12 +240,36 @@ fn sentence(text: &str) -> String {
     first.into_iter().chain(letters).collect()
 }
 
-/// Compiles a profile for an x86_64 kernel.
+/// The kernels that a profile can be compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterTarget {
+    /// x86_64, with x32 and i386.
+    X86_64,
+    /// 64-bit ARM; its 32-bit programs are of a bad architecture.
+    Aarch64,
+}
+
+impl FilterTarget {
+    /// The one that this program is for.
+    #[cfg(target_arch = "x86_64")]
+    pub const OWN: FilterTarget = FilterTarget::X86_64;
+    /// The one that this program is for.
+    #[cfg(target_arch = "aarch64")]
+    pub const OWN: FilterTarget = FilterTarget::Aarch64;
+}
+
+/// Compiles a profile for the kernel of this machine.
 pub fn compile(profile: &Profile) -> Result<Bpf> {
+    compile_for(profile, FilterTarget::OWN)
+}
+
+/// Compiles a profile.
+pub fn compile_for(profile: &Profile, machine: FilterTarget) -> Result<Bpf> {
     profile.validate().map_err(|e| e.within("seccomp"))?;
     let mut warnings = Vec::new();
     let mut tree = tree::DecisionTree::default();
-    let root = rules::lower(profile, &mut tree, &mut warnings).map_err(|e| e.within("seccomp"))?;
+    let root = rules::lower(profile, machine, &mut tree, &mut warnings)
+        .map_err(|e| e.within("seccomp"))?;
     let insns = bpf::assemble(&tree, root).map_err(|e| e.within("seccomp"))?;
     Ok(Bpf { insns, flags: flags(profile), warnings })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::syscalls::{self, Abi, X32_BIT};
 use super::tree::{ARCH, Ask, DecisionTree, Id, Test};
-use super::{AUDIT_ARCH_I386, AUDIT_ARCH_X86_64};
+use super::{AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, FilterTarget};
 use crate::Result;
 use crate::config::seccomp::{Action, Arch, Arg, Op, Profile, Rule};
 
@@ -55,8 +55,18 @@ enum Outcome {
 type Calls = BTreeMap<u32, Outcome>;
 
 /// Builds the whole decision and returns its root.
-pub fn lower(profile: &Profile, tree: &mut DecisionTree, warnings: &mut Vec<String>) -> Result<Id> {
+pub fn lower(
+    profile: &Profile,
+    machine: FilterTarget,
+    tree: &mut DecisionTree,
+    warnings: &mut Vec<String>,
+) -> Result<Id> {
     report(profile, warnings);
+    if machine == FilterTarget::Aarch64 {
+        let ranges = ranges(profile, Abi::Aarch64, tree)?;
+        let (native, bad) = (search(tree, ranges), tree.answer(BAD_ARCH));
+        return Ok(tree.test(Test { word: ARCH, ask: Ask::Eq(AUDIT_ARCH_AARCH64) }, native, bad));
+    }
     let has = |arch| profile.architectures.contains(&arch);
 
     // x86_64 and x32 share an architecture; bit 30 keeps their numbers apart.

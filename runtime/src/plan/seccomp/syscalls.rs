@@ -1,4 +1,4 @@
-//! System call numbers of the three ABIs an x86_64 kernel answers to.
+//! System call numbers of the three ABIs an x86_64 kernel answers to, and of aarch64.
 //!
 //! From the kernel's `arch/x86/entry/syscalls/syscall_{64,32}.tbl`, up to Linux 6.19. A number
 //! never changes, so the table only grows.
@@ -10,6 +10,10 @@
 //!   socketcall(2) and ipc(2), whose first argument says which, and (most of them, since Linux 4.3
 //!   and 5.1) as calls of their own.
 
+mod aarch64;
+
+use aarch64::AARCH64;
+
 /// Bit 30: the call comes from an x32 program (`__X32_SYSCALL_BIT`).
 pub const X32_BIT: u32 = 1 << 30;
 
@@ -17,7 +21,7 @@ pub const X32_BIT: u32 = 1 << 30;
 /// what lies below is worth a short path.
 pub const COMMON: u32 = 512;
 
-/// The calling conventions a filter on x86_64 can meet.
+/// The calling conventions a filter can meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abi {
     /// 64-bit programs.
@@ -26,29 +30,36 @@ pub enum Abi {
     X32,
     /// i386 programs.
     X86,
+    /// 64-bit programs of ARM.
+    Aarch64,
 }
 
 impl Abi {
     /// Arguments are 64 bits wide. Filters for the others compare the low half only.
     pub fn is_64_bit(self) -> bool {
-        self == Abi::X86_64
+        matches!(self, Abi::X86_64 | Abi::Aarch64)
     }
 }
 
 /// The number of a call in an ABI, as the kernel's filter sees it (x32: with [`X32_BIT`]).
 pub fn number(name: &str, abi: Abi) -> Option<u32> {
+    if abi == Abi::Aarch64 {
+        return Some(AARCH64[AARCH64.binary_search_by(|row| row.0.cmp(name)).ok()?].1);
+    }
     let row = &TABLE[TABLE.binary_search_by(|row| row.0.cmp(name)).ok()?];
     let (number, bit) = match abi {
         Abi::X86_64 => (row.1, 0),
         Abi::X32 => (row.2, X32_BIT),
-        Abi::X86 => (row.3, 0),
+        Abi::X86 | Abi::Aarch64 => (row.3, 0),
     };
     u32::try_from(number).ok().map(|number| number | bit)
 }
 
-/// Is this a call of any of the three ABIs?
+/// Is this a call of any of the ABIs?
 pub fn is_known(name: &str) -> bool {
-    multiplexed(name).is_some() || TABLE.binary_search_by(|row| row.0.cmp(name)).is_ok()
+    multiplexed(name).is_some()
+        || AARCH64.binary_search_by(|row| row.0.cmp(name)).is_ok()
+        || TABLE.binary_search_by(|row| row.0.cmp(name)).is_ok()
 }
 
 /// Where i386 hides a call behind another: the multiplexer's number and its first argument.

@@ -300,14 +300,20 @@ fn the_embedded_programs_are_the_compiled_profiles() {
     let program = compile(&spec("default")).unwrap();
     assert_eq!(program.warnings, Vec::<String>::new());
     assert_eq!(program.flags, 0);
-    let mut programs = vec![("default.x86_64".to_owned(), program.to_bytes())];
+    let arm = compile_for(&spec("default"), FilterTarget::Aarch64).unwrap();
+    check(&arm.insns).unwrap();
+    assert_eq!((arm.warnings, arm.flags), (Vec::new(), 0));
+    let mut programs = vec![
+        ("default.x86_64".to_owned(), program.to_bytes()),
+        ("default.aarch64".to_owned(), arm.insns.iter().flat_map(|insn| insn.to_bytes()).collect()),
+    ];
     for (arch, name) in [(TargetArch::x86_64, "x86_64"), (TargetArch::aarch64, "aarch64")] {
         for (filter, program) in seccompiler::compile_from_json(&own()[..], arch).unwrap() {
             programs
                 .push((format!("{filter}.{name}"), Filter::from(&*program).instructions.concat()));
         }
     }
-    assert_eq!(programs.len(), 5);
+    assert_eq!(programs.len(), 6);
     for (name, program) in programs {
         let file = specs().join(format!("{name}.bpf"));
         if std::env::var_os("UPDATE").is_some() {
@@ -344,6 +350,27 @@ fn every_rule_of_the_embedded_profiles_has_a_reason() {
 fn the_default_profile_means_what_libseccomp_says() {
     let (_, disagreements) = compare("default", &spec("default"), &mut Random(7), 2000);
     assert_eq!(disagreements, 0);
+}
+
+#[test]
+fn a_profile_means_the_same_to_an_aarch64_kernel() {
+    let profile = spec("default");
+    let arm = compile_for(&profile, FilterTarget::Aarch64).unwrap().insns;
+    let native = compile(&profile).unwrap().insns;
+    let answer = |program: &[Insn], nr, arch| run(program, &Call { nr, arch, args: [0; 6] }).0;
+    let mut compared = 0;
+    for (name, ..) in TABLE {
+        let numbers = [Abi::X86_64, Abi::Aarch64].map(|abi| syscalls::number(name, abi));
+        let [Some(x86), Some(aarch64)] = numbers else { continue };
+        let expected = answer(&native, x86, AUDIT_ARCH_X86_64);
+        assert_eq!(answer(&arm, aarch64, AUDIT_ARCH_AARCH64), expected, "{name}");
+        compared += 1;
+    }
+    assert!(compared > 250, "{compared}");
+    // A program of 32 bits, and one of another machine.
+    for arch in [0x4000_0028, AUDIT_ARCH_X86_64] {
+        assert_eq!(answer(&arm, 4, arch), libc::SECCOMP_RET_KILL_THREAD);
+    }
 }
 
 /// The style of Firecracker's users: a list of what is allowed, and one of what is not.

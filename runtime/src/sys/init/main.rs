@@ -20,12 +20,16 @@
 #![no_std]
 #![no_main]
 
-use core::arch::{asm, global_asm};
 use core::mem::MaybeUninit;
 
-// The kernel leaves argc, argv, NULL, envp, NULL at the stack pointer, which is aligned to 16
-// (System V ABI, AMD64 supplement, 3.4.1). `call` gives `start` the alignment of a function.
-global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "call {}", "ud2", sym start);
+#[cfg_attr(target_arch = "x86_64", path = "../arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "../arch/aarch64.rs")]
+#[allow(dead_code, unused_imports, unused_macros, reason = "some is for the library")]
+mod arch;
+
+use arch::number::*;
+
+arch::begin_without_libc!(start);
 
 extern "C" fn start(stack: *const usize) -> ! {
     // SAFETY: `stack` is the initial stack pointer: argc, then argc pointers and a null.
@@ -110,7 +114,7 @@ fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
     let signals = syscall(SIGNALFD4, args) as i32;
     let mut polls = [first, signals, output].map(|fd| Poll { fd, wanted: POLLIN as i16, came: 0 });
     loop {
-        syscall(POLL, [polls.as_mut_ptr() as usize, polls.len(), usize::MAX, 0, 0]);
+        syscall(PPOLL, [polls.as_mut_ptr() as usize, polls.len(), 0, 0, SET]);
         if polls[1].came != 0 {
             let mut info = MaybeUninit::<[u64; 16]>::uninit(); // struct signalfd_siginfo
             let size = size_of_val(&info);
@@ -422,29 +426,7 @@ fn decimal(mut text: *const u8) -> Option<i32> {
 
 // ---- System calls ------------------------------------------------------------------------------
 
-const READ: usize = 0;
-const WRITE: usize = 1;
-const CLOSE: usize = 3;
-const POLL: usize = 7;
-const RT_SIGACTION: usize = 13;
-const RT_SIGPROCMASK: usize = 14;
-const RECVFROM: usize = 45;
-const SENDMSG: usize = 46;
-const GETSOCKOPT: usize = 55;
-const CLONE: usize = 56;
-const WAIT4: usize = 61;
-const KILL: usize = 62;
-const FCNTL: usize = 72;
-const FTRUNCATE: usize = 77;
-const GETEUID: usize = 107;
-const RT_SIGTIMEDWAIT: usize = 128;
-const PRCTL: usize = 157;
-const EXIT_GROUP: usize = 231;
-const PPOLL: usize = 271;
-const ACCEPT4: usize = 288;
-const UTIMENSAT: usize = 280;
-const SIGNALFD4: usize = 289;
-const EXECVEAT: usize = 322;
+// The same on every architecture.
 const PIDFD_SEND_SIGNAL: usize = 424;
 const CLOSE_RANGE: usize = 436;
 
@@ -479,19 +461,9 @@ const SET: usize = 8;
 /// Makes a system call; `-errno` on failure. What the calls below pass outlives them.
 #[inline(always)]
 fn syscall(number: usize, args: [usize; 5]) -> isize {
-    let result;
-    // SAFETY: the x86_64 Linux convention; rcx and r11 are overwritten. The callers pass
-    // pointers to live objects of the right size.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3],
-            in("r8") args[4], lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
+    let [a, b, c, d, e] = args;
+    // SAFETY: the callers pass pointers to live objects of the right size.
+    unsafe { arch::syscall(number, [a, b, c, d, e, 0]) }
 }
 
 fn exit(code: i32) -> ! {
