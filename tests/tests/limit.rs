@@ -287,6 +287,23 @@ fn a_killed_watchdog_is_replaced() {
 }
 
 #[test]
+fn a_target_goes_on_when_its_limiter_is_killed_and_the_record_is_lost() {
+    needs!(root);
+    let yard = Yard::new();
+    let (_target, pid) = target(&yard, "exec sleep 1000");
+    for lost in ["/run/garth/limits", "/run/garth", "/run/garth/limits/*/record.json"] {
+        let limiter = yard.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
+        watchdog(limiter.pid());
+        until_stopped(&yard, pid);
+        yard.sh(&format!("rm -r {lost}")).run().ok();
+        limiter.signal("KILL");
+        until_running(&yard, pid);
+        drop(limiter);
+        yard.garth("limit --release-all").run().ok();
+    }
+}
+
+#[test]
 fn both_killed_at_once_is_what_release_all_and_gc_are_for() {
     needs!(root);
     let yard = Yard::new();

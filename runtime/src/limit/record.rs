@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +56,14 @@ impl Marks {
         let journal = Journal::at(root).limits();
         let target = &limited.target;
         let id = format!("{}-{}", target.pid, target.start_time);
+        let end = Instant::now() + Duration::from_secs(2);
         let entry = loop {
             if journal.has(&id)? {
                 match journal.lock(&id) {
                     Ok(Some(left)) => clear(left).map(drop)?,
+                    Ok(None) if is_being_cleared(&journal, &id)? && Instant::now() < end => {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
                     Ok(None) => return Err(taken(&journal, &id, target.pid)),
                     Err(_) if !journal.has(&id)? => {}
                     Err(error) => return Err(error),
@@ -151,6 +155,11 @@ fn head(until: Duration) -> [u8; HEAD] {
     let text = format!("{:>20}", until.as_nanos().min(u128::from(u64::MAX)));
     line[..HEAD - 1].copy_from_slice(text.as_bytes());
     line
+}
+
+/// Its limiter has ended, so its watchdog or a gc holds the record, for a moment.
+fn is_being_cleared(journal: &Journal, id: &str) -> Result<bool> {
+    read(journal, id)?.map_or(Ok(false), |limited| Ok(limited.limiter.open()?.is_none()))
 }
 
 fn taken(journal: &Journal, id: &str, pid: i32) -> Error {
@@ -260,7 +269,7 @@ impl Stops {
 ///
 /// # Errors
 /// What could not be continued; the record stays.
-pub fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
+fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
     let Some(limited) = read(entry.journal(), entry.id())? else {
         return entry.remove().map(|()| None);
     };

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use super::record::{self, Stops};
+use super::record::{self, Limited, Stops};
 use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, ProcessId};
 use crate::sys::clone::Cloned;
@@ -110,22 +110,21 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
             broken_word = until;
         }
     }
+    let has_another = |now: Option<Limited>| now.is_some_and(|now| now.limiter != *ours);
     for _ in 0..100 {
-        if let Ok(Some(entry)) = journal.lock(id)
-            && record::clear(entry).is_ok()
-        {
+        // Another limiter of the same target has continued first what this one had stopped.
+        if record::read(journal, id).is_ok_and(has_another) {
             return 0;
         }
-        // A gc, or another limiter of the same target, has the record and releases it first.
-        let gone = journal.has(id).is_ok_and(|there| !there);
-        if gone
-            || record::read(journal, id)
-                .is_ok_and(|now| now.is_some_and(|now| now.limiter != *ours))
-        {
-            return 0;
+        // By the file that is open here: the directory may be lost.
+        if held.release().is_ok() {
+            match journal.lock(id) {
+                Ok(Some(entry)) => return i32::from(entry.remove().is_err()),
+                Ok(None) => {}
+                Err(_) => return 0,
+            }
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = held.release();
     1
 }
