@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::facts;
@@ -88,6 +89,11 @@ impl Journal {
     /// The state directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Its entries are sandboxes, whose own links go with them.
+    pub fn is_of_sandboxes(&self) -> bool {
+        self.part == Part::Yards
     }
 
     /// The kind of its entries: `sandbox`, `container` or `limit`.
@@ -503,6 +509,24 @@ pub fn outlives_reboot(root: &Path) -> bool {
     let below = |dir| root.starts_with(dir);
     let plain = !root.components().any(|part| part == Component::ParentDir);
     !(plain && (below("/run") || below("/var/run")))
+}
+
+/// Locks a file or directory for one change at a time; others wait for up to ten seconds. `busy` says
+/// what is being changed, as in `web is`.
+///
+/// # Errors
+/// It cannot be opened or locked, or is busy for too long.
+pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
+    let failed = |verb: &str, errno| Error::os(format!("{verb} {}", path.display()), errno);
+    let file = File::open(path).map_err(|error| failed("open", error.into()))?;
+    let end = Instant::now() + Duration::from_secs(10);
+    while !process::try_lock(file.as_fd()).map_err(|errno| failed("lock", errno))? {
+        if Instant::now() > end {
+            return Err(Error::new(format!("{busy} being changed by another")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(file)
 }
 
 /// Does it exist? If it cannot be examined, that is an error.

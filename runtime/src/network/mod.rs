@@ -20,7 +20,7 @@ mod leftovers;
 pub(super) mod link;
 mod names;
 pub mod pasta;
-mod refusal;
+pub(crate) mod refusal;
 mod restore;
 mod slirp;
 mod table;

@@ -1,6 +1,7 @@
 //! The kernel's refusals as error messages.
 
 use crate::error::{Error, Result};
+use crate::sys::Errno;
 use crate::sys::netlink::{Family, Refusal, Socket};
 
 pub fn route_socket() -> Result<Socket> {
@@ -8,14 +9,21 @@ pub fn route_socket() -> Result<Socket> {
 }
 
 /// `create the link garth0ae70001: the kernel's words: EEXIST (File exists)`.
-pub fn worded(refusal: Refusal, object: &str) -> Error {
+pub fn plain(refusal: Refusal, object: &str) -> Error {
     let Refusal { doing, errno, text, .. } = refusal;
-    let error = match text {
+    match text {
         Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
         None => Error::os(format!("{doing}{object}"), errno),
-    };
-    match errno.0 {
-        libc::EPERM | libc::EACCES => error.hint("a private network needs CAP_NET_ADMIN"),
+    }
+}
+
+/// The same, with what a private network needs.
+pub fn worded(refusal: Refusal, object: &str) -> Error {
+    let error = plain(refusal, object);
+    match error.errno() {
+        Some(Errno(libc::EPERM | libc::EACCES)) => {
+            error.hint("a private network needs CAP_NET_ADMIN")
+        }
         _ => error,
     }
 }

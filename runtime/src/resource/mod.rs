@@ -146,7 +146,7 @@ impl Resources {
         let mut results =
             vec![Resources { cgroup, pasta, plugins, ..Resources::default() }.release(owner)];
         // A container's links are the engine's, and may live on.
-        let own_links = journal.kind() == "sandbox";
+        let own_links = journal.is_of_sandboxes();
         if own_links && facts::privileged() {
             results.push(PrivateNetwork::forget(journal.root(), id));
         }

@@ -1,9 +1,5 @@
 //! Changing a sandbox or container that runs.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
-
 use super::Face;
 use crate::cgroup::Cgroup;
 use crate::config::oci::{BlockIo, Cpu, Memory, Resources};
@@ -11,10 +7,9 @@ use crate::config::rate::Change;
 use crate::config::{Sandbox, Throttle};
 use crate::container::{self, Changes};
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Journal, lock_file};
 use crate::resource::bandwidth;
 use crate::resource::record::SandboxRecord;
-use crate::sys::process;
 
 /// Changes what the sandbox or container `name` is held to, from now on; `disks` are limits by a path
 /// on each. The record of a sandbox goes on saying what was asked at its start; `garth ps` tells what
@@ -50,8 +45,11 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
         return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
     }
     let within = |error: Error| error.within(format_args!("update {id}"));
+    let cgroup = match nothing && disks.is_empty() {
+        true => Cgroup::default(),
+        false => cgroup(journal, id)?,
+    };
     if !nothing {
-        let cgroup = cgroup(journal, id)?;
         if cgroup.is_empty() {
             let why = Error::new("it was started without limits, and has no cgroup of its own");
             return Err(within(why.hint("start it again with one, as --pids-limit 10000")));
@@ -59,7 +57,6 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
         cgroup.update(resources).map_err(within)?;
     }
     if !disks.is_empty() {
-        let cgroup = cgroup(journal, id)?;
         let limited = cgroup.throttles(disks).and_then(|block_io| {
             cgroup.update(&Resources { block_io: Some(block_io), ..Resources::default() })
         });
@@ -100,7 +97,8 @@ fn slow_down(journal: &Journal, id: &str, change: Change) -> Result<()> {
     let Some(bandwidth) = &record.resources.bandwidth else {
         return Err(Error::new(format!("--rate: {id} has no network of its own")));
     };
-    let _lock = lock(journal, id)?;
+    // One update at a time. The directory's lock belongs to the process that looks after the sandbox.
+    let _lock = lock_file(&journal.file(id, "record.json"), &format!("{id} is"))?;
     let process = journal.process(id)?.ok_or_else(not_running)?;
     if process.open()?.is_none() {
         return Err(not_running());
@@ -113,20 +111,4 @@ fn slow_down(journal: &Journal, id: &str, change: Change) -> Result<()> {
         return Err(not_running());
     }
     Ok(())
-}
-
-/// One update at a time. The lock of the directory belongs to the process that looks after the sandbox.
-fn lock(journal: &Journal, id: &str) -> Result<File> {
-    let path = journal.file(id, "record.json");
-    let end = Instant::now() + Duration::from_secs(10);
-    let file = File::open(&path).map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
-    while !process::try_lock(file.as_fd())
-        .map_err(|errno| Error::os(format!("lock {}", path.display()), errno))?
-    {
-        if Instant::now() > end {
-            return Err(Error::new(format!("{id} is being changed by another")));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(file)
 }

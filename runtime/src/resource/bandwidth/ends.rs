@@ -15,7 +15,8 @@ use super::tc;
 use crate::error::{Error, Result};
 use crate::network::HostEnd;
 use crate::network::link::ifinfomsg;
-use crate::sys::netlink::{Batch, Family, Refusal, Socket, attribute};
+use crate::network::refusal::{self, route_socket};
+use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 use crate::sys::netns;
 
 // linux/if_link.h, linux/net_namespace.h; not in libc.
@@ -46,7 +47,7 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
         .hint("give the container a network of its own"));
     }
     let own = std::process::id();
-    let mut inside = netns::in_netns_of(pid, open)
+    let mut inside = netns::in_netns_of(pid, route_socket)
         .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
     let here = number_of(&mut inside, own).map_err(|r| worded(r, ""))?;
     let links = list(&mut inside).map_err(|r| worded(r, ""))?;
@@ -54,7 +55,7 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
         return Err(refuse("the container has no network device but loopback")
             .hint("the engine must have made its network before, or by a prestart hook"));
     }
-    let hosts = all(&mut open()?).map_err(|r| worded(r, ""))?;
+    let hosts = all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     let mut ends = Vec::new();
     for link in links {
         let end = link.peer.and_then(|peer| hosts.iter().find(|end| end.index == peer));
@@ -176,18 +177,10 @@ pub(super) fn has_ipv6() -> bool {
     std::path::Path::new("/proc/sys/net/ipv6").exists()
 }
 
-pub(super) fn open() -> Result<Socket> {
-    Socket::open(Family::Route).map_err(|errno| Error::os("open rtnetlink", errno))
-}
-
 /// `set the rate of garth0ae70001: the kernel's words: EINVAL (Invalid argument)`.
 pub(super) fn worded(refusal: Refusal, object: &str) -> Error {
-    let Refusal { doing, errno, text, .. } = refusal;
-    let error = match text {
-        Some(text) => Error::os(format!("{doing}{object}: {text}"), errno),
-        None => Error::os(format!("{doing}{object}"), errno),
-    };
-    match errno.0 {
+    let error = refusal::plain(refusal, object);
+    match error.errno().map_or(0, |errno| errno.0) {
         libc::EPERM | libc::EACCES => error.hint("a rate needs CAP_NET_ADMIN"),
         // The kernel's answer for a discipline, filter, action or link type that it does not have.
         libc::ENOENT | libc::EOPNOTSUPP => {

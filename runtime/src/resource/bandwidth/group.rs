@@ -18,21 +18,20 @@
 //! kernel; a lock keeps the last member to leave and the next to join apart.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use super::ends::{self, has_ipv6, open, worded};
+use super::ends::{self, has_ipv6, worded};
 use super::shape::Bucket;
 use super::{htb, tc};
 use crate::config::rate::Change;
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
+use crate::journal::lock_file;
 use crate::network::link::FIRST_INDEX;
+use crate::network::refusal::route_socket;
 use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Refusal, Socket};
-use crate::sys::process;
 
 /// The two directions of a group, and the hook of a link where each is redirected.
 const WAYS: [(char, u32); 2] = [('u', tc::CLSACT_IN), ('d', tc::CLSACT_OUT)];
@@ -61,7 +60,7 @@ fn of_way(way: char, rates: &Rates) -> Option<Rate> {
 /// The group exists with another budget, or the kernel lacks or refuses something.
 pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Result<()> {
     let _lock = lock(root)?;
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let class = class_of(end.index);
     let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
     let mut batch = Batch::new();
@@ -123,7 +122,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
 /// It is no longer a member, or the kernel refuses.
 pub fn change(root: &Path, end: &HostEnd, group: &RateGroup, change: Change) -> Result<Rates> {
     let _lock = lock(root)?;
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
     let links = ends::all(&mut socket).map_err(within)?;
     let members = Members::read(&mut socket, &links).map_err(within)?;
@@ -195,7 +194,7 @@ impl Members {
 /// The kernel refuses.
 pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
     let _lock = lock(root)?;
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let mut batch = Batch::new();
     tc::remove_ingress(&mut batch, link);
     // The link may be gone, or this may already have been done.
@@ -219,7 +218,7 @@ pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
 /// # Errors
 /// The kernel does not say.
 pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let mut there = Vec::new();
     for (way, _) in WAYS {
         let name = ifb_name(way, group);
@@ -259,7 +258,7 @@ pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
 /// # Errors
 /// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
     let lives = |minor: u16| links.iter().any(|link| class_of(link.index) == minor);
     let mut found = Vec::new();
@@ -291,18 +290,7 @@ fn other_budget(group: &str, device: &str, rate: Option<Rate>) -> Error {
 
 /// Members join and leave one at a time: the state directory itself is the lock.
 fn lock(root: &Path) -> Result<File> {
-    let path = root.display();
-    let file = File::open(root).map_err(|e| Error::io(format!("open {path}"), &e))?;
-    let end = Instant::now() + Duration::from_secs(10);
-    while !process::try_lock(file.as_fd())
-        .map_err(|errno| Error::os(format!("lock {path}"), errno))?
-    {
-        if Instant::now() > end {
-            return Err(Error::new("rate groups are being changed by another"));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(file)
+    lock_file(root, "rate groups are")
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Setting, changing and removing the queues of one link, and reading the queues of all.
 
-use super::ends::{self, has_ipv6, open, worded};
+use super::ends::{self, has_ipv6, worded};
 use super::group::Members;
 use super::shape::Bucket;
 use super::tc::{self, Qdisc};
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
+use crate::network::refusal::route_socket;
 use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Socket};
 
@@ -25,7 +26,7 @@ fn link_of(ifb: &str) -> Option<u32> {
 /// # Errors
 /// The kernel does not say.
 pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<HostEnd>> {
-    let ends = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
+    let ends = ends::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     Ok(ends.into_iter().filter(|end| indexes.contains(&end.index)).collect())
 }
 
@@ -59,7 +60,7 @@ impl Present {
 /// # Errors
 /// The kernel lacks or refuses something.
 pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     apply(&mut socket, end, rates, Present::default())
 }
 
@@ -68,7 +69,7 @@ pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
 /// # Errors
 /// It has a filter on incoming packets.
 pub(super) fn check_free(end: &HostEnd) -> Result<()> {
-    match Present::look(&mut open()?, end)?.ingress {
+    match Present::look(&mut route_socket()?, end)?.ingress {
         false => Ok(()),
         true => Err(not_ours(end, "a filter on what comes in")),
     }
@@ -84,7 +85,7 @@ fn not_ours(end: &HostEnd, what: &str) -> Error {
 /// # Errors
 /// The kernel lacks or refuses something, or the link has another program's queue.
 pub fn change(end: &HostEnd, rates: &Rates) -> Result<()> {
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let present = Present::look(&mut socket, end)?;
     let other = |what: &str| not_ours(end, what).within(format_args!("--rate {rates}"));
     if let Some(root) = present.root.as_ref().filter(|root| root.is_configured())
@@ -171,7 +172,7 @@ impl Kept {
     /// # Errors
     /// The kernel does not say.
     pub fn read() -> Result<Kept> {
-        let mut socket = open()?;
+        let mut socket = route_socket()?;
         let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
         let members = Members::read(&mut socket, &links).map_err(|r| worded(r, ""))?;
         let mut kept = Kept { members, ..Kept::default() };
@@ -210,7 +211,7 @@ impl Kept {
 pub fn release(link: u32) -> Result<()> {
     let name = ifb_name(link);
     let failed = |refusal| worded(refusal, &format!(" {name}"));
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let Some(index) = tc::index_of(&mut socket, &name).map_err(failed)? else { return Ok(()) };
     let mut batch = Batch::new();
     tc::remove_ingress(&mut batch, link);
@@ -243,7 +244,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     if links.is_empty() {
         return Ok(Vec::new());
     }
-    let mut socket = open()?;
+    let mut socket = route_socket()?;
     let mut there = Vec::new();
     let all = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
     for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
@@ -262,7 +263,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
 /// # Errors
 /// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
-    let links = ends::all(&mut open()?).map_err(|r| worded(r, ""))?;
+    let links = ends::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     let lives = |link: u32| links.iter().any(|end| end.index == link);
     let is_stray = |end: &&HostEnd| link_of(&end.name).is_some_and(|link| !lives(link));
     Ok(links.iter().filter(is_stray).map(|end| (end.name.clone(), end.index)).collect())
@@ -273,7 +274,7 @@ pub fn strays() -> Result<Vec<(String, u32)>> {
 /// # Errors
 /// The kernel refuses.
 pub fn remove_stray(name: &str, index: u32) -> Result<()> {
-    tc::delete_link(&mut open()?, index).map_err(|r| worded(r, &format!(" {name}")))
+    tc::delete_link(&mut route_socket()?, index).map_err(|r| worded(r, &format!(" {name}")))
 }
 
 /// What will be done to a link, in order, in the terms of tc(8); for `garth explain`.
