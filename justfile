@@ -9,6 +9,7 @@ check:
     cargo clippy --workspace --all-targets -- -D warnings
     command -v cargo-deny >/dev/null && cargo deny --offline check bans licenses sources || echo "cargo-deny is not installed: cargo install --locked cargo-deny"
     cargo test --package garth --lib --test house --test plans
+    command -v c++ >/dev/null && RUSTFLAGS="--cfg fuzzing" cargo check --quiet --manifest-path tests/fuzz/Cargo.toml || echo "the fuzz targets do not compile, or there is no C++ compiler for libfuzzer"
 
 # Everything CI runs: unit tests and the black-box suite with real daemons. Needs root.
 test:

@@ -10,14 +10,13 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use garth::cgroup::{self, Driver, Hierarchy, Wanted};
-use garth::plan::container::{
-    CgroupMount, Kernel, Surroundings, compile, compile_exec, compile_mounts,
-};
-use garth::plan::seccomp::{self, Filter};
-use garth::plan::{Path, Plan, Source, Step};
 use garth::config::oci::{
     Config, MountOptions, NamespaceType, Process, Resources, parse_list, sysctl_path,
 };
+use garth::plan::CgroupMount;
+use garth::plan::container::{Kernel, Surroundings, compile, compile_exec, compile_mounts};
+use garth::plan::seccomp::{self, Filter};
+use garth::plan::{Path, Plan, Source, Step};
 use json::Seeds;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
@@ -113,7 +112,9 @@ fn create(config: &Config, choices: &mut Choices) {
     };
     let given = surroundings(config, filter, choices);
     if let Ok(plan) = compile(config, &given).map_err(one_line) {
-        check_plan(&plan, &given, linux.is_new(NamespaceType::Mount));
+        // A root is entered in a mount namespace that is joined, too.
+        let has_root = linux.namespace(NamespaceType::Mount).is_some();
+        check_plan(&plan, &given, has_root);
     }
     if let Some(process) = &config.process {
         let flags = [0, 0x7e02_0000, 0x0002_0000, 0x1000_0000][choices.below(4)];
@@ -205,6 +206,7 @@ fn surroundings(config: &Config, seccomp: Option<Filter>, choices: &mut Choices)
         states: Default::default(),
         setgroups_denied: choices.below(2) == 1,
         kernel: Kernel { apparmor: choices.below(2) == 1, selinux: choices.below(2) == 1 },
+        ..Surroundings::default()
     }
 }
 
@@ -222,7 +224,7 @@ fn check_plan(plan: &Plan, given: &Surroundings, has_root: bool) {
     assert_eq!(places(|step| matches!(step, Step::Exec { .. })), [last], "{text}");
     assert_eq!(places(|step| matches!(step, Step::Ready { .. })).len(), 1, "{text}");
     // Paths of the image are walked while there is a root to hold them to.
-    let enters = places(|step| matches!(step, Step::Pivot | Step::Chroot));
+    let enters = places(|step| matches!(step, Step::Pivot | Step::Chroot { .. }));
     assert_eq!(enters.len(), usize::from(has_root), "{text}");
     let walks = places(|step| {
         matches!(
@@ -232,7 +234,7 @@ fn check_plan(plan: &Plan, given: &Surroundings, has_root: bool) {
                 | Step::Link { .. }
                 | Step::Mask(_)
                 | Step::ReadOnly(_)
-                | Step::MakeDirectory(_)
+                | Step::MakeDirectory { .. }
         )
     });
     match enters.first() {
@@ -263,7 +265,7 @@ fn check_step(step: &Step) {
         Step::Device { path, .. }
         | Step::Link { path, .. }
         | Step::Attributes { path, .. }
-        | Step::MakeDirectory(path)
+        | Step::MakeDirectory { path, .. }
         | Step::Mask(path)
         | Step::ReadOnly(path) => check_path(path),
         Step::WriteProc { file, .. } => {

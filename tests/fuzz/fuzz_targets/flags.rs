@@ -1,10 +1,10 @@
 //! The text of flags: whatever is typed, an answer or an error in one line, never a panic.
 #![no_main]
 
-use garth::limit::control::Duty;
 use garth::config::rate::{Change, Rates};
 use garth::config::units::{Rate, Size, Span};
 use garth::config::{CapabilitySet, Mount, Network, Plugin, Publish, RateGroup, Rlimit, Throttle};
+use garth::limit::control::Duty;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
