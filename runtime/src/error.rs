@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys::Errno;
 
 /// `Result` with the project's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What a caller decides by; everything else is in the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Kind {
     /// The request itself is wrong or cannot be met here.
     Refused,
@@ -19,7 +22,7 @@ pub enum Kind {
 }
 
 /// A failure in one line: `what was being done: cause; hint`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Error {
     doing: String,
     errno: Option<Errno>,

@@ -27,27 +27,56 @@
 //! # Ok::<(), garth::Error>(())
 //! ```
 
+// Of the rooms those are shown that a program has to do with; the others are for this repository's tests.
+#[doc(hidden)]
 pub mod cgroup;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod container;
-pub mod error;
+mod error;
+#[doc(hidden)]
 pub mod facts;
+#[doc(hidden)]
 pub mod journal;
 pub mod limit;
+#[doc(hidden)]
 pub mod network;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod resource;
 pub mod service;
+#[doc(hidden)]
 pub mod start;
+#[doc(hidden)]
 pub mod sys;
+#[doc(hidden)]
 pub mod wire;
 
+sys::again::at_program_start!(service::again::main);
+
+#[doc(inline)]
 pub use config::Sandbox;
+pub use container::Container;
 pub use error::{Error, Kind, Result};
+#[doc(inline)]
+pub use journal::Journal;
+#[doc(inline)]
+pub use network::Pools;
+#[doc(inline)]
+pub use plan::{Plan, Planned};
+#[doc(inline)]
+pub use service::{Background, Settings};
+#[doc(inline)]
 pub use start::seal::own_program as protect_own_program;
-pub use start::{Child, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};
+#[doc(inline)]
+pub use start::{Child, Explanation, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};
+#[doc(inline)]
+pub use sys::Errno;
+#[doc(inline)]
+pub use sys::process::{Ended, Signals};
 
 /// The examples of the README are run.
 #[cfg(doctest)]

@@ -76,7 +76,8 @@ fn the_child_does_not_allocate() {
     }
     let children = by_children(|| {
         let ground = Ground::new(Memory::Borrowed).unwrap();
-        let request = Request { namespaces: 0, memory: Memory::Borrowed, cgroup: None };
+        let request =
+            Request { namespaces: 0, memory: Memory::Borrowed, cgroup: None, for_parent: false };
         let ok = |_: &_| Ok::<(), ()>(());
         scope(&ground, request, &(), allocates, ok).unwrap().1.unwrap();
     });

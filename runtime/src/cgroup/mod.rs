@@ -5,7 +5,7 @@
 //! tree is mounted for root, and for everyone else a directory that was delegated to them. The shared
 //! directory `garth` is made by the first sandbox and goes with the last.
 //!
-//! [`choose`] decides for a sandbox and [`choose_container`] for a container, which is where config.json
+//! `choose` decides for a sandbox and `choose_container` for a container, which is where config.json
 //! wants it: they refuse, and make nothing. The answer is the record for the journal, [`Cgroup`], and
 //! from there on both are the same: a resource that is made, joined, changed and released.
 //!

@@ -5,7 +5,6 @@ mod alone;
 mod doctor;
 mod enter;
 mod habits;
-mod keep;
 mod limit;
 mod log;
 mod manage;
@@ -22,7 +21,6 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
-use crate::network;
 use crate::service::Face;
 use crate::sys::process;
 use output::{complain, print, shown, tell, told, warn};
@@ -125,17 +123,8 @@ enum Verb {
     Limit(limit::Limit),
     /// Wait for the end of a detached sandbox, and tell how it ended
     Wait(manage::Wait),
-    /// Start a detached sandbox, and look after it
-    #[command(hide = true)]
-    Keep(keep::Keep),
-    /// Release a detached sandbox that has ended, and leave a trace of it
-    #[command(hide = true)]
-    Ended(keep::Ended),
     /// Release what crashes have left behind
     Gc,
-    /// What the holder of the firewall's table calls
-    #[command(hide = true)]
-    Tend,
     /// Tell what this host can do, by trying it, and what to do about the rest
     Doctor(doctor::Doctor),
 }
@@ -182,7 +171,6 @@ const OURS: i32 = 125;
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
     process::begin();
-    network::is_tender();
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,
@@ -215,8 +203,6 @@ pub fn main() -> i32 {
 fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
     let quick = match &*verb(args) {
         "wrap" => alone::parse("wrap", args, Verb::Wrap),
-        "keep" => alone::parse("keep", args, Verb::Keep),
-        "ended" => alone::parse("ended", args, Verb::Ended),
         "create" => alone::parse("create", args, Verb::Create),
         "start" => alone::parse("start", args, Verb::Start),
         "run" => alone::parse("run", args, Verb::Run),
@@ -236,8 +222,6 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
     match verb {
         Verb::Wrap(verb) => verb.run(global),
         Verb::Wait(verb) => verb.run(global),
-        Verb::Keep(verb) => verb.run(),
-        Verb::Ended(verb) => verb.run(global),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
         Verb::Create(verb) => verb.run(global),
         Verb::Start(verb) => verb.run(global),
@@ -260,7 +244,6 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Check(verb) => verb.run(global),
         Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
-        Verb::Tend => network::tend().map(|()| 0),
         Verb::Doctor(verb) => verb.run(global),
     }
 }

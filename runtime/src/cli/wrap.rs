@@ -57,8 +57,8 @@ fn resolve(settings: Settings, global: &Global) -> Result<Resolved> {
 impl Wrap {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let Resolved { sandbox, options, .. } = resolve(self.settings, global)?;
-        start::protect(&sandbox)?;
         if !self.detach {
+            start::protect(&sandbox)?;
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
             let spared = child.process().spared();
@@ -66,14 +66,11 @@ impl Wrap {
             service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
             return service::supervise(child, &signals, &super::warn).map(service::end_as);
         }
-        match service::detach(&sandbox, options, self.log.as_deref())? {
-            Ok(name) => {
-                print(&format!("{name}\n"));
-                service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
-                Ok(0)
-            }
-            Err(code) => Ok(code),
-        }
+        let background = sandbox.detach(&options, self.log.as_deref())?;
+        background.spared.iter().for_each(|loss| tell(&format!("warning: {loss}")));
+        print(&format!("{}\n", background.name));
+        service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
+        Ok(0)
     }
 }
 

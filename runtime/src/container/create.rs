@@ -3,21 +3,40 @@
 use std::fs;
 use std::thread;
 
-use super::prepare::{CreateOptions, Prepared, prepare};
+use serde::{Deserialize, Serialize};
+
+use super::environment::listen_fds;
+pub(super) use super::prepare::CreateOptions;
+use super::prepare::{Prepared, prepare};
 use super::record::ContainerRecord;
 use super::terminal::{self, Terminal};
-use super::{CREATED, CREATING, Warn, delete, hooks};
+use super::{CREATED, CREATING, Warn, delete, hooks, second};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 
+/// The word for a second start that does [`create`].
+pub(super) const CREATE: &str = "create";
+/// And for one that does [`run`].
+pub(super) const RUN: &str = "run";
+
+fn inherited(options: &CreateOptions) -> u32 {
+    options.preserve_fds + listen_fds()
+}
+
 /// Makes a container whose process waits for [`super::start`].
 ///
 /// # Errors
 /// What failed; nothing is left then.
 pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()> {
+    if second::is_needed() {
+        let second =
+            second::order(CREATE, (journal, id), options, inherited(options), &options.warn)?;
+        second::answer(&second, &options.warn)?;
+        return second.process.wait().map(drop);
+    }
     let options = CreateOptions { detached: true, ..options.clone() };
     let Prepared { entry, record, .. } = prepare(journal, id, &options, true)?;
     let (from, to) = (entry.file(CREATING), entry.file(CREATED));
@@ -28,7 +47,7 @@ pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()
 }
 
 /// What becomes of a container that [`run`] has started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Detached {
     /// It is waited for.
     No,
@@ -37,7 +56,7 @@ pub enum Detached {
 }
 
 /// What becomes of a container that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterEnd {
     /// It is deleted.
     Delete,
@@ -60,6 +79,16 @@ pub fn run(
         Detached::Yes => None,
         Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
     };
+    if second::is_needed() {
+        let how = (options, detached, ending);
+        let second = second::order(RUN, (journal, id), &how, inherited(options), &options.warn)?;
+        if let Some(signals) = signals {
+            terminal::attend(&second.process, &signals, None)?;
+        }
+        let ended = second::answer(&second, &options.warn)?;
+        second.process.wait()?;
+        return Ok(ended);
+    }
     let options = CreateOptions { detached: signals.is_none(), ..options.clone() };
     let Prepared { entry, record, process, terminal, notify } =
         prepare(journal, id, &options, false)?;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::{self, listen_fds};
 use super::prepare::surroundings;
 use super::terminal::{self, Console, Terminal};
-use super::{Container, Warn, linux};
+use super::{Container, Warn, linux, second};
 use crate::config::oci::{NamespaceType, Process as Program, Status};
 use crate::container::parent::{self, connect, write_pid_file};
 use crate::error::{Error, Result};
@@ -19,8 +21,11 @@ use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::channel;
 use crate::sys::process::{Ended, Signals};
 
+/// The word for a second start that does [`exec`].
+pub(super) const EXEC: &str = "exec";
+
 /// How a program joins a container.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Exec {
     /// The program. Capabilities, limits and labels that are absent from it are those of the
     /// container's own.
@@ -37,7 +42,8 @@ pub struct Exec {
     pub ignore_paused: bool,
     /// Nobody waits for the program.
     pub detached: bool,
-    /// Who is told what is done.
+    /// Is told what is done.
+    #[serde(skip)]
     pub warn: Warn,
     /// Where it joins below the container's own cgroup: by controller, or for all under the name "".
     pub cgroups: BTreeMap<String, String>,
@@ -68,6 +74,13 @@ impl Joined {
 /// # Errors
 /// When the container does not run, or the step that failed.
 pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
+    if second::is_needed() {
+        // It passes on signals, and ends as the program does.
+        let inherited = exec.preserve_fds + listen_fds();
+        let second = second::order(EXEC, (journal, id), exec, inherited, &exec.warn)?;
+        second::answer(&second, &exec.warn)?;
+        return Ok(Joined { process: second.process, terminal: None });
+    }
     let container = Container::open(journal, id)?;
     // In runc's words.
     let refuse = |how: &str| Error::new(format!("exec failed: {how}"));

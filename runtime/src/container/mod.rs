@@ -33,6 +33,8 @@ mod program;
 mod ps;
 mod record;
 mod restore;
+mod second;
+mod serve;
 mod start;
 mod terminal;
 mod time;
@@ -42,23 +44,38 @@ mod warn;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-pub use checkpoint::{Checkpoint, checkpoint};
 pub use create::{AfterEnd, Detached, create, run};
-pub use criu::Images;
 pub use delete::delete;
-pub use events::{ContainerEvent, events, stats};
 pub use exec::{Exec, Joined, exec};
 pub use kill::{Targets, kill};
-pub use mounts::{add_mounts, remove_mounts};
 pub use pause::{pause, resume};
 pub use prepare::CreateOptions;
-pub use program::{Variant, cgroups_below, read_program};
-pub use ps::{pids, table};
+pub use program::Variant;
 pub use record::ContainerRecord;
-pub use restore::{Restore, restore};
+#[doc(hidden)]
+pub use serve::serve;
 pub use start::start;
+pub use update::{Changes, Schemata, update};
+
+// For the command line.
+#[doc(hidden)]
+pub use checkpoint::{Checkpoint, checkpoint};
+#[doc(hidden)]
+pub use criu::Images;
+#[doc(hidden)]
+pub use events::{ContainerEvent, events, stats};
+#[doc(hidden)]
+pub use mounts::{add_mounts, remove_mounts};
+#[doc(hidden)]
+pub use program::{cgroups_below, read_program};
+#[doc(hidden)]
+pub use ps::{pids, table};
+#[doc(hidden)]
+pub use restore::{Restore, restore};
+#[doc(hidden)]
 pub use time::{now, rfc3339};
-pub use update::{Changes, Schemata, throttles, update};
+#[doc(hidden)]
+pub use update::throttles;
 pub use warn::{Level, Warn};
 
 use crate::cgroup::{Cgroup, MARK};

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::{Asked, ContainerRecord};
@@ -29,7 +31,7 @@ use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::{channel, file, process};
 
 /// How a container is created, beside what its configuration says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CreateOptions {
     /// The bundle; empty: the current directory.
     pub bundle: PathBuf,
@@ -51,7 +53,8 @@ pub struct CreateOptions {
     pub no_cgroup: bool,
     /// Nobody waits for the program: it is created only, or left to itself.
     pub detached: bool,
-    /// Who is told what is odd but no error.
+    /// What is told of what is odd but no error.
+    #[serde(skip)]
     pub warn: Warn,
 }
 

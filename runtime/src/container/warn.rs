@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan;
 
 /// Who is told what is odd but no error, and what else there is to know; by default nobody.
@@ -14,7 +16,8 @@ pub struct Warn {
 type Tell = dyn Fn(Level, &str) + Send + Sync;
 
 /// How much something matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Level {
     /// It is odd, but no error.
     Warning,
@@ -40,6 +43,11 @@ impl Warn {
         self.at(Level::Note, text);
     }
 
+    /// Is what is done told?
+    pub(super) fn is_debug(&self) -> bool {
+        self.debug
+    }
+
     /// Tells what is done.
     pub fn debug(&self, text: &str) {
         if self.debug {
@@ -54,7 +62,8 @@ impl Warn {
         }
     }
 
-    fn at(&self, level: Level, text: &str) {
+    /// Tells whatever it is.
+    pub(super) fn at(&self, level: Level, text: &str) {
         if let Some(tell) = &self.tell {
             tell(level, text);
         }

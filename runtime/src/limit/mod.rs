@@ -14,9 +14,11 @@
 
 mod acks;
 mod command;
+#[doc(hidden)]
 pub mod control;
 mod diag;
 mod hold;
+#[doc(hidden)]
 pub mod meter;
 mod record;
 mod run;
@@ -24,10 +26,15 @@ mod sockets;
 mod strays;
 mod target;
 mod told;
+#[doc(hidden)]
 pub mod traffic;
+#[doc(hidden)]
 pub mod tree;
 mod watchdog;
 
+pub use control::Duty;
+pub use meter::Count;
 pub use record::release_all;
 pub use run::run;
 pub use told::{Ending, Figures, LimitRequest, Note, Target, Want};
+pub use traffic::Direction;

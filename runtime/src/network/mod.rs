@@ -50,7 +50,6 @@ pub use names::{HostEnd, IFB_PREFIX, LINK_PREFIX, link_name};
 use refusal::{refused, route_socket, worded};
 pub use restore::{mend, tend};
 use table::Table;
-pub use table::is_tender;
 use uplink::Route;
 
 /// Where addresses come from.

@@ -18,7 +18,6 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::firewall::{self, is_missing};
@@ -26,7 +25,7 @@ use super::refusal::refused;
 use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 use crate::sys::netlink::{Family, Socket};
-use crate::sys::{Errno, channel, init, pidfd, process, sockopt};
+use crate::sys::{Errno, again, channel, init, pidfd, process, sockopt};
 use crate::wire::nft;
 
 /// As defined in `sys/init/main.rs`: what a borrower says, and what is said to it.
@@ -35,14 +34,6 @@ const LAST: u8 = b'x';
 const TENDED: u8 = b't';
 /// How long to wait for a turn. The holder gives each borrower at most five seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Does this program do [`super::tend`] when called with the single argument `tend`?
-static TENDS: AtomicBool = AtomicBool::new(false);
-
-/// Lets holders call the running program, as `garth tend`.
-pub fn is_tender() {
-    TENDS.store(true, Ordering::Relaxed);
-}
 
 /// The table, while no other process changes it.
 #[derive(Debug)]
@@ -305,12 +296,12 @@ fn hold(socket: &Socket, listener: &UnixListener) -> Result<()> {
         let news = Socket::open(Family::Route)?;
         // linux/rtnetlink.h: RTNLGRP_IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE.
         news.join(&[5, 7, 9, 11])?;
-        let program = match TENDS.load(Ordering::Relaxed) {
+        let program = match again::is_possible(crate::at_program_start) {
             true => Some(OwnedFd::from(File::open("/proc/self/exe")?)),
             false => None,
         };
         let program = program.as_ref().map(AsFd::as_fd);
-        const ARGS: [&CStr; 2] = [c"garth", c"tend"];
+        const ARGS: [&CStr; 2] = [again::NAME, c"tend"];
         init::hold(listener.as_fd(), socket.as_fd(), news.as_fd(), program, ARGS)
     };
     start().map_err(|errno| Error::os("start the holder of the firewall", errno))

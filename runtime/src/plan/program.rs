@@ -29,6 +29,14 @@ pub fn candidates(program: &OsStr, search: &OsStr) -> Vec<PathBuf> {
     dirs.filter(|_| !name.is_empty() && !search.is_empty()).map(join).collect()
 }
 
+/// Arguments of a program.
+///
+/// # Errors
+/// When one holds a NUL byte.
+pub fn words(command: &[OsString]) -> Result<CStrings> {
+    command.iter().map(|arg| c_os(arg)).collect::<Result<_>>().map(CStrings::new)
+}
+
 /// The last step of a sandbox. `pid` names an environment variable that holds the program's own
 /// process id.
 ///
@@ -38,7 +46,7 @@ pub fn exec(command: &[OsString], env: &[(OsString, OsString)], pid: Option<&str
     let Some(program) = command.first() else {
         return Err(Error::new("no command to run").hint("write it after --"));
     };
-    let argv = command.iter().map(|arg| c_os(arg)).collect::<Result<_>>()?;
+    let argv = words(command)?;
     let mut envp = Vec::with_capacity(env.len());
     for (key, value) in env {
         let mut pair = key.clone();
@@ -52,7 +60,7 @@ pub fn exec(command: &[OsString], env: &[(OsString, OsString)], pid: Option<&str
     };
     let paths = candidates(program, variable(env, "PATH").unwrap_or(OsStr::new(SEARCH)));
     let paths = paths.iter().map(|path| c_path(path)).collect::<Result<_>>()?;
-    Ok(Step::Exec { paths, argv: CStrings::new(argv), envp })
+    Ok(Step::Exec { paths, argv, envp })
 }
 
 pub(super) fn c_string(text: &str) -> Result<CString> {

@@ -1,13 +1,12 @@
 //! Leaving a sandbox behind.
 //!
-//! `wrap -d` starts this program once more, as `garth keep` in a session of its own, and gives it a record
-//! of what is to be started: the keeper. It starts the sandbox, says so through a pipe, and becomes a
-//! program of a few kilobytes, which waits for the sandbox's end and keeps the last of its output. Then
-//! that becomes `garth ended`, which releases all that the sandbox had and leaves a trace of it.
+//! A second start of this program, in a session of its own, is given a record of what is to be started: the
+//! keeper. It starts the sandbox, says so, and becomes a program of a few kilobytes, which waits for the
+//! sandbox's end and keeps the last of its output. Then that becomes a second start once more, which
+//! releases all that the sandbox had and leaves a trace of it.
 
 use std::ffi::{CString, OsString};
 use std::fs::{File, Permissions};
-use std::io::{Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -21,7 +20,8 @@ use crate::journal::Journal;
 use crate::resource::gc;
 use crate::resource::record::SandboxRecord;
 use crate::resource::trace::{OUTPUT, Trace};
-use crate::start::{self, Child, FileAction, Group, Options, Process, Spawn, Stdio, random_id};
+use crate::start::again::{self, Again};
+use crate::start::{self, Child, Group, Options, Process, Spawn, Stdio, random_id};
 use crate::sys::{CStrings, Errno, file, init, process, raw};
 
 /// What a keeper is given.
@@ -33,89 +33,94 @@ struct Order {
     logged: bool,
 }
 
-/// Starts a keeper for the sandbox, and waits until that has started it; tells its name. Its output
-/// goes to the end of `log`, or the last of it is kept. `Err(code)` is the exit code of a keeper that has
-/// already said why it failed. This program must be `garth`.
+/// A sandbox that goes on without the process that started it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Background {
+    /// The name by which it is found.
+    pub name: String,
+    /// What it had to be started without, in words for the user.
+    pub spared: Vec<String>,
+}
+
+impl Sandbox {
+    /// Starts the sandbox and leaves it behind: a process of its own looks after it, and releases what
+    /// it had when it has ended. Without a name in `options` it gets one. What the command writes goes to
+    /// the end of the file `log`, or the last of it is kept; [`super::wait`] tells how it ended.
+    ///
+    /// # Errors
+    /// As of [`Sandbox::spawn`], and where this program cannot be started a second time.
+    pub fn detach(&self, options: &Options, log: Option<&Path>) -> Result<Background> {
+        // Mistakes are found before a second process is started.
+        self.validate()?;
+        if !again::is_possible() {
+            return Err(Error::new(
+                "the library is not part of the program, which cannot be started again to look after a sandbox",
+            ));
+        }
+        let name = options.name.clone().unwrap_or_else(random_id);
+        let output = match log {
+            None => Stdio::Null,
+            Some(path) => {
+                let file = File::options().read(true).append(true).create(true).open(path);
+                let failed = |e| Error::io(format!("--log {}", path.display()), &e);
+                Stdio::File(file.map_err(failed)?.into())
+            }
+        };
+        let options = Options { name: Some(name.clone()), merge_stderr: true, ..options.clone() };
+        let sandbox = Sandbox { die_with_parent: false, ..self.clone() };
+        let order = Order { sandbox, options, logged: log.is_some() };
+        let keeper = Again {
+            word: KEEP,
+            listen_fds: self.listen_fds,
+            protected: start::needs_protection(self)?,
+            spawn: Spawn {
+                stdin: Stdio::Null,
+                stdout: output,
+                group: Group::Session,
+                ..Spawn::default()
+            },
+        };
+        let keeper = keeper.order(&order)?;
+        let (answer, _) = keeper.answer::<Vec<String>>()?;
+        // It has gone on in a process that is not ours to reap.
+        keeper.process.wait()?;
+        Ok(Background { name, spared: answer? })
+    }
+}
+
+/// The word for [`keep`].
+pub const KEEP: &str = "keep";
+
+/// The keeper, a second start: starts what its order says, answers that it runs, and becomes the small
+/// program that waits for its end.
 ///
 /// # Errors
-/// A sandbox that contradicts itself, and when there can be no keeper.
-pub fn detach(
-    sandbox: &Sandbox,
-    options: Options,
-    log: Option<&Path>,
-) -> Result<std::result::Result<String, i32>> {
-    // Mistakes are found before a second process is started.
-    sandbox.validate()?;
-    let name = options.name.clone().unwrap_or_else(random_id);
-    let output = match log {
-        None => Stdio::Null,
-        Some(path) => {
-            let file = File::options().read(true).append(true).create(true).open(path);
-            Stdio::File(
-                file.map_err(|e| Error::io(format!("--log {}", path.display()), &e))?.into(),
-            )
-        }
-    };
-    // The sockets of an activation stay where they are, and the pipe comes behind them.
-    let sockets = (3..3 + RawFd::from(sandbox.listen_fds)).map(|fd| (fd, fd));
-    let told_at = 3 + RawFd::from(sandbox.listen_fds);
-    let options = Options { name: Some(name.clone()), merge_stderr: true, ..options };
-    let sandbox = Sandbox { die_with_parent: false, ..sandbox.clone() };
-    let order = Order { sandbox, options, logged: log.is_some() };
-    let order = serde_json::to_vec(&order)
-        .map_err(|e| Error::new(format!("write down what the keeper shall start: {e}")))?;
-    let order = file::sealed(c"garth-order", &order, 0o400)
-        .map_err(|errno| Error::os("make a file for the keeper", errno))?;
-    let (mut told, tell) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
-    let tell = OwnedFd::from(tell);
-    let files = sockets.chain([(tell.as_raw_fd(), told_at)]);
-    let command: [OsString; 3] =
-        ["/proc/self/exe".into(), "keep".into(), told_at.to_string().into()];
-    let keeper = Spawn {
-        stdin: Stdio::File(order),
-        stdout: output,
-        files: files.map(|(from, to)| FileAction::Copy { from, to }).collect(),
-        group: Group::Session,
-        ..Spawn::new(command)
-    };
-    let keeper = keeper.spawn().map_err(|e| e.within("start a keeper"))?;
-    drop(tell);
-    let mut word = [0; 1];
-    match told.read(&mut word) {
-        Ok(1) => Ok(Ok(name)),
-        _ => Ok(Err(keeper.process.wait()?.code())),
+/// When the process that gave the order is gone; it is told of all others.
+pub fn keep(words: &[OsString]) -> Result<()> {
+    let (order, reply) = again::take::<Order>(words)?;
+    let started = process::leave_parent()
+        .map_err(|errno| Error::os("leave a process behind", errno))
+        .and_then(|()| start(&order, &reply));
+    match started {
+        Ok(errno) => Err(Error::os("become the keeper", errno)),
+        Err(error) => reply.answer(&Err::<Vec<String>, _>(error)),
     }
 }
 
-/// The keeper: starts what it reads from its standard input, says through `told` that it runs, and
-/// becomes the small program that waits for its end. Returns only if something of that fails. `warn` is
-/// told what the sandbox has to do without.
-pub fn keep(told: RawFd, warn: &dyn Fn(&str)) -> Error {
-    let Err(error) = start(told, warn);
-    error
-}
-
-fn start(told: RawFd, warn: &dyn Fn(&str)) -> Result<std::convert::Infallible> {
-    let failed = |e: std::io::Error| Error::io("read what the keeper shall start", &e);
-    let mut order = Vec::new();
-    {
-        let mut file = File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?);
-        file.rewind().and_then(|()| file.read_to_end(&mut order)).map_err(failed)?;
-    }
-    let Order { sandbox, options, logged } = serde_json::from_slice(&order)
-        .map_err(|e| Error::new(format!("what the keeper shall start: {e}")))?;
+fn start(order: &Order, reply: &again::Reply) -> Result<Errno> {
+    let Order { sandbox, options, logged } = order;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| Error::io("open /dev/null", &e))?;
     let over = |file: &dyn AsRawFd, fd| {
         let put = raw::dup2(file.as_raw_fd(), fd);
         put.map_err(|errno| Error::os(format!("replace descriptor {fd}"), errno))
     };
-    over(&null, 0)?;
     let output = match logged {
         true => None,
         false => {
             let (reader, writer) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
-            // Whoever the command is, it may open /dev/stdout; who is outside cannot reach it.
+            // Whatever user the command is, it may open /dev/stdout; none outside can reach it.
             let writer = File::from(OwnedFd::from(writer));
             let open = writer.set_permissions(Permissions::from_mode(0o622));
             open.map_err(|e| Error::io("open a pipe to the command", &e))?;
@@ -123,20 +128,18 @@ fn start(told: RawFd, warn: &dyn Fn(&str)) -> Result<std::convert::Infallible> {
             Some(OwnedFd::from(reader))
         }
     };
-    let journal = options.journal();
-    let child = sandbox.spawn(&options)?;
-    child.process().spared().iter().for_each(|loss| warn(&loss.to_string()));
+    let child = sandbox.spawn(options)?;
     if output.is_some() {
         over(&null, 1)?;
     }
-    Err(Error::os("become the keeper", become_keeper(&child, &journal, output, told)?))
+    become_keeper(&child, &options.journal(), output, reply)
 }
 
 fn become_keeper(
     child: &Child,
     journal: &Journal,
     output: Option<OwnedFd>,
-    told: RawFd,
+    reply: &again::Reply,
 ) -> Result<Errno> {
     let failed = |errno| Error::os("become the keeper", errno);
     let name = child.id().unwrap_or_default();
@@ -174,11 +177,13 @@ fn become_keeper(
     let root = journal.root().as_os_str().to_os_string();
     let pid = child.process().pid().to_string();
     let entry = child.entry().map_or(-1, |entry| entry.as_raw_fd()).to_string();
-    argv.extend(["garth".into(), "--root".into(), root].map(|word| text(word.into_vec())));
-    argv.extend(["ended", name, &entry, &pid].map(|word| text(word.into())));
-    // Whoever asked may have gone away; the sandbox runs all the same.
-    let _ = raw::write(told, b"k");
-    raw::close(told);
+    argv.push(again::NAME.to_owned());
+    argv.extend(
+        ["ended".into(), root, name.into(), entry.into(), pid.into()]
+            .map(|word: OsString| text(word.into_vec())),
+    );
+    // The process that asked may have gone away; the sandbox runs all the same.
+    let _ = reply.answer(&Ok(child.process().spared()));
     let signals = process::Signals::block().map_err(failed)?;
     std::mem::forget(signals);
     Ok(file::exec_fd(&program, &CStrings::new(argv), &CStrings::new(Vec::new())))

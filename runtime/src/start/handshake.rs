@@ -98,8 +98,12 @@ pub fn converse(
         started: &started,
     };
     let script = Script::new(plan, &ground, open);
-    let request =
-        Request { namespaces: plan.namespaces, memory: Memory::Forked, cgroup: plan.cgroup };
+    let request = Request {
+        namespaces: plan.namespaces,
+        memory: Memory::Forked,
+        cgroup: plan.cgroup,
+        for_parent: false,
+    };
     let Line { parent: line, child, progress: _progress } = line;
     let words = ground.words();
     let mut sibling: Option<Process> = None;

@@ -3,6 +3,7 @@
 //! [`run`] is the whole story: one clone3, a child that walks the plan, a parent that does its part
 //! beside it and words the error if a step fails.
 
+pub mod again;
 mod child;
 mod copy_up;
 mod deliver;
@@ -12,13 +13,17 @@ mod join;
 mod live;
 mod missing;
 mod mounts;
+mod options;
 mod places;
 mod process;
 mod said;
 mod sandbox;
 pub mod score;
 pub mod seal;
+pub mod second;
+mod serve;
 mod spawn;
+mod stand_in;
 mod trust;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -28,11 +33,13 @@ pub use deliver::{command, deliver};
 pub use handshake::{Event, Line, converse, start};
 pub use join::join;
 pub use live::LiveRoot;
+pub use options::Options;
 pub use process::Process;
 pub use said::Said;
-pub use sandbox::{Child, Explanation, Options, random_id};
+pub use sandbox::{Child, Explanation, random_id};
+pub use serve::serve;
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
-pub use trust::protect;
+pub use trust::{needs_protection, protect};
 
 use crate::error::{Error, Result};
 use crate::facts::idmap;
@@ -55,7 +62,7 @@ pub fn run(
         Ground::new(plan.memory()).map_err(|errno| Error::os("map memory for a child", errno))?;
     let parent = match plan.watches_parent() {
         true => Some(
-            pidfd::open(std::process::id() as i32)
+            pidfd::open(stand_in::parent_of_children())
                 .map_err(|errno| Error::os("open a pidfd of this process", errno))?,
         ),
         false => None,
@@ -72,7 +79,9 @@ pub fn run(
         started: &started,
     };
     let script = child::Script::new(plan, &ground, open);
-    let request = Request { namespaces: plan.namespaces, memory: plan.memory(), cgroup: None };
+    let for_parent = stand_in::is_one();
+    let (namespaces, memory) = (plan.namespaces, plan.memory());
+    let request = Request { namespaces, memory, cgroup: None, for_parent };
     let started = clone::scope(&ground, request, &script, child::run, |child| {
         if let Some(maps) = &plan.id_maps {
             idmap::write(child.pid, &maps.uids, &maps.gids)?;
@@ -80,6 +89,7 @@ pub fn run(
         beside(child.pid)
     });
     let (cloned, result) = started.map_err(|errno| failure::clone(plan, errno))?;
+    stand_in::note(cloned.pid);
     let spared = ground.words().spared();
     let spared = spared.filter_map(|(step, errno)| failure::spared(plan, step, errno));
     let spared = plan.remarks.iter().cloned().chain(spared).collect();

@@ -23,6 +23,11 @@ impl Process {
         Process { cloned, is_init, spared: Vec::new() }
     }
 
+    /// Is it an init, which tells how the command ended?
+    pub(super) fn is_init(&self) -> bool {
+        self.is_init
+    }
+
     pub(super) fn with_spared(self, spared: Vec<String>) -> Process {
         Process { spared, ..self }
     }

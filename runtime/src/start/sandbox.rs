@@ -2,19 +2,15 @@
 //! the opposite order when the child has ended or a step has failed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 
 use super::places::placed;
-use super::{Process, run, trust};
+use super::{Options, Process, run, seal, second, trust};
 use crate::config::{LimitSource, Limits, Network, Sandbox, Seccomp};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::facts::{idmap, users};
 use crate::journal::resource::{Held, Owner};
 use crate::journal::{Entry, Journal, ProcessId};
-use crate::network;
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Facts, Plan, Step, User, view};
 use crate::resource::Resources;
@@ -23,26 +19,6 @@ use crate::resource::record::Record;
 use crate::resource::trace::{self, Trace};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
-
-/// How a sandbox is started, beside what it is.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Options {
-    /// The state directory; none: [`Journal::default_root`].
-    pub root: Option<PathBuf>,
-    /// The name under which others can find it; none: a random one, known to nobody.
-    pub name: Option<String>,
-    /// The pools of the private network's addresses.
-    pub pools: network::Pools,
-    /// The command's standard error goes where its standard output goes.
-    pub merge_stderr: bool,
-}
-
-impl Options {
-    /// The state directory.
-    pub fn journal(&self) -> Journal {
-        Journal::at(self.root.clone().unwrap_or_else(Journal::default_root))
-    }
-}
 
 /// A running sandbox, as the process that started it holds it.
 #[derive(Debug)]
@@ -65,25 +41,29 @@ impl Sandbox {
     ///
     /// # Errors
     /// What cannot be had, or the step that failed; nothing is left behind then. The kinds
-    /// `NotFound` and `NotExecutable` are about the command. A program that others than the host's
-    /// root may have written is not executed by a program that is not protected from it
-    /// ([`crate::protect_own_program`]).
+    /// `NotFound` and `NotExecutable` are about the command.
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
-        let placed = &placed(self, options.name.as_deref())?;
-        trust::demand(placed)?;
+        let placed = placed(self, options.name.as_deref())?;
+        match trust::is_needed(&placed) && !seal::is_protected() {
+            true => Child::adopt(second::spawn(placed.clone(), options)?, &placed, options),
+            false => placed.spawn_placed(options),
+        }
+    }
+
+    pub(super) fn spawn_placed(&self, options: &Options) -> Result<Child> {
         let journal = options.journal();
-        let mut given = gather(placed)?;
-        let recorded = options.name.is_some() || placed.has_outside();
+        let mut given = gather(self)?;
+        let recorded = options.name.is_some() || self.has_outside();
         if !recorded {
-            let plan = compile(placed, &given, options)?;
+            let plan = compile(self, &given, options)?;
             return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
-        match placed.start(&journal, &id, &mut given, options) {
-            // What it wants another may have that has ended, and that nobody has released since.
-            Err(_) if placed.network == Network::Private && gc::release_networks(&journal)? => {
-                placed.start(&journal, &id, &mut given, options)
+        match self.start(&journal, &id, &mut given, options) {
+            // What it wants another may have that has ended, and that has not been released since.
+            Err(_) if self.network == Network::Private && gc::release_networks(&journal)? => {
+                self.start(&journal, &id, &mut given, options)
             }
             started => started,
         }
@@ -193,6 +173,23 @@ impl Yard {
 }
 
 impl Child {
+    /// One that was started for this process, with what is to be held for it.
+    fn adopt(
+        (started, mut held): (second::Started, Held),
+        placed: &Sandbox,
+        options: &Options,
+    ) -> Result<Child> {
+        let process = started.process()?;
+        let Some(id) = started.id else { return Ok(Child { process, yard: None }) };
+        let journal = options.journal();
+        let lost = || Error::new(format!("{id} was released by another"));
+        let lock = held.pop().ok_or_else(lost)?;
+        let resources = Record::<Sandbox>::read(&journal, &id)?.resources;
+        let entry = journal.adopt(&id, lock)?.ok_or_else(lost)?;
+        let limits = placed.limits.clone();
+        Ok(Child { process, yard: Some(Yard { entry, limits, resources, held }) })
+    }
+
     /// The sandbox's first process.
     pub fn process(&self) -> &Process {
         &self.process

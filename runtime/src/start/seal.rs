@@ -19,7 +19,8 @@ use crate::sys::{CStrings, file};
 /// It does not change while a program runs.
 static PROTECTED: AtomicBool = AtomicBool::new(false);
 
-fn is_protected() -> bool {
+/// Is it out of reach already?
+pub fn is_protected() -> bool {
     if !PROTECTED.load(Relaxed) {
         PROTECTED.store(file::own_program_is_protected(), Relaxed);
     }
@@ -38,6 +39,16 @@ pub fn demand() -> Result<()> {
         .hint("call garth::protect_own_program() first thing in main"))
 }
 
+/// This program's file where it cannot be written.
+pub(super) fn protected_program() -> Result<OwnedFd> {
+    file::own_program_read_only().or_else(|_| {
+        let path = "/proc/self/exe";
+        let bytes = std::fs::read(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
+        file::sealed(c"garth", &bytes, 0o555)
+            .map_err(|errno| Error::os("make a sealed copy of this program", errno))
+    })
+}
+
 /// Makes sure that this program's file cannot be written through this process. Returns in the
 /// process that is protected, which may be a new start of this program, with the same arguments and
 /// environment: so it is to be called first thing in `main`.
@@ -48,15 +59,7 @@ pub fn own_program() -> Result<()> {
     if is_protected() {
         return Ok(());
     }
-    let program: OwnedFd = match file::own_program_read_only() {
-        Ok(mount) => mount,
-        Err(_) => {
-            let path = "/proc/self/exe";
-            let bytes = std::fs::read(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
-            file::sealed(c"garth", &bytes, 0o555)
-                .map_err(|errno| Error::os("make a sealed copy of this program", errno))?
-        }
-    };
+    let program = protected_program()?;
     let text = |word: std::ffi::OsString| std::ffi::CString::new(word.into_vec()).ok();
     let args = std::env::args_os().filter_map(text).collect();
     let env = std::env::vars_os().filter_map(|(mut name, value)| {

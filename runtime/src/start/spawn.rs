@@ -74,6 +74,8 @@ pub enum Group {
 pub struct Spawn {
     /// The program, looked up in PATH if it has no slash, and its arguments.
     pub command: Vec<OsString>,
+    /// What the program is told that it is called; none: as it is in `command`.
+    pub arg0: Option<OsString>,
     /// The whole environment; none: the caller's.
     pub env: Option<Vec<(OsString, OsString)>>,
     /// Working directory; none: the caller's.
@@ -169,7 +171,15 @@ impl Spawn {
         let (ignored, blocked) = (self.ignored, self.blocked);
         plan.push(Step::Signals { ignored, blocked }, "spawn");
         let env = self.env.unwrap_or_else(|| std::env::vars_os().collect());
-        plan.push(plan::program::exec(&self.command, &env, None)?, "spawn");
+        let mut exec = plan::program::exec(&self.command, &env, None)?;
+        if let (Some(name), Step::Exec { argv, .. }) = (self.arg0, &mut exec) {
+            let mut words = self.command;
+            if let Some(first) = words.first_mut() {
+                *first = name;
+            }
+            *argv = plan::program::words(&words)?;
+        }
+        plan.push(exec, "spawn");
         let process = run(&plan, None, |_| Ok(()))?;
         let [stdin, stdout, stderr] = ends;
         Ok(Spawned { process, stdin, stdout, stderr })

@@ -14,26 +14,29 @@ use crate::plan::program::{self, SEARCH};
 use crate::start::seal;
 use crate::sys::Errno;
 
+/// Is a sandbox started only by a program whose file cannot be written through it?
+///
+/// # Errors
+/// A path of the sandbox's that leads nowhere.
+pub fn needs_protection(sandbox: &Sandbox) -> Result<bool> {
+    placed(sandbox, None).map(|placed| is_needed(&placed))
+}
+
 /// Protects the file of this program where that is needed to start the sandbox; may be a new start of
 /// this program, as [`seal::own_program`].
 ///
 /// # Errors
 /// A path of the sandbox's that leads nowhere, or when there is no protection.
 pub fn protect(sandbox: &Sandbox) -> Result<()> {
-    match is_needed(&placed(sandbox, None)?) {
+    match needs_protection(sandbox)? {
         true => seal::own_program(),
         false => Ok(()),
     }
 }
 
-/// Refuses to start such a sandbox without it.
-pub(super) fn demand(placed: &Sandbox) -> Result<()> {
-    if is_needed(placed) { seal::demand() } else { Ok(()) }
-}
-
 /// A tree of its own is not trusted, nor is what the caller has bound: a sandbox before this one may
 /// have written there.
-fn is_needed(placed: &Sandbox) -> bool {
+pub(super) fn is_needed(placed: &Sandbox) -> bool {
     if let Root::Dir { .. } = placed.root {
         return true;
     }

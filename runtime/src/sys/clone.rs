@@ -193,6 +193,8 @@ pub struct Request {
     pub memory: Memory,
     /// An open cgroup v2 directory to begin in (CLONE_INTO_CGROUP, Linux 5.7).
     pub cgroup: Option<raw::RawFd>,
+    /// It is a child of the caller's parent, which waits for it (CLONE_PARENT).
+    pub for_parent: bool,
 }
 
 /// A child process: its id in the caller's pid namespace and a descriptor for it.
@@ -231,12 +233,16 @@ pub fn scope<T: Sync, R, E>(
     if request.cgroup.is_some() {
         flags |= CLONE_INTO_CGROUP;
     }
+    if request.for_parent {
+        flags |= libc::CLONE_PARENT as u64;
+    }
     let (stack, stack_size) = ground.stack(0);
     let args = CloneArgs {
         flags,
         pidfd: &raw mut pidfd as u64,
         child_tid: ground.words().says.as_ptr() as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // With CLONE_PARENT it is that of the caller's own end.
+        exit_signal: if request.for_parent { 0 } else { libc::SIGCHLD as u64 },
         stack: stack as u64,
         stack_size: stack_size as u64,
         cgroup: request.cgroup.unwrap_or(0) as u64,

@@ -47,6 +47,21 @@ pub fn is_inherited(fd: raw::RawFd) -> bool {
         .is_ok_and(|flags| flags & libc::FD_CLOEXEC as usize == 0)
 }
 
+/// Takes hold of a descriptor that this program was given; it is closed at execve from now on. EBADF: it
+/// was not.
+pub fn inherited(fd: raw::RawFd) -> Result<OwnedFd, Errno> {
+    if !is_inherited(fd) {
+        return Err(Errno(libc::EBADF));
+    }
+    raw::set_cloexec(fd, true)?;
+    Ok(raw::own(fd))
+}
+
+/// A copy of a descriptor, with the lowest free number from `least` on.
+pub fn copy_from(fd: BorrowedFd<'_>, least: raw::RawFd) -> Result<OwnedFd, Errno> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, least)?)
+}
+
 /// Whatever this process executes inherits the open file.
 pub fn inherit(file: &File) -> Result<(), Errno> {
     raw::set_cloexec(file.as_raw_fd(), false)

@@ -12,6 +12,7 @@ pub(crate) mod arch;
 
 pub mod abandon;
 pub mod access;
+pub mod again;
 pub mod bpf;
 pub mod channel;
 pub mod clone;

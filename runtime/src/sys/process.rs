@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, Timespec};
@@ -15,7 +17,7 @@ use super::raw::call;
 pub use rustix::event::PollFlags;
 
 /// How a process ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Ended {
     /// It exited with this code.
     Exited(i32),
@@ -207,6 +209,22 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The process id of this one's parent.
+pub fn parent() -> i32 {
+    rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
+}
+
+/// Goes on in a process that is not its caller's child, and so leaves no one to reap it: a copy of this one,
+/// which ends. For a process of one thread.
+pub fn leave_parent() -> Result<(), Errno> {
+    // SAFETY: there is no other thread, so nothing in the copy is locked.
+    match unsafe { libc::fork() } {
+        ..0 => Err(std::io::Error::last_os_error().into()),
+        0 => Ok(()),
+        _ => super::raw::exit(0),
     }
 }
 

@@ -1,0 +1,168 @@
+//! A second start of this program, for what the first cannot do: look after a sandbox when its caller has
+//! gone on or ended, and execute what is not trusted where this program's file could be written through
+//! the process that begins as it (`start/seal.rs`).
+//!
+//! The second gets a word and an order, a sealed file, and answers over a line: descriptors first, then
+//! one more sealed file.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{FileAction, Process, Spawn, seal};
+use crate::error::{Error, Result};
+use crate::sys::channel::{self, Message};
+use crate::sys::{again, file};
+
+pub use crate::sys::again::NAME;
+
+/// What comes over the line: a descriptor of these kinds.
+const DESCRIPTOR: u32 = 1;
+const ANSWER: u32 = 2;
+
+/// Can there be one? A library that is loaded by another program has none.
+pub fn is_possible() -> bool {
+    again::is_possible(crate::at_program_start)
+}
+
+/// How it runs.
+pub struct Again<'a> {
+    /// What it shall do.
+    pub word: &'a str,
+    /// So many descriptors from 3 on are the sandbox's.
+    pub listen_fds: u16,
+    /// The file of the program cannot be written through it.
+    pub protected: bool,
+    /// The rest, such as where its output goes.
+    pub spawn: Spawn,
+}
+
+/// A second start that has its order.
+pub struct Ordered {
+    /// Its process.
+    pub process: Process,
+    line: OwnedFd,
+}
+
+impl Again<'_> {
+    /// Starts it with its order.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn order(self, order: &impl Serialize) -> Result<Ordered> {
+        let order = written(order)?;
+        let (line, theirs) =
+            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
+        let own = match self.protected && !seal::is_protected() {
+            true => Some(seal::protected_program()?),
+            false => None,
+        };
+        let program = match &own {
+            Some(file) => format!("/proc/self/fd/{}", file.as_raw_fd()),
+            None => "/proc/self/exe".into(),
+        };
+        // The sockets of an activation stay where they are, and the others come behind them.
+        let first = 3 + RawFd::from(self.listen_fds);
+        let sockets = (3..first).map(|fd| (fd, fd));
+        // A copy must not hit one that is still to be copied.
+        let far = |fd: OwnedFd| match fd.as_raw_fd() > first + 1 {
+            true => Ok(fd),
+            false => file::copy_from(fd.as_fd(), first + 2)
+                .map_err(|errno| Error::os("copy a descriptor", errno)),
+        };
+        let (order, theirs) = (far(order)?, far(theirs)?);
+        let files = sockets.chain([(order.as_raw_fd(), first), (theirs.as_raw_fd(), first + 1)]);
+        let words = [program.into(), self.word.into(), first.to_string().into()];
+        let spawn = Spawn {
+            command: words.into_iter().collect(),
+            arg0: Some(NAME.to_string_lossy().into_owned().into()),
+            files: files.map(|(from, to)| FileAction::Copy { from, to }).collect(),
+            ..self.spawn
+        };
+        let spawned = spawn.spawn().map_err(|e| e.within("start this program again"))?;
+        Ok(Ordered { process: spawned.process, line })
+    }
+}
+
+impl Ordered {
+    /// Its answer, and the descriptors that came before it.
+    ///
+    /// # Errors
+    /// What it has answered, or that it did not.
+    pub fn answer<T: DeserializeOwned>(&self) -> Result<(Result<T>, Vec<OwnedFd>)> {
+        let failed = |errno| Error::os("hear of the second start of this program", errno);
+        let mut descriptors = Vec::new();
+        while let Some(heard) = channel::receive(self.line.as_fd()).map_err(failed)? {
+            match (heard.message.kind, heard.descriptor) {
+                (DESCRIPTOR, Some(descriptor)) => descriptors.push(descriptor),
+                (ANSWER, Some(descriptor)) => {
+                    // It has no more to say when it has ended, or become another program.
+                    while channel::receive(self.line.as_fd()).map_err(failed)?.is_some() {}
+                    return Ok((read(descriptor)?, descriptors));
+                }
+                _ => break,
+            }
+        }
+        self.process.kill();
+        let code = self.process.wait()?.code();
+        Err(Error::new(format!("the second start of this program ended with code {code}")))
+    }
+}
+
+/// In a second start: the order it was given, and where its answer goes.
+///
+/// # Errors
+/// Words that are none of ours.
+pub fn take<T: DeserializeOwned>(words: &[OsString]) -> Result<(T, Reply)> {
+    let first = words.first().and_then(|word| word.to_str()?.parse::<RawFd>().ok());
+    let first = first.filter(|fd| *fd >= 3 && file::is_inherited(*fd));
+    let first = first.ok_or_else(|| Error::new("this start of the program has no order"))?;
+    let [order, line] = [first, first + 1].map(file::inherited);
+    let failed = |errno| Error::os("take an order", errno);
+    Ok((read(order.map_err(failed)?)?, Reply(line.map_err(failed)?)))
+}
+
+/// Where an answer goes.
+pub struct Reply(OwnedFd);
+
+impl Reply {
+    /// Hands over a descriptor.
+    ///
+    /// # Errors
+    /// Nobody is there any more.
+    pub fn pass(&self, descriptor: &impl AsRawFd) -> Result<()> {
+        self.send(DESCRIPTOR, descriptor.as_raw_fd())
+    }
+
+    /// The last word.
+    ///
+    /// # Errors
+    /// Nobody is there any more.
+    pub fn answer(&self, answer: &Result<impl Serialize>) -> Result<()> {
+        self.send(ANSWER, written(answer)?.as_raw_fd())
+    }
+
+    fn send(&self, kind: u32, descriptor: RawFd) -> Result<()> {
+        let sent =
+            channel::tell_descriptor(self.0.as_raw_fd(), Message { kind, value: 0 }, descriptor);
+        sent.map_err(|errno| Error::os("answer the first start of this program", errno))
+    }
+}
+
+fn written(value: &impl Serialize) -> Result<OwnedFd> {
+    let text = serde_json::to_vec(value).map_err(|e| Error::new(format!("write an order: {e}")))?;
+    file::sealed(c"garth-order", &text, 0o400)
+        .map_err(|errno| Error::os("make a file for an order", errno))
+}
+
+fn read<T: DeserializeOwned>(file: OwnedFd) -> Result<T> {
+    let failed = |e: &std::io::Error| Error::io("read an order", e);
+    let file = File::from(file);
+    let mut text = vec![0; file.metadata().map_err(|e| failed(&e))?.len() as usize];
+    file.read_exact_at(&mut text, 0).map_err(|e| failed(&e))?;
+    serde_json::from_slice(&text).map_err(|e| Error::new(format!("read an order: {e}")))
+}

@@ -1,0 +1,80 @@
+//! A sandbox that is started, or joined, by a second start of this program, as its file could be written
+//! through the first. The second makes everything, with its children those of the first (CLONE_PARENT),
+//! hands over what is to be held, and ends (`start/serve.rs`).
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::again::{self, Again};
+use super::{Options, Process, Spawn, seal};
+use crate::config::Sandbox;
+use crate::error::Result;
+use crate::journal::Journal;
+use crate::resource::record::SandboxRecord;
+
+/// The word for such a second start.
+pub const WORD: &str = "start";
+
+/// What it shall do.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum StartOrder {
+    /// Start a sandbox.
+    Spawn(Box<Sandbox>, Options),
+    /// Join one: the state directory, its record, and what is to be run.
+    Join(PathBuf, Box<SandboxRecord>, Box<Sandbox>),
+}
+
+/// What it has started.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Started {
+    pub pid: i32,
+    pub is_init: bool,
+    pub spared: Vec<String>,
+    /// Its name in the journal, if it is there.
+    pub id: Option<String>,
+}
+
+/// Starts a sandbox; what was started, and what is to be held for it, the lock of its entry last.
+pub fn spawn(placed: Sandbox, options: &Options) -> Result<(Started, Vec<OwnedFd>)> {
+    let sockets = placed.listen_fds;
+    ask(&StartOrder::Spawn(Box::new(placed), options.clone()), sockets)
+}
+
+/// As [`super::join`].
+pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
+    let (record, sandbox) = (Box::new(record.clone()), Box::new(sandbox.clone()));
+    ask(&StartOrder::Join(journal.root().to_owned(), record, sandbox), 0)?.0.process()
+}
+
+fn ask(order: &StartOrder, listen_fds: u16) -> Result<(Started, Vec<OwnedFd>)> {
+    if !again::is_possible() {
+        seal::demand()?;
+    }
+    let spawn = Spawn { die_with_parent: true, ..Spawn::default() };
+    let second = Again { word: WORD, listen_fds, protected: true, spawn }.order(order)?;
+    let (answer, held) = second.answer::<(Option<i32>, Result<Started>)>()?;
+    second.process.wait()?;
+    match answer? {
+        (_, Ok(started)) => Ok((started, held)),
+        (child, Err(error)) => {
+            // It is dead, and ours to reap.
+            if let Some(child) = child {
+                let _ = Process::adopt(child).and_then(|child| child.wait());
+            }
+            Err(error)
+        }
+    }
+}
+
+impl Started {
+    /// Its first process, a child of this one.
+    pub fn process(&self) -> Result<Process> {
+        let process = match self.is_init {
+            true => Process::adopt_init(self.pid),
+            false => Process::adopt(self.pid),
+        };
+        Ok(process?.with_spared(self.spared.clone()))
+    }
+}

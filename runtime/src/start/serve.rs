@@ -1,0 +1,45 @@
+//! The second start of this program that [`super::second`] asks.
+
+use std::ffi::OsString;
+
+use super::again;
+use super::join::join;
+use super::sandbox::Child;
+use super::second::{StartOrder, Started};
+use super::{Process, stand_in};
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::sys::process::Signals;
+
+/// Does what was ordered, and hands over what is to be held.
+///
+/// # Errors
+/// When the first start is gone.
+pub fn serve(words: &[OsString]) -> Result<()> {
+    // What ends the first start at this moment must not leave half of a sandbox.
+    let _signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
+    let (order, reply) = again::take::<StartOrder>(words)?;
+    stand_in::begin();
+    let started = match &order {
+        StartOrder::Spawn(placed, options) => {
+            placed.spawn_placed(options).and_then(|child: Child| {
+                child.held().try_for_each(|held| reply.pass(&held))?;
+                Ok(of(child.process(), child.id()))
+            })
+        }
+        StartOrder::Join(root, record, sandbox) => {
+            let joined = join(&Journal::at(root.clone()), record, sandbox);
+            joined.map(|process| of(&process, None))
+        }
+    };
+    reply.answer(&Ok((stand_in::child(), started)))
+}
+
+fn of(process: &Process, id: Option<&str>) -> Started {
+    Started {
+        pid: process.pid(),
+        is_init: process.is_init(),
+        spared: process.spared().to_vec(),
+        id: id.map(str::to_owned),
+    }
+}
