@@ -80,5 +80,5 @@ pub use sys::process::{Ended, Signals};
 
 /// The examples of the README are run.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

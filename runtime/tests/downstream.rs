@@ -1,4 +1,5 @@
-//! A program that uses the library, and a tree that tries to write its file.
+//! A program that uses the library alone: what its examples do, nginx as a daemon of its own with a port, a
+//! bundle; and trees that try to write its file.
 //!
 //! The tree's program is a link to /proc/self/exe: the child, which still is this program, executes this
 //! file once more, as root of the sandbox, who gives it another mode and so can do what it likes to
@@ -9,10 +10,22 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use garth::config::{Mount, Root};
-use garth::{Options, Sandbox};
+use garth::container::{self, AfterEnd, Detached};
+use garth::{Container, Journal, Options, Sandbox};
+use oci_spec::runtime as oci;
+
+/// Each is a program, which this one becomes.
+#[path = "../examples"]
+mod examples {
+    pub mod bundle;
+    pub mod limit;
+    pub mod publish;
+    pub mod spawn;
+    pub mod wrap;
+}
 
 /// What this program is to be, when it is called by itself.
 const ROLE: &str = "ROLE";
@@ -20,6 +33,12 @@ const ROLE: &str = "ROLE";
 fn main() {
     match std::env::var(ROLE).as_deref() {
         Ok("inside") => attack(),
+        Ok("example bundle") => examples::bundle::main().unwrap(),
+        Ok("example limit") => examples::limit::main().unwrap(),
+        Ok("example publish") => examples::publish::main().unwrap(),
+        Ok("example spawn") => examples::spawn::main().unwrap(),
+        Ok("example wrap") => examples::wrap::main().unwrap(),
+        Ok("container") => println!("{}", contained()),
         Ok("naked") => println!(
             "{}",
             outcome(|sandbox| {
@@ -75,26 +94,79 @@ fn outcome(start: impl Fn(&Sandbox) -> garth::Result<i32>) -> String {
     }
 }
 
+/// As a container that is created, and as one that is run and waited for.
+fn contained() -> String {
+    let process = oci::ProcessBuilder::default()
+        .args(["/attack".to_owned()])
+        .env([format!("{ROLE}=inside")])
+        .cwd("/")
+        .build()
+        .unwrap();
+    let root = oci::RootBuilder::default().path(std::env::var("TREE").unwrap()).build().unwrap();
+    let mut spec = oci::Spec::default();
+    spec.set_process(Some(process)).set_root(Some(root));
+    let containers = Journal::at(std::env::var("STATE").unwrap()).containers();
+    let options =
+        container::CreateOptions { no_cgroup: true, ..container::CreateOptions::default() };
+    let first = Container::create(&containers, "first", &spec, &options).unwrap();
+    assert_eq!(*first.oci_state().unwrap().status(), oci::ContainerState::Created);
+    first.start().unwrap();
+    first.wait().unwrap();
+    assert_eq!(*first.oci_state().unwrap().status(), oci::ContainerState::Stopped);
+    let config = Some(Box::new((&first.spec().unwrap()).try_into().unwrap()));
+    first.delete(false).unwrap();
+    let options = container::CreateOptions { config, ..options };
+    let fate = (Detached::No, AfterEnd::Delete);
+    let ended = container::run(&containers, "second", &options, fate).unwrap().unwrap();
+    assert!(containers.ids().unwrap().is_empty());
+    format!("ended with {}", ended.code())
+}
+
+/// Runs this as root on a host of its own: mounts, network, /run.
+fn on_a_host(script: &str, dir: &Path) -> Output {
+    let script = format!(
+        "set -e; mount -t tmpfs -o mode=755 tmpfs /run; ip link set lo up; cd {}; {script}",
+        dir.display()
+    );
+    Command::new("unshare")
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["--propagation", "private", "--", "sh", "-c", &script])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+type Test = fn(&Path);
+
 fn test() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     if !status.lines().any(|line| line.starts_with("Uid:\t0\t0")) {
         return println!("skipped: needs root");
     }
     let dir = Path::new("/var/lib").join(format!("garth-downstream-{}", std::process::id()));
-    let (program, tree) = (dir.join("program"), dir.join("tree"));
-    fs::create_dir_all(&tree).unwrap();
-    symlink("/proc/self/exe", tree.join("attack")).unwrap();
-    symlink(tree.join("attack"), dir.join("tree.link")).unwrap();
-    let result = std::panic::catch_unwind(|| attempts(&program, &tree));
-    fs::remove_dir_all(&dir).unwrap();
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
+    let tests: [(&str, Test); 4] = [
+        ("the_file_of_a_program_is_not_written_by_what_it_starts", attempts),
+        ("the_examples_do_what_they_say", what_examples_say),
+        ("a_program_leaves_nginx_behind_with_a_port", nginx),
+        ("a_bundle_is_given_in_the_types_of_oci_spec", bundle),
+    ];
+    for (name, test) in tests {
+        fs::create_dir_all(dir.join("tree")).unwrap();
+        symlink("/proc/self/exe", dir.join("tree/attack")).unwrap();
+        symlink(dir.join("tree/attack"), dir.join("tree.link")).unwrap();
+        fs::copy(std::env::current_exe().unwrap(), dir.join("program")).unwrap();
+        let result = std::panic::catch_unwind(|| test(&dir));
+        fs::remove_dir_all(&dir).unwrap();
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+        println!("test {name} ... ok");
     }
-    println!("test the_file_of_a_program_is_not_written_by_what_it_starts ... ok");
 }
 
-fn attempts(program: &Path, tree: &Path) {
-    for kind in ["tree", "bind", "link"] {
+fn attempts(dir: &Path) {
+    let (program, tree) = (dir.join("program"), dir.join("tree"));
+    for kind in ["tree", "bind", "link", "container"] {
         for (role, said, mode) in [
             // The attack is one.
             ("naked", "ended with 0", 0o777),
@@ -102,18 +174,63 @@ fn attempts(program: &Path, tree: &Path) {
             ("itself", "ended with 1", 0o700),
             ("protected", "ended with 1", 0o700),
         ] {
-            fs::copy(std::env::current_exe().unwrap(), program).unwrap();
-            fs::set_permissions(program, PermissionsExt::from_mode(0o700)).unwrap();
-            let ran = Command::new(program)
+            let role = match (kind, role) {
+                ("container", "itself") => "container",
+                ("container", _) => continue,
+                (_, role) => role,
+            };
+            fs::remove_file(&program).unwrap();
+            fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+            fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+            let ran = Command::new(&program)
                 .envs([(ROLE, role), ("KIND", kind)])
-                .env("TREE", tree)
+                .env("TREE", &tree)
+                .env("STATE", dir.join("state"))
                 .output()
                 .unwrap();
             let output = String::from_utf8_lossy(&ran.stdout);
             assert!(output.contains(said), "{kind} {role}: {ran:?}");
-            let now = fs::metadata(program).unwrap().permissions().mode() & 0o7777;
+            let now = fs::metadata(&program).unwrap().permissions().mode() & 0o7777;
             assert_eq!(now, mode, "{kind} {role}: {ran:?}");
-            fs::remove_file(program).unwrap();
         }
     }
+}
+
+fn says(ran: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && words.iter().all(|word| said.contains(word)), "{ran:?}");
+}
+
+fn what_examples_say(dir: &Path) {
+    says(&on_a_host("ROLE='example spawn' ./program", dir), &["0 said small beside 256 MiB"]);
+    says(&on_a_host("ROLE='example wrap' ./program", dir), &[" steps", "file\n", "ended with 0"]);
+    // What it says of the part of the time is docs/limit.md's to promise.
+    let script = "yes >/dev/null & ROLE='example limit' ./program /run/garth $! 40%; kill $!";
+    says(&on_a_host(script, dir), &["duty "]);
+}
+
+fn bundle(dir: &Path) {
+    let script = "mkdir -p tree/bin; cp /bin/busybox tree/bin/echo
+        ROLE='example bundle' ./program /run/garth tree";
+    says(&on_a_host(script, dir), &["created\n", "inside\n", "stopped\n"]);
+}
+
+/// The daemon of the package: it becomes another user, forks, and serves a page.
+fn nginx(dir: &Path) {
+    let conf = "pid /tmp/pid; error_log stderr; events {}
+        http { access_log off; client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy;
+        fastcgi_temp_path /tmp/fastcgi; uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
+        server { listen 80; location / { return 200 'a page'; } } }";
+    fs::write(dir.join("nginx.conf"), conf).unwrap();
+    // It goes on when the program that has left it behind does something else, and ends in order.
+    let script = "mkfifo line
+        ROLE='example publish' ./program /run/garth 8080 \
+            nginx -c $PWD/nginx.conf -g 'daemon off;' <line & program=$!
+        exec 3>line
+        n=0; until page=$(curl -s http://127.0.0.1:8080/); do
+            n=$((n + 1)); [ $n -lt 200 ] || { echo no page; cat /run/garth/*/web/output.*; exit 1; }
+            sleep 0.05
+        done
+        echo \"<$page>\"; echo >&3; wait $program; ! curl -s http://127.0.0.1:8080/";
+    says(&on_a_host(script, dir), &["web runs", "web running", "8080", "<a page>", "exited 0"]);
 }

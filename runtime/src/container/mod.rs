@@ -18,6 +18,7 @@ mod create;
 mod criu;
 mod delete;
 mod devices;
+mod door;
 mod environment;
 mod events;
 mod exec;

@@ -35,6 +35,8 @@ use crate::sys::{channel, file, process};
 pub struct CreateOptions {
     /// The bundle; empty: the current directory.
     pub bundle: PathBuf,
+    /// Its configuration; none: that of the bundle's config.json.
+    pub config: Option<Box<Config>>,
     /// A socket that takes the master of the terminal.
     pub console_socket: Option<PathBuf>,
     /// A file for the process id.
@@ -84,7 +86,7 @@ pub fn prepare(
     waits: bool,
 ) -> Result<Prepared> {
     let bundle = bundle(&options.bundle)?;
-    let config = read_config(&bundle)?;
+    let config = config(&bundle, options)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
     config.notes().iter().for_each(|note| options.warn.note(note));
     warn_of_capabilities(&config, &options.warn)?;
@@ -119,7 +121,7 @@ pub fn place(
     options: &CreateOptions,
 ) -> Result<(Entry, ContainerRecord)> {
     let bundle = bundle(&options.bundle)?;
-    let config = read_config(&bundle)?;
+    let config = config(&bundle, options)?;
     config.warnings().iter().for_each(|warning| options.warn.tell(warning));
     config.notes().iter().for_each(|note| options.warn.note(note));
     place_config(journal, id, &bundle, config, (options, &Hierarchy::read()?))
@@ -180,24 +182,13 @@ fn bundle(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).map_err(|e| Error::io(format!("bundle {}", path.display()), &e))
 }
 
-fn read_config(bundle: &Path) -> Result<Config> {
-    let path = bundle.join("config.json");
-    let failed = |e: &std::io::Error| {
-        Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
+fn config(bundle: &Path, options: &CreateOptions) -> Result<Config> {
+    let (mut config, source) = match &options.config {
+        Some(config) => (Config::clone(config), "the configuration".to_owned()),
+        None => (read_config(bundle)?, bundle.join("config.json").display().to_string()),
     };
-    // Of a fifo nothing may ever come, and of a device there is no end.
-    let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
-    if !metadata.is_file() {
-        return Err(Error::new(format!("{}: not a regular file", path.display())));
-    }
-    // Nor has memory for what will not be taken.
-    oci::check_size(metadata.len())
-        .map_err(|error| error.within(format_args!("{}", path.display())))?;
-    let text = fs::read(&path).map_err(|e| failed(&e))?;
-    let mut config =
-        Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))?;
-    config.validate().map_err(|error| error.within(format_args!("{}", path.display())))?;
-    own::check(&config).map_err(|error| error.within(format_args!("{}", path.display())))?;
+    config.validate().map_err(|error| error.within(&source))?;
+    own::check(&config).map_err(|error| error.within(&source))?;
     // From here on paths mean the same wherever they are read.
     if let Some(root) = &mut config.root {
         let path = bundle.join(&root.path);
@@ -215,6 +206,23 @@ fn read_config(bundle: &Path) -> Result<Config> {
         }
     }
     Ok(config)
+}
+
+fn read_config(bundle: &Path) -> Result<Config> {
+    let path = bundle.join("config.json");
+    let failed = |e: &std::io::Error| {
+        Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
+    };
+    // Of a fifo nothing may ever come, and of a device there is no end.
+    let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
+    if !metadata.is_file() {
+        return Err(Error::new(format!("{}: not a regular file", path.display())));
+    }
+    // Nor has memory for what will not be taken.
+    oci::check_size(metadata.len())
+        .map_err(|error| error.within(format_args!("{}", path.display())))?;
+    let text = fs::read(&path).map_err(|e| failed(&e))?;
+    Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))
 }
 
 /// Those that the caller does not hold itself are left out.

@@ -1,4 +1,4 @@
-//! What a second start of this program does with a container ([`super::second`]).
+//! What a second start of this program does with a container (`super::second`).
 
 use std::ffi::OsString;
 

@@ -42,7 +42,7 @@ pub fn spawn(placed: Sandbox, options: &Options) -> Result<(Started, Vec<OwnedFd
     ask(&StartOrder::Spawn(Box::new(placed), options.clone()), sockets)
 }
 
-/// As [`super::join`].
+/// As `super::join`.
 pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
     let (record, sandbox) = (Box::new(record.clone()), Box::new(sandbox.clone()));
     ask(&StartOrder::Join(journal.root().to_owned(), record, sandbox), 0)?.0.process()

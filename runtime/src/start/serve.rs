@@ -1,4 +1,4 @@
-//! The second start of this program that [`super::second`] asks.
+//! The second start of this program that `super::second` asks.
 
 use std::ffi::OsString;
 

@@ -46,14 +46,14 @@ macro_rules! embedded_filter {
         #[cfg(target_arch = "x86_64")]
         const PROGRAM: &[u8] = include_bytes!(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../specs/seccomp/",
+            "/specs/seccomp/",
             $name,
             ".x86_64.bpf"
         ));
         #[cfg(target_arch = "aarch64")]
         const PROGRAM: &[u8] = include_bytes!(concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../specs/seccomp/",
+            "/specs/seccomp/",
             $name,
             ".aarch64.bpf"
         ));

@@ -41,6 +41,7 @@ impl Making {
     fn options(&self, global: &Global) -> CreateOptions {
         CreateOptions {
             bundle: self.bundle.clone().unwrap_or_default(),
+            config: None,
             console_socket: self.console_socket.clone(),
             pid_file: self.pid_file.clone(),
             pidfd_socket: self.pidfd_socket.clone(),

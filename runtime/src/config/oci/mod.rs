@@ -9,6 +9,7 @@
 //! machine.
 
 mod checks;
+mod convert;
 mod example;
 mod features;
 mod hooks;

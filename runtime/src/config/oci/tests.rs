@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn example(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/oci").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/oci").join(name);
     std::fs::read(path).unwrap()
 }
 
@@ -167,7 +167,7 @@ fn the_configuration_for_somebody_who_is_not_root_is_in_the_examples() {
     let config = Config::example(Some((1000, 100)));
     config.validate().unwrap();
     let text = serde_json::to_string_pretty(&config).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/oci/rootless.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/oci/rootless.json");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

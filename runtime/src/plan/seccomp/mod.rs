@@ -205,7 +205,7 @@ pub fn logging(allow_suid: bool) -> Result<Filter> {
     Ok(Filter::from(&compile(&profile)?))
 }
 
-const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../../specs/seccomp/default.json");
+const DEFAULT_PROFILE: &[u8] = include_bytes!("../../../specs/seccomp/default.json");
 
 /// Compiles a filter in the format of the crate seccompiler; `origin` says in errors where it came
 /// from.

@@ -16,7 +16,7 @@ const EPERM: u32 = 0x0005_0001;
 const ALLOW: u32 = 0x7fff_0000;
 
 fn specs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/seccomp")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/seccomp")
 }
 
 fn spec(name: &str) -> Profile {

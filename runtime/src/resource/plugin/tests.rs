@@ -63,7 +63,7 @@ impl Drop for Place {
 
 #[test]
 fn a_request_has_the_keys_of_the_schema() {
-    let schema = include_str!("../../../../specs/schema/plugin.json");
+    let schema = include_str!("../../../specs/schema/plugin.json");
     let schema: Value = serde_json::from_str(schema).unwrap();
     let request = &schema["$defs"]["request"];
     let keys = |value: &Value| -> Vec<String> {
