@@ -63,12 +63,16 @@ fn violations(value: &Value, schema: &Value, at: &str) -> Vec<String> {
         }
     };
     for (key, rule) in schema.as_object().unwrap() {
+        if key == "items" {
+            continue;
+        }
         match (key.as_str(), rule) {
             ("type", rule) => {
                 let is = match rule.as_str().unwrap() {
                     "object" => value.is_object(),
                     "string" => value.is_string(),
                     "integer" => value.is_i64(),
+                    "array" => value.is_array(),
                     other => panic!("a type {other}"),
                 };
                 expect(is, &rule.to_string());
@@ -84,6 +88,9 @@ fn violations(value: &Value, schema: &Value, at: &str) -> Vec<String> {
             ("description" | "pattern" | "properties" | "additionalProperties", _) => {}
             (other, _) => panic!("the schema uses {other}"),
         }
+    }
+    for (number, each) in value.as_array().into_iter().flatten().enumerate() {
+        found.extend(violations(each, &schema["items"], &format!("{at}[{number}]")));
     }
     for (key, value) in value.as_object().into_iter().flatten() {
         let place = format!("{at}.{key}");
@@ -156,6 +163,114 @@ fn requests_are_as_the_schema_has_them() {
     // And the check sees what is wrong.
     let wrong = json!({"protocol": 2, "verb": "run", "new": 1});
     assert!(violations(&wrong, &schema["$defs"]["request"], "request").len() > 5);
+}
+
+/// What [`PROVIDER`] answers.
+const PROVIDED: &str = r#"{
+    "protocol": 1,
+    "mounts": [{ "source": "/srv/volume", "destination": "/mnt", "options": ["ro"] }],
+    "devices": [{ "source": "/dev/full", "path": "/dev/mine" }]
+}"#;
+
+/// Provides a directory and a device; a mark stays as long as it is not released.
+const PROVIDER: &str = r#"
+request=$(cat)
+printf '%s\n' "$request" >>/srv/log
+case $request in
+*'"verb":"provide"'*) mkdir -p /run/garth/marks && : >/run/garth/marks/volume && cat /srv/answer ;;
+*'"verb":"check"'*) echo '{"protocol":1,"there":["the volume"]}' ;;
+*) rm -f /run/garth/marks/volume; rmdir /run/garth/marks 2>/dev/null; : ;;
+esac
+"#;
+
+/// What a command sees of it.
+const LOOK: &str = "cat /mnt/data; echo x >/mnt/data; echo x >/dev/mine || echo full";
+
+fn yard_with_provider() -> Yard {
+    let yard = yard_with("providers/volume", PROVIDER);
+    fs::set_permissions(
+        yard.path(&format!("{PLUGINS}/providers")),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    yard.write("/srv/volume/data", "mine\n");
+    yard.write("/srv/answer", PROVIDED);
+    yard
+}
+
+fn assert_seen(ran: &Ran) {
+    assert_eq!(ran.stdout, "mine\nfull", "{ran}");
+    assert!(ran.stderr.to_lowercase().contains("read-only file system"), "{ran}");
+}
+
+#[test]
+fn a_provider_brings_a_volume_and_a_device() {
+    needs!(root, cgroups);
+    let schema = include_str!("../../specs/schema/plugin.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let answer = serde_json::from_str(PROVIDED).unwrap();
+    let wrong = violations(&answer, &schema["$defs"]["answer"], "answer");
+    assert!(wrong.is_empty(), "{wrong:?}");
+
+    let yard = yard_with_provider();
+    let said = garth(&yard, "explain wrap --plugin volume -- true").run().ok();
+    let call = "call /srv/plugins/providers/volume to provide mounts and devices for volume";
+    assert!(said.contains(call), "{said}");
+    let ran = garth(&yard, "wrap --plugin volume --").arg("sh").arg("-c").arg(LOOK).run();
+    assert_seen(&ran);
+    yard.assert_nothing_left();
+    assert_eq!(verbs(&yard), ["provide", "del"]);
+    for request in requests(&yard) {
+        let wrong = violations(&request, &schema["$defs"]["request"], "request");
+        assert!(wrong.is_empty() && request["process"].is_null(), "{wrong:?}");
+    }
+
+    // A container's devices are denied but for those of its own.
+    let mut bundle = Bundle::new(&yard);
+    bundle.config["annotations"]["dev.garth.plugin.volume"] = "".into();
+    bundle.config["process"]["args"] = json!(["sh", "-c", LOOK]);
+    bundle.config["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
+    let script = format!("GARTH_PLUGIN_PATH={PLUGINS} $R run --bundle $B $ID");
+    assert_seen(&bundle.sh(&script).run());
+    bundle.assert_nothing_left();
+    yard.assert_nothing_left();
+    assert_eq!(verbs(&yard)[2..], ["provide", "del"]);
+
+    // What was provided is part of what was requested: another process in the container sees it too.
+    bundle.config["process"]["args"] = json!(["sleep", "600"]);
+    bundle.save();
+    create(&bundle).ok();
+    bundle.sh("$R start $ID").run().ok();
+    assert_seen(&bundle.sh(&format!("$R exec $ID sh -c '{LOOK}'")).run());
+    bundle.delete_force().ok();
+    yard.assert_nothing_left();
+}
+
+#[test]
+fn what_a_provider_gets_wrong_ends_the_start() {
+    needs!(root);
+    let yard = yard_with_provider();
+    for (answer, says) in [
+        ("", "plugin volume: provide: it answered nothing"),
+        (
+            r#"{"protocol":1,"mounts":[{"source":"/srv","destination":"/mnt","options":["rox"]}]}"#,
+            "plugin volume: /mnt: unknown option \"rox\"",
+        ),
+        (
+            r#"{"protocol":1,"mounts":[{"source":"srv","destination":"/mnt"}]}"#,
+            "plugin volume: /mnt: \"srv\" is not an absolute path",
+        ),
+        (r#"{"protocol":1,"mounts":[{"source":"/srv/none","destination":"/mnt"}]}"#, "/srv/none"),
+        (r#"{"protocol":1,"devices":[{"path":"/srv"}]}"#, "plugin volume: /srv is not a device"),
+        (
+            r#"{"protocol":1,"devices":[{"path":"/dev/none"}]}"#,
+            "plugin volume: look at device /dev/none: ENOENT",
+        ),
+    ] {
+        yard.write("/srv/answer", answer);
+        garth(&yard, "wrap --plugin volume -- true").run().refused(125, says);
+        yard.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub mod network;
 pub mod oci;
 pub(crate) mod os_path;
 mod plugin;
+mod provided;
 #[doc(hidden)]
 pub mod rate;
 mod rate_group;
@@ -41,6 +42,8 @@ pub use io::Throttle;
 pub use limits::{LimitSource, Limits};
 pub use network::{Network, Publish};
 pub use plugin::Plugin;
+#[doc(hidden)]
+pub use provided::{Provided, ProvidedDevice, ProvidedMount};
 pub use rate::Change;
 pub use rate::Rates;
 pub use rate_group::RateGroup;

@@ -159,9 +159,20 @@ impl Mount {
             return Err(Error::new(format!("{origin}: no source on the host"))
                 .hint("an empty directory in memory is --tmpfs TARGET"));
         }
+        let words = options.split(',').filter(|word| !word.is_empty());
+        Mount::bind(&source, &target, words, origin)
+    }
+
+    /// A bind mount with the options of `-v`.
+    pub(super) fn bind<'a>(
+        source: &OsStr,
+        target: &OsStr,
+        words: impl Iterator<Item = &'a str>,
+        origin: String,
+    ) -> Result<Mount> {
         let mut access = Access { nosuid: true, nodev: true, ..Access::default() };
         let mut recursive = true;
-        for word in options.split(',').filter(|word| !word.is_empty()) {
+        for word in words {
             match word {
                 "rec" | "rbind" => recursive = true,
                 "norec" | "bind" => recursive = false,
@@ -174,7 +185,7 @@ impl Mount {
             }
         }
         Ok(Mount {
-            target: absolute(&target, &origin)?,
+            target: absolute(target, &origin)?,
             kind: MountKind::Bind { source: source.into(), recursive },
             access,
             optional: false,

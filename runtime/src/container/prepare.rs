@@ -93,10 +93,12 @@ pub fn prepare(
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
     let trees = Hierarchy::read()?;
-    let (entry, record) = place_config(journal, id, &bundle, config, (options, &trees))?;
+    let (entry, mut record) = place_config(journal, id, &bundle, config, (options, &trees))?;
     // Until a failed start has given up its cgroup.
     let mut held = Held::new();
-    match launch(&entry, &record, (options, &trees), console, waits, &mut held) {
+    let launched = provide(&entry, &mut record)
+        .and_then(|()| launch(&entry, &record, (options, &trees), console, waits, &mut held));
+    match launched {
         Ok((process, terminal, notify)) => {
             Ok(Prepared { entry, record, process, terminal, notify })
         }
@@ -175,6 +177,22 @@ fn begin(
     // The intent is on record before the first side effect outside the journal.
     record.write(entry)?;
     Ok(record)
+}
+
+/// Adds what plugins provide to the configuration on record.
+///
+/// # Errors
+/// A plugin failed, or what it provides is not valid.
+pub fn provide(entry: &Entry, record: &mut ContainerRecord) -> Result<()> {
+    let provided = record.resources.provide(&record.owner(entry.journal()))?;
+    if provided.is_empty() {
+        return Ok(());
+    }
+    for one in &provided {
+        one.add_to(&mut record.asked.config)?;
+        record.asked.config.validate().map_err(|error| error.within(&one.origin))?;
+    }
+    record.write(entry)
 }
 
 fn bundle(path: &Path) -> Result<PathBuf> {

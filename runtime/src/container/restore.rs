@@ -48,9 +48,11 @@ pub fn restore(
     };
     // Before anything is made.
     let mut criu = how.images.command("restore", "restore.log")?;
-    let (entry, record) = prepare::place(journal, id, &how.options)?;
+    let (entry, mut record) = prepare::place(journal, id, &how.options)?;
     let mut held = Held::new();
-    let process = match revive(&entry, &record, how, &mut criu, &mut held) {
+    let revived = prepare::provide(&entry, &mut record)
+        .and_then(|()| revive(&entry, &record, how, &mut criu, &mut held));
+    let process = match revived {
         Ok(process) => process,
         Err(error) => {
             let _ = delete::release(entry, Some(record), &how.options.warn);

@@ -2,12 +2,13 @@
 //!
 //! A resource is a record: plain data, chosen and written down before any of it is made, from which
 //! a later process can release it. Its names derive from the id. So each operation needs only the
-//! record and its [`Owner`], and all but `acquire`, `admit` and `connect` may be repeated.
+//! record and its [`Owner`], and all but `provide`, `acquire`, `admit` and
+//! `connect` may be repeated.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::config::LimitSource;
+use crate::config::{LimitSource, Provided};
 use crate::error::Result;
 use crate::journal::Journal;
 
@@ -36,6 +37,16 @@ pub type Held = Vec<OwnedFd>;
 
 /// Something outside that must be released.
 pub trait Resource {
+    /// Makes what appears inside, and says what that is, before anything else is made: mounts and
+    /// devices become part of what was requested.
+    ///
+    /// # Errors
+    /// It could not be made; the caller then releases everything.
+    fn provide(&self, owner: &Owner) -> Result<Option<Provided>> {
+        let _ = owner;
+        Ok(None)
+    }
+
     /// Makes what can be made before there is a process.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{self, Cgroup, Hierarchy};
-use crate::config::{self, Sandbox, annotation};
+use crate::config::{self, Provided, Sandbox, annotation};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::resource::{Held, Owner, Resource};
@@ -190,6 +190,14 @@ impl Resources {
     /// How often the kernel has killed in its cgroup because memory ran out.
     pub fn oom_kills(&self) -> u64 {
         self.cgroup.oom_kills().unwrap_or(0)
+    }
+
+    /// Makes what appears inside: mounts and devices, of each plugin that provides some.
+    ///
+    /// # Errors
+    /// Something could not be made; the caller then releases everything.
+    pub fn provide(&self, owner: &Owner) -> Result<Vec<Provided>> {
+        self.list().into_iter().filter_map(|one| one.provide(owner).transpose()).collect()
     }
 
     /// Makes what can be made before there is a process.

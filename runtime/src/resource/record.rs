@@ -28,7 +28,8 @@ impl Recorded for Sandbox {
 /// The record of a sandbox.
 pub type SandboxRecord = Record<Sandbox>;
 
-/// The record of one entry, written before any of it is made, and not changed afterwards.
+/// The record of one entry, written before any of it is made. What plugins provide is added to it
+/// before there is a process; after that it is not changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record<Asked> {
     /// Its name in the journal.

@@ -147,6 +147,7 @@ impl Yard {
         let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
+        let sandbox = &self.provided(record, given)?;
         given.cgroup_files = self.resources.cgroup.first_join_paths();
         given.cgroups = self.resources.cgroup.seen();
         given.addresses = self.resources.addresses();
@@ -158,6 +159,19 @@ impl Yard {
             self.resources.admit(&self.owner(), pid)?;
             self.resources.connect(&self.owner(), pid)
         })
+    }
+
+    /// What was requested, with what plugins provide.
+    fn provided(&self, mut record: Record<Sandbox>, given: &mut Facts) -> Result<Sandbox> {
+        let provided = self.resources.provide(&self.owner())?;
+        if !provided.is_empty() {
+            for one in &provided {
+                record.asked.mounts.extend(one.mounts()?);
+            }
+            record.write(&self.entry)?;
+            *given = gather(&record.asked)?;
+        }
+        Ok(record.asked)
     }
 
     fn owner(&self) -> Owner<'_> {

@@ -11,7 +11,8 @@ pub fn on_a_private_host(name: &str, test: impl FnOnce()) {
     }
     garth_needs::needs!(root, netns);
     let status = Command::new("unshare")
-        .args(["--net", "--mount"])
+        // What a test leaves behind ends with it.
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env("GARTH_TEST_HOST", "1")

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use super::PROTOCOL;
+use crate::config::ProvidedMount;
 use crate::config::units::Span;
 use crate::sys::process::PollFlags;
 use crate::sys::{file, pidfd, process, program};
@@ -34,12 +35,28 @@ pub struct Answer {
 }
 
 /// What it writes to its standard output. Keys of later versions are ignored.
-#[derive(Debug, Deserialize)]
-struct Words {
+#[derive(Debug, Default, Deserialize)]
+pub struct Words {
     protocol: u32,
-    #[serde(default)]
-    there: Vec<String>,
     error: Option<String>,
+    /// For `check`: what exists, a line each.
+    #[serde(default)]
+    pub there: Vec<String>,
+    /// For `provide`.
+    #[serde(default)]
+    pub mounts: Vec<ProvidedMount>,
+    /// For `provide`.
+    #[serde(default)]
+    pub devices: Vec<DeviceWords>,
+}
+
+/// A device that is provided.
+#[derive(Debug, Deserialize)]
+pub struct DeviceWords {
+    /// Its path inside.
+    pub path: PathBuf,
+    /// Its path on the host; `None`: the same.
+    pub source: Option<PathBuf>,
 }
 
 /// Runs `program` with `input` on its standard input, in `/`, with an environment of two variables
@@ -141,12 +158,12 @@ fn drain(pipe: &mut Option<File>, into: &mut Vec<u8>, most: usize) -> Result<()>
     Ok(())
 }
 
-/// What a plugin has reported: what exists, in its words. With `must` it has to report something; a
-/// successful `del` or `add` may be silent.
+/// What a plugin has reported. With `must` it has to report something; a successful `del` or `add`
+/// may be silent.
 ///
 /// # Errors
 /// It reported an error, or its answer made no sense.
-pub fn read(must: bool, answer: &Answer) -> Result<Vec<String>> {
+pub fn read(must: bool, answer: &Answer) -> Result<Words> {
     let text = String::from_utf8_lossy(&answer.output);
     let text = text.trim();
     let words: Result<Words, _> = serde_json::from_str(text);
@@ -158,9 +175,12 @@ pub fn read(must: bool, answer: &Answer) -> Result<Vec<String>> {
             "it answered by protocol {}, and this is protocol {PROTOCOL}",
             words.protocol
         ))),
-        Ok(words) => Ok(words.there.iter().map(|line| shown(line)).collect()),
+        Ok(mut words) => {
+            words.there.iter_mut().for_each(|line| *line = shown(line));
+            Ok(words)
+        }
         Err(_) if failed => Err(Error::new(unspoken(answer))),
-        Err(_) if text.is_empty() && !must => Ok(Vec::new()),
+        Err(_) if text.is_empty() && !must => Ok(Words::default()),
         Err(_) if text.is_empty() => Err(Error::new("it answered nothing")),
         Err(error) => {
             let start: String = shown(text).chars().take(60).collect();

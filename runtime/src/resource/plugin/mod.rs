@@ -2,26 +2,29 @@
 //! The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
 //!
 //! Each plugin has at most three kinds of calls in a sandbox's life: `add` when the namespaces
-//! exist, `del` when the processes are dead, `check` in between. What it makes derives from the id
-//! and the configuration, both on record before `add`, so `del` does not need the answer of `add`,
-//! and is called again until it succeeds.
+//! exist (or `provide`, of one that is found among the providers, before anything else is made),
+//! `del` when the processes are dead, `check` in between. What it makes derives from the id and the
+//! configuration, both on record before the first, so `del` does not need the answer of `add`, and is
+//! called again until it succeeds.
 
 mod call;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Metadata};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config;
+use crate::config::oci::DeviceType;
 use crate::config::units::Span;
+use crate::config::{self, Provided, ProvidedDevice};
 use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, ProcessId};
 use crate::sys::process;
 use crate::{Error, Result};
+use call::{DeviceWords, Words};
 
 /// The version of the protocol. A plugin refuses versions that it does not know.
 const PROTOCOL: u32 = 1;
@@ -30,6 +33,9 @@ const PROTOCOL: u32 = 1;
 /// distribution. Executables that other programs run, and that users do not run by name, belong in
 /// libexec (FHS 3.0, 4.7).
 const DIRECTORIES: [&str; 2] = ["/usr/local/libexec/garth/plugins", "/usr/libexec/garth/plugins"];
+
+/// The directory among the plugins that has those which provide mounts and devices.
+const PROVIDERS: &str = "providers";
 
 /// The extension of a plugin's note, beside its directory.
 const NOTE: &str = "json";
@@ -42,6 +48,9 @@ pub struct FoundPlugin {
     pub asked: config::Plugin,
     /// The executable.
     pub program: PathBuf,
+    /// It provides mounts and devices.
+    #[serde(default)]
+    pub provides: bool,
     /// How long a call may take.
     pub timeout: Span,
 }
@@ -65,6 +74,7 @@ struct Request<'a> {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verb {
+    Provide,
     Add,
     Check,
     Del,
@@ -88,8 +98,8 @@ impl FoundPlugin {
         let timeout = timeout()?;
         let directories = directories();
         let find = |asked: &config::Plugin| {
-            let program = find(&directories, &asked.name)?;
-            Ok(FoundPlugin { asked: asked.clone(), program, timeout })
+            let (program, provides) = find(&directories, &asked.name)?;
+            Ok(FoundPlugin { asked: asked.clone(), program, provides, timeout })
         };
         asked.iter().map(find).collect()
     }
@@ -140,7 +150,7 @@ impl FoundPlugin {
             .map_err(|e| Error::io(format!("write {}", note.display()), &e))
     }
 
-    fn call(&self, owner: &Owner, verb: Verb, pid: Option<i32>) -> Result<Vec<String>> {
+    fn call(&self, owner: &Owner, verb: Verb, pid: Option<i32>) -> Result<Words> {
         let process = pid.map(|pid| Process { pid, netns: format!("/proc/{pid}/ns/net") });
         let request = Request {
             protocol: PROTOCOL,
@@ -157,21 +167,54 @@ impl FoundPlugin {
         let called = text.and_then(|text| call::call(&self.program, &text, self.timeout.0));
         let verb = format!("{verb:?}").to_lowercase();
         let within = |error: Error| error.within(format_args!("plugin {}: {verb}", self.name()));
-        called.and_then(|answer| call::read(verb == "check", &answer)).map_err(within)
+        let must = verb == "check" || verb == "provide";
+        called.and_then(|answer| call::read(must, &answer)).map_err(within)
     }
 }
 
+/// Its number is that of the host's file now.
+fn provided_device(DeviceWords { path, source }: DeviceWords) -> Result<ProvidedDevice> {
+    let source = source.unwrap_or_else(|| path.clone());
+    if let Some(odd) = [&path, &source].into_iter().find(|path| !path.is_absolute()) {
+        return Err(Error::new(format!("device {odd:?} is not an absolute path")));
+    }
+    let file = fs::metadata(&source)
+        .map_err(|e| Error::io(format!("look at device {}", source.display()), &e))?;
+    let kind = match file.file_type() {
+        kind if kind.is_block_device() => DeviceType::Block,
+        kind if kind.is_char_device() => DeviceType::Char,
+        _ => return Err(Error::new(format!("{} is not a device", source.display()))),
+    };
+    let number = (libc::major(file.rdev()), libc::minor(file.rdev()));
+    Ok(ProvidedDevice { path, source, kind, number })
+}
+
 impl Resource for FoundPlugin {
+    fn provide(&self, owner: &Owner) -> Result<Option<Provided>> {
+        if !self.provides {
+            return Ok(None);
+        }
+        self.note(owner)?;
+        let words = self.call(owner, Verb::Provide, None)?;
+        let origin = format!("plugin {}", self.name());
+        let devices = words.devices.into_iter().map(provided_device).collect::<Result<_>>();
+        let devices = devices.map_err(|error| error.within(&origin))?;
+        Ok(Some(Provided { origin, mounts: words.mounts, devices }))
+    }
+
     fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
         self.note(owner)
     }
 
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
-        self.call(owner, Verb::Add, Some(pid)).map(drop)
+        match self.provides {
+            true => Ok(()),
+            false => self.call(owner, Verb::Add, Some(pid)).map(drop),
+        }
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        // Even if `add` was not reached: only the plugin knows what it may have made.
+        // Even if it was not called before: only the plugin knows what it may have made.
         self.call(owner, Verb::Del, None).map(drop)
     }
 
@@ -179,12 +222,13 @@ impl Resource for FoundPlugin {
         let process = owner.journal.process(owner.id)?;
         let lives = process.as_ref().map_or(Ok(None), ProcessId::open)?.is_some();
         let pid = process.filter(|_| lives).map(|process| process.pid);
-        let lines = self.call(owner, Verb::Check, pid)?;
+        let lines = self.call(owner, Verb::Check, pid)?.there;
         Ok(lines.into_iter().map(|line| format!("plugin {}: {line}", self.name())).collect())
     }
 
     fn describe(&self, _: &Owner) -> Vec<String> {
-        vec![format!("call {} to add {}", self.program.display(), self.asked)]
+        let verb = if self.provides { "provide mounts and devices for" } else { "add" };
+        vec![format!("call {} to {verb} {}", self.program.display(), self.asked)]
     }
 }
 
@@ -208,9 +252,13 @@ fn timeout() -> Result<Span> {
     }
 }
 
-fn find(directories: &[PathBuf], name: &str) -> Result<PathBuf> {
-    for directory in directories {
-        let program = directory.join(name);
+/// The executable of this name, and whether it is among the providers.
+fn find(directories: &[PathBuf], name: &str) -> Result<(PathBuf, bool)> {
+    let places = |directory: &PathBuf| [directory.join(name), directory.join(PROVIDERS).join(name)];
+    let places =
+        directories.iter().flat_map(|directory| places(directory).map(|at| (directory, at)));
+    for (directory, program) in places {
+        let provides = program.parent() != Some(directory);
         let found = match fs::metadata(&program) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             found => found.map_err(|e| {
@@ -222,13 +270,17 @@ fn find(directories: &[PathBuf], name: &str) -> Result<PathBuf> {
             return Err(wrong("cannot be executed").hint("chmod +x it"));
         }
         // It runs with the rights of the user who runs garth.
-        let held = fs::metadata(directory);
-        let held = held.map_err(|e| Error::io(format!("look at {}", directory.display()), &e))?;
-        if [found, held].iter().any(is_open_to_others) {
+        let mut files = vec![found];
+        for directory in program.ancestors().skip(1).take(1 + usize::from(provides)) {
+            let held = fs::metadata(directory);
+            files
+                .push(held.map_err(|e| Error::io(format!("look at {}", directory.display()), &e))?);
+        }
+        if files.iter().any(is_open_to_others) {
             return Err(wrong("or its directory can be changed by other users")
                 .hint("both shall belong to root or to you, without write permission for others"));
         }
-        return Ok(program);
+        return Ok((program, provides));
     }
     let places: Vec<String> = directories.iter().map(|dir| dir.display().to_string()).collect();
     let places = if places.is_empty() { "no directory".into() } else { places.join(" or ") };

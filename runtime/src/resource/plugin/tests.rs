@@ -42,12 +42,12 @@ impl Place {
     }
 
     fn find(&self) -> Result<PathBuf> {
-        find(std::slice::from_ref(&self.0), "it")
+        find(std::slice::from_ref(&self.0), "it").map(|(program, _)| program)
     }
 
     fn call(&self, input: &[u8], milliseconds: u64) -> Result<Vec<String>> {
         let answer = call::call(&self.program(), input, Duration::from_millis(milliseconds))?;
-        call::read(true, &answer)
+        call::read(true, &answer).map(|words| words.there)
     }
 
     fn says(script: &str) -> String {
