@@ -1,4 +1,4 @@
-//! `checkpoint`: a container that runs becomes files.
+//! `checkpoint`: saves a running container to files.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,13 +16,13 @@ use crate::sys::file::{read_kernel, read_kernel_bytes};
 /// How a container is checkpointed.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoint {
-    /// What `restore` is told as well.
+    /// Options shared with `restore`.
     pub images: Images,
-    /// The images of an earlier `--pre-dump`, from the new ones on.
+    /// The images of an earlier `--pre-dump`, relative to the new ones.
     pub parent_path: Option<PathBuf>,
-    /// It goes on afterwards.
+    /// Leave the container running afterwards.
     pub leave_running: bool,
-    /// Only its memory, while it runs; the rest with the next call.
+    /// Save only its memory, while it keeps running; the rest follows with the next call.
     pub pre_dump: bool,
     /// A descriptor to which criu writes a byte when pages can be fetched.
     pub status_fd: Option<i32>,
@@ -30,10 +30,10 @@ pub struct Checkpoint {
     pub page_server: Option<(String, u16)>,
 }
 
-/// Writes a container's state to files; it is deleted then, unless it is left running.
+/// Writes a container's state to files, then deletes it, unless it is left running.
 ///
 /// # Errors
-/// When it does not run, without criu, and what criu says.
+/// The container does not run, criu is missing, or criu failed.
 pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
@@ -103,14 +103,14 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
     delete::release(entry, Some(container.record.clone()), warn)
 }
 
-/// The directory by which all of its processes are stopped.
+/// The cgroup directory whose freezer stops all of its processes.
 fn freezer(record: &ContainerRecord) -> Option<PathBuf> {
     let paths = record.resources.cgroup.paths();
     paths.get("freezer").or_else(|| paths.get("")).cloned()
 }
 
-/// What the standard descriptors of a process are, in the words in which criu names what is outside:
-/// `pipe:[1]`, or `file[MOUNT:INODE]` for files of the host, or just where a link leads.
+/// The standard descriptors of a process, in criu's notation for external files: `pipe:[1]`,
+/// `file[MOUNT:INODE]` for files of the host, or else the target of the link.
 fn descriptors(pid: i32) -> [String; 3] {
     let own = read_kernel_bytes(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
     let own: Vec<u64> = mountinfo::lines(&own).map(|mount| mount.id).collect();

@@ -17,19 +17,19 @@ use crate::journal::Journal;
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 
-/// The word for a second start that does [`create`].
+/// The word for a second start that runs [`create`].
 pub(super) const CREATE: &str = "create";
-/// And for one that does [`run`].
+/// The word for a second start that runs [`run`].
 pub(super) const RUN: &str = "run";
 
 fn inherited(options: &CreateOptions) -> u32 {
     options.preserve_fds + listen_fds()
 }
 
-/// Makes a container whose process waits for [`super::start`].
+/// Creates a container whose process waits for [`super::start`].
 ///
 /// # Errors
-/// What failed; nothing is left then.
+/// The step that failed; nothing is left behind.
 pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()> {
     if second::is_needed() {
         let second =
@@ -46,29 +46,29 @@ pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()
     })
 }
 
-/// What becomes of a container that [`run`] has started.
+/// Whether [`run`] leaves the container running and returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Detached {
-    /// It is waited for.
+    /// Wait for its end.
     No,
-    /// It goes on by itself.
+    /// Leave it running.
     Yes,
 }
 
-/// What becomes of a container that has ended.
+/// What happens to a container that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterEnd {
-    /// It is deleted.
+    /// Delete it.
     Delete,
-    /// It stays on record.
+    /// Keep its record.
     Keep,
 }
 
-/// Creates and starts a container in one, and waits for its end unless it is detached; none is
-/// returned then.
+/// Creates and starts a container in one step, and waits for its end unless detached; then the
+/// result is `None`.
 ///
 /// # Errors
-/// What failed before its program was executed; nothing is left then.
+/// The step that failed before the program was executed; nothing is left behind.
 pub fn run(
     journal: &Journal,
     id: &str,
@@ -98,7 +98,7 @@ pub fn run(
         let _ = delete::release(entry, Some(record), &options.warn);
         return Err(error);
     }
-    // Others may work on it while it runs.
+    // Release the lock: other verbs may use the container while it runs.
     drop(entry);
     let Some(signals) = signals else {
         let told = notify.map(|notify| notify.pass_on(process.pidfd(), process.pid()));
@@ -108,7 +108,7 @@ pub fn run(
         let pidfd = process.pidfd().try_clone_to_owned();
         let pidfd = pidfd.map_err(|e| Error::io("copy a process descriptor", &e))?;
         let warn = options.warn.clone();
-        // The main process is the one that waits.
+        // This process waits for the container, so it is the service's main process.
         let main = std::process::id() as i32;
         thread::spawn(move || {
             if let Err(error) = notify.pass_on(pidfd, main) {
@@ -120,19 +120,19 @@ pub fn run(
     wait(journal, record, &process, foreground).map(Some)
 }
 
-/// What belongs to a container that is waited for.
+/// What waiting for a container in the foreground needs.
 pub(super) struct Foreground<'a> {
-    /// Blocked before it was started.
+    /// Blocked since before the container was started.
     pub signals: &'a Signals,
-    /// The master of its terminal, if it came to us.
+    /// The master of its terminal, if we hold it.
     pub terminal: Option<Terminal>,
-    /// What becomes of it.
+    /// What happens to the container afterwards.
     pub ending: AfterEnd,
-    /// Who is told what is no reason to fail.
+    /// Receives warnings.
     pub warn: &'a Warn,
 }
 
-/// The foreground: until the first process has ended.
+/// The foreground: waits until the first process has ended.
 pub(super) fn wait(
     journal: &Journal,
     record: ContainerRecord,
@@ -145,7 +145,7 @@ pub(super) fn wait(
     if ending == AfterEnd::Delete {
         match super::lock(journal, &record.id) {
             Ok(entry) => delete::release(entry, Some(record), warn)?,
-            // Somebody else has deleted it.
+            // Another process has deleted it.
             Err(_) if journal.has(&record.id).is_ok_and(|there| !there) => {}
             Err(error) => return Err(error),
         }

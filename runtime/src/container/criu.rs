@@ -1,8 +1,8 @@
-//! What `checkpoint` and `restore` have in common: criu(8), which does both, and what it must be told
-//! of a container. It is driven by its command line, and its own words are in the log that it writes.
+//! Shared by `checkpoint` and `restore`: criu(8), which does both, and what it must be told about a
+//! container. It is driven by its command line; its own messages are in the log it writes.
 //!
-//! What comes from outside is named on both sides: mounts whose source is the host's, namespaces
-//! that were joined, and the files that the container was given as its standard descriptors.
+//! External resources are named on both sides: mounts whose source is on the host, namespaces that
+//! were joined, and the files given to the container as its standard descriptors.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,26 +16,26 @@ use crate::config::oci::NamespaceType;
 use crate::error::{Error, Result};
 use crate::sys::program;
 
-/// What both are told.
+/// Options of both verbs.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
-    /// The program; none: `criu`, looked for in PATH.
+    /// The criu binary; `None`: `criu`, looked up in PATH.
     pub criu: Option<PathBuf>,
-    /// Where the images are; none: `checkpoint` in the current directory.
+    /// Where the images are; `None`: `checkpoint` in the current directory.
     pub image_path: Option<PathBuf>,
-    /// Where logs are; none: with the images.
+    /// Where the logs go; `None`: next to the images.
     pub work_path: Option<PathBuf>,
-    /// Connections of TCP stay established.
+    /// Keep established TCP connections.
     pub tcp_established: bool,
-    /// Sockets of Unix whose other end is outside.
+    /// Allow Unix sockets whose other end is outside.
     pub ext_unix_sk: bool,
     /// The session and the terminal are the caller's.
     pub shell_job: bool,
-    /// Locks on files.
+    /// Keep file locks.
     pub file_locks: bool,
-    /// Memory is fetched when it is needed.
+    /// Fetch memory on demand.
     pub lazy_pages: bool,
-    /// Pages that were fetched are punched out of the images.
+    /// Punch pages that were fetched out of the images.
     pub auto_dedup: bool,
     /// `soft`, `full`, `strict` or `ignore`.
     pub manage_cgroups: Option<String>,
@@ -43,15 +43,15 @@ pub struct Images {
     pub empty_ns: Vec<String>,
 }
 
-/// The descriptors that the container was started with, in runc's file.
+/// The descriptors the container was started with, in a file named as runc names it.
 pub const DESCRIPTORS: &str = "descriptors.json";
 
-/// Names for namespaces that belong to others.
+/// Names for namespaces that were joined.
 const EXTERNAL: [(NamespaceType, &str, &str); 2] =
     [(NamespaceType::Network, "net", "extRootNetNS"), (NamespaceType::Pid, "pid", "extRootPidNS")];
 
 impl Images {
-    /// The images' directory, absolute.
+    /// The absolute path of the image directory.
     pub fn path(&self) -> Result<PathBuf> {
         absolute(self.image_path.as_deref().unwrap_or(Path::new("checkpoint")))
     }
@@ -63,7 +63,7 @@ impl Images {
         }
     }
 
-    /// criu with the verb and what both verbs have.
+    /// criu with the verb and the options both verbs share.
     pub fn command(&self, verb: &str, log: &str) -> Result<Criu> {
         let criu = self.criu.clone().unwrap_or("criu".into());
         if !is_there(&criu) {
@@ -107,9 +107,9 @@ impl Images {
     }
 }
 
-/// One call of criu.
+/// One run of criu.
 pub struct Criu {
-    /// With what it is told so far.
+    /// The command line so far.
     pub command: Command,
     verb: String,
     log: PathBuf,
@@ -117,7 +117,7 @@ pub struct Criu {
 
 impl Criu {
     /// # Errors
-    /// With the last error of its log.
+    /// criu failed; with the first error in its log.
     pub fn run(&mut self) -> Result<()> {
         let verb = &self.verb;
         let status =
@@ -126,7 +126,7 @@ impl Criu {
             return Ok(());
         }
         let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
-        // `(00.012345) Error (criu/file.c:12): words`; the first is the cause.
+        // `(00.012345) Error (criu/file.c:12): words`; the first error is the cause.
         let first = log.lines().find_map(|line| line.split_once("Error (")?.1.split_once("): "));
         let words =
             first.map_or("no reason given".to_owned(), |(_, words)| words.trim().to_owned());
@@ -137,7 +137,7 @@ impl Criu {
     }
 }
 
-/// The mounts of a container whose source is outside: where they are inside, and the source.
+/// The mounts of a container whose source is outside: the path inside, and the source.
 pub fn external_mounts(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     for mount in &record.asked.config.mounts {
@@ -153,7 +153,7 @@ pub fn external_mounts(record: &ContainerRecord) -> Result<Vec<(String, String)>
             }
         }
     }
-    // What is masked with a file has /dev/null over it; directories have a file system of their own.
+    // Masked files have /dev/null over them; masked directories have a file system of their own.
     let root = record.rootfs();
     for path in linux(&record.asked.config).masked_paths {
         let in_proc = path.starts_with("/proc/") || path.starts_with("/sys/");
@@ -168,7 +168,8 @@ pub fn external_mounts(record: &ContainerRecord) -> Result<Vec<(String, String)>
     Ok(all)
 }
 
-/// The namespaces that were joined: the kind for criu, the file, and the name that both verbs use.
+/// The namespaces that were joined: criu's name for the type, the file, and the name both verbs
+/// use.
 pub fn external_namespaces(record: &ContainerRecord) -> Vec<(&'static str, PathBuf, &'static str)> {
     let linux = linux(&record.asked.config);
     let path = |kind| linux.namespace(kind).and_then(|namespace| namespace.path.clone());
@@ -178,7 +179,7 @@ pub fn external_namespaces(record: &ContainerRecord) -> Vec<(&'static str, PathB
     joined.collect()
 }
 
-/// Is it a path to a file, or a name that PATH leads to?
+/// Is it a path to a file, or a name found in PATH?
 fn is_there(program: &Path) -> bool {
     if program.components().count() > 1 {
         return program.is_file();

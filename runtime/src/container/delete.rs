@@ -1,4 +1,4 @@
-//! `delete`, and the release of all that a container had.
+//! `delete`, and the release of everything a container had.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -13,20 +13,21 @@ use crate::journal::{Entry, Journal};
 use crate::resource::Resources;
 use crate::sys::{pidfd, process};
 
-/// Removes a container that has stopped, or one that was never started; with `force` any, whatever
-/// its record looks like, and none is no error.
+/// Deletes a container that has stopped or was never started. With `force`, deletes any, whatever
+/// state its record is in, and it is not an error if there is none.
 ///
 /// # Errors
-/// When it runs, or something could not be released; it stays on record then.
+/// It runs, or something could not be released; then it stays on record.
 pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<()> {
     if force {
         journal.check_id(id)?;
-        // Before the lock: whoever has it may be waiting for something inside, as for a file server.
+        // Before taking the lock: its holder may be waiting for something inside, such as a file
+        // server.
         if let Some(pidfd) = journal.open_process(id)? {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         }
     }
-    // What a create or delete of this name that was killed has left.
+    // Leftovers of a create or delete of this name that was killed.
     let swept = journal.sweep(&format!("-{id}"))?.into_iter().collect::<Result<Vec<_>>>()?;
     let gone = |there: Result<bool>| there.map(|there| !there);
     if (force || !swept.is_empty()) && gone(journal.has(id))? {
@@ -54,11 +55,11 @@ pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<(
     release(entry, record, warn)
 }
 
-/// Ends what is left of a container and removes all that it had; without a record that can be read,
-/// what its id and its process lead to.
+/// Kills what is left of a container and removes everything it had. Without a readable record: what
+/// its id and its process lead to.
 ///
 /// # Errors
-/// The first thing that could not be released; the container stays on record then.
+/// The first thing that could not be released; the container stays on record.
 pub(super) fn release(entry: Entry, record: Option<ContainerRecord>, warn: &Warn) -> Result<()> {
     let journal = entry.journal().clone();
     let id = entry.id().to_owned();
@@ -79,7 +80,7 @@ pub(super) fn release(entry: Entry, record: Option<ContainerRecord>, warn: &Warn
     let lists = record.asked.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Stopped, 0);
     entry.remove()?;
-    // The container is gone, whatever a hook makes of that (runtime.md, "Lifecycle"), and so each is
+    // The container is gone, whatever a hook reports (runtime.md, "Lifecycle"), so every hook is
     // run.
     for (index, hook) in lists.poststop.iter().enumerate() {
         if let Err(error) = hooks::run_one(hook, &format!("poststop[{index}]"), &state, warn) {

@@ -1,5 +1,5 @@
-//! The host's device files, for a container that cannot make its own (mknod(2) of devices is for the
-//! initial user namespace): each by its number, whatever name it is to have inside.
+//! The host's device files, for a container that cannot make its own (only the initial user
+//! namespace may mknod(2) devices): found by device number, whatever name they get inside.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,11 @@ use crate::config::oci::{Config, Device, DeviceType, NamespaceType};
 use crate::error::{Error, Result};
 use crate::facts;
 
-/// For each device of the configuration, by its path inside, the host's file. Empty where devices are
-/// made.
+/// Maps each device of the configuration, by its path inside, to the host's file. Empty where
+/// devices can be made.
 ///
 /// # Errors
-/// A device that the host has no file for.
+/// The host has no file for a device.
 pub fn bound(config: &Config) -> Result<BTreeMap<String, PathBuf>> {
     let linux = linux(config);
     if !facts::confined() && linux.namespace(NamespaceType::User).is_none() {
@@ -42,7 +42,7 @@ fn file_of(device: &Device) -> Result<PathBuf> {
         return Ok(path);
     }
     let named = fs::read_dir("/dev").map_err(|e| Error::io("read /dev", &e))?;
-    // A link may lead to what happens to be open here, as /dev/stdin.
+    // A symlink may lead to whatever happens to be open here, as /dev/stdin does.
     let is_link = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|file| file.is_symlink());
     let mut named = named.flatten().map(|entry| entry.path()).filter(|path| !is_link(path));
     let named = named.find(|path| same(path));

@@ -14,12 +14,12 @@ use crate::journal::Journal;
 use crate::sys::process;
 
 impl Container {
-    /// Makes a container of this configuration; its program waits for [`Container::start`]. Paths that
-    /// are relative begin at the bundle in `options`. `journal` is that of containers
+    /// Creates a container with this configuration; its program waits for [`Container::start`].
+    /// Relative paths start at the bundle in `options`. `journal` is the one of containers
     /// ([`Journal::containers`]).
     ///
     /// # Errors
-    /// What failed; nothing is left then.
+    /// The step that failed; nothing is left behind.
     pub fn create(
         journal: &Journal,
         id: &str,
@@ -34,75 +34,75 @@ impl Container {
     /// Starts its program.
     ///
     /// # Errors
-    /// When it was started already, or the step that failed.
+    /// It was already started, or a step failed.
     pub fn start(&self) -> Result<()> {
         start(&self.journal, self.id(), &Warn::default())
     }
 
-    /// Waits until its program has ended. How it has ended is known to its parent alone.
+    /// Waits until its program has ended. Only the program's parent learns how it ended.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The process cannot be examined.
     pub fn wait(&self) -> Result<()> {
         let Some((_, pidfd)) = self.process()? else { return Ok(()) };
         let ended = process::readable([pidfd.as_fd()], None);
         ended.map(drop).map_err(|errno| Error::os(format!("wait for {}", self.id()), errno))
     }
 
-    /// Runs a program in it. When this returns, it has been executed.
+    /// Runs a program in it. When this returns, the program has been executed.
     ///
     /// # Errors
-    /// When the container does not run, or the step that failed.
+    /// The container does not run, or a step failed.
     pub fn exec(&self, program: &theirs::Process) -> Result<Joined> {
         let program = oci::Process::try_from(program)?;
         exec(&self.journal, self.id(), &Exec { program, ..Exec::default() })
     }
 
-    /// Sends a signal to its first process, or to all.
+    /// Sends a signal to its first process, or to all of them.
     ///
     /// # Errors
-    /// When it does not run.
+    /// It does not run.
     pub fn kill(&self, signal: i32, targets: Targets) -> Result<()> {
         kill(&self.journal, self.id(), signal, targets)
     }
 
-    /// Stops every process of it where it is.
+    /// Freezes all its processes.
     ///
     /// # Errors
-    /// When it does not run, or has no cgroup.
+    /// It does not run, or has no cgroup.
     pub fn pause(&self) -> Result<()> {
         pause(&self.journal, self.id())
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     ///
     /// # Errors
-    /// When it is not paused.
+    /// It is not paused.
     pub fn resume(&self) -> Result<()> {
         resume(&self.journal, self.id())
     }
 
-    /// Gives it other limits; what is absent stays.
+    /// Changes its limits; absent ones stay as they are.
     ///
     /// # Errors
-    /// When it has ended, or what the kernel refused.
+    /// It has ended, or the kernel refused a limit.
     pub fn update(&self, resources: &theirs::LinuxResources) -> Result<()> {
         let resources = oci::Resources::try_from(resources)?;
         update(&self.journal, self.id(), &Changes { resources, ..Changes::default() })
     }
 
-    /// Releases what it had, and forgets it; with `force` it is ended first.
+    /// Releases what it had, and deletes its record; with `force`, kills it first.
     ///
     /// # Errors
-    /// When it runs, or what could not be released.
+    /// It runs, or something could not be released.
     pub fn delete(self, force: bool) -> Result<()> {
         delete(&self.journal, self.id(), force, &Warn::default())
     }
 
-    /// Its configuration, with what [`Container::update`] has changed.
+    /// Its configuration, including the changes of [`Container::update`].
     ///
     /// # Errors
-    /// What cannot be said in these types.
+    /// Something cannot be expressed in these types.
     pub fn spec(&self) -> Result<theirs::Spec> {
         (&self.record.asked.config).try_into()
     }
@@ -110,15 +110,15 @@ impl Container {
     /// Its state.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The state cannot be determined.
     pub fn oci_state(&self) -> Result<theirs::State> {
         (&self.state()?).try_into()
     }
 
-    /// What is implemented, whatever the machine.
+    /// What is implemented, regardless of the machine.
     ///
     /// # Errors
-    /// What cannot be said in these types.
+    /// Something cannot be expressed in these types.
     pub fn features() -> Result<theirs::Features> {
         (&oci::features()).try_into()
     }

@@ -1,4 +1,4 @@
-//! What a program finds in its environment although nobody wrote it there.
+//! What is added to a program's environment.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::config::oci::{Config, Process};
 use crate::facts::users;
 
-/// Of several values for one name the last counts. Then HOME, from the container's passwd(5), unless
-/// it is there; and, if sockets are passed on (sd_listen_fds(3)), how many.
+/// If a name has several values, the last counts. Then adds HOME, from the container's passwd(5),
+/// unless it is set, and, if sockets are passed on (sd_listen_fds(3)), their number.
 pub fn complete(program: &mut Process, sockets: u32, home: impl FnOnce(u32) -> String) {
     keep_last(&mut program.env);
     let home_is_set = |pair: &String| pair.strip_prefix("HOME=").is_some_and(|v| !v.is_empty());
@@ -24,12 +24,12 @@ pub fn complete(program: &mut Process, sockets: u32, home: impl FnOnce(u32) -> S
     }
 }
 
-/// Each name once, where it came first, with the value that it has last.
+/// Keeps each name once, at its first position, with its last value.
 fn keep_last(env: &mut Vec<String>) {
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: Vec<String> = Vec::with_capacity(env.len());
     for pair in env.drain(..) {
-        // What is no assignment is left alone.
+        // Anything that is not an assignment is left alone.
         let name = pair.split_once('=').map(|(name, _)| name.to_owned());
         match name.as_ref().and_then(|name| places.get(name)) {
             Some(place) => kept[*place] = pair,
@@ -42,8 +42,8 @@ fn keep_last(env: &mut Vec<String>) {
     *env = kept;
 }
 
-/// The home of a user in a container that is not there yet: its files are in the root file system,
-/// or in what will be bound over them.
+/// The home of a user in a container that does not exist yet: its files are in the root file
+/// system, or in what will be bound over them.
 pub fn home_in_bundle(config: &Config, uid: u32) -> String {
     let lookup = || {
         let (dir, file) = passwd_of(config)?;
@@ -53,7 +53,7 @@ pub fn home_in_bundle(config: &Config, uid: u32) -> String {
     lookup().unwrap_or_else(|| "/".into())
 }
 
-/// The directory to be looked in as if it were `/`, and the path of passwd there.
+/// The directory to treat as `/`, and the path of passwd in it.
 fn passwd_of(config: &Config) -> Option<(PathBuf, PathBuf)> {
     let passwd = Path::new("/etc/passwd");
     for mount in config.mounts.iter().rev() {
@@ -72,16 +72,16 @@ fn passwd_of(config: &Config) -> Option<(PathBuf, PathBuf)> {
     Some((config.root.as_ref()?.path.clone().into(), "etc/passwd".into()))
 }
 
-/// The home of a user in a container that runs.
+/// The home of a user in a running container.
 pub fn home_in_container(pid: i32, uid: u32) -> String {
     let root = File::open(format!("/proc/{pid}/root"));
     let home = root.ok().and_then(|root| users::home(uid, root.as_fd(), "etc/passwd".as_ref()));
     home.unwrap_or_else(|| "/".into())
 }
 
-/// sd_listen_fds(3): how many sockets this process was given, which the program gets. The variables
-/// of a service above it, which has not taken its own away, are not meant for us: the descriptors
-/// with these numbers are something else.
+/// sd_listen_fds(3): how many sockets this process was given; the program gets them. The variables
+/// of a parent service that did not unset its own are not meant for us: those descriptor numbers
+/// are something else here.
 pub fn listen_fds() -> u32 {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     match number("LISTEN_PID") {

@@ -1,4 +1,4 @@
-//! `events`: what a container uses, again and again, and when it runs out of memory.
+//! `events`: a container's resource usage at intervals, and each out-of-memory event.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::process;
 
-/// One line, in the shape of runc's.
+/// One line of output, in runc's format.
 #[derive(Debug, Serialize)]
 pub struct ContainerEvent<'a> {
     /// `stats` or `oom`.
@@ -20,7 +20,7 @@ pub struct ContainerEvent<'a> {
     pub kind: &'static str,
     /// The container.
     pub id: &'a str,
-    /// The counters, of `stats`.
+    /// The counters, for `stats`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Stats>,
 }
@@ -28,16 +28,16 @@ pub struct ContainerEvent<'a> {
 /// The counters of a container that has not stopped.
 ///
 /// # Errors
-/// When it has, in runc's words.
+/// The container has stopped, in runc's words.
 pub fn stats(journal: &Journal, id: &str) -> Result<Stats> {
     open(journal, id).map(|container| container.record.resources.cgroup.stats())
 }
 
-/// Tells what the container uses after each `interval`, and each lack of memory at once, until the
+/// Reports the usage after each `interval`, and each out-of-memory event immediately, until the
 /// container is gone or `tell` fails.
 ///
 /// # Errors
-/// As for [`stats`], and what `tell` returned.
+/// Same as [`stats`], and any error of `tell`.
 pub fn events(
     journal: &Journal,
     id: &str,
@@ -50,7 +50,7 @@ pub fn events(
     let mut next = Instant::now() + interval;
     loop {
         let left = next.saturating_duration_since(Instant::now());
-        // Rounded up: a rest below a millisecond is not waited for in a busy loop.
+        // Rounded up, so that a rest below a millisecond does not make a busy loop.
         let left = left + Duration::from_millis(1);
         let [news] = process::readable([oom.as_fd()], Some(left))
             .map_err(|errno| Error::os("wait for news of the container", errno))?;

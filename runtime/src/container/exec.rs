@@ -21,31 +21,32 @@ use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::channel;
 use crate::sys::process::{Ended, Signals};
 
-/// The word for a second start that does [`exec`].
+/// The word for a second start that runs [`exec`].
 pub(super) const EXEC: &str = "exec";
 
 /// How a program joins a container.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Exec {
-    /// The program. Capabilities, limits and labels that are absent from it are those of the
-    /// container's own.
+    /// The program. Capabilities, limits and labels absent here are taken from the container's own
+    /// program.
     pub program: Program,
-    /// A socket that takes the master of the terminal.
+    /// A socket that receives the master of the terminal.
     pub console_socket: Option<PathBuf>,
-    /// A file for the process id.
+    /// Where to write the process id.
     pub pid_file: Option<PathBuf>,
-    /// A socket that takes a pidfd of the process.
+    /// A socket that receives a pidfd of the process.
     pub pidfd_socket: Option<PathBuf>,
-    /// Descriptors from 3 on that the program inherits.
+    /// How many descriptors, from 3 on, the program inherits.
     pub preserve_fds: u32,
-    /// Join a paused container: the program goes on when it is resumed.
+    /// Join a paused container: the program runs once it is resumed.
     pub ignore_paused: bool,
-    /// Nobody waits for the program.
+    /// Do not wait for the program.
     pub detached: bool,
-    /// Is told what is done.
+    /// Receives the steps that are done.
     #[serde(skip)]
     pub warn: Warn,
-    /// Where it joins below the container's own cgroup: by controller, or for all under the name "".
+    /// Where it joins, below the container's own cgroup: by controller, or under the name "" for
+    /// all.
     pub cgroups: BTreeMap<String, String>,
 }
 
@@ -58,24 +59,24 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Waits for its end; meanwhile signals and what is typed go to it. `signals` must have been
+    /// Waits for its end; meanwhile passes on signals and what is typed. `signals` must have been
     /// blocked before it was started.
     ///
     /// # Errors
-    /// When the kernel cannot wait.
+    /// The kernel cannot wait.
     pub fn attend(self, signals: &Signals) -> Result<Ended> {
         terminal::attend(&self.process, signals, self.terminal)?;
         self.process.wait()
     }
 }
 
-/// Runs a program in a running container. When this returns, it has been executed.
+/// Runs a program in a running container. When this returns, the program has been executed.
 ///
 /// # Errors
-/// When the container does not run, or the step that failed.
+/// The container does not run, or a step failed.
 pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     if second::is_needed() {
-        // It passes on signals, and ends as the program does.
+        // The second start passes on signals, and ends as the program does.
         let inherited = exec.preserve_fds + listen_fds();
         let second = second::order(EXEC, (journal, id), exec, inherited, &exec.warn)?;
         second::answer(&second, &exec.warn)?;
@@ -135,9 +136,9 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         cgroup_files: entrance.files,
         ..surroundings()?
     };
-    // What cannot be seen must not count as shared: the program would be run outside.
+    // A namespace that cannot be examined must not count as shared: the program would run outside.
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
-    // The number may have come to mean somebody outside, unless its process still lives now.
+    // The pid may have been reused by a process outside, unless the process is still alive now.
     container.process()?.ok_or_else(stopped)?;
     let score = parent::suit(&mut given, Some(&program))?;
     let plan =
@@ -167,7 +168,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     }
 }
 
-/// What is absent from the program is as for the container's own: nothing less confined is meant.
+/// Values absent from the program are the container's own: absent does not mean less confined.
 fn fill_in(program: &mut Program, own: &Program) {
     if program.capabilities.is_none() {
         program.capabilities = own.capabilities.clone();
@@ -183,7 +184,7 @@ fn fill_in(program: &mut Program, own: &Program) {
     }
 }
 
-/// Tells those who were named that the program runs.
+/// Reports the running program to the pid file and the sockets.
 fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<Terminal>> {
     if let Some(path) = &exec.pid_file {
         write_pid_file(path, process.pid())?;
@@ -195,8 +196,8 @@ fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<
     console.take()
 }
 
-/// CLONE_NEW* of the namespaces of process `pid` that are not our own, as the links in /proc tell;
-/// none when a link is not there because the process has ended.
+/// CLONE_NEW* for the namespaces of process `pid` that differ from ours, by the links in /proc;
+/// `None` if a link is missing because the process has ended.
 fn foreign_namespaces(pid: i32) -> Option<i32> {
     const LINKS: [(&str, NamespaceType); 8] = [
         ("user", NamespaceType::User),
@@ -211,7 +212,7 @@ fn foreign_namespaces(pid: i32) -> Option<i32> {
     let link = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}")).ok();
     let pid = pid.to_string();
     LINKS.iter().try_fold(0, |flags, (name, kind)| {
-        // A kernel without this kind has no link for anybody.
+        // A kernel without this namespace type has no such link for any process.
         let Some(own) = link("self", name) else { return Some(flags) };
         let foreign = link(&pid, name)? != own;
         Some(if foreign { flags | kind.number() as i32 } else { flags })

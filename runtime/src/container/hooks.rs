@@ -10,17 +10,17 @@ use crate::start::Said;
 use crate::sys::CStrings;
 use crate::sys::fork::{self, Outcome};
 
-/// Runs hooks in their order, each with the state on its standard input, in the bundle's directory.
-/// What they write is a note in the log.
+/// Runs hooks in order, each with the state on its standard input, in the bundle's directory. Their
+/// output is logged as a note.
 ///
 /// # Errors
-/// The first that fails; those after it are not run.
+/// The first hook that fails; the rest are not run.
 pub fn run(hooks: &[Hook], list: &str, state: &State, warn: &Warn) -> Result<()> {
     let mut each = hooks.iter().enumerate();
     each.try_for_each(|(index, hook)| run_one(hook, &format!("{list}[{index}]"), state, warn))
 }
 
-/// Runs one, which is at `place` in the configuration's hooks.
+/// Runs one hook; `place` is its position in the configuration's hooks.
 ///
 /// # Errors
 /// How it failed.
@@ -79,7 +79,7 @@ fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
     }
 }
 
-/// The environment of a hook that is given none: ours, as the caller's.
+/// The environment of a hook that has none of its own: ours, inherited from the caller.
 pub fn own_environment() -> Vec<OsString> {
     let pair = |(mut name, value): (OsString, OsString)| {
         name.push("=");
@@ -94,7 +94,7 @@ pub fn to_json(state: &State) -> Result<Vec<u8>> {
     serde_json::to_vec(state).map_err(|e| Error::new(format!("write the state: {e}")))
 }
 
-/// The state of a process that is not there yet: what comes before its id, and what behind it.
+/// The state of a process that does not exist yet: the text before its id, and the text after it.
 pub fn around_pid(state: &State) -> Result<[Vec<u8>; 2]> {
     // No process has this id (/proc/sys/kernel/pid_max is at most 2^22).
     const NOBODY: i32 = i32::MAX;

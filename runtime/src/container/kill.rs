@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::{Errno, pidfd, process};
 
-/// Who gets the signal.
+/// Which processes get the signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Targets {
     /// The first process.
@@ -21,11 +21,11 @@ pub enum Targets {
 /// Sends a signal.
 ///
 /// # Errors
-/// When the container does not run, in the words that engines look for.
+/// The container does not run, in the words engines look for.
 pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Result<()> {
     let container = Container::open(journal, id)?;
     if targets == Targets::All {
-        // Also when the first has ended: others may be left in a shared pid namespace.
+        // Even if the first process has ended: others may be left in a shared pid namespace.
         return container.own_cgroup()?.kill_all(signal);
     }
     let not_running = || Error::new(format!("kill {id}: container not running"));
@@ -42,7 +42,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
         }
     }
     if signal == libc::SIGKILL {
-        // Without a pid namespace of its own, the end of the first is not that of the others.
+        // Without a pid namespace of its own, the other processes outlive the first.
         if !super::linux(&container.record.asked.config).is_new(NamespaceType::Pid) {
             let _ = container.own_cgroup()?.kill_all(signal);
         }
@@ -51,7 +51,7 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
     Ok(())
 }
 
-/// Ends every process of a container, and waits until the first is gone.
+/// Kills every process of a container, and waits until the first is gone.
 pub(super) fn everything(container: &Container) -> Result<()> {
     if let Some((_, pidfd)) = container.process()? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);

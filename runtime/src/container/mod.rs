@@ -1,17 +1,17 @@
-//! OCI containers (runtime.md of the specification): their life cycle, one file a verb.
+//! OCI containers (runtime.md of the specification): their life cycle, one file per verb.
 //!
 //! A container is a directory of the journal, `<root>/containers/<id>/`:
 //!
-//! | file | what it says |
+//! | file | contents |
 //! |---|---|
-//! | `record.json` | the bundle's configuration and what was made for it: the intent, written first |
-//! | `cgroup` | a link: which cgroup is the container's own, so that who is in it is ended with it |
-//! | `process` | a link: the first process, as soon as there is one |
-//! | `creating`, then `created` | the socket at which that process waits for `start` |
+//! | `record.json` | the configuration and what was made for it: the intent, written first |
+//! | `cgroup` | a link: the container's own cgroup, whose processes are killed with it |
+//! | `process` | a link: the first process, once it exists |
+//! | `creating`, then `created` | the socket where that process waits for `start` |
 //!
-//! Nobody holds the directory's lock between two calls: each verb takes it for as long as it works.
-//! So the state is read off what is there: no process, or one that has ended, is `stopped`; a socket
-//! is `creating` or `created`, unless the freezer says `paused`; otherwise it is `running`.
+//! The directory's lock is not held between calls: each verb takes it while it works. So the state
+//! follows from what exists: no process, or one that has ended, is `stopped`; a socket is
+//! `creating` or `created`, unless the freezer says `paused`; otherwise it is `running`.
 
 mod checkpoint;
 mod create;
@@ -85,37 +85,38 @@ use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, is_there};
 use crate::sys::{Errno, channel};
 
-/// The socket's name until the parent has done all of its part.
+/// The socket's name until the parent has done its part.
 const CREATING: &str = "creating";
-/// The socket's name from then until the start.
+/// The socket's name from then until `start`.
 const CREATED: &str = "created";
 
 /// A container on record.
 #[derive(Debug)]
 pub struct Container {
     journal: Journal,
-    /// What was asked, and what was made.
+    /// What was asked for, and what was made.
     pub record: ContainerRecord,
 }
 
 impl Container {
-    /// Reads the record of `id`. `journal` is that of containers.
+    /// Reads the record of `id`. `journal` is the one of containers.
     ///
     /// # Errors
-    /// When there is no such container, or its record cannot be read.
+    /// There is no such container, or its record cannot be read.
     pub fn open(journal: &Journal, id: &str) -> Result<Container> {
         Ok(Container { journal: journal.clone(), record: ContainerRecord::read(journal, id)? })
     }
 
-    /// All that can be read, in the order of their ids, and why the others cannot.
+    /// All containers whose records can be read, ordered by id, and an error for each of the
+    /// others.
     ///
     /// # Errors
-    /// When the state directory cannot be read.
+    /// The state directory cannot be read.
     pub fn all(journal: &Journal) -> Result<Vec<Result<Container>>> {
         let ids = journal.ids()?;
         let ids = ids.iter().filter(|id| !id.starts_with('.'));
-        // A container that was deleted meanwhile is gone, one that is being made is not there yet, and
-        // one whose name was used again meanwhile is another.
+        // Skip a container that was deleted meanwhile, one still being made, and one whose name was
+        // reused meanwhile.
         let open = |id: &String| {
             const TRIES: usize = 3;
             let mut result = Container::open(journal, id);
@@ -132,46 +133,46 @@ impl Container {
         Ok(ids.filter_map(open).collect())
     }
 
-    /// Its name.
+    /// Its id.
     pub fn id(&self) -> &str {
         &self.record.id
     }
 
-    /// Its first process, if it lives.
+    /// Its first process, if alive.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The process cannot be examined.
     pub fn process(&self) -> Result<Option<(i32, OwnedFd)>> {
         let Some(process) = self.journal.process(self.id())? else { return Ok(None) };
         Ok(process.open()?.map(|open| (process.pid, open)))
     }
 
-    /// Where it is in its life.
+    /// Its status.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The status cannot be determined.
     pub fn status(&self) -> Result<Status> {
         status(&self.journal, self.id(), &self.record)
     }
 
-    /// The state, as the specification has it.
+    /// The state as the specification defines it.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The state cannot be determined.
     pub fn state(&self) -> Result<State> {
         Ok(match (self.status()?, self.journal.process(self.id())?) {
             (Status::Stopped, _) => self.record.state(Status::Stopped, 0),
             (status, Some(process)) => self.record.state(status, process.pid),
             (Status::Creating, None) => self.record.state(Status::Creating, 0),
-            // Deleted between the two looks.
+            // Deleted between the two checks.
             (_, None) => self.record.state(Status::Stopped, 0),
         })
     }
 
-    /// The cgroup, as far as it is the container's own: in it its processes may be ended.
+    /// The cgroup, if it is the container's own: then its processes may be killed.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// It is not the container's own, or cannot be examined.
     fn own_cgroup(&self) -> Result<Cgroup> {
         self.record.resources.cgroup.owned(&self.journal.file(self.id(), MARK))
     }
@@ -182,7 +183,7 @@ impl Container {
     }
 
     /// # Errors
-    /// In the words that engines look for, when no program runs.
+    /// No program runs; in the words engines look for.
     fn expect_running(&self, verb: &str) -> Result<(i32, OwnedFd)> {
         let not = |how: &str| Error::new(format!("{verb} {}: container {how}", self.id()));
         match (self.status()?, self.process()?) {
@@ -205,7 +206,8 @@ fn status(journal: &Journal, id: &str, record: &ContainerRecord) -> Result<Statu
     })
 }
 
-/// Whoever said `Go` may have been killed before it removed the socket; then nobody listens there.
+/// The process that sent `Go` may have been killed before it removed the socket; then nothing
+/// listens on it.
 fn listens(journal: &Journal, id: &str) -> bool {
     let Ok(dir) = std::fs::File::open(journal.file(id, "")) else { return false };
     !matches!(channel::knock(dir.as_fd(), CREATED), Err(Errno(libc::ECONNREFUSED)))
@@ -227,17 +229,17 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
     }
 }
 
-/// What is there of what the container has outside, a line each.
+/// What exists outside on behalf of the container, one line each.
 ///
 /// # Errors
-/// When there is no such container, or something cannot be told.
+/// There is no such container, or something cannot be examined.
 pub fn check(journal: &Journal, id: &str) -> Result<Vec<String>> {
     let Container { record, .. } = Container::open(journal, id)?;
     let owner = record.owner(journal);
     record.resources.inspect(&owner)
 }
 
-/// The namespaces whose absence from a configuration means the runtime's own.
+/// A namespace absent from a configuration means the runtime's own.
 fn linux(config: &oci::Config) -> oci::Linux {
     config.linux.clone().unwrap_or_default()
 }

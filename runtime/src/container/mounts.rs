@@ -1,7 +1,7 @@
-//! `mounts add` and `mounts remove`: what is mounted in a container that runs.
+//! `mounts add` and `mounts remove`: mounts in a running container.
 //!
-//! A source is opened here, as a mount that is attached nowhere (open_tree(2)); in the container's
-//! namespace it is only put in its place. So nothing of the container's is run or trusted.
+//! A source is opened here as a detached mount (open_tree(2)); in the container's namespace it is
+//! only attached. So nothing of the container's is run or trusted.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -18,10 +18,10 @@ use crate::plan::container::{Surroundings, compile_mounts};
 use crate::start::LiveRoot;
 use crate::sys::file;
 
-/// Mounts these in a running container, in their order.
+/// Mounts these in a running container, in order.
 ///
 /// # Errors
-/// The first that cannot be had; those before it stay.
+/// The first mount that failed; those before it stay.
 pub fn add_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
@@ -40,7 +40,7 @@ pub fn add_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
         ..Surroundings::default()
     };
     let plan = compile_mounts(&config, &given)?;
-    // A step that mounts a tree closes it.
+    // The step that attaches a tree closes it.
     for (_, tree) in trees {
         let _ = tree.into_raw_fd();
     }
@@ -49,10 +49,10 @@ pub fn add_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
     Ok(())
 }
 
-/// Takes away what is mounted in a running container at the destinations of these.
+/// Unmounts what is mounted in a running container at these destinations.
 ///
 /// # Errors
-/// The first that cannot be taken away; those before it are gone.
+/// The first that could not be unmounted; those before it are gone.
 pub fn remove_mounts(journal: &Journal, id: &str, mounts: &[Mount]) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
@@ -88,7 +88,7 @@ impl Doors {
             namespace: open(&namespace, 0)?,
             root: open(&format!("/proc/{pid}/root"), libc::O_PATH | libc::O_DIRECTORY)?,
         };
-        // The number may have come to mean somebody else, unless its process still lives now.
+        // The pid may have been reused by another process, unless the process is still alive now.
         container.expect_running("mounts")?;
         Ok(doors)
     }
@@ -105,7 +105,7 @@ fn check(mount: &Mount) -> Result<()> {
             mount.destination
         )));
     }
-    // What these show are the namespaces of whoever makes them: here they would be the host's.
+    // These show the namespaces of the process that mounts them: here, the host's.
     let of_namespaces = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
     match mount.kind.as_deref().filter(|kind| of_namespaces.contains(kind)) {
         Some(kind) if bind(mount).is_none() => {
@@ -115,15 +115,15 @@ fn check(mount: &Mount) -> Result<()> {
     }
 }
 
-/// Is it a bind mount, and with what is mounted below its source?
+/// Is it a bind mount, and is it recursive?
 pub(super) fn bind(mount: &Mount) -> Option<bool> {
     let has = |word: &str| mount.options.iter().any(|option| option == word);
     let bind = mount.kind.as_deref() == Some("bind") || has("bind") || has("rbind");
-    // What is there already is changed.
+    // A remount changes an existing mount.
     (bind && !has("remount")).then(|| has("rbind"))
 }
 
-/// A mount of the source that is attached nowhere. Relative sources are the bundle's.
+/// A detached mount of the source. Relative sources start at the bundle.
 fn open_source(mount: &mut Mount, bundle: &StdPath, recursive: bool) -> Result<OwnedFd> {
     let source = bundle.join(mount.source.as_deref().unwrap_or_default());
     let source = source.to_string_lossy().into_owned();

@@ -1,6 +1,6 @@
-//! sd_notify(3) from inside: a container has a socket of its own for it, and of what comes there
-//! `READY=` is passed on to the caller's, as runc does it. The service's main process is then the
-//! container's first one, or the runtime, where that waits for its end.
+//! sd_notify(3) from inside: a container has a socket of its own, and `READY=` sent to it is passed
+//! on to the caller's socket, as runc does. The service's main process is then the container's
+//! first process, or the runtime where it waits for that to end.
 
 use std::env;
 use std::ffi::{CString, OsString};
@@ -20,21 +20,21 @@ use crate::journal::{Entry, Journal};
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{Errno, file, process};
 
-/// In the state directory of a container, and the socket in it.
+/// The directory in a container's state directory that holds the socket.
 const DIRECTORY: &str = "notify";
 const SOCKET: &str = "notify.sock";
-/// Where the directory is inside.
+/// Where the directory appears inside.
 const INSIDE: &str = "/run/notify";
 
-/// Makes the directory, and tells the program of it, if the caller wants to be notified. A socket is
-/// there once [`Notify::listen`] was called. With a user namespace, whose root may not pass the
-/// state directory, the mount is opened here: its place in the list, and the mount.
+/// Makes the directory, and tells the program about it, if the caller wants to be notified. The
+/// socket exists once [`Notify::listen`] was called. With a user namespace, whose root may not
+/// traverse the state directory, the mount is opened here: returns its index and the mount.
 ///
 /// # Errors
-/// When the directory cannot be made.
+/// The directory cannot be made.
 pub fn offer(entry: &Entry, config: &mut Config) -> Result<Option<(usize, OwnedFd)>> {
     let there = |mount: &Mount| mount.destination.trim_end_matches('/') == INSIDE;
-    // An engine may have one of its own.
+    // An engine may have set up its own.
     if caller().is_none() || config.mounts.iter().any(there) {
         return Ok(None);
     }
@@ -61,11 +61,11 @@ pub fn offer(entry: &Entry, config: &mut Config) -> Result<Option<(usize, OwnedF
     let path =
         CString::new(directory.as_os_str().as_bytes()).map_err(|_| failed(Errno(libc::EINVAL)))?;
     match file::detached_copy(&path, false) {
-        // An ordinary user's own directory is open to the root of a namespace of that user's.
+        // The root of a user's namespace can traverse that user's own directory.
         Err(Errno(libc::EPERM)) => Ok(None),
         tree => {
             let tree = tree.map_err(failed)?;
-            // What a container mounts in it shall not be mounted on the host.
+            // What the container mounts there must not appear on the host.
             let attr = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
             raw::mount_setattr(tree.as_raw_fd(), &attr, false).map_err(failed)?;
             Ok(Some((config.mounts.len() - 1, tree)))
@@ -78,7 +78,7 @@ fn caller() -> Option<OsString> {
     env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())
 }
 
-/// The socket of a container, from the runtime's side.
+/// A container's socket, on the runtime's side.
 #[derive(Debug)]
 pub struct Notify {
     inside: UnixDatagram,
@@ -86,24 +86,25 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// The socket of a container that is about to be started; none if nobody wants to know.
+    /// The socket of a container about to be started; `None` if the caller does not want to be
+    /// notified.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// The socket cannot be made.
     pub fn listen(journal: &Journal, id: &str) -> Result<Option<Notify>> {
         let Some(caller) = caller() else { return Ok(None) };
         let directory = journal.file(id, DIRECTORY);
-        // By descriptor: the path may be longer than an address can be.
+        // By descriptor: the path may be longer than a socket address allows.
         let open = match fs::File::open(&directory) {
-            // It was created by one whom nobody had asked.
+            // It was created without NOTIFY_SOCKET.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             open => open.map_err(|e| Error::io(format!("open {}", directory.display()), &e))?,
         };
         let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", open.as_raw_fd()));
-        // Of a start that was killed.
+        // Left by a start that was killed.
         let _ = fs::remove_file(&path);
         let made = UnixDatagram::bind(&path).and_then(|inside| {
-            // Whoever the program is.
+            // Whatever user the program runs as.
             fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
             Ok(inside)
         });
@@ -112,11 +113,11 @@ impl Notify {
         Ok(Some(Notify { inside, caller }))
     }
 
-    /// Passes on that the program is ready, when it says so, with this as the main process; returns
-    /// then, or when the process behind `pidfd` has ended.
+    /// When the program says it is ready, passes that on with `main` as the main process and
+    /// returns; also returns when the process behind `pidfd` has ended.
     ///
     /// # Errors
-    /// When the caller's socket does not take it.
+    /// The caller's socket does not accept the message.
     pub fn pass_on(&self, pidfd: impl AsFd, main: i32) -> Result<()> {
         let failed = |e: &IoError| {
             Error::io(format!("tell NOTIFY_SOCKET {} of it", self.caller.display()), e)

@@ -1,4 +1,4 @@
-//! Namespaces that config.json gives by path, and that are the caller's own.
+//! Namespaces that config.json gives by path and that are the caller's own.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use crate::config::oci::{Config, NamespaceType};
 use crate::error::{Error, Result};
 
-/// Checks a configuration as if the namespaces that are the caller's own were not listed: what may not
-/// be changed in the host's may not be changed through another name of it either (docker's
+/// Checks a configuration as if the namespaces that are the caller's own were not listed: what may
+/// not be changed in the host's must not be changed through another name for it (docker's
 /// `--network host` is a path).
 ///
 /// # Errors
-/// What would be changed.
+/// A setting would change one of the caller's own namespaces.
 pub fn check(config: &Config) -> Result<()> {
     let Some(linux) = &config.linux else { return Ok(()) };
     let own = linux.namespaces.iter().filter(|namespace| {
@@ -41,10 +41,10 @@ fn is_own(kind: NamespaceType, path: &str) -> bool {
         NamespaceType::Ipc => "ipc",
         NamespaceType::Uts => "uts",
         NamespaceType::Mount => "mnt",
-        // Nothing of these is changed from inside.
+        // Nothing of these types is changed from inside.
         _ => return false,
     };
-    // Of a path that leads nowhere the step that joins it tells.
+    // A path that leads nowhere is reported by the step that joins it.
     match (fs::metadata(path), fs::metadata(format!("/proc/self/ns/{name}"))) {
         (Ok(given), Ok(own)) => (given.dev(), given.ino()) == (own.dev(), own.ino()),
         _ => false,

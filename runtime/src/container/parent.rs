@@ -1,5 +1,5 @@
-//! What a container's process is given from outside, by whoever has started it: id maps, limits,
-//! devices, and to others the news of it.
+//! The parent's part in starting a container's process: id maps, limits, devices, and reporting it
+//! to others.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::plan::container::Surroundings;
 use crate::start::score::Score;
 use crate::sys::{Errno, channel, task};
 
-/// The network devices that are given to the process from outside.
+/// Moves the network devices into the process's namespace.
 pub fn give(linux: &oci::Linux, pid: i32) -> Result<()> {
     linux.net_devices.iter().try_for_each(|(name, device)| {
         device::give(name, device.name.as_deref().unwrap_or(name), pid)
@@ -24,8 +24,8 @@ pub fn give(linux: &oci::Linux, pid: i32) -> Result<()> {
     })
 }
 
-/// What of the child depends on who starts it: whether its groups can be set, and a score that it has to
-/// inherit, for as long as the answer is kept.
+/// What in the child depends on the caller: whether it can set its groups, and an OOM score that it
+/// has to inherit, in effect while the returned value is held.
 pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
     given.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
     let score = program.and_then(|program| program.oom_score_adj);
@@ -39,7 +39,7 @@ pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Optio
     }
 }
 
-/// time_namespaces(7): in a user namespace the process, which nobody may trace, cannot open the file
+/// time_namespaces(7): in a user namespace the process, not being traceable, cannot open the file
 /// itself.
 pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
     if !linux.sets_clocks_outside() {
@@ -50,7 +50,7 @@ pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
         .map_err(|e| Error::io(format!("write {text:?} to {path} (linux.timeOffsets)"), &e))
 }
 
-/// A hard limit above the caller's own needs a privilege that a user namespace does not give.
+/// A hard limit above the caller's own needs a privilege that a user namespace does not grant.
 pub fn raise_limits(record: &ContainerRecord, program: &Program, pid: i32) -> Result<()> {
     if linux(&record.asked.config).namespace(NamespaceType::User).is_none() {
         return Ok(());
@@ -63,7 +63,7 @@ pub fn raise_limits(record: &ContainerRecord, program: &Program, pid: i32) -> Re
     Ok(())
 }
 
-/// A socket given by path.
+/// Connects to a socket given by path.
 pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
     let Some(path) = path else { return Ok(None) };
     let socket = channel::connect_stream(path);
@@ -76,7 +76,7 @@ pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
     })
 }
 
-/// Hands the supervisor's descriptor to the agent (config-linux.md, "The Container Process State").
+/// Sends the seccomp listener to the agent (config-linux.md, "The Container Process State").
 pub fn send_listener(
     record: &ContainerRecord,
     status: Status,
@@ -105,15 +105,15 @@ pub fn send_listener(
         .map_err(|errno| Error::os(format!("send the seccomp listener to {path}"), errno))
 }
 
-/// Whole or not at all: who waits for the file reads it at once.
+/// Atomically: a caller that waits for the file reads it as soon as it appears.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
     let new = path.with_file_name(format!(".{name}"));
     let write = || {
         use std::io::Write;
-        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
-        // leads to is not written to.
+        // A leftover, or a symlink planted in a directory that others can write: never write to its
+        // target.
         let _ = fs::remove_file(&new);
         fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
         fs::rename(&new, path)

@@ -5,10 +5,10 @@ use crate::config::oci::Status;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
-/// Stops every process of a container where it is.
+/// Freezes every process of a container.
 ///
 /// # Errors
-/// When it does not run, in runc's words, or has no freezer.
+/// It does not run, in runc's words, or has no freezer.
 pub fn pause(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;
@@ -18,10 +18,10 @@ pub fn pause(journal: &Journal, id: &str) -> Result<()> {
     }
 }
 
-/// Lets a paused container go on.
+/// Resumes a paused container.
 ///
 /// # Errors
-/// When it is not paused, in runc's words.
+/// It is not paused, in runc's words.
 pub fn resume(journal: &Journal, id: &str) -> Result<()> {
     let container = Container::open(journal, id)?;
     let _entry = container.lock()?;

@@ -1,4 +1,4 @@
-//! What `create` and `run` have in common: from a bundle to a process that is ready.
+//! Shared by `create` and `run`: from a bundle to a process that is ready.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -30,55 +30,55 @@ use crate::resource::rdt::{self, RdtGroup};
 use crate::start::{Event, Line, Process, Said, converse};
 use crate::sys::{channel, file, process};
 
-/// How a container is created, beside what its configuration says.
+/// How a container is created, apart from its configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CreateOptions {
     /// The bundle; empty: the current directory.
     pub bundle: PathBuf,
-    /// Its configuration; none: that of the bundle's config.json.
+    /// Its configuration; `None`: the bundle's config.json.
     pub config: Option<Box<Config>>,
-    /// A socket that takes the master of the terminal.
+    /// A socket that receives the master of the terminal.
     pub console_socket: Option<PathBuf>,
-    /// A file for the process id.
+    /// Where to write the process id.
     pub pid_file: Option<PathBuf>,
-    /// A socket that takes a pidfd of the process.
+    /// A socket that receives a pidfd of the process.
     pub pidfd_socket: Option<PathBuf>,
-    /// Descriptors from 3 on that the program inherits, beside those of LISTEN_FDS.
+    /// How many descriptors, from 3 on, the program inherits, besides those of LISTEN_FDS.
     pub preserve_fds: u32,
     /// chroot(2) instead of pivot_root(2).
     pub no_pivot: bool,
     /// Keep the session keyring.
     pub no_new_keyring: bool,
-    /// cgroups by systemd.
+    /// Have systemd make the cgroup.
     pub systemd_cgroup: bool,
     /// No cgroup at all.
     pub no_cgroup: bool,
-    /// Nobody waits for the program: it is created only, or left to itself.
+    /// Do not wait for the program: it is only created, or left running.
     pub detached: bool,
-    /// What is told of what is odd but no error.
+    /// Receives warnings.
     #[serde(skip)]
     pub warn: Warn,
 }
 
-/// A container whose process is ready, or runs already.
+/// A container whose process is ready, or already runs.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Its place in the journal.
+    /// Its journal entry.
     pub entry: Entry,
-    /// What was written down.
+    /// Its record.
     pub record: ContainerRecord,
     /// Its first process.
     pub process: Process,
-    /// The master of its terminal, if it came to us.
+    /// The master of its terminal, if we hold it.
     pub terminal: Option<Terminal>,
-    /// What its program says of itself, if it runs already and the caller wants to know.
+    /// The program's notifications, if it already runs and the caller wants them.
     pub notify: Option<Notify>,
 }
 
-/// Makes a container. With `waits` its process waits for `start`, otherwise its program runs.
+/// Makes a container. With `waits`, its process waits for `start`; otherwise its program runs.
 ///
 /// # Errors
-/// What failed; nothing is left then.
+/// The step that failed; nothing is left behind.
 pub fn prepare(
     journal: &Journal,
     id: &str,
@@ -94,7 +94,7 @@ pub fn prepare(
     let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
     let trees = Hierarchy::read()?;
     let (entry, mut record) = place_config(journal, id, &bundle, config, (options, &trees))?;
-    // Until a failed start has given up its cgroup.
+    // Held until a failed start has given up its cgroup.
     let mut held = Held::new();
     let launched = provide(&entry, &mut record)
         .and_then(|()| launch(&entry, &record, (options, &trees), console, waits, &mut held));
@@ -102,7 +102,7 @@ pub fn prepare(
         Ok((process, terminal, notify)) => {
             Ok(Prepared { entry, record, process, terminal, notify })
         }
-        // The error that counts is the first; what could not be released stays recorded.
+        // Report the first error; what could not be released stays on record.
         Err(error) => {
             match super::delete::release(entry, Some(record), &options.warn) {
                 Ok(()) => Err(error),
@@ -113,10 +113,10 @@ pub fn prepare(
     }
 }
 
-/// A bundle's place in the journal, with its record, and nothing else of it yet.
+/// Makes a bundle's journal entry with its record, and nothing else yet.
 ///
 /// # Errors
-/// What is wrong with the bundle, and when the name is taken.
+/// The bundle is invalid, or the name is taken.
 pub fn place(
     journal: &Journal,
     id: &str,
@@ -136,7 +136,7 @@ fn place_config(
     config: Config,
     how: (&CreateOptions, &Hierarchy),
 ) -> Result<(Entry, ContainerRecord)> {
-    // A name that is taken is said before anything else is looked at.
+    // A name that is taken is reported before anything else.
     let entry = journal.create(id)?;
     match begin(&entry, bundle, config, how) {
         Ok(record) => Ok((entry, record)),
@@ -207,7 +207,7 @@ fn config(bundle: &Path, options: &CreateOptions) -> Result<Config> {
     };
     config.validate().map_err(|error| error.within(&source))?;
     own::check(&config).map_err(|error| error.within(&source))?;
-    // From here on paths mean the same wherever they are read.
+    // From here on, paths mean the same wherever they are read.
     if let Some(root) = &mut config.root {
         let path = bundle.join(&root.path);
         let path = fs::canonicalize(&path)
@@ -231,19 +231,19 @@ fn read_config(bundle: &Path) -> Result<Config> {
     let failed = |e: &std::io::Error| {
         Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
     };
-    // Of a fifo nothing may ever come, and of a device there is no end.
+    // A fifo may never deliver anything, and a device has no end.
     let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
     if !metadata.is_file() {
         return Err(Error::new(format!("{}: not a regular file", path.display())));
     }
-    // Nor has memory for what will not be taken.
+    // Do not read into memory what will be rejected.
     oci::check_size(metadata.len())
         .map_err(|error| error.within(format_args!("{}", path.display())))?;
     let text = fs::read(&path).map_err(|e| failed(&e))?;
     Config::parse(&text).map_err(|error| error.within(format_args!("{}", path.display())))
 }
 
-/// Those that the caller does not hold itself are left out.
+/// Warns of those the caller does not hold itself; they are left out.
 fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     let sets = config.process.as_ref().and_then(|program| program.capabilities.as_ref());
     let Some(sets) = sets else { return Ok(()) };
@@ -263,9 +263,9 @@ fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     Ok(())
 }
 
-/// The user of a program that has a cgroup namespace, and in it a mount that can be written, may make
-/// cgroups of its own (config-linux.md, "Cgroup ownership"); this is its user id outside. Root has no
-/// need of it.
+/// The user of a program that has a cgroup namespace, with a writable mount of it, may make cgroups
+/// of its own (config-linux.md, "Cgroup ownership"); returns its user id outside. Root does not
+/// need it.
 fn cgroup_owner(config: &Config) -> Option<u32> {
     let linux = config.linux.as_ref()?;
     let writable = |mount: &oci::Mount| {
@@ -312,7 +312,7 @@ fn launch(
     let mut config = completed(&record.asked.config, &console);
     let offered = notify::offer(entry, &mut config)?;
     let config = &config;
-    // One that waits is listened to by whoever starts it.
+    // If it waits, `start` listens for its notifications.
     let notify = if waits { None } else { Notify::listen(entry.journal(), entry.id())? };
     let linux = linux(config);
     let lists = config.hooks.clone().unwrap_or_default();
@@ -325,7 +325,7 @@ fn launch(
     let owner = record.owner(entry.journal());
     *held = record.resources.acquire(&owner)?;
     let cgroup = &record.resources.cgroup;
-    // A scope of systemd's is made around the process, which is in it then.
+    // systemd makes a scope around the process, which is then already in it.
     let entrance = match cgroup.is_scope() {
         true => Entrance::default(),
         false => {
@@ -409,13 +409,13 @@ fn launch(
     Ok((process, terminal, notify))
 }
 
-/// Are groups out of reach in the container's user namespace?
+/// Is setgroups(2) denied in the container's user namespace?
 fn denies_setgroups(linux: &oci::Linux) -> bool {
     match linux.namespace(NamespaceType::User) {
         None => false,
         Some(namespace) => match &namespace.path {
             None => idmap::denies_setgroups(&linux.gid_mappings),
-            // Engines name it by a process in it.
+            // Engines name it by a process inside.
             Some(path) => {
                 let pid =
                     path.strip_prefix("/proc/").and_then(|path| path.strip_suffix("/ns/user"));
@@ -425,7 +425,7 @@ fn denies_setgroups(linux: &oci::Linux) -> bool {
     }
 }
 
-/// With what depends on this call and not on the bundle alone.
+/// Adds what depends on this call and not only on the bundle.
 fn completed(config: &Config, console: &Console) -> Config {
     let mut completed = config.clone();
     if let Some(program) = &mut completed.process {
@@ -436,11 +436,11 @@ fn completed(config: &Config, console: &Console) -> Config {
     completed
 }
 
-/// How many descriptors from 3 on the program gets: so many, and the sockets of LISTEN_FDS. Each must
-/// have been given to us, or else one of our own would be passed on in its place.
+/// How many descriptors, from 3 on, the program gets: `preserve`, plus the sockets of LISTEN_FDS.
+/// Each must have been given to us, or one of our own would be passed on in its place.
 ///
 /// # Errors
-/// The first that was not.
+/// The first descriptor that was not given.
 pub fn inherited(preserve: u32) -> Result<u32> {
     let count = preserve.saturating_add(listen_fds());
     let missing = (3..).take(count as usize).find(|fd| !file::is_inherited(*fd));
@@ -451,7 +451,7 @@ pub fn inherited(preserve: u32) -> Result<u32> {
     }
 }
 
-/// What is the same for each container and each exec.
+/// What is the same for every container and every exec.
 pub fn surroundings() -> Result<Surroundings> {
     let score = file::read_kernel("/proc/self/oom_score_adj").unwrap_or_default();
     Ok(Surroundings {
@@ -459,7 +459,7 @@ pub fn surroundings() -> Result<Surroundings> {
         held_capabilities: process::capabilities(),
         oom_score_adj: score.trim().parse().unwrap_or(0),
         kernel: Kernel {
-            // There is a file, too, where it was turned off at boot.
+            // The file also exists if AppArmor was turned off at boot.
             apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
@@ -468,8 +468,8 @@ pub fn surroundings() -> Result<Surroundings> {
     })
 }
 
-/// Where the host shows its proc and sysfs, which stay behind a root that is only changed into: in a
-/// user namespace a new one may be mounted wherever there is one that nothing covers.
+/// Where the host has proc and sysfs mounted, which remain reachable behind a chroot: in a user
+/// namespace new ones may only be mounted if some instance is not covered.
 fn uncovered(config: &Config) -> Result<Vec<PathBuf>> {
     let root = config.root.as_ref().map(|root| Path::new(&root.path));
     let mounts = facts::mounts()?.into_iter().rev();
@@ -484,7 +484,7 @@ fn before_root(lists: &Hooks, record: &ContainerRecord, pid: i32, warn: &Warn) -
     hooks::run(&lists.create_runtime, "createRuntime", &state, warn)
 }
 
-/// Is there one that the child runs in the environment of the caller?
+/// Does a hook that the child runs inherit the caller's environment?
 fn hooks_inherit(lists: &Hooks) -> bool {
     lists.create_container.iter().any(|hook| hook.env.is_none())
 }

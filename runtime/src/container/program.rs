@@ -1,4 +1,4 @@
-//! What an `exec` runs: the container's own program with what is different now, or another one.
+//! What `exec` runs: the container's own program with changes, or another one.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use super::Container;
 use crate::config::oci::Process as Program;
 use crate::error::{Error, Result};
 
-/// What is different from the container's own program; what is absent stays.
+/// Changes to the container's own program; what is absent stays.
 #[derive(Clone, Debug, Default)]
 pub struct Variant {
     /// The program and its arguments.
@@ -19,7 +19,7 @@ pub struct Variant {
     pub workdir: Option<PathBuf>,
     /// Variables, as `NAME=VALUE`.
     pub env: Vec<String>,
-    /// It has a terminal.
+    /// Give it a terminal.
     pub tty: bool,
     /// More supplementary groups.
     pub additional_gids: Vec<u32>,
@@ -29,7 +29,7 @@ pub struct Variant {
     pub apparmor: Option<String>,
     /// SELinux label.
     pub process_label: Option<String>,
-    /// no_new_privs is set.
+    /// Set no_new_privs.
     pub no_new_privs: bool,
 }
 
@@ -37,7 +37,7 @@ impl Variant {
     /// The program for `container`.
     ///
     /// # Errors
-    /// What is not UTF-8, a variable without a value, a user that is no number.
+    /// Text that is not UTF-8, a variable without a value, or a user that is not a number.
     pub fn of(self, container: &Container) -> Result<Program> {
         let mut program = container.record.asked.config.process.clone().unwrap_or_default();
         let text = |word: OsString| {
@@ -70,7 +70,8 @@ impl Variant {
             for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
                 set.extend(self.capabilities.iter().cloned());
             }
-            // The kernel makes ambient only what is inheritable; another user has no other way.
+            // The kernel only makes inheritable capabilities ambient; a non-root user has no other
+            // way to get them.
             if !sets.inheritable.is_empty() {
                 sets.ambient.extend(self.capabilities.iter().cloned());
             }
@@ -79,10 +80,10 @@ impl Variant {
     }
 }
 
-/// `PATH` for all trees, or `CONTROLLER[,CONTROLLER]:PATH` for each that is named.
+/// `PATH` for all trees, or `CONTROLLER[,CONTROLLER]:PATH` for the named ones.
 ///
 /// # Errors
-/// In runc's words.
+/// Bad syntax, in runc's words.
 pub fn cgroups_below(texts: &[String]) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for text in texts {
@@ -106,22 +107,22 @@ pub fn cgroups_below(texts: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-/// A program from a file in the form of config.json's `process`.
+/// Reads a program from a file in the format of config.json's `process`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// The file cannot be read or parsed.
 pub fn read_program(path: &Path) -> Result<Program> {
     let shown = path.display();
     let text = std::fs::read(path).map_err(|e| Error::io(format!("read --process {shown}"), &e))?;
     serde_json::from_slice(&text).map_err(|e| Error::new(format!("--process {shown}: {e}")))
 }
 
-/// `UID[:GID]`, numbers only: names could mean anything in a root that is not trusted. Without a group
-/// it stays that of the container's own program.
+/// `UID[:GID]`, numbers only: names could mean anything in an untrusted root. Without a group, the
+/// group of the container's own program stays.
 fn user_of(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |part: &str| {
-        // Digits only: parse() takes a plus sign, too. The highest number means "as it is" to the
-        // kernel.
+        // Digits only: parse() also accepts a plus sign. The highest number means "unchanged" to
+        // the kernel.
         let id = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok());
         id.flatten().filter(|id| *id != u32::MAX).ok_or_else(|| {
             Error::new(format!("--user {text}: {part:?} is not a number of a user or group"))

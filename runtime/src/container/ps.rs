@@ -10,21 +10,21 @@ use crate::sys::program;
 /// Their ids, in ascending order.
 ///
 /// # Errors
-/// When there is no such container.
+/// There is no such container.
 pub fn pids(journal: &Journal, id: &str) -> Result<Vec<i32>> {
     let container = Container::open(journal, id)?;
     let mut pids = container.record.resources.cgroup.pids()?;
-    // Without a cgroup of its own the first process is all that is known.
+    // Without a cgroup of its own, only the first process is known.
     if container.record.resources.cgroup.is_empty() {
         pids.extend(container.process()?.map(|(pid, _)| pid));
     }
     Ok(pids)
 }
 
-/// What ps(1) says of these processes, with its options; `-ef` if there are none.
+/// The output of ps(1) for these processes, with these options; `-ef` if there are none.
 ///
 /// # Errors
-/// When ps(1) fails, or shows no process ids.
+/// ps(1) fails, or prints no process ids.
 pub fn table(pids: &[i32], options: &[String]) -> Result<String> {
     let mut command = program::new("ps");
     match options {

@@ -1,4 +1,4 @@
-//! What is written down of a container.
+//! The record of a container.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,14 @@ use crate::resource::record::Recorded;
 /// The record of one container.
 pub type ContainerRecord = crate::resource::record::Record<Asked>;
 
-/// What was asked.
+/// What was asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {
-    /// The bundle, absolute.
+    /// The absolute path of the bundle.
     pub bundle: PathBuf,
     /// User id of the creator.
     pub owner: u32,
-    /// The bundle's configuration, as it was read.
+    /// The bundle's configuration as it was read.
     pub config: Config,
 }
 
@@ -32,7 +32,7 @@ impl Recorded for Asked {
 }
 
 impl ContainerRecord {
-    /// The state, as the specification has it.
+    /// The state as the specification defines it.
     pub fn state(&self, status: Status, pid: i32) -> State {
         State {
             oci_version: oci::VERSION.into(),
@@ -44,13 +44,13 @@ impl ContainerRecord {
         }
     }
 
-    /// Where the root file system is, absolute.
+    /// The absolute path of the root file system.
     pub fn rootfs(&self) -> PathBuf {
         let path = self.asked.config.root.as_ref().map_or("", |root| root.path.as_str());
         self.asked.bundle.join(path)
     }
 
-    /// The time of creation in words.
+    /// The time of creation as text.
     pub fn created(&self) -> String {
         time::rfc3339(self.created)
     }

@@ -1,4 +1,4 @@
-//! `restore`: files become a container that runs.
+//! `restore`: starts a container from files.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -21,21 +21,20 @@ use crate::sys::{file, mntns};
 /// How a container is restored.
 #[derive(Clone, Debug, Default)]
 pub struct Restore {
-    /// What `checkpoint` was told as well.
+    /// Options shared with `checkpoint`.
     pub images: Images,
-    /// As for `run`: bundle, files for the process id.
+    /// Same as for `run`: the bundle, and where to write the process id.
     pub options: CreateOptions,
-    /// `TYPE:NAME` for another profile of a security module.
+    /// `TYPE:NAME`: a different LSM profile.
     pub lsm_profile: Option<String>,
-    /// Another context for mounts.
+    /// A different context for mounts.
     pub lsm_mount_context: Option<String>,
 }
 
-/// Makes a container from images, and waits for its end unless it is detached; none is returned
-/// then.
+/// Makes a container from images, and waits for its end unless detached; then the result is `None`.
 ///
 /// # Errors
-/// Without criu, what criu says; nothing is left then.
+/// criu is missing or failed; nothing is left behind.
 pub fn restore(
     journal: &Journal,
     id: &str,
@@ -89,7 +88,7 @@ fn revive(
     }
     *held = record.resources.acquire(&owner)?;
     let command = &mut criu.command;
-    // Its parent shall be us, not criu.
+    // We must be its parent, not criu.
     command.args(["--restore-detached", "--restore-sibling"]);
     let pid_file = entry.file("restored");
     command.arg("--pidfile").arg(&pid_file);
@@ -121,7 +120,7 @@ fn revive(
     }
     let root = PathBuf::from(config.root.as_ref().map_or("", |root| root.path.as_str()));
     command.arg("--root").arg(&root);
-    // The root must be a mount of its own, which the host has no use for.
+    // criu needs the root to be a mount of its own; the host does not need that mount.
     mntns::with_own_mount(&root, || criu.run()).map_err(|errno| {
         Error::os(format!("make a mount of {} for criu", root.display()), errno)
     })??;
@@ -134,7 +133,7 @@ fn revive(
     let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id));
     let admitted = recorded.and_then(|()| record.resources.admit(&owner, pid));
     let connected = admitted.and_then(|()| record.resources.connect(&owner, pid)).and_then(|()| {
-        // criu knows nothing of resctrl.
+        // criu does not know resctrl.
         if let Some(group) = &record.resources.rdt {
             let others = record.resources.cgroup.pids()?.into_iter().filter(|other| *other != pid);
             others.into_iter().try_for_each(|other| group.enter(other, &record.id))?;
@@ -151,8 +150,8 @@ fn revive(
     Ok(process)
 }
 
-/// Where each tree's part of the container is, in criu's words: controllers, and the path from the
-/// root of the tree.
+/// The container's cgroup in each tree, in criu's form: controllers, and the path from the root of
+/// the tree.
 fn cgroup_roots(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
     let host = Hierarchy::read()?;
     let paths = record.resources.cgroup.paths();
@@ -170,7 +169,7 @@ fn cgroup_roots(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
     Ok(roots)
 }
 
-/// What the standard descriptors were.
+/// The standard descriptors at the time of the checkpoint.
 fn descriptors(images: &Path) -> Result<Vec<String>> {
     let file = images.join(DESCRIPTORS);
     let text = fs::read(&file).map_err(|e| {

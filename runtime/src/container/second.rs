@@ -1,5 +1,5 @@
-//! A verb that executes what a bundle says, done by a second start of this program, as its file could be
-//! written through the first (`start/again.rs`).
+//! Runs a verb that executes what a bundle says in a second start of this program, because the
+//! first start's file could be written through its process (`start/again.rs`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,15 +24,15 @@ struct VerbOrder<T> {
     how: T,
 }
 
-/// What was said meanwhile, and how it went.
+/// The messages meanwhile, and the result.
 type Answer = (Vec<(Level, String)>, Result<Option<Ended>>);
 
-/// Must it be done so? Where there can be no second start it is done here, and refused by the start.
+/// Is a second start needed? Where none is possible the verb runs here, and the start refuses it.
 pub(super) fn is_needed() -> bool {
     !seal::is_protected() && again::is_possible()
 }
 
-/// Starts the second, which inherits so many descriptors from 3 on.
+/// Launches the second start, which inherits this many descriptors from 3 on.
 pub(super) fn order(
     word: &'static str,
     (journal, id): (&Journal, &str),
@@ -51,7 +51,7 @@ pub(super) fn order(
     Again { word, listen_fds, protected: true, spawn: Spawn::default() }.order(&order)
 }
 
-/// How it went; what was said is passed on.
+/// Its result; passes on its messages.
 pub(super) fn answer(second: &Ordered, warn: &Warn) -> Result<Option<Ended>> {
     let (answer, _) = second.answer::<Answer>()?;
     let (said, ended) = answer?;
@@ -85,7 +85,7 @@ impl<T: DeserializeOwned> Taken<T> {
         Ok(Taken { journal: Journal::at(root).containers(), id, how, warn, said, reply })
     }
 
-    /// Tells how it went.
+    /// Reports the result.
     pub(super) fn answer(self, ended: Result<Option<Ended>>) -> Result<()> {
         let said = self.said.lock().map(|mut said| std::mem::take(&mut *said)).unwrap_or_default();
         self.reply.answer(&Ok::<Answer, Error>((said, ended)))

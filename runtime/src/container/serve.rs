@@ -8,11 +8,11 @@ use super::second::Taken;
 use crate::error::{Error, Result};
 use crate::sys::process::{Ended, Signals};
 
-/// Does what the words say, if the first is one of a container's; returns how a program has ended that was
-/// waited for.
+/// Runs the order in these words, if the first is one of a container's; returns how a program that
+/// was waited for ended.
 ///
 /// # Errors
-/// When the first start is gone.
+/// The first start is gone.
 pub fn serve(word: &str, words: &[OsString]) -> Option<Result<Option<Ended>>> {
     Some(match word {
         create::CREATE => made(words).map(|()| None),

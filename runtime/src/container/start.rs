@@ -13,10 +13,10 @@ use crate::journal::Journal;
 use crate::start::{self, Said};
 use crate::sys::{Errno, channel, pidfd, process};
 
-/// Lets the program of a created container begin.
+/// Starts the program of a created container.
 ///
 /// # Errors
-/// When it is not in the state `created`, or the step that failed; the container has ended then.
+/// It is not in the state `created`, or a step failed; then the container has ended.
 pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
@@ -30,7 +30,7 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     }
     let socket = entry.file(CREATED);
     let connection = match channel::connect(entry.as_lock().as_fd(), CREATED) {
-        // Whoever said `Go` before was killed before it could remove the socket.
+        // The process that sent `Go` was killed before it could remove the socket.
         Err(Errno(libc::ECONNREFUSED)) => {
             let _ = fs::remove_file(&socket);
             return Err(refuse("it is running already"));
@@ -60,15 +60,15 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
         }
     }
     warn.debug(&format!("the program of container {id} runs"));
-    // Others may work on it while it gets ready.
+    // Release the lock: other verbs may use the container while it gets ready.
     drop(entry);
     let Some(notify) = notify else { return Ok(()) };
     process.map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
 }
 
-/// An engine deletes a container whose `start` has failed, and that fails for good (containerd: "task
-/// must be stopped before deletion") unless it has seen the end of the process. So that is waited for,
-/// and that its parent has looked at it, if it is one that does.
+/// An engine deletes a container whose `start` failed, and that fails for good (containerd: "task
+/// must be stopped before deletion") unless it has seen the process end. So wait for that, and for
+/// its parent to reap it, if the parent does so.
 fn wait_for_end(process: Option<&(i32, OwnedFd)>) {
     let Some((_, pidfd)) = process else { return };
     let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));

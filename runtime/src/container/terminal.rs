@@ -1,8 +1,8 @@
-//! The foreground: a container's program that is waited for, with the caller's terminal or without.
+//! The foreground: waits for a container's program, with or without the caller's terminal.
 //!
-//! A program with `terminal` has a pseudo-terminal of its own. Its master goes to whoever listens at
-//! `--console-socket`, or comes to us: then the caller's terminal lets every byte through as it is,
-//! and we carry them back and forth until the program has ended.
+//! A program with `terminal` has a pseudo-terminal of its own. Its master goes to the listener at
+//! `--console-socket`, or comes to us: then the caller's terminal is put in raw mode, and we copy
+//! the bytes both ways until the program has ended.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write, stderr, stdin, stdout};
@@ -20,14 +20,14 @@ use crate::sys::raw::RawFd;
 use crate::sys::terminal::{self, Attributes};
 use crate::sys::{Errno, channel, file, pidfd};
 
-/// Who gets the master of the program's terminal.
+/// Where the master of the program's terminal goes.
 #[derive(Debug)]
 pub enum Console {
     /// The program has no terminal.
     None,
-    /// Whoever listens at the console socket.
+    /// To the listener at the console socket.
     Socket(OwnedFd),
-    /// We do.
+    /// To us.
     Here {
         /// The caller's terminal.
         host: File,
@@ -39,10 +39,10 @@ pub enum Console {
 }
 
 impl Console {
-    /// Chooses by what the program wants and by who will be there.
+    /// Chooses by what the program wants and by whether we stay.
     ///
     /// # Errors
-    /// In runc's words: a terminal that nobody would hold, and a socket that nothing would be sent to.
+    /// In runc's words: nothing would hold the terminal, or nothing would be sent to the socket.
     pub fn choose(terminal: bool, socket: Option<&Path>, detached: bool) -> Result<Console> {
         match (terminal, socket) {
             (true, None) if detached => Err(Error::new(
@@ -65,7 +65,7 @@ impl Console {
         }
     }
 
-    /// The descriptor that the child sends the master to.
+    /// The descriptor the child sends the master to.
     pub fn descriptor(&self) -> Option<RawFd> {
         match self {
             Console::None => None,
@@ -74,23 +74,23 @@ impl Console {
         }
     }
 
-    /// Does what the terminal shows go to a file or a pipe? Whoever reads that wants lines as the
-    /// program wrote them.
+    /// Does the terminal's output go to a file or a pipe? Its reader wants lines as the program
+    /// wrote them.
     pub fn plain_lines(&self) -> bool {
         matches!(self, Console::Here { .. }) && !stdout().is_terminal()
     }
 
-    /// The size of the caller's terminal, if that is where the program will be seen.
+    /// The size of the caller's terminal, if the program will be shown there.
     pub fn size(&self) -> Option<ConsoleSize> {
         let Console::Here { host, .. } = self else { return None };
         let (width, height) = terminal::size(host.as_raw_fd()).ok()?;
         Some(ConsoleSize { width: width.into(), height: height.into() })
     }
 
-    /// Takes the master, once the program has been executed.
+    /// Receives the master, once the program has been executed.
     ///
     /// # Errors
-    /// When none came.
+    /// None arrived.
     pub fn take(self) -> Result<Option<Terminal>> {
         let Console::Here { host, ours, theirs } = self else { return Ok(None) };
         drop(theirs);
@@ -102,7 +102,7 @@ impl Console {
     }
 }
 
-/// The caller's terminal: some of the three may be redirected.
+/// The caller's terminal: some of the three standard descriptors may be redirected.
 fn host() -> Result<File> {
     let copy = |fd: BorrowedFd<'_>| {
         let copy = fd.try_clone_to_owned();
@@ -138,10 +138,10 @@ impl Terminal {
     }
 }
 
-/// Passes on signals, and what is typed and shown, until the process has ended; it is not reaped.
+/// Passes on signals and terminal input and output until the process has ended; does not reap it.
 ///
 /// # Errors
-/// When the kernel cannot wait.
+/// The kernel cannot wait.
 pub fn attend(process: &Process, signals: &Signals, terminal: Option<Terminal>) -> Result<()> {
     let Some(terminal) = terminal else { return forward(process, signals) };
     terminal.resize();
@@ -149,8 +149,8 @@ pub fn attend(process: &Process, signals: &Signals, terminal: Option<Terminal>) 
     relay(process, signals, &terminal)
 }
 
-/// The program is in a session of its own: signals that a terminal sends to its foreground, as for
-/// ^C, reach only us.
+/// The program is in a session of its own: signals from the terminal to its foreground group, such
+/// as from ^C, only reach us.
 fn forward(process: &Process, signals: &Signals) -> Result<()> {
     loop {
         let [ended, _] = process::readable([process.pidfd(), signals.as_fd()], None)
@@ -166,7 +166,7 @@ fn forward(process: &Process, signals: &Signals) -> Result<()> {
     }
 }
 
-/// The caller's terminal as it was, when this goes.
+/// Restores the caller's terminal on drop.
 struct Raw<'a> {
     host: &'a File,
     before: Option<Attributes>,
@@ -190,7 +190,7 @@ impl Drop for Raw<'_> {
     }
 }
 
-/// As much as a pipe takes without waiting when it is ready (PIPE_BUF of pipe(7)).
+/// What a pipe that is ready takes without blocking (PIPE_BUF in pipe(7)).
 const PIECE: usize = 4096;
 
 /// One direction: what was read and not yet written.
@@ -206,7 +206,7 @@ impl Flow {
         Flow { from, to, held: Vec::new(), open: true }
     }
 
-    /// What is waited for at either end.
+    /// What to poll for at either end.
     fn wants(&self) -> [Option<(BorrowedFd<'_>, PollFlags)>; 2] {
         match self.held.is_empty() {
             true => [self.open.then(|| (self.from.as_fd(), PollFlags::IN)), None],
@@ -214,11 +214,11 @@ impl Flow {
         }
     }
 
-    /// Reads a piece; false: there is nothing now.
+    /// Reads a piece; false: nothing is available now.
     fn read(&mut self) -> bool {
         let mut piece = [0; PIECE];
         match self.from.read(&mut piece) {
-            // A master whose terminal nobody has open any more fails with EIO.
+            // Reading a master whose terminal is no longer open anywhere fails with EIO.
             Ok(0) => self.open = false,
             Ok(count) => {
                 self.held.extend_from_slice(&piece[..count]);
@@ -235,7 +235,7 @@ impl Flow {
         match self.to.write(&self.held[..end]) {
             Ok(count) => drop(self.held.drain(..count)),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            // Nobody takes it any more: the program shall not be stopped by that.
+            // The reader is gone: that must not stop the program.
             Err(_) => self.held.clear(),
         }
     }
@@ -273,7 +273,7 @@ fn relay(process: &Process, signals: &Signals, terminal: &Terminal) -> Result<()
             break;
         }
     }
-    // What the program wrote last. poll(2) on a master first moves on what is on its way.
+    // What the program wrote last. poll(2) on a master first flushes what is in transit.
     loop {
         while !shown.held.is_empty() {
             shown.write();

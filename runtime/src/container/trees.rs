@@ -1,6 +1,6 @@
 //! Mounts that only the parent can open: id-mapped ones, whose user namespace must be made first;
-//! those that stay in one peer group with the host's, which the child's have left; and with a user
-//! namespace all of them, as its root may not pass the directories of others.
+//! those that stay in one peer group with the host's, which the child has left; and, with a user
+//! namespace, all of them, since its root may not traverse other users' directories.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -13,10 +13,10 @@ use crate::facts::idmap;
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{file, fork, pidfd, process};
 
-/// The mounts of `config` that the parent opens, by their place in the list.
+/// The mounts of `config` that the parent opens, with their index.
 ///
 /// # Errors
-/// A source that cannot be opened, or a file system that cannot be mapped.
+/// A source cannot be opened, or its file system does not support id mapping.
 pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
     let linux = config.linux.as_ref();
     let shared = matches!(
@@ -84,18 +84,18 @@ fn open_one(
     Ok(tree)
 }
 
-/// What is mounted in it by the container must not be mounted on the host as well, as in a copy that
-/// the child makes; the other way it may.
+/// What the container mounts in it must not appear on the host, as in a copy the child makes; the
+/// reverse may.
 fn leave_peers(tree: &OwnedFd) -> Result<()> {
     let attr = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
     raw::mount_setattr(tree.as_raw_fd(), &attr, true)
         .map_err(|errno| Error::os("make a mount a slave of the host's", errno))
 }
 
-/// A user namespace with these maps, in which nobody stays.
+/// A user namespace with these maps and no process in it.
 ///
 /// # Errors
-/// Where none can be made, or the caller may not have these ids.
+/// None can be made, or the caller may not map these ids.
 pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
     let kind = libc::CLONE_NEWUSER as u64;
     let made = match idmap::reaches_undumpable() {

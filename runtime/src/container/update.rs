@@ -1,4 +1,4 @@
-//! `update`: other limits for a container that runs.
+//! `update`: changes the limits of a running container.
 
 use serde_json::Value;
 
@@ -20,27 +20,27 @@ pub struct Schemata {
 }
 
 impl Schemata {
-    /// Is anything of it asked for?
+    /// Is any of it set?
     pub fn is_some(&self) -> bool {
         self.l3_cache.is_some() || self.memory_bandwidth.is_some()
     }
 }
 
-/// What shall be different; what is absent stays as it is.
+/// What to change; what is absent stays as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Limits, in the form of config.json's `linux.resources`.
+    /// Limits, in the format of config.json's `linux.resources`.
     pub resources: Resources,
-    /// Of cache and memory bandwidth.
+    /// Limits on cache and memory bandwidth.
     pub schemata: Schemata,
-    /// How fast its links may be.
+    /// Network rates.
     pub rate: Option<Change>,
 }
 
-/// Gives a container other limits. The record has them as well.
+/// Changes a container's limits, in its record as well.
 ///
 /// # Errors
-/// When it has stopped, or what the kernel refused; the limits from before are set again then.
+/// It has stopped, or the kernel refused a limit; then the previous limits are restored.
 pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     let Changes { resources, schemata, rate } = changes;
     let mut container = Container::open(journal, id)?;
@@ -77,7 +77,7 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-/// What is asked of a container that never had a rate is on record first.
+/// A container that never had a rate gets it on record first.
 fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result<()> {
     let pid = container.process()?.map_or(0, |(pid, _)| pid);
     let record = &mut container.record;
@@ -90,15 +90,15 @@ fn slow_down(container: &mut Container, entry: &Entry, change: Change) -> Result
     bandwidth.map_or(Ok(()), |bandwidth| bandwidth.update(&owner, pid, change).map(drop))
 }
 
-/// Limits on the disks below paths, in the words of config.json.
+/// Limits on the disks below paths, in the format of config.json.
 ///
 /// # Errors
-/// When there is no such container, or a limit would do nothing.
+/// There is no such container, or a limit would have no effect.
 pub fn throttles(journal: &Journal, id: &str, wanted: &[Throttle]) -> Result<BlockIo> {
     Container::open(journal, id)?.record.resources.cgroup.throttles(wanted)
 }
 
-/// `before`, with what `changes` says instead. Lists are replaced as a whole.
+/// `before` with `changes` applied. Lists are replaced as a whole.
 fn merged(before: &Resources, changes: &Resources) -> Result<Resources> {
     let failed = |e: serde_json::Error| Error::new(format!("merge resources: {e}"));
     let mut all = serde_json::to_value(before).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! What a caller is told beside a result.
+//! Messages to the caller besides the result.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan;
 
-/// Who is told what is odd but no error, and what else there is to know; by default nobody.
+/// Receives warnings and other messages; by default nothing does.
 #[derive(Clone, Default)]
 pub struct Warn {
     tell: Option<Arc<Tell>>,
@@ -15,54 +15,54 @@ pub struct Warn {
 
 type Tell = dyn Fn(Level, &str) + Send + Sync;
 
-/// How much something matters.
+/// How important a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Level {
-    /// It is odd, but no error.
+    /// Unexpected, but not an error.
     Warning,
-    /// What hooks have written.
+    /// Output of hooks.
     Note,
     /// What is done, step by step.
     Debug,
 }
 
 impl Warn {
-    /// Calls this for each; with `debug` also for what is done.
+    /// Calls `tell` for each message; with `debug`, also for each step.
     pub fn by(debug: bool, tell: impl Fn(Level, &str) + Send + Sync + 'static) -> Warn {
         Warn { tell: Some(Arc::new(tell)), debug }
     }
 
-    /// Tells a warning.
+    /// Sends a warning.
     pub fn tell(&self, warning: &str) {
         self.at(Level::Warning, warning);
     }
 
-    /// Tells what is no warning.
+    /// Sends a note.
     pub fn note(&self, text: &str) {
         self.at(Level::Note, text);
     }
 
-    /// Is what is done told?
+    /// Are steps reported?
     pub(super) fn is_debug(&self) -> bool {
         self.debug
     }
 
-    /// Tells what is done.
+    /// Reports a step.
     pub fn debug(&self, text: &str) {
         if self.debug {
             self.at(Level::Debug, text);
         }
     }
 
-    /// Tells the steps of a plan that is about to be run.
+    /// Reports the steps of a plan about to be run.
     pub fn steps(&self, plan: &plan::Plan) {
         if self.debug {
             plan.to_string().lines().for_each(|step| self.debug(step.trim()));
         }
     }
 
-    /// Tells whatever it is.
+    /// Sends a message of this level.
     pub(super) fn at(&self, level: Level, text: &str) {
         if let Some(tell) = &self.tell {
             tell(level, text);
