@@ -1,4 +1,4 @@
-//! bpf(2), as far as programs that decide about devices need it (Linux 4.15).
+//! bpf(2), as far as device programs need it (Linux 4.15).
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,13 +9,13 @@ use super::{Errno, raw};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What to do.
+    /// The opcode.
     pub code: u8,
-    /// The register that changes in the low four bits, the other one in the high ones.
+    /// The destination register in the low four bits, the source register in the high ones.
     pub registers: u8,
-    /// How far to jump, or where in memory.
+    /// The jump distance, or a memory offset.
     pub offset: i16,
-    /// The number that the instruction has with it.
+    /// The immediate value.
     pub number: i32,
 }
 
@@ -31,18 +31,18 @@ const CGROUP_DEVICE: u32 = 6;
 const ALLOW_MULTI: u32 = 2;
 const REPLACE: u32 = 4;
 
-/// More than one program is attached to a cgroup only where several parties have one.
+/// More than one program is attached to a cgroup only where several programs manage it.
 const MOST_PROGRAMS: usize = 64;
 
 /// # Safety
-/// Pointers in `attributes` are valid for what `command` does with them.
+/// Pointers in `attributes` are valid for whatever `command` does with them.
 unsafe fn bpf<T>(command: usize, attributes: &mut T) -> Result<usize, Errno> {
     let args = [command, (&raw mut *attributes) as usize, size_of::<T>(), 0, 0, 0];
-    // SAFETY: as the caller promises; the size is that of the attributes.
+    // SAFETY: the caller vouches for the pointers; the size is that of the attributes.
     unsafe { raw::syscall(libc::SYS_bpf, args) }
 }
 
-/// Loads a program that decides about devices.
+/// Loads a program that decides about device access.
 pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
     #[repr(C)]
     struct Load {
@@ -63,7 +63,7 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd, Errno> {
         kind: PROG_TYPE_CGROUP_DEVICE,
         count: program.len() as u32,
         instructions: program.as_ptr() as u64,
-        // Functions for GPL programs only are not called.
+        // No GPL-only helper functions are called.
         license: c"MIT".as_ptr() as u64,
         log_level: 0,
         log_size: 0,
@@ -110,22 +110,22 @@ fn change(
     unsafe { bpf(command, &mut attributes) }.map(drop)
 }
 
-/// Attaches a program beside those that are there; all of them must give access.
+/// Attaches a program alongside those already there; all of them must allow an access.
 pub fn attach(cgroup: &File, program: &OwnedFd) -> Result<(), Errno> {
     change(PROG_ATTACH, cgroup, program, ALLOW_MULTI, 0)
 }
 
-/// Puts a program in the place of another, with no moment between them (Linux 5.6).
+/// Replaces a program with another, with no gap between them (Linux 5.6).
 pub fn replace(cgroup: &File, program: &OwnedFd, old: &OwnedFd) -> Result<(), Errno> {
     change(PROG_ATTACH, cgroup, program, ALLOW_MULTI | REPLACE, old.as_raw_fd() as u32)
 }
 
-/// Takes a program away.
+/// Detaches a program.
 pub fn detach(cgroup: &File, program: &OwnedFd) -> Result<(), Errno> {
     change(PROG_DETACH, cgroup, program, 0, 0)
 }
 
-/// The numbers of the programs attached to this cgroup itself.
+/// The ids of the programs attached to this cgroup itself.
 pub fn attached(cgroup: &File) -> Result<Vec<u32>, Errno> {
     #[repr(C)]
     struct Query {
@@ -152,7 +152,7 @@ pub fn attached(cgroup: &File) -> Result<Vec<u32>, Errno> {
     Ok(ids[..(attributes.count as usize).min(MOST_PROGRAMS)].to_vec())
 }
 
-/// Opens a loaded program by its number.
+/// Opens a loaded program by its id.
 pub fn open_program(id: u32) -> Result<OwnedFd, Errno> {
     let mut attributes = [id, 0, 0];
     // SAFETY: no pointers.

@@ -1,5 +1,5 @@
-//! The line between a parent and a child that does not share its memory: a pair of sockets over
-//! which records of eight bytes pass. The child's calls allocate nothing.
+//! The channel between a parent and a child that does not share its memory: a socket pair that
+//! carries records of eight bytes. The child's calls allocate nothing.
 
 use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
@@ -16,11 +16,11 @@ use rustix::net::{
 use super::Errno;
 use super::raw::{RawFd, borrowed, call};
 
-/// What passes: a kind, and a number that belongs to it.
+/// A record: a kind, and a number that goes with it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What it is.
+    /// Its kind.
     pub kind: u32,
     /// A process id, a descriptor, or 0.
     pub value: u32,
@@ -32,28 +32,28 @@ impl Message {
     }
 }
 
-/// A record as the parent gets it.
+/// A record as the parent receives it.
 #[derive(Debug)]
 pub struct Heard {
-    /// What it is.
+    /// The record.
     pub message: Message,
-    /// The text that came with it, if [`tell_text`] has sent it.
+    /// The text that came with it, if it was sent by [`tell_text`].
     pub text: Vec<u8>,
-    /// The descriptor that came with it, if [`tell_descriptor`] has sent it.
+    /// The descriptor that came with it, if it was sent by [`tell_descriptor`].
     pub descriptor: Option<OwnedFd>,
 }
 
 /// The longest text of a record.
 pub const TEXT: usize = 4096;
 
-/// socketpair(2), record by record, close-on-exec: the parent's end and the child's.
+/// socketpair(2) of records, close-on-exec: the parent's end and the child's.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     Ok(net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?)
 }
 
-/// A socket at `path`, to which [`connect`] leads; close-on-exec. The directory is given open, as
-/// its path may be longer than an address can be (unix(7): 108 bytes).
+/// A listening socket at `path`, for [`connect`]; close-on-exec. The directory is passed open, as
+/// its path may be longer than a socket address allows (unix(7): 108 bytes).
 pub fn listen(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     let socket = socket(SocketType::SEQPACKET, SocketFlags::empty())?;
     net::bind(&socket, &address_in(dir, name.as_ref())?)?;
@@ -61,15 +61,15 @@ pub fn listen(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Connects to a socket of [`listen`]. ECONNREFUSED: nobody listens any more.
+/// Connects to a socket of [`listen`]. ECONNREFUSED: nothing listens on it any more.
 pub fn connect(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     let socket = socket(SocketType::SEQPACKET, SocketFlags::empty())?;
     net::connect(&socket, &address_in(dir, name.as_ref())?)?;
     Ok(socket)
 }
 
-/// Is anybody listening at a socket of [`listen`]? Waits for nobody: EAGAIN when there are so many
-/// before us that one would have to. ECONNREFUSED: nobody listens any more.
+/// Does anything listen on a socket of [`listen`]? Never waits: EAGAIN when the queue of
+/// connections is full. ECONNREFUSED: nothing listens on it any more.
 pub fn knock(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     let socket = socket(SocketType::SEQPACKET, SocketFlags::NONBLOCK)?;
     Ok(net::connect(&socket, &address_in(dir, name.as_ref())?)?)
@@ -84,17 +84,17 @@ fn address_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<SocketAddrUnix, Errno
     Ok(SocketAddrUnix::new(Path::new(&dir).join(name))?)
 }
 
-/// Parent: sends a record. EPIPE: the child has gone.
+/// Parent: sends a record. EPIPE: the child is gone.
 pub fn send(line: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
     tell(line.as_raw_fd(), message)
 }
 
-/// Parent: waits for a record; none: the other end is closed.
+/// Parent: waits for a record; `None`: the other end is closed.
 pub fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>, Errno> {
     const WORDS: usize = size_of::<Message>();
     let mut bytes = [0u8; WORDS + TEXT];
     let (read, descriptor) = match receive_bytes(line, &mut bytes) {
-        // A connection that was closed unread is reset.
+        // A connection closed with unread data is reset.
         Err(Errno(libc::ECONNRESET)) => return Ok(None),
         received => received?,
     };
@@ -112,7 +112,7 @@ pub fn tell(line: RawFd, message: Message) -> Result<(), Errno> {
     call!(libc::SYS_sendto, line, &raw const message, size, flags, 0, 0).map(drop)
 }
 
-/// Child: sends a record with a text, of [`TEXT`] bytes at most.
+/// Child: sends a record with a text of at most [`TEXT`] bytes.
 pub fn tell_text(line: RawFd, message: Message, text: &[u8]) -> Result<(), Errno> {
     let words = message.words();
     let parts = [IoSlice::new(words.as_flattened()), IoSlice::new(&text[..text.len().min(TEXT)])];
@@ -126,14 +126,14 @@ pub fn tell_descriptor(line: RawFd, message: Message, descriptor: RawFd) -> Resu
     send_descriptor(line, message.words().as_flattened(), descriptor)
 }
 
-/// Child: waits for a record; none: the other end is closed.
+/// Child: waits for a record; `None`: the other end is closed.
 pub fn hear(line: RawFd) -> Result<Option<Message>, Errno> {
     let mut message = Message { kind: 0, value: 0 };
     let size = size_of::<Message>();
     loop {
         match call!(libc::SYS_recvfrom, line, &raw mut message, size, 0, 0, 0) {
             Err(Errno(libc::EINTR)) => {}
-            // A connection that was closed unread is reset.
+            // A connection closed with unread data is reset.
             Err(Errno(libc::ECONNRESET)) => return Ok(None),
             Ok(read) if read == size => return Ok(Some(message)),
             Ok(_) => return Ok(None),
@@ -152,7 +152,7 @@ pub fn accept(listener: RawFd) -> Result<RawFd, Errno> {
     }
 }
 
-/// Sends `bytes` and a descriptor over a connected socket (SCM_RIGHTS of unix(7)). Allocates nothing.
+/// Sends `bytes` and a descriptor over a socket (SCM_RIGHTS of unix(7)). Allocates nothing.
 pub fn send_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawFd) -> Result<(), Errno> {
     let passed = [borrowed(descriptor)?];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -163,19 +163,19 @@ pub fn send_descriptor(socket: RawFd, bytes: &[u8], descriptor: RawFd) -> Result
     if sent == bytes.len() { Ok(()) } else { Err(Errno(libc::EMSGSIZE)) }
 }
 
-/// Parent: takes a descriptor that [`send_descriptor`] has sent; close-on-exec. None: nothing came.
+/// Parent: receives a descriptor sent by [`send_descriptor`]; close-on-exec. `None`: nothing came.
 pub fn take_descriptor(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     take_with_word(socket).map(|taken| taken.map(|(descriptor, _)| descriptor))
 }
 
-/// As [`take_descriptor`], with the first of the bytes.
+/// Same as [`take_descriptor`], with the first of the bytes.
 pub fn take_with_word(socket: BorrowedFd<'_>) -> Result<Option<(OwnedFd, u8)>, Errno> {
     let mut bytes = [0u8; 256];
     let (_, descriptor) = receive_bytes(socket, &mut bytes)?;
     Ok(descriptor.map(|descriptor| (descriptor, bytes[0])))
 }
 
-/// How many bytes came, and the descriptor that came with them.
+/// The number of bytes that came, and the descriptor that came with them.
 fn receive_bytes(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -193,9 +193,9 @@ fn receive_bytes(
     Ok((received.bytes, descriptor))
 }
 
-/// Connects a stream socket to `path`, such as a console socket; close-on-exec. However long the path
-/// is: one that has no room in an address is walked up to its last name. EAGAIN: so many wait there
-/// already that one would have to wait oneself.
+/// Connects a stream socket to `path`, such as a console socket; close-on-exec. The path may have
+/// any length: one too long for a socket address is resolved down to its last name first. EAGAIN:
+/// the queue of connections is full and connecting would block.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd, Errno> {
     let socket = socket(SocketType::STREAM, SocketFlags::NONBLOCK)?;
     match (SocketAddrUnix::new(path), path.parent(), path.file_name()) {

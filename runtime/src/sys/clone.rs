@@ -1,8 +1,8 @@
-//! clone3(2) as a scope: a child runs one function on a stack of its own and ends in execve or exit.
+//! clone3(2) as a scope: a child runs one function on its own stack and ends in execve or exit.
 //!
 //! The child usually shares the caller's memory (CLONE_VM), so that starting it costs the same
-//! whether the caller has one megabyte resident or four gigabytes; the scope does not return
-//! before the child has left that memory. How the two talk meanwhile is in [`Words`].
+//! whether the caller has one megabyte resident or four gigabytes; the scope does not return before
+//! the child has left that memory. Meanwhile the two communicate through [`Words`].
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -19,12 +19,13 @@ use super::{Errno, arch, openat2, raw};
 pub enum Memory {
     /// Shared, and the calling thread sleeps until the child has left (CLONE_VM | CLONE_VFORK).
     Borrowed,
-    /// Shared, and the calling thread goes on beside the child until it waits for it (CLONE_VM).
+    /// Shared, and the calling thread runs alongside the child until it waits for it (CLONE_VM).
     Beside,
     /// A copy, as after fork(2); the calling thread sleeps until the child executes or exits.
     Copied,
-    /// A copy, and the calling thread goes on; the two talk over a line of their own
-    /// ([`crate::sys::channel`]). The only kind of child that may outlive the scope without an execve.
+    /// A copy, and the calling thread keeps running; the two communicate over a channel
+    /// ([`crate::sys::channel`]). The only kind of child that may outlive the scope without an
+    /// execve.
     Forked,
 }
 
@@ -39,11 +40,11 @@ const STACK: usize = 64 * 1024;
 /// words | guard | first stack | guard | second stack
 const GROUND: usize = PAGE + 2 * (PAGE + STACK);
 
-/// What of a ground stays common to a caller and a child that has a copy of memory. Never the
-/// stacks: such a child may fork, and then there would be two on one.
+/// What of a ground stays shared between the caller and a child with a copy of its memory. Never
+/// the stacks: such a child may fork, and then two processes would use one stack.
 enum Shared {
     Words,
-    /// The words, and with whoever has this file.
+    /// The words, also shared with every holder of this file.
     File(raw::RawFd),
     Nothing,
 }
@@ -61,22 +62,22 @@ impl Drop for Spare {
     }
 }
 
-/// Unmaps a ground that nobody uses; nothing, if there is none.
+/// Unmaps a ground that is no longer used; null is ignored.
 fn unmap(base: *mut libc::c_void) {
     if !base.is_null() {
-        // SAFETY: a mapping of this size, made by `Ground::map`; its owner has let go of it.
+        // SAFETY: a mapping of this size, made by `Ground::map`, which its owner has given up.
         unsafe { libc::munmap(base, GROUND) };
     }
 }
 
 impl Ground {
-    /// The memory for a child of this kind, and one that it may start itself.
+    /// The memory for a child of this kind, and for one that it may start itself.
     ///
-    /// A thread keeps one for its next child: making and ending a mapping costs as much as all else
-    /// that the parent does, half of it for the other processors' address translations.
+    /// A thread keeps one for its next child: mapping and unmapping cost as much as everything else
+    /// the parent does, half of that for TLB shootdowns on the other processors.
     pub fn new(memory: Memory) -> Result<Ground, Errno> {
         let ground = match memory {
-            // With a child that has a copy of memory the words must be common all the same.
+            // A child with a copy of memory must still share the words.
             Memory::Copied | Memory::Forked => {
                 Ground { base: Ground::map(Shared::Words)?, kept: false }
             }
@@ -94,8 +95,8 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The memory for a child that may outlive its parent: its words are the first page of this file
-    /// in memory, where others read them by [`Progress::read`].
+    /// The memory for a child that may outlive its parent: its words are the first page of this
+    /// memory file, where other processes read them with [`Progress::read`].
     pub fn on(file: BorrowedFd<'_>) -> Result<Ground, Errno> {
         let ground = Ground { base: Ground::map(Shared::File(file.as_raw_fd()))?, kept: false };
         ground.words().reset();
@@ -117,7 +118,7 @@ impl Ground {
         };
         if let Some((kind, file)) = words {
             let flags = libc::MAP_SHARED | libc::MAP_FIXED | kind;
-            // SAFETY: replaces the first page of the mapping just made, which nobody uses yet.
+            // SAFETY: replaces the first page of the mapping just made, which is not in use yet.
             let words = unsafe { libc::mmap(base, PAGE, protection, flags, file, 0) };
             if words == libc::MAP_FAILED {
                 let errno = std::io::Error::last_os_error().into();
@@ -151,7 +152,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        // The scope has seen every child leave it, so it can be another's next.
+        // The scope has seen every child leave it, so it can be reused.
         let kept = self.kept && SPARE.try_with(|spare| unmap(spare.0.replace(self.base))).is_ok();
         if !kept {
             unmap(self.base);
@@ -159,8 +160,8 @@ impl Drop for Ground {
     }
 }
 
-// SAFETY: the mapping is reached only through atomics, and through the stacks by the children, each
-// of which has its own.
+// SAFETY: the mapping is accessed only through atomics, and as stacks by the children, each of
+// which has its own.
 unsafe impl Sync for Ground {}
 
 /// struct clone_args of clone3(2), to its size in Linux 5.7.
@@ -187,13 +188,13 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// What to clone with.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// CLONE_NEW* of the namespaces that the child begins in.
+    /// CLONE_NEW* of the namespaces the child starts in.
     pub namespaces: u64,
     /// How it relates to the caller's memory.
     pub memory: Memory,
-    /// An open cgroup v2 directory to begin in (CLONE_INTO_CGROUP, Linux 5.7).
+    /// An open cgroup v2 directory to start in (CLONE_INTO_CGROUP, Linux 5.7).
     pub cgroup: Option<raw::RawFd>,
-    /// It is a child of the caller's parent, which waits for it (CLONE_PARENT).
+    /// Make it a child of the caller's parent, which waits for it (CLONE_PARENT).
     pub for_parent: bool,
 }
 
@@ -207,11 +208,11 @@ pub struct Cloned {
 }
 
 /// Starts a child that runs `body(data)`, which ends in execve or exit; runs `beside` in the
-/// caller; lets the child go on; and returns when it has left the caller's memory.
+/// caller; sends `Go` to the child; and returns when the child has left the caller's memory.
 ///
 /// With [`Memory::Beside`], `beside` runs while the child works, and the child's
 /// [`Words::await_go`] returns when it is done; if it fails, the child is killed. With the other
-/// kinds it runs when the child has already left.
+/// kinds it runs after the child has left.
 pub fn scope<T: Sync, R, E>(
     ground: &Ground,
     request: Request,
@@ -220,7 +221,7 @@ pub fn scope<T: Sync, R, E>(
     beside: impl FnOnce(&Cloned) -> Result<R, E>,
 ) -> Result<(Cloned, Result<R, E>), Errno> {
     let mut pidfd: i32 = -1;
-    // A handler of the caller must not run in its memory on our stack.
+    // A signal handler of the caller must not run in its memory on our stack.
     let mut flags = request.namespaces
         | CLONE_CLEAR_SIGHAND
         | (libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID) as u64;
@@ -241,7 +242,7 @@ pub fn scope<T: Sync, R, E>(
         flags,
         pidfd: &raw mut pidfd as u64,
         child_tid: ground.words().says.as_ptr() as u64,
-        // With CLONE_PARENT it is that of the caller's own end.
+        // With CLONE_PARENT, the signal is that of the caller's own end.
         exit_signal: if request.for_parent { 0 } else { libc::SIGCHLD as u64 },
         stack: stack as u64,
         stack_size: stack_size as u64,
@@ -249,11 +250,11 @@ pub fn scope<T: Sync, R, E>(
         ..CloneArgs::default()
     };
     // With all signals blocked, the child cannot be interrupted between clone and execve; it
-    // unblocks what the program shall have unblocked.
+    // unblocks what the program needs unblocked.
     let mask = SignalMask::block_all();
-    // A change of ids in the child would leave the memory, which is also ours, not dumpable.
+    // A change of ids in the child would leave the memory, which is also ours, undumpable.
     let dumpable = raw::prctl(libc::PR_GET_DUMPABLE, 0, 0);
-    // A copy is out of reach of debuggers from its birth on: see `Undumpable`.
+    // A copy must be untraceable from its birth on: see `Undumpable`.
     let undumpable = match request.memory {
         Memory::Copied | Memory::Forked => Some(Undumpable::now()),
         Memory::Borrowed | Memory::Beside => None,
@@ -268,7 +269,7 @@ pub fn scope<T: Sync, R, E>(
     let cloned = Cloned { pid, pidfd: raw::own(pidfd) };
     let result = match request.memory {
         Memory::Beside => {
-            // Should `beside` unwind, the child must not be left with freed memory.
+            // If `beside` unwinds, the child must not be left with freed memory.
             let guard = KillAndWait { words: ground.words(), pid };
             let result = beside(&cloned);
             std::mem::forget(guard);
@@ -280,13 +281,14 @@ pub fn scope<T: Sync, R, E>(
             result
         }
         Memory::Borrowed => {
-            // Nested children are not waited for by the kernel.
+            // The kernel does not wait for nested children.
             ground.words().await_gone();
             beside(&cloned)
         }
         Memory::Copied => beside(&cloned),
         Memory::Forked => {
-            // Nothing is shared: a signal may come. What `beside` starts shall not inherit the mask.
+            // Nothing is shared, so signals may come. What `beside` starts must not inherit the
+            // mask.
             drop(mask);
             let result = beside(&cloned);
             if result.is_err() {
@@ -303,13 +305,13 @@ pub fn scope<T: Sync, R, E>(
     Ok((cloned, result))
 }
 
-/// Inside a child of [`scope`]: starts a second one on the second stack, with the same memory, and
-/// goes on with `beside`, given its process id; both end in execve or exit. Returns only if there
-/// can be no second one. Nothing here allocates.
+/// Inside a child of [`scope`]: starts a second child on the second stack, with the same memory,
+/// and continues with `beside`, passing it the process id; both end in execve or exit. Returns only
+/// if the second child could not be started. Nothing here allocates.
 ///
 /// In memory shared with the caller the two run side by side, and `scope` waits for both. In a copy
-/// ([`Memory::Copied`]) the kernel clears no word when the last one leaves: so there the first
-/// sleeps until the second has executed or exited.
+/// ([`Memory::Copied`]) the kernel clears no word when the last one leaves, so the first sleeps
+/// until the second has executed or exited.
 pub fn nested<T: Sync>(
     ground: &Ground,
     memory: Memory,
@@ -320,8 +322,8 @@ pub fn nested<T: Sync>(
     let (stack, stack_size) = ground.stack(1);
     let flags = match memory {
         Memory::Copied | Memory::Forked => libc::CLONE_VM | libc::CLONE_VFORK,
-        // The kernel writes the word before the child runs: there is no moment at which there is a
-        // child and the word does not say so, whoever is killed when.
+        // The kernel writes the word before the child runs: whichever process is killed, and
+        // whenever, there is never a child that the word does not name.
         Memory::Borrowed | Memory::Beside => {
             libc::CLONE_VM | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_CLEARTID
         }
@@ -338,8 +340,8 @@ pub fn nested<T: Sync>(
     };
     let entry = Entry { body, data, words: ground.words(), cgroup: AtomicI32::new(-1) };
     // SAFETY: `entry` is on this stack, and `data` outlives it: neither goes away, since `beside`
-    // does not return. All the rest is the caller's, for which `scope` waits. The second stack is
-    // used by this child alone.
+    // does not return. Everything else is the caller's, and `scope` waits for the child. The second
+    // stack is used by this child alone.
     let Err(errno) = unsafe { start(&args, &entry) }.map(beside);
     errno
 }
@@ -348,7 +350,7 @@ struct Entry<'a, T> {
     body: fn(&T) -> !,
     data: &'a T,
     words: &'a Words,
-    /// To be joined first, where the kernel was not asked to begin in it; otherwise -1.
+    /// To join first, if clone could not start the child in it; otherwise -1.
     cgroup: AtomicI32,
 }
 
@@ -365,7 +367,7 @@ extern "C" fn enter<T>(entry: *const Entry<'_, T>) -> ! {
     (entry.body)(entry.data)
 }
 
-/// In the place of a failed step: the child could not join its cgroup.
+/// Takes the place of a failed step: the child could not join its cgroup.
 pub const NO_CGROUP: usize = u32::MAX as usize;
 
 fn join_cgroup(dir: raw::RawFd) -> Result<(), Errno> {
@@ -375,19 +377,20 @@ fn join_cgroup(dir: raw::RawFd) -> Result<(), Errno> {
     written
 }
 
-/// clone3(2); or, where a filter does not let it through, clone(2).
+/// clone3(2), or clone(2) where a seccomp filter refuses clone3.
 ///
-/// Filters that look at flags refuse clone3, whose flags are in memory, with ENOSYS, so that libcs
-/// use clone (docker's and our own do); older ones that do not know it refuse it with EPERM. What
-/// clone cannot do is done otherwise: a cgroup is joined by the child, and handlers of signals never
-/// run in a child of ours, which has all signals blocked until it has reset them.
+/// Filters that inspect flags refuse clone3, whose flags are in memory, with ENOSYS, so that libcs
+/// fall back to clone (docker's filter and our own do this); older filters that do not know clone3
+/// refuse it with EPERM. What clone cannot do is done differently: the child joins its cgroup
+/// itself, and signal handlers never run in our children, which have all signals blocked until they
+/// have reset them.
 ///
 /// # Safety
 /// `args.stack` must be a free stack; with CLONE_VM, everything reachable from `entry` must live
 /// until the child has executed or exited.
 unsafe fn start<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno> {
     let call = [&raw const *args as usize, size_of::<CloneArgs>(), 0, 0, 0];
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     match unsafe { on_stack(libc::SYS_clone3, call, entry) } {
         Err(Errno(libc::ENOSYS | libc::EPERM)) => {}
         result => return result,
@@ -396,33 +399,33 @@ unsafe fn start<T>(args: &CloneArgs, entry: &Entry<'_, T>) -> Result<i32, Errno>
         entry.cgroup.store(args.cgroup as raw::RawFd, SeqCst);
     }
     let flags = args.flags & !(CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND);
-    // clone(2) has one place for both, of which a child of ours has one at most.
+    // clone(2) has one argument for both; our children use at most one of them.
     let word = if flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
     let top = args.stack + args.stack_size;
     let flags = flags | args.exit_signal;
     let call = arch::clone_arguments(flags, top, word, args.child_tid, args.tls);
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { on_stack(libc::SYS_clone, call, entry) }
 }
 
-/// A system call of this number that begins a child, on the stack that its arguments name, with
-/// `enter(entry)`.
+/// Makes the system call `number`, which starts a child on the stack that its arguments name; the
+/// child runs `enter(entry)`.
 ///
 /// # Safety
-/// As for [`start`].
+/// Same as [`start`].
 unsafe fn on_stack<T>(
     number: libc::c_long,
     args: [usize; 5],
     entry: &Entry<'_, T>,
 ) -> Result<i32, Errno> {
     let (data, enter) = (&raw const *entry, enter::<T> as *const ());
-    // SAFETY: as the caller says; `enter` never returns.
+    // SAFETY: guaranteed by the caller; `enter` never returns.
     let result = unsafe { arch::on_stack(number as usize, args, data.cast(), enter) };
     if result < 0 { Err(Errno(-result as i32)) } else { Ok(result as i32) }
 }
 
 fn kill(pid: i32) {
-    // It is not reaped yet, so the id is still its own.
+    // It has not been reaped, so the pid is still its own.
     let _ = call!(libc::SYS_kill, pid, libc::SIGKILL);
 }
 
@@ -438,12 +441,13 @@ impl Drop for KillAndWait<'_> {
     }
 }
 
-/// Until dropped, this process is not dumpable (PR_SET_DUMPABLE), and neither is a child that it gets
+/// While this lives, this process is not dumpable (PR_SET_DUMPABLE), and neither is a child started
 /// meanwhile, from its first instruction on.
 ///
-/// Such a child may be in a new user namespace, in which every process with the caller's user id has
-/// all capabilities, as its owner (user_namespaces(7)), a container without any capability included
-/// that sees the host's processes. The child still has the caller's root and descriptors.
+/// Such a child may be in a new user namespace, in which every process with the caller's user id
+/// has all capabilities, as its owner (user_namespaces(7)), including a container without any
+/// capability that can see the host's processes. The child still has the caller's root and
+/// descriptors.
 pub(super) struct Undumpable {
     before: bool,
 }
@@ -476,8 +480,8 @@ impl SignalMask {
         let all = u64::MAX;
         let mut before = 0u64;
         let (how, size) = (libc::SIG_SETMASK, size_of::<u64>());
-        // The raw call also blocks the two signals that glibc keeps for its threads (setxid,
-        // cancellation), which its wrapper would leave open.
+        // The raw call also blocks the two signals that glibc reserves for its threads (setxid,
+        // cancellation), which its wrapper would leave unblocked.
         let _ = call!(libc::SYS_rt_sigprocmask, how, &raw const all, &raw mut before, size);
         SignalMask { before }
     }

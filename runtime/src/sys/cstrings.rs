@@ -11,10 +11,10 @@ pub struct CStrings {
     told: Option<Told>,
 }
 
-/// `NAME=0000000000`, of which the digits are written later.
+/// `NAME=0000000000`, whose digits are written later.
 struct Told {
     text: Box<[AtomicU8]>,
-    /// Where they begin.
+    /// Where the digits begin.
     digits: usize,
 }
 
@@ -26,7 +26,7 @@ impl CStrings {
         CStrings { strings, pointers, told: None }
     }
 
-    /// The same, and behind them `name` with a process id, which [`CStrings::tell_pid`] writes.
+    /// The same, followed by `name` with a process id, which [`CStrings::tell_pid`] writes.
     pub fn with_pid(strings: Vec<CString>, name: &str) -> CStrings {
         let text = name.bytes().chain(*b"=0000000000\0").map(AtomicU8::new).collect();
         let told = Told { text, digits: name.len() + 1 };
@@ -37,7 +37,7 @@ impl CStrings {
         all
     }
 
-    /// Writes the process id, if there is a place for one. Allocates nothing.
+    /// Writes the process id, if there is room for one. Allocates nothing.
     pub fn tell_pid(&self, pid: impl FnOnce() -> i32) {
         let Some(Told { text, digits }) = &self.told else { return };
         let pid = pid();
@@ -65,7 +65,7 @@ impl CStrings {
 }
 
 // SAFETY: the pointers point into `strings`, which this value owns and never changes, and into
-// `told`, which it owns too and changes by atomics only.
+// `told`, which it also owns and changes only by atomics.
 unsafe impl Send for CStrings {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for CStrings {}
@@ -86,7 +86,7 @@ mod tests {
         for pid in [2, 10, 4194304, 1] {
             strings.tell_pid(|| pid);
             assert_eq!(strings.pointers.len(), 3);
-            // SAFETY: the second of the pointers, to a C string that `strings` owns.
+            // SAFETY: the second pointer, to a C string that `strings` owns.
             let told = unsafe { CStr::from_ptr(strings.pointers[1]) };
             assert_eq!(told.to_str().unwrap(), format!("LISTEN_PID={pid}"));
         }

@@ -1,16 +1,17 @@
 //! The first instructions of the program, before its libc has started.
 //!
 //! The verbs that put a process into a container start this program a second time, from a read-only
-//! mount of its file (`start/seal.rs` says why). What comes before the second start is lost, and
-//! most of it is the libc's: its start asks the processor for its features by CPUID, which a
-//! virtual machine has to emulate, and relocates the program; together a quarter of a millisecond.
-//! So the entry point of the file is here (`build.rs`), and makes the second start at once.
+//! mount of its file (`start/seal.rs` says why). Everything before the second start is wasted, and
+//! most of it is the libc's: its startup queries processor features by CPUID, which a virtual
+//! machine has to emulate, and relocates the program, together a quarter of a millisecond. So the
+//! file's entry point is here (`build.rs`) and makes the second start immediately.
 //!
-//! Where this cannot be done, for want of CAP_SYS_ADMIN perhaps, the program goes on as usual, and
-//! `start/seal.rs` finds that it is still to be done and has the other ways and the words for it.
+//! Where this fails, perhaps for lack of CAP_SYS_ADMIN, the program continues as usual, and
+//! `start/seal.rs` finds that it still has to be done and has the other ways and the messages for
+//! it.
 //!
-//! Nothing is relocated yet and `memcpy` is not chosen yet (it is an IFUNC): this code may not call
-//! the standard library, compare or copy slices, or have tables of pointers.
+//! Nothing is relocated yet and `memcpy` is not yet resolved (it is an IFUNC): this code must not
+//! call the standard library, compare or copy slices, or use tables of pointers.
 #![allow(unsafe_code)]
 
 use core::mem::MaybeUninit;
@@ -22,15 +23,15 @@ mod arch;
 
 arch::begin_before_libc!(begin);
 
-/// What libc calls. The standard library's own would first read /proc/self/maps, to tell the
-/// overflow of a stack from other faults, and set up another stack to say so on: a part of what a
-/// start costs.
+/// What libc calls. The standard library's own would first read /proc/self/maps, to tell stack
+/// overflows from other faults, and set up another stack to report them on: part of the cost of a
+/// start.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     std::process::exit(garth::cli::main())
 }
 
-/// Returns when there is nothing to do, or it failed.
+/// Returns if there is nothing to do or it failed.
 extern "C" fn begin(stack: *const usize) {
     // SAFETY: `stack` is the initial stack pointer: argc, then argc pointers and a null, then the
     // environment. `Statfs` is plain memory that the kernel fills.
@@ -66,11 +67,11 @@ extern "C" fn begin(stack: *const usize) {
     }
 }
 
-/// Is the verb one of those? A word behind an option may be its value or the verb; if it is taken
-/// for a verb wrongly, the only harm is a second start that was not needed.
+/// Is the verb one of those? A word after an option may be its value or the verb; mistaking a value
+/// for a verb only costs an unneeded second start.
 ///
 /// # Safety
-/// `argv` has `argc` C strings.
+/// `argv` holds `argc` C strings.
 unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
     const CREATE: u64 = u64::from_le_bytes(*b"create\0\0");
     const RUN: u64 = u64::from_le_bytes(*b"run\0\0\0\0\0");
@@ -90,14 +91,14 @@ unsafe fn enters_a_container(argc: usize, argv: *const *const u8) -> bool {
     false
 }
 
-/// The first eight bytes of a C string, zeros behind its end.
+/// The first eight bytes of a C string, zero-padded after its end.
 ///
 /// # Safety
 /// `text` is a C string.
 unsafe fn first_bytes(text: *const u8) -> u64 {
     let (mut word, mut at) = (0, 0);
     while at < 8 {
-        // SAFETY: not behind the NUL, at which the loop ends.
+        // SAFETY: not past the NUL, where the loop ends.
         let byte = unsafe { arch::byte(text.wrapping_add(at)) };
         if byte == 0 {
             break;
@@ -108,13 +109,13 @@ unsafe fn first_bytes(text: *const u8) -> u64 {
     word
 }
 
-/// A system call; what the kernel gives back, an errno as a negative number.
+/// A system call; returns the kernel's result, an errno as a negative number.
 ///
 /// # Safety
-/// As for the system call.
+/// Same as the system call.
 #[inline(always)]
 unsafe fn call(number: i64, args: [usize; 5]) -> isize {
     let [a, b, c, d, e] = args;
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { arch::syscall(number as usize, [a, b, c, d, e, 0]) }
 }

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// The highest number of an error that a system call tells (MAX_ERRNO of the kernel).
+    /// The highest error number that a system call returns (the kernel's MAX_ERRNO).
     pub const HIGHEST: i32 = 4095;
 
-    /// The symbolic name, `EPERM`; `E?` for a number that has none.
+    /// The symbolic name, `EPERM`; `E?` for a number without one.
     pub fn name(self) -> String {
         match nix::errno::Errno::from_raw(self.0) {
             nix::errno::Errno::UnknownErrno => "E?".to_owned(),
@@ -20,7 +20,7 @@ impl Errno {
         }
     }
 
-    /// strerror(3): `Operation not permitted`. Not those of nix, which differ in 20 of 133.
+    /// strerror(3): `Operation not permitted`. Not nix's texts, of which 20 of 133 differ.
     pub fn words(self) -> String {
         let words = std::io::Error::from_raw_os_error(self.0).to_string();
         words.rsplit_once(" (os error").map_or(words.as_str(), |(words, _)| words).to_owned()

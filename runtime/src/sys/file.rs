@@ -13,15 +13,15 @@ use rustix::fs::{
 use super::raw::{self, call};
 use super::{CStrings, Errno};
 
-/// The text of a small file that the kernel makes up. Names in it (of processes, mounts, devices) are
-/// chosen by anybody, and may be no text: what is none is U+FFFD here, and never an error.
+/// The text of a small file that the kernel generates. Names in it (of processes, mounts, devices)
+/// can be chosen by any user and may not be UTF-8: invalid bytes become U+FFFD, never an error.
 pub fn read_kernel(path: impl AsRef<Path>) -> std::io::Result<String> {
     let bytes = read_kernel_bytes(path)?;
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// The same as it is. Such a file tells no size, and std would ask for it and begin with 32 bytes.
+/// The same, as bytes. Such a file reports no size; std would ask for it and start with 32 bytes.
 pub fn read_kernel_bytes(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
@@ -33,22 +33,20 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
-/// From now on whoever reads or writes this open file without being able to gets EAGAIN instead of
-/// waiting.
+/// From now on reads and writes on this open file return EAGAIN instead of blocking.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = rustix::fs::fcntl_getfl(fd)? | OFlags::NONBLOCK;
     Ok(rustix::fs::fcntl_setfl(fd, flags)?)
 }
 
-/// Was this descriptor given to us by whoever started this program? Those that we open ourselves are
-/// closed at execve.
+/// Was this descriptor inherited by this program? Those that we open ourselves are close-on-exec.
 pub fn is_inherited(fd: raw::RawFd) -> bool {
     call!(libc::SYS_fcntl, fd, libc::F_GETFD)
         .is_ok_and(|flags| flags & libc::FD_CLOEXEC as usize == 0)
 }
 
-/// Takes hold of a descriptor that this program was given; it is closed at execve from now on. EBADF: it
-/// was not.
+/// Takes ownership of an inherited descriptor and makes it close-on-exec. EBADF: it was not
+/// inherited.
 pub fn inherited(fd: raw::RawFd) -> Result<OwnedFd, Errno> {
     if !is_inherited(fd) {
         return Err(Errno(libc::EBADF));
@@ -57,17 +55,17 @@ pub fn inherited(fd: raw::RawFd) -> Result<OwnedFd, Errno> {
     Ok(raw::own(fd))
 }
 
-/// A copy of a descriptor, with the lowest free number from `least` on.
+/// A copy of a descriptor, with the lowest free number not below `least`.
 pub fn copy_from(fd: BorrowedFd<'_>, least: raw::RawFd) -> Result<OwnedFd, Errno> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, least)?)
 }
 
-/// Whatever this process executes inherits the open file.
+/// Makes the open file survive execve.
 pub fn inherit(file: &File) -> Result<(), Errno> {
     raw::set_cloexec(file.as_raw_fd(), false)
 }
 
-/// Is the open file the one that is at `path` now? When nothing is there, it is not.
+/// Is the open file the one currently at `path`? If `path` does not exist, it is not.
 pub fn is_at(fd: impl AsFd, path: &Path) -> Result<bool, Errno> {
     let now = match rustix::fs::stat(path) {
         Err(rustix::io::Errno::NOENT) => return Ok(false),
@@ -77,15 +75,14 @@ pub fn is_at(fd: impl AsFd, path: &Path) -> Result<bool, Errno> {
     Ok((now.st_dev, now.st_ino) == (open.st_dev, open.st_ino))
 }
 
-/// A copy of the mount at `path` (`recursive`: with all below) that is attached nowhere
-/// (open_tree(2), Linux 5.2).
+/// A detached copy of the mount at `path` (`recursive`: with everything below; open_tree(2), Linux
+/// 5.2).
 pub fn detached_copy(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     raw::open_tree(raw::AT_FDCWD, path, recursive).map(raw::own)
 }
 
-/// This program's own file as a read-only mount of its own, attached nowhere: executing it through
-/// this descriptor gives a process whose /proc/PID/exe cannot be opened for writing. Needs
-/// CAP_SYS_ADMIN.
+/// This program's own file as a detached read-only mount: executing it through this descriptor
+/// gives a process whose /proc/PID/exe cannot be opened for writing. Needs CAP_SYS_ADMIN.
 pub fn own_program_read_only() -> Result<OwnedFd, Errno> {
     let attr = raw::MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     let tree = detached_copy(c"/proc/self/exe", false)?;
@@ -106,8 +103,8 @@ pub fn own_program_is_protected() -> bool {
     }
 }
 
-/// An executable file in memory that holds `contents` and cannot be changed any more, not even its
-/// mode where the kernel can forbid that (memfd_create(2)); close-on-exec.
+/// An executable memory file that holds `contents` and can no longer be changed, not even its mode
+/// where the kernel can forbid that (memfd_create(2)); close-on-exec.
 ///
 /// EACCES: this pid namespace forbids executable memory files (sysctl `vm.memfd_noexec` = 2).
 pub fn sealed(name: &CStr, contents: &[u8], mode: u32) -> Result<OwnedFd, Errno> {
@@ -115,7 +112,7 @@ pub fn sealed(name: &CStr, contents: &[u8], mode: u32) -> Result<OwnedFd, Errno>
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags;
         rustix::fs::memfd_create(name, flags)
     };
-    // EXEC, and the seal of that name: both since Linux 6.3.
+    // MFD_EXEC, and the seal F_SEAL_EXEC: both since Linux 6.3.
     let fd = match make(MemfdFlags::EXEC) {
         Err(rustix::io::Errno::INVAL) => make(MemfdFlags::empty())?,
         fd => fd?,

@@ -1,4 +1,4 @@
-//! Processes that a child starts by itself, as fork(2) does: both go on after the call, each with
+//! Processes that a child starts by itself, like fork(2): both continue after the call, each with
 //! its own copy of memory. For children that do not share their parent's
 //! ([`super::clone::Memory`]).
 
@@ -23,18 +23,18 @@ struct CloneArgs {
     tls: u64,
 }
 
-/// clone3(2) as fork(2) does it; or clone(2), where a filter does not let clone3 through (see
+/// clone3(2) used like fork(2), or clone(2) where a seccomp filter refuses clone3 (see
 /// [`super::clone`]).
 fn clone(args: &CloneArgs) -> Result<usize, Errno> {
     let refused = match call!(libc::SYS_clone3, &raw const *args, size_of::<CloneArgs>()) {
         Err(refused @ Errno(libc::ENOSYS | libc::EPERM)) => refused,
         result => return result,
     };
-    // What clone(2) cannot be told: its lowest byte is the signal.
+    // What clone(2) cannot express: its lowest byte is the signal.
     if args.flags >> 32 != 0 || args.flags & 0xff != 0 {
         return Err(refused);
     }
-    // It has one place for both.
+    // It has one argument for both.
     let word =
         if args.flags & libc::CLONE_PIDFD as u64 != 0 { args.pidfd } else { args.parent_tid };
     let flags = args.flags | args.exit_signal;
@@ -43,11 +43,10 @@ fn clone(args: &CloneArgs) -> Result<usize, Errno> {
     call!(libc::SYS_clone, flags, stack, word, fourth, fifth)
 }
 
-/// A second process beside this one, a child of the same parent (CLONE_PARENT): it begins in the
-/// pid namespace that was joined or made for children. 0 in the second, its process id in the
-/// first. The kernel writes that id to [`Words::second`] before the second runs: so there is no
-/// moment at which it is there and the parent, which shares the words, cannot know it, whoever is
-/// killed when.
+/// A second process alongside this one, a child of the same parent (CLONE_PARENT): it starts in the
+/// pid namespace that was joined, or made for children. Returns 0 in the second, its process id in
+/// the first. The kernel writes that id to [`Words::second`] before the second runs: whichever
+/// process is killed, and whenever, the parent, which shares the words, knows of it.
 pub fn sibling(words: &Words) -> Result<i32, Errno> {
     let args = CloneArgs {
         flags: (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
@@ -66,7 +65,7 @@ pub enum Outcome {
     Code(i32),
     /// A signal killed it.
     Signal(i32),
-    /// It had not ended in time, and was killed.
+    /// It did not end in time, and was killed.
     Late,
     /// It could not be executed.
     NotExecuted(Errno),
@@ -81,17 +80,17 @@ pub struct Program<'a> {
     pub argv: &'a CStrings,
     /// Its environment.
     pub envp: &'a CStrings,
-    /// Its working directory; none, or one that cannot be entered: the caller's.
+    /// Its working directory; without one, or if it cannot be entered: the caller's.
     pub directory: Option<&'a CStr>,
-    /// A seccomp filter that it runs under, and flags for seccomp(2).
+    /// A seccomp filter that it runs under, and the flags for seccomp(2).
     pub filter: Option<(&'a [BpfInstruction], u32)>,
-    /// Milliseconds; negative: without end.
+    /// Milliseconds; negative: no limit.
     pub timeout: i32,
 }
 
-/// Runs a program with `input` as its standard input, and waits for its end. What it writes to its
-/// standard output and error meanwhile is given to `said`, with the number of the descriptor; of
-/// what it leaves running nothing is read any more.
+/// Runs a program with `input` as its standard input, and waits for it to end. Its output
+/// meanwhile, standard output and error, is passed to `said` with the number of the descriptor; the
+/// output of processes it leaves running is no longer read.
 pub fn run(
     program: &Program<'_>,
     input: &[&[u8]],
@@ -107,7 +106,7 @@ pub fn run(
     }
     [stdin, output[1], error[1], reason[1]].into_iter().for_each(raw::close);
     let outcome = attend(pidfd, [output[0], error[0]], program.timeout, said);
-    // Nothing but its errno comes from there, and the end of it when it was executed.
+    // The pipe carries only its errno; end of file means that it was executed.
     let mut errno = [0; 4];
     let executed = raw::read(reason[0], &mut errno) != Ok(errno.len());
     [pidfd, output[0], error[0], reason[0]].into_iter().for_each(raw::close);
@@ -116,7 +115,7 @@ pub fn run(
 
 /// In the child.
 fn execute(program: &Program<'_>, standard: [RawFd; 3]) -> Errno {
-    // A copy of one that has this number already would be closed at execve.
+    // If it already had this number, close-on-exec would stay set.
     for (number, fd) in (0..).zip(standard) {
         let copied = if fd == number { raw::set_cloexec(fd, false) } else { raw::dup2(fd, number) };
         if let Err(errno) = copied {
@@ -127,7 +126,7 @@ fn execute(program: &Program<'_>, standard: [RawFd; 3]) -> Errno {
         let _ = raw::chdir(directory);
     }
     let _ = raw::set_signal_mask(0);
-    // What is ignored stays so at execve, as SIGPIPE by the standard library, or others by the
+    // Ignored signals stay ignored across execve: SIGPIPE by the standard library, others by the
     // caller.
     for signal in 1..=64 {
         let _ = raw::set_disposition(signal, false);
@@ -140,7 +139,7 @@ fn execute(program: &Program<'_>, standard: [RawFd; 3]) -> Errno {
     }
 }
 
-/// fork(2) with a descriptor of the child, which has none and 0 for its id.
+/// fork(2), with a pidfd of the child; in the child, 0 and no pidfd.
 fn fork() -> Result<(usize, RawFd), Errno> {
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
@@ -153,7 +152,7 @@ fn fork() -> Result<(usize, RawFd), Errno> {
     Ok((pid, pidfd))
 }
 
-/// A file in memory with these contents, to be read from its beginning.
+/// A memory file with these contents, positioned at its start.
 fn memory_file(contents: &[&[u8]]) -> Result<RawFd, Errno> {
     let file = raw::memory_file(c"state")?;
     for part in contents {
@@ -163,7 +162,7 @@ fn memory_file(contents: &[&[u8]]) -> Result<RawFd, Errno> {
     Ok(file)
 }
 
-/// Until the process has ended.
+/// Waits until the process has ended.
 fn attend(
     pidfd: RawFd,
     outputs: [RawFd; 2],
@@ -193,7 +192,8 @@ fn attend(
             break;
         }
     }
-    // What is there by now: as much as the two pipes hold, if something else goes on writing.
+    // Read what is there already: at most what the two pipes hold, as another process may go on
+    // writing.
     for _ in 0..32 {
         if raw::poll(&mut polls[1..], Some(0)) == Ok(0) {
             break;
@@ -213,7 +213,7 @@ fn attend(
     })
 }
 
-/// Reads what is there, a piece of each; one that has come to its end is not asked any more.
+/// Reads one piece from each output that is ready; stops polling one at its end of file.
 fn hear(outputs: &mut [libc::pollfd], said: &mut dyn FnMut(RawFd, &[u8])) {
     let mut piece = [0; crate::sys::channel::TEXT];
     for (number, output) in (1..).zip(outputs) {
@@ -228,19 +228,19 @@ fn hear(outputs: &mut [libc::pollfd], said: &mut dyn FnMut(RawFd, &[u8])) {
     }
 }
 
-/// By a clock that is not set.
+/// Monotonic time.
 fn milliseconds() -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let _ = call!(libc::SYS_clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
-/// Has `action` done in a process that nobody waits for: a copy of this one, with no other
-/// descriptors than `keep` and in a session of its own. It must do with system calls: other threads
-/// of ours, and the locks that they held, are not in the copy.
+/// Runs `action` in a process that no other waits for: a copy of this one, with only the
+/// descriptors in `keep`, in a session of its own. It may only make system calls: our other threads
+/// do not exist in the copy, and the locks they held stay locked.
 pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
     keep.sort_unstable();
-    // Without a signal at its end, nobody who waits for children in general gets this one.
+    // Without an exit signal, a caller that waits for any child does not get this one.
     let args = CloneArgs::default();
     let pid = clone(&args)?;
     if pid != 0 {
@@ -248,12 +248,12 @@ pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
         call!(libc::SYS_wait4, pid, &raw mut status, libc::__WALL, 0)?;
         return if status == 0 { Ok(()) } else { Err(Errno(libc::EAGAIN)) };
     }
-    // Once more, so that it is the child of no one who would have to reap it.
+    // Fork again, so that none of our processes has to reap it.
     match clone(&args) {
         Ok(0) => {}
         again => raw::exit(i32::from(again.is_err())),
     }
-    // A reader of our output, and whoever wants our lock, would wait for it.
+    // Otherwise a reader of our output, or a waiter for our lock, would wait for it.
     let mut next = 0;
     for number in keep.iter().filter_map(|fd| u32::try_from(*fd).ok()) {
         if number > next {
@@ -267,8 +267,9 @@ pub fn aside(keep: &mut [RawFd], action: impl FnOnce()) -> Result<(), Errno> {
     raw::exit(0);
 }
 
-/// A child with a copy of this process's memory that does `work` and exits with its answer. For a
-/// process of one thread: the child has only the calling one, and what another had locked stays so.
+/// A child with a copy of this process's memory that runs `work` and exits with its result. For
+/// single-threaded processes: the child has only the calling thread, and locks held by others stay
+/// locked.
 pub fn child(work: impl FnOnce() -> i32) -> Result<super::clone::Cloned, Errno> {
     let (pid, pidfd) = fork()?;
     if pid == 0 {
@@ -288,7 +289,7 @@ pub fn own_pid() -> i32 {
 }
 
 /// A process that does nothing, in new namespaces of these kinds (CLONE_NEW*), until it is killed:
-/// for what can be had of a namespace only while somebody is in it.
+/// for operations on a namespace that need a process in it.
 pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     idle_as(namespaces, || {
         loop {
@@ -297,12 +298,12 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
     })
 }
 
-/// As [`idle`], but other processes of the caller's user may trace it, as they may trace the
-/// caller: to write the id maps of a process that is not dumpable one must be root.
+/// Same as [`idle`], but other processes of the caller's user may trace it, as they may trace the
+/// caller: only root may write the id maps of a process that is not dumpable.
 ///
-/// It is dumpable only when it has nothing that would be of use to them: no descriptor of the
-/// caller's, and, whoever makes it act, no system call that opens one. Returns when that is so. It
-/// ends when the answered descriptor is closed, at the latest.
+/// It becomes dumpable only when it holds nothing of use to them: no descriptor of the caller's
+/// and, even when another process controls it, no system call that opens one. Returns once that is
+/// so. It ends when the returned descriptor is closed, at the latest.
 pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, OwnedFd), Errno> {
     let (here, there) = crate::sys::channel::pair()?;
     let line = there.as_raw_fd();
@@ -331,12 +332,11 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
     }
 }
 
-/// A seccomp filter under which a process can wait at its line and exit, and nothing else: `waiter`
-/// of `specs/seccomp/own.json`, compiled by seccompiler.
+/// A seccomp filter under which a process can only wait on its channel and exit: `waiter` of
+/// `specs/seccomp/own.json`, compiled by seccompiler.
 const WAITER: &[u8] = crate::sys::embedded_filter!("waiter");
 
-/// A child without shared memory, born out of reach of debuggers, that does `what`, in new
-/// namespaces.
+/// An untraceable child without shared memory, in new namespaces, that runs `what`.
 fn idle_as(namespaces: u64, what: impl FnOnce()) -> Result<super::clone::Cloned, Errno> {
     let mut pidfd: RawFd = -1;
     let args = CloneArgs {
@@ -348,7 +348,7 @@ fn idle_as(namespaces: u64, what: impl FnOnce()) -> Result<super::clone::Cloned,
     let undumpable = super::clone::Undumpable::now();
     let pid = clone(&args)?;
     if pid == 0 {
-        // Should the parent be killed, so is this one.
+        // If the parent is killed, this process is too.
         let _ = raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0);
         what();
         raw::exit(1);
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(open, 1, "more than its line is open");
         let status = of("status");
         assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
-        // It ends with its line.
+        // It ends when its channel is closed.
         drop(line);
         let ended = super::super::process::wait(idle.pidfd.as_fd(), true).unwrap();
         assert_eq!(ended, Some(super::super::process::Ended::Exited(1)));
@@ -393,11 +393,12 @@ mod tests {
         let mut word = [0; 5];
         reader.read_exact(&mut word).unwrap();
         assert_eq!(&word, b"begun");
-        // End of file comes when nobody holds the other end, and the one aside still sleeps.
+        // End of file comes once the other end is closed everywhere, while the process aside still
+        // sleeps.
         drop(open);
         assert_eq!(other.read(&mut word).unwrap(), 0);
         assert!(begin.elapsed().as_secs() < 2, "it was waited for");
-        // Nor is there a child of ours.
+        // Nor do we have a child.
         drop(writer);
         assert_eq!(reader.read(&mut word).unwrap(), 0);
     }

@@ -1,20 +1,20 @@
-//! The program that stays behind when a sandbox has been started, as a sealed file in memory.
+//! The program that stays behind when a sandbox has been started, as a sealed memory file.
 //!
-//! `init/main.rs` is the program and says what it does; build.rs compiles it; here its bytes become
-//! an fd that can be executed and nothing else. Three processes run it:
+//! `init/main.rs` is the program and describes what it does; build.rs compiles it; here its bytes
+//! become a descriptor that can only be executed. Three processes run it:
 //!
 //! - **pid 1 of a sandbox**, `[INIT, child pid]`. The caller, already pid 1 and the parent of the
-//!   running command, blocks all signals (one that comes before the exec must wait, not be lost),
-//!   leaves no fd open beyond 0, 1, 2 without CLOEXEC, and executes the file. It passes an empty
-//!   environment: what lies on the stack of pid 1 can be read by nobody, but costs memory. A seccomp
-//!   filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4,
-//!   rt_sigtimedwait, kill, prctl(PR_SET_NAME) and exit_group.
+//! running command, blocks all signals (one that arrives before the exec must stay pending, not be
+//! lost), leaves only 0, 1 and 2 without CLOEXEC, and executes the file. It passes an empty
+//! environment: the stack of pid 1 cannot be read by any process, but costs memory. A seccomp
+//! filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait,
+//! kill, prctl(PR_SET_NAME) and exit_group.
 //! - **the keeper of a detached sandbox**, `[KEEPER, first, command, output, file, file, program,
-//!   arguments...]`, six numbers of descriptors (`-`: none), the parent of the process behind `first`,
-//!   outside. It keeps its environment and its fds for `program`, which it becomes when `first` has
-//!   ended, and which reaps it.
+//! arguments...]`, six descriptor numbers (`-`: none), the parent of the process behind `first`,
+//! outside. It keeps its environment and its descriptors for `program`, which it becomes when
+//! `first` has ended, and which reaps that process.
 //!
-//! Either ends with 125 when it cannot do its work.
+//! Either exits with 125 when it cannot do its work.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -23,27 +23,29 @@ use super::{CStrings, Errno, file, fork, raw};
 
 /// `argv[0]` of pid 1.
 pub const INIT: &CStr = c"garth-init";
-/// `argv[0]` of a detached sandbox's parent.
+/// `argv[0]` of the parent of a detached sandbox.
 pub const KEEPER: &CStr = c"garth-keeper";
 /// `argv[0]` of the process that owns the firewall's table.
 const HOLDER: &CStr = c"garth-holder";
 
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/garth-init"));
 
-/// Makes the program's file: in memory, close-on-exec, and sealed, so that no process that comes to
-/// hold it can change what runs as pid 1 of other sandboxes.
+/// Makes the program's file: in memory, close-on-exec, and sealed, so that no process that gets
+/// hold of it can change what runs as pid 1 of other sandboxes.
 ///
-/// Its mode is 0111. Who executes a file that he may not read is not dumpable, even for his own
-/// user (`would_dump()` in fs/exec.c): no ptrace, no /proc/1/mem, no /proc/1/environ. That holds for
-/// everyone without CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH over the file's owner.
+/// Its mode is 0111. A process that executes a file it may not read is not dumpable, even for its
+/// own user (`would_dump()` in fs/exec.c): no ptrace, no /proc/1/mem, no /proc/1/environ. That
+/// holds against every process without CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH over the file's
+/// owner.
 ///
 /// EACCES: this pid namespace forbids executable memory files (sysctl `vm.memfd_noexec` = 2).
 pub fn sealed() -> Result<OwnedFd, Errno> {
     file::sealed(INIT, PROGRAM, 0o111)
 }
 
-/// Starts a holder, whose child nobody is: it lends `socket` to who connects to `listening`, hears
-/// `news` (rtnetlink), and runs `program` with `args` when there is something to see to.
+/// Starts a holder that is not our child: it lends `socket` to processes that connect to
+/// `listening`, receives `news` (rtnetlink), and runs `program` with `args` when something has to
+/// be done.
 pub fn hold(
     listening: BorrowedFd<'_>,
     socket: BorrowedFd<'_>,

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::{Errno, openat2, raw};
 
-/// Runs `visit` on a thread of its own in the mount namespace behind `there`, an open namespace
-/// file; root and working directory of the thread are that namespace's. Needs CAP_SYS_ADMIN and
+/// Runs `visit` on a separate thread in the mount namespace behind `there`, an open namespace file;
+/// the thread's root and working directory are that namespace's. Needs CAP_SYS_ADMIN and
 /// CAP_SYS_CHROOT.
 pub fn in_mount_namespace<T: Send>(
     there: BorrowedFd<'_>,
@@ -16,7 +16,7 @@ pub fn in_mount_namespace<T: Send>(
 ) -> Result<T, Errno> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // EINVAL otherwise: root and working directory are shared with the other threads.
+            // Otherwise EINVAL: root and working directory are shared with the other threads.
             raw::unshare(libc::CLONE_FS)?;
             raw::setns(there.as_raw_fd(), libc::CLONE_NEWNS)?;
             Ok(visit())
@@ -25,8 +25,8 @@ pub fn in_mount_namespace<T: Send>(
     })
 }
 
-/// Runs `visit` on a thread of its own, in a copy of this mount namespace in which `path` is a mount
-/// of its own. What `visit` starts is in it as well; it ends with them.
+/// Runs `visit` on a separate thread, in a copy of this mount namespace in which `path` is a mount
+/// of its own. Processes that `visit` starts are in the copy too; it ends with them.
 pub fn with_own_mount<T: Send>(path: &Path, visit: impl FnOnce() -> T + Send) -> Result<T, Errno> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
     std::thread::scope(|scope| {

@@ -1,10 +1,10 @@
 //! Thin typed calls to the kernel, and the only unsafe code of the project.
 //!
-//! What is in [`raw`] and [`clone`] may be used in a child that shares its parent's memory: no
-//! allocation, no lock, no thread-local `errno`. The rest is for the parent.
+//! The functions in [`raw`] and [`clone`] may be used in a child that shares its parent's memory:
+//! no allocation, no lock, no thread-local `errno`. The rest is for the parent.
 #![allow(unsafe_code)]
 
-/// The one place for what an architecture has of its own; the files have the same items.
+/// The one place for what is specific to an architecture; the files define the same items.
 #[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
 #[allow(dead_code, unused_imports, unused_macros, reason = "some is for the init or the binary")]
@@ -40,7 +40,7 @@ pub mod watch;
 mod words;
 pub mod xattr;
 
-/// A filter of `specs/seccomp` that was compiled ahead for this architecture.
+/// A filter of `specs/seccomp`, compiled ahead of time for this architecture.
 macro_rules! embedded_filter {
     ($name:literal) => {{
         #[cfg(target_arch = "x86_64")]

@@ -1,12 +1,12 @@
 //! Netlink (netlink(7)): many messages in one buffer, one `sendmsg`, one answer.
 //!
 //! A [`Batch`] is written front to back into a single `Vec`: header, fixed part, attributes; the
-//! lengths are filled in when a message or a nest closes. Only the last message asks for an
-//! acknowledgement, because the kernel reports every *failure* unasked: a batch that succeeds costs
-//! one `sendmsg` and one `recvmsg`, however long it is.
+//! lengths are filled in when a message or a nest is closed. Only the last message asks for an
+//! acknowledgement, because the kernel reports every *failure* anyway: a batch that succeeds costs
+//! one `sendmsg` and one `recvmsg`, whatever its length.
 //!
 //! rtnetlink and nfnetlink do their work inside `sendmsg`, so every answer is queued when it
-//! returns. Nothing here ever waits: an answer that is missing is an error, not a hang.
+//! returns. Nothing here ever waits: a missing answer is an error, not a hang.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -34,27 +34,27 @@ pub enum Family {
     Route = libc::NETLINK_ROUTE as isize,
     /// nftables and connection tracking.
     Netfilter = libc::NETLINK_NETFILTER as isize,
-    /// Sockets and what they have moved (sock_diag(7)).
+    /// Sockets and their traffic counters (sock_diag(7)).
     Diag = libc::NETLINK_SOCK_DIAG as isize,
 }
 
 impl Family {
-    /// Rustix has none for rtnetlink, whose number is 0.
+    /// Rustix has no constant for rtnetlink, whose number is 0.
     fn protocol(self) -> Option<Protocol> {
         std::num::NonZero::new(self as u32).map(Protocol::from_raw)
     }
 }
 
-/// The kernel's no to one message of a batch.
+/// The kernel's refusal of one message of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Which message of the batch, from 0.
     pub message: usize,
-    /// What that message was to do, as given to [`Batch::message`].
+    /// The purpose of that message, as passed to [`Batch::message`].
     pub doing: &'static str,
     /// The error number.
     pub errno: Errno,
-    /// The kernel's own words (NETLINK_EXT_ACK, kernel 4.12), where it has some.
+    /// The kernel's own text (NETLINK_EXT_ACK, kernel 4.12), if any.
     pub text: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl Batch {
         Batch { bytes: Vec::with_capacity(2048), ..Batch::default() }
     }
 
-    /// An nftables transaction: all of its messages take effect at once, or none does.
+    /// An nftables transaction: all of its messages take effect together, or none does.
     pub fn transaction() -> Batch {
         let mut batch = Batch::new();
         batch.bracket(libc::NFNL_MSG_BATCH_BEGIN);
@@ -82,7 +82,7 @@ impl Batch {
     }
 
     /// Begins a message: `kind` and `flags` as in nlmsghdr, then the family's fixed part. `doing`
-    /// words the error if the kernel refuses.
+    /// goes into the error if the kernel refuses it.
     pub fn message(&mut self, doing: &'static str, kind: u16, flags: i32, fixed: &[u8]) {
         self.last = self.bytes.len();
         let flags = (flags | libc::NLM_F_REQUEST) as u16;
@@ -102,7 +102,7 @@ impl Batch {
         self.raw(value);
     }
 
-    /// Adds an attribute that is a zero-terminated string.
+    /// Adds an attribute that is a NUL-terminated string.
     pub fn text(&mut self, kind: u16, value: &str) {
         self.bytes.extend_from_slice(&((ATTRIBUTE + value.len() + 1) as u16).to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -110,17 +110,17 @@ impl Batch {
         self.raw(&[0]);
     }
 
-    /// Adds a 32-bit attribute in host order, as rtnetlink wants them.
+    /// Adds a 32-bit attribute in host order, as rtnetlink expects.
     pub fn u32(&mut self, kind: u16, value: u32) {
         self.attr(kind, &value.to_ne_bytes());
     }
 
-    /// Adds a 32-bit attribute in network order, as nfnetlink wants them.
+    /// Adds a 32-bit attribute in network order, as nfnetlink expects.
     pub fn be32(&mut self, kind: u16, value: u32) {
         self.attr(kind, &value.to_be_bytes());
     }
 
-    /// Adds an attribute whose value is what `inside` adds.
+    /// Adds an attribute that contains what `inside` adds.
     pub fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Batch)) {
         let start = self.bytes.len();
         self.attr(kind | NESTED, &[]);
@@ -129,7 +129,7 @@ impl Batch {
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
     }
 
-    /// Appends bytes, padded to 4, and lengthens the message by them. For the fixed part of a
+    /// Appends bytes, padded to 4, and lengthens the message accordingly. For the fixed part of a
     /// message inside a nest (the peer of a veth).
     pub fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -149,19 +149,19 @@ impl Batch {
         self.doing.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.doing.is_empty()
     }
 }
 
-/// A netlink socket of the network namespace in which it was opened, whatever namespace the thread
-/// is in later.
+/// A netlink socket of the network namespace it was opened in, whatever namespace the thread is in
+/// later.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
-    /// Sequence number of the next batch's first message. A late answer to an earlier batch, such
-    /// as the second failure in it, is told by it and passed over.
+    /// Sequence number of the next batch's first message. It identifies late answers to an earlier
+    /// batch, such as a second failure in it, which are skipped.
     next: u32,
 }
 
@@ -171,14 +171,14 @@ impl Socket {
         let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
         let fd = net::socket_with(AddressFamily::NETLINK, kind, flags, family.protocol())?;
         let socket = Socket { fd, next: 1 };
-        // The kernel's words on a failure. An old kernel without them is no reason to fail.
+        // The kernel's text for a failure. An old kernel without it is no reason to fail.
         let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1);
-        // A refusal does not repeat the message it is about.
+        // A refusal does not repeat the message it refers to.
         let _ = socket.option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1);
         Ok(socket)
     }
 
-    /// Sends the batch; the first failure, if any.
+    /// Sends the batch; returns the first failure, if any.
     pub fn execute(&mut self, batch: Batch) -> Result<(), Refusal> {
         let mut first = Ok(());
         self.exchange(batch, |_, answer| {
@@ -189,19 +189,19 @@ impl Socket {
         first
     }
 
-    /// Sends the batch and gives every answer, with the number of its message, to `each`: data (the
+    /// Sends the batch and passes every answer, with the index of its message, to `each`: data (the
     /// message's kind and what follows the header) or a refusal. The error is about the socket.
     pub fn exchange(
         &mut self,
         mut batch: Batch,
         mut each: impl FnMut(usize, Result<(u16, &[u8]), Refusal>),
     ) -> Result<(), Refusal> {
-        // An empty transaction is none: kernels before 6.10 acknowledge no bracket.
+        // An empty transaction is a no-op: kernels before 6.10 do not acknowledge the brackets.
         if batch.len() == usize::from(batch.transaction) {
             return Ok(());
         }
-        // The acknowledgement is asked of the last message; of a transaction, of the last before
-        // the closing bracket, which kernels before 6.10 do not acknowledge.
+        // The last message asks for the acknowledgement; in a transaction, the last before the
+        // closing bracket, which kernels before 6.10 do not acknowledge.
         let awaited = batch.len() - 1;
         batch.bytes[batch.last + 6] |= libc::NLM_F_ACK as u8;
         if batch.transaction {
@@ -211,7 +211,7 @@ impl Socket {
         self.next = self.next.wrapping_add(batch.len() as u32);
         number(&mut batch.bytes, base);
         let failed = |errno| Refusal { message: 0, doing: batch.doing[0], errno, text: None };
-        // A long list of ports does not fit the usual 208 kB; root may go past wmem_max.
+        // A long list of ports does not fit the usual 208 kB; root may exceed wmem_max.
         if batch.bytes.len() > 100_000 {
             let size = 2 * batch.bytes.len();
             let forced = sockopt::set_socket_send_buffer_size_force(&self.fd, size);
@@ -224,7 +224,7 @@ impl Socket {
         loop {
             let length = match self.receive(&mut buffer) {
                 Ok(length) => length,
-                // A commit that fails is answered on the opening bracket, and nothing else is.
+                // A failed commit is answered only on the opening bracket.
                 Err(errno) if errno.0 == libc::EAGAIN && refused => return Ok(()),
                 Err(errno) => return Err(failed(errno)),
             };
@@ -248,8 +248,8 @@ impl Socket {
         }
     }
 
-    /// Sends the batch from a process aside, and does not wait for what becomes of it: rtnetlink works
-    /// inside `sendmsg`, and a device's deletion takes tens of milliseconds there.
+    /// Sends the batch from a separate process and does not wait for the outcome: rtnetlink works
+    /// inside `sendmsg`, and deleting a device takes tens of milliseconds there.
     pub fn execute_behind(&self, mut batch: Batch) -> Result<(), Errno> {
         number(&mut batch.bytes, 1);
         let fd = self.fd.as_raw_fd();
@@ -259,9 +259,9 @@ impl Socket {
         })
     }
 
-    /// Makes the kernel act on a change of carrier now. Link watching is a work item that may run
-    /// later, and until it ran the queue of a link that just came up drops packets; asking for the
-    /// link state does the work at once.
+    /// Makes the kernel act on a carrier change now. Link watching is a work item that may run
+    /// later, and until it has run, the queue of a link that just came up drops packets; asking for
+    /// the link state does the work immediately.
     pub fn settle_carrier(&self, link: &str) -> Result<(), Errno> {
         let mut value = [ETHTOOL_GLINK, 0];
         let mut request = raw::interface(link);
@@ -270,8 +270,8 @@ impl Socket {
         call!(libc::SYS_ioctl, self.fd.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request).map(drop)
     }
 
-    /// Listens to multicast `groups` from now on. A socket without an address is passed over by the
-    /// kernel's own messages, so it gets one.
+    /// Listens to multicast `groups` from now on. The kernel's own messages skip a socket without
+    /// an address, so this gives it one.
     pub fn join(&self, groups: &[i32]) -> Result<(), Errno> {
         self.bind(0)?;
         groups.iter().try_for_each(|group| {
@@ -279,8 +279,8 @@ impl Socket {
         })
     }
 
-    /// Gives to `each` what has come unasked, without waiting; true: some is lost, as it did not fit
-    /// the queue.
+    /// Passes to `each` the notifications that have arrived, without waiting; true: some were lost
+    /// because the queue was full.
     pub fn drain(&self, mut each: impl FnMut(u16, &[u8])) -> bool {
         let mut buffer = [0u8; 16 * 1024];
         let mut lost = false;
@@ -288,33 +288,33 @@ impl Socket {
             match self.receive(&mut buffer) {
                 Ok(length) => messages(&buffer[..length])
                     .for_each(|(header, body)| each(header.nlmsg_type, body)),
-                // Said once, in front of what did fit.
+                // Reported once, before the messages that did fit.
                 Err(Errno(libc::ENOBUFS)) if !lost => lost = true,
                 Err(_) => return lost,
             }
         }
     }
 
-    /// Makes the queue of what comes unasked as long as that, or as long as this user may.
+    /// Sets the length of the notification queue to this, or to as much as this user may have.
     pub fn queue(&self, bytes: usize) {
         if sockopt::set_socket_recv_buffer_size_force(&self.fd, bytes).is_err() {
             let _ = sockopt::set_socket_recv_buffer_size(&self.fd, bytes);
         }
     }
 
-    /// Gives the socket the address `port`; 0: any. EADDRINUSE: another socket has it.
+    /// Binds the socket to the address `port`; 0: any. EADDRINUSE: another socket has it.
     pub fn bind(&self, port: u32) -> Result<(), Errno> {
         Ok(net::bind(&self.fd, &SocketAddrNetlink::new(port, 0))?)
     }
 
-    /// A socket that others have too, one after the other, if it is one of `family` with the address
-    /// `port`. Answers to those before us are thrown away, and the numbers are new.
+    /// A socket that several processes use in turn, if it is one of `family` with the address
+    /// `port`. Answers to earlier users are discarded, and sequence numbers start afresh.
     pub fn shared(fd: OwnedFd, family: Family, port: u32) -> Option<Socket> {
         let address = net::getsockname(&fd).and_then(SocketAddrNetlink::try_from);
         let same = sockopt::socket_domain(&fd) == Ok(AddressFamily::NETLINK)
             && sockopt::socket_protocol(&fd) == Ok(family.protocol())
             && address.is_ok_and(|address| address.pid() == port);
-        // Far from the numbers of those who were killed before they read an answer.
+        // Far from the numbers of processes that were killed before they read an answer.
         let now = super::timer::monotonic().as_nanos() as u32;
         let socket = Socket { fd, next: now | 1 };
         socket.drain(|_, _| {});
@@ -326,7 +326,7 @@ impl Socket {
         Ok(self.fd.try_clone()?)
     }
 
-    /// Closes the socket without waiting for what nftables has still to free.
+    /// Closes the socket without waiting for what nftables still has to free.
     pub fn abandon(self) {
         super::abandon::abandon(self.fd);
     }
@@ -347,7 +347,7 @@ impl Socket {
         Ok(())
     }
 
-    /// One datagram from the kernel; others may send to a netlink socket and are not listened to.
+    /// One datagram from the kernel; datagrams from other senders are ignored.
     fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
         let is_kernel = |from: Option<&SocketAddrAny>| {
@@ -356,7 +356,7 @@ impl Socket {
         };
         loop {
             match net::recvfrom(&self.fd, &mut *buffer, flags) {
-                // Thousands of refusals do not fit the queue; the first are in it.
+                // Thousands of refusals overflow the queue; the first ones are in it.
                 Err(io::Errno::INTR | io::Errno::NOBUFS) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok((_, length, _)) if length > buffer.len() => return Err(Errno(libc::EMSGSIZE)),
@@ -367,7 +367,7 @@ impl Socket {
     }
 }
 
-/// The attributes in `bytes`, as (kind, value); stops at the first malformed one.
+/// The attributes in `bytes` as (kind, value); stops at the first malformed one.
 pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -379,12 +379,12 @@ pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// The value of the first attribute `kind` in `bytes`.
+/// The value of the first attribute of this kind in `bytes`.
 pub fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(k, _)| *k == kind).map(|(_, value)| value)
 }
 
-/// Numbers the messages from `base` on.
+/// Numbers the messages, starting at `base`.
 fn number(bytes: &mut [u8], base: u32) {
     let (mut start, mut sequence) = (0, base);
     while let Some(length) = u32_at(bytes, start) {
@@ -412,13 +412,13 @@ fn messages(bytes: &[u8]) -> impl Iterator<Item = (libc::nlmsghdr, &[u8])> {
     })
 }
 
-/// The error number (0: none) and the kernel's words in an NLMSG_ERROR or NLMSG_DONE.
+/// The error number (0: none) and the kernel's text in an NLMSG_ERROR or NLMSG_DONE.
 fn error_of(flags: u16, body: &[u8]) -> (i32, Option<String>) {
     let number = u32_at(body, 0).map_or(libc::EPROTO, |n| -(n as i32));
     if flags & libc::NLM_F_ACK_TLVS as u16 == 0 {
         return (number, None);
     }
-    // What failed is repeated, whole unless libc::NLM_F_CAPPED as u16, before the attributes.
+    // The failed message is repeated, whole unless NLM_F_CAPPED is set, before the attributes.
     let repeated = match u32_at(body, 4) {
         Some(length) if flags & libc::NLM_F_CAPPED as u16 == 0 => length as usize,
         _ => HEADER,
@@ -441,7 +441,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Whatever is sent over this is refused: it is no socket.
+    /// Anything sent over this is refused: it is not a socket.
     fn deaf() -> Socket {
         Socket { fd: std::fs::File::open("/dev/null").unwrap().into(), next: 1 }
     }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::Errno;
 
-/// Runs `visit` with this thread in the network namespace of process `pid`, and comes back. Other
-/// threads are not affected. A socket opened inside keeps belonging to that namespace.
+/// Runs `visit` with this thread in the network namespace of process `pid`, then returns to the old
+/// one. Other threads are not affected. A socket opened inside stays in that namespace.
 ///
 /// A thread that cannot return would act on the wrong network from then on, with all its rights:
 /// the process aborts instead.
@@ -15,9 +15,9 @@ pub fn in_netns_of<T>(pid: i32, visit: impl FnOnce() -> T) -> Result<T, Errno> {
     in_netns(there.as_fd(), visit)
 }
 
-/// As [`in_netns_of`], for an open namespace file.
+/// Same as [`in_netns_of`], for an open namespace file.
 pub fn in_netns<T>(there: BorrowedFd<'_>, visit: impl FnOnce() -> T) -> Result<T, Errno> {
-    /// Goes back also when `visit` panics.
+    /// Also returns when `visit` panics.
     struct Return(File);
     impl Drop for Return {
         fn drop(&mut self) {
@@ -26,7 +26,7 @@ pub fn in_netns<T>(there: BorrowedFd<'_>, visit: impl FnOnce() -> T) -> Result<T
             }
         }
     }
-    // The way back is open before the thread goes.
+    // Open the way back before leaving.
     let back = Return(File::open("/proc/thread-self/ns/net")?);
     enter(there)?;
     let result = visit();
@@ -38,7 +38,7 @@ fn enter(netns: BorrowedFd<'_>) -> Result<(), Errno> {
     super::raw::setns(netns.as_raw_fd(), libc::CLONE_NEWNET)
 }
 
-/// Runs `visit` on a thread of its own in a new network namespace, which ends with it. Needs
+/// Runs `visit` on a separate thread in a new network namespace, which ends with it. Needs
 /// CAP_SYS_ADMIN.
 pub fn in_new_netns<T: Send>(visit: impl FnOnce() -> T + Send) -> Result<T, Errno> {
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Opening paths inside a tree that someone else controls (openat2(2), Linux 5.6). [`open`] and
+//! Opening paths inside a tree that another user controls (openat2(2), Linux 5.6). [`open`] and
 //! [`may_execute`] may be used between clone3 and execve.
 
 use std::ffi::CStr;
@@ -28,15 +28,15 @@ pub fn open(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawFd, 
     }
 }
 
-/// Opens `path` as if `root` were `/`: absolute links and `..` stay inside, magic links (the ones
-/// in /proc that lead anywhere) are refused. `flags` as for open(2); O_CLOEXEC is added.
+/// Opens `path` as if `root` were `/`: absolute links and `..` stay inside, magic links (those in
+/// /proc that lead anywhere) are refused. `flags` as for open(2); O_CLOEXEC is added.
 pub fn in_root(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     let resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
     open(root.as_raw_fd(), path, flags, resolve).map(raw::own)
 }
 
 /// Is `path` a regular file that this task may execute (faccessat2(2) with AT_EACCESS, Linux 5.8)?
-/// ENOENT also where it is not a file.
+/// ENOENT if it is not a regular file either.
 pub fn may_execute(path: &CStr) -> Result<(), Errno> {
     let file = open(raw::AT_FDCWD, path, libc::O_PATH, 0)?;
     let regular = raw::stat(file).map(|stat| stat.mode & libc::S_IFMT == libc::S_IFREG);

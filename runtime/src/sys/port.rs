@@ -1,4 +1,4 @@
-//! Taking a port of an address without serving it (bind(2), ip(7)).
+//! Reserving a port of an address without serving it (bind(2), ip(7)).
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -7,12 +7,12 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, 
 
 use super::{Errno, raw, task};
 
-/// Binds a stream or, for UDP, a datagram socket to `address`, so that nobody else can.
+/// Binds a stream or, for UDP, a datagram socket to `address`, so that no other process can.
 ///
-/// An IPv6 socket takes no IPv4 port (IPV6_V6ONLY). A stream socket does not listen. If that is
-/// refused only because of connections of an earlier server that linger in TIME_WAIT, the port is
-/// taken with SO_REUSEADDR, and then by listening: two sockets with that option can share a port
-/// unless one of them listens. EADDRINUSE: somebody has the port.
+/// An IPv6 socket takes no IPv4 port (IPV6_V6ONLY). A stream socket does not listen. If binding
+/// fails only because connections of an earlier server linger in TIME_WAIT, the port is taken with
+/// SO_REUSEADDR and then by listening: two sockets with that option can share a port unless one of
+/// them listens. EADDRINUSE: the port is in use.
 pub fn reserve(address: SocketAddr, udp: bool) -> Result<OwnedFd, Errno> {
     let kind = if udp { SocketType::DGRAM } else { SocketType::STREAM };
     match bind(address, kind, false) {
@@ -21,9 +21,9 @@ pub fn reserve(address: SocketAddr, udp: bool) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Room for many descriptors: while this lives the soft limit of descriptors is the hard one, and what
-/// is put aside has a number beyond the soft limit of before. So the numbers that it leaves free are as
-/// many as they were, and nothing that is started later sees another limit.
+/// Room for many descriptors: while this lives, the soft limit on descriptors equals the hard one,
+/// and descriptors put aside get numbers above the previous soft limit. So as many low numbers stay
+/// free as before, and programs started later see the same limit.
 #[derive(Debug)]
 pub struct Room {
     soft: u64,
@@ -31,7 +31,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// None where there is none to be had.
+    /// `None` if the limit cannot be raised.
     pub fn make() -> Option<Room> {
         let (soft, hard) = task::rlimit(libc::RLIMIT_NOFILE).ok()?;
         (soft < hard).then_some(())?;
@@ -39,7 +39,7 @@ impl Room {
         Some(Room { soft, hard })
     }
 
-    /// The same open file under a number beyond the limit of before; as it is, if all of those are
+    /// The same open file under a number above the previous limit; unchanged if all of those are
     /// taken.
     pub fn put_aside(&self, fd: OwnedFd) -> OwnedFd {
         let Ok(beyond) = i32::try_from(self.soft) else { return fd };
@@ -53,8 +53,8 @@ impl Drop for Room {
     }
 }
 
-/// Takes a name that nobody else in this network namespace can take (unix(7), abstract sockets).
-/// EADDRINUSE: somebody has it.
+/// Takes a name that no other process in this network namespace can then take (unix(7), abstract
+/// sockets). EADDRINUSE: the name is taken.
 pub fn claim(name: &str) -> Result<OwnedFd, Errno> {
     let fd = socket(AddressFamily::UNIX, SocketType::DGRAM)?;
     net::bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;

@@ -1,9 +1,9 @@
-//! Programs of others that are run beside us, and that must have nothing of ours: the one place where
+//! External programs that run alongside us and must inherit nothing of ours: the one place where
 //! they are started.
 //!
-//! Garth blocks signals while it waits for a sandbox, and ignores SIGPIPE; callers leave descriptors
-//! open for the sandbox. `std::process` passes all of it on, and a program that stays (pasta) would
-//! never hear that it is to end.
+//! Garth blocks signals while it waits for a sandbox, and ignores SIGPIPE; callers leave
+//! descriptors open for the sandbox. `std::process` passes all of this on, and a program that keeps
+//! running (pasta) would never receive the signal to end.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,22 +15,22 @@ use rustix::process::{Pid, Signal};
 
 use super::{Errno, raw};
 
-/// A program with all signals unblocked and at their default actions, and no descriptors but the
-/// standard ones.
+/// A program with all signals unblocked and at their default actions, and only the standard
+/// descriptors.
 pub fn new(program: impl AsRef<OsStr>) -> Command {
     let clean = || {
-        // Those that the caller has given us for the sandbox are not closed at execve.
+        // Those that the caller passed to us for the sandbox are not close-on-exec.
         raw::close_range(3, libc::CLOSE_RANGE_CLOEXEC)?;
         clean_signals()
     };
     let mut command = Command::new(program);
-    // SAFETY: between fork and execve only system calls are made, with numbers alone.
+    // SAFETY: between fork and execve only system calls are made, with plain numbers.
     unsafe { command.pre_exec(clean) };
     command
 }
 
-/// As [`new`], with the descriptors that are not closed at execve: for a program that is told their
-/// numbers.
+/// Same as [`new`], but keeps descriptors that are not close-on-exec: for a program that is told
+/// their numbers.
 pub fn with_descriptors(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     // SAFETY: as above.
@@ -38,21 +38,21 @@ pub fn with_descriptors(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Such that it is the leader of a process group, and is killed when the calling thread ends.
+/// Makes it the leader of a process group, and has it killed when the calling thread ends.
 pub fn apart(command: &mut Command) {
     let parent = std::process::id();
     let apart = move || -> std::io::Result<()> {
         raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0)?;
         let now = rustix::process::getppid();
-        // Our end may have come before the request to hear of it.
+        // We may have ended before the prctl.
         if Pid::as_raw(now) as u32 != parent { Err(Errno(libc::ESRCH).into()) } else { Ok(()) }
     };
     // SAFETY: as above.
     unsafe { command.process_group(0).pre_exec(apart) };
 }
 
-/// Such that it may go on without us: in a session of its own, with its process id written to `known`
-/// before it is executed. So there is no moment at which it runs and cannot be found.
+/// Lets it outlive us: in a session of its own, with its process id written to `known` before it is
+/// executed. So there is never a moment when it runs and cannot be found.
 pub fn aside(command: &mut Command, known: File) {
     let aside = move || -> std::io::Result<()> {
         let (mut digits, mut at, mut rest) = ([0u8; 10], 10, std::process::id());
@@ -68,7 +68,7 @@ pub fn aside(command: &mut Command, known: File) {
     unsafe { command.pre_exec(aside) };
 }
 
-/// In the child: what the caller blocks or ignores is not for the program.
+/// In the child: the program must not inherit the signals that the caller blocks or ignores.
 fn clean_signals() -> std::io::Result<()> {
     for signal in (1..=libc::SIGRTMAX()).filter(|one| ![libc::SIGKILL, libc::SIGSTOP].contains(one))
     {
@@ -77,7 +77,7 @@ fn clean_signals() -> std::io::Result<()> {
     Ok(raw::set_signal_mask(0)?)
 }
 
-/// Kills every process of the group that process `leader`, a child that was not waited for, leads.
+/// Kills every process of the process group of `leader`, a child that has not been waited for.
 pub fn kill_group(leader: u32) {
     if let Some(group) = Pid::from_raw(leader as i32) {
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -88,7 +88,7 @@ pub fn kill_group(leader: u32) {
 mod tests {
     use super::super::process::Signals;
 
-    /// In a thread of its own: the mask is a thread's.
+    /// On a thread of its own: signal masks are per thread.
     #[test]
     fn what_is_started_while_signals_are_blocked_hears_them() {
         let status = std::thread::spawn(|| {

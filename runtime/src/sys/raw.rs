@@ -1,17 +1,17 @@
 //! System calls by inline assembly: no libc, so no `errno` in thread-local storage, which a child
-//! that shares memory with its parent (CLONE_VM) would overwrite. None of these allocates, locks
-//! or panics; all of them may be used between clone3 and execve.
+//! that shares memory with its parent (CLONE_VM) would overwrite. None of these allocate, lock or
+//! panic; all of them may be used between clone3 and execve.
 
 use core::ffi::CStr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{CStrings, Errno, arch};
 
-/// An open file descriptor of the child. Plain and copyable: the child never closes on drop, its
+/// An open file descriptor of the child. Plain and copyable: the child never closes on drop, as its
 /// descriptors are close-on-exec.
 pub type RawFd = i32;
 
-/// The current working directory, where a descriptor of a directory is expected (openat(2)).
+/// The current working directory, where a directory descriptor is expected (openat(2)).
 pub const AT_FDCWD: RawFd = libc::AT_FDCWD;
 
 type Result<T> = core::result::Result<T, Errno>;
@@ -19,7 +19,7 @@ type Result<T> = core::result::Result<T, Errno>;
 /// Makes a system call and converts `-errno`.
 ///
 /// # Safety
-/// As for the system call `number`: pointers must be valid for what the kernel does with them.
+/// Same as the system call `number`: pointers must be valid for what the kernel does with them.
 #[inline(always)]
 pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize> {
     // SAFETY: the caller vouches for the arguments.
@@ -27,7 +27,7 @@ pub unsafe fn syscall(number: i64, args: [usize; 6]) -> Result<usize> {
     if (-4095..0).contains(&result) { Err(Errno(-result as i32)) } else { Ok(result as usize) }
 }
 
-/// Six arguments, those not given being zero.
+/// Six arguments; those not given are zero.
 macro_rules! arguments {
     (0 0 0 0 0 0;) => { [0usize; 6] };
     ($($zero:literal)*; $($arg:expr),*) => {{
@@ -38,7 +38,7 @@ macro_rules! arguments {
     }};
 }
 
-/// One system call whose arguments are numbers or pointers that the borrow checker has seen.
+/// One system call, whose arguments are numbers or pointers that the borrow checker has seen.
 macro_rules! call {
     ($number:expr $(, $arg:expr)*) => {{
         let args = $crate::sys::raw::arguments!(0 0 0 0 0 0; $($arg),*);
@@ -50,20 +50,19 @@ macro_rules! call {
 
 pub(super) use {arguments, call};
 
-/// A descriptor that the kernel has just made, for those who close what they have no more use for.
-/// Nothing else may own it.
+/// A descriptor that the kernel has just made, for owners that close it on drop. Nothing else may
+/// own it.
 pub(super) fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: as above: this module's functions give each new descriptor to one caller.
+    // SAFETY: as above: this module's functions hand each new descriptor to one caller.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// A descriptor of the child for rustix, for the length of one call. EBADF: it is the number that
-/// stands for none.
+/// A descriptor of the child for rustix, for one call. EBADF: it is the number that means none.
 pub(super) fn borrowed<'a>(fd: RawFd) -> Result<BorrowedFd<'a>> {
     if fd < 0 {
         return Err(Errno(libc::EBADF));
     }
-    // SAFETY: it is no -1. The kernel itself checks whether it is open.
+    // SAFETY: it is not -1. The kernel itself checks whether it is open.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
@@ -85,20 +84,20 @@ pub fn close_fds(first: u32, last: u32) -> Result<()> {
     call!(libc::SYS_close_range, first, last, 0).map(drop)
 }
 
-/// write(2), all of `bytes` or an error.
+/// write(2): writes all of `bytes` or fails.
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<()> {
     let written = call!(libc::SYS_write, fd, bytes.as_ptr(), bytes.len())?;
     if written == bytes.len() { Ok(()) } else { Err(Errno(libc::EIO)) }
 }
 
-/// pipe2(2): the reading and the writing end, close-on-exec.
+/// pipe2(2): the read end and the write end, close-on-exec.
 pub fn pipe() -> Result<[RawFd; 2]> {
     let mut ends: [RawFd; 2] = [-1; 2];
     call!(libc::SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC)?;
     Ok(ends)
 }
 
-/// memfd_create(2): an empty file in memory; close-on-exec.
+/// memfd_create(2): an empty memory file; close-on-exec.
 pub fn memory_file(name: &CStr) -> Result<RawFd> {
     call!(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC).map(|fd| fd as RawFd)
 }
@@ -108,7 +107,7 @@ pub fn read(fd: RawFd, bytes: &mut [u8]) -> Result<usize> {
     call!(libc::SYS_read, fd, bytes.as_mut_ptr(), bytes.len())
 }
 
-/// read(2) of one byte, for a pipe that nobody writes to: sleeps until it has no writer.
+/// read(2) of one byte, for a pipe that is never written to: sleeps until it has no writer.
 pub fn await_end(reader: RawFd) -> Result<()> {
     let mut byte = 0u8;
     call!(libc::SYS_read, reader, &raw mut byte, 1).map(drop)
@@ -124,7 +123,7 @@ pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
     call!(libc::SYS_fcntl, fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }).map(drop)
 }
 
-/// Is this descriptor open, and not for reading only (fcntl(F_GETFL))?
+/// Is this descriptor open for writing (fcntl(F_GETFL))?
 pub fn is_open_for_writing(fd: RawFd) -> bool {
     const O_PATH: usize = libc::O_PATH as usize;
     call!(libc::SYS_fcntl, fd, libc::F_GETFL).is_ok_and(|flags| {
@@ -153,7 +152,7 @@ pub fn fchownat(dir: RawFd, path: &CStr, uid: u32, gid: u32) -> Result<()> {
     call!(libc::SYS_fchownat, dir, path.as_ptr(), uid, gid, flags).map(drop)
 }
 
-/// fchown(2): a new owner; the group stays.
+/// fchown(2): changes the owner and keeps the group.
 pub fn fchown(fd: RawFd, uid: u32) -> Result<()> {
     call!(libc::SYS_fchown, fd, uid, u32::MAX).map(drop)
 }
@@ -163,23 +162,23 @@ pub fn fchmodat(dir: RawFd, path: &CStr, mode: u32) -> Result<()> {
     call!(libc::SYS_fchmodat, dir, path.as_ptr(), mode).map(drop)
 }
 
-/// symlinkat(2): `path` below `dir` shall point to `text`.
+/// symlinkat(2): makes `path` below `dir` a link to `text`.
 pub fn symlinkat(text: &CStr, dir: RawFd, path: &CStr) -> Result<()> {
     call!(libc::SYS_symlinkat, text.as_ptr(), dir, path.as_ptr()).map(drop)
 }
 
-/// What [`stat`] tells of a file.
+/// The result of [`stat`].
 #[derive(Clone, Copy)]
 pub struct Stat {
-    /// Its number in its file system.
+    /// Its inode number.
     pub inode: u64,
     /// Type and permission bits.
     pub mode: u32,
-    /// The device that a device file stands for, as makedev(3) packs it.
+    /// The device of a device file, as makedev(3) packs it.
     pub rdev: u64,
     /// User and group.
     pub owner: (u32, u32),
-    /// When what is in it was changed last, in seconds and nanoseconds.
+    /// Modification time, in seconds and nanoseconds.
     pub modified: (i64, i64),
 }
 
@@ -210,14 +209,14 @@ pub(super) fn statfs(fd: RawFd) -> Result<libc::statfs64> {
     Ok(stat)
 }
 
-/// Of the mount of this open file, what MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC say
-/// (fstatfs(2), which has the same bits for them).
+/// The flags MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC of this open file's mount (fstatfs(2),
+/// which uses the same bits).
 pub fn mount_flags(fd: RawFd) -> Result<u64> {
     const ATTRIBUTES: u64 = 0xf;
     Ok(statfs(fd)?.f_flags as u64 & ATTRIBUTES)
 }
 
-/// Is this open directory the root of a proc file system, and not a part of one?
+/// Is this open directory the root of a proc file system, not just part of one?
 pub fn is_procfs_root(fd: RawFd) -> Result<bool> {
     // fs/proc/root.c: PROC_ROOT_INO.
     const ROOT: u64 = 1;
@@ -234,18 +233,17 @@ pub fn fchdir(fd: RawFd) -> Result<()> {
     call!(libc::SYS_fchdir, fd).map(drop)
 }
 
-/// Is the current directory below the root? Of one that is not, getcwd(2) tells
-/// `(unreachable)/...`.
+/// Is the current directory below the root? If not, getcwd(2) returns `(unreachable)/...`.
 pub fn is_below_root() -> Result<bool> {
     let mut path = [0u8; 4096];
     match call!(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) {
-        // What cannot be told could be outside.
+        // If it cannot be determined, it could be outside.
         Err(Errno(libc::ERANGE | libc::ENAMETOOLONG)) => Ok(false),
         result => result.map(|_| path[0] == b'/'),
     }
 }
 
-/// Can something be found at `path` (faccessat(2)), which filters allow?
+/// Does `path` exist (faccessat(2), which filters allow)?
 pub fn is_there(path: &CStr) -> bool {
     call!(libc::SYS_faccessat, AT_FDCWD, path.as_ptr(), libc::F_OK).is_ok()
 }
@@ -266,7 +264,7 @@ pub fn open_tree(dir: RawFd, path: &CStr, recursive: bool) -> Result<RawFd> {
     call!(libc::SYS_open_tree, dir, path.as_ptr(), flags).map(|fd| fd as RawFd)
 }
 
-/// The same with everything below, of what is called `name` itself, also if that is a link.
+/// The same, recursive, of `name` itself even if that is a link.
 pub fn open_tree_no_follow(dir: RawFd, name: &CStr) -> Result<RawFd> {
     let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     let flags = flags | (libc::AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW) as u32;
@@ -293,13 +291,13 @@ pub struct MountAttr {
     pub set: u64,
     /// MOUNT_ATTR_* to clear.
     pub clear: u64,
-    /// MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE, or 0: leave as it is.
+    /// MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE, or 0: unchanged.
     pub propagation: u64,
     /// The user namespace of an id-mapped mount.
     pub userns: u64,
 }
 
-/// mount_setattr(2), Linux 5.12, on an open mount, `recursive`: on all mounts below it as well.
+/// mount_setattr(2), Linux 5.12, on an open mount; `recursive`: on all mounts below it as well.
 pub fn mount_setattr(mount: RawFd, attr: &MountAttr, recursive: bool) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let size = size_of::<MountAttr>();
@@ -332,8 +330,8 @@ pub fn fsmount(context: RawFd, attr: u64) -> Result<RawFd> {
     call!(libc::SYS_fsmount, context, libc::FSMOUNT_CLOEXEC, attr).map(|fd| fd as RawFd)
 }
 
-/// pivot_root(".", "."): the current directory becomes the root, the old root lies on top of it
-/// (pivot_root(2), NOTES).
+/// pivot_root(".", "."): the current directory becomes the root, with the old root mounted on top
+/// of it (pivot_root(2), NOTES).
 pub fn pivot_root_here() -> Result<()> {
     call!(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()).map(drop)
 }
@@ -348,7 +346,7 @@ pub fn detach(path: &CStr) -> Result<()> {
     call!(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH).map(drop)
 }
 
-/// umount2(MNT_DETACH) of what is mounted on `name`, which is not followed if it is a link.
+/// umount2(MNT_DETACH) of what is mounted on `name`; a link is not followed.
 pub fn detach_no_follow(name: &CStr) -> Result<()> {
     let flags = libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
     call!(libc::SYS_umount2, name.as_ptr(), flags).map(drop)
@@ -404,8 +402,8 @@ pub fn setgroups(groups: &[u32]) -> Result<()> {
     call!(libc::SYS_setgroups, groups.len(), groups.as_ptr()).map(drop)
 }
 
-/// setresgid(2), for this task alone: glibc's wrapper would signal every thread of the process,
-/// which in a child that shares memory are not its own.
+/// setresgid(2), for this task alone: glibc's wrapper would signal every thread of the process, and
+/// in a child that shares memory those are not its own.
 pub fn setgid(gid: u32) -> Result<()> {
     call!(libc::SYS_setresgid, gid, gid, gid).map(drop)
 }
@@ -420,7 +418,7 @@ pub fn prctl(option: i32, a: usize, b: usize) -> Result<usize> {
     call!(libc::SYS_prctl, option, a, b, 0, 0)
 }
 
-/// The three per-thread capability sets that capset(2) sets, a bit for each number.
+/// The three per-thread capability sets that capset(2) sets, one bit per capability.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct CapSets {
     /// What the thread may use now.
@@ -442,8 +440,8 @@ pub fn capset(sets: CapSets) -> Result<()> {
     call!(libc::SYS_capset, header.as_ptr(), data.as_ptr()).map(drop)
 }
 
-/// keyctl(libc::KEYCTL_JOIN_SESSION_KEYRING): a fresh session keyring, without a name: one with a
-/// name that is there already would be joined (keyctl(2)).
+/// keyctl(KEYCTL_JOIN_SESSION_KEYRING): a new anonymous session keyring; with a name, an existing
+/// keyring of that name would be joined (keyctl(2)).
 pub fn new_session_keyring() -> Result<()> {
     call!(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0).map(drop)
 }
@@ -451,7 +449,7 @@ pub fn new_session_keyring() -> Result<()> {
 /// One instruction of a classic BPF program, as struct sock_filter lays it out.
 pub type BpfInstruction = [u8; 8];
 
-/// seccomp(libc::SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux
+/// seccomp(SECCOMP_SET_MODE_FILTER): adds `program` to this task's filters (seccomp(2), Linux
 /// 3.17). With the flag NEW_LISTENER the result is the supervisor's descriptor, otherwise 0.
 pub fn seccomp_filter(program: &[BpfInstruction], flags: u32) -> Result<RawFd> {
     #[repr(C)]
@@ -522,13 +520,13 @@ pub fn set_disposition(signal: i32, ignore: bool) -> Result<()> {
     call!(libc::SYS_rt_sigaction, signal, action.as_ptr(), 0, size_of::<u64>()).map(drop)
 }
 
-/// Is the process behind `pidfd` gone (poll(2) says readable)? Of a descriptor that is closed
-/// nothing is known, and that is no.
+/// Is the process behind `pidfd` gone (poll(2) reports readable)? False for a closed descriptor,
+/// about which nothing is known.
 pub fn has_exited(pidfd: RawFd) -> bool {
     poll_now(pidfd, libc::POLLIN).is_ok_and(|there| there & libc::POLLIN != 0)
 }
 
-/// poll(2) of one descriptor, without waiting: what there is of `events`, POLLHUP and POLLERR.
+/// poll(2) of one descriptor, without waiting: which of `events`, POLLHUP and POLLERR are set.
 pub(super) fn poll_now(fd: RawFd, events: i16) -> Result<i16> {
     let mut poll = libc::pollfd { fd, events, revents: 0 };
     self::poll(core::slice::from_mut(&mut poll), Some(0))?;
@@ -563,8 +561,8 @@ pub fn execveat(fd: RawFd, argv: &CStrings, envp: &CStrings) -> Errno {
     }
 }
 
-/// Executes the open file `fd` as `name NUMBER`, with no environment; returns only on failure.
-/// The number is written on the stack, for the child cannot allocate.
+/// Executes the open file `fd` as `name NUMBER`, with no environment; returns only on failure. The
+/// number is written on the stack, as the child cannot allocate.
 pub fn exec_with_number(fd: RawFd, name: &CStr, number: u32) -> Errno {
     let mut digits = [0u8; 12];
     let mut at = digits.len() - 1;
@@ -589,7 +587,7 @@ pub fn exec_with_number(fd: RawFd, name: &CStr, number: u32) -> Errno {
 /// exit_group(2).
 pub fn exit(code: i32) -> ! {
     let _ = call!(libc::SYS_exit_group, code);
-    // A seccomp filter has refused it. The last of these it cannot refuse.
+    // A seccomp filter refused it. exit(2) of the last thread cannot be refused.
     let _ = call!(libc::SYS_exit, code);
     arch::undefined()
 }

@@ -1,7 +1,7 @@
-//! openat2(2) where it cannot be had: systemd's filter for `RestrictSUIDSGID=` (and so for
-//! `DynamicUser=`), and engines' older ones, answer ENOSYS, as no filter sees the flags that it is
-//! given. The path is walked here, a name at a time, and no link is followed but by its text: so what
-//! must stay below a directory stays there, whoever changes the tree meanwhile.
+//! openat2(2) where it is not available: systemd's filter for `RestrictSUIDSGID=` (and so for
+//! `DynamicUser=`), and older filters of engines, answer ENOSYS, as a filter cannot see the flags
+//! passed to it. Here the path is walked one name at a time, and links are only followed by their
+//! text: what must stay below a directory stays there, however the tree is changed meanwhile.
 
 use core::ffi::CStr;
 
@@ -19,7 +19,7 @@ const MOST_LINKS: usize = 40;
 /// Opens `path` below `dir` as openat2(2) does with `resolve`.
 ///
 /// # Errors
-/// ENOSYS for a flag that cannot be had in this way; otherwise what the kernel would answer.
+/// ENOSYS for a flag that cannot be emulated; otherwise what the kernel would answer.
 pub fn open(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawFd> {
     const KNOWN: u64 = libc::RESOLVE_IN_ROOT
         | libc::RESOLVE_BENEATH
@@ -40,11 +40,11 @@ pub fn open(dir: RawFd, path: &CStr, flags: i32, resolve: u64) -> Result<RawFd> 
     opened
 }
 
-/// Where a walk has come to.
+/// The state of a walk.
 struct Walk {
     top: RawFd,
     at: RawFd,
-    /// The names from `top` to `at`, each with a slash behind it; none of them is a link.
+    /// The names from `top` to `at`, each followed by a slash; none of them is a link.
     above: Text,
     resolve: u64,
 }
@@ -62,7 +62,7 @@ impl Walk {
             let slash_behind = left.take_name(&mut name);
             let last = left.is_empty();
             match name.bytes() {
-                // All slashes, or slashes and dots, at the end.
+                // Only slashes, or slashes and dots, are left.
                 b"" => return openat(self.at, c".", flags | libc::O_DIRECTORY),
                 b"." => {}
                 b".." => self.up()?,
@@ -85,7 +85,7 @@ impl Walk {
                     if last {
                         raw::close(found);
                         kind?;
-                        // What is a link by now is not followed.
+                        // If it has become a link meanwhile, it is not followed.
                         let flags = flags | libc::O_NOFOLLOW;
                         let directory = if slash_behind { libc::O_DIRECTORY } else { 0 };
                         return openat(self.at, name.c_str()?, flags | directory);
@@ -101,7 +101,7 @@ impl Walk {
         }
     }
 
-    /// A path that begins with a slash begins at the top.
+    /// A path that begins with a slash starts at the top.
     fn begin(&mut self, path: &[u8]) -> Result<()> {
         if path.first() != Some(&b'/') {
             return Ok(());
@@ -114,8 +114,8 @@ impl Walk {
         Ok(())
     }
 
-    /// One directory up: down again from the top, as `..` of a directory that was moved meanwhile
-    /// leads elsewhere.
+    /// One directory up: descends again from the top, as `..` of a directory that was moved
+    /// meanwhile leads elsewhere.
     fn up(&mut self) -> Result<()> {
         if self.above.is_empty() {
             let beneath = self.resolve & libc::RESOLVE_BENEATH != 0;
@@ -145,7 +145,7 @@ impl Walk {
     }
 }
 
-/// A text in a place of its own, with a NUL behind it: nothing here allocates.
+/// A text in a fixed buffer, NUL-terminated: nothing here allocates.
 struct Text {
     bytes: [u8; LONGEST],
     length: usize,
@@ -187,7 +187,7 @@ impl Text {
         Ok(())
     }
 
-    /// Puts `first` in front, with a slash between if the rest is to be looked up in it.
+    /// Prepends `first`, with a slash in between if the rest is to be looked up in it.
     fn put_before(&mut self, first: &[u8], slash: bool) -> Result<()> {
         let slash = usize::from(slash);
         let end = first.len() + slash + self.length;
@@ -201,14 +201,14 @@ impl Text {
         Ok(())
     }
 
-    /// Moves the first name to `name`, with the slashes around it gone; was there one behind it?
+    /// Moves the first name to `name` and drops the slashes around it; was it followed by a slash?
     fn take_name(&mut self, name: &mut Text) -> bool {
         let is_slash = |byte: &&u8| **byte == b'/';
         let start = self.bytes().iter().take_while(is_slash).count();
         let end = start + self.bytes()[start..].iter().take_while(|byte| !is_slash(byte)).count();
         let next = end + self.bytes()[end..].iter().take_while(is_slash).count();
         name.clear();
-        // It is no longer than the text that it is of.
+        // It is no longer than the text it comes from.
         let _ = name.push(&self.bytes[start..end]);
         self.bytes.copy_within(next..self.length, 0);
         self.cut(self.length - next);

@@ -11,12 +11,12 @@ pub fn is_listening(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(sockopt::socket_acceptconn(socket)?)
 }
 
-/// Acknowledges at once what has come over a TCP connection (TCP_QUICKACK of tcp(7)).
+/// Acknowledges data that came over a TCP connection immediately (TCP_QUICKACK of tcp(7)).
 pub fn acknowledge(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(sockopt::set_tcp_quickack(socket, true)?)
 }
 
-/// The user at the other end of a unix socket: the one who connected, or began to listen.
+/// The user at the other end of a Unix socket: the one that connected, or that called listen(2).
 pub fn peer_uid(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
     Ok(sockopt::socket_peercred(socket)?.uid.as_raw())
 }

@@ -1,4 +1,4 @@
-//! How the kernel shall schedule and account this task. All of this may be used between clone3 and
+//! How the kernel schedules and accounts this task. All of this may be used between clone3 and
 //! execve.
 
 use super::Errno;
@@ -17,7 +17,7 @@ pub fn io_priority(packed: u32) -> Result {
     call!(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, packed).map(drop)
 }
 
-/// struct sched_attr of sched_setattr(2), to its first published size (Linux 3.14).
+/// struct sched_attr of sched_setattr(2), in its first published size (Linux 3.14).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the kernel's names")]
@@ -38,14 +38,14 @@ pub fn scheduler(attr: &SchedulerAttr) -> Result {
     call!(libc::SYS_sched_setattr, 0, &raw const attr, 0).map(drop)
 }
 
-/// sched_setaffinity(2) of this task: the processors that it may use, a bit for each.
+/// sched_setaffinity(2) of this task: the processors that it may use, one bit each.
 pub fn affinity(mask: &[u64]) -> Result {
     call!(libc::SYS_sched_setaffinity, 0, size_of_val(mask), mask.as_ptr()).map(drop)
 }
 
-/// set_mempolicy(2): mode with its flags, and the nodes, a bit for each.
+/// set_mempolicy(2): mode with its flags, and the nodes, one bit each.
 pub fn memory_policy(mode: i32, nodes: &[u64]) -> Result {
-    // The kernel takes one bit less than it is told.
+    // The kernel uses one bit less than it is told.
     let bits = size_of_val(nodes) * 8 + 1;
     let nodes_at = if nodes.is_empty() { core::ptr::null() } else { nodes.as_ptr() };
     let bits = if nodes.is_empty() { 0 } else { bits };

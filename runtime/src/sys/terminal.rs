@@ -1,5 +1,5 @@
-//! Pseudo-terminals (pty(7)), by descriptor only: no path inside a sandbox is walked but the one to
-//! its own multiplexer. What works on plain descriptors may be used between clone3 and execve.
+//! Pseudo-terminals (pty(7)), by descriptor only: the only path walked inside a sandbox is that of
+//! its own multiplexer. Functions on plain descriptors may be used between clone3 and execve.
 
 use std::os::fd::BorrowedFd;
 
@@ -34,15 +34,15 @@ pub fn size(terminal: RawFd) -> Result<(u16, u16), Errno> {
     Ok((size.ws_col, size.ws_row))
 }
 
-/// Makes it the controlling terminal of this session, which has none.
+/// Makes it the controlling terminal of this session, which must not have one.
 pub fn take_control(terminal: RawFd) -> Result<(), Errno> {
     call!(libc::SYS_ioctl, terminal, libc::TIOCSCTTY, 0).map(drop)
 }
 
-/// From now on a new line stays a new line, without a carriage return before it.
+/// From now on a newline stays a newline, without a carriage return before it.
 pub fn plain_lines(terminal: RawFd) -> Result<(), Errno> {
-    // SAFETY: termios is plain numbers, for which all zeroes is a value. The kernel's own struct, which
-    // the call fills, begins with the same flags and is shorter.
+    // SAFETY: termios is plain numbers, for which all zeroes is a value. The kernel's own struct,
+    // which the call fills, begins with the same flags and is shorter.
     let mut attributes: libc::termios = unsafe { core::mem::zeroed() };
     call!(libc::SYS_ioctl, terminal, libc::TCGETS, &raw mut attributes)?;
     attributes.c_oflag &= !libc::ONLCR;
@@ -56,22 +56,22 @@ pub fn is_hung_up(terminal: RawFd) -> Result<bool, Errno> {
 
 // ---- for the parent -----------------------------------------------------------------------------
 
-/// How a terminal treats what passes through it (termios(3)).
+/// How a terminal treats the data that passes through it (termios(3)).
 #[derive(Clone, Debug)]
 pub struct Attributes(Termios);
 
 impl Attributes {
-    /// Those of a terminal. ENOTTY: it is none.
+    /// Those of a terminal. ENOTTY: it is not one.
     pub fn of(terminal: BorrowedFd<'_>) -> Result<Attributes, Errno> {
         Ok(Attributes(termios::tcgetattr(terminal)?))
     }
 
-    /// Gives them to a terminal, when what was written before has gone out.
+    /// Applies them to a terminal, once its pending output has been sent.
     pub fn apply(&self, terminal: BorrowedFd<'_>) -> Result<(), Errno> {
         Ok(termios::tcsetattr(terminal, OptionalActions::Drain, &self.0)?)
     }
 
-    /// Every byte as it is, at once: for one who passes them on.
+    /// Raw mode: passes every byte on unchanged, immediately.
     #[must_use]
     pub fn raw(&self) -> Attributes {
         let mut raw = self.0.clone();

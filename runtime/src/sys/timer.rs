@@ -1,5 +1,6 @@
-//! Time that only goes forward, the same for all processes (CLOCK_MONOTONIC), and a descriptor that
-//! becomes readable at a moment of it (timerfd_create(2)): exact where poll(2) counts milliseconds.
+//! Time that only moves forward, the same for all processes (CLOCK_MONOTONIC), and a descriptor
+//! that becomes readable at a given time (timerfd_create(2)): exact where poll(2) counts
+//! milliseconds.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -11,22 +12,22 @@ use rustix::time::{
 use super::Errno;
 use super::raw::call;
 
-/// The time since some moment in the past, without that spent suspended.
+/// The time since some moment in the past, excluding time spent suspended.
 pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Monotonic);
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// How long all threads of a process have run, those that have ended included; none: it is gone.
+/// The processor time of all threads of a process, ended ones included; `None`: it is gone.
 pub fn processor_time(pid: i32) -> Option<Duration> {
-    // As clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED of include/linux/posix-timers.h.
+    // As clock_getcpuclockid(3) builds it: CPUCLOCK_SCHED of include/linux/posix-timers.h.
     let clock = !pid << 3 | 2;
     let mut time = [0i64; 2];
     call!(libc::SYS_clock_gettime, clock, time.as_mut_ptr()).ok()?;
     Some(Duration::new(time[0] as u64, time[1] as u32))
 }
 
-/// A timer that goes off once for each time it is set.
+/// A timer that fires once each time it is set.
 #[derive(Debug)]
 pub struct Timer {
     fd: OwnedFd,
@@ -39,9 +40,9 @@ impl Timer {
         Ok(Timer { fd: rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)? })
     }
 
-    /// Goes off when `after` has passed, at once if that is nothing; what was set before is forgotten.
+    /// Fires after `after`, immediately if that is zero; replaces any earlier setting.
     pub fn set(&self, after: Duration) -> Result<(), Errno> {
-        // All zeros would mean never.
+        // All zeros would disarm it.
         let after = after.max(Duration::from_nanos(1));
         let it_value = Timespec {
             tv_sec: after.as_secs().min(i64::MAX as u64) as i64,

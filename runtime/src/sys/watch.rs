@@ -8,12 +8,12 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::Errno;
 
-/// A counter, close-on-exec, that is read without waiting.
+/// A counter, close-on-exec and non-blocking.
 pub fn eventfd() -> Result<OwnedFd, Errno> {
     Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// A watch on what is written to `files`, read without waiting.
+/// A watch for writes to `files`, non-blocking.
 pub fn file(files: &[&Path]) -> Result<OwnedFd, Errno> {
     let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     for file in files {

@@ -1,4 +1,4 @@
-//! What parent and child say to each other in memory that both see, and to those who see it later.
+//! The handshake between parent and child in memory that both see, and that others can read later.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use super::clone::PAGE;
 use super::{Errno, raw};
 
-/// What the child says. The kernel itself writes [`GONE`] when the child leaves the shared memory.
+/// The child's state. The kernel itself writes [`GONE`] when the child leaves the shared memory.
 pub const GONE: u32 = 0;
 const WORKING: u32 = 1;
 
-/// How many steps a child can say to have left out.
+/// How many left-out steps a child can report.
 const SPARED: usize = 16;
 
-/// The conversation between parent and child: words in memory that both see.
+/// The handshake between parent and child: words in memory that both see.
 ///
 /// `says` is the child's thread id word (CLONE_CHILD_CLEARTID): when the child executes or exits,
 /// the kernel clears it and wakes the parent, so no pipe is needed to learn of either. `second` is
-/// the same for a child of [`super::clone::nested`], and zero when there is none; of a [`super::fork::sibling`] it
-/// keeps the process id.
+/// the same for a child of [`super::clone::nested`], and zero if there is none; for a
+/// [`super::fork::sibling`] it keeps the process id.
 #[repr(C)]
 pub struct Words {
     pub(super) says: AtomicU32,
@@ -54,7 +54,7 @@ impl Words {
         }
     }
 
-    /// Child: step `step` was refused, and the start goes on without it.
+    /// Child: step `step` was refused, and the start continues without it.
     pub fn spare(&self, step: usize, errno: Errno) {
         if let Some([number, why]) = self.spared.iter().find(|[_, why]| why.load(SeqCst) == 0) {
             number.store(step as u32, SeqCst);
@@ -62,14 +62,14 @@ impl Words {
         }
     }
 
-    /// The steps that were refused and did not matter, and why.
+    /// The steps that were refused without failing the start, and why.
     pub fn spared(&self) -> impl Iterator<Item = (usize, Errno)> {
         let told = self.spared.iter().map(|pair| pair.each_ref().map(|word| word.load(SeqCst)));
         let told = told.take_while(|[_, errno]| *errno != 0);
         told.map(|[step, errno]| (step as usize, Errno(errno as i32)))
     }
 
-    /// Child: what was told of a failure did not stand in the way.
+    /// Child: the reported failure did not stop the start after all.
     pub fn forget_failure(&self) {
         self.errno.store(0, SeqCst);
     }
@@ -82,8 +82,8 @@ impl Words {
         }
     }
 
-    /// The process id of a second one that the child has started ([`super::fork::sibling`]), in the
-    /// child's pid namespace, which is the caller's.
+    /// The process id of a second process that the child has started ([`super::fork::sibling`]), in
+    /// the child's pid namespace, which is the caller's.
     pub fn second(&self) -> Option<i32> {
         Some(self.second.load(SeqCst) as i32).filter(|pid| *pid > 0)
     }
@@ -93,26 +93,26 @@ impl Words {
         self.second.as_ptr() as u64
     }
 
-    /// The step the child was last seen at.
+    /// The step the child last began.
     pub fn at(&self) -> usize {
         self.at.load(SeqCst) as usize
     }
 
-    /// Parent: `Go`.
+    /// Parent: sends `Go`.
     pub(super) fn go(&self) {
         self.go.store(1, SeqCst);
         raw::futex_wake(&self.go);
     }
 
-    /// Child: sleeps until the parent says `Go`.
+    /// Child: sleeps until the parent sends `Go`.
     pub fn await_go(&self) {
         while self.go.load(SeqCst) == 0 {
             raw::futex_wait(&self.go, 0);
         }
     }
 
-    /// Parent: sleeps until the child, and then the one that it may have started, has left the
-    /// shared memory.
+    /// Parent: sleeps until the child, and then any second one it started, has left the shared
+    /// memory.
     pub(super) fn await_gone(&self) {
         for word in [&self.says, &self.second] {
             loop {
@@ -125,11 +125,11 @@ impl Words {
     }
 }
 
-/// How far a child has come, for those who do not share its words: a file in memory
-/// ([`super::clone::Ground::on`]) that begins with them, and goes on with a text of the parent's.
+/// How far a child has come, for processes that do not share its words: a memory file
+/// ([`super::clone::Ground::on`]) that begins with the words, followed by a text of the parent's.
 #[derive(Debug)]
 pub struct Progress {
-    /// The step it was last seen at.
+    /// The step it last began.
     pub at: usize,
     /// The step that failed, and why.
     pub failure: Option<(usize, Errno)>,
@@ -143,12 +143,12 @@ impl Progress {
         raw::memory_file(c"progress").map(raw::own).map(File::from)
     }
 
-    /// Writes the text, and so makes room for the words.
+    /// Writes the text, which also makes room for the words.
     pub fn describe(file: &File, text: &[u8]) -> Result<(), Errno> {
         Ok(file.write_all_at(text, PAGE as u64)?)
     }
 
-    /// What it says now.
+    /// The current state.
     pub fn read(file: &File) -> Result<Progress, Errno> {
         let mut bytes = [0u8; size_of::<Words>()];
         file.read_exact_at(&mut bytes, 0)?;

@@ -1,25 +1,26 @@
-//! What is aarch64: how a system call is made, how a child begins on a stack of its own, how a
-//! program begins, and the numbers that the init needs. [`super`]'s other files know none of it.
+//! Everything specific to aarch64: how to make a system call, how a child begins on its own stack,
+//! how a program begins, and the system call numbers that the init needs. [`super`]'s other files
+//! are independent of it.
 //!
-//! Three programs have this file: the library, the start of the binary (`sys/entry.rs`), and the
-//! init (`sys/init/main.rs`), which has no crates: so there is nothing in it but `core`.
+//! Three programs include this file: the library, the start of the binary (`sys/entry.rs`), and the
+//! init (`sys/init/main.rs`), which has no crates: so it uses only `core`.
 
 use core::arch::asm;
 
-/// As rustc calls it.
+/// rustc's name for it.
 pub const NAME: &str = "aarch64";
 
 /// `AUDIT_ARCH_AARCH64` of <linux/audit.h>.
 pub const AUDIT: u32 = 0xc000_00b7;
 
-/// Makes a system call; what the kernel gives back, an errno as a negative number.
+/// Makes a system call; returns the kernel's result, an errno as a negative number.
 ///
 /// # Safety
-/// As for the system call.
+/// Same as the system call.
 #[inline(always)]
 pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: the convention of Linux: number in x8; arguments in x0 to x5; nothing else is
+    // SAFETY: the Linux convention: number in x8; arguments in x0 to x5; nothing else is
     // overwritten. The caller vouches for the arguments.
     unsafe {
         asm!(
@@ -33,18 +34,18 @@ pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
-/// The order of clone(2)'s last two arguments is the architecture's.
+/// The order of clone(2)'s last two arguments depends on the architecture.
 #[inline(always)]
 pub fn clone_arguments(flags: u64, stack: u64, parent: u64, child: u64, tls: u64) -> [usize; 5] {
     [flags, stack, parent, tls, child].map(|argument| argument as usize)
 }
 
-/// A system call of this number that begins a child, on the stack that its arguments name, with
-/// `enter(entry)`. What the kernel gives back to the parent.
+/// Makes the system call `number`, which starts a child on the stack that its arguments name; the
+/// child runs `enter(entry)`. Returns the kernel's result to the parent.
 ///
 /// # Safety
-/// The stack is free and the child's alone, `enter` never returns, and what `entry` leads to lives
-/// as long as the child can use it.
+/// The stack is free and belongs to the child alone, `enter` never returns, and what `entry` points
+/// to lives as long as the child can use it.
 pub unsafe fn on_stack(
     number: usize,
     args: [usize; 5],
@@ -53,8 +54,8 @@ pub unsafe fn on_stack(
 ) -> isize {
     let result: isize;
     // SAFETY: the child begins after `svc` with x0 = 0 on its own stack, whose top is 16-aligned as
-    // it has to be, and never leaves `enter`. The registers x9 and x10 are the same in both. The
-    // parent sees an ordinary system call.
+    // required, and never leaves `enter`. The registers x9 and x10 are the same in both. The parent
+    // sees an ordinary system call.
     unsafe {
         asm!(
             "svc #0",
@@ -75,31 +76,31 @@ pub unsafe fn on_stack(
     result
 }
 
-/// Ends the process by SIGILL: an instruction that is none.
+/// Ends the process by SIGILL: an invalid instruction.
 pub fn undefined() -> ! {
-    // SAFETY: it goes nowhere.
+    // SAFETY: it does not return.
     unsafe { asm!("udf #0", options(noreturn)) }
 }
 
-/// A byte of memory. Neither a plain read, in whose loop the compiler might see a function of the
-/// libc, nor `read_volatile`, which calls a check of its own in a debug build: before the program
-/// is relocated nothing can be called.
+/// Reads a byte of memory. Not a plain read, as the compiler might turn its loop into a libc call,
+/// nor `read_volatile`, which calls a check in debug builds: nothing can be called before the
+/// program is relocated.
 ///
 /// # Safety
-/// It can be read.
+/// It is readable.
 #[inline(always)]
 pub unsafe fn byte(at: *const u8) -> u8 {
     let byte: u32;
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         asm!("ldrb {:w}, [{}]", out(reg) byte, in(reg) at, options(nostack, readonly));
     }
     byte as u8
 }
 
-/// The entry point `garth_entry`, which calls a function with the initial stack pointer and goes on
-/// with the libc's `_start`. The kernel leaves argc, argv, NULL, envp, NULL at the stack pointer,
-/// which is aligned to 16; `_start` expects the stack and x0 as they were.
+/// The entry point `garth_entry`, which calls a function with the initial stack pointer and then
+/// continues with the libc's `_start`. The kernel leaves argc, argv, NULL, envp, NULL at the stack
+/// pointer, which is aligned to 16; `_start` expects the stack and x0 unchanged.
 macro_rules! begin_before_libc {
     ($begin:path) => {
         core::arch::global_asm!(
@@ -115,8 +116,8 @@ macro_rules! begin_before_libc {
     };
 }
 
-/// The entry point `_start` of a program without a libc: a function that gets the initial stack
-/// pointer and never returns.
+/// The entry point `_start` of a program without a libc: calls a function that gets the initial
+/// stack pointer and never returns.
 macro_rules! begin_without_libc {
     ($start:path) => {
         core::arch::global_asm!(
@@ -134,7 +135,7 @@ macro_rules! begin_without_libc {
 
 pub(crate) use {begin_before_libc, begin_without_libc};
 
-/// System calls of the init, which has no libc to have their numbers from.
+/// System call numbers for the init, which has no libc to take them from.
 pub mod number {
     pub const FCNTL: usize = 25;
     pub const FTRUNCATE: usize = 46;

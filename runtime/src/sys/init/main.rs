@@ -1,4 +1,5 @@
-//! `garth-init`, `garth-keeper` and `garth-holder`: what stays behind when a sandbox has been started.
+//! `garth-init`, `garth-keeper` and `garth-holder`: what stays behind once a sandbox has been
+//! started.
 //!
 //! Nothing that stays inside a sandbox may share memory with, or be a copy of, a process outside.
 //! So pid 1 is not a fork of Garth but this program: one page of code, no libc, no heap, no data,
@@ -6,16 +7,17 @@
 //! which of the three it is:
 //!
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
-//!   signals to the command, and ends as the command ended: if a signal ended that, with 128 + n, and
-//!   under the name `signal n`, as pid 1 cannot die by a signal of its own.
-//! - `garth-keeper FIRST COMMAND OUTPUT FILE FILE PROGRAM ARGS...`, all six numbers of descriptors or
-//!   `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the last
-//!   of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM, which reaps
-//!   it and cleans up.
-//! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` is one for each network namespace, outside:
-//!   it keeps the netlink socket that owns the firewall's table, and lends it to one at a time.
+//! signals to the command, and ends as the command ended: if that was by a signal, with 128 + n and
+//! the process name `signal n`, as pid 1 cannot die by a signal of its own.
+//! - `garth-keeper FIRST COMMAND OUTPUT FILE FILE PROGRAM ARGS...`, all six descriptor numbers or
+//! `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the
+//! end of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM, which
+//! reaps it and cleans up.
+//! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` exists once per network namespace,
+//! outside: it keeps the netlink socket that owns the firewall's table, and lends it to one process
+//! at a time.
 //!
-//! `garth-init` runs under a seccomp filter and makes no other system calls than close_range,
+//! `garth-init` runs under a seccomp filter and makes no system calls other than close_range,
 //! rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait, kill, prctl for its name and exit_group.
 #![no_std]
 #![no_main]
@@ -51,7 +53,7 @@ extern "C" fn start(stack: *const usize) -> ! {
     match (equal(name, b"garth-init\0"), equal(name, b"garth-keeper\0"), decimal(arg(1))) {
         (true, _, Some(child)) if child > 0 => init(child),
         (_, true, Some(first)) if argc > 7 => {
-            // The kernel passes over a descriptor of -1, or answers EBADF.
+            // The kernel ignores a descriptor of -1, or answers EBADF.
             let fd = |nth| decimal(arg(nth)).unwrap_or(-1);
             let kept = Kept { files: [fd(4), fd(5)], current: 0, written: 0 };
             keep(first, fd(2), fd(3), kept);
@@ -62,29 +64,29 @@ extern "C" fn start(stack: *const usize) -> ! {
     }
 }
 
-/// Pid 1. What it does with a signal:
+/// Pid 1. How it handles signals:
 ///
-/// - SIGCHLD says that some children ended; they coalesce, so everything is reaped each time round,
-///   and once before the first wait, for those who were faster than our exec.
-/// - A signal that the kernel made (SI_KERNEL) is not forwarded. Those are the terminal's: ^C, ^Z,
-///   a resize, SIGTTIN, a hang-up. The terminal sends them to the whole foreground process group;
-///   if we are in it the command is too, or it left for a group of its own and does not want them.
-///   A second SIGINT means "now, without cleaning up" to many programs.
-/// - Every other signal is forwarded, SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT too: sent by kill(2)
-///   they are a request to the sandbox, whose face is the command; we ourselves have no state to
-///   stop. When a shell continues a job it sends SIGCONT to the whole group, so that the command
-///   gets it twice: a process that runs does not mind. Nor can our copy, still pending, undo
-///   a later ^Z: a stop signal discards pending SIGCONTs of each process it is sent to, ours
-///   included (`prepare_signal()` in kernel/signal.c).
-/// - SIGKILL and SIGSTOP cannot be waited for. From inside the kernel drops them; from outside
-///   SIGKILL ends the sandbox, and SIGSTOP stops only us: to pause a sandbox, freeze its cgroup.
+/// - SIGCHLD means that some children ended; it coalesces, so everything is reaped each time round,
+/// and once before the first wait, for children that were faster than our exec.
+/// - A signal that the kernel generated (SI_KERNEL) is not forwarded. Those come from the terminal:
+/// ^C, ^Z, a resize, SIGTTIN, a hang-up. The terminal sends them to the whole foreground process
+/// group; if we are in it the command is too, or it has left for a group of its own and does not
+/// want them. To many programs a second SIGINT means "now, without cleaning up".
+/// - Every other signal is forwarded, SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT too: sent by kill(2),
+/// they are addressed to the sandbox, which the command represents; we ourselves have no state to
+/// stop. When a shell continues a job it sends SIGCONT to the whole group, so the command gets it
+/// twice: a running process does not mind. Nor can our copy, still pending, undo a later ^Z: a stop
+/// signal discards pending SIGCONTs of each process it is sent to, ours included
+/// (`prepare_signal()` in kernel/signal.c).
+/// - SIGKILL and SIGSTOP cannot be waited for. From inside, the kernel drops them; from outside,
+/// SIGKILL ends the sandbox, and SIGSTOP stops only us: to pause a sandbox, freeze its cgroup.
 ///
-/// Only the number is forwarded; the value of sigqueue(3) is lost. A command that has become another
-/// user is reached by CAP_KILL, which we keep where the sandbox has it. Garth's own signals do not
-/// depend on that (start/deliver.rs).
+/// Only the signal number is forwarded; the value of sigqueue(3) is lost. A command that has
+/// changed its user is reached thanks to CAP_KILL, which we keep where the sandbox has it. Garth's
+/// own signals do not depend on that (start/deliver.rs).
 fn init(child: i32) -> ! {
-    // A reader of the sandbox's output waits for the end of file, which comes when the command
-    // closes it, and not before we do.
+    // A reader of the sandbox's output waits for end of file, which must come when the command
+    // closes it, not only when we do.
     close_everything();
     loop {
         loop {
@@ -92,11 +94,11 @@ fn init(child: i32) -> ! {
                 Ok((0, _)) => break,
                 Ok((pid, status)) if pid == child => end(status),
                 Ok(_) => {}
-                // No children at all: the command is gone and nobody told us how.
+                // No children at all: the command is gone and its status was lost.
                 Err(_) => exit(OURS),
             }
         }
-        // The pid is the command's, and no one else's, until it is reaped above.
+        // The pid is the command's, and not reused, until it is reaped above.
         match next_signal(None) {
             Some((SIGCHLD, _)) | Some((_, SI_KERNEL)) | None => {}
             Some((signal, _)) => kill(child, signal),
@@ -104,9 +106,9 @@ fn init(child: i32) -> ! {
     }
 }
 
-/// The parent of a detached sandbox. A terminal that goes away and a ^C are not for it; SIGTERM it
-/// passes on, since a supervisor that knows only its pid means the sandbox. Returns when the process
-/// behind the descriptor `first` has ended, and leaves it to be reaped.
+/// The parent of a detached sandbox. A terminal hang-up and ^C are not meant for it; SIGTERM it
+/// passes on, since a supervisor that knows only its pid means the sandbox. Returns when the
+/// process behind the descriptor `first` has ended, and leaves it to be reaped.
 fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
     let term = 1u64 << (SIGTERM - 1);
     let flags = NONBLOCK | CLOEXEC;
@@ -129,7 +131,7 @@ fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
             break;
         }
     }
-    // As much as a pipe holds; whoever goes on writing was not in the sandbox.
+    // As much as a pipe holds; a process that goes on writing was not in the sandbox.
     for _ in 0..PIPE / PIECE {
         if !kept.take(output) {
             break;
@@ -142,8 +144,8 @@ fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
 /// # Safety
 /// `argv` and `envp` are arrays of C strings, each ended by a null.
 unsafe fn become_program(fd: i32, argv: *const *const u8, envp: *const *const u8) -> ! {
-    // What came while we waited was for us, and must not hit the program we become, which starts
-    // with an empty mask and default actions as any other.
+    // Signals that came while we waited were meant for us and must not hit the program we become,
+    // which starts with an empty mask and default actions like any other.
     while next_signal(Some(&[0, 0])).is_some() {}
     set_mask(0);
     syscall(
@@ -153,21 +155,22 @@ unsafe fn become_program(fd: i32, argv: *const *const u8, envp: *const *const u8
     exit(OURS)
 }
 
-/// The last of the output, in two files opened for appending: one is filled, then the other anew.
+/// The end of the output, in two files opened for appending: when one is full, the other is
+/// restarted.
 struct Kept {
     files: [i32; 2],
     current: usize,
     written: usize,
 }
 
-/// How much one file holds, what a pipe may hold (pipe(7), unless root has made it larger), and what is
-/// moved at once.
+/// The size of one file, the capacity of a pipe (pipe(7), unless root has enlarged it), and the
+/// size of one read.
 const FULL: usize = 65536;
 const PIPE: usize = 1 << 20;
 const PIECE: usize = 4096;
 
 impl Kept {
-    /// Takes a piece of `output`; false: there is none.
+    /// Copies a piece of `output`; false: nothing is there.
     fn take(&mut self, output: i32) -> bool {
         let mut piece = MaybeUninit::<[u8; PIECE]>::uninit();
         let count = read(output, piece.as_mut_ptr().cast(), PIECE);
@@ -175,7 +178,7 @@ impl Kept {
             return false;
         }
         if self.written + count as usize > FULL {
-            // So that it is seen to be the older one, however fast the other is filled.
+            // So that it is seen as the older one, however fast the other fills up.
             let long_ago = [[0usize; 2]; 2];
             let file = self.files[self.current] as usize;
             syscall(UTIMENSAT, [file, 0, long_ago.as_ptr() as usize, 0, 0]);
@@ -184,7 +187,7 @@ impl Kept {
             syscall(FTRUNCATE, [self.files[self.current] as usize, 0, 0, 0, 0]);
         }
         let file = self.files[self.current] as usize;
-        // On a full file system it is lost, and the sandbox goes on.
+        // On a full file system the output is lost, and the sandbox goes on.
         syscall(WRITE, [file, piece.as_ptr() as usize, count as usize, 0, 0]);
         self.written += count as usize;
         true
@@ -192,14 +195,14 @@ impl Kept {
 }
 
 /// Keeps `socket`, the netlink socket that owns the firewall's table (`network/table.rs`), and
-/// lends it to who connects to `listening` and is of our own user: to the next when the connection of
-/// the one before has ended. A borrower may write a word: [`LEFT`], it took something out of the
-/// table, and [`LAST`], it takes the table away and we are to end with its connection. When something
-/// was taken out, and when `news` says that an interface got an address or the host another default
-/// route, `program` is run, after a while in which nothing else happens, and sees to it.
+/// lends it to processes of our own user that connect to `listening`: to the next one when the
+/// previous connection has ended. A borrower may write a word: [`LEFT`], it took something out of
+/// the table, and [`LAST`], it takes the table away and we must exit when its connection ends. When
+/// something was taken out, and when `news` says that an interface got an address or the host a new
+/// default route, `program` is run, after a while in which nothing else happens, and handles it.
 ///
-/// SIGTERM ends us: a service manager that ends the unit in which we were started shall not wait. The
-/// sandboxes' callers have the socket too, so nothing is lost but our services.
+/// SIGTERM ends us: a service manager that stops the unit we were started in must not have to wait.
+/// The sandboxes' callers hold the socket too, so only our services are lost.
 ///
 /// # Safety
 /// `argv` and `envp` are arrays of C strings, each ended by a null.
@@ -214,16 +217,16 @@ unsafe fn holder(
     for fd in [Some(listening), Some(socket), Some(news), program].into_iter().flatten() {
         syscall(FCNTL, [fd as usize, F_SETFD, FD_CLOEXEC, 0, 0]);
     }
-    // Nobody waits for the programs that we run.
+    // The programs that we run are not waited for.
     set_disposition(SIGCHLD, IGNORE);
     set_disposition(SIGTERM, DEFAULT);
     set_mask(!(1 << (SIGTERM - 1)));
-    // Times of ppoll(2) (seconds, nanoseconds), which the kernel counts down.
+    // Timeouts of ppoll(2) (seconds, nanoseconds), which the kernel counts down.
     let (mut pause, mut patience) = (LINGER, PATIENCE);
     let (mut borrower, mut last, mut waits) = (-1, false, true);
     loop {
         let turn = if borrower < 0 { listening } else { borrower };
-        // struct pollfd: descriptor, events (2 bytes), what happened (2 bytes).
+        // struct pollfd: descriptor, events (2 bytes), returned events (2 bytes).
         let mut polled = [news, turn].map(|fd| fd as u32 as u64 | POLLIN << 32);
         let timeout = match borrower < 0 {
             true if waits => pause.as_mut_ptr() as usize,
@@ -232,7 +235,7 @@ unsafe fn holder(
         };
         let ready = syscall(PPOLL, [polled.as_mut_ptr() as usize, 2, timeout, 0, SET]);
         match ready {
-            // Who is stopped, or hangs, has had its turn.
+            // A borrower that is stopped or hangs has had its turn.
             0 if borrower >= 0 => {
                 close(borrower);
                 borrower = -1;
@@ -276,8 +279,9 @@ unsafe fn holder(
     }
 }
 
-/// Accepts a connection and sends the descriptor `socket` over it (unix(7), SCM_RIGHTS), with a byte
-/// that says whether anything is run when the last sandbox has gone. -1: nobody of our own user.
+/// Accepts a connection and sends the descriptor `socket` over it (unix(7), SCM_RIGHTS), with a
+/// byte that says whether anything is run once the last sandbox is gone. -1: the peer is not our
+/// own user.
 fn lend(listening: i32, socket: i32, tends: bool) -> i32 {
     let client = syscall(ACCEPT4, [listening as usize, 0, 0, CLOEXEC, 0]) as i32;
     if client < 0 {
@@ -302,7 +306,8 @@ fn lend(listening: i32, socket: i32, tends: bool) -> i32 {
     -1
 }
 
-/// Has a foreign interface got an address, or the host another default route? Reads all the news.
+/// Has an interface that is not a sandbox's got an address, or the host a new default route? Reads
+/// all the news.
 fn concerns_us(news: i32) -> bool {
     let mut found = false;
     let mut buffer = MaybeUninit::<[u32; 1024]>::uninit();
@@ -310,14 +315,14 @@ fn concerns_us(news: i32) -> bool {
         let (to, size) = (buffer.as_mut_ptr() as usize, 4096);
         let read = syscall(RECVFROM, [news as usize, to, size, MSG_DONTWAIT, 0]);
         if read < 0 {
-            // What did not fit the queue may have been anything.
+            // What did not fit into the queue may have been anything.
             return found || read == ENOBUFS;
         }
-        // SAFETY: every u32 is one; what the kernel did not fill is not looked at.
+        // SAFETY: any bits are a valid u32; what the kernel did not fill is not looked at.
         let words = unsafe { buffer.assume_init_ref() };
         let (mut at, end) = (0, read as usize / 4);
-        // struct nlmsghdr: length, type and flags (2 bytes each), number, sender; then struct ifaddrmsg
-        // (4 bytes, index) or rtmsg (family, length of the prefix, 2 bytes; 3 bytes, type).
+        // struct nlmsghdr: length, type and flags (2 bytes each), sequence, port; then struct
+        // ifaddrmsg (4 bytes, index) or rtmsg (family, prefix length, 2 bytes; 3 bytes, type).
         while let Some([length, kind, _, _, first, second]) = words.get(at..at + 6)
             && at + 6 <= end
             && *length >= 16
@@ -332,7 +337,7 @@ fn concerns_us(news: i32) -> bool {
     }
 }
 
-/// Runs a program that nobody waits for.
+/// Runs a program that is not waited for.
 ///
 /// # Safety
 /// `argv` and `envp` are arrays of C strings, each ended by a null.
@@ -347,24 +352,24 @@ unsafe fn run(program: i32, argv: *mut *const u8, envp: *const *const u8) {
     }
 }
 
-/// From the last release until the table is taken away if it is empty, so that starts one after the
-/// other find it. Seconds and nanoseconds.
+/// From the last release until the table is removed if empty, so that successive starts find it.
+/// Seconds and nanoseconds.
 const LINGER: [u64; 2] = [2, 0];
-/// From news until it is acted upon: they come in bunches.
+/// From news until it is handled: news comes in bursts.
 const SOON: [u64; 2] = [0, 200_000_000];
 /// How long one borrower may keep the others waiting.
 const PATIENCE: [u64; 2] = [5, 0];
-/// Words of a borrower, and ours to it; `network/table.rs` has the same.
+/// The words a borrower sends, and ours to it; `network/table.rs` has the same.
 const LAST: u8 = b'x';
 const TENDED: u8 = b't';
 const UNTENDED: u8 = b'u';
-/// Interface indexes from here on are of sandboxes (`network/link.rs`).
+/// Interface indexes from here on belong to sandboxes (`network/link.rs`).
 const FIRST_INDEX: u32 = 0x4000_0000;
 
 /// Our exit code when we could not do our work.
 const OURS: i32 = 125;
 
-/// Ends as a command of this wait status did.
+/// Ends as a command with this wait status did.
 fn end(status: i32) -> ! {
     let signal = (status & 0x7f) as u8;
     if signal != 0 {
@@ -378,7 +383,7 @@ fn end(status: i32) -> ! {
     exit(code(status))
 }
 
-/// A wait status as a shell gives it.
+/// A wait status as a shell reports it.
 fn code(status: i32) -> i32 {
     if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) }
 }
@@ -400,13 +405,13 @@ fn base_name(mut text: *const u8) -> *const u8 {
     name
 }
 
-/// Whether a C string is `expected`, which includes the final zero.
+/// Whether a C string equals `expected`, which includes the terminating NUL.
 fn equal(text: *const u8, expected: &[u8]) -> bool {
-    // SAFETY: `all` stops at the first difference, so no byte after the zero of `text` is read.
+    // SAFETY: `all` stops at the first difference, so no byte after the NUL of `text` is read.
     expected.iter().enumerate().all(|(i, byte)| unsafe { *text.add(i) == *byte })
 }
 
-/// A number without sign that fits a pid or an fd.
+/// An unsigned number that fits a pid or a descriptor.
 fn decimal(mut text: *const u8) -> Option<i32> {
     let mut number = None;
     loop {
@@ -437,7 +442,7 @@ const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SI_KERNEL: i32 = 0x80;
 const WNOHANG: usize = 1;
-/// Wait for every kind of child, also one that was cloned without an exit signal.
+/// Wait for every kind of child, including one cloned without an exit signal.
 const WALL: usize = 0x4000_0000;
 const PR_SET_NAME: usize = 15;
 const NONBLOCK: usize = 0o4000;
@@ -492,7 +497,7 @@ fn close_everything() {
 }
 
 /// The caller blocks all signals before the exec, so that none is lost; this makes sure, and undoes
-/// an inherited `SIGCHLD: ignored`, with which the kernel would reap children behind our back.
+/// an inherited `SIGCHLD: ignored`, with which the kernel would reap children without us.
 fn block_signals() {
     set_mask(u64::MAX);
     set_disposition(SIGCHLD, DEFAULT);
@@ -511,15 +516,15 @@ fn set_mask(mask: u64) {
     syscall(RT_SIGPROCMASK, [SIG_SETMASK, &raw const mask as usize, 0, SET, 0]);
 }
 
-/// The pid and wait status of a child that ended, pid 0 if none did yet.
+/// The pid and wait status of a child that ended; pid 0 if none has yet.
 fn reap(pid: i32, flags: usize) -> Result<(i32, i32), ()> {
     let mut status = 0i32;
     let result = syscall(WAIT4, [pid as usize, &raw mut status as usize, flags | WALL, 0, 0]);
     if result < 0 { Err(()) } else { Ok((result as i32, status)) }
 }
 
-/// The number and si_code of the next signal; None after `timeout` (seconds, nanoseconds) or
-/// when the wait was interrupted by a stop.
+/// The number and si_code of the next signal; `None` after `timeout` (seconds, nanoseconds) or when
+/// a stop interrupted the wait.
 fn next_signal(timeout: Option<&[u64; 2]>) -> Option<(i32, i32)> {
     let all = u64::MAX;
     let mut info = MaybeUninit::<[i32; 32]>::uninit(); // siginfo_t: signo, errno, code, ...
