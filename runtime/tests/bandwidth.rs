@@ -1,7 +1,7 @@
 //! Rates on the real kernel: a "host" whose network namespace is made for each test, and a
-//! container's, held by a sleeping process, with a veth pair between them.
+//! container's namespace, held by a sleeping process, with a veth pair between them.
 //!
-//! Every test runs itself again under unshare(1), so that nothing of the machine is touched.
+//! Every test runs itself again under unshare(1), so that nothing on the machine is touched.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod private;
@@ -60,7 +60,7 @@ fn the_kernel_has_what_was_asked_as_tc_tells_it() {
         let ifb = sh("ip -d addr show gifb00001b58");
         assert!(ifb.contains("UP") && !ifb.contains("inet6"), "{ifb}");
         assert_eq!(Kept::read().unwrap().of(7000), rates("up=10Mbit/s,down=2MB/s"));
-        // More than 32 bits of bytes in a second.
+        // More bytes per second than 32 bits hold.
         bandwidth::change(&end("veth0", 7000), &rates("100Gbit/s")).unwrap();
         let fast = sh("tc qdisc show dev veth0 root");
         assert!(fast.contains("rate 100Gbit"), "{fast}");
@@ -102,7 +102,7 @@ fn what_a_link_leaves_behind_is_found_and_goes() {
         let strays = bandwidth::strays().unwrap();
         assert_eq!(strays.len(), 1);
         assert_eq!(strays[0].0, "gifb00001b58");
-        // A link of the same index takes the place of the leftover.
+        // A link with the same index replaces the leftover.
         let space = Space::linked("veth0", 7000);
         bandwidth::begin(&end("veth0", 7000), &rates("up=1Mbit/s")).unwrap();
         drop(space);
@@ -147,7 +147,7 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
         let mut found = bandwidth::ends_of(pid).unwrap();
         found.sort_by_key(|end| end.index);
         assert_eq!(found[1], HostEnd { mtu: 9000, ..end("veth1", 7001) });
-        // Its other end is in the same namespace, and has the index of one of the host's.
+        // Its other end is in the same namespace, and its index is also that of a link on the host.
         sh(&format!(
             "nsenter -t {pid} -n ip link add name a index 500 type veth peer name b index 7000"
         ));
@@ -162,7 +162,7 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
         assert!(error.contains("mac0 of the container (macvlan)"), "{error}");
         let error = bandwidth::ends_of(std::process::id() as i32).unwrap_err().to_string();
         assert!(error.contains("the host's network is shared"), "{error}");
-        // That of another container is no end of this one.
+        // Another container's link is not an end of this one.
         let other = Space::linked("veth2", 7002);
         let third = Space::new();
         sh(&format!(

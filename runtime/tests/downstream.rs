@@ -1,9 +1,9 @@
-//! A program that uses the library alone: what its examples do, nginx as a daemon of its own with a port, a
-//! bundle; and trees that try to write its file.
+//! A program that uses only the library: it does what the examples do, runs nginx as a daemon with
+//! a port, and a bundle; and process trees try to write the program's file.
 //!
-//! The tree's program is a link to /proc/self/exe: the child, which still is this program, executes this
-//! file once more, as root of the sandbox, who gives it another mode and so can do what it likes to
-//! it (CVE-2019-5736). Without Landlock nothing but the protection of the file is in its way.
+//! The tree's program is a link to /proc/self/exe: the child, which is still this program, executes
+//! this file again as root of the sandbox, which changes the file's mode and could then do what it
+//! likes to it (CVE-2019-5736). Without Landlock, only the protection of the file prevents that.
 
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
@@ -17,7 +17,7 @@ use garth::container::{self, AfterEnd, Detached};
 use garth::{Container, Journal, Options, Sandbox};
 use oci_spec::runtime as oci;
 
-/// Each is a program, which this one becomes.
+/// Each is a program that this one can run as.
 #[path = "../examples"]
 mod examples {
     pub mod bundle;
@@ -27,7 +27,7 @@ mod examples {
     pub mod wrap;
 }
 
-/// What this program is to be, when it is called by itself.
+/// What this program does when it is run again by itself.
 const ROLE: &str = "ROLE";
 
 fn main() {
@@ -77,7 +77,7 @@ fn outcome(start: impl Fn(&Sandbox) -> garth::Result<i32>) -> String {
                 root: Root::Dir { path: dir.into(), read_only: false },
                 ..Sandbox::default()
             },
-            // Where an earlier sandbox could write; by its path, or by a link of the host's own.
+            // Where an earlier sandbox could write; by its path, or by a link on the host.
             kind => Sandbox {
                 command: vec![match kind {
                     Ok("link") => format!("{dir}.link").into(),
@@ -94,7 +94,7 @@ fn outcome(start: impl Fn(&Sandbox) -> garth::Result<i32>) -> String {
     }
 }
 
-/// As a container that is created, and as one that is run and waited for.
+/// As a created container, and as one that is run and waited for.
 fn contained() -> String {
     let process = oci::ProcessBuilder::default()
         .args(["/attack".to_owned()])
@@ -122,7 +122,7 @@ fn contained() -> String {
     format!("ended with {}", ended.code())
 }
 
-/// Runs this as root on a host of its own: mounts, network, /run.
+/// Runs this as root on a private host: mounts, network, /run.
 fn on_a_host(script: &str, dir: &Path) -> Output {
     let script = format!(
         "set -e; mount -t tmpfs -o mode=755 tmpfs /run; ip link set lo up; cd {}; {script}",
@@ -168,9 +168,9 @@ fn attempts(dir: &Path) {
     let (program, tree) = (dir.join("program"), dir.join("tree"));
     for kind in ["tree", "bind", "link", "container"] {
         for (role, said, mode) in [
-            // The attack is one.
+            // Without protection the attack works.
             ("naked", "ended with 0", 0o777),
-            // The library sees to it.
+            // The library prevents it.
             ("itself", "ended with 1", 0o700),
             ("protected", "ended with 1", 0o700),
         ] {
@@ -204,7 +204,7 @@ fn says(ran: &Output, words: &[&str]) {
 fn what_examples_say(dir: &Path) {
     says(&on_a_host("ROLE='example spawn' ./program", dir), &["0 said small beside 256 MiB"]);
     says(&on_a_host("ROLE='example wrap' ./program", dir), &[" steps", "file\n", "ended with 0"]);
-    // What it says of the part of the time is docs/limit.md's to promise.
+    // The time it takes is for docs/limit.md to promise.
     let script = "yes >/dev/null & ROLE='example limit' ./program /run/garth $! 40%; kill $!";
     says(&on_a_host(script, dir), &["duty "]);
 }
@@ -215,14 +215,14 @@ fn bundle(dir: &Path) {
     says(&on_a_host(script, dir), &["created\n", "inside\n", "stopped\n"]);
 }
 
-/// The daemon of the package: it becomes another user, forks, and serves a page.
+/// The package's daemon: it changes its user, forks, and serves a page.
 fn nginx(dir: &Path) {
     let conf = "pid /tmp/pid; error_log stderr; events {}
         http { access_log off; client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy;
         fastcgi_temp_path /tmp/fastcgi; uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
         server { listen 80; location / { return 200 'a page'; } } }";
     fs::write(dir.join("nginx.conf"), conf).unwrap();
-    // It goes on when the program that has left it behind does something else, and ends in order.
+    // It keeps running while the program that left it behind does something else, and ends cleanly.
     let script = "mkfifo line
         ROLE='example publish' ./program /run/garth 8080 \
             nginx -c $PWD/nginx.conf -g 'daemon off;' <line & program=$!

@@ -1,5 +1,6 @@
-//! The rules of the house, read from the source: imports go downward only, unsafe code lives in
-//! `sys`, and no test is ignored without a reason. Each rule is also tried on a text that breaks it.
+//! The rules of the house, checked against the source: imports only go downward, unsafe code lives
+//! in `sys`, and no test is ignored without a reason. Each rule is also tried on a text that breaks
+//! it.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ const FLOORS: [(&str, u32); 15] = [
     ("cli", 10),
 ];
 
-/// `error.rs` stands beside the house: everyone may use it, and it knows only `sys`.
+/// `error.rs` stands beside the house: every file may use it, and it only knows `sys`.
 fn floor(room: &str) -> Option<u32> {
     FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
 }
@@ -137,7 +138,7 @@ fn unsafe_code_lives_in_sys() {
     assert!(!unsafe_outside_sys("sys", "let x = unsafe { y() };"));
 }
 
-/// What `std::process` starts inherits blocked signals and the caller's descriptors.
+/// Programs started with `std::process` inherit blocked signals and the caller's descriptors.
 fn starts_a_program_by_itself(text: &str) -> bool {
     let code = text.split("#[cfg(test)]").next().unwrap_or("");
     code.contains("use std::process::") && code.contains(" Command::new(")
@@ -169,7 +170,7 @@ fn no_test_is_ignored_without_a_reason() {
     assert!(!ignored_without_reason("    #[ignore = \"needs a second machine\"]\n"));
 }
 
-/// A number as source text has it: decimal, hexadecimal or octal, perhaps shifted; without a cast.
+/// A number as written in source: decimal, hexadecimal or octal, perhaps shifted; without a cast.
 fn number(text: &str) -> Option<i128> {
     let text = text.split(" as ").next()?.replace('_', "");
     let text = text.trim().trim_start_matches('(').trim_end_matches(')');
@@ -185,7 +186,7 @@ fn number(text: &str) -> Option<i128> {
     value.ok().map(|value| minus * value)
 }
 
-/// Every `const NAME: TYPE = VALUE;` of a source, as (name, type, value).
+/// Every `const NAME: TYPE = VALUE;` in a source, as (name, type, value).
 fn constants(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     text.match_indices("const ").filter_map(|(at, word)| {
         let (declared, _) = text[at + word.len()..].split_once(';')?;
@@ -197,7 +198,7 @@ fn constants(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// What the crate libc has for Linux with glibc, by name; no value: it is no plain number there.
+/// What the libc crate defines for Linux with glibc, by name; `None`: not a plain number there.
 fn of_libc() -> HashMap<String, Vec<Option<i128>>> {
     let metadata = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--offline"])
@@ -216,7 +217,7 @@ fn of_libc() -> HashMap<String, Vec<Option<i128>>> {
             continue;
         }
         for (name, kind, value) in constants(&fs::read_to_string(&file).unwrap()) {
-            // Some of clone3's flags are cut to 0 by a type that has no room for them.
+            // Some clone3 flags are truncated to 0 by a type too small for them.
             let value = number(value);
             let cut = kind.ends_with("c_int") && value.is_some_and(|value| value > 0xffff_ffff);
             if !cut {
@@ -269,7 +270,7 @@ fn files_stay_short_enough_to_be_one_thought() {
     });
 }
 
-/// What a file uses of other files: `crate::a::b::X` and `super::X`, down to the file that has it.
+/// What a file uses from other files: `crate::a::b::X` and `super::X`, down to the defining file.
 mod files {
     use std::collections::{BTreeMap, BTreeSet};
 
@@ -292,7 +293,7 @@ mod files {
             Files(files.map(|(path, text)| (module(path), code(text))).collect())
         }
 
-        /// Groups of files that use each other, directly or by others.
+        /// Groups of files that use each other, directly or indirectly.
         pub fn circles(&self) -> Vec<Vec<String>> {
             let mut reached = BTreeMap::new();
             for from in self.0.keys() {
@@ -320,7 +321,7 @@ mod files {
             let Some(text) = self.0.get(module) else { return BTreeSet::new() };
             let mut paths = Vec::new();
             let mut rest = String::new();
-            // A door only shows what others have: `pub use`.
+            // A door only re-exports: `pub use`.
             for part in text.split_inclusive(';') {
                 let line = part.trim_start();
                 match line.rsplit_once("use ").filter(|(before, _)| is_use(before)) {
@@ -341,7 +342,7 @@ mod files {
             found.filter(|used| used != module).collect()
         }
 
-        /// The file that has what a path names, through doors.
+        /// The file that defines what a path names, through doors.
         fn resolve(&self, from: &Module, path: &str, depth: usize) -> Option<Module> {
             let mut parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
             let mut at = match *parts.first()? {
@@ -390,7 +391,7 @@ mod files {
         }
     }
 
-    /// Is this all that may stand before `use`?
+    /// Is this only what may precede `use`?
     fn is_use(before: &str) -> bool {
         let words = before.split_whitespace().filter(|word| !word.starts_with("#["));
         let before: String = words.collect();
@@ -452,7 +453,7 @@ fn no_files_use_each_other_in_a_circle() {
     ];
     assert_eq!(circles_of(&circle), [["a::b", "a::c"]]);
     assert_eq!(circles_of(&circle[..2]), [[""; 0]; 0]);
-    // A door that does something itself is one of them.
+    // A door that does something itself is also a file of the circle.
     let door = [("a/mod.rs", "use b::B;\npub fn f() {}"), ("a/b.rs", "use super::f;")];
     assert_eq!(circles_of(&door), [["a", "a::b"]]);
 }
@@ -476,8 +477,8 @@ fn public_types(text: &str) -> Vec<String> {
 fn one_name_is_one_type() {
     let mut all = std::collections::BTreeMap::<String, Vec<String>>::new();
     each_source(|room, text, file| {
-        // The words of the command line are called as its verbs are, and the types of config.json as
-        // the specification calls them.
+        // The words of the command line are named like its verbs, and the types of config.json as
+        // in the specification.
         if room != "cli" && !file.starts_with("config/oci") {
             for name in public_types(text) {
                 all.entry(name).or_default().push(file.display().to_string());

@@ -1,8 +1,8 @@
-//! `garth-init` as pid 1 of a real pid namespace, and `garth-keeper` beside one.
+//! `garth-init` as pid 1 of a real pid namespace, and `garth-keeper` outside one.
 //!
 //! A shell stands in for Garth: as pid 1 it starts the command, then becomes `garth-init`. The
-//! sealed file comes in as stdin; the modes are chosen by symbolic links of the right name. /proc
-//! stays the host's, so that the test sees the pids it can use.
+//! sealed file comes in as stdin; the modes are chosen by symbolic links with the right name. /proc
+//! stays the host's, so that the test sees pids it can use.
 
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
@@ -19,10 +19,10 @@ use garth::sys::init::sealed;
 
 const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
-/// Keeps a shell alive that lives by its traps.
+/// Keeps a shell alive that only runs its traps.
 const LOOP: &str = "while :; do sleep 0.01; done";
 
-/// A sandbox of the least kind: a pid namespace with garth-init and a command.
+/// A minimal sandbox: a pid namespace with garth-init and a command.
 struct Sandbox {
     unshare: Child,
     init: u32,
@@ -30,7 +30,7 @@ struct Sandbox {
 }
 
 impl Sandbox {
-    /// Runs `script` by sh under garth-init, and waits until pid 1 is garth-init. None, with the
+    /// Runs `script` in sh under garth-init, and waits until pid 1 is garth-init. `None`, with the
     /// reason printed, where namespaces cannot be made.
     fn start(script: &str) -> Option<Sandbox> {
         Sandbox::start_as(&[], script)
@@ -76,7 +76,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // The end of pid 1 is the end of the namespace.
+        // When pid 1 ends, so does the namespace.
         if self.unshare.try_wait().unwrap().is_none() {
             kill("KILL", self.init);
             self.unshare.wait().unwrap();
@@ -97,7 +97,7 @@ fn links() -> PathBuf {
     links
 }
 
-/// `unshare` into a pid namespace, by root, or by anyone where user namespaces are allowed.
+/// `unshare` into a pid namespace, by root, or by any user where user namespaces are allowed.
 fn unshare() -> Option<Command> {
     let user: &[_] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
     let mut probe = Command::new("unshare");
@@ -133,7 +133,7 @@ fn children(pid: u32) -> Vec<u32> {
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Whether `pid` has executed a program by this name (and is not about to).
+/// Whether `pid` has executed a program with this name (and is not about to).
 fn runs(pid: u32, name: &str) -> bool {
     let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     cmdline.split('\0').next().and_then(|path| path.rsplit('/').next()) == Some(name)
@@ -181,7 +181,7 @@ fn orphans_are_reaped() {
     let script = "for i in $(seq 20); do (sleep 0.1 &); done; echo ready; exec sleep 60";
     let Some(mut sandbox) = Sandbox::start(script) else { return };
     assert_eq!(sandbox.lines().next().unwrap(), "ready");
-    // Those that run are adopted, those that end are gone: no zombie is left beside the command.
+    // Running orphans are adopted, ended ones are gone: no zombie is left beside the command.
     until("all orphans are gone", || (children(sandbox.init).len() == 1).then_some(()));
     sandbox.command("sleep");
 }
@@ -223,7 +223,7 @@ fn the_command_may_signal_pid_1_and_means_itself() {
 
 #[test]
 fn a_key_on_the_terminal_reaches_the_command_once() {
-    // A terminal cannot be the file as well, and only root may open the file again.
+    // A terminal cannot also be the file, and only root may reopen the file.
     if !is_root() {
         return garth_needs::skip("root", "root");
     }
@@ -256,7 +256,7 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
         }
         None
     });
-    // While init is stopped the command handles the first, so that a second would be seen.
+    // While init is stopped the command handles the first, so that a second would be noticed.
     kill("STOP", init);
     keyboard.write_all(b"\x03").unwrap();
     assert_eq!(screen.next().unwrap().trim_start_matches("^C"), "int");
@@ -270,7 +270,8 @@ fn a_key_on_the_terminal_reaches_the_command_once() {
 #[test]
 fn the_output_ends_when_the_command_closes_it() {
     let Some(mut sandbox) = Sandbox::start("echo out; exec sleep 60 >&- 2>&-") else { return };
-    // The stand-in for Garth holds nothing either: unshare waits with the pipe, so look inside.
+    // The stand-in for Garth holds nothing either: unshare holds the pipe while it waits, so look
+    // inside.
     let open = || fs::read_dir(format!("/proc/{}/fd", sandbox.init)).unwrap().count();
     until("init closes all", || (open() == 0).then_some(()));
     assert_eq!(sandbox.lines().next().unwrap(), "out");
@@ -306,7 +307,7 @@ fn init_is_closed_to_its_own_user() {
         let output = head.output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    // What holds for pid 1 and not for the command is due to the file's mode.
+    // What holds for pid 1 but not for the command is due to the file's mode.
     assert!(read(command, "auxv").0);
     for file in ["mem", "environ", "auxv", "maps", "exe"] {
         let (success, message) = read(sandbox.init, file);
@@ -326,7 +327,7 @@ fn the_file_cannot_be_changed() {
     let chmod = fs::set_permissions(&path, fs::Permissions::from_mode(0o666));
     println!("chmod 666: {chmod:?}");
 
-    // Nor through the process that runs it: not while it runs, and the seals hold after.
+    // Nor through the process that runs it: not while it runs, and the seals hold afterwards.
     let Some(sandbox) = Sandbox::start("exec sleep 60") else { return };
     let exe = fs::OpenOptions::new().write(true).open(format!("/proc/{}/exe", sandbox.init));
     let error = exe.unwrap_err().raw_os_error();
@@ -361,7 +362,7 @@ struct Keeper {
     links: PathBuf,
 }
 
-/// What a keeper needs descriptors of, and a shell cannot open.
+/// Things a keeper needs descriptors of, which a shell cannot open.
 const START: &str = "
 import os, signal, sys
 keeper, script, cleanup, files = sys.argv[1:]
@@ -417,8 +418,8 @@ impl Drop for Keeper {
     }
 }
 
-/// What a shell sees of a child that has ended, by its own words: one that waits for a child of its own
-/// may reap that one as well.
+/// How a shell reports a child that has ended, in its own words: one that waits for a child of its
+/// own may reap this one too.
 const REAP: &str = "while read -r word rest; do
         case $word in State:) echo \"$rest\"; esac
     done </proc/$1/status
@@ -452,7 +453,7 @@ fn the_keeper_keeps_the_last_of_the_output_and_no_more() {
     assert!(a.len() <= 65536 && b.len() <= 65536, "{} {}", a.len(), b.len());
     assert!(a.len() + b.len() > 65536, "{} {}", a.len(), b.len());
     assert!(a.ends_with("line 20000\n") || b.ends_with("line 20000\n"));
-    // Which is the older one is seen.
+    // The older one can be told apart.
     let older = usize::from(a.ends_with("line 20000\n"));
     let written = |n| keeper.links.join(format!("output.{n}")).metadata().unwrap().mtime();
     assert!(written(older) == 0 && written(1 - older) > 0);

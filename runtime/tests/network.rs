@@ -1,7 +1,7 @@
 //! The private network, on the real kernel: a "host" whose network namespace is made for each test,
 //! an "outside" on its uplink, and sandboxes that are sleeping processes.
 //!
-//! Every test runs itself again under unshare(1), so that nothing of the machine is touched.
+//! Every test runs itself again under unshare(1), so that nothing on the machine is touched.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod private;
@@ -22,10 +22,10 @@ use garth::network::{Leftovers, Pools, PrivateNetwork};
 use garth::sys::netns::in_netns_of;
 use private::Space;
 
-/// Long enough for anything that works; what is to fail by silence waits for it.
+/// Long enough for anything that works; a failure by silence waits this long.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Runs `test`, which is called `name`, on a host of its own.
+/// Runs `test`, named `name`, on a private host.
 fn on_a_private_host(name: &str, test: impl FnOnce(&Host)) {
     private::on_a_private_host(name, || test(&Host::new(name)));
 }
@@ -80,7 +80,7 @@ impl Host {
         let sets = sets.iter().map(|map| format!("map inet garth {map}"));
         let own = ["sandboxes4", "sandboxes6"].iter().map(|set| format!("set inet garth {set}"));
         sets.chain(own)
-            // With the last sandbox the table goes as well.
+            // With the last sandbox, the table goes too.
             .map(|set| sh(&format!("nft list {set} 2>/dev/null || true")))
             .filter(|t| t.contains("elements"))
             .collect()
@@ -120,7 +120,7 @@ impl Space {
         self.visit(|| serve(port));
     }
 
-    /// What a server at `address` says; whom it thinks it talks to.
+    /// The answer of a server at `address`: the peer address it sees.
     fn ask(&self, address: &str) -> io::Result<IpAddr> {
         self.visit(|| ask(address))
     }
@@ -220,7 +220,7 @@ fn the_outside_reaches_a_published_port_and_keeps_its_address() {
         assert_eq!(host.outside.ask("192.0.2.1:8080").unwrap(), ip("192.0.2.2"));
         assert_eq!(host.outside.ask("[2001:db8::1]:8080").unwrap(), ip("2001:db8::2"));
         assert_eq!(host.outside.ask("192.0.2.1:9090").unwrap(), ip("192.0.2.2"));
-        // From the host itself, by every name it has.
+        // From the host itself, by each of its names.
         assert_eq!(ask("192.0.2.1:8080").unwrap(), ip("192.0.2.1"));
         assert_eq!(ask("[2001:db8::1]:8080").unwrap(), ip("2001:db8::1"));
         assert_eq!(ask("127.0.0.1:8080").unwrap(), ip(&web.network.host4.to_string()));
@@ -243,7 +243,7 @@ fn a_loopback_publish_is_for_the_host_only() {
 
         assert!(host.outside.ask("192.0.2.1:8080").is_err());
         assert!(host.outside.ask("[2001:db8::1]:8080").is_err());
-        // A neighbour may write 127.0.0.1 or the sandbox's own address on a packet.
+        // A neighbour may put 127.0.0.1 or the sandbox's own address in a packet.
         host.outside.sh("ip addr flush dev lo; ip link set lo down
              echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
              ip route add 127.0.0.1 via 192.0.2.1; ip -6 route add ::1 via 2001:db8::1 metric 1
@@ -267,7 +267,7 @@ fn udp_is_published_and_a_client_follows_to_the_next_sandbox() {
     on_a_private_host("udp_is_published_and_a_client_follows_to_the_next_sandbox", |host| {
         let ports = ["0.0.0.0:53:5353/udp", "[::]:53:5353/udp"];
         let client = host.outside.visit(|| udp_client("192.0.2.1:53"));
-        // Before there is anybody, the flow is tracked as one to the host.
+        // With no sandbox yet, the flow is tracked as one to the host.
         let _tracking = host.sandbox("other", &["9999:9999"]);
         assert!(ask_udp(&client, "192.0.2.1:53").is_err());
         let first = host.sandbox("first", &ports);
@@ -319,7 +319,7 @@ fn a_sandbox_reaches_neither_others_nor_the_host_but_published_ports() {
                 a.space.ask("[2001:db8::1]:8080").unwrap(),
                 IpAddr::from(a.network.inner6.unwrap())
             );
-            // It calls itself by the host's address.
+            // It calls itself at the host's address.
             assert_eq!(b.space.ask("192.0.2.1:8080").unwrap(), IpAddr::from(b.network.host4));
             assert_eq!(
                 b.space.ask("[2001:db8::1]:8080").unwrap(),
@@ -346,7 +346,7 @@ fn a_sandbox_cannot_use_a_source_address_that_is_not_its_own() {
         assert!(arrives(a.network.inner6.unwrap().into(), "2001:db8::2"));
         assert!(!arrives(ip("203.0.113.9"), "192.0.2.2"));
         assert!(!arrives(ip("2001:db8:9::9"), "2001:db8::2"));
-        // Nor does it reach the loopback of the host, by a packet that says 127.0.0.1.
+        // Nor does it reach the host's loopback with a packet to 127.0.0.1.
         a.space.sh(&format!(
             "ip addr flush dev lo; ip link set lo down
              echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
@@ -385,7 +385,7 @@ fn opening_the_uplink_for_sandboxes_does_not_open_it_for_others() {
         assert!(host.outside.ask("[2001:db8:1::2]:80").is_err());
         assert!(lan.ask("192.0.2.2:80").is_err());
         assert!(lan.ask("[2001:db8::2]:80").is_err());
-        // The published port is reached by both, and the sandbox goes out.
+        // Both reach the published port, and the sandbox reaches the outside.
         assert_eq!(host.outside.ask("192.0.2.1:8080").unwrap(), ip("192.0.2.2"));
         assert_eq!(lan.ask("198.51.100.1:8080").unwrap(), ip("198.51.100.2"));
         assert_eq!(lan.ask("[2001:db8:1::1]:8080").unwrap(), ip("2001:db8:1::2"));
@@ -470,7 +470,7 @@ fn a_port_in_use_is_named() {
             error.starts_with("-p 8080:80: port 8080 is in use on 127.0.0.1; see who"),
             "{error}"
         );
-        // A server that is gone may leave connections in TIME_WAIT behind.
+        // A server that has ended may leave connections in TIME_WAIT.
         let client = TcpStream::connect("127.0.0.1:8080").unwrap();
         drop(listener.accept().unwrap());
         drop(client);
@@ -498,7 +498,7 @@ fn a_port_of_another_sandbox_is_named_and_stays_its() {
             error.starts_with("-p 8080:80: port 8080 is published by another sandbox"),
             "{error}"
         );
-        // What was not made is not taken away.
+        // What was not made is not removed.
         second.release(&host.state).unwrap();
         assert!(ask("127.0.0.1:8080").is_ok());
         assert!(!host.elements().contains("7000"));
@@ -514,7 +514,7 @@ fn release_leaves_nothing_however_often_it_is_done() {
         let web = host.sandbox("web", &ports);
         assert!(host.elements().contains("9100"));
         assert_eq!(fs::read_dir(host.state.join("leases")).unwrap().count(), 1);
-        // As from the journal.
+        // As read from the journal.
         let record = serde_json::to_string(&web.network).unwrap();
         drop(web);
         let network: PrivateNetwork = serde_json::from_str(&record).unwrap();
@@ -586,10 +586,10 @@ fn a_pool_that_the_host_uses_is_passed_over_or_named() {
             error.contains("10.231.5.0/24 collides with the route 10.231.0.0/16 on up0"),
             "{error}"
         );
-        // The two halves by which a VPN takes over the default route are no collision.
+        // The two halves by which a VPN takes over the default route are not a collision.
         sh("ip route del 10.231.0.0/16; ip route add 0.0.0.0/1 via 192.0.2.2");
         assert_eq!(host.lease("c", &[]).inner4.octets()[..2], [10, 231]);
-        // Nobody else's lease is kept.
+        // No lease of another network is kept.
         assert_eq!(fs::read_dir(host.state.join("leases")).unwrap().count(), 2);
     });
 }
@@ -640,7 +640,7 @@ fn the_table_reads_as_it_is_documented() {
         let network = host.lease("web", &[]);
         let _kept = network.prepare(&host.journal()).unwrap();
         let listed = sh("nft -s list table inet garth");
-        // Whose it is, and what kernels before 6.9 cannot do.
+        // Its owner, and what kernels before 6.9 cannot do.
         let owner = |line: &&str| line.contains("# progname") || line.contains("\tflags owner");
         let listed: Vec<&str> = listed.lines().filter(|line| !owner(line)).collect();
         let listed = listed.join("\n") + "\n";
@@ -661,7 +661,7 @@ fn pasta_publishes_without_root() {
             garth_needs::skip("program", "the program pasta");
             return;
         };
-        // It becomes nobody, as whom it opens the device; the mount namespace is ours.
+        // It changes to the user nobody before it opens the device; the mount namespace is ours.
         sh("mount -t tmpfs tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200");
         let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
         let child = Command::new("setpriv")
@@ -697,7 +697,7 @@ fn measure() {
     on_a_private_host("measure", |host| {
         // All stay: the death of a namespace holds the kernel's network lock for tens of ms.
         let (mut spaces, mut held) = (Vec::new(), Vec::new());
-        // Nor is the table made anew each time.
+        // Nor is the table remade each time.
         held.push(host.lease("first", &[]).prepare(&host.journal()).unwrap());
         for publish in [&[] as &[&str], &["8080:80"]] {
             let mut times: [Vec<u128>; 5] = Default::default();
@@ -713,7 +713,7 @@ fn measure() {
                 network.release(&host.state).unwrap();
                 marks.push(Instant::now());
                 spaces.push(space);
-                // What nftables has still to free is not the next start's time.
+                // What nftables still has to free must not count as the next start's time.
                 thread::sleep(Duration::from_millis(40));
                 if n > 0 {
                     for (all, mark) in times.iter_mut().zip(marks.windows(2)) {

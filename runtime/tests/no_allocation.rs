@@ -1,5 +1,5 @@
-//! The child shares the caller's memory: were it to allocate, it could find the allocator locked by
-//! a thread that does not exist for it, and hang. Here the allocator itself counts who calls it.
+//! The child shares the caller's memory: if it allocated, it could find the allocator locked by a
+//! thread that does not exist for it, and hang. Here the allocator itself counts its callers.
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(unsafe_code)]
 

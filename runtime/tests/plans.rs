@@ -1,6 +1,6 @@
-//! Plans as data: golden texts, and the rules of order over every combination of wishes.
+//! Plans as data: golden texts, and the rules of order over every combination of settings.
 //!
-//! `UPDATE=1 cargo test --test plans` writes the golden texts anew; read the difference.
+//! `UPDATE=1 cargo test --test plans` rewrites the golden texts; read the diff.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn root_in_a_user_namespace_has_ids_of_its_own_and_is_one_of_them() {
     let root = at(|step| matches!(step, Step::Ids { uid: 0, gid: 0, .. })).unwrap();
     assert!(at(|step| matches!(step, Step::AwaitGo)).unwrap() < root);
     assert!(root < at(|step| matches!(step, Step::Mount(_))).unwrap());
-    // An id that is not in the range, and no range.
+    // An id outside the range, and no range at all.
     assert!(
         compile(&sandbox, &given(70_000, true)).unwrap_err().to_string().contains("no id 70000")
     );
@@ -112,7 +112,7 @@ fn compat_changes_only_tmp() {
     golden("compat.txt", &plan);
 }
 
-/// Every combination of the wishes that change the list of steps.
+/// Every combination of the settings that change the list of steps.
 fn all_plans() -> Vec<(String, Plan)> {
     let mut plans = Vec::new();
     for wish in 0..1u32 << 9 {
@@ -142,7 +142,7 @@ fn all_plans() -> Vec<(String, Plan)> {
     plans
 }
 
-/// Where the steps are that `is` accepts.
+/// The positions of the steps that `is` accepts.
 fn places(plan: &Plan, is: impl Fn(&Step) -> bool) -> Vec<usize> {
     let numbered = plan.steps.iter().enumerate();
     numbered.filter(|(_, planned)| is(&planned.step)).map(|(at, _)| at).collect()
@@ -177,8 +177,8 @@ fn the_steps_are_in_an_order_that_holds() {
     let joins_cgroup = |step: &Step| matches!(step, Step::Write { path, .. } if path.to_bytes().ends_with(b"cgroup.procs"));
     for (name, mut plan) in all_plans() {
         let (name, plan) = (&name, &mut plan);
-        // In root's user namespace one becomes its root first, which needs no privilege outside; the
-        // rules are about the change to the command's user.
+        // In root's user namespace the process first becomes its root, which needs no privilege
+        // outside; the rules are about the change to the command's user.
         if let Some(at) = plan.steps.iter().position(|one| one.origin == "--userns") {
             assert!(matches!(plan.steps[at - 1].step, Step::AwaitGo), "{name}");
             assert!(matches!(plan.steps[at].step, Step::Ids { uid: 0, gid: 0, .. }), "{name}");
@@ -188,26 +188,26 @@ fn the_steps_are_in_an_order_that_holds() {
         let order = |first: &dyn Fn(&Step) -> bool, then: &dyn Fn(&Step) -> bool| {
             assert_order(name, plan, first, then);
         };
-        // Nobody survives a parent that died, and nothing is open across execve.
+        // No process outlives a parent that died, and nothing stays open across execve.
         assert!(matches!(plan.steps[0].step, Step::DieWithParent), "{name}");
         assert!(matches!(plan.steps[1].step, Step::CloseOnExec { .. }), "{name}");
-        // A cgroup namespace is rooted where one is when it is made.
+        // A cgroup namespace is rooted at the cgroup of the process that makes it.
         order(&joins_cgroup, &|s| matches!(s, Step::Unshare { .. }));
-        // Id maps must be there before anything that needs an id or a capability.
+        // Id maps must exist before anything that needs an id or a capability.
         let needs_ids = |s: &Step| {
             is_mount(s) || matches!(s, Step::Unshare { .. } | Step::Hostname(_) | Step::Ids { .. })
         };
         if plan.id_maps.is_some() {
             order(&|s| matches!(s, Step::AwaitGo), &needs_ids);
         }
-        // And the parent's part is done before there is anything that the command could do.
+        // And the parent's part is done before the command could do anything.
         order(&|s| matches!(s, Step::AwaitGo), &|s| {
             matches!(s, Step::Ids { .. } | Step::Fork { .. } | Step::Exec { .. })
         });
         // The host must not see a mount.
         order(&|s| matches!(s, Step::Propagation(_)), &is_mount);
         order(&is_mount, &|s| matches!(s, Step::Pivot));
-        // Paths of the host, /proc/sys among them, are out of sight then.
+        // Paths on the host, /proc/sys among them, are no longer visible then.
         order(&|s| matches!(s, Step::Write { .. }), &|s| matches!(s, Step::Pivot));
         // Landlock names paths inside, and forbids mounting.
         order(&|s| matches!(s, Step::Pivot) || is_mount(s), &|s| {
@@ -216,7 +216,7 @@ fn the_steps_are_in_an_order_that_holds() {
         order(&|s| matches!(s, Step::NoNewPrivileges), &|s| {
             matches!(s, Step::Landlock { .. } | Step::Seccomp { .. })
         });
-        // Each needs a capability that the next takes away.
+        // Each needs a capability that the next one drops.
         order(&|s| matches!(s, Step::Securebits(_)), &|s| matches!(s, Step::Bounding { .. }));
         order(&|s| matches!(s, Step::Bounding { .. } | Step::Groups(_)), &|s| {
             matches!(s, Step::Ids { .. } | Step::Capabilities(_))
@@ -233,12 +233,12 @@ fn the_steps_are_in_an_order_that_holds() {
         if let [filter] = places(plan, |s| matches!(s, Step::Seccomp { .. }))[..] {
             assert_eq!(filter, last - 1, "{name}");
         }
-        // Privileges are gone before there is a second process.
+        // Privileges are dropped before there is a second process.
         order(
             &|s| matches!(s, Step::Ids { .. } | Step::Capabilities(_) | Step::Landlock { .. }),
             &|s| matches!(s, Step::Fork { .. }),
         );
-        // The command waits for an init that no longer is a part of the caller.
+        // The command waits for an init that is no longer part of the caller.
         let awaits = places(plan, |s| matches!(s, Step::AwaitInit));
         assert_eq!(awaits.len(), places(plan, |s| matches!(s, Step::Fork { .. })).len(), "{name}");
         order(&|s| matches!(s, Step::Fork { .. }), &|s| matches!(s, Step::AwaitInit));

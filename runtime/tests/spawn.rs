@@ -1,4 +1,4 @@
-//! `garth::Spawn`: what a program gets that is started without any namespace.
+//! `garth::Spawn`: the environment of a program that is started without any namespace.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
@@ -72,7 +72,7 @@ fn the_signal_mask_and_dispositions_are_those_given() {
     let status = said(spawn);
     assert!(status.contains("SigBlk:\t0000000000004000\n"), "{status}");
     assert!(status.contains("SigIgn:\t0000000000000001\n"), "{status}");
-    // The caller's own are as before: Rust ignores SIGPIPE.
+    // The caller's own are unchanged: Rust ignores SIGPIPE.
     let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     assert!(own.contains("SigBlk:\t0000000000000000\n"), "{own}");
 }

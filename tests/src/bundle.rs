@@ -1,9 +1,9 @@
-//! An OCI bundle in a yard, and the runtime under test with it.
+//! An OCI bundle on a test host, and the runtime under test.
 //!
-//! The runtime is `$RUNTIME`, a path or a name, or else the binary under test: whatever has the
-//! command line of runc can be asked the same questions. `$RUNTIME_SETUP` is a shell script for the
-//! making of a yard, where a runtime needs another ground. A bundle has a small root file system of
-//! busybox and a config.json much like the one `runc spec` writes, which a test edits as data:
+//! The runtime is `$RUNTIME`, a path or a name, or else the binary under test: any runtime with
+//! runc's command line can be tested. `$RUNTIME_SETUP` is a shell script that adapts the test host
+//! to a runtime with other needs. A bundle has a small busybox root file system and a config.json
+//! much like the one `runc spec` writes, which a test edits as data:
 //!
 //! ```ignore
 //! let yard = Yard::new();
@@ -12,9 +12,9 @@
 //! assert_eq!(bundle.script("uname -n").run().ok(), "shed");
 //! ```
 //!
-//! When a bundle goes out of scope in a test that has not failed, its container is deleted by
-//! force, and nothing may be left of it: no entry in the state directory, no cgroup, process, mount
-//! or link.
+//! When a bundle goes out of scope in a test that has not failed, its container is force-deleted,
+//! and nothing may be left of it: no entry in the state directory, no cgroup, process, mount or
+//! link.
 
 use std::cell::Cell;
 use std::os::unix::fs::symlink;
@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 
 use crate::{Call, PATIENCE, Ran, Yard, binary, until, which};
 
-/// The `--root` of the runtime, in every yard.
+/// The `--root` of the runtime, on every test host.
 pub const ROOT: &str = "/run/spec";
 
-/// The applets of busybox that are in the root file system, as symbolic links.
+/// The busybox applets in the root file system, as symbolic links.
 const APPLETS: &str = "sh ash awk cat chmod chown chrt cp cut date dd df echo env false find grep \
     head hostname id ionice ip kill ln ls mkdir mkfifo mknod mount mountpoint mv nproc od ps pwd \
     readlink realpath rm rmdir sed seq setpriv setsid sleep sort stat stty sync tail tee test \
@@ -47,21 +47,21 @@ pub fn runtime() -> PathBuf {
     which(&asked.to_string_lossy()).unwrap_or_else(|| panic!("RUNTIME={path:?} is not in PATH"))
 }
 
-/// A bundle and the one container that is made of it.
+/// A bundle and the one container made from it.
 pub struct Bundle<'a> {
-    /// What is in config.json at the next `create` or `run`.
+    /// The contents of config.json at the next `create` or `run`.
     pub config: Value,
     /// The container's id.
     pub id: String,
     yard: &'a Yard,
-    /// Where the bundle is, in the yard.
+    /// The path of the bundle on the test host.
     dir: String,
     /// Whether there may be a container to delete.
     lives: Cell<bool>,
 }
 
 impl<'a> Bundle<'a> {
-    /// A bundle in this yard, which may have others.
+    /// A bundle on this test host, which may have others.
     pub fn new(yard: &'a Yard) -> Bundle<'a> {
         let taken = |number: &u32| !yard.path(&format!("/srv/box{number}")).exists();
         let id = format!("box{}", (0..).find(taken).unwrap());
@@ -92,17 +92,17 @@ impl<'a> Bundle<'a> {
         bundle
     }
 
-    /// The yard it is in.
+    /// The test host it is on.
     pub fn yard(&self) -> &'a Yard {
         self.yard
     }
 
-    /// Where a file of the bundle is, in the yard.
+    /// The path of a file of the bundle on the test host.
     pub fn dir(&self, file: &str) -> String {
         format!("{}/{file}", self.dir).trim_end_matches('/').to_owned()
     }
 
-    /// Where a file of the root file system is, in the yard.
+    /// The path of a file of the root file system on the test host.
     pub fn rootfs(&self, file: &str) -> String {
         format!("{}/rootfs/{}", self.dir, file.trim_start_matches('/'))
     }
@@ -121,7 +121,7 @@ impl<'a> Bundle<'a> {
         self.config["mounts"].as_array_mut().unwrap().push(mount);
     }
 
-    /// One more namespace, or another for that type.
+    /// Adds a namespace, or replaces the one of that type.
     pub fn namespace(&mut self, kind: &str, path: Option<&str>) {
         self.without_namespace(kind);
         let mut namespace = json!({"type": kind});
@@ -131,14 +131,14 @@ impl<'a> Bundle<'a> {
         self.config["linux"]["namespaces"].as_array_mut().unwrap().push(namespace);
     }
 
-    /// No namespace of this type.
+    /// Removes the namespace of this type.
     pub fn without_namespace(&mut self, kind: &str) {
         let list = self.config["linux"]["namespaces"].as_array_mut().unwrap();
         list.retain(|namespace| namespace["type"] != kind);
     }
 
-    /// A user namespace: 0 to 65535 inside are `host` and so on outside. What is in the root file
-    /// system belongs to root inside.
+    /// A user namespace: 0 to 65535 inside map to `host` and up outside. The root file system
+    /// belongs to root inside.
     pub fn user_namespace(&mut self, host: u32) {
         self.namespace("user", None);
         let map = json!([{"containerID": 0, "hostID": host, "size": 65536}]);
@@ -147,7 +147,7 @@ impl<'a> Bundle<'a> {
         self.yard.sh(&format!("chown -hR {host}:{host} {}", self.rootfs(""))).run().ok();
     }
 
-    /// Capabilities for all of these sets.
+    /// These capabilities, in all of these sets.
     pub fn capabilities(&mut self, sets: &[&str], names: &[&str]) {
         for set in sets {
             self.config["process"]["capabilities"][*set] = json!(names);
@@ -172,7 +172,7 @@ impl<'a> Bundle<'a> {
         line.split_whitespace().fold(self.yard.call(None), Call::arg)
     }
 
-    /// A shell script in the yard, where `$R` is the runtime with its global options, `$B` the
+    /// A shell script on the test host, where `$R` is the runtime with its global options, `$B` the
     /// bundle, `$ID` the id. config.json is written first.
     pub fn sh(&self, script: &str) -> Call {
         self.save();
@@ -181,7 +181,7 @@ impl<'a> Bundle<'a> {
         call.env("B", &self.dir).env("ID", &self.id)
     }
 
-    /// `run`, in the foreground, to the end.
+    /// `run` in the foreground, to the end.
     pub fn run(&self) -> Ran {
         self.run_with("")
     }
@@ -191,13 +191,13 @@ impl<'a> Bundle<'a> {
         self.start_run(options).run()
     }
 
-    /// `run`, to be started by the test.
+    /// `run`, for the test to start.
     pub fn start_run(&self, options: &str) -> Call {
         self.save();
         self.call(&format!("run --bundle {} {options} {}", self.dir, self.id))
     }
 
-    /// `create`; what the container writes is [`Bundle::output`] and [`Bundle::errors`].
+    /// `create`; the container's output is [`Bundle::output`] and [`Bundle::errors`].
     pub fn create(&self) -> Ran {
         self.create_with("")
     }
@@ -217,27 +217,26 @@ impl<'a> Bundle<'a> {
         self.apart(&format!("run --detach --bundle $B {options} $ID"))
     }
 
-    /// The runtime with what the container is to have as its output in files, since the container
-    /// goes on holding that. The words are the shell's.
+    /// The runtime, with the container's output going to files, since the container keeps those
+    /// open. The words are the shell's.
     pub fn apart(&self, words: &str) -> Ran {
         let script =
             format!("$R {words} </dev/null >$B/out 2>$B/err; code=$?; cat $B/err >&2; exit $code");
         self.sh(&script).run()
     }
 
-    /// A container that runs and waits to be killed.
+    /// A container that sleeps until it is killed.
     pub fn sleeping(&mut self) -> &mut Self {
         self.script("exec sleep 600").detach().ok();
         self
     }
 
-    /// What a container that was created or detached has written.
+    /// The output of a container that was created or detached.
     pub fn output(&self) -> String {
         self.yard.read(&self.dir("out")).trim_end().to_owned()
     }
 
-    /// What a container that was created or detached has written to its standard error, and the
-    /// runtime too.
+    /// The standard error of a container that was created or detached, and the runtime's.
     pub fn errors(&self) -> String {
         self.yard.read(&self.dir("err")).trim_end().to_owned()
     }
@@ -285,7 +284,7 @@ impl<'a> Bundle<'a> {
         until(&format!("{} is {status}", self.id), || (self.status() == status).then_some(()));
     }
 
-    /// The pid of the container's process, in the yard.
+    /// The pid of the container's process on the test host.
     #[track_caller]
     pub fn pid(&self) -> u64 {
         self.state()["pid"].as_u64().filter(|pid| *pid > 0).expect("state has a pid")
@@ -302,7 +301,7 @@ impl<'a> Bundle<'a> {
         self.call(&format!("exec {options} {} sh -c", self.id)).arg(script).run()
     }
 
-    /// `exec --process` with this as the process, on the ground of the container's own.
+    /// `exec --process` with this as the process, based on the container's own.
     pub fn exec_process(&self, options: &str, edit: impl FnOnce(&mut Value)) -> Ran {
         let mut process = self.config["process"].clone();
         edit(&mut process);
@@ -311,7 +310,7 @@ impl<'a> Bundle<'a> {
         self.call(&format!("exec {options} --process {file} {}", self.id)).run()
     }
 
-    /// The text of the file that was given as `--log`.
+    /// The text of the file passed as `--log`.
     pub fn log_text(&self) -> String {
         fs::read_to_string(self.yard.path(&self.dir("log"))).unwrap_or_default()
     }
@@ -335,7 +334,7 @@ impl<'a> Bundle<'a> {
         self.yard.read(&path).trim_end().to_owned()
     }
 
-    /// What is there of the container although it should be gone.
+    /// What still exists of the container although it should be gone.
     pub fn left(&self) -> Vec<String> {
         let mut left = self.yard.left();
         let find = format!(
@@ -347,13 +346,13 @@ impl<'a> Bundle<'a> {
         left
     }
 
-    /// Fails unless nothing is left. What ends may take its time.
+    /// Fails unless nothing is left. Processes may take a while to end.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         self.expect_nothing(|_| true);
     }
 
-    /// Fails unless nothing is left but what belongs to another container that sleeps.
+    /// Fails unless nothing is left except what belongs to another, sleeping container.
     #[track_caller]
     pub fn assert_nothing_left_but(&self, other: &Bundle<'_>) {
         let (pid, id) = (format!("process {} ", other.pid()), other.id.clone());
@@ -387,14 +386,14 @@ impl Drop for Bundle<'_> {
     }
 }
 
-/// JSON that must be that.
+/// Parses what must be JSON.
 #[track_caller]
 pub fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"))
 }
 
-/// Much like `runc spec`, without a terminal, with a root file system that can be written, and with
-/// a cgroup of its own name.
+/// Much like `runc spec`, without a terminal, with a writable root file system and a cgroup path of
+/// its own.
 fn default_config(id: &str) -> Value {
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({

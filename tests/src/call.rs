@@ -1,4 +1,5 @@
-//! Running a command in a yard: to its end ([`Call::run`]) or beside the test ([`Call::start`]).
+//! Running a command on a test host: to its end ([`Call::run`]) or alongside the test
+//! ([`Call::start`]).
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::{PATIENCE, children, kill, until};
 
-/// A command to be run in a yard.
+/// A command to run on a test host.
 pub struct Call {
     pub(crate) command: Command,
     input: String,
@@ -20,7 +21,7 @@ impl Call {
         Call { command, input: String::new() }
     }
 
-    /// One more argument, which may have spaces.
+    /// Adds an argument, which may contain spaces.
     pub fn arg(mut self, arg: &str) -> Call {
         self.command.arg(arg);
         self
@@ -31,7 +32,7 @@ impl Call {
         self.arg("--").arg("sh").arg("-c").arg(text)
     }
 
-    /// What the command reads; nothing by default.
+    /// The command's input; empty by default.
     pub fn input(mut self, text: &str) -> Call {
         self.input = text.to_owned();
         self
@@ -54,7 +55,7 @@ impl Call {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // A command that does not read its input is not our concern.
+        // It does not matter if a command does not read its input.
         let _ = stdin.write_all(self.input.as_bytes());
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
@@ -62,7 +63,7 @@ impl Call {
     }
 }
 
-/// The lines of a pipe, as they come; the channel closes with the pipe.
+/// The lines of a pipe as they arrive; the channel closes with the pipe.
 fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -75,7 +76,7 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// A command that runs; killed when dropped.
+/// A running command; killed when dropped.
 pub struct Running {
     child: Child,
     words: String,
@@ -85,7 +86,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// The command's own pid, as the test sees it. (The test's child is nsenter(1), which stays.)
+    /// The command's own pid, as the test sees it. (The test's child is nsenter(1), which stays
+    /// alive.)
     pub fn pid(&self) -> u32 {
         until("nsenter has a child", || children(self.child.id()).first().copied())
     }
@@ -121,7 +123,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end, and for the end of its output: nobody may go on holding that.
+    /// Waits for its end, and for the end of its output: no process may keep that open.
     pub fn wait(mut self) -> Ran {
         let status = until(&format!("{} ends", self.words), || self.child.try_wait().unwrap());
         self.ended = true;
@@ -146,8 +148,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not nsenter itself: it would leave its child to whoever is pid 1, who may never reap it
-        // (in a container that is often any program), and then no yard with that child could end.
+        // Do not kill nsenter itself: its child would go to pid 1, which may never reap it (in a
+        // container pid 1 is often any program), and then no test host with that child could end.
         while !self.ended && !self.has_ended() {
             if let Some(pid) = children(self.child.id()).first() {
                 kill("KILL", *pid);
@@ -161,11 +163,11 @@ impl Drop for Running {
 
 /// A command that has ended.
 pub struct Ran {
-    /// Its exit code; -n if signal n ended it.
+    /// Its exit code; -n if signal n killed it.
     pub code: i32,
-    /// Its output, without white space at the end.
+    /// Its output, without trailing white space.
     pub stdout: String,
-    /// Its errors, without white space at the end.
+    /// Its errors, without trailing white space.
     pub stderr: String,
     words: String,
 }
@@ -185,7 +187,8 @@ impl Ran {
         self.stderr
     }
 
-    /// Garth's own word: exit code `code` and one line that begins with `garth: ` and has `text`.
+    /// An error of Garth itself: exit code `code` and one line that begins with `garth: ` and
+    /// contains `text`.
     #[track_caller]
     pub fn refused(self, code: i32, text: &str) {
         assert_eq!(self.code, code, "{self}");

@@ -1,4 +1,4 @@
-//! A part of each cgroup tree for one yard, so that no yard's sandboxes are another's strays.
+//! A part of each cgroup tree for one test host, so that its sandboxes are not strays of another's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "garth-suite-";
 
-/// A directory in each mounted tree, which the yard takes for the whole tree; removed when dropped.
+/// A directory in each mounted tree, which the test host sees as the whole tree; removed when
+/// dropped.
 pub struct Cgroups {
     /// Where a tree is mounted, and our directory in it.
     trees: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Cgroups {
-    /// Makes the directories, where the trees can be written, and removes those of dead tests.
+    /// Makes the directories, where the trees are writable, and removes those of tests that died.
     pub fn new() -> Cgroups {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -26,7 +27,7 @@ impl Cgroups {
             if fs::create_dir(&dir).is_err() {
                 continue;
             }
-            // A cpuset of version 1 has nothing at first, and nobody can be put in it.
+            // A v1 cpuset is empty at first, and no process can be put in it.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(value) = fs::read(point.join(file)) {
                     let _ = fs::write(dir.join(file), value);
@@ -37,8 +38,8 @@ impl Cgroups {
         Cgroups { trees }
     }
 
-    /// Shell commands that put our directories in place of the trees. Not over them: who looks for
-    /// a tree in the table of mounts may take the first.
+    /// Shell commands that put our directories in place of the trees. Not mounted over them: a
+    /// program that looks for a tree in the mount table may take the first entry.
     pub fn script(&self) -> String {
         let bind = |(point, dir): &(PathBuf, PathBuf)| {
             let (point, dir) = (point.display(), dir.display());
@@ -47,7 +48,7 @@ impl Cgroups {
         self.trees.iter().map(bind).collect()
     }
 
-    /// Where a yard's cgroups are, as the yard sees it.
+    /// The paths of a test host's cgroups, as seen from it.
     pub fn points(&self) -> impl Iterator<Item = &Path> {
         self.trees.iter().map(|(point, _)| point.as_path())
     }
@@ -71,7 +72,7 @@ fn points() -> Vec<PathBuf> {
     table.lines().filter_map(point).collect()
 }
 
-/// In a unified tree a directory has those controllers that the one above passes on.
+/// In a unified tree a directory has the controllers that its parent passes on.
 fn pass_on(point: &Path) {
     let read = |file: &str| fs::read_to_string(point.join(file)).unwrap_or_default();
     let (has, passed) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
@@ -95,7 +96,7 @@ fn remove_stale(point: &Path) {
     }
 }
 
-/// Removes the directory and those in it. The files in a cgroup go with it.
+/// Removes the directory and those below it. The files in a cgroup go with it.
 fn remove(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().map_while(Result::ok) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

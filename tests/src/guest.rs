@@ -5,13 +5,13 @@ use std::process::Command;
 
 use crate::binary;
 
-/// Runs a script there; `$GARTH` is a copy of the binary, which itself may be in a directory that the
-/// guest has of its own, such as /tmp. One boot, a few seconds.
+/// Runs a script there; `$GARTH` is a copy of the binary, which may itself be in a directory that
+/// the guest has of its own, such as /tmp. One boot, a few seconds.
 pub fn second_kernel(name: &str, script: &str) -> String {
     second_kernel_with(name, script, &[])
 }
 
-/// With copies of these programs beside the binary.
+/// Adds copies of these programs next to the binary.
 pub fn second_kernel_with(name: &str, script: &str, programs: &[(&str, PathBuf)]) -> String {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("uml/run.sh");
     let dir = std::env::temp_dir().join(format!("garth-second-{name}-{}", std::process::id()));

@@ -1,14 +1,15 @@
 //! Harness of the black-box suite: the real binary, the real kernel, real daemons.
 //!
-//! A test makes a [`Yard`], a small host of its own: its own processes, mounts, network and /run.
-//! In it the test runs `garth` as a user would ([`Call`]) and looks at what came out ([`Ran`]) or
-//! talks to what runs ([`Running`]). At the end [`Yard::assert_nothing_left`] compares the yard
-//! with how it was ([`Snapshot`]), and when the yard is dropped the kernel removes all of it.
+//! A test makes a [`Yard`], a small private host: its own processes, mounts, network and /run. On
+//! it the test runs `garth` as a user would ([`Call`]) and examines the result ([`Ran`]) or
+//! interacts with the running command ([`Running`]). At the end [`Yard::assert_nothing_left`]
+//! compares the host with its initial state ([`Snapshot`]), and when it is dropped the kernel
+//! removes all of it.
 //!
-//! What a test needs, it says first: `needs!(root, netns, "nginx")`; the crate `garth-needs` says
-//! what happens where that is missing.
+//! A test first states what it needs: `needs!(root, netns, "nginx")`; the crate `garth-needs` says
+//! what happens where something is missing.
 //!
-//! A [`Bundle`] is an OCI bundle in a yard, for the tests of what is specified of a runtime.
+//! A [`Bundle`] is an OCI bundle on such a host, for tests of the runtime specification.
 //!
 //! The binary is `$GARTH`, or the newest of target/release and target/debug.
 #![expect(clippy::unwrap_used, reason = "where the harness fails, the test fails")]
@@ -70,7 +71,7 @@ pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Sends a signal, by name or number, to one process of ours. One that has ended is no failure.
+/// Sends a signal, by name or number, to one of our processes. One that has ended is not a failure.
 pub fn kill(signal: &str, pid: u32) {
     let mut kill = Command::new("kill");
     kill.args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();

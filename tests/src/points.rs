@@ -1,11 +1,12 @@
-//! Kill points: where a command can be killed so that all before has happened and no more has.
+//! Kill points: places where a command can be killed so that everything before has happened and
+//! nothing after.
 //!
-//! A point is the n-th call of one system call that changes something. strace counts them once; then
-//! the same command runs again for each point and is killed there, on entering the call. strace
-//! counts for each process by itself: without `-f` the points are those of the command's own process,
-//! with `-f` also those of its children.
+//! A point is the n-th call of one state-changing system call. strace counts them once; then the
+//! same command runs again for each point and is killed there, on entering the call. strace counts
+//! per process: without `-f` the points are those of the command's own process, with `-f` also
+//! those of its children.
 //!
-//! `KILLPOINTS=all` takes every point; a number takes so many, spread evenly.
+//! `KILLPOINTS=all` takes every point; a number takes that many, spread evenly.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,7 +14,7 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The system calls that change something, as strace's `-e trace=` takes them.
+/// The state-changing system calls, as strace's `-e trace=` takes them.
 pub const CHANGES: &str = "clone,clone3,fork,vfork,execve,execveat,exit_group,unshare,setns,\
     mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,renameat2,symlink,symlinkat,link,linkat,\
     open,openat,openat2,write,pwrite64,writev,ftruncate,fallocate,fchmod,fchown,fsync,fdatasync,\
@@ -22,7 +23,7 @@ pub const CHANGES: &str = "clone,clone3,fork,vfork,execve,execveat,exit_group,un
     sethostname,setsid,setresuid,setresgid,setgroups,capset,prctl,seccomp,prlimit64,kill,\
     pidfd_send_signal,wait4,waitid,close,close_range";
 
-/// One place to be killed at.
+/// One kill point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The name of the system call.
@@ -32,14 +33,14 @@ pub struct Point {
 }
 
 impl Point {
-    /// strace's options for a kill here, and for a trace that says whether it came to that.
+    /// strace's options for a kill here, and for a trace that shows whether it was reached.
     pub fn strace(&self, trace: &str) -> String {
         let Point { call, n } = self;
         format!("-o {trace} -e trace={call} -e inject={call}:signal=KILL:when={n}")
     }
 
-    /// Has a process been killed here? With `pids` as for [`points`]. strace may not have written
-    /// its last line yet when the command has ended.
+    /// Was a process killed here? `pids` as for [`points`]. strace may not have written its last
+    /// line yet when the command has ended.
     pub fn was_reached(&self, trace: impl Fn() -> String, pids: bool) -> bool {
         for _ in 0..20 {
             if self.is_end(&trace(), pids) {
@@ -67,10 +68,10 @@ impl fmt::Display for Point {
     }
 }
 
-/// The points in a trace: a system call and how often the busiest process makes it. With `pids`,
-/// as strace's `-f` writes it, each line begins with one.
+/// The points in a trace: a system call and how often the busiest process makes it. With `pids`, as
+/// strace's `-f` writes it, each line begins with a pid.
 pub fn points(trace: &str, pids: bool) -> Vec<Point> {
-    // strace comes in when the command is being executed already.
+    // strace attaches when the command is already being executed.
     let trace = match trace.split_once('\n') {
         Some((first, rest)) if first.contains("execve(") => rest,
         _ => trace,
@@ -85,8 +86,8 @@ pub fn points(trace: &str, pids: bool) -> Vec<Point> {
         .collect()
 }
 
-/// How many of the points that were tried were reached: what is done differs a little from one run to
-/// the next, and where nobody was killed nothing was tried.
+/// How many of the tried points were reached: runs differ slightly, and where no process was killed
+/// nothing was tested.
 #[derive(Debug, Default)]
 pub struct Tally {
     tried: usize,
@@ -94,7 +95,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// One more.
+    /// Counts one more.
     pub fn count(&mut self, point: &Point, reached: bool) {
         self.tried += 1;
         if !reached {
@@ -102,8 +103,8 @@ impl Tally {
         }
     }
 
-    /// Says it, and fails when less than a third was reached: who waits by looking again and again
-    /// does so more often in one run than in another.
+    /// Reports it, and fails if less than a third was reached: a process that waits by polling
+    /// makes more calls in one run than in another.
     #[track_caller]
     pub fn finish(self, what: &str) {
         let Tally { tried, missed } = self;
@@ -129,7 +130,7 @@ fn counts(trace: &str, pids: bool) -> BTreeMap<(&str, &str), u32> {
     counts
 }
 
-/// Those that are asked for: `few` of them unless `KILLPOINTS` says otherwise.
+/// The requested points: `few` of them unless `KILLPOINTS` says otherwise.
 pub fn sample(all: &[Point], few: usize) -> Vec<Point> {
     let wanted = match env::var("KILLPOINTS").as_deref() {
         Ok("all") => all.len(),

@@ -7,14 +7,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The state of a yard: what is there now and was not there before has been left behind.
+/// The state of a test host: what exists now and did not exist before has been left behind.
 ///
-/// The directories of Garth's state root and the parent directory of its cgroups are the host's and may
-/// stay; what a sandbox has in them may not.
+/// The directories of Garth's state root and the parent directory of its cgroups are the host's and
+/// may stay; what a sandbox has in them may not.
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    /// Looks at the yard whose first process is `init`, at these cgroup trees among others.
+    /// Examines the test host whose first process is `init`, and these cgroup trees.
     pub fn take<'a>(init: u32, cgroup_trees: impl Iterator<Item = &'a Path>) -> Snapshot {
         let mut lines = BTreeSet::new();
         processes(init, &mut lines);
@@ -34,7 +34,7 @@ impl Snapshot {
     }
 }
 
-/// Everything in the yard's pid namespace and those below it. The yard's /proc has exactly these.
+/// Everything in the test host's pid namespace and those below it. Its /proc has exactly these.
 fn processes(init: u32, lines: &mut BTreeSet<String>) {
     for entry in fs::read_dir(format!("/proc/{init}/root/proc")).unwrap().map_while(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -103,7 +103,7 @@ fn cgroups(root: &str, dir: &Path, lines: &mut BTreeSet<String>) {
 /// Everything below the state root, except that the directories directly in it may stay.
 fn files(root: &str, dir: &Path, depth: u32, lines: &mut BTreeSet<String>) {
     for (path, is_dir) in list(root, dir) {
-        // What is remembered of a detached sandbox that has ended.
+        // The memory of a detached sandbox that has ended.
         if path.ends_with("garth/ended") {
             continue;
         }
@@ -116,8 +116,8 @@ fn files(root: &str, dir: &Path, depth: u32, lines: &mut BTreeSet<String>) {
     }
 }
 
-/// The entries of a directory of the yard, and whether they are directories. What vanishes while
-/// we look is not left behind.
+/// The entries of a directory of the test host, and whether they are directories. What vanishes
+/// while we look is not left behind.
 fn list(root: &str, dir: &Path) -> Vec<(PathBuf, bool)> {
     let entries = fs::read_dir(format!("{root}{}", dir.display())).into_iter().flatten();
     entries

@@ -1,4 +1,4 @@
-//! Sockets on which a runtime sends file descriptors: a terminal's, a filter's.
+//! Sockets on which a runtime sends file descriptors: of a terminal, of a filter.
 
 use std::fs::File;
 use std::io;
@@ -13,15 +13,15 @@ use crate::{PATIENCE, until};
 pub struct Socket(UnixListener);
 
 impl Socket {
-    /// Listens on a path, which may lead into a yard.
+    /// Listens on a path, which may lead into a test host.
     pub fn listen(path: &Path) -> Socket {
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
         Socket(listener)
     }
 
-    /// The next connection: what is said on it, and the file descriptors that come along. Reads no
-    /// further than a JSON text, if it is one, or the first file descriptor.
+    /// The next connection: the data sent on it, and the file descriptors that come along. Reads no
+    /// further than one JSON text, if it is one, or the first file descriptor.
     pub fn receive(&self) -> (String, Vec<OwnedFd>) {
         let stream = self.accept();
         let (mut text, mut fds) = (Vec::new(), Vec::new());
@@ -60,7 +60,7 @@ impl Socket {
     }
 }
 
-/// One message; none at the end.
+/// One message; `None` at the end.
 fn message(stream: &UnixStream) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
     let mut text = vec![0u8; 1 << 16];
     let mut control = [0u64; 32];
@@ -101,7 +101,7 @@ fn message(stream: &UnixStream) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
                 });
             }
         }
-        // SAFETY: as for CMSG_FIRSTHDR.
+        // SAFETY: same as CMSG_FIRSTHDR.
         next = unsafe { libc::CMSG_NXTHDR(&raw const header, next) };
     }
     text.truncate(usize::try_from(length).unwrap());
@@ -115,7 +115,7 @@ pub fn answer_notification(listener: &OwnedFd, errno: i32) {
     // SAFETY: one pollfd, and the number says one.
     let ready = unsafe { libc::poll(&raw mut poll, 1, patience) };
     assert_eq!(ready, 1, "no notification");
-    // SAFETY: plain numbers, and the kernel asks for zeros.
+    // SAFETY: plain numbers, and the kernel expects zeros.
     let mut notification: libc::seccomp_notif = unsafe { zeroed() };
     let fd = listener.as_raw_fd();
     // SAFETY: the request reads and writes one seccomp_notif (80 bytes, 0xc0502100).
@@ -128,7 +128,7 @@ pub fn answer_notification(listener: &OwnedFd, errno: i32) {
     assert_eq!(result, 0, "answer a notification: {}", io::Error::last_os_error());
 }
 
-/// A terminal's other end, to be read and written.
+/// A terminal's other end, for reading and writing.
 pub fn terminal(fd: OwnedFd) -> File {
     File::from(fd)
 }

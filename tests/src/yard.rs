@@ -1,4 +1,4 @@
-//! A small host of its own for a test.
+//! A small private host for a test.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::{Call, PATIENCE, Snapshot, binary, children, until, which};
 /// root of Garth), an empty /srv for what tests bring along, and a part of each cgroup tree.
 ///
 /// Pid 1 is a shell that reaps and waits for the end of its input, which the test holds: however
-/// the test ends, the yard does too, and with it every process, mount, link and rule.
+/// the test ends, the host ends too, and with it every process, mount, link and rule.
 pub struct Yard {
     holder: Child,
     init: u32,
@@ -22,13 +22,13 @@ pub struct Yard {
 }
 
 impl Yard {
-    /// A yard with loopback only.
+    /// A host with loopback only.
     pub fn new() -> Yard {
         Yard::with("")
     }
 
-    /// A yard with a neighbour: 192.0.2.1 and 2001:db8::1 here, and on the same wire another host,
-    /// 192.0.2.2 and 2001:db8::2, which is the default gateway and knows no way back to any address
+    /// A host with a neighbour: 192.0.2.1 and 2001:db8::1 here, and on the same wire another host,
+    /// 192.0.2.2 and 2001:db8::2, which is the default gateway and has no route back to any address
     /// but these. [`Yard::neighbour`] runs commands there.
     pub fn with_neighbour() -> Yard {
         Yard::with(
@@ -48,8 +48,8 @@ impl Yard {
         )
     }
 
-    /// A yard in which these directories may be changed: what is written there is kept in memory, and
-    /// goes with the yard.
+    /// A host in which these directories may be changed: changes are kept in memory and vanish with
+    /// the host.
     pub fn with_changes_of(dirs: &[&str]) -> Yard {
         Yard::with(&format!(
             "for dir in {}; do
@@ -79,7 +79,7 @@ impl Yard {
         let mut holder = Command::new("unshare")
             .args(["--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["--propagation", "private", "--", "sh", "-c", &script])
-            // Where what is run in it begins: not everybody may enter a clone.
+            // Where programs start: not every user may enter a clone of the repository.
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -133,12 +133,12 @@ impl Yard {
         Call::new(command)
     }
 
-    /// Where the test finds a file of the yard.
+    /// The path at which the test finds a file of the host.
     pub fn path(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{file}", self.init))
     }
 
-    /// Writes a file for everyone to read, below /srv; the directories are made.
+    /// Writes a world-readable file below /srv; creates the directories.
     pub fn write(&self, file: &str, text: &str) {
         let path = self.path(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -151,7 +151,7 @@ impl Yard {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("read {file}: {error}"))
     }
 
-    /// What a URL answers, asked in the yard, as soon as it does.
+    /// What a URL answers, asked on the host, as soon as it does.
     pub fn get(&self, url: &str) -> String {
         until(&format!("{url} answers"), || answer(self.sh(&curl(url))))
     }
@@ -170,13 +170,13 @@ impl Yard {
         Snapshot::take(self.init, self.cgroups.points())
     }
 
-    /// What is there and was not when the yard was made.
+    /// What exists now and did not when the host was made.
     pub fn left(&self) -> Vec<String> {
         let before = self.before.as_ref().unwrap();
         self.snapshot().since(before)
     }
 
-    /// Fails unless the yard is as it was when it was made. What ends may take its time.
+    /// Fails unless the host is as it was when it was made. Processes may take a while to end.
     #[track_caller]
     pub fn assert_nothing_left(&self) {
         let deadline = Instant::now() + PATIENCE / 3;

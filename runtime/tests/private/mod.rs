@@ -1,10 +1,10 @@
-//! Network namespaces that tests make for themselves, so that nothing of the machine is touched.
+//! Network namespaces that tests make for themselves, so that nothing on the machine is touched.
 
 use std::process::{Child, Command};
 use std::{env, fs, thread};
 
-/// Runs `test`, which is called `name`, in a network and a mount namespace of its own: the test runs
-/// itself again under unshare(1).
+/// Runs `test`, named `name`, in a network and a mount namespace of its own: the test runs itself
+/// again under unshare(1).
 pub fn on_a_private_host(name: &str, test: impl FnOnce()) {
     if env::var_os("GARTH_TEST_HOST").is_some() {
         return test();

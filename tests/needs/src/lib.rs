@@ -1,12 +1,13 @@
-//! What a test needs of the machine, said in its first line: `needs!(root, netns, "nginx")`.
+//! What a test needs from the machine, stated in its first line: `needs!(root, netns, "nginx")`.
 //!
-//! Where that is missing the test prints why, notes it in the file `$SKIPPED` for the summary at the
-//! end of `tests/run`, and passes. `$REQUIRE` lists what this machine must have (`root netns
+//! Where something is missing, the test prints why, notes it in the file `$SKIPPED` for the summary
+//! at the end of `tests/run`, and passes. `$REQUIRE` lists what this machine must have (`root netns
 //! program`, or `all`): where such a thing is missing, the test fails.
 //!
-//! | need | what it is |
+//! | need | meaning |
 //! |---|---|
-//! | `root` | root, with pid and mount namespaces, and not in a chroot: who joins a mount namespace leaves it |
+//! | `root` | root, with pid and mount namespaces, not in a chroot: joining a mount namespace
+//! leaves it |
 //! | `userns` | user namespaces, which the kernel does not make in a chroot |
 //! | `netns` | network namespaces, veth, nftables |
 //! | `ipv6` | IPv6 |
@@ -16,7 +17,7 @@
 //! | `uml` | a processor on which User-Mode Linux can run |
 //! | `"PROGRAM"`, `"/PATH"` | a program; required as `program` |
 //!
-//! A test with a need of another kind calls [`skip`] with a name of its own for it.
+//! A test with another kind of need calls [`skip`] with a name of its own for it.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +26,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// Returns from the test, with the reason noted, unless all of this is there.
+/// Returns from the test, with the reason noted, unless all of this is available.
 #[macro_export]
 macro_rules! needs {
     ($($what:tt),+ $(,)?) => {
@@ -35,7 +36,7 @@ macro_rules! needs {
     };
 }
 
-/// The word by which `$REQUIRE` asks for a need.
+/// The word by which `$REQUIRE` requests a need.
 pub fn class(what: &str) -> &str {
     match what.split(':').next().unwrap_or(what) {
         known @ ("root" | "userns" | "cgroups" | "netns" | "ipv6" | "v1" | "v2" | "uml") => known,
@@ -43,7 +44,7 @@ pub fn class(what: &str) -> &str {
     }
 }
 
-/// Why `what` cannot be had here, if it cannot.
+/// Why `what` is not available here, if it is not.
 pub fn missing(what: &str) -> Option<String> {
     let (there, reason) = match what.split_once(':').unwrap_or((what, "memory")) {
         ("root", _) if in_chroot() => {
@@ -66,8 +67,8 @@ pub fn missing(what: &str) -> Option<String> {
             (has_v1(controller), format!("the {controller} controller of cgroups version 1"))
         }
         ("v2", _) => (has_v2(), "the unified cgroup tree with controllers".to_owned()),
-        // Linux 6.1 in user mode reads 2.6 kB of a process's registers and cannot write them back where
-        // they are more: it dies at its first process.
+        // Linux 6.1 in user mode reads 2.6 kB of a process's registers and cannot write them back
+        // if there are more: it dies at its first process.
         ("uml", _) => {
             (!has_amx(), "User-Mode Linux, which cannot run on a processor with AMX".to_owned())
         }
@@ -76,15 +77,15 @@ pub fn missing(what: &str) -> Option<String> {
     (!there).then_some(reason)
 }
 
-/// Notes that the calling test does not run, since it needs `reason`.
+/// Notes that the calling test does not run because it needs `reason`.
 ///
 /// # Panics
-/// Where `$REQUIRE` lists `need`, or is `all`.
+/// If `$REQUIRE` lists `need`, or is `all`.
 pub fn skip(need: &str, reason: &str) {
     let required = env::var("REQUIRE").unwrap_or_default();
     let is_required = required.split_whitespace().any(|word| word == need || word == "all");
     assert!(!is_required, "needs {reason}, and REQUIRE={required:?}");
-    // One line each, whatever an error's words are.
+    // One line each, whatever the error says.
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     eprintln!("skipped: needs {reason}");
     let Some(file) = env::var_os("SKIPPED") else { return };
@@ -97,7 +98,7 @@ pub fn skip(need: &str, reason: &str) {
     });
 }
 
-/// A program's file, looked for also where only root's PATH leads.
+/// The path of a program, searched for in root's PATH as well.
 pub fn which(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let everywhere = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
@@ -105,7 +106,7 @@ pub fn which(program: &str) -> Option<PathBuf> {
 }
 
 /// Whether a v1 tree with this controller is mounted. A directory of that name proves nothing:
-/// engines make some that are none.
+/// engines make some that are not mounts.
 pub fn has_v1(controller: &str) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     table.lines().filter_map(|line| line.split_once(" - cgroup ")).any(|(_, rest)| {
@@ -127,7 +128,7 @@ fn has_amx() -> bool {
     flags.split_whitespace().any(|flag| flag == "amx_tile")
 }
 
-/// Whether joining the own mount namespace leads to another root (setns(2)).
+/// Whether joining our own mount namespace leads to another root (setns(2)).
 fn in_chroot() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     let root = |words: &[&str]| {
@@ -136,7 +137,7 @@ fn in_chroot() -> bool {
     };
     let own = ["stat", "-c", "%d:%i", "/"];
     let joined = [&["nsenter", "--mount=/proc/self/ns/mnt"], &own[..]].concat();
-    // Who may not join is not root.
+    // A process that may not join is not root.
     *ANSWER.get_or_init(|| is_root() && root(&joined) != root(&own))
 }
 
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_skipped_test_is_noted_and_fails_where_the_need_is_required() {
-        // In a process of its own each, as the environment is one for all threads.
+        // Each in a process of its own, as the environment is shared by all threads.
         if let Ok(need) = env::var("GARTH_NEEDS_SKIP") {
             return skip(&need, "a thing");
         }
