@@ -204,7 +204,7 @@ fn says(ran: &Output, words: &[&str]) {
 fn what_examples_say(dir: &Path) {
     says(&on_a_host("ROLE='example spawn' ./program", dir), &["0 said small beside 256 MiB"]);
     says(&on_a_host("ROLE='example wrap' ./program", dir), &[" steps", "file\n", "ended with 0"]);
-    // The time it takes is for docs/limit.md to promise.
+    // The times that it prints are for docs/limit.md to promise.
     let script = "yes >/dev/null & ROLE='example limit' ./program /run/garth $! 40%; kill $!";
     says(&on_a_host(script, dir), &["duty "]);
 }

@@ -589,7 +589,7 @@ fn a_pool_that_the_host_uses_is_passed_over_or_named() {
         // The two halves by which a VPN takes over the default route are not a collision.
         sh("ip route del 10.231.0.0/16; ip route add 0.0.0.0/1 via 192.0.2.2");
         assert_eq!(host.lease("c", &[]).inner4.octets()[..2], [10, 231]);
-        // No lease of another network is kept.
+        // Pools that collided leave no lease behind.
         assert_eq!(fs::read_dir(host.state.join("leases")).unwrap().count(), 2);
     });
 }

@@ -1,9 +1,9 @@
-//! What a workload tries in order to get out, and what a hostile root file system or state
-//! directory tries on the caller.
+//! What a workload does to get out, and what a hostile root file system or state directory does to
+//! the caller.
 
 use garth_tests::{Bundle, Yard, needs, until};
 
-/// Between its start and its execve pid 1 shares the caller's memory and has its descriptors.
+/// Between its start and its execve, pid 1 shares the caller's memory and has its descriptors.
 #[test]
 fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
     needs!(root, "strace", cgroups);
@@ -28,12 +28,12 @@ fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
     yard.assert_nothing_left();
 }
 
-/// Without XDG_RUNTIME_DIR the state is below /tmp, where anyone can be the first.
+/// Without XDG_RUNTIME_DIR the state is below /tmp, where any user can be first.
 #[test]
 fn records_that_someone_else_has_laid_there_are_not_believed() {
     needs!(root, "setpriv");
     let yard = Yard::new();
-    // A record of a "sandbox" whose first process is one of the victim's own.
+    // A record of a "sandbox" whose first process belongs to the victim.
     let script = "
         setpriv --reuid=12345 --regid=12345 --clear-groups sleep 1000 & victim=$!
         until [ \"$(cut -d' ' -f2 /proc/$victim/stat)\" = '(sleep)' ]; do sleep 0.01; done
@@ -78,7 +78,7 @@ fn a_gc_beside_a_start_does_not_make_it_fail() {
 fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
     needs!(root, "strace");
     let yard = Yard::new();
-    // A second passes between the names and the look at each.
+    // A second passes between reading the names and examining each.
     let script = "
         $GARTH wrap --name web -- sh -c 'echo; read end' </srv/fifo >/srv/started & start=$!
         exec 3>/srv/fifo
@@ -91,7 +91,7 @@ fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
     assert_eq!(ran.ok(), "nothing to clean");
 }
 
-/// Connecting to a socket is no writing, so a read-only view is no obstacle.
+/// Connecting to a socket is not a write, so a read-only view is no obstacle.
 #[test]
 fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
     needs!(root);
@@ -106,12 +106,12 @@ fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
     assert_eq!(ran, "/var/lib/incus:\n\n/var/lib/other:\nfile\nunix.socket");
 }
 
-/// gc sees links, elements and leases before it asks who is on record.
+/// gc sees links, elements and leases before it reads the records.
 #[test]
 fn a_gc_beside_a_start_leaves_it_its_lease() {
     needs!(root, netns, "strace");
     let yard = Yard::new();
-    // Each look into a directory takes half a second; a sandbox starts in one of them.
+    // Each read of a directory takes half a second; a sandbox starts during one of them.
     let script = "
         $GARTH wrap -d --name old --network private -- sleep 60
         strace -o /srv/trace -e inject=getdents64:delay_exit=500000 $GARTH gc & gc=$!
@@ -127,13 +127,13 @@ fn a_gc_beside_a_start_leaves_it_its_lease() {
     yard.assert_nothing_left();
 }
 
-/// The kernel's files hold names that anybody chooses, and that need be no text: of processes, mounts
-/// and links. Whoever has such a name is not out of reach by it.
+/// Names in the kernel's files can be chosen by any user and need not be UTF-8: of processes,
+/// mounts and links. Such a name must not put its owner out of reach.
 #[test]
 fn a_name_that_is_no_text_hides_nobody() {
     needs!(root, netns, "ip", cgroups);
     let yard = Yard::new();
-    // Parentheses, and what a record of the kernel looks like behind them, as well.
+    // Also with parentheses, followed by what looks like a record of the kernel.
     let rename = "printf '\\377) R 1 1' >/proc/$$/comm; while :; do sleep 1; done";
     let mut bundle = Bundle::new(&yard);
     bundle.script(rename);
@@ -164,7 +164,7 @@ fn a_name_that_is_no_text_hides_nobody() {
     assert!(ran.code == 0 && ran.stdout.contains("\"processes\":3"), "{ran}");
     yard.garth("delete --force web").run().ok();
 
-    // A mount that anybody may have made, as with FUSE, stops nobody from being started.
+    // A mount that any user may have made, as with FUSE, must not prevent a start.
     let mount = "d=\"/tmp/$(printf 'x\\377')\"; mkdir \"$d\"; mount -t tmpfs none \"$d\"";
     let start = "$GARTH wrap --pids-limit 50 -- echo started; umount \"$d\"";
     let ran = yard.sh(&format!("{mount}; {start}")).run();
@@ -172,8 +172,9 @@ fn a_name_that_is_no_text_hides_nobody() {
     yard.assert_nothing_left();
 }
 
-/// Who comes in by `exec` is seen by everybody inside, and a container that may trace reaches what it
-/// has open: that must not be a directory, from which a way leads up into the host.
+/// A process that joins by `exec` is visible to all processes inside, and a container that may
+/// trace gets at what it has open: that must not include a directory from which a path leads up
+/// into the host.
 #[test]
 fn who_joins_a_container_brings_no_directory_of_the_host() {
     needs!(root, "strace");
@@ -187,7 +188,7 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
     container.script(spy);
     container.capabilities(&["bounding", "effective", "permitted"], &caps);
     container.detach().ok();
-    // Inside it becomes the leader of a session at once; that takes a second here.
+    // Inside, it immediately becomes a session leader; here that takes a second.
     let join = |command: &str| {
         let delay = "strace -f -o /dev/null -e inject=setsid:delay_enter=1000000";
         container.sh(&format!("exec {delay} {command}")).run()
@@ -205,8 +206,8 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
     container.delete_force().ok();
 }
 
-/// In a v1 tree that it may write to, a container freezes itself in a cgroup below its own, where not
-/// even SIGKILL is taken.
+/// In a v1 tree that it may write to, a container freezes itself in a cgroup below its own, where
+/// even SIGKILL is not handled.
 #[test]
 fn a_container_that_has_frozen_itself_is_killed_and_deleted() {
     needs!(root, "v1:freezer");

@@ -1,10 +1,10 @@
-//! What a start costs is for the most part the kernel's time, so its system calls are counted. The
-//! bounds leave room for a few; where one is passed, look for what the start does twice.
+//! The cost of a start is mostly kernel time, so its system calls are counted. The bounds leave
+//! room for a few more; if one is exceeded, look for what the start does twice.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use garth_tests::{Bundle, Call, Yard, needs};
 
-/// Of three runs, as waiting for others takes calls, too.
+/// The lowest of three runs, as waiting for other processes takes calls too.
 fn fewest(yard: &Yard, traced: impl Fn() -> Call) -> usize {
     let run = |_| {
         traced().run().ok();
@@ -17,7 +17,7 @@ fn calls(trace: &str) -> usize {
     trace.lines().filter(|line| !line.contains(" resumed>") && line.contains('(')).count()
 }
 
-/// A line of this file for each, so many.
+/// How many: the file has one line for each.
 fn lines(yard: &Yard, file: &str) -> usize {
     yard.sh(&format!("cat {file}")).run().ok().lines().count()
 }
@@ -28,7 +28,7 @@ fn a_container_starts_and_goes_with_few_system_calls() {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
     bundle.script("exit 0");
-    // A mount for each tree, at a place that is to be made.
+    // A mount for each tree, at a mount point that has to be made.
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "nodev", "noexec"]);
     let run = || bundle.sh("exec strace -f -qq -o /srv/trace $R run --bundle $B $ID");
     let count = fewest(&yard, run);
@@ -45,7 +45,7 @@ fn a_sandbox_starts_and_goes_with_few_system_calls() {
     let mounts = lines(&yard, "/proc/self/mountinfo");
     for (flags, most) in [("", 560), ("--network private -p 8080:80", 770)] {
         let wrap = format!("$GARTH wrap {flags} -- true");
-        // The first makes the firewall's table and what keeps it.
+        // The first one makes the firewall's table and starts its holder.
         yard.sh(&wrap).run().ok();
         let count = fewest(&yard, || yard.sh(&format!("exec strace -f -qq -o /srv/trace {wrap}")));
         let most = most + 8 * mounts;

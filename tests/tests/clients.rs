@@ -1,5 +1,5 @@
-//! Real engines with Garth as their runtime: podman, docker, containerd, its CRI plugin as kubelet uses
-//! it, and podman without root.
+//! Real engines with Garth as their runtime: podman, docker, containerd, its CRI plugin as kubelet
+//! uses it, and rootless podman.
 //!
 //! Each script of tests/clients runs twice, with runc and with Garth: where runc fails too, the
 //! machine or the engine is to blame.
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use garth_tests::{binary, needs, which};
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
@@ -19,7 +19,7 @@ enum Outcome {
     Failed,
 }
 
-/// What a script said: its checks by name, each with the reason where it did not pass.
+/// The output of a script: its checks by name, each with the reason if it did not pass.
 type Outcomes = BTreeMap<String, (Outcome, String)>;
 
 /// The lines `ok NAME`, `skip NAME: why` and `not ok NAME: why`.
@@ -31,7 +31,7 @@ fn outcomes(text: &str) -> Outcomes {
         for (word, outcome) in kinds {
             if let Some(rest) = line.strip_prefix(word) {
                 let (name, why) = rest.split_once(": ").unwrap_or((rest, ""));
-                // A check that passed and could not be tidied up after comes twice.
+                // A check that passed but could not be cleaned up after appears twice.
                 all.insert(name.to_owned(), (outcome, why.to_owned()));
             }
         }
@@ -39,7 +39,7 @@ fn outcomes(text: &str) -> Outcomes {
     all
 }
 
-/// The checks that count against the runtime: where the control does better.
+/// The checks that count against the runtime: those where the control does better.
 fn worse(control: &Outcomes, tested: &Outcomes) -> Vec<String> {
     let mut found = Vec::new();
     for (name, (there, _)) in control {
@@ -67,7 +67,8 @@ fn table(control: &Outcomes, tested: &Outcomes) -> String {
     text
 }
 
-/// Runs a script with a runtime, all its checks or those named. Nothing of it is left on this host.
+/// Runs a script with a runtime, all its checks or the named ones. Nothing of it is left on this
+/// host.
 fn run(client: &str, runtime: &Path, checks: &[&str]) -> Outcomes {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("clients/{client}.sh"));
     let mut command = Command::new(script);
@@ -126,9 +127,9 @@ fn garth_does_as_well_as_runc(client: &str) {
     assert!(passed * 10 >= control.len() * 9, "{client} does not work here with runc\n{table}");
     let mut worse = worse(&control, &tested);
     if client == "containerd" && !worse.is_empty() {
-        // One `ctr run` in about two thousand shows no output of a program that wrote it and ended
-        // well; with runc none in three thousand. Why is not known: containerd has reports of such
-        // a race. What fails twice is no such thing.
+        // About one `ctr run` in two thousand shows no output from a program that wrote it and
+        // exited successfully; with runc none in three thousand. The reason is not known:
+        // containerd has reports of such a race. A check that fails twice is not that.
         println!("unsteady, asked again: {worse:#?}");
         let again: Vec<&str> =
             worse.iter().filter_map(|line| Some(line.split_once(':')?.0)).collect();
@@ -176,7 +177,7 @@ fn containerd() {
 #[test]
 fn cri() {
     needs!(root, netns, "runc", "containerd", "ctr", "busybox", cgroups);
-    // The script's python is the system's, whichever else there is.
+    // The script needs the system's python, whichever others there are.
     let grpc = Command::new("/usr/bin/python3").args(["-c", "import grpc"]).output();
     if !grpc.is_ok_and(|ran| ran.status.success()) {
         return garth_tests::skip("program", "the package python3-grpcio");

@@ -1,4 +1,4 @@
-//! Real daemons, unchanged, in a sandbox: they serve, and only whom they should.
+//! Real, unmodified daemons in a sandbox: they serve, and only the clients they should.
 
 use garth_tests::{Yard, needs, until};
 
@@ -80,7 +80,7 @@ fn sshd_lets_a_user_in() {
     )
     .run()
     .ok();
-    // Its directory for the part without privilege belongs in /run, which is new and empty.
+    // The directory of its unprivileged part must be in /run, which is new and empty.
     let script = "mkdir /run/sshd && exec /usr/sbin/sshd -D -e -f /dev/null -h /srv/host \
         -oAuthorizedKeysFile=/srv/authorized -oStrictModes=no -oUsePAM=no -oPidFile=none";
     let _sshd = yard.garth("wrap -p 2222:22").script(script).start();
@@ -169,7 +169,7 @@ fn a_udp_port_is_published() {
         .garth("wrap -p 5353:53/udp")
         .script(&format!("exec /usr/bin/python3 -c '{python}'"))
         .start();
-    // A datagram may come before the server listens: send until one has arrived.
+    // A datagram may arrive before the server is ready: send until one gets through.
     let send = "while :; do echo hello >/dev/udp/127.0.0.1/5353; sleep 0.1; done 2>/dev/null";
     let _sender = yard.sh(&format!("exec bash -c '{send}'")).start();
     assert_eq!(sandbox.line(), "hello");

@@ -1,4 +1,4 @@
-//! What is known of a detached sandbox when it has ended: how, and what it wrote last.
+//! What is known of a detached sandbox that has ended: how it ended, and its last output.
 
 use garth_tests::{Yard, needs, until};
 use serde_json::Value;
@@ -22,7 +22,7 @@ fn an_exit_code_and_the_last_lines_are_remembered() {
     assert_eq!(ran.code, 3);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert_eq!((lines[0], lines[1], lines[10]), ("web: exited 3", "  12", "  last"), "{ran}");
-    // It is no sandbox any more, and has nothing outside.
+    // It is no longer a sandbox, and has nothing outside.
     until_released(&yard);
     yard.assert_nothing_left();
     let text = yard.garth("ps -a").run().ok();
@@ -32,7 +32,7 @@ fn an_exit_code_and_the_last_lines_are_remembered() {
     let end = &all[0]["end"];
     assert_eq!((&end["exit_code"], &end["signal"]), (&3.into(), &Value::Null), "{all:?}");
     assert_eq!(end["output"][9], "last", "{all:?}");
-    // As often as it is asked, until it is deleted.
+    // However often it is asked, until it is deleted.
     assert_eq!(yard.garth("wait web --json").run().code, 3);
     yard.garth("gc").run().ok();
     assert_eq!(listed(&yard, "--all").len(), 1);
@@ -55,7 +55,7 @@ fn a_signal_is_remembered_by_its_name() {
         let ran = yard.garth("wait web").run();
         assert_eq!((ran.code, ran.stdout), (code, format!("web: {words}")), "{flags} {script}");
     }
-    // One of another name does not touch it; delete --force of one that runs leaves none.
+    // One with another name does not touch it; delete --force of a running one leaves none.
     yard.garth("wrap -d --name other -- sleep 600").run().ok();
     yard.garth("delete --force other").run().ok();
     until_released(&yard);
@@ -76,7 +76,7 @@ fn a_want_of_memory_is_told_with_the_name_of_the_limit() {
     assert_ne!(ran.code, 0);
     let all = listed(&yard, "-a");
     assert_eq!(all[0]["end"]["out_of_memory"], "--memory 16m", "{all:?}");
-    // In the foreground it is said.
+    // In the foreground it is reported.
     let ran = yard.garth("wrap --memory 16m").script(GREEDY).run();
     assert!(ran.stderr.contains("out of memory (--memory 16m)"), "{ran}");
     let ran = yard.garth("wrap --memory 16m").script("exit 137").run();
@@ -97,7 +97,7 @@ fn one_that_runs_is_waited_for() {
     yard.garth("kill web").run().ok();
     let ran = waiting.wait();
     assert_eq!((ran.code, ran.stdout.as_str()), (7, "web: exited 7\n  hello\n  bye"));
-    // Of one in the foreground only its caller is told.
+    // A sandbox in the foreground is reported only to its caller.
     let sandbox = yard.garth("wrap --name shop").script("echo ready; exec sleep 600").start();
     sandbox.line();
     let waiting = yard.garth("wait shop").start();
@@ -119,7 +119,7 @@ fn a_name_that_is_used_again_means_the_new_one() {
     yard.garth("kill web").run().ok();
     assert_eq!(yard.garth("wait web").run().code, 143);
     assert_eq!(listed(&yard, "-a").len(), 1);
-    // Also if it is one of the foreground.
+    // Also for one in the foreground.
     yard.garth("wrap --name web -- true").run().ok();
     assert!(listed(&yard, "-a").is_empty());
 }
@@ -134,7 +134,7 @@ fn what_is_remembered_is_forgotten_in_time() {
         yard.garth(&format!("wait {name}")).run().ok();
     }
     yard.sh("sed -i 's/\"ended\":[0-9]*/\"ended\":1/' /run/garth/ended/old/ended.json").run().ok();
-    // What a kill has left half removed.
+    // What a killed delete left half removed.
     yard.sh("mkdir /run/garth/ended/half; touch /run/garth/ended/half/output.0").run().ok();
     let said = yard.garth("gc").run().ok();
     assert!(said.contains("remembered of old") && !said.contains("new"), "{said}");
@@ -190,7 +190,7 @@ fn words_of_garth_are_names_like_others() {
     assert_eq!(yard.garth(words).script("echo wrap; exit 4").run().ok(), "wrap");
     let ran = yard.garth("--root /srv/wrap wait wrap").run();
     assert_eq!((ran.code, ran.stdout.as_str()), (4, "wrap: exited 4\n  wrap"));
-    // One without a name has one all the same.
+    // One without a given name has one all the same.
     let name = yard.garth("wrap -d").script("hostname").run().ok();
     assert_eq!(
         yard.garth(&format!("wait {name}")).run().ok(),

@@ -1,9 +1,9 @@
-//! Bad input: one line that says what is wrong, the exit code that says whose fault it is, and
+//! Bad input: one line that says what is wrong, the exit code that says where the fault lies, and
 //! nothing left behind.
 
 use garth_tests::{Yard, needs};
 
-/// `garth wrap <words> -- true` is refused with code 125 and a line with `text` in it.
+/// `garth wrap <words> -- true` is refused with code 125 and a line that contains `text`.
 #[track_caller]
 fn refused(yard: &Yard, words: &str, text: &str) {
     yard.garth(&format!("wrap {words} -- true")).run().refused(125, text);
@@ -26,7 +26,7 @@ fn a_command_that_is_not_there_is_127() {
     for command in ["no-such-command", "/no/such/command", "./no-such-command"] {
         yard.garth(&format!("wrap -- {command}")).run().refused(127, command);
     }
-    // What is in /tmp outside is not there inside.
+    // What is in /tmp outside does not exist inside.
     let name = format!("garth-suite-{}-true", std::process::id());
     let ran = yard.sh(&format!("cp /bin/true /tmp/{name}; $GARTH wrap -- /tmp/{name}")).run();
     yard.sh(&format!("rm /tmp/{name}")).run().ok();
@@ -57,7 +57,7 @@ fn a_program_in_a_directory_that_may_not_be_entered_is_126() {
     }
     yard.garth("wrap -d --name web -- sleep 600").run().ok();
     yard.garth("exec -u nobody web /srv/own/program").run().refused(126, "EACCES");
-    // By its name alone it was looked for, and there is none for this user.
+    // Searched by its bare name, it does not exist for this user.
     let named = "wrap -u nobody -e PATH=/srv/own -- program";
     yard.garth(named).run().refused(127, "not found in the sandbox's PATH");
     yard.garth("delete -f web").run().ok();
@@ -234,7 +234,7 @@ fn a_pool_of_addresses_that_others_use() {
 fn a_user_without_any_privilege() {
     needs!(root, userns);
     let yard = Yard::new();
-    // Root without capabilities, where user namespaces are used up.
+    // Root without capabilities, with no user namespaces left.
     let script = "echo 0 >/proc/sys/user/max_user_namespaces
         exec setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all $GARTH wrap -- true";
     let ran = yard.sh(&format!("unshare --user --map-root-user sh -c '{script}'")).run();
@@ -246,7 +246,7 @@ fn a_user_without_any_privilege() {
 fn a_sandbox_that_is_not_there() {
     needs!(root);
     let yard = Yard::new();
-    // The codes and the words are those that engines expect of an OCI runtime.
+    // The codes and texts are those that engines expect of an OCI runtime.
     for (code, words) in [(255, "exec web -- true"), (1, "kill web"), (1, "delete web")] {
         yard.garth(words).run().refused(code, "container \"web\" does not exist; garth ps");
     }

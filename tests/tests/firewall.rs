@@ -1,16 +1,16 @@
-//! The firewall's table: what others do to it, who holds it, and when it goes.
+//! The firewall's table: changes by others, who holds it, and when it is removed.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 use garth_tests::{Running, Yard, needs, until};
 
-/// A web server with port 8080 of the host, behind the name `web`.
+/// A web server on port 8080 of the host, in the sandbox `web`.
 fn web(yard: &Yard, root: &str) {
     yard.write("/srv/www/hello", "hello");
     let words = format!("{root} wrap -d --name web -p 0.0.0.0:8080:80 -- busybox httpd -f -p 80");
     yard.garth(&format!("{words} -h /srv/www")).run().ok();
 }
 
-/// Whether a service of the host's own answers to the sandbox `web`.
+/// Whether a service of the host itself answers the sandbox `web`.
 fn host_answers(yard: &Yard, _: &Running) -> bool {
     let ask = "exec web -- curl -sf --max-time 2 http://192.0.2.1:9999/hello";
     yard.garth(ask).run().code == 0
@@ -29,7 +29,7 @@ fn holders(yard: &Yard) -> Vec<u32> {
     text.lines().map(|line| line.trim().parse().unwrap()).collect()
 }
 
-/// Kills the holder of the table and, if asked, all who keep it for a sandbox.
+/// Kills the holder of the table and, if asked, every process that keeps it for a sandbox.
 fn kill_holders(yard: &Yard, keepers_too: bool) {
     let pattern = if keepers_too { "^garth-(holder|keeper)" } else { "^garth-holder" };
     yard.sh(&format!("pkill -KILL -f '{pattern}'")).run().ok();
@@ -213,8 +213,8 @@ fn a_host_is_no_router_for_others_on_a_new_way_out_either() {
     needs!(root, netns, "busybox", "curl");
     let yard = Yard::with_neighbour();
     web(&yard, "");
-    // Two more wires, and a service of the neighbour on one of them: asked for by the other, by this
-    // host.
+    // Two more wires, and a service of the neighbour on one of them: requested over the other,
+    // through this host.
     yard.sh("for n in 1 2; do ip link add lan$n type veth peer name lan$n netns lan; done
         ip addr add 198.51.100.1/24 dev lan1; ip link set lan1 up
         ip addr add 203.0.113.1/24 dev lan2; ip link set lan2 up")
@@ -263,7 +263,7 @@ fn a_chain_that_drops_what_is_forwarded_is_named_with_the_way_out() {
     let doctor = yard.garth("doctor").run();
     assert!(doctor.stdout.contains("chain pass of table inet fw drops"), "{}", doctor.stdout);
     assert!(yard.is_closed_to_neighbour("http://192.0.2.1:8080/hello"));
-    // The line does what it says, and then there is nothing to say.
+    // The suggested command works, and then there is nothing to report.
     yard.sh(line).run().ok();
     assert_eq!(yard.get_from_neighbour("http://192.0.2.1:8080/hello"), "hello");
     yard.garth("check web").run().ok();

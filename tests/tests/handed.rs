@@ -1,10 +1,10 @@
-//! What a service manager hands down reaches the command: sockets, the way to say that it is ready,
+//! What a service manager passes down reaches the command: sockets, readiness notification,
 //! directories, the watchdog.
 
 use garth_tests::{Yard, needs};
 
-/// A service manager that waits for a notification, and says what came and from whom. Its arguments are
-/// the words of garth.
+/// A service manager that waits for a notification, and prints it and its sender. Its arguments are
+/// garth's.
 const MANAGER: &str = r#"
 import os, socket, struct, subprocess, sys
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -34,12 +34,12 @@ fn a_command_says_that_it_is_ready() {
         let said = yard.sh(&call).run();
         assert!(said.stdout.ends_with("READY=1 0"), "{flags}: {said}");
     }
-    // Of the socket's neighbours nothing is seen.
+    // The socket's neighbours are not visible.
     let call = "NOTIFY_SOCKET=/run/manager/notify $GARTH wrap -- ls -A /run /run/manager";
     yard.sh("touch /run/manager/other /run/x").run().ok();
     let said = yard.sh(call).run().ok();
     assert!(said.contains("notify") && !said.contains("other") && !said.contains('x'), "{said}");
-    // A socket that is not there is not asked for.
+    // A socket that does not exist is not required.
     yard.sh("NOTIFY_SOCKET=/run/manager/gone $GARTH wrap -- true").run().ok();
 }
 

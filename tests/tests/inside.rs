@@ -1,4 +1,4 @@
-//! What a command finds inside: what it may, what it sees, what it was not given.
+//! What a command finds inside: what it may do, what it sees, what it was not given.
 
 use garth_tests::{Yard, needs};
 
@@ -8,7 +8,7 @@ fn field<'a>(text: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).trim()
 }
 
-/// The sets of capabilities, in a line each.
+/// The capability sets, one per line.
 fn capabilities(status: &str) -> [&str; 5] {
     ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|set| field(status, set))
 }
@@ -378,7 +378,7 @@ fn the_limits_are_seen_inside() {
 fn the_host_name_inside_has_an_address() {
     needs!(root, netns, "getent");
     let yard = Yard::new();
-    // A host's file of the test's own, which knows the name as another machine's.
+    // A hosts file made by the test, in which the name is another machine's.
     yard.sh("cp /etc/hosts /srv/hosts; echo 192.0.2.9 web >>/srv/hosts; mount --bind /srv/hosts /etc/hosts")
         .run()
         .ok();
@@ -388,14 +388,14 @@ fn the_host_name_inside_has_an_address() {
     for (words, own) in [("", "127.0.1.1"), ("--network host --hostname other", "127.0.1.1")] {
         let said = yard.garth(&format!("wrap {words} {show}")).arg(ask).run().ok();
         let lines: Vec<&str> = said.lines().collect();
-        // What the host knows is known inside.
+        // Names known to the host are known inside.
         assert!(lines[0] == own && lines[1].starts_with("192.0.2.9"), "{words}: {said}");
     }
     let ask = "getent ahostsv4 web | head -n 1 | cut -d ' ' -f 1; ip -4 -o addr show eth0";
     let said = yard.garth(&format!("wrap --name web --network private {show}")).arg(ask).run().ok();
     let own = said.lines().next().unwrap();
     assert!(own != "192.0.2.9" && said.contains(&format!("inet {own}/")), "{said}");
-    // Nobody writes to it, and what was asked for in its place is there.
+    // It is not writable, and a mount requested in its place is there.
     let write = "echo 127.0.0.1 example.org >>/etc/hosts";
     assert!(yard.garth("wrap -- sh -c").arg(write).run().stderr.contains("Read-only file system"));
     yard.write("/srv/mine", "192.0.2.7 mine\n");

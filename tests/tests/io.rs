@@ -1,12 +1,12 @@
-//! `--io`: what a limit on a disk holds, and where it is refused because it would hold nothing.
+//! `--io`: that a disk limit holds, and is refused where it would not.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 use std::path::{Path, PathBuf};
 
 use garth_tests::{Bundle, Yard, needs, second_kernel};
 
-/// How far a rate may be from what was asked, and how often it is tried: others may keep the
-/// machine from reaching it, but nothing may let it be passed.
+/// How far a rate may be from the requested one, and how often to try: other load may keep the
+/// machine from reaching it, but nothing may let it be exceeded.
 const BOUND: f64 = 0.03;
 const TRIES: u32 = 3;
 
@@ -17,8 +17,8 @@ fn assert_close(name: &str, ratios: &[f64]) {
     assert!(most > 1.0 - BOUND, "{name}: too slow: {ratios:?}");
 }
 
-/// The ratio of what dd(1) reached to what was asked, from its last line: `... bytes (...) copied,
-/// 5.0 s, ...`.
+/// The ratio of dd(1)'s rate to the requested one, from its last line: `... bytes (...) copied, 5.0
+/// s, ...`.
 fn ratio(dd: &str, asked: f64) -> f64 {
     let line = dd.lines().find(|line| line.contains("copied")).unwrap_or_else(|| panic!("{dd}"));
     let bytes: f64 = line.split(' ').next().unwrap().parse().unwrap();
@@ -57,7 +57,7 @@ fn reading_is_limited_on_this_kernel() {
             file = file.0.display()
         )
     };
-    // Where the tests are built on no disk, or no tree has the controller, it is said.
+    // Where the tests are not built on a disk, or no tree has the controller, that is reported.
     let explained = yard.garth(&format!("explain {}", words("read=4MB/s"))).run();
     if explained.code != 0 {
         assert!(explained.stderr.contains("--io "), "{explained}");
@@ -92,7 +92,7 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     let yard = Yard::new();
     let file = OnDisk::new("live");
     let path = file.0.display();
-    // A checkout may lie in /tmp, which is another inside.
+    // A checkout may be below /tmp, which is a different one inside.
     let wrap = format!("wrap -d --name web --io read=100MB/s:{path} -v {path}:{path} -- sleep 600");
     let started = yard.garth(&wrap).run();
     if started.code != 0 {
@@ -105,7 +105,7 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
     let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
     let ran = yard.garth(&dd).run();
-    // In two seconds the first tenth of one, which is free, counts for more.
+    // In two seconds, the first tenth of a second, which is free, counts for more.
     assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
     yard.garth(&format!("update --io read=none:{path} web")).run().ok();
     let ran = yard.garth(&dd).run();
@@ -179,7 +179,7 @@ fn a_container_that_runs_is_given_limits_by_path() {
     assert!(ran.fails(1).contains("on tmpfs a limit would do nothing"));
 }
 
-/// Loop devices on files in memory; ext4 on the first; a RAID 5 of the next three, and ext4 on that.
+/// Loop devices on files in memory; ext4 on the first; a RAID 5 of the next three, with ext4 on it.
 const DISKS: &str = r#"
 for module in loop dm-mod dm-raid raid456; do modprobe $module || echo no $module; done
 cd /tmp
@@ -231,9 +231,9 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
     for name in ["read", "write", "array-read", "array-write"] {
         assert_close(name, &[ratio(&of(name), 4e6)]);
     }
-    // 80 requests a second of 50 KiB each; what the file system reads for itself counts, too.
+    // 80 requests a second of 50 KiB each; the file system's own reads count too.
     assert_close("riops", &[ratio(&of("riops"), 80.0 * f64::from(50 << 10))]);
-    // Metadata and the journal are written as well, and count.
+    // Metadata and the journal are written too, and count.
     let buffered = ratio(&of("buffered"), 4e6);
     println!("buffered: {buffered:.3}");
     assert!((0.8..1.0 + BOUND).contains(&buffered), "buffered: {buffered}");

@@ -1,9 +1,9 @@
-//! Killed at any point, Garth leaves nothing that `garth gc` does not find.
+//! Killed at any point, Garth leaves nothing behind that `garth gc` does not find.
 //!
-//! With strace's `-f` the child that becomes the command is killed too; there a Garth that survives
+//! With strace's `-f`, the child that becomes the command is killed too; then a Garth that outlives
 //! its child has to clean up.
 //!
-//! `KILLPOINTS=all` takes every point, a number takes so many; the default is 16.
+//! `KILLPOINTS=all` takes every point, a number takes that many; the default is 16.
 
 use garth_tests::{CHANGES, Point, Ran, Running, Tally, Yard, needs, points, sample, until};
 
@@ -21,8 +21,8 @@ fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Running {
     call.env("GARTH_PLUGIN_PATH", "/srv/plugins").start()
 }
 
-/// Killed at `point`. `strace -f` waits for all that was started, and what holds the firewall's table
-/// may have lost the one that would have ended it: it lives until `garth gc`.
+/// Killed at `point`. `strace -f` waits for every process started, and the holder of the firewall's
+/// table may have lost the process that would have ended it: it lives until `garth gc`.
 fn killed_at(yard: &Yard, follow: &str, point: &Point, words: &str) -> Ran {
     let mut running = strace(yard, follow, &point.strace("/srv/trace"), words);
     until(&format!("strace of a kill at {point} ends"), || {
@@ -52,7 +52,8 @@ fn survives(follow: &str, words: &str) {
         let reached = point.was_reached(|| yard.read("/srv/trace"), !follow.is_empty());
         tally.count(&point, reached);
         let point = format!("{point}, exit code {}", killed.code);
-        // The first may come while the kernel still ends the sandbox, or a keeper cleans up too.
+        // The first may come while the kernel is still ending the sandbox, or a keeper also cleans
+        // up.
         for _ in 0..20 {
             let gc = yard.garth("gc").run();
             assert_eq!(gc.code, 0, "gc after a kill at {point}: {gc}");
@@ -61,7 +62,7 @@ fn survives(follow: &str, words: &str) {
             }
         }
         yard.assert_nothing_left();
-        // And all can be had again.
+        // And everything can be used again.
         let again = yard.garth(words).env("GARTH_PLUGIN_PATH", "/srv/plugins").run();
         assert_eq!(again.code, 0, "again after a kill at {point}: {again}");
         yard.assert_nothing_left();
@@ -141,7 +142,7 @@ fn an_update_may_be_killed_at_any_point() {
         start();
         strace(&yard, "", &point.strace("/srv/trace"), UPDATE).wait();
         tally.count(&point, point.was_reached(|| yard.read("/srv/trace"), false));
-        // What was begun can be finished, and what was left can be released.
+        // What was begun can be finished, and what was left behind can be released.
         yard.garth("update web --rate up=1Mbit/s").run().ok();
         assert!(yard.garth("ps").run().ok().contains("up=1Mbit/s"), "after a kill at {point}");
         yard.garth("delete --force web").run().ok();

@@ -1,9 +1,9 @@
-//! From start to end: detached sandboxes, signals, and deaths of every kind.
+//! From start to end: detached sandboxes, signals, and every kind of death.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 use garth_tests::{Running, Yard, kill, needs, until};
 
-/// A detached sandbox by the name of `web` that would run for long.
+/// A detached sandbox named `web` that would run for long.
 fn detached(yard: &Yard) {
     yard.garth("wrap -d --name web -- sleep 600").run().ok();
 }
@@ -161,7 +161,7 @@ fn gc_leaves_what_runs_alone() {
     assert_eq!(yard.get("http://127.0.0.1:8080/hello"), "hello");
 }
 
-/// Starts a sandbox with everything, and kills garth as hard as can be when it runs.
+/// Starts a sandbox with everything, and sends SIGKILL to garth once it runs.
 fn killed(yard: &Yard, words: &str) {
     let sandbox: Running = yard.garth(words).script("echo ready; exec sleep 600").start();
     assert_eq!(sandbox.line(), "ready");
@@ -189,7 +189,7 @@ fn gc_clears_what_a_killed_garth_left() {
     yard.garth("gc").run().ok();
     assert!(listed(&yard).is_empty());
     yard.assert_nothing_left();
-    // Ports and names can be had again at once.
+    // Ports and names can be reused immediately.
     yard.garth("wrap --name web -p 8080:80 --pids-limit 9 -- true").run().ok();
 }
 

@@ -1,7 +1,7 @@
-//! `garth limit`: rates on a real link, and that nobody is ever left stopped.
+//! `garth limit`: rates on a real link, and that no process is ever left stopped.
 //!
-//! In the short form a sample with generous bounds; with LIMIT=all everything, with tight ones
-//! (`just limits`, on a quiet machine).
+//! By default a sample with generous bounds; with LIMIT=all everything, with tight ones (`just
+//! limits`, on a quiet machine).
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use garth_tests::{Running, Yard, children, kill, needs, until};
 
-/// Sends or receives without end, for whoever connects and says which.
+/// Sends or receives endlessly, as each client that connects asks.
 const SERVER: &str = "
 import socket, threading
 s = socket.create_server(('', 9000))
@@ -36,14 +36,15 @@ fn all() -> bool {
     std::env::var_os("LIMIT").is_some_and(|value| value == "all")
 }
 
-/// A yard and its neighbour, the wire between them shaped to 200 Mbit/s each way.
+/// A test host and its neighbour, the wire between them shaped to 200 Mbit/s each way.
 fn shaped() -> (Yard, Running) {
     let yard = Yard::with_neighbour();
     let shape = "tc qdisc add dev lan0 root tbf rate 200mbit burst 256k latency 50ms";
     yard.sh(shape).run().ok();
     yard.neighbour(shape).run().ok();
-    // The kernel's own bound of a receive window until 6.16. Since then it is 32 MB, which a download
-    // is free to take at any moment, at once, and which is more than 10 s of the slowest rate here.
+    // The kernel's own bound on a receive window until 6.16. Since then it is 32 MB, which a
+    // download may take at any moment, all at once, and which is more than 10 s of the slowest rate
+    // here.
     yard.sh("echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem").run().ok();
     yard.write("/srv/server.py", SERVER);
     yard.write("/srv/client.py", CLIENT);
@@ -52,8 +53,8 @@ fn shaped() -> (Yard, Running) {
     (yard, server)
 }
 
-/// Payload bytes that the yard's wire has carried in a direction: what the link counted, without 66
-/// bytes of headers for each packet.
+/// Payload bytes that the test host's wire has carried in a direction: what the link counted,
+/// without 66 bytes of headers for each packet.
 fn carried(yard: &Yard, direction: &str) -> f64 {
     let text = yard.read("/proc/1/net/dev");
     let line = text.lines().find_map(|line| line.trim().strip_prefix("lan0:")).unwrap();
@@ -62,8 +63,8 @@ fn carried(yard: &Yard, direction: &str) -> f64 {
     numbers[at] - 66.0 * numbers[at + 1]
 }
 
-/// Mbit/s over windows of so many seconds, the mean of those that begin within two seconds: a run
-/// of a process is a burst, and a window of its own has one more or less of them by chance.
+/// Mbit/s over windows of this many seconds, the mean of those that begin within two seconds: a
+/// process runs in bursts, and a single window has one more or one less by chance.
 fn rate_over(yard: &Yard, direction: &str, window: f64) -> f64 {
     let begin = Instant::now();
     let mut points = Vec::new();
@@ -79,7 +80,7 @@ fn rate_over(yard: &Yard, direction: &str, window: f64) -> f64 {
     rates.iter().sum::<f64>() / rates.len() as f64
 }
 
-/// TCP segments sent again, by both sides.
+/// TCP segments retransmitted by either side.
 fn repeated(yard: &Yard) -> u64 {
     let count = |text: String| -> u64 {
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
@@ -90,14 +91,14 @@ fn repeated(yard: &Yard) -> u64 {
         + count(yard.neighbour("cat /proc/self/net/snmp").run().ok())
 }
 
-/// A process of the yard that says its number first.
+/// A process on the test host that prints its pid first.
 fn target(yard: &Yard, script: &str) -> (Running, i32) {
     let running = yard.sh(&format!("echo $$; {script}")).start();
     let pid = running.line().parse().unwrap();
     (running, pid)
 }
 
-/// The state letter of a process of the yard.
+/// The state letter of a process on the test host.
 fn state(yard: &Yard, pid: i32) -> char {
     let text = fs::read_to_string(yard.path(&format!("/proc/{pid}/stat"))).unwrap_or_default();
     text.rsplit_once(") ").map_or('-', |(_, rest)| rest.chars().next().unwrap())
@@ -139,7 +140,7 @@ fn a_rate_is_held_on_a_real_link() {
         let pid = client.line();
         seconds(1.0);
         let open = repeated(&yard);
-        // As long as with the limit: TCP finds the end of a link every few seconds.
+        // As long as with the limit: TCP probes for the end of a link every few seconds.
         seconds(window);
         let open = (repeated(&yard) - open) as f64 / window;
         let rate = 2 * percent;
@@ -157,7 +158,7 @@ fn a_rate_is_held_on_a_real_link() {
         );
         let error = (got / f64::from(rate) - 1.0).abs();
         assert!(error <= bound, "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s");
-        // None but by chance, as when the machine was busy elsewhere.
+        // None, except by chance, for example when the machine was busy elsewhere.
         let chance = if all() { 0.2 } else { 0.5 };
         assert!(sent <= open + chance, "{direction} {percent} %: {sent} a second sent again");
         limiter.signal("INT");
@@ -198,9 +199,9 @@ fn a_real_transfer_holds_its_rate_from_the_beginning() {
         let last: serde_json::Value = serde_json::from_str(&figures).unwrap();
         let (moved, seconds) = (last["moved"].as_f64().unwrap(), last["seconds"].as_f64().unwrap());
         println!("{command}: {:.2} MB/s of 2 asked", moved / seconds / 1e6);
-        // What a connection is given at its beginning, and the end in the middle of a period.
+        // The initial allowance of a connection, and an end in the middle of a period.
         assert!(moved >= 11.9e6, "{figures}");
-        // Nothing says that a transfer ends when its account is even: its last window came at once.
+        // A transfer need not end with its account even: its last window came all at once.
         let rate = 12e6 / seconds / 1e6;
         assert!((1.6..2.4).contains(&rate), "{command}: {rate:.2} MB/s, {figures}");
     }
@@ -233,9 +234,9 @@ fn a_killed_limiter_leaves_nobody_stopped() {
         let limiter = yard.garth(&format!("limit --pid {pid} {duty} --period 100ms")).start();
         let garth = limiter.pid();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        // From before it has begun into its third period.
+        // From before it has begun until its third period.
         std::thread::sleep(Duration::from_micros((random >> 33) % 300_000));
-        // On a machine with much to do it may not have begun by then: so some are killed in a stop.
+        // On a busy machine it may not have begun by then, so some are killed during a stop.
         if round % 4 == 0 {
             until_stopped(&yard, pid);
         }
@@ -249,7 +250,7 @@ fn a_killed_limiter_leaves_nobody_stopped() {
             );
         }
         slowest = slowest.max(killed.elapsed());
-        // Killed before it had a watchdog, it leaves a record in which nobody is stopped.
+        // Killed before it had a watchdog, it leaves a record in which no process is stopped.
         yard.garth("limit --release-all").run().ok();
         until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
         tree.iter().for_each(|pid| until_running(&yard, *pid));
@@ -345,7 +346,7 @@ fn a_stopped_limiter_does_not_keep_its_target_stopped() {
     until_stopped(&yard, pid);
 }
 
-/// A program whose first thread has ended looks like one that is over, and is not.
+/// A program whose first thread has ended looks as if it were over, and is not.
 #[test]
 fn a_target_goes_on_without_its_first_thread_and_is_held_all_the_same() {
     needs!(root, "python3");
@@ -372,7 +373,7 @@ ctypes.CDLL(None).syscall(60, 0)
     limiter.signal("KILL");
     until("the thread goes on", || (state() != 'T').then_some(()));
     until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
-    // One that somebody else has stopped is told from one that runs.
+    // One that another process has stopped can be told from one that runs.
     yard.sh(&format!("kill -STOP {pid}")).run().ok();
     until("the thread is stopped", || (state() == 'T').then_some(()));
     yard.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "stopped already");
@@ -397,7 +398,7 @@ fn who_was_stopped_by_somebody_else_stays_so() {
     limiter.wait().ok();
     until_running(&yard, other);
     assert_eq!(state(&yard, job), 'T');
-    // And a target that is stopped as a whole is none.
+    // Nor is a target that is stopped as a whole.
     let words = format!("limit --pid {job} --duty 50%");
     yard.garth(&words).run().refused(125, "stopped already");
 }
@@ -415,13 +416,14 @@ fn children_born_later_are_held_as_well_and_orphans_too() {
     until_stopped(&yard, pid);
     yard.write("/srv/go", "");
     let born = [(); 2].map(|()| shell.line().parse::<i32>().unwrap());
-    // The second lost its parent at once; of a target in nobody's session only luck finds it.
+    // The second loses its parent immediately; without a session led by the target, only luck finds
+    // it.
     until_stopped(&yard, born[0]);
     limiter.signal("INT");
     limiter.wait().ok();
     [pid, born[0], born[1]].iter().for_each(|pid| until_running(&yard, *pid));
 
-    // Of a command that we start, orphans come to us, whatever their session.
+    // Orphans of a command that we start come to us, whatever their session.
     let script = "(setsid sleep 1000 >/dev/null 2>&1 & echo $! >/srv/orphan); exec sleep 1000";
     let limiter = yard.garth("limit --duty 10% --period 100ms").script(script).start();
     let orphan = until("it was born", || {
@@ -444,19 +446,19 @@ fn a_command_is_what_it_would_be_without_a_limit() {
     limit().arg("--").arg("no-such-command").run().refused(127, "no-such-command");
     assert_eq!(limit().script("kill -9 $$").run().code, -9);
     assert_eq!(limit().arg("--").arg("true").run().ok(), "");
-    // Descriptors and ignored signals pass through.
+    // Descriptors and ignored signals are passed through.
     let script = "exec 5>/srv/five; trap '' HUP; $GARTH limit --duty 50% -- \
         sh -c 'echo five >&5; kill -HUP $$; echo alive'";
     assert_eq!(yard.sh(script).run().ok(), "alive");
     assert_eq!(yard.read("/srv/five"), "five\n");
-    // Signals are passed on, also to one that is stopped for nearly all of the time.
+    // Signals are passed on, even to a command that is stopped nearly all of the time.
     let trap = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.01; done";
     let slow = yard.garth("limit --duty 1% --period 5s").script(trap).start();
     assert_eq!(slow.line(), "ready");
     slow.signal("USR1");
     let ran = slow.wait();
     assert_eq!((ran.code, ran.stdout.as_str()), (3, "got"), "{ran}");
-    // After the time that was asked for the command goes on without a limit.
+    // After the requested time the command continues without a limit.
     let ran = yard.garth("limit --duty 50% --for 100ms").script("sleep 0.3; echo done").run();
     assert_eq!(ran.ok(), "done");
     assert!(!yard.path("/run/garth/limits").exists());
@@ -520,7 +522,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     refused("--pid 1 --duty 50%", "first process");
     refused("--name nobody --duty 50%", "nobody");
 
-    // Ourselves, and who started us.
+    // Ourselves, and our ancestors.
     let own = "sh -c 'exec $GARTH limit --pid $$ --duty 50%'";
     yard.sh(own).run().refused(125, "cannot stop itself");
     yard.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "descends from it");
@@ -528,7 +530,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     let other = "exec setpriv --reuid 65534 --clear-groups $GARTH --root /tmp/none limit";
     let ran = yard.sh(&format!("{other} --pid {pid} --duty 50%")).run();
     ran.refused(125, "belongs to another user");
-    // One that has ended and was not waited for.
+    // One that has ended and was not reaped.
     let script = "sh -c 'exit' & sleep 0.2; $GARTH limit --pid $! --duty 50%; exit $?";
     yard.sh(script).run().refused(125, "no process");
     assert!(!yard.path("/run/garth/limits").exists());
@@ -538,7 +540,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
 #[test]
 fn a_thread_of_the_kernel_is_refused() {
     needs!(root);
-    // Kernel threads are seen only outside of the yard.
+    // Kernel threads are only visible outside the test host.
     let kthread = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
         let text = fs::read_to_string(entry.path().join("stat")).ok()?;
         let flags: u64 = text.rsplit_once(") ")?.1.split(' ').nth(6)?.parse().ok()?;
@@ -622,7 +624,7 @@ fn a_member_that_an_ordinary_user_may_not_look_into_ends_nothing() {
     .ok();
     let limit = "exec setpriv --reuid 65534 --regid 65534 --clear-groups $GARTH --root /srv/state \
                  limit --rate 1MB/s";
-    // Hundreds that end, each of which may be looked at in that moment.
+    // Hundreds of processes end, and any of them may be examined at that moment.
     let many = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; echo finished; exit 7";
     let ran = yard.sh(&format!("{limit} -- sh -c \"$SCRIPT\"")).env("SCRIPT", many).run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (7, "finished", ""), "{ran}");
@@ -644,7 +646,7 @@ exit(3)'";
     // Itself the command.
     let ran = yard.sh(&format!("{limit} -- /srv/sleep 0.3")).run();
     assert_eq!(ran.code, 0, "{ran}");
-    // One that runs was meant itself.
+    // One that is running was itself meant.
     let script = format!(
         "setpriv --reuid 65534 --regid 65534 --clear-groups /srv/sleep 20 >/dev/null 2>&1 &
         sleep 0.2; {} --pid $!",

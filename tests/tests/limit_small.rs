@@ -1,4 +1,4 @@
-//! `garth limit` on what is small: short connections, short jobs, and commands that leave others
+//! `garth limit` on small things: short connections, short jobs, and commands that leave processes
 //! behind; and what two limiters, a shell and a signal see of it.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use garth_tests::{Running, Yard, needs, until};
 
-/// Sends as many bytes as it is asked for, and closes.
+/// Sends as many bytes as requested, and closes.
 const SERVER: &str = "
 import socket, threading
 s = socket.create_server(('', 9000), backlog=99)
@@ -15,7 +15,7 @@ def serve(c):
     c.close()
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 ";
-/// Asks so many times for so many bytes, each time by a connection of its own.
+/// Requests this many bytes this often, each time on a new connection.
 const CLIENT: &str = "
 import socket, sys
 for i in range(int(sys.argv[1])):
@@ -36,7 +36,8 @@ fn served() -> (Yard, Running) {
     (yard, server)
 }
 
-/// Runs a script at a rate in bytes a second: what moved in how many seconds, and the summary.
+/// Runs a script at a rate in bytes per second: how much was moved in how many seconds, and the
+/// summary.
 fn limited(yard: &Yard, rate: u32, script: &str) -> (f64, f64, serde_json::Value) {
     let received = || -> f64 {
         let text = yard.read("/proc/1/net/dev");
@@ -58,13 +59,13 @@ fn short_connections_are_counted_and_held() {
     let (yard, _server) = served();
     for (script, bytes, asked) in [
         ("exec python3 /srv/client.py 100 100000 192.0.2.2", 10e6, 2_000_000),
-        // A process for each.
+        // One process for each.
         ("for i in $(seq 8); do python3 /srv/client.py 1 100000 192.0.2.2; done", 0.8e6, 200_000),
     ] {
         let (moved, took, said) = limited(&yard, asked, script);
         assert!(moved >= bytes, "{moved}");
         let rate = moved / took / f64::from(asked);
-        // What was moved last need not be paid for by who has ended.
+        // A process that has ended need not pay for what it moved last.
         assert!((0.7..1.3).contains(&rate), "{script}: {rate:.2} of what was asked, {said}");
         let counted = said["moved"].as_f64().unwrap();
         assert!(said["uncounted"].is_null() && counted >= 0.95 * bytes, "{script}: {said}");
@@ -163,7 +164,7 @@ fn a_second_limiter_is_told_how_the_first_ends_also_while_that_holds_the_target(
     yard.sh(&format!("kill {pid}")).run().ok();
     drop(target);
 
-    // One that has started its target passes its signals on.
+    // A limiter that started its target passes signals on to it.
     let (limiter, pid) = held(&yard, "");
     let said = yard.garth(&format!("limit --pid {pid} --duty 50%")).run().fails(125);
     assert!(said.contains("has started it: kill -KILL"), "{said}");

@@ -1,9 +1,9 @@
-//! Garth inside of what confines it already: the table of docs/nested.md, but for the engines, whose
-//! rows are in tests/clients (`a_sandbox_inside`).
+//! Garth inside something that already confines it: the table of docs/nested.md, except the
+//! engines, whose rows are in tests/clients (`a_sandbox_inside`).
 
 use garth_tests::{Yard, needs};
 
-/// Answers clone3 as docker's profile did, and our own does.
+/// Answers clone3 as docker's profile used to, and as ours does.
 const NO_CLONE3: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
     [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}"#;
 
@@ -67,7 +67,7 @@ fn in_a_user_namespace_of_somebody_elses_a_sandbox_starts() {
 fn what_nobody_asked_for_is_left_out_with_a_warning_and_what_was_asked_for_is_an_error() {
     needs!(root, "setpriv");
     let yard = Yard::new();
-    // As podman has it for a container without rights: no host name can be set.
+    // Like podman for an unprivileged container: the host name cannot be set.
     let filter = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
         [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"#;
     yard.write("/srv/filter.json", filter);

@@ -1,11 +1,11 @@
-//! What is wrong with a bundle, a name, the state directory, the disk or the caller is said in one
+//! A fault in a bundle, a name, the state directory, the disk or the caller is reported in one
 //! line, also where engines read it (`--log`), and nothing is left of the attempt.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use garth_tests::{Bundle, ROOT, Ran, Socket, Yard, needs};
 use serde_json::json;
 
-/// One line of garth's own, exit code 1, the same in the log, nothing left.
+/// One line from garth, exit code 1, the same in the log, nothing left.
 #[track_caller]
 fn assert_refused(bundle: &Bundle<'_>, ran: &Ran, text: &str) {
     assert_eq!(ran.code, 1, "{ran}");
@@ -16,7 +16,7 @@ fn assert_refused(bundle: &Bundle<'_>, ran: &Ran, text: &str) {
     bundle.assert_nothing_left();
 }
 
-/// `create` with the words of the shell, refused.
+/// `create` with these shell words, refused.
 #[track_caller]
 fn create_refused(bundle: &Bundle<'_>, words: &str, text: &str) {
     let ran = bundle.sh(&format!("$R create {words} </dev/null")).run();
@@ -222,7 +222,7 @@ fn a_name_that_is_none_is_refused_by_every_verb() {
     let left = yard.sh(&format!("ls -A {ROOT}/containers")).run().ok();
     assert_eq!(left, "neighbour");
     neighbour.delete_force().ok();
-    // Dots are fine elsewhere, and so is all that fits.
+    // Dots are fine elsewhere, and so is every name that fits.
     for id in ["a.b", "a..b", "a.", "_", "0", "A-z_0.9+x", &"x".repeat(200)] {
         let ran = bundle.sh(&format!("$R run --bundle $B '{id}' </dev/null")).run();
         assert_eq!(ran.code, 0, "{id}: {ran}");
@@ -230,7 +230,8 @@ fn a_name_that_is_none_is_refused_by_every_verb() {
     bundle.assert_nothing_left();
 }
 
-/// Whatever is in the entry of a container that runs, `delete --force` ends it and takes all away.
+/// Whatever is in the entry of a running container, `delete --force` ends it and removes
+/// everything.
 #[test]
 fn a_damaged_entry_can_be_deleted_by_force() {
     needs!(root);
@@ -283,8 +284,8 @@ fn a_damaged_entry_can_be_deleted_by_force() {
     drop(bundle);
 }
 
-/// The same for one that waits for its start, and one that has ended; until then each verb says what is
-/// wrong, and what to do.
+/// The same for one that waits for its start, and one that has ended; until then each verb says
+/// what is wrong, and what to do.
 #[test]
 fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
     needs!(root);
@@ -309,7 +310,7 @@ fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
             for words in ["state box0", "start box0", "kill box0", "delete box0", "pause box0"] {
                 std::fs::write(yard.path(&bundle.dir("log")), "").unwrap();
                 let ran = bundle.call(words).run();
-                // What needs no more than the process, or is gone, may do its work.
+                // A verb that needs only the process, or finds nothing left, may succeed.
                 if ran.code == 0 {
                     assert!(["kill box0", "delete box0"].contains(&words), "{damage}: {ran}");
                     continue;
@@ -329,7 +330,7 @@ fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
     neighbour.delete_force().ok();
 }
 
-/// A bundle, and with it the root file system, the pid file and the log, on a disk that is full.
+/// A bundle, with its root file system, the pid file and the log, on a full disk.
 #[test]
 fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
     needs!(root);
@@ -399,7 +400,7 @@ fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
     neighbour.delete_force().ok();
 }
 
-/// A state directory without space, or without inodes. The log is on another disk.
+/// A state directory without space or without inodes. The log is on another disk.
 #[test]
 fn on_a_full_disk_creating_fails_and_deleting_works() {
     needs!(root);
@@ -420,7 +421,7 @@ fn on_a_full_disk_creating_fails_and_deleting_works() {
         let before = yard.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
         let full = format!("{fill}\nexec </dev/null\n");
         for verb in ["create", "run", "run -d"] {
-            // With nothing free, and with as little free as lets it come a part of the way.
+            // With nothing free, and with just enough free to get part of the way.
             for room in [
                 "",
                 "rm -f /run/spec/fill.1",
@@ -445,7 +446,7 @@ fn on_a_full_disk_creating_fails_and_deleting_works() {
                 assert_eq!(left, "neighbour\nother", "{options} {verb} {room}");
             }
         }
-        // Those that are there can be worked with.
+        // Existing containers can still be used.
         assert_eq!((neighbour.status(), other.status()), ("running".into(), "created".into()));
         assert_eq!(neighbour.exec("", "echo it runs").ok(), "it runs");
         other.start().ok();
@@ -492,7 +493,7 @@ fn a_state_directory_that_cannot_be_made_is_said() {
         let ran = bundle.sh(&script).run();
         assert!(ran.code == 1 && ran.stderr.contains(root), "{root}: {ran}");
     }
-    // /run itself may not be there.
+    // /run itself may not exist.
     let script = "unshare -m sh -c 'umount -l /run; mount -t tmpfs t /run; rm -rf /run/*
         exec $GARTH run --bundle $B $ID </dev/null'";
     assert_eq!(bundle.script("echo it runs").sh(script).run().ok(), "it runs");
@@ -523,7 +524,7 @@ fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
         create_refused(&bundle, &format!("--console-socket {socket} --bundle $B $ID"), socket);
     }
     bundle.config["process"]["terminal"] = false.into();
-    // An exec is as a run: who cannot be told of is not left behind.
+    // An exec is like a run: a process that cannot be reported is not left behind.
     bundle.sleeping();
     for options in [
         "--pid-file /srv/nowhere/pid",
@@ -539,8 +540,8 @@ fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
     assert_eq!(bundle.status(), "running");
 }
 
-/// Who reads the log would never learn what went wrong: nothing is begun. But what is there can be
-/// ended and removed.
+/// The reader of the log would never learn what went wrong, so nothing is started. But existing
+/// containers can be ended and removed.
 #[test]
 fn a_log_that_cannot_be_written_is_refused_but_not_to_those_who_remove() {
     needs!(root);
@@ -564,7 +565,7 @@ fn a_log_that_cannot_be_written_is_refused_but_not_to_those_who_remove() {
         assert_eq!(call("delete --force box0").code, 0);
         bundle.assert_nothing_left();
     }
-    // One that takes nothing any more does not hide the error.
+    // A log that accepts nothing any more does not hide the error.
     let words = format!("--root {ROOT} --log /dev/full --log-format json state x");
     assert!(yard.garth(&words).run().fails(1).contains("does not exist"));
 }
@@ -580,7 +581,7 @@ fn what_the_caller_has_done_to_itself_does_not_matter() {
     }
     bundle
         .script("grep -E '^(SigBlk|SigIgn|ShdPnd|SigPnd)' /proc/self/status; umask; echo it runs");
-    // What it finds: the shell has no part in it, the caller is python.
+    // The descriptors it finds: no shell is involved, the caller is python.
     let odd = |setup: &str| {
         yard.write(
             "/srv/caller.py",
@@ -610,7 +611,7 @@ fn what_the_caller_has_done_to_itself_does_not_matter() {
         assert_eq!(ran.stdout, plain, "{setup}: {ran}");
         assert_eq!(ran.code, 0, "{setup}: {ran}");
     }
-    // Without the three, what it writes goes nowhere, and it runs all the same.
+    // Without the three, its output is lost, and it runs all the same.
     for setup in ["os.close(1)", "os.close(2)", "os.close(0); os.close(1); os.close(2)"] {
         let ran = odd(setup);
         assert_eq!(ran.code, 0, "{setup}: {ran}");
@@ -644,7 +645,7 @@ fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     let mut guest = Bundle::named(&yard, "guest");
     guest.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     guest.script("true").save();
-    // It is not asked for anything.
+    // It is not needed for anything.
     yard.write("/srv/criu", "#!/bin/sh\nexit 1\n");
     yard.sh("mkdir /srv/images; chmod +x /srv/criu").run().ok();
     for words in ["create", "run", "--criu /srv/criu restore --image-path /srv/images"] {
@@ -667,7 +668,7 @@ fn who_was_never_in_its_cgroup_ends_nobody_there() {
     let mut owner = Bundle::named(&yard, "owner");
     owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     owner.sleeping();
-    // As whoever was killed between its record and its claim has left it.
+    // As left by a process that was killed between its record and its claim.
     for record in ["sed 's/\"id\":\"owner\"/\"id\":\"guest\"/' owner/record.json", "echo {"] {
         let script = format!(
             "cd {ROOT}/containers && mkdir guest && \
@@ -694,7 +695,7 @@ fn a_terminal_that_its_receiver_lets_go_of_is_refused() {
             drop(socket.receive());
         }
     });
-    // Whoever has sent it rests for a while, so that it is closed when they go on.
+    // The sender pauses for a while, so that it is closed when they continue.
     let slow = "timeout 20 strace -f -o /dev/null -e trace=sendmsg \
         -e inject=sendmsg:delay_exit=300000 $R";
     let held = "see that the terminal's master is held";

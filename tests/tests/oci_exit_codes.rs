@@ -1,8 +1,8 @@
-//! The exit codes of each verb beside runc's: the same words, on a container in each state, asked of
-//! both. Scripts and engines were written for runc's codes; where Garth's are others, the reason is
-//! in the table below, and in docs/engines.md for who runs it.
+//! The exit codes of each verb compared with runc's: the same words, on a container in each state,
+//! for both. Scripts and engines were written for runc's codes; where Garth's differ, the reason is
+//! in the table below and, for users, in docs/engines.md.
 //!
-//! `RUNTIME` is the runtime under test, as in the suite `spec`; the differences listed are Garth's.
+//! `RUNTIME` is the runtime under test, as in the suite `spec`; the listed differences are Garth's.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::env;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use garth_tests::{Bundle, Yard, needs, runtime, which};
 
-/// Words without a container: `$R` is the runtime with a state directory of its own.
+/// Words without a container: `$R` is the runtime with its own state directory.
 const WITHOUT: &[&str] = &[
     "$P",
     "$P --help",
@@ -123,7 +123,7 @@ const WITH: &[&str] = &[
     "$R update --memory tea $ID",
 ];
 
-/// How a container comes into each state.
+/// How a container gets into each state.
 const STATES: &[(&str, &str)] = &[
     ("none", ":"),
     ("created", "$R create --bundle $B $ID"),
@@ -136,7 +136,7 @@ const STATES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Where Garth's code is another: state and words, Garth's and runc's, and why.
+/// Where Garth's code differs: state and words, Garth's and runc's, and why.
 const DIFFERENT: &[(&str, i32, i32, &str)] = &[
     ("-: $P nosuch", 125, 3, "no verb: the code of `wrap`, where 3 could be the command's"),
     ("-: $P --nosuch", 125, 1, "no verb, again"),
@@ -174,7 +174,7 @@ fn codes(program: &Path) -> Vec<String> {
         program = program.display()
     );
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-    // A state at a time, since each call has its time.
+    // One state at a time, since each call takes time.
     let ask = |state: &str, setup: &str, lines: &[&str]| {
         let lines: String = lines
             .iter()

@@ -1,4 +1,4 @@
-//! What no specification has and runc has not, in the way crun has it: patterns for `kill` and
+//! What neither a specification nor runc has, done as crun does it: patterns for `kill` and
 //! `delete`, `mounts add` and `remove`; and pidfds by `--pidfd-socket`.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -23,7 +23,7 @@ fn kill_and_delete_take_every_container_that_a_pattern_matches() {
     assert_eq!(other.status(), "running");
     other.call("delete --regex ^web-").run().ok();
     assert_eq!(other.call("list -q").run().ok(), "db");
-    // Without the option it is a name, and no container has that.
+    // Without the option it is a name, and no container has that name.
     assert!(other.call("kill ^db KILL").run().fails(1).contains("^db"));
     assert!(other.call("kill --regex ( KILL").run().fails(1).contains("--regex"));
     assert!(other.call("delete --regex ^d").run().fails(1).contains("not stopped"));
@@ -84,11 +84,11 @@ fn mounts_are_added_to_a_container_that_runs_and_removed_again() {
     let script = "cat /data/file; echo; cat /beside/file; echo; touch /made/file && echo made
         touch /data/file 2>/dev/null || echo ro; grep -o '/made .*nosuid.*size=64k' /proc/self/mountinfo | wc -l";
     assert_eq!(bundle.exec("", script).ok(), "text\nfrom the bundle\nmade\nro\n1");
-    // What is there can be changed, too.
+    // Existing mounts can be changed too.
     let again = json!([{"destination": "/made", "type": "tmpfs", "options": ["remount", "ro"]}]);
     mounts(&bundle, "add", &again).ok();
     assert_eq!(bundle.exec("", "touch /made/x 2>/dev/null || echo ro").ok(), "ro");
-    // An object that has the list does as well.
+    // An object that contains the list works too.
     mounts(&bundle, "remove", &json!({"mounts": list})).ok();
     let script = "grep -cE ' /(data|beside|made) ' /proc/self/mountinfo; ls /data";
     assert_eq!(bundle.exec("", script).stdout, "0");
@@ -145,7 +145,7 @@ fn what_cannot_be_added_or_removed_is_an_error() {
     assert!(mounts(&bundle, "add", &list).fails(1).contains("does not exist"));
 }
 
-/// The option is what the specification asks for; the type alone does as well.
+/// The specification asks for the option; the type alone works too.
 #[test]
 fn a_mount_of_type_bind_is_one_and_its_source_may_be_relative() {
     needs!(root);
@@ -157,7 +157,7 @@ fn a_mount_of_type_bind_is_one_and_its_source_may_be_relative() {
     assert_eq!(bundle.script(script).run().ok(), "textro");
 }
 
-/// A pidfd, of the process with this number in the yard.
+/// A pidfd of the process with this pid on the test host.
 fn assert_pidfd(socket: &Socket, of: impl Fn(&[&str]) -> bool) {
     let (_, fds) = socket.receive();
     let [pidfd] = fds.as_slice() else { panic!("{} descriptors", fds.len()) };
@@ -178,6 +178,6 @@ fn a_pidfd_of_the_process_is_sent() {
     bundle.start().ok();
     let words = "exec --detach --pidfd-socket /srv/pidfd.sock $ID sleep 500";
     bundle.apart(words).ok();
-    // Another process, which has a number in the container as well.
+    // Another process, which also has a pid in the container.
     assert_pidfd(&socket, |numbers| numbers.len() >= 3 && !numbers.contains(&&*pid));
 }

@@ -1,11 +1,11 @@
-//! Killed at any point of any verb, Garth leaves a container of which the state can be asked, which
-//! `delete --force` removes with all that it had, and whose id can be had again.
+//! Killed at any point of any verb, Garth leaves a container whose state can be queried, which
+//! `delete --force` removes with everything it had, and whose id can be reused.
 //!
-//! Each verb is killed in Garth's own process, and in any of its children too. A container's process
-//! outlives the verb that makes it, so strace stands beside (`-D`) and not above.
+//! Each verb is killed in Garth's own process, and in any of its children too. A container's
+//! process outlives the verb that makes it, so strace runs beside it (`-D`), not as its parent.
 //!
-//! `KILLPOINTS=all` takes every point of each, a number takes so many; the default is 6, and always
-//! those where processes speak to each other.
+//! `KILLPOINTS=all` takes every point of each, a number takes that many; the default is 6, and
+//! always those where processes communicate.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::Write;
@@ -17,7 +17,7 @@ const DETACH: &str =
     "$R run --detach --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
 const CREATE: &str = "$R create --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
 
-/// Kills `$R words` at each point, with strace's `-f` or nothing. `before` is what comes first.
+/// Kills `$R words` at each point, with strace's `-f` or nothing. `before` runs first.
 fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
     let strace = |options: &str| {
         format!(
@@ -34,7 +34,8 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
         bundle.assert_nothing_left();
         points(&trace(), !follow.is_empty())
     };
-    // Of what is done more often in one run than in the next, as looking again, the smaller number.
+    // For calls that are made more often in one run than in the next, such as polling, the smaller
+    // count.
     let (mut all, again) = (count(), count());
     all.retain(|point| again.contains(point));
     let mut tally = Tally::default();
@@ -56,7 +57,7 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
         let reached = point.was_reached(trace, !follow.is_empty());
         tally.count(point, reached);
         if reached && follow.is_empty() {
-            // As timeout(1) and the shell tell of SIGKILL.
+            // As timeout(1) and the shell report SIGKILL.
             assert_eq!(code, Some("code 137"), "{at}: {killed}");
         }
         assert!(code.is_some_and(|line| line.starts_with("code ")), "{at}: {killed}");
@@ -76,7 +77,7 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
     tally.finish(&format!("{follow} {words}"));
 }
 
-/// A sample, and always where two processes wait for each other's word: whoever is killed there may
+/// A sample, and always the points where two processes wait for each other: killing one there may
 /// leave the other waiting.
 fn chosen(all: &[Point]) -> Vec<Point> {
     let mut chosen = sample(all, 6);
@@ -86,7 +87,7 @@ fn chosen(all: &[Point]) -> Vec<Point> {
     chosen
 }
 
-/// What is left when what ends has had time for it.
+/// What is left once ending processes have had time to end.
 fn settled(bundle: &Bundle<'_>) -> Vec<String> {
     let mut left = bundle.left();
     for _ in 0..100 {
@@ -99,7 +100,7 @@ fn settled(bundle: &Bundle<'_>) -> Vec<String> {
     left
 }
 
-/// In Garth's own process, then in all that it starts.
+/// In Garth's own process, then in everything that it starts.
 fn survives(before: &str, words: &str) {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -213,7 +214,7 @@ fn create_with_a_user_namespace() {
     }
 }
 
-/// Then a second process goes on in the place of the first, and no namespace ends with it.
+/// Then a second process takes the place of the first, and no namespace ends with it.
 #[test]
 fn create_in_a_pid_namespace_that_is_there() {
     needs!(root, "strace");
@@ -233,12 +234,12 @@ fn create_with_a_terminal() {
     let mut bundle = Bundle::new(&yard);
     bundle.script("exec sleep 600");
     bundle.config["process"]["terminal"] = true.into();
-    // Somebody takes each terminal and holds it: without its master a terminal has no name any more.
+    // Receive each terminal and keep it: without its master a terminal no longer has a name.
     let path = yard.path(&bundle.dir("console"));
     let socket = Socket::listen(&path);
     let receiver = std::thread::spawn(move || {
         let mut held = Vec::new();
-        // Some are killed when they have connected and not sent it yet.
+        // Some are killed after connecting and before sending.
         loop {
             let (text, fds) = socket.receive();
             held.extend(fds);

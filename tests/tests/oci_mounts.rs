@@ -1,4 +1,5 @@
-//! Mounts and namespaces of containers as real bundles ask for them, beyond the specification's list.
+//! Mounts and namespaces of containers as real bundles request them, beyond the specification's
+//! list.
 
 use garth_tests::{Bundle, Yard, needs};
 use serde_json::json;
@@ -119,7 +120,7 @@ fn a_source_below_a_private_directory_is_had_in_a_user_namespace() {
     let script = "cat /v/file /f; mount -t tmpfs none /w/below && touch /w/below/inside; \
         touch /v/made 2>&1 | grep -o Read-only";
     assert_eq!(bundle.script(script).run().ok(), "here\nhere\nRead-only");
-    // The container's own mount has not come out.
+    // The container's own mount has not leaked out.
     assert_eq!(yard.sh("ls /srv/private/volume/below").run().ok(), "");
     yard.sh("mount --make-private /srv").run().ok();
 }
@@ -186,7 +187,7 @@ fn a_joined_mount_namespace_gets_the_containers_root_and_keeps_its_own() {
     assert!(ran.starts_with("own root\n") && ran.contains("scratch"), "{ran}");
     let there = yard.sh(&format!("readlink /proc/{pid}/ns/mnt")).run().ok();
     assert!(ran.ends_with(&there), "{ran}");
-    // Who was in it before has the root that it had, and the host none of the mounts.
+    // A process that was already in it keeps its root, and the host has none of the mounts.
     let script = format!("nsenter -t {pid} -m sh -c 'test -e /etc/hostname && echo whole'");
     assert_eq!(yard.sh(&script).run().ok(), "whole");
     assert_eq!(yard.sh("grep -c scratch /proc/self/mountinfo; true").run().ok(), "0");
@@ -205,7 +206,7 @@ fn namespaces_of_others_are_joined_beside_a_new_user_namespace() {
         bundle.namespace(kind, Some(&format!("/proc/{pid}/ns/{file}")));
     }
     bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| {
-        // Of a network and an ipc namespace that it does not own nobody may mount these.
+        // These cannot be mounted for a network or ipc namespace that it does not own.
         !["sysfs", "mqueue"].contains(&mount["type"].as_str().unwrap())
     });
     let script = "cat /proc/self/uid_map | tr -s ' '; for n in net uts ipc; do readlink /proc/self/ns/$n; done; \

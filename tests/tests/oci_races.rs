@@ -1,7 +1,7 @@
-//! Verbs beside each other, on one container and on many: exactly one does what only one can do,
-//! nobody sees a state that never was, and nothing is left.
+//! Concurrent verbs, on one container and on many: what only one can do, exactly one does; no
+//! caller sees a state that never was, and nothing is left.
 //!
-//! `RACES=full` has as many rounds as a release needs; otherwise there are a few.
+//! `RACES=full` runs as many rounds as a release needs; otherwise only a few.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use garth_tests::{Bundle, Ran, Yard, needs, until};
@@ -15,7 +15,8 @@ fn rounds(full: u32, few: u32) -> u32 {
     }
 }
 
-/// `N` of the words at once, and a line with the exit code of each, then of all that was said.
+/// Runs the words `N` times in parallel, and prints one line with every exit code, then all the
+/// output.
 fn at_once(count: u32, words: &str) -> String {
     format!(
         "rm -f $B/said.*
@@ -31,7 +32,7 @@ fn count(ran: &Ran, text: &str) -> usize {
     ran.stdout.lines().filter(|line| *line == text).count()
 }
 
-/// What was said by those who did not win: each of these is an answer, nothing else is.
+/// The messages of those that did not win: each of these is a valid answer, nothing else is.
 #[track_caller]
 fn assert_said(ran: &Ran, known: &[&str]) {
     for line in ran.stdout.lines().filter(|line| !line.starts_with("code ")) {
@@ -62,7 +63,7 @@ fn of_8_creates_in_one_cgroup_one_wins() {
     let mut bundle = Bundle::new(&yard);
     bundle.script("exec sleep 600");
     for round in 0..rounds(200, 25) {
-        // Its directory is there already in every other round.
+        // In every other round, its directory already exists.
         if round % 2 == 1 {
             yard.sh("for tree in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do
                     mkdir -p $tree/box0
@@ -155,7 +156,7 @@ fn execs_beside_a_delete_end_one_way_or_the_other() {
         let ran = bundle.sh(&script).run();
         assert!(!ran.stdout.contains("DELETE"), "round {round}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "round {round}: {ran}");
-        // Those who joined in time were in the container, and those who did not were nowhere.
+        // Those that joined in time were in the container, and the others were nowhere.
         let host = yard.sh("hostname").run().ok();
         assert_ne!(host, "box");
         assert_eq!(count(&ran, &host), 0, "round {round}: outside: {ran}");
@@ -163,8 +164,8 @@ fn execs_beside_a_delete_end_one_way_or_the_other() {
     }
 }
 
-/// What is joined is read from /proc/PID/ns. If the container ends in between, nothing is there to be
-/// read, and a program that joins nothing would be run outside.
+/// The namespaces to join are read from /proc/PID/ns. If the container ends in between, there is
+/// nothing to read, and a program that joins nothing would run outside.
 #[test]
 fn an_exec_whose_container_ends_while_it_looks_is_not_run_outside() {
     needs!(root, "strace");

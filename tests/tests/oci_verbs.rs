@@ -1,5 +1,5 @@
-//! The verbs of an OCI runtime beyond the specification, as runc has them (and `mounts` as crun):
-//! what they print, what they change, and the words in which they refuse.
+//! The verbs of an OCI runtime beyond the specification, as in runc (and `mounts` as in crun): what
+//! they print, what they change, and the words with which they refuse.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::fs;
 use garth_tests::{Bundle, Yard, needs, parsed, until};
 use serde_json::json;
 
-/// `$R $words` of a container that sleeps.
+/// `$R $words` on a sleeping container.
 fn call(bundle: &Bundle, words: &str) -> garth_tests::Ran {
     bundle.call(&words.replace("ID", &bundle.id)).run()
 }
@@ -222,7 +222,7 @@ fn home_is_that_of_the_containers_own_passwd() {
     assert_eq!(bundle.run().ok(), "/");
     bundle.config["process"]["env"] = json!(["PATH=/bin", "HOME=/given"]);
     assert_eq!(bundle.run().ok(), "/given");
-    // What is bound over the file is what counts.
+    // What is bound over the file counts.
     bundle.config["process"]["env"] = json!(["PATH=/bin"]);
     yard.write("/srv/passwd", "other:x:77:77::/bound:/bin/sh\n");
     bundle.mount("/etc/passwd", "bind", "/srv/passwd", &["bind"]);
@@ -295,7 +295,7 @@ fn without_criu_and_with_one_that_fails_the_error_names_it() {
     let images = bundle.dir("images");
     let words = format!("--criu /nowhere/criu checkpoint --image-path {images} ID");
     assert!(call(&bundle, &words).fails(1).contains("criu is not installed"));
-    // One that tells what it was told, and fails as criu does.
+    // A criu that prints its arguments, and fails as criu does.
     let fake = "#!/bin/sh
         echo \"$@\" >/srv/told
         while [ $# -gt 0 ]; do
@@ -322,8 +322,8 @@ fn without_criu_and_with_one_that_fails_the_error_names_it() {
     assert!(call(&bundle, "state other").fails(1).contains("does not exist"));
 }
 
-/// A terminal as people have it, from which `argv` is run: what it shows, whether it was raw
-/// meanwhile and is as before afterwards, and the exit code.
+/// An ordinary terminal, from which `argv` is run: what it shows, whether it was raw meanwhile and
+/// is restored afterwards, and the exit code.
 const TERMINAL: &str = r#"
 import fcntl, json, os, pty, select, struct, subprocess, sys, termios, time
 master, slave = pty.openpty()
@@ -396,7 +396,7 @@ fn a_terminal_that_nobody_would_hold_is_refused() {
     bundle.script("true");
     assert!(bundle.create().fails(1).contains("cannot allocate tty"));
     assert!(bundle.detach().fails(1).contains("cannot allocate tty"));
-    // setsid: no terminal to be found by /dev/tty either.
+    // setsid: no terminal to be found through /dev/tty either.
     let ran = bundle.sh("setsid -w $R run --bundle $B $ID </dev/null").run();
     assert!(ran.fails(1).contains("/dev/tty"));
     bundle.config["process"]["terminal"] = json!(false);

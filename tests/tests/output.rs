@@ -1,5 +1,5 @@
-//! What is written: on one readable line, with nothing in it that steers a terminal, and an error where
-//! it cannot be written.
+//! Output: on one readable line, with no terminal control sequences, and an error if it cannot be
+//! written.
 
 use garth_tests::{Yard, needs};
 
@@ -27,12 +27,12 @@ fn output_that_cannot_be_written_is_an_error_of_every_verb() {
         ("features", 1),
     ] {
         let ran = yard.sh(&format!("$GARTH {verb} >/dev/full")).run();
-        // The doctor has something to say of most machines.
+        // The doctor has something to say about most machines.
         let right = ran.code == code || (verb == "doctor" && ran.code != 0);
         assert!(right, "{verb}: {ran}");
         assert!(ran.stderr.contains("write to standard output: ENOSPC"), "{verb}: {ran}");
     }
-    // Who only reads the beginning has what it wants.
+    // A reader that only wants the beginning has got it.
     yard.sh("$GARTH doctor | true; $GARTH --help | head -n 1").run().ok();
 }
 

@@ -1,9 +1,9 @@
-//! Whose something is: what Garth has made it takes away again, and nothing else, whatever state
-//! directory, name or pid namespace it is called from.
+//! Ownership: Garth removes what it made, and nothing else, whatever state directory, name or pid
+//! namespace it is called from.
 
 use garth_tests::{Bundle, Yard, needs};
 
-/// How often a command calls fdatasync(2) or a relative.
+/// How often a command calls fdatasync(2) or a similar call.
 fn syncs(yard: &Yard, command: &str) -> usize {
     let calls = "fdatasync,fsync,sync_file_range,syncfs";
     yard.sh(&format!("strace -f -o /srv/trace -e trace={calls} {command}")).run().ok();
@@ -29,15 +29,15 @@ fn sleeps(yard: &Yard, seconds: u32) -> bool {
     list.lines().any(|args| args.trim() == format!("sleep {seconds}"))
 }
 
-/// Kills the keeper of the only detached sandbox; it may have said that this runs before it became
-/// the small program.
+/// Kills the keeper of the only detached sandbox; it may have reported that this is running before
+/// it executed the small program.
 fn kill_keeper(yard: &Yard) {
     garth_tests::until("there is a keeper, which can be killed", || {
         (yard.sh("kill -9 $(pgrep -f '^garth-keeper') 2>/dev/null").run().code == 0).then_some(())
     });
 }
 
-/// What `garth` answers that must fail.
+/// The error of a `garth` command that must fail.
 #[track_caller]
 fn refused(yard: &Yard, words: &str) -> String {
     let ran = yard.garth(words).run();
@@ -57,7 +57,7 @@ fn a_start_leaves_the_running_sandbox_of_the_same_name_in_another_state_director
         assert!(refused(&yard, &words).contains("sandbox's cgroup is"), "{limits}");
         assert!(sleeps(&yard, 1001), "{limits}");
     }
-    // Nor does a delete, or a gc, of what was never made.
+    // Nor does a delete, or a gc, of something that was never made.
     yard.garth("--root /run/b delete --force web").run();
     yard.garth("--root /run/b gc").run().ok();
     assert!(sleeps(&yard, 1001));
@@ -73,7 +73,7 @@ fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name()
         format!("--root /run/{root} wrap -d --name web {LIMITED} -- sleep {seconds}")
     };
     yard.garth(&wrap("a", 1001)).run().ok();
-    // At each directory that it makes: in its state directory, and then in the trees.
+    // For each directory that it makes: in its state directory, and then in the trees.
     for point in 1..9 {
         let inject = format!("-f -e trace=mkdir -e inject=mkdir:signal=KILL:when={point}");
         yard.sh(&format!("strace {inject} $GARTH {} 2>/dev/null", wrap("b", 1002))).run();
@@ -81,7 +81,7 @@ fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name()
         assert!(sleeps(&yard, 1001), "killed at mkdir {point}");
         assert!(!sleeps(&yard, 1002), "killed at mkdir {point}");
     }
-    // And a place in the journal without anything in it says nothing.
+    // And an empty journal entry says nothing.
     yard.sh("mkdir -p /run/b/yards/web").run().ok();
     yard.garth("--root /run/b gc").run().ok();
     assert!(sleeps(&yard, 1001));
@@ -93,7 +93,7 @@ fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name()
 fn a_leftover_owns_nothing_of_what_has_its_name_by_now() {
     needs!(root, cgroups);
     let yard = Yard::new();
-    // Killed with its keeper, so that nobody has released it.
+    // Killed together with its keeper, so that nothing has released it.
     let words = format!("--root /run/a wrap -d --name web {LIMITED} -- sleep 1001");
     yard.garth(&words).run().ok();
     kill_keeper(&yard);
@@ -114,14 +114,14 @@ fn a_name_whose_state_directory_was_lost_is_another_sandbox_when_it_is_used_agai
     let words = "wrap -d --name web --network private -p 8080:80 -- sleep";
     yard.garth(&format!("wrap -d --name web {LIMITED} -p 8080:80 -- sleep 1001")).run().ok();
     yard.sh("rm -rf /run/garth").run().ok();
-    // The ports are the first one's, and stay it.
+    // The ports belong to the first one, and stay with it.
     assert!(refused(&yard, &format!("{words} 1002")).contains("port 8080 is in use"));
     assert!(refused(&yard, &format!("wrap --name web {LIMITED} -- true")).contains("cgroup is"));
     assert!(sleeps(&yard, 1001));
     let elements = || yard.sh("nft list map inet garth publish4").run().ok();
     assert!(elements().contains("8080"));
     yard.garth("wrap -d --name web -p 8090:80 -- sleep 1002").run().ok();
-    // The end of the first is not that of the second, nor of its record.
+    // The end of the first does not end the second or remove its record.
     yard.sh("kill -9 $(pgrep -f '^sleep 1001')").run().ok();
     garth_tests::until("it has ended", || (!sleeps(&yard, 1001)).then_some(()));
     garth_tests::until("its keeper has", || {
@@ -131,7 +131,7 @@ fn a_name_whose_state_directory_was_lost_is_another_sandbox_when_it_is_used_agai
     assert!(yard.garth("ps").run().ok().contains("running"));
     assert!(elements().contains("8090"));
     yard.garth("delete --force web").run().ok();
-    // What the first one had is nobody's: gc finds it.
+    // What the first one had no longer has an owner: gc finds it.
     yard.garth("gc").run().ok();
     yard.assert_nothing_left();
 }
@@ -142,11 +142,11 @@ fn gc_in_another_pid_namespace_ends_nothing_that_it_cannot_see() {
     let yard = Yard::new();
     yard.garth(&format!("wrap -d --name web {LIMITED} -- sleep 1001")).run().ok();
     kill_keeper(&yard);
-    // As if it had been there for long.
+    // As if it had existed for long.
     yard.sh("find /sys/fs/cgroup -path '*/garth/web' -exec touch -d '1 hour ago' {} +").run().ok();
     let elsewhere =
         |words: &str| yard.sh(&format!("unshare --pid --fork --mount-proc $GARTH {words}")).run();
-    // With a state directory of its own, and with this one.
+    // With another state directory, and with this one.
     elsewhere("--root /run/b gc").ok();
     assert!(sleeps(&yard, 1001));
     for words in ["gc", "delete web", "delete --force web", "wrap --name web -- true"] {
@@ -166,7 +166,7 @@ fn a_state_directory_that_cannot_be_looked_at_is_not_an_empty_one() {
     needs!(root, "strace", "python3", cgroups);
     let yard = Yard::new();
     yard.garth(&format!("wrap -d --name web {LIMITED} -- sleep 1001")).run().ok();
-    // That its keeper holds it would need no look at its process.
+    // Kill the keeper: otherwise its lock would be found before the process has to be examined.
     kill_keeper(&yard);
     let mut bundle = Bundle::named(&yard, "box");
     bundle.script("exec sleep 1002").save();
@@ -202,7 +202,7 @@ assert ctypes.CDLL(None).mount(b'dead', b'/run/garth', b'fuse', 0, options) == 0
         still(words);
     }
     yard.sh("umount -l /run/garth").run().ok();
-    // A disk that does not read.
+    // A disk that cannot be read.
     for path in ["yards/web", "yards/web/process", "containers/box", "containers/box/process"] {
         let id = if path.contains("web") { "web" } else { "box" };
         for words in [format!("delete -f {id}"), format!("delete {id}"), "gc".into()] {
@@ -258,10 +258,10 @@ fn what_a_killed_launcher_held_can_be_had_again() {
         launcher.signal("KILL");
         garth_tests::until("it has ended", || (!sleeps(&yard, 1001)).then_some(()));
     }
-    // The port, and the only address that there is.
+    // The port, and the only available address.
     yard.garth(&format!("{words} -- true")).run().ok();
     yard.assert_nothing_left();
-    // One that lives keeps what it has.
+    // A running sandbox keeps what it has.
     yard.garth("wrap -d --name web -p 8080:80 -- sleep 1001").run().ok();
     kill_keeper(&yard);
     assert!(refused(&yard, "wrap -p 8080:80 -- true").contains("8080"));

@@ -1,8 +1,8 @@
-//! Where a command begins, what its paths mean, and what it can open and make there.
+//! Where a command starts, what its paths refer to, and what it can open and create there.
 
 use garth_tests::{Ran, Yard, needs};
 
-/// What `garth wrap` with these words prints, called from this directory of the yard.
+/// The output of `garth wrap` with these words, called from this directory of the test host.
 fn from(yard: &Yard, dir: &str, words: &str) -> Ran {
     yard.sh(&format!("cd {dir} && exec $GARTH wrap {words}")).run()
 }
@@ -11,7 +11,7 @@ fn from(yard: &Yard, dir: &str, words: &str) -> Ran {
 fn a_command_begins_where_the_caller_is_if_that_is_there_inside() {
     needs!(root);
     let yard = Yard::new();
-    // A /tmp of the test's own, so that nothing of it is left in the machine's.
+    // A private /tmp, so that nothing is left in the machine's.
     yard.sh("mount -t tmpfs tmpfs /tmp; mkdir -p /tmp/job/below /run/job /srv/job").run().ok();
     for (dir, words) in [
         ("/srv/job", ""),
@@ -26,7 +26,7 @@ fn a_command_begins_where_the_caller_is_if_that_is_there_inside() {
     let ran = from(&yard, "/tmp/job", "-- pwd");
     assert_eq!((ran.code, &*ran.stdout), (0, "/"), "{ran}");
     assert!(ran.stderr.contains("begins in /") && ran.stderr.contains("/tmp/job"), "{ran}");
-    // Asked for by name it is an error.
+    // Requested by name, it is an error.
     assert!(from(&yard, "/tmp/job", "-w . -- pwd").fails(125).contains("no such directory"));
 }
 
@@ -43,7 +43,7 @@ fn a_directory_that_the_user_cannot_enter_is_the_root_unless_it_was_asked_for() 
     assert_eq!(from(&yard, "/srv/home/clone", "-- pwd").ok(), "/srv/home/clone");
     let asked = from(&yard, "/srv/home/clone", "-u www-data -w . -- pwd");
     assert!(asked.fails(125).contains("the sandbox's user may not enter it"));
-    // What joins it later is in the same place.
+    // A process that joins it later is in the same place.
     let script = "cd /srv/home/clone && $GARTH wrap -d --name web -u www-data -- sleep 100 2>&1 &&
         cd / && $GARTH exec web -- pwd; $GARTH kill web KILL";
     let said = yard.sh(script).run().ok();
@@ -62,7 +62,7 @@ fn paths_may_be_relative_have_dots_and_colons_and_need_be_no_text() {
         ("-v ./real:/mnt", "here"),
         ("-v real/../real:/mnt", "here"),
         ("-v real:/usr/../mnt/.", "here"),
-        // As the kernel goes up: from where the link leads.
+        // As the kernel resolves it: from where the link leads.
         ("-v ../other/link/..:/mnt", "up"),
         (r"-v 'c\:d:/mnt'", "colon"),
         (r#"--name bytes -v "$(printf 'x\377y')":/mnt"#, "bytes"),
@@ -100,12 +100,13 @@ fn standard_output_can_be_opened_by_its_name() {
     let run = |how: &str| yard.sh(&how.replace("RUN", &format!("sh -c '{script}'"))).run();
     run("$GARTH wrap -- RUN >/srv/out 2>/srv/error").ok();
     assert_eq!((&*yard.read("/srv/out"), &*yard.read("/srv/error")), ("out\n", "error\n"));
-    // A pipe is its owner's, who is another.
+    // A pipe belongs to its owner, a different user.
     assert_eq!(run("$GARTH wrap -u www-data -- RUN 2>&1 | cat").ok(), "out\nerror");
     let terminal =
         yard.sh("script -qec \"$GARTH wrap -- sh -c 'echo term >/dev/stdout'\" /dev/null");
     assert_eq!(terminal.run().ok().trim(), "term");
-    // What is open for reading only is not opened for more by that, though its mount is the host's.
+    // A descriptor opened read-only cannot be reopened for more this way, though its mount is the
+    // host's.
     yard.write("/srv/in", "kept\n");
     let ran = yard.sh("$GARTH wrap -- sh -c 'echo x >/proc/self/fd/0' </srv/in").run();
     assert!(ran.code != 0 && ran.stderr.contains("Permission denied"), "{ran}");
@@ -139,7 +140,7 @@ os.mkdir(d + b"/dir", 0o6755)
     yard.write("/srv/try.py", python);
     let tried = "/usr/bin/python3 /srv/try.py; find /srv/open -perm /6000";
     assert_eq!(yard.garth("wrap --rw /srv/open").script(tried).run().ok(), "");
-    // Nor is the file behind standard output one, which the caller has made.
+    // Nor can the file behind standard output become one, which the caller has made.
     let script = "$GARTH wrap -- sh -c 'chmod 4755 /proc/self/fd/1' >/srv/out; stat -c %a /srv/out";
     assert_eq!(yard.sh(script).run().ok(), "644");
     let allowed = "chmod 4755 /srv/open/f; stat -c %a /srv/open/f";
@@ -182,7 +183,7 @@ fn a_mount_point_that_is_missing_on_the_host_is_there_inside_and_nothing_else_ch
         assert_eq!(ran.stdout, yard.read("/etc/hostname").trim(), "{ran}");
         assert!(ran.stderr.contains("Read-only file system"), "{ran}");
     }
-    // What the host makes later is seen.
+    // What the host creates later is visible.
     let script = "mkdir /srv/hold; mkfifo /srv/hold/go; \
         $GARTH wrap --tmpfs /srv/tree/tmp -- sh -c 'read x </srv/hold/go; cat /srv/tree/dir/later' & \
         ls /srv/tree/dir/later 2>/dev/null; echo late >/srv/tree/dir/later; echo >/srv/hold/go; wait";

@@ -1,4 +1,4 @@
-//! External plugins, by the protocol of docs/plugins.md: the sample that is shipped, and programs of
+//! External plugins, speaking the protocol of docs/plugins.md: the shipped sample, and programs of
 //! a few lines that do everything wrong.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
@@ -9,8 +9,8 @@ use std::path::Path;
 use garth_tests::{Bundle, Call, ROOT, Ran, Yard, needs, parsed};
 use serde_json::{Value, json};
 
-/// Where the yard's plugins are, and where `marker` makes its marks. A mark that stays is seen by
-/// [`Yard::assert_nothing_left`].
+/// Where the test host's plugins are, and where `marker` makes its marks. A leftover mark is found
+/// by [`Yard::assert_nothing_left`].
 const PLUGINS: &str = "/srv/plugins";
 const MARKS: &str = "/run/garth/marks";
 
@@ -54,7 +54,7 @@ fn verbs(yard: &Yard) -> Vec<String> {
     requests(yard).iter().map(|each| each["verb"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A small part of JSON Schema: what specs/schema/plugin.json uses.
+/// The small part of JSON Schema that specs/schema/plugin.json uses.
 fn violations(value: &Value, schema: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut expect = |holds: bool, what: &str| {
@@ -125,7 +125,7 @@ fn the_sample_makes_a_sandbox_known_by_name_for_its_life() {
     assert!(there.contains("plugin hosts: /srv/hosts: ") && there.contains("lease of "), "{there}");
     yard.garth("delete --force web").run().ok();
     assert_eq!(yard.read("/srv/hosts"), "127.0.0.1 localhost\n");
-    // What it refuses is passed on, and leaves nothing.
+    // A refusal is passed on, and leaves nothing behind.
     let words = "wrap --plugin hosts:file=/srv/hosts,colour=red -- true";
     garth(&yard, words).run().refused(125, "plugin hosts: add: ValueError: there is no key colour");
     let words = "wrap --plugin hosts:file=/srv/hosts -- true";
@@ -155,12 +155,12 @@ fn requests_are_as_the_schema_has_them() {
         assert_eq!(request["config"], json!({"as": "x", "b": "2"}));
     }
     assert_eq!(&verbs(&yard)[..2], ["add", "check"]);
-    // The keeper and we release both, whoever comes first.
+    // The keeper and we both release it, in either order.
     assert!(verbs(&yard)[2..].iter().all(|verb| verb == "del") && sent.len() > 2);
     assert_eq!(sent[0]["process"], json!({"pid": pid, "netns": format!("/proc/{pid}/ns/net")}));
     assert_eq!(sent[0]["process"], sent[1]["process"]);
     assert!(sent[2]["process"].is_null());
-    // And the check sees what is wrong.
+    // And the check finds what is wrong.
     let wrong = json!({"protocol": 2, "verb": "run", "new": 1});
     assert!(violations(&wrong, &schema["$defs"]["request"], "request").len() > 5);
 }
@@ -393,7 +393,7 @@ fn a_release_that_fails_is_said_and_tried_again_until_it_succeeds() {
     yard.garth("delete other").run().ok();
     // Its name stays taken.
     yard.garth("wrap --name web -- true").run().refused(125, "a sandbox named web exists already");
-    // The plugin has gone, and comes back.
+    // The plugin is gone, then comes back.
     yard.sh("mv /srv/plugins/sticky /srv/away").run().ok();
     yard.garth("gc").run().refused(125, "start /srv/plugins/sticky: ENOENT");
     yard.sh("mv /srv/away /srv/plugins/sticky; touch /srv/repaired").run().ok();
@@ -423,7 +423,7 @@ fn a_damaged_record_is_no_obstacle_to_a_release() {
     yard.assert_nothing_left();
 }
 
-/// `create`, with the yard's plugins.
+/// `create`, with the test host's plugins.
 fn create(bundle: &Bundle) -> Ran {
     let script = format!(
         "GARTH_PLUGIN_PATH={PLUGINS} $R create --bundle $B $ID </dev/null >$B/out 2>$B/err
@@ -435,7 +435,7 @@ fn create(bundle: &Bundle) -> Ran {
 #[test]
 fn a_create_that_is_killed_leaves_nothing_that_delete_does_not_find() {
     needs!(root);
-    // `add` takes its time, so that some of the kills meet it: before, at, and after its mark.
+    // `add` takes its time, so that some of the kills hit it: before, at, and after its mark.
     let slow = MARKER.replace(": >$mark ;;", "sleep 0.03 && : >$mark && sleep 0.03 ;;");
     let yard = yard_with("marker", &slow);
     let mut bundle = Bundle::new(&yard);
@@ -464,7 +464,7 @@ fn a_container_asks_by_annotation() {
     bundle.script("sleep 600");
     bundle.config["annotations"]["dev.garth.plugin.marker"] = "as=y".into();
     bundle.config["annotations"]["dev.garth.plugins"] = "marker".into();
-    // The mark is there when a hook of the container's own namespaces runs, and not before those
+    // The mark exists when a hook in the container's own namespaces runs, and not before the hooks
     // in which an engine makes the network.
     let hook = |when: &str| {
         let look = format!("ls {MARKS} >/srv/{when} 2>&1; true");
@@ -491,7 +491,7 @@ fn a_container_asks_by_annotation() {
     yard.assert_nothing_left();
     assert_eq!(verbs(&yard), ["add", "check", "del"]);
 
-    // And one that fails ends the creation.
+    // And one that fails makes the create fail.
     plugin(&yard, "broken", "grep -q '\"verb\":\"add\"' || exit 0; echo no >&2; exit 1");
     bundle.config["annotations"]["dev.garth.plugin.broken"] = "".into();
     let said = create(&bundle).fails(1);

@@ -30,7 +30,7 @@ fn ports_beyond_the_limit_of_descriptors_are_published_and_the_command_has_the_l
         $GARTH exec web -- sh -c 'until [ -s /tmp/hard ]; do sleep 0.1; done; cat /tmp/soft /tmp/hard; ulimit -Sn'";
     assert_eq!(yard.sh(script).run().ok(), "web\n256\n20000\n256");
     assert_eq!(yard.get("http://127.0.0.1:8080/hello"), "hello");
-    // They are taken, and free again.
+    // They are taken, then free again.
     yard.garth("wrap -p 22999:80 -- true").run().refused(125, "22999");
     yard.garth("delete --force web").run().ok();
     yard.garth("wrap -p 22999:80 -- true").run().ok();

@@ -1,23 +1,23 @@
-//! `--rate` keeps what it promises: so many frames each way, whatever the sandbox does.
+//! `--rate` keeps its promise: this many frames each way, whatever the sandbox does.
 //!
-//! A payload is sent between the sandbox and a neighbour on a link that the test made, and counted by
-//! whoever receives it. Rates count frames with their Ethernet headers, so the payload of TCP with
-//! timestamps, in full frames of 1514 bytes, is 1448/1514 of it by IPv4 and 1428/1514 by IPv6.
+//! A payload is sent between the sandbox and a neighbour on a link that the test made, and counted
+//! by the receiver. Rates count frames with their Ethernet headers, so the payload of TCP with
+//! timestamps, in full frames of 1514 bytes, is 1448/1514 of it over IPv4 and 1428/1514 over IPv6.
 //!
-//! `RATES=all` measures 1 Mbit/s to 1 Gbit/s over five seconds, and holds them to 2 %, and shares of a
-//! group to 10 %. Without it one
-//! rate is measured for a moment, with bounds that a busy machine keeps.
+//! `RATES=all` measures 1 Mbit/s to 1 Gbit/s over five seconds, with a tolerance of 2 %, and of 10
+//! % for the shares of a group. Without it one rate is measured briefly, with bounds that hold on a
+//! busy machine.
 
 use garth_tests::{Bundle, Running, Yard, needs, until};
 
 const METER: &str = include_str!("rate.py");
-/// Seconds for which a transfer goes on when it has been measured.
+/// How many seconds a transfer continues after it has been measured.
 const AFTER: u32 = 1;
 
-/// Payload over frame.
+/// Payload per frame.
 const TCP4: f64 = 1448. / 1514.;
 const TCP6: f64 = 1428. / 1514.;
-/// 1448 bytes a datagram.
+/// 1448 bytes per datagram.
 const UDP4: f64 = 1448. / 1490.;
 
 fn with_meter() -> Yard {
@@ -30,14 +30,14 @@ fn all() -> bool {
     std::env::var("RATES").is_ok_and(|value| value == "all")
 }
 
-/// Which way the payload goes, seen from the sandbox.
+/// The direction of the payload, seen from the sandbox.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Up,
     Down,
 }
 
-/// The neighbour's end of a transfer of `protocol` (tcp or udp), ready for the sandbox's.
+/// The neighbour's end of a transfer of `protocol` (tcp or udp), ready for the sandbox.
 fn neighbour(yard: &Yard, way: Way, protocol: &str, address: &str, seconds: f64) -> Running {
     let does = match way {
         Way::Up => "receive",
@@ -60,7 +60,7 @@ fn inside(way: Way, protocol: &str, address: &str, seconds: f64) -> String {
     format!("python3 -u /srv/rate.py {does} connect {protocol} {address} {seconds} {AFTER}")
 }
 
-/// Bits of payload in a second, as the receiver counted them.
+/// Payload bits per second, as counted by the receiver.
 fn measure(
     yard: &Yard,
     flags: &str,
@@ -93,7 +93,7 @@ fn a_rate_is_kept_each_way() {
         if all() { (&[1, 10, 100, 1000], 5., 0.02) } else { (&[20], 1., 0.1) };
     for &mbit in rates {
         for way in [Way::Up, Way::Down] {
-            // The other way is limited to something else.
+            // The other direction has a different limit.
             let flags = match way {
                 Way::Up => format!("--rate up={mbit}Mbit/s,down=1Gbit/s"),
                 Way::Down => format!("--rate down={mbit}Mbit/s,up=1Gbit/s"),
@@ -129,7 +129,7 @@ fn a_rate_is_changed_while_it_is_used() {
     let command = inside(Way::Up, "tcp", "192.0.2.2", 0.);
     let flags = "wrap --network private --name web --rate up=10Mbit/s";
     let here = yard.garth(&format!("{flags} -- {command}")).start();
-    // A figure for each half second.
+    // One figure per half second.
     let within = |running: &Running, mbit: f64, what: &str| {
         until(what, || {
             let got: f64 = running.line().parse().unwrap();
@@ -156,7 +156,7 @@ fn a_rate_is_changed_while_it_is_used() {
         (there.line().parse::<f64>().unwrap() > 100e6).then_some(())
     });
     assert_eq!(rate(), None);
-    // One that began without has one now, and the same things are there to go.
+    // One that started without a rate has one now, and leaves the same things behind.
     yard.garth("update web --rate up=8Mbit/s").run().ok();
     within(&there, 8., "8 Mbit/s are sent");
     yard.garth("kill -s KILL web").run().ok();
@@ -180,12 +180,13 @@ fn a_rate_is_changed_while_it_is_used() {
     yard.assert_nothing_left();
 }
 
-/// The neighbour's two addresses, so that two transfers go on at once, and their payload in a frame.
+/// The neighbour's two addresses, so that two transfers can run in parallel, and their payload per
+/// frame.
 const SIDES: [(&str, f64); 2] = [("192.0.2.2", TCP4), ("2001:db8::2", TCP6)];
 
-/// Bits in a second, counted in frames, of two sandboxes that transfer at once.
+/// Bits per second, counted in frames, of two sandboxes that transfer in parallel.
 fn measure_two(yard: &Yard, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2] {
-    // For another second both go on, as they do not begin in the same moment.
+    // Both continue for another second, as they do not start at the same moment.
     let there = SIDES.map(|(address, _)| neighbour(yard, way, "tcp", address, seconds));
     let here = [0, 1].map(|n| {
         let command = inside(way, "tcp", SIDES[n].0, seconds);
@@ -213,16 +214,16 @@ fn a_group_divides_its_budget_by_shares() {
             |share: u32| format!("--rate-group all:up=20Mbit/s,down=20Mbit/s,share={share}");
         let [one, three] = measure_two(&yard, [&group(1), &group(3)], way, seconds);
         println!("{way:?}: {one} and {three} of 20 Mbit/s");
-        // On a busy machine one of the two may begin late, or end late and be alone for a while.
+        // On a busy machine one of the two may start late, or end late and be alone for a while.
         let [of_one, of_three] = if all() { [bound, bound] } else { [1.0, bound] };
         assert_near(one, 5e6, of_one, &format!("a share of 1 {way:?}"));
         assert_near(three, 15e6, of_three, &format!("a share of 3 {way:?}"));
         assert!(three > 1.3 * one, "{way:?}: {one} and {three}");
-        // Who is alone has all, and no more.
+        // A sandbox on its own gets everything, and no more.
         let got = measure(&yard, &group(1), way, ("tcp", "192.0.2.2"), seconds);
         assert_near(got, 20e6 * TCP4, bound, &format!("alone {way:?}"));
     }
-    // A bound of one's own leaves the rest to the other.
+    // A bound on one leaves the rest to the other.
     let group = "--rate-group all:up=20Mbit/s";
     let bounded = format!("{group} --rate up=4Mbit/s");
     let [own, rest] = measure_two(&yard, [&bounded, group], Way::Up, seconds);
@@ -280,7 +281,7 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     }
     let above = yard.garth("update one --rate up=11Mbit/s").run();
     above.refused(125, "more than all of rate group all");
-    // One that is killed with everybody who looks after it is taken out later, and the other stays.
+    // One that is killed together with its keepers is removed later, and the other stays.
     yard.garth("delete --force one").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
     yard.sh("echo x > /run/garth/yards/two/record.json").run().ok();
@@ -310,7 +311,7 @@ fn what_a_program_wrote_before_it_ended_arrives() {
             break
         except OSError:
             time.sleep(0.05)";
-    // More than the queue holds, and as much as a socket takes at once.
+    // More than the queue holds, and as much as a socket accepts in one go.
     yard.write(
         "/srv/send.py",
         &format!(
@@ -330,7 +331,7 @@ fn whoever_may_do_everything_inside_cannot_lift_it() {
     let yard = with_meter();
     let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 1.);
     let command = inside(Way::Up, "tcp", "192.0.2.2", 1.);
-    // Whatever of this works is about his own end.
+    // Any of this that works only affects its own end.
     let tricks = format!(
         "tc qdisc replace dev eth0 root pfifo limit 1000
         tc qdisc del dev eth0 root
@@ -458,7 +459,7 @@ fn a_rate_costs_a_start_few_system_calls() {
 
 // ---- Containers -----------------------------------------------------------------------------------
 
-/// A network as an engine makes it: a namespace that outlives the container, and a veth pair into it.
+/// A network as engines make it: a namespace that outlives the container, with a veth pair into it.
 fn engine(yard: &Yard) {
     yard.sh(
         "unshare -n sh -c 'touch /run/netns/box; mount --bind /proc/self/ns/net /run/netns/box'
@@ -487,7 +488,7 @@ fn bundle<'a>(yard: &'a Yard, id: &str, rates: &[(&str, &str)]) -> Bundle<'a> {
     bundle
 }
 
-/// What tc(8) says of the engine's link, and the devices that were made.
+/// The output of tc(8) for the engine's link, and the devices that were made.
 fn kept(yard: &Yard) -> String {
     yard.sh("tc qdisc show dev veth0; tc qdisc show | grep gifb || true").run().ok()
 }
@@ -510,7 +511,7 @@ fn a_containers_link_is_held_to_its_annotations() {
     container.call("update --rate up=1Mbit/s,down=3Mbit/s web").run().ok();
     let changed = kept(&yard);
     assert!(changed.contains("rate 3Mbit") && changed.contains("rate 1Mbit"), "{changed}");
-    // The engine's link lives on, as it was.
+    // The engine's link lives on, unchanged.
     container.call("delete --force web").run().ok();
     assert_eq!(kept(&yard), before);
     // One that had no rate gets one.
@@ -573,17 +574,17 @@ fn containers_and_sandboxes_share_a_group() {
     web.call("update web --rate up=5Mbit/s").run().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
     web.call("update web --rate up=11Mbit/s").run().fails(1);
-    // Another of the pod may ask for the same, and changes nothing.
+    // Another container of the pod may ask for the same, and changes nothing.
     let same = bundle(&yard, "same", &[("group", "all:up=10Mbit/s"), ("up", "5Mbit/s")]);
     same.detach().ok();
     same.call("delete --force same").run().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
-    // The engine's link lives on, without a limit; the group does for the other.
+    // The engine's link lives on, without a limit; the group keeps working for the other.
     web.call("delete --force web").run().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit");
     yard.garth("delete --force yard").run().ok();
     assert_eq!(kept(&yard), before);
-    // What somebody else watches is left alone.
+    // A filter installed by another program is left alone.
     yard.sh("tc qdisc add dev veth0 clsact").run().ok();
     let watched = kept(&yard);
     let refused = bundle(&yard, "refused", &[("group", "all:up=10Mbit/s")]);

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use garth_tests::{Call, Yard, needs, until};
 use serde_json::{Value, json};
 
-/// Who is walker in this yard alone, and has a place of its own, a copy of the binary, and a tun
-/// device as udev leaves it.
+/// Creates the user walker on this test host only, with a directory, a copy of the binary, and a
+/// tun device as udev leaves it.
 const WALKER: &str = r#"
 for file in passwd group subuid subgid; do
     cp /etc/$file /srv/$file 2>/dev/null || : >/srv/$file
@@ -41,7 +41,7 @@ impl Walker {
         Walker { yard }
     }
 
-    /// A shell script of walker's; `$G` is the binary.
+    /// A shell script run by walker; `$G` is the binary.
     fn sh(&self, script: &str) -> Call {
         let prefix = "cd /srv/home && exec env -i PATH=${WALKER_PATH:-/usr/bin:/bin:/usr/sbin} \
             HOME=/srv/home USER=walker XDG_RUNTIME_DIR=/run/user/4321 G=/srv/bin/garth \
@@ -49,7 +49,7 @@ impl Walker {
         self.yard.sh(prefix).env("WALKER_SCRIPT", script)
     }
 
-    /// `garth spec --rootless`, and a root file system of busybox.
+    /// `garth spec --rootless`, and a busybox root file system.
     fn bundle(&self) -> Value {
         self.sh("mkdir -p rootfs/bin rootfs/dev rootfs/proc rootfs/sys rootfs/tmp &&
             cp /bin/busybox rootfs/bin/ &&
@@ -63,7 +63,7 @@ impl Walker {
         config
     }
 
-    /// `garth run` with this configuration, and this shell script for its process.
+    /// `garth run` with this configuration, and this shell script as its process.
     fn run(&self, config: &Value, script: &str) -> garth_tests::Ran {
         let mut config = config.clone();
         config["process"]["args"] = json!(["sh", "-c", script]);
@@ -102,7 +102,7 @@ fn an_ordinary_user_runs_a_container_by_the_first_page() {
     let g = |words: &str| walker.sh(&format!("exec $G {words}")).run();
     walker.sh("exec $G create box </dev/null >/dev/null 2>&1").run().ok();
     assert!(g("state box").ok().contains("\"created\""));
-    // Out of reach of debuggers before its program is executed: its files are root's.
+    // Not traceable before its program is executed: its files belong to root.
     let pid = g("list --format json").ok();
     let pid = serde_json::from_str::<Value>(&pid).unwrap()[0]["pid"].to_string();
     assert_eq!(walker.yard.sh(&format!("stat -c %u /proc/{pid}/environ")).run().ok(), "0");
@@ -168,7 +168,7 @@ fn a_score_is_set_as_far_as_the_user_may() {
     assert!(said.contains("process.oomScoreAdj"), "{said}");
 }
 
-/// With a way out for pasta, which wants a link-local address for IPv6.
+/// With a route for pasta, which wants a link-local address for IPv6.
 fn online() -> Walker {
     let yard = Yard::with_neighbour();
     yard.sh("ip addr add fe80::1/64 dev lan0 nodad").run().ok();
@@ -203,7 +203,7 @@ fn the_networks_process_ends_with_the_sandbox_and_lets_its_ports_go() {
         let _ = running.wait();
         until("the port is free", || listening().is_empty().then_some(()));
     }
-    // One that is killed leaves it to the collector.
+    // A killed one is left to the collector.
     let running = walker.sh("exec $G wrap --name web -p 8080:80 -- sleep 600").start();
     until("the port is open", || (!listening().is_empty()).then_some(()));
     running.signal("KILL");
@@ -215,7 +215,7 @@ fn the_networks_process_ends_with_the_sandbox_and_lets_its_ports_go() {
     walker.assert_nothing_left();
 }
 
-/// A pasta that may not enter a sandbox, as by the AppArmor profile of Debian 12.
+/// A pasta that may not enter a sandbox, as with Debian 12's AppArmor profile.
 #[test]
 fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
     needs!(root, netns, "busybox", "setpriv", "slirp4netns", "ss", userns);
@@ -238,11 +238,11 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
     until("the port is free", || {
         walker.yard.sh("ss -Hlnt 'sport = :8080'").run().ok().is_empty().then_some(())
     });
-    // Without the device it has a reason, and not only its usual warning.
+    // Without the device it reports the reason, not just its usual warning.
     walker.yard.sh("chmod 600 /srv/tun").run().ok();
     let said = sh("exec $G wrap --network private -- true").run().fails(125);
     assert!(said.contains("/dev/net/tun"), "{said}");
-    // Where neither works, both say why.
+    // If neither works, both say why.
     let slirp = "#!/bin/sh\necho no slirp today\nexit 1\n";
     walker.yard.write("/srv/bin/slirp4netns", slirp);
     let path = walker.yard.path("/srv/bin/slirp4netns");
@@ -253,7 +253,7 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
     walker.assert_nothing_left();
 }
 
-/// Root's own user namespace is a range of ids that are nobody's outside, or it is refused.
+/// Root's own user namespace is a range of ids that no user outside has, or it is refused.
 #[test]
 fn root_in_a_user_namespace_is_not_the_hosts_root() {
     needs!(root, netns, "busybox", userns);
@@ -271,7 +271,7 @@ fn root_in_a_user_namespace_is_not_the_hosts_root() {
     assert_eq!(ids("--userns"), " 0 300000 65536\n 0 300000 65536");
     assert_eq!(ids("--userns=100000:5"), " 0 100000 5\n 0 100000 5");
     yard.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "no id 5");
-    // What only the host's root may read, it may not; what it makes is its own.
+    // It may not read what only the host's root may; what it makes belongs to it.
     yard.write("/srv/private", "secret");
     yard.sh("chmod 600 /srv/private").run().ok();
     let tries = "id -u; cat /srv/private; stat -c %u /srv/private /tmp; echo x >/tmp/x; echo x >/dev/null; \
@@ -279,7 +279,7 @@ fn root_in_a_user_namespace_is_not_the_hosts_root() {
     let ran = yard.garth("wrap --userns").script(tries).run();
     assert_eq!(ran.stdout, "0\n65534\n0\n0", "{}", ran.stderr);
     assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
-    // As a daemon with a port, another user, and a limit where there is one.
+    // As a daemon with a port, another user, and a limit where available.
     let daemon =
         "wrap -d --name web --userns -u www-data -p 8080:80 -- busybox httpd -f -p 80 -h /etc";
     yard.garth(daemon).run().ok();

@@ -1,5 +1,5 @@
-//! The same program on another kernel, in User-Mode Linux: Linux 6.1 with the unified cgroup tree and
-//! its controllers, without Landlock, time namespaces, IPv6 and nftables' inet family.
+//! The same program on another kernel, in User-Mode Linux: Linux 6.1 with the unified cgroup tree
+//! and its controllers, without Landlock, time namespaces, IPv6 and nftables' inet family.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ fn limits_hold_in_the_unified_tree() {
     }
 }
 
-/// The suite of the specification (`tests/spec`), as it was built last.
+/// The specification's suite (`tests/spec`), as last built.
 fn suite() -> PathBuf {
     let here = std::env::current_exe().expect("this test has a file");
     let list = std::fs::read_dir(here.parent().expect("a directory")).expect("it can be read");
@@ -35,8 +35,8 @@ fn suite() -> PathBuf {
     all.max_by_key(built).expect("the suite: cargo test -p garth-tests --test spec --no-run")
 }
 
-/// What the machine itself cannot be asked where its controllers are those of version 1: limits in
-/// files and felt, devices by eBPF, the freezer, delegation, update, events, the end of them all.
+/// What cannot be tested on a machine whose controllers are version 1: limits in files and in
+/// effect, devices by eBPF, the freezer, delegation, update, events, and how everything ends.
 #[test]
 fn containers_have_the_unified_tree() {
     needs!(root, "linux.uml", uml, "busybox");

@@ -1,5 +1,5 @@
-//! Signals from outside reach the command, whoever it has become and wherever they come from; and who
-//! started it ends as it ended.
+//! Signals from outside reach the command, whatever user it has become and wherever they come from;
+//! and the process that started it ends as it ended.
 
 use garth_tests::{Yard, needs, until};
 
@@ -10,7 +10,7 @@ fn until_nothing_is_listed(yard: &Yard) {
     until("ps lists nothing", || (yard.garth("ps --json").run().ok() == "[]").then_some(()));
 }
 
-/// The id of the first process of the only sandbox, in the yard.
+/// The pid, on the test host, of the first process of the only sandbox.
 fn first(yard: &Yard) -> String {
     let text = yard.garth("ps --json").run().ok();
     let list: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -58,7 +58,7 @@ fn a_command_that_has_left_root_is_signalled_through_who_started_it() {
         assert_eq!(sandbox.line(), "term");
         assert_eq!(sandbox.wait().code, 3);
     }
-    // So also into a sandbox that runs.
+    // The same for a program that joins a running sandbox.
     yard.garth("wrap -d --name web -- sleep 600").run().ok();
     let inside = yard.garth(&format!("exec web -- {LEAVES_ROOT} sh -c")).arg(script).start();
     assert_eq!(inside.line(), "ready");
@@ -100,7 +100,7 @@ fn an_ordinary_user_signals_what_is_its_own() {
     assert_eq!(yard.sh(script).run().stdout, "web\ngone");
 }
 
-/// A terminal that runs one program, as its session's leader, and then goes away.
+/// A terminal that runs one program, as its session leader, and then goes away.
 const TERMINAL: &str = r#"
 import os, pty, sys
 pid, terminal = pty.fork()
@@ -133,7 +133,7 @@ fn a_hang_up_reaches_the_command_of_a_terminal_without_a_shell() {
     }
 }
 
-/// A shell with job control, to which keys are typed.
+/// An interactive shell with job control, and keys typed into it.
 const KEYS: &str = r#"
 import os, pty, sys, time
 pid, terminal = pty.fork()
@@ -167,7 +167,7 @@ fn the_keys_of_a_terminal_mean_what_they_mean_without_a_sandbox() {
         echo ready; while :; do sleep 0.01; done";
     yard.write("/srv/command", command);
     assert_eq!(yard.sh("timeout 20 python3 /srv/keys.py").run().ok(), "done");
-    // ^C was heard once.
+    // ^C was received once.
     assert_eq!(yard.read("/srv/out/heard").trim(), "int");
 }
 
@@ -181,13 +181,13 @@ fn who_started_a_command_ends_by_the_signal_that_ended_it() {
             let ran = yard.garth(words).script(&format!("kill -{signal} $$")).run();
             assert_eq!(ran.code, -number, "{words}");
         }
-        // Who exits with such a code was not killed.
+        // A command that exits with such a code was not killed.
         assert_eq!(yard.garth(words).script("exit 143").run().code, 143, "{words}");
     }
-    // A shell shows it as always.
+    // A shell shows it as usual.
     let script = "$GARTH wrap -- sh -c 'kill -TERM $$'; echo $?";
     assert_eq!(yard.sh(script).run().stdout, "143");
-    // Pid 1 of a namespace cannot die so.
+    // Pid 1 of a namespace cannot die this way.
     let script = "unshare --pid --fork $GARTH wrap -- sh -c 'kill -TERM $$'; echo $?";
     assert_eq!(yard.sh(script).run().stdout, "143");
 }

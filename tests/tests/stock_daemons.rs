@@ -1,8 +1,8 @@
 //! The daemons of docs/daemons.md, with the configuration that their packages install.
 //!
-//! Each block of that file is run as it stands, in a yard of its own: what comes before the first
-//! `garth wrap` makes what the daemon needs, what comes after it is asked until it answers, and then
-//! `garth kill`. One command goes on until the next line that begins with `$ `.
+//! Each block of that file is run as it stands, on a test host of its own: the commands before the
+//! first `garth wrap` set up what the daemon needs, those after it are retried until they succeed,
+//! and then `garth kill` is run. A command continues until the next line that begins with `$ `.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZero;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use garth_tests::{PATIENCE, Yard, missing, needs, skip, until};
 
-/// Debian's daemons, by the names that their sandboxes have.
+/// Debian's daemons, by the names of their sandboxes.
 const DAEMONS: [&str; 21] = [
     "apache",
     "caddy",
@@ -51,7 +51,7 @@ fn each_starts_answers_and_ends_by_itself_when_it_is_killed() {
     let next = || blocks.lock().unwrap().pop_front();
     let run_all = || {
         while let Some(block) = next() {
-            // What fails one says in its own name, and the others are run all the same.
+            // A failure is reported with the daemon's name, and the others are still run.
             let name = block.names("wrap").join(" and ");
             let thread = thread::Builder::new().name(name.clone());
             if thread.spawn(move || block.run()).unwrap().join().is_err() {
@@ -88,7 +88,7 @@ impl Block {
         block
     }
 
-    /// The sandboxes that `garth VERB` is said of.
+    /// The sandboxes to which `garth VERB` is applied.
     fn names(&self, verb: &str) -> Vec<&str> {
         let beginning = match verb {
             "wrap" => "garth wrap -d --name ".to_owned(),
@@ -98,7 +98,7 @@ impl Block {
         rest.filter_map(|rest| rest.split_whitespace().next()).collect()
     }
 
-    /// The programs by which its commands begin, in a sandbox or not.
+    /// The programs that its commands start with, in a sandbox or not.
     fn programs(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|command| {
             let mut words = command.split_whitespace();
@@ -146,7 +146,7 @@ impl Block {
     }
 }
 
-/// Asks until the exit code is 0.
+/// Retries until the exit code is 0.
 fn answers(ask: impl Fn() -> garth_tests::Ran, log: impl Fn() -> String) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -159,13 +159,13 @@ fn answers(ask: impl Fn() -> garth_tests::Ran, log: impl Fn() -> String) {
     }
 }
 
-/// The kernel writes down how each process of the yard ends: acct(2).
+/// The kernel records how each process of the test host ends: acct(2).
 const ACCOUNT: &str = "touch /srv/ended && /usr/bin/python3 -c '
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.acct(b\"/srv/ended\"): sys.exit(os.strerror(ctypes.get_errno()))'";
 
-/// The processes that ended by SIGKILL, but for Garth's own. The records are struct acct_v3.
+/// The processes that ended by SIGKILL, except Garth's own. The records are struct acct_v3.
 const KILLED: &str = "/usr/bin/python3 -c '
 import struct
 record = struct.Struct(\"<xB2xI8xI28x16s\")

@@ -1,4 +1,4 @@
-//! The harness itself: it sees what is left behind, and leaves nothing itself.
+//! The harness itself: it notices what is left behind, and leaves nothing behind itself.
 
 use garth_tests::{Yard, needs};
 

@@ -1,10 +1,11 @@
-//! The runtime's own file, which a process that is about to become the container's still executes.
+//! The runtime's own file, which a process about to become the container's is still executing.
 
 use garth_tests::{Bundle, Yard, until};
 use serde_json::json;
 
-/// Somebody inside looks for a process that is not busybox, keeps its file open for reading, and opens
-/// it for writing as soon as nobody executes it any more ("Text file busy"). What came of it is said.
+/// A process inside looks for one that is not busybox, keeps its file open for reading, and opens
+/// it for writing as soon as it is no longer being executed ("Text file busy"). The result is
+/// printed.
 const ATTACK: &str = "
     foreign() {
         for p in /proc/[0-9]*; do
@@ -20,11 +21,11 @@ const ATTACK: &str = "
     done
     mv /tmp/why /tmp/result; exec sleep 600";
 
-/// A copy of the runtime for this test alone, as `$R`; and an input that never comes.
+/// A private copy of the runtime as `$R`, and an input that never ends.
 const COPY: &str = "set -- $R; cp $1 /srv/runtime; shift; R=\"/srv/runtime $*\"
     test -e /srv/fifo || mkfifo /srv/fifo; exec 9<>/srv/fifo </dev/null >/dev/null 2>&1;";
 
-/// The process behind this pid file is what the attacker has found; it ends then.
+/// The process in this pid file is the one the attacker has found; it is killed then.
 #[track_caller]
 fn assert_refused(yard: &Yard, bundle: &Bundle, pid_file: &str) {
     let (open, result) =
@@ -63,7 +64,7 @@ fn cve_2019_5736_exec_of_a_script_for_proc_self_exe() {
 #[test]
 fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
     bundle!(yard, bundle);
-    // So that its end is not that of the attacker.
+    // So that the attacker does not end with it.
     bundle.without_namespace("pid");
     bundle.config["process"]["args"] = json!(["/proc/self/exe", "mounts", "add", "x"]);
     let run = "exec $R run --detach --pid-file /srv/pid --bundle $B $ID <&9";
@@ -73,7 +74,7 @@ fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
     assert_refused(&yard, &bundle, "/srv/pid");
 }
 
-/// There is no loader that a root file system could bring along.
+/// There is no loader that a root file system could provide.
 #[test]
 fn cve_2019_5736_no_library_of_the_image_is_loaded() {
     bundle!(yard, bundle);
@@ -82,7 +83,7 @@ fn cve_2019_5736_no_library_of_the_image_is_loaded() {
     assert!(text.starts_with("garth"), "{text}");
 }
 
-/// The names of the calls that `run` makes itself, and the whole trace.
+/// The names of the calls that `run` itself makes, and the whole trace.
 fn traced(bundle: &Bundle, flags: &str) -> (Vec<String>, String) {
     let run = format!("{COPY} exec strace -o /srv/trace {flags} $R run --bundle $B $ID");
     bundle.sh(&run).run().ok();
@@ -91,7 +92,7 @@ fn traced(bundle: &Bundle, flags: &str) -> (Vec<String>, String) {
     (trace.lines().map(name).collect(), trace)
 }
 
-/// What a start does before it is out of reach is little: not even its libc has begun.
+/// A start does little before it is untraceable: not even its libc has started.
 #[test]
 fn the_start_from_a_read_only_mount_comes_first() {
     garth_tests::needs!(root, strace);
@@ -102,7 +103,7 @@ fn the_start_from_a_read_only_mount_comes_first() {
     assert!(calls.iter().map(String::as_str).take(begin.len()).eq(begin), "{trace}");
 }
 
-/// Where a mount of the file cannot be had, a sealed copy of it is executed.
+/// Where the file cannot be mounted, a sealed copy of it is executed.
 #[test]
 fn without_a_mount_a_sealed_copy_is_started() {
     garth_tests::needs!(root, strace);

@@ -1,4 +1,4 @@
-//! Inheritable capabilities make a root user's powers those of every file that has them.
+//! Inheritable capabilities empower every program whose file has them as inheritable too.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn cve_2022_29162_exec_cap() {
     }
 }
 
-/// Not those of the caller either.
+/// Nor the caller's.
 #[test]
 fn cve_2022_24769_nothing_is_inheritable_unless_asked_for() {
     bundle!(yard, bundle);

@@ -1,8 +1,8 @@
-//! cgroups in the hands of a container: the host's release agent, and trees that hide something.
+//! cgroups under a container's control: the host's release agent, and trees that hide something.
 
 use garth_tests::Bundle;
 
-/// Only the container's own part of a tree is there; the agent is a file of the tree's root.
+/// Only the container's own part of a tree is there; the agent is a file in the tree's root.
 #[test]
 fn cve_2022_0492_no_release_agent_is_in_sight() {
     garth_tests::needs!(root, userns);
@@ -24,7 +24,7 @@ fn cve_2022_0492_no_release_agent_is_in_sight() {
     }
 }
 
-/// A read-only mount of them is that, down to the last tree.
+/// A read-only mount of them is read-only, down to the last tree.
 #[test]
 fn cve_2022_0492_read_only_trees_are_read_only() {
     bundle!(yard, bundle);
@@ -35,8 +35,8 @@ fn cve_2022_0492_read_only_trees_are_read_only() {
     assert_eq!(bundle.script(script).run().ok(), "");
 }
 
-/// Directories whose path is longer than the kernel takes, and whose names are no text. There is a
-/// process in the last.
+/// Directories whose path is longer than the kernel accepts, with names that are not UTF-8. There
+/// is a process in the last.
 const HIDE: &str = "cd /sys/fs/cgroup/pids 2>/dev/null || cd /sys/fs/cgroup || exit 1
     name=$(printf '\\377'); while [ ${#name} -lt 250 ]; do name=x$name; done
     n=0; while [ $n -lt 20 ]; do mkdir $name && cd -P $name || exit 1; n=$((n + 1)); done
@@ -61,7 +61,7 @@ fn a_cgroup_too_deep_to_be_named_is_deleted() {
 #[test]
 fn a_process_in_a_cgroup_too_deep_to_be_named_is_found() {
     bundle!(yard, bundle);
-    // The end of the first process is not that of the others.
+    // When the first process ends, the others do not.
     bundle.without_namespace("pid");
     hiding(&mut bundle);
     let hidden = "pgrep -x -f 'sleep 700'";

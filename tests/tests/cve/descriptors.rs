@@ -5,7 +5,7 @@ use serde_json::json;
 /// More than the runtime ever has open.
 const NUMBERS: std::ops::Range<u32> = 3..32;
 
-/// The working directory of an image is a link to a descriptor of the runtime's.
+/// An image's working directory is a link to a descriptor of the runtime.
 #[test]
 fn cve_2024_21626_the_working_directory_of_a_container() {
     bundle!(yard, bundle);
@@ -17,7 +17,7 @@ fn cve_2024_21626_the_working_directory_of_a_container() {
     }
 }
 
-/// The same of exec, and a link to such a link; the caller even passes a directory on.
+/// The same for exec, and a link to such a link; the caller even passes a directory on.
 #[test]
 fn cve_2024_21626_the_working_directory_of_exec() {
     bundle!(yard, bundle);
@@ -34,7 +34,7 @@ fn cve_2024_21626_the_working_directory_of_exec() {
     }
 }
 
-/// A program is looked for by a path through a descriptor of the runtime's, up to the host's root.
+/// A program is looked up by a path through a descriptor of the runtime, up to the host's root.
 #[test]
 fn cve_2024_21626_the_path_of_the_program() {
     bundle!(yard, bundle);
@@ -79,7 +79,7 @@ fn cve_2024_21626_only_the_standard_descriptors_are_inherited() {
     assert_eq!(hook.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
 }
 
-/// The variables of a service above the caller tell of descriptors that are not the runtime's.
+/// The variables of a service above the caller refer to descriptors that are not the runtime's.
 #[test]
 fn cve_2024_21626_listen_fds_of_somebody_else() {
     bundle!(yard, bundle);

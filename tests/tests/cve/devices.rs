@@ -1,11 +1,11 @@
-//! /dev in the hands of an image or of another container: what masks, the console, the terminals.
+//! /dev under the control of an image or of another container: masking, the console, the terminals.
 
 use garth_tests::{Bundle, Socket, Yard};
 use serde_json::json;
 
 use crate::with_intruder;
 
-/// A container whose /dev is a volume; what is in it is made by a script.
+/// A container whose /dev is a volume; a script fills it.
 fn with_dev(yard: &Yard, script: &str) -> String {
     yard.sh(&format!("mkdir /srv/dev; cd /srv/dev; {script}")).run().ok();
     "/srv/dev".into()
@@ -18,7 +18,7 @@ fn mask(bundle: &mut Bundle, dev: &str) {
     bundle.config["linux"]["maskedPaths"] = json!(["/proc/version"]);
 }
 
-/// Something else is in the place of /dev/null when paths are masked with it.
+/// /dev/null has been replaced when paths are masked with it.
 #[test]
 fn cve_2025_31133_what_masks_is_the_null_device() {
     garth_tests::needs!(root);
@@ -73,7 +73,7 @@ fn cve_2025_31133_a_race_on_the_null_device() {
     attacker.delete_force();
 }
 
-/// /dev/console is a link to what shall not be covered.
+/// /dev/console is a link to something that must not be covered.
 #[test]
 fn cve_2025_52565_the_console_is_not_laid_over_what_a_link_leads_to() {
     garth_tests::needs!(root);
@@ -113,7 +113,7 @@ fn dev_that_is_a_link_does_not_lead_out() {
     assert_eq!(yard.sh("ls -A /srv/host").run().ok(), "");
 }
 
-/// Inside, somebody has laid a fifo in the place of the terminals' multiplexer, and listens.
+/// A process inside has replaced the terminals' multiplexer with a fifo, and listens.
 #[test]
 fn cve_2025_52565_exec_with_a_terminal_opens_nothing_but_a_multiplexer() {
     bundle!(yard, bundle);

@@ -1,4 +1,4 @@
-//! What a program inherits without being told: signals that are ignored or blocked, variables.
+//! What a program inherits without being told: ignored or blocked signals, variables.
 
 use serde_json::json;
 
@@ -53,6 +53,6 @@ fn the_environment_is_not_the_callers() {
     for word in ["SECRET", "LD_PRELOAD", "NOTIFY_SOCKET", "TERM"] {
         assert!(!all.contains(word), "{all}");
     }
-    // The hook in the container is as much in it as the program.
+    // The hook in the container is as much inside as the program.
     assert!(all.ends_with("\n7\n"), "{all}");
 }

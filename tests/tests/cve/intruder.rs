@@ -1,5 +1,6 @@
-//! What a hostile workload does that no shell can: one system call a word. A static program, copied
-//! into the root file systems of the tests beside it. Prints what came of it: a number, or `errno N`.
+//! What a hostile workload does and a shell cannot: one system call per word. A static program,
+//! copied into the root file systems of the tests next to it. Prints the result: a number, or
+//! `errno N`.
 #![allow(clippy::unwrap_used, reason = "a test's program")]
 
 use std::env;
@@ -10,7 +11,7 @@ fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words.as_slice() {
-        // Three doors to the same room.
+        // Three ways to the same end.
         ["getppid"] => say(call(libc::SYS_getppid, [0; 3])),
         ["getppid", "x32"] => say(call(0x4000_0000 | libc::SYS_getppid, [0; 3])),
         ["getppid", "i386"] => say(i386(64)),
@@ -23,14 +24,14 @@ fn main() {
                 result => say(result),
             }
         }
-        // Types a letter into the terminal; the number of the request may have high bits.
+        // Types a letter into the terminal; the request number may have high bits set.
         ["type", request] => {
             let request = usize::from_str_radix(request, 16).unwrap();
             let letter = b"x\0";
             say(call(libc::SYS_ioctl, [0, request, letter.as_ptr() as usize]));
         }
         ["session-keyring"] => say(keyctl([0, SESSION as usize, 0])),
-        // Lays a keyring of this name for whoever asks for one, and waits.
+        // Adds a keyring with this name for any process that asks for one, and waits.
         ["lay-keyring", name] => {
             let name = CString::new(name).unwrap();
             let keyring = keyctl([1, name.as_ptr() as usize, 0]);
@@ -41,7 +42,7 @@ fn main() {
         ["seize", pid] => {
             say(call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, pid.parse().unwrap(), 0]));
         }
-        // Two names change places, as fast as they can, until this is killed.
+        // Exchanges two names as fast as it can, until it is killed.
         ["swap", one, other] => {
             let (one, other) = (CString::new(one).unwrap(), CString::new(other).unwrap());
             loop {
@@ -68,13 +69,13 @@ fn keyctl([what, one, two]: [usize; 3]) -> i64 {
 }
 
 fn call(number: i64, [a, b, c]: [usize; 3]) -> i64 {
-    // SAFETY: the callers pass numbers, or pointers to what lives through the call.
+    // SAFETY: the callers pass numbers, or pointers to data that outlives the call.
     let result = unsafe { libc::syscall(number, a, b, c, 0, 0, 0) };
     let errno = || Error::last_os_error().raw_os_error().unwrap();
     if result == -1 { -i64::from(errno()) } else { result }
 }
 
-/// A system call without arguments by the gate of 32-bit programs.
+/// A system call without arguments through the 32-bit entry.
 fn i386(number: u32) -> i64 {
     let result: i32;
     // SAFETY: the kernel's 32-bit convention: number and result in eax; r8 to r11 may be cleared.

@@ -1,9 +1,9 @@
-//! Processes that are on their way in: what they are until they execute the container's program.
+//! Processes on their way in: what they are until they execute the container's program.
 
 use garth_tests::Bundle;
 use serde_json::json;
 
-/// A line for each process that is not busybox and lets itself be looked into: its memory, root and
+/// A line for each process that is not busybox and can be examined: its memory, root and
 /// descriptors are under the same check as the link to its file (proc(5), PTRACE_MODE_READ).
 const SPY: &str = "while :; do
         for p in /proc/[0-9]*; do
@@ -15,17 +15,17 @@ const SPY: &str = "while :; do
         usleep 1000
     done";
 
-/// Whoever joins has the powers of the container by now, and is still a copy of the runtime.
+/// A joining process already has the powers of the container, and is still a copy of the runtime.
 #[test]
 fn cve_2016_9962_a_process_that_joins_is_out_of_reach() {
     bundle!(yard, bundle);
     garth_tests::needs!("strace");
     bundle.script(SPY).detach().ok();
-    // The last steps take their time; keyctl is one of them.
+    // The last steps take a while; keyctl is one of them.
     let trace = "strace -f -o /dev/null -e trace=keyctl -e inject=keyctl:delay_enter=700000";
     for user in ["", "--user 7:7"] {
         let running = bundle.sh(&format!("exec {trace} $R exec {user} $ID true")).start();
-        // It can be seen by those inside.
+        // It is visible to the processes inside.
         garth_tests::until("it is inside", || {
             let script =
                 "grep -l strace /proc/[0-9]*/cmdline; cat /proc/[0-9]*/cmdline | tr '\\0' ' '";
@@ -36,8 +36,8 @@ fn cve_2016_9962_a_process_that_joins_is_out_of_reach() {
     assert_eq!(bundle.output(), "");
 }
 
-/// A container without any capability, but among the host's processes. As their owner's user, it has
-/// all capabilities in every user namespace that the runtime makes.
+/// A container without any capability, but among the host's processes. As their owner's user, it
+/// has all capabilities in every user namespace that the runtime makes.
 fn spy_of_the_host<'a>(yard: &'a garth_tests::Yard) -> Bundle<'a> {
     let mut spy = Bundle::named(yard, "spy");
     spy.without_namespace("pid");
@@ -78,8 +78,8 @@ fn cve_2016_9962_the_process_behind_an_id_mapped_mount_is_out_of_reach() {
     spy.delete_force();
 }
 
-/// The container ends while somebody joins it, and its number becomes that of a process outside, whose
-/// namespaces need not be joined.
+/// The container ends while a process joins it, and its pid becomes that of a process outside,
+/// whose namespaces need not be joined.
 #[test]
 fn a_number_that_has_come_to_mean_somebody_else_leads_nowhere() {
     bundle!(yard, bundle);

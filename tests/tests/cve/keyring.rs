@@ -1,4 +1,4 @@
-//! A session keyring of its own, which no other container can lay for it.
+//! A session keyring of its own, which no other container can plant for it.
 
 use garth_tests::Bundle;
 

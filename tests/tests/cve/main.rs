@@ -1,12 +1,12 @@
-//! The known ways out of a container, each tried on the real binary. One file for each class; the
-//! numbers in the names are those of the CVEs. docs/security-tests.md says which defence each test
-//! was seen to miss.
+//! The known container escapes, each tried on the real binary. One file per class; the numbers in
+//! the names are those of the CVEs. docs/security-tests.md says which missing defence each test was
+//! seen to catch.
 //!
 //! The attacker is a root file system, a running container, or the caller's environment. Races are
-//! made certain where a delay in one system call does that (strace(1)), and bounded otherwise.
+//! made certain where delaying one system call does so (strace(1)), and are bounded otherwise.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-/// A yard and a bundle in it.
+/// A test host and a bundle on it.
 macro_rules! bundle {
     ($yard:ident, $bundle:ident) => {
         garth_tests::needs!(root);

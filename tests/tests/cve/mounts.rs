@@ -8,11 +8,11 @@ use crate::with_intruder;
 /// How often a race is tried.
 const ROUNDS: usize = 20;
 
-/// What the volume has in the place of the target: a link to where something is only outside.
+/// What the volume has in place of the target: a link to something that only exists outside.
 const LINK: &str = "mkdir -p /srv/vol /srv/open /srv/secret; echo open >/srv/open/file;
     echo secret >/srv/secret/file; ln -s /srv/open /srv/vol/link; mkdir /srv/vol/dir";
 
-/// A volume, something secret mounted in it, and what is at the same path outside in another place.
+/// A volume, something secret mounted in it, and, elsewhere, what is at the same path outside.
 fn redirected(bundle: &mut Bundle, target: &str) {
     bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] == "/proc");
     bundle.mount("/vol", "bind", "/srv/vol", &["bind"]);
@@ -31,7 +31,7 @@ fn cve_2021_30465_a_link_in_a_volume_does_not_lead_out() {
     assert_eq!(text, "open\nsecret");
 }
 
-/// Another container exchanges the link and a directory all the time.
+/// Another container keeps exchanging the link and a directory.
 #[test]
 fn cve_2021_30465_a_race_on_a_target_does_not_lead_out() {
     bundle!(yard, bundle);
@@ -44,14 +44,14 @@ fn cve_2021_30465_a_race_on_a_target_does_not_lead_out() {
     bundle.script("cat /mnt/file");
     for _ in 0..ROUNDS {
         let ran = bundle.run();
-        // To be refused is as good.
+        // A refusal is as good.
         assert!(ran.stdout.is_empty() || ran.stdout == "open", "{ran}");
     }
     assert_eq!(yard.sh("cat /srv/open/file; ls /srv/open").run().ok(), "open\nfile");
     attacker.delete_force();
 }
 
-/// Directories and files for targets are not made outside either.
+/// Nor are directories and files for targets made outside.
 #[test]
 fn cve_2024_45310_nothing_is_made_outside() {
     bundle!(yard, bundle);
@@ -87,7 +87,7 @@ fn cve_2024_45310_nothing_is_made_outside_by_a_race() {
     attacker.delete_force();
 }
 
-/// The root file system has a link in the place of `name`, into a volume that tells lies.
+/// The root file system has a link in place of `name`, into a volume with false contents.
 fn refused_with_link(name: &str, fake: &str) {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -127,7 +127,7 @@ fn cve_2023_28642_a_bound_proc_is_not_mounted_through_a_link() {
     assert!(ran.code != 0 && ran.stdout.is_empty(), "{ran}");
 }
 
-/// What programs and later joiners read in /proc is not a volume's.
+/// What programs and later joiners read in /proc does not come from a volume.
 #[test]
 fn cve_2019_16884_nothing_lies_over_a_part_of_proc() {
     bundle!(yard, bundle);
@@ -170,7 +170,7 @@ fn cve_2019_16884_nothing_lies_over_a_part_of_proc() {
     assert!(ran.code != 0 && ran.stdout.is_empty(), "{ran}");
 }
 
-/// What a mount's options change is the mount, wherever its path leads when they do.
+/// A mount's options change that mount, wherever its path leads by then.
 #[test]
 fn a_path_that_is_exchanged_does_not_redirect_the_options_of_a_mount() {
     bundle!(yard, bundle);
@@ -182,7 +182,7 @@ fn a_path_that_is_exchanged_does_not_redirect_the_options_of_a_mount() {
         r#"[{"destination": "/tmp/hub/proc", "type": "tmpfs",
         "source": "tmpfs", "options": ["tmpcopyup", "ro", "shared"]}]"#,
     );
-    // As soon as it is in its place, the running container moves that, and lays a link there.
+    // As soon as it is in place, the running container moves it, and puts a link there.
     let script = "strace -f -o /srv/trace -e trace=move_mount \
             -e inject=move_mount:delay_exit=1000000 $R mounts add $ID /srv/mounts.json & add=$!
         until $R exec $ID grep -q ' /tmp/hub/proc ' /proc/self/mountinfo; do sleep 0.01; done

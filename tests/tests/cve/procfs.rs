@@ -1,10 +1,10 @@
-//! Writes to /proc by the runtime, redirected; and files there that are the whole host's.
+//! Writes to /proc by the runtime, redirected; and files there that belong to the whole host.
 
 use serde_json::json;
 
 const SYSCTL: &str = "net.ipv4.ip_default_ttl";
 
-/// Another mount namespace, in which somebody has laid a file of theirs over the one to be written.
+/// Another mount namespace, in which a file has been mounted over the one to be written.
 #[test]
 fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
     bundle!(yard, bundle);
@@ -24,7 +24,7 @@ fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
         holder.line();
         let pid = yard.sh("for p in /proc/[0-9]*; do test \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 600 ' && echo ${p#/proc/}; done 2>/dev/null; true").run().ok();
         bundle.namespace("mount", Some(&format!("/proc/{pid}/ns/mnt")));
-        // Each network namespace has files of its own there.
+        // Each network namespace has its own files there.
         bundle.namespace("network", Some(&format!("/proc/{pid}/ns/net")));
         bundle.config["mounts"] = json!([]);
         bundle.config["linux"]["maskedPaths"] = json!([]);
@@ -73,14 +73,14 @@ fn sysctls_of_the_whole_host_are_refused() {
         let ran = bundle.script("echo it runs").run();
         assert!(ran.code != 0 && ran.stdout.is_empty(), "{name}: {ran}");
     }
-    // Names with dots in them, both spellings, mean one file.
+    // Both spellings of names with dots in them refer to one file.
     for name in ["net.ipv4.conf.lo.rp_filter", "net/ipv4/conf/lo/rp_filter"] {
         bundle.config["linux"]["sysctl"] = json!({name: "2"});
         assert_eq!(bundle.script("cat /proc/sys/net/ipv4/conf/lo/rp_filter").run().ok(), "2");
     }
 }
 
-/// By whatever way: nothing is written, and each that can be opened is named.
+/// By any path: nothing is written, and each file that can be opened is named.
 #[test]
 fn core_pattern_and_the_like_cannot_be_opened_for_writing() {
     bundle!(yard, bundle);

@@ -1,10 +1,10 @@
-//! Other doors to a system call that a filter denies.
+//! Other ways to make a system call that a filter denies.
 
 use serde_json::json;
 
 use crate::with_intruder;
 
-/// Enough for a static program, and for a runtime on its way to it.
+/// Enough for a static program, and for a runtime about to execute it.
 const USUAL: &str = "access arch_prctl brk capget capset chdir clone close close_range dup dup2 dup3 \
     execve execveat exit exit_group faccessat faccessat2 fchdir fcntl fork fstat fstatfs futex getcwd \
     getdents64 getegid geteuid getgid getgroups getpid getrandom getrlimit gettid getuid ioctl lseek \
@@ -35,8 +35,8 @@ fn a_denied_call_is_denied_by_every_door() {
     }
 }
 
-/// Programs take "not there" as a reason to try clone(2), whose flags can be read, and "not permitted"
-/// as one to give up; so it is for all that a profile does not know.
+/// Programs take "not there" as a reason to try clone(2), whose flags can be read, and "not
+/// permitted" as one to give up; the same goes for every call that a profile does not know.
 #[test]
 fn what_a_profile_does_not_know_is_not_there() {
     bundle!(yard, bundle);
@@ -56,7 +56,7 @@ fn what_a_profile_does_not_know_is_not_there() {
     assert_eq!(run(&mut bundle, "intruder getppid"), "errno 1");
 }
 
-/// The filter of a container holds for whoever joins it.
+/// A container's filter also applies to a process that joins it.
 #[test]
 fn exec_is_under_the_filter_too() {
     bundle!(yard, bundle);

@@ -9,12 +9,12 @@ fn the_state_directory_is_the_owners_alone() {
     bundle.sh(&format!("{umask} {create}")).run().ok();
     let find = format!("find {} ! -type l -perm /077 ! -type s", garth_tests::ROOT);
     assert_eq!(yard.sh(&find).run().ok(), "");
-    // Nobody else says `Go` to it.
+    // No other user may send it `Go`.
     let find = format!("setpriv --reuid 1000 --clear-groups find {} -type s", garth_tests::ROOT);
     assert_eq!(yard.sh(&find).run().stdout, "");
 }
 
-/// A pid file in a directory that is open to others.
+/// A pid file in a directory that others can write.
 #[test]
 fn a_link_in_the_place_of_a_new_pid_file_is_not_followed() {
     bundle!(yard, bundle);

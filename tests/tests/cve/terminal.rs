@@ -2,8 +2,8 @@
 
 use crate::with_intruder;
 
-/// Typing into the terminal of whoever called (TIOCSTI) is for those whose controlling terminal it
-/// is; a program in a session of its own has none.
+/// Typing into the caller's terminal (TIOCSTI) needs it as the controlling terminal; a program in a
+/// session of its own has none.
 #[test]
 fn cve_2016_2568_the_callers_terminal_does_not_control_a_program_inside() {
     bundle!(yard, bundle);

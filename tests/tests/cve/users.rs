@@ -1,4 +1,4 @@
-//! `exec --user`: who is meant, in a root file system that says what its author likes.
+//! `exec --user`: which user is meant, in a root file system that says what its author likes.
 
 use garth_tests::Bundle;
 
@@ -45,7 +45,7 @@ fn only_numbers_are_users() {
     }
 }
 
-/// A user of the image's is named like a number.
+/// The image has a user whose name is a number.
 #[test]
 fn a_number_is_no_name() {
     bundle!(yard, bundle);
@@ -57,7 +57,7 @@ fn a_number_is_no_name() {
     assert_eq!(ids(&bundle, "4294967294:4294967294"), "4294967294 4294967294 4294967294");
 }
 
-/// Whoever is another user is not in root's group for that.
+/// Another user is not in root's group because of that.
 #[test]
 fn without_a_group_it_stays_that_of_the_container() {
     bundle!(yard, bundle);

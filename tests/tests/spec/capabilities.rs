@@ -100,7 +100,7 @@ fn one_that_cannot_be_granted_is_a_warning() {
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN", "CAP_SYS_TIME"]);
     bundle.script("cat /proc/self/status").save();
-    // Taken out of the runtime's own bounding set first.
+    // First dropped from the runtime's own bounding set.
     let run = "exec setpriv --bounding-set -sys_time --inh-caps -sys_time sh -c 'exec $R run --bundle $B $ID'";
     let status = bundle.sh(run).run().ok();
     assert_eq!(bits(&status, "CapEff"), CHOWN);

@@ -179,8 +179,8 @@ fn block_io_throttling() {
     }
 }
 
-/// Takes the tree of a controller away from this yard, if the machine has one: its own, or on a hybrid
-/// machine the unified one.
+/// Hides the tree of a controller from this test host, if the machine has one: its own tree, or on
+/// a hybrid machine the unified one.
 fn without_controller(yard: &Yard, controller: &str) {
     if has_v1(controller) {
         yard.sh(&format!("umount -l /sys/fs/cgroup/{controller}")).run().ok();
@@ -223,8 +223,8 @@ fn unified_without_version_2_is_refused() {
     refused(&mut bundle);
 }
 
-/// What a container with these rules may do with a device that is none of the default ones, and
-/// whether it may read one of those.
+/// What a container with these rules may do with a device that is not a default one, and whether it
+/// may read one that is.
 fn devices(rules: Value) -> String {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -301,14 +301,14 @@ fn an_absolute_cgroups_path() {
     for controller in ["memory", "cpu", "pids", "devices", "freezer", "cpuset", "blkio"] {
         assert!(!yard.path(&format!("/sys/fs/cgroup/{controller}{path}")).exists());
     }
-    // Whether the parent goes too is not said.
+    // Whether the parent is removed too is not specified.
     let rest =
         format!("for dir in /sys/fs/cgroup/*/parent-{0}; do rmdir $dir; done; true", bundle.id);
     yard.sh(&rest).run();
 }
 
-/// `create` by a caller whose cgroups are in the yard, as they are anywhere else. Returns what the
-/// kernel says of the memory cgroup of the container.
+/// `create` by a caller whose cgroups are on the test host, as everywhere else. Returns what the
+/// kernel says about the memory cgroup of the container.
 fn created_from_inside(bundle: &mut Bundle) -> String {
     bundle.script("exec sleep 600");
     let create = "for dir in /sys/fs/cgroup/*/; do

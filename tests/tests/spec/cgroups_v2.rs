@@ -32,7 +32,7 @@ fn memory() {
     assert_eq!(file(&bundle, "memory.low"), (32 * MIB).to_string());
 }
 
-/// Version 2 limits swap alone, and the configuration says memory and swap together.
+/// Version 2 limits swap alone; the configuration gives memory and swap together.
 #[test]
 fn memory_and_swap() {
     bundle_v2!(yard, bundle);
@@ -73,7 +73,7 @@ fn cpu() {
     bundle_v2!(yard, bundle);
     let cpu = json!({"shares": 1024, "quota": 20_000, "period": 50_000, "burst": 10_000});
     limited(&mut bundle, "cpu", cpu);
-    // Newer runtimes keep the default at the default, older ones map the ranges.
+    // Newer runtimes map the default to the default, older ones map the ranges.
     assert!(["39", "100"].contains(&&*file(&bundle, "cpu.weight")));
     assert_eq!(file(&bundle, "cpu.max"), "20000 50000");
     assert_eq!(file(&bundle, "cpu.max.burst"), "10000");
@@ -134,7 +134,7 @@ fn a_limit_without_its_controller_is_refused() {
     }
 }
 
-/// What version 2 has nothing for is not passed over.
+/// A setting that version 2 has no equivalent for is not ignored.
 #[test]
 fn what_only_version_1_has_is_refused() {
     bundle_v2!(yard, bundle);
@@ -298,7 +298,8 @@ fn events_tell_when_memory_runs_out() {
     bundle.delete_force().ok();
 }
 
-/// Without a pid namespace nobody goes with the first process, but all go with their cgroup.
+/// Without a pid namespace the others do not end with the first process, but they do with their
+/// cgroup.
 #[test]
 fn delete_force_ends_every_process_also_of_frozen_ones() {
     bundle_v2!(yard, bundle);

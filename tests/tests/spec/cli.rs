@@ -1,4 +1,4 @@
-//! The command line: --version, spec, features, the log, and what cannot be understood.
+//! The command line: --version, spec, features, the log, and input that cannot be understood.
 
 use garth_tests::parsed;
 
@@ -23,7 +23,8 @@ fn spec_writes_a_config_that_runs() {
     config["process"]["terminal"] = false.into();
     config["process"]["env"] = serde_json::json!(["PATH=/bin"]);
     config["linux"]["cgroupsPath"] = format!("/{}", bundle.id).into();
-    // That one is asked in `mounts`: a yard has but a part of each tree, where not everyone finds its own.
+    // That one is tested in `mounts`: a test host has only part of each tree, where not every
+    // runtime finds its own.
     config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
     bundle.config = config;
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
@@ -161,7 +162,7 @@ fn an_unknown_verb_or_option_is_refused() {
 #[test]
 fn an_id_is_needed() {
     bundle!(yard, bundle);
-    // `ps` alone may list something else than the processes of a container.
+    // Only `ps` may list anything other than the processes of a container.
     for verb in ["create", "start", "state", "kill", "delete", "run", "exec", "pause", "resume"] {
         let ran = bundle.call(verb).run();
         assert_ne!(ran.code, 0, "{ran}");
@@ -180,7 +181,7 @@ fn containers_of_another_root_are_not_seen() {
 fn checkpoint_without_criu_is_refused() {
     bundle!(yard, bundle);
     bundle.sleeping();
-    // Where none is found, whether this machine has one or not.
+    // Where none is found, whether or not this machine has one.
     let ran = bundle.sh("PATH=/srv/empty exec $R checkpoint --image-path /srv/image $ID").run();
     assert!(ran.code != 0 && !(bundle.log_text() + &ran.stderr).is_empty(), "{ran}");
     assert_eq!(bundle.status(), "running");

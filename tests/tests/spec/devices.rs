@@ -1,4 +1,4 @@
-//! linux.devices, and the devices and links that are always there.
+//! linux.devices, and the devices and links that always exist.
 
 use serde_json::json;
 

@@ -182,7 +182,8 @@ fn start_tells_that_a_line_ends_in_a_carriage_return() {
     start_fails(b"#!/bin/sh\r\necho runs\r\n", "no such file or directory");
 }
 
-/// Starts a container that fails, as its parent, which looks after a while at who has ended.
+/// As its parent, starts a container that fails, and looks after a while at which children have
+/// ended.
 const ENGINE: &str = r#"
 import ctypes, os, subprocess, threading, time
 ctypes.CDLL(None).prctl(36, 1)
@@ -203,7 +204,8 @@ print(started.returncode != 0, seen == [pid])
 looking.join()
 "#;
 
-/// Otherwise containerd says "task must be stopped before deletion", and it is there for good.
+/// Otherwise containerd says "task must be stopped before deletion", and the container stays for
+/// good.
 #[test]
 fn the_end_of_a_container_whose_start_failed_is_seen_before_start_returns() {
     needs!("python3");

@@ -1,4 +1,4 @@
-//! exec: one more process in a container.
+//! exec: another process in a container.
 
 use serde_json::json;
 
@@ -208,7 +208,7 @@ fn ignore_paused() {
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     let words = format!("exec --ignore-paused {} echo hello", bundle.id);
     let running = bundle.call(&words).start();
-    // It is frozen as soon as it is in, and goes on with the rest.
+    // It is frozen as soon as it is inside, and continues with the rest.
     std::thread::sleep(std::time::Duration::from_millis(100));
     bundle.call(&format!("resume {}", bundle.id)).run().ok();
     assert_eq!(running.wait().ok(), "hello");

@@ -1,4 +1,4 @@
-//! hooks: when, where, with what, and what follows when they fail.
+//! hooks: when, where, with what input, and what happens when they fail.
 
 use garth_tests::{Bundle, parsed};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// One more hook of this kind: a shell script, where /share is a directory of the bundle that the
+/// Adds a hook of this kind: a shell script, where /share is a directory of the bundle that the
 /// container has too. (Where the container's own files are not yet the root, it is elsewhere.)
 fn hook(bundle: &mut Bundle, kind: &str, script: &str) {
     let path = if kind == "startContainer" { "/bin/sh" } else { "/usr/bin/env" };
@@ -52,7 +52,7 @@ fn all_six_in_their_order() {
     let order = read(&bundle, "order");
     let started: Vec<&str> = order.strip_prefix(created).unwrap().lines().collect();
     assert_eq!(started[..2], ["startContainer 1", "startContainer 2"]);
-    // The process and the hooks after its start need not wait for each other.
+    // The process and its poststart hooks need not wait for each other.
     let rest: Vec<&str> = started[2..].iter().copied().filter(|line| *line != "process").collect();
     assert_eq!((rest, started.len()), (vec!["poststart 1", "poststart 2"], 5));
     bundle.delete().ok();
@@ -143,7 +143,7 @@ fn start_container_is_looked_up_in_the_root_file_system() {
     assert_eq!(read(&bundle, "seen"), "word\n");
 }
 
-/// What each kind was given, in a life from create to delete.
+/// What each kind received, in a life from create to delete.
 fn states(bundle: &mut Bundle) -> (u64, Vec<(&'static str, Value)>) {
     share(bundle);
     bundle.config["annotations"] = json!({"org.example.key": "value"});
@@ -168,7 +168,7 @@ fn the_state_is_on_their_input() {
         assert_eq!(state["bundle"], bundle.dir(""), "{kind}: {state}");
         assert_eq!(state["annotations"]["org.example.key"], "value", "{kind}: {state}");
         assert!(state["ociVersion"].is_string(), "{kind}: {state}");
-        // Inside the container another number may be meant.
+        // Inside the container a different pid may be meant.
         if ["prestart", "createRuntime", "poststart"].contains(&kind) {
             assert_eq!(state["pid"], pid, "{kind}: {state}");
         }
@@ -197,7 +197,7 @@ fn arguments_and_environment_are_those_given() {
     bundle!(yard, bundle);
     share(&mut bundle);
     for kind in ["createRuntime", "createContainer", "poststop"] {
-        // What a shell adds of its own is not looked at.
+        // Variables that a shell adds itself are ignored.
         let script = format!(
             "cd {}; echo \"$0,$1,$2,$#\" >args.{kind}; env | grep -v -E '^(PWD|OLDPWD|SHLVL|_)=' >env.{kind}",
             bundle.dir("share")

@@ -1,9 +1,9 @@
-//! The life of a container: created, running, stopped, gone; and what may not be done when.
+//! The life of a container: created, running, stopped, gone; and what is not allowed when.
 
 use garth_tests::{Bundle, until};
 use serde_json::json;
 
-/// This must fail, with words.
+/// This must fail, with a message.
 #[track_caller]
 fn fails(bundle: &Bundle, ran: garth_tests::Ran) {
     assert_ne!(ran.code, 0, "{ran}");
@@ -30,7 +30,7 @@ fn run_of_a_process_that_ends_at_once() {
 #[test]
 fn run_returns_128_and_the_signal() {
     bundle!(yard, bundle);
-    // Pid 1 of a pid namespace gets only signals it asks for, but SIGKILL from outside.
+    // Pid 1 of a pid namespace only gets signals it handles, except SIGKILL from outside.
     let running = bundle.script("exec sleep 600").start_run("").start();
     let state = format!("state {}", bundle.id);
     until("it is there", || (bundle.call(&state).run().code == 0).then_some(()));
@@ -213,7 +213,7 @@ fn kill_with_an_unknown_signal_is_refused() {
 #[test]
 fn kill_all() {
     bundle!(yard, bundle);
-    // Without a pid namespace nobody goes with the first process.
+    // Without a pid namespace the others do not end with the first process.
     bundle.without_namespace("pid");
     bundle.script("sleep 600 & sleep 600 & echo ready; wait").detach().ok();
     until("it is ready", || (bundle.output() == "ready").then_some(()));
@@ -235,7 +235,7 @@ fn delete_of_a_running_container_is_refused() {
 fn delete_of_a_created_container_takes_it_with_it_or_is_refused() {
     bundle!(yard, bundle);
     bundle.create().ok();
-    // runc kills it; the specification asks for an error, for it is not stopped.
+    // runc kills it; the specification asks for an error, since it is not stopped.
     if bundle.delete().code == 0 {
         bundle.assert_nothing_left();
     } else {
@@ -300,7 +300,7 @@ fn a_process_without_args_is_needed_to_start() {
     bundle!(yard, bundle);
     bundle.config["process"] = json!(null);
     let ran = bundle.create();
-    // Some see it at once, and some when it is to be started.
+    // Some runtimes see it immediately, some when it is started.
     if ran.code == 0 {
         fails(&bundle, bundle.start());
     }

@@ -1,11 +1,11 @@
-//! What is specified of an OCI runtime, asked of the real binary: the runtime specification 1.3 for
-//! Linux, and the command line of runc where the specification is silent. One file for each part.
+//! The specification of an OCI runtime, tested on the real binary: the runtime specification 1.3
+//! for Linux, and runc's command line where the specification is silent. One file per part.
 //!
-//! `RUNTIME=runc cargo test -p garth-tests --test spec` asks another runtime, and tests/conformance
-//! asks all of them and writes docs/conformance.md.
+//! `RUNTIME=runc cargo test -p garth-tests --test spec` tests another runtime, and
+//! tests/conformance tests all of them and writes docs/conformance.md.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-/// A yard and a bundle in it.
+/// A test host and a bundle on it.
 macro_rules! bundle {
     ($yard:ident, $bundle:ident) => {
         garth_tests::needs!(root);
@@ -40,8 +40,8 @@ mod user;
 
 use garth_tests::Bundle;
 
-/// The runtime must refuse to run this: an error with words, no process, nothing left. Returns the
-/// words.
+/// The runtime must refuse to run this: an error message, no process, nothing left. Returns the
+/// message.
 #[track_caller]
 fn refused(bundle: &mut Bundle) -> String {
     let ran = bundle.script("echo it runs").run();
@@ -56,7 +56,7 @@ fn refused(bundle: &mut Bundle) -> String {
 /// A line of /proc/self/mountinfo.
 #[derive(Debug)]
 struct Mounted {
-    /// What of the file system is mounted.
+    /// What part of the file system is mounted.
     root: String,
     options: Vec<String>,
     /// shared:N, master:N, unbindable.
@@ -84,14 +84,14 @@ fn mounted(table: &str, point: &str) -> Option<Mounted> {
     })
 }
 
-/// The mount on `point` in the container, which is run for that.
+/// The mount on `point` in the container, which is run to read it.
 #[track_caller]
 fn mount_of(bundle: &mut Bundle, point: &str) -> Mounted {
     let table = bundle.script("cat /proc/self/mountinfo").run().ok();
     mounted(&table, point).unwrap_or_else(|| panic!("no mount on {point} in\n{table}"))
 }
 
-/// The value of a line of /proc/PID/status, without white space around it.
+/// The value of a line of /proc/PID/status, trimmed.
 fn status_of(status: &str, name: &str) -> String {
     let value =
         |line: &str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim).map(str::to_owned);

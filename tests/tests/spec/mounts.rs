@@ -82,7 +82,7 @@ fn bind_ro() {
     bundle.mount("/data", "none", "/srv/data", &["bind", "ro"]);
     let text = bundle.script("cat /data/file; touch /data/made 2>&1").run().stdout;
     assert!(text.starts_with("text") && text.contains("Read-only file system"), "{text}");
-    // The source stays as it was.
+    // The source stays unchanged.
     yard.write("/srv/data/other", "");
 }
 
@@ -166,7 +166,7 @@ recursive!(recursive_rro "rro" "ro", recursive_rnosuid "rnosuid" "nosuid",
     recursive_rnoatime "rnoatime" "noatime", recursive_rnodiratime "rnodiratime" "nodiratime",
     recursive_rrelatime "rrelatime" "relatime", recursive_rnosymfollow "rnosymfollow" "nosymfollow");
 
-/// What the mount below has is taken away.
+/// An option of the mount below is removed.
 fn recursive_clears(option: &str, from: &str) {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -288,7 +288,7 @@ fn nosymfollow_is_felt() {
     assert!(text.starts_with("text\n") && text.contains("Too many levels"), "{text}");
 }
 
-/// What is said of the propagation of /data, from a mount that is shared.
+/// The propagation of /data, from a mount that is shared.
 fn propagation(option: &str) -> Mounted {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -379,7 +379,7 @@ fn map(host: u32, container: u32) -> Value {
     json!([{"containerID": container, "hostID": host, "size": 65536}])
 }
 
-/// A bind mount of /srv/data with a mapping: what is 0 there is 5000 in it.
+/// A bind mount of /srv/data with a mapping: ids that are 0 there are 5000 in it.
 fn mapped(bundle: &mut Bundle, options: &[&str]) {
     bundle.mount("/data", "bind", "/srv/data", options);
     let mount = bundle.config["mounts"].as_array_mut().unwrap().last_mut().unwrap();

@@ -46,11 +46,11 @@ fn is_inherited(kind: &str) {
     assert_eq!(inside(&mut bundle, file_of(kind)), outside(&yard, file_of(kind)));
 }
 
-/// A process in a new namespace, and where that is.
+/// A process in a new namespace, and the path of that.
 fn holder(yard: &Yard, kind: &str) -> (Running, String) {
     let option = file_of(kind).replace("mnt", "mount");
     let script = match kind {
-        // unshare(1) itself stays outside of these two.
+        // unshare(1) itself stays outside these two.
         "pid" | "time" => {
             format!("echo $$; exec unshare --{option} --fork --kill-child sleep 600")
         }
@@ -63,7 +63,7 @@ fn holder(yard: &Yard, kind: &str) -> (Running, String) {
         _ => file_of(kind).to_owned(),
     };
     let path = format!("/proc/{pid}/ns/{file}");
-    // The namespace for children has a link only when it has a process.
+    // The namespace for children only has a link once it has a process.
     garth_tests::until("the namespace is there", || {
         let read = yard.sh(&format!("readlink {path}")).run();
         let own = outside(yard, file_of(kind));
@@ -92,7 +92,8 @@ fn is_joined(kind: &str) {
 macro_rules! each {
     ($test:ident: $($name:ident $kind:literal),+) => {
         $(#[test] fn $name() {
-            // In a chroot there are no user namespaces, and joining a mount namespace leads outside.
+            // In a chroot there are no user namespaces, and joining a mount namespace leads
+            // outside.
             if matches!($kind, "user" | "mount") {
                 garth_tests::needs!(userns);
             }

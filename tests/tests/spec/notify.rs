@@ -4,7 +4,8 @@ use std::os::unix::net::UnixDatagram;
 
 use garth_tests::{Bundle, PATIENCE, Yard};
 
-/// A program that says that it is ready, with words before and behind that are nobody's business.
+/// A program that says that it is ready, with other words before and after that must not be passed
+/// on.
 fn ready(bundle: &mut Bundle<'_>) {
     for (link, to) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
         std::os::unix::fs::symlink(to, bundle.yard().path(&bundle.rootfs(link))).unwrap();
@@ -23,7 +24,7 @@ fn listen(yard: &Yard) -> UnixDatagram {
     socket
 }
 
-/// What is said, until the main process has been named.
+/// What is received, until the main process has been named.
 fn hear(socket: &UnixDatagram) -> Vec<String> {
     let (mut lines, mut text) = (Vec::<String>::new(), [0; 4096]);
     while !lines.iter().any(|line| line.starts_with("MAINPID=")) {
@@ -95,7 +96,7 @@ fn in_a_user_namespace_it_is_passed_on_as_well() {
     let socket = listen(&yard);
     ready(&mut bundle);
     bundle.user_namespace(100_000);
-    // Its root must reach the root file system.
+    // Its root must be able to reach the root file system.
     yard.sh("chmod 755 /srv /srv/box0").run().ok();
     let run = "export NOTIFY_SOCKET=/srv/notify
         $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";

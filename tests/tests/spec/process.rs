@@ -1,5 +1,5 @@
-//! process: arguments, environment, working directory, file descriptors, and what the kernel keeps
-//! of a process: scheduling, personality, memory policy, oom score.
+//! process: arguments, environment, working directory, file descriptors, and process attributes in
+//! the kernel: scheduling, personality, memory policy, oom score.
 
 use std::fs;
 
@@ -131,8 +131,8 @@ fn input_and_both_outputs_are_passed_on() {
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "some\ntext", "error"));
 }
 
-/// The file descriptors of the shell that says this. A pipe or a substitution would be one more, and
-/// from 10 on they are the shell's own.
+/// The file descriptors of the shell that runs this. A pipe or a substitution would be one more,
+/// and those from 10 on are the shell's own.
 const OPEN: &str = "ls /proc/$$/fd >/tmp/open; grep -x '[0-9]' /tmp/open; true";
 
 #[test]
@@ -295,7 +295,7 @@ fn scheduler_other_with_nice() {
 fn scheduler_idle() {
     bundle!(yard, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
-    // This policy has no nice value; what is shown for it is the caller's.
+    // This policy has no nice value; the one shown for it is the caller's.
     assert_eq!(bundle.script(SCHEDULING).run().ok().split(' ').next(), Some("5"));
 }
 
@@ -304,7 +304,7 @@ fn scheduler_with_reset_on_fork() {
     bundle!(yard, bundle);
     bundle.config["process"]["scheduler"] =
         json!({"policy": "SCHED_OTHER", "nice": -5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
-    // The shell itself has it, and what the shell forks has not (sched(7)).
+    // The shell itself has it, and its forks do not (sched(7)).
     let script = "cut -d' ' -f19 /proc/$$/stat; (cut -d' ' -f19 /proc/self/stat; true)";
     assert_eq!(bundle.script(script).run().ok(), "-5\n0");
 }
@@ -394,7 +394,7 @@ fn a_memory_policy_with_a_node_that_is_not_there_is_refused() {
     refused(&mut bundle);
 }
 
-/// Has the container the session keyring that the caller has?
+/// Does the container have the caller's session keyring?
 fn keyring_is_the_callers(options: &str) -> bool {
     let yard = Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -419,7 +419,7 @@ fn no_new_keyring() {
 #[test]
 fn an_apparmor_profile_is_refused_without_apparmor() {
     bundle!(yard, bundle);
-    // Where the kernel has it, this host is made to look as if it had not.
+    // Where the kernel has it, this host is made to look as if it did not.
     yard.sh("cd /sys/module/apparmor/parameters 2>/dev/null && mount -t tmpfs tmpfs .").run();
     bundle.config["process"]["apparmorProfile"] = "tea".into();
     refused(&mut bundle);
@@ -474,13 +474,13 @@ fn a_program_without_a_name_is_not_found() {
     bundle.config["process"]["args"] = json!([""]);
     let ran = bundle.run();
     assert_ne!(ran.code, 0, "{ran}");
-    // As engines look for it, who exit with 127 then.
+    // In the form engines look for; they then exit with 127.
     let error = bundle.logged_error();
     assert!(error.contains("exec: \"\": executable file not found in $PATH"), "{error}");
     bundle.assert_nothing_left();
 }
 
-/// A start of `entry`, which is in `/` and in `/tmp`, with this PATH, fails with these words.
+/// A start of `entry`, which is in `/` and in `/tmp`, fails with these words and this PATH.
 fn search_fails(path: &str, words: &str) {
     bundle!(yard, bundle);
     for entry in ["entry", "tmp/entry"].map(|entry| bundle.rootfs(entry)) {

@@ -87,7 +87,7 @@ fn a_soft_limit_above_the_hard_one_is_refused() {
 #[test]
 fn a_limit_that_the_kernel_does_not_grant_is_refused() {
     bundle!(yard, bundle);
-    // More than fs.nr_open is refused to everyone.
+    // More than fs.nr_open is refused to every process.
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_NOFILE", "soft": 1u64 << 40, "hard": 1u64 << 40}]);
     refused(&mut bundle);

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use crate::{refused, status_of};
 
-/// A filter that lets everything pass but what these rules say.
+/// A filter that allows everything except what these rules say.
 fn filter(bundle: &mut Bundle, rules: Value) {
     bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": rules});
 }
 
-/// What becomes of mkdir(1) under a rule for its system calls.
+/// What happens to mkdir(1) under a rule for its system calls.
 fn mkdir(rule: Value) -> garth_tests::Ran {
     let yard = garth_tests::Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -86,7 +86,7 @@ fn trace_without_a_tracer_is_enosys() {
     assert!(ran.code == 1 && ran.stderr.contains("Function not implemented"), "{ran}");
 }
 
-/// What a shell with a few commands calls, and a runtime between its filter and execve(2).
+/// The calls of a shell with a few commands, and of a runtime between its filter and execve(2).
 const USUAL: &str = "access arch_prctl brk capget capset chdir clone clone3 close close_range \
     dup dup2 dup3 epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 execve execveat exit \
     exit_group faccessat faccessat2 fchdir fcntl fork fstat fstatfs futex getcwd getdents64 getegid \
@@ -122,8 +122,8 @@ fn default_action_errno_is_eperm() {
     assert!(ran.stdout == "1" && ran.stderr.contains("Operation not permitted"), "{ran}");
 }
 
-/// Which of these signals, all ignored by default, kill(1) is not let send under this condition on
-/// its second argument.
+/// Which of these signals, all ignored by default, kill(1) may not send under this condition on its
+/// second argument.
 fn denied(op: &str, value: u64, value_two: u64) -> String {
     let yard = garth_tests::Yard::new();
     let mut bundle = Bundle::new(&yard);
@@ -405,8 +405,8 @@ fn listener_metadata_without_a_listener_path_is_refused() {
     refused(&mut bundle);
 }
 
-/// Under a filter for what is called when a start fails, the failure is told all the same, and the
-/// process ends.
+/// Under a filter for the calls of a failing start, the failure is still reported, and the process
+/// ends.
 fn failure_is_told(action: &str, names: Value) {
     bundle!(yard, bundle);
     yard.sh(&format!("echo no program >{0}; chmod 755 {0}", bundle.rootfs("entry"))).run().ok();

@@ -1,4 +1,4 @@
-//! What is told of containers: state, list, ps, events.
+//! What is reported about containers: state, list, ps, events.
 
 use garth_tests::{Bundle, parsed};
 use serde_json::{Value, json};

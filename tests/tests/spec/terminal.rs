@@ -1,4 +1,4 @@
-//! process.terminal: its pseudo-terminal, its size, and who gets the other end.
+//! process.terminal: its pseudo-terminal, its size, and where the other end goes.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use garth_tests::{Bundle, Socket, terminal};
 use serde_json::json;
 
-/// Reads until `word` has come, or the end.
+/// Reads until `word` has arrived, or the end.
 fn read_until(terminal: &mut File, word: &str) -> String {
     let mut text = String::new();
     let mut part = [0u8; 4096];
     while !text.contains(word) {
-        // EIO is the end of a terminal.
+        // EIO is the end of file of a terminal.
         match terminal.read(&mut part) {
             Ok(0) | Err(_) => panic!("no {word:?} in {text:?}"),
             Ok(length) => text += &String::from_utf8_lossy(&part[..length]),
@@ -136,7 +136,7 @@ fn of_exec_by_a_process_file_with_its_size() {
 fn of_run_in_the_foreground_is_the_callers() {
     bundle!(yard, bundle);
     bundle.config["process"]["terminal"] = true.into();
-    // The size may come a little later.
+    // The size may arrive a little later.
     bundle.script(
         "test -t 0 && read word && echo \"<$word>\"
         for n in $(seq 50); do size=$(stty size 2>/dev/null); test \"$size\" && break; sleep 0.05; done
@@ -185,7 +185,7 @@ fn a_console_socket_may_have_a_long_path() {
     bundle.config["process"]["terminal"] = true.into();
     let long = bundle.dir(&format!("{0}/{0}/{0}", "x".repeat(90)));
     yard.sh(&format!("mkdir -p {long}")).run().ok();
-    // Made under a short name: an address has no room for the whole.
+    // Made under a short name: a socket address has no room for the whole path.
     let link = yard.path("/srv/c");
     std::os::unix::fs::symlink(yard.path(&long), &link).unwrap();
     let socket = Socket::listen(&link.join("s"));
@@ -218,7 +218,7 @@ sys.exit(subprocess.call(sys.argv[2:], timeout=20))";
 fn lines_that_go_to_a_pipe_end_as_the_program_wrote_them() {
     bundle!(yard, bundle);
     bundle.config["process"]["terminal"] = true.into();
-    // A program that writes at once, in a runtime that has a terminal as its input alone.
+    // A program that writes immediately, in a runtime that has a terminal only as its input.
     bundle.config["process"]["args"] = json!(["echo", "word"]);
     let run = "$R run --bundle $B $ID </dev/tty 2>/dev/null | od -An -c >$B/seen";
     for _ in 0..20 {

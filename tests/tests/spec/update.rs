@@ -1,4 +1,4 @@
-//! update: limits of a container that is there.
+//! update: limits of an existing container.
 
 use garth_tests::Bundle;
 use serde_json::json;

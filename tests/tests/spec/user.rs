@@ -51,7 +51,7 @@ fn umask() {
     assert_eq!(bundle.script("umask").run().ok(), "0027");
 }
 
-/// Which it should be in the words of the specification; runc and crun take 0022 whatever it was.
+/// The specification says it should be the caller's; runc and crun always use 0022.
 #[test]
 fn the_default_umask_is_the_callers_or_0022() {
     bundle!(yard, bundle);
