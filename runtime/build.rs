@@ -1,8 +1,8 @@
 //! Compiles `garth-init` (src/sys/init/main.rs), the program that becomes pid 1 of a sandbox, for
 //! the library to embed; and names the entry point of the `garth` command.
 //!
-//! It is a program of its own rather than a binary of this package because it has nothing in
-//! common with it: no std, no libc, another panic strategy, another way to link; and because the
+//! It is a separate program rather than a binary of this package because it has nothing in common
+//! with it: no std, no libc, a different panic strategy, a different way to link; and because the
 //! library must have its bytes before it is itself compiled. The flags are complete here, so that
 //! neither RUSTFLAGS nor .cargo/config.toml nor a profile can change it.
 
@@ -21,7 +21,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
     let variable = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
 
-    // For another, a file of src/sys/arch is missing, and the compiler says so.
+    // For any other one, a file in src/sys/arch is missing, and the compiler reports that.
     let arch = variable("CARGO_CFG_TARGET_ARCH");
     let known = ["x86_64", "aarch64"].iter().any(|known| arch == *known);
     if !known || variable("CARGO_CFG_TARGET_OS") != "linux" {

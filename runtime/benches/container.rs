@@ -1,6 +1,6 @@
-//! OCI runtimes on one busybox bundle, `/bin/true`: `run`; `create`, `start` and `delete`; runs in a
+//! OCI runtimes on one busybox bundle, `/bin/true`: `run`; `create`, `start` and `delete`; runs per
 //! second; the memory charged to the container. `tests/bench` runs it, in a mount namespace without
-//! the unified cgroup tree, where Debian's crun works on a machine with both generations.
+//! the unified cgroup tree, where Debian's crun works on a machine with both versions.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 #[path = "measure/mod.rs"]
@@ -16,7 +16,7 @@ use measure::{Contender, interleaved, median, table};
 
 const PEERS: [&str; 3] = ["runc", "crun", "youki"];
 
-/// A runtime with a state directory of its own.
+/// A runtime with its own state directory.
 #[derive(Clone)]
 struct Runtime {
     name: &'static str,
@@ -37,7 +37,7 @@ impl Runtime {
         self.command(words).status().is_ok_and(|status| status.success())
     }
 
-    /// `run`, for runtimes that may hang when many of them start at a time.
+    /// `run`, for runtimes that may hang when many of them start in parallel.
     fn run_in_time(&self, id: &str) -> bool {
         let Ok(mut child) = self.command(&["run", id]).spawn() else { return false };
         let end = Instant::now() + Duration::from_secs(20);
@@ -171,7 +171,7 @@ fn compare(what: &str, runtimes: &[Runtime], rounds: usize, call: fn(&Runtime, &
     }
 }
 
-/// Runs in a second, so many at a time; each worker ends with its first failure.
+/// Runs per second, with this many in parallel; each worker stops at its first failure.
 fn rate(runtime: &Runtime, at_a_time: usize, rounds: usize) -> String {
     let (begin, failed) = (Instant::now(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -194,7 +194,7 @@ fn rate(runtime: &Runtime, at_a_time: usize, rounds: usize) -> String {
     }
 }
 
-/// The most memory that was charged to the container's cgroup at a time, in bytes.
+/// The peak memory charged to the container's cgroup, in bytes.
 fn peak(runtime: &Runtime) -> Option<u64> {
     let file = runtime.bundle.join("pid");
     let words = ["create", "--pid-file", file.to_str()?, "bench-memory"];

@@ -1,6 +1,6 @@
-//! An upload, and a download, over a link of 200 Mbit/s that are to have 60: by the open loop, by the
-//! closed loop, and by tbf. `tests/bench` runs it, in network and mount namespaces of its own. It prints a table; with
-//! `--json FILE` and `--svg FILE` it writes what was measured and draws it.
+//! An upload and a download over a link of 200 Mbit/s, limited to 60: by the open loop, by the
+//! closed loop, and by tbf. `tests/bench` runs it, in network and mount namespaces of its own. It
+//! prints a table; with `--json FILE` and `--svg FILE` it writes the measurements and draws them.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 use std::fs;
@@ -14,7 +14,7 @@ const LINK: f64 = 200.0;
 const ASKED: f64 = 60.0;
 /// A point of the curve, in seconds.
 const STEP: f64 = 0.1;
-/// When the limit begins, and when all ends.
+/// When the limit begins, and when everything ends.
 const BEGIN: f64 = 2.0;
 
 /// One course: what was done, and Mbit/s in each step.
@@ -49,7 +49,7 @@ enum Way {
 }
 
 impl Way {
-    /// As `garth limit --direction` has it.
+    /// The value for `garth limit --direction`.
     fn name(self) -> &'static str {
         match self {
             Way::Up => "up",
@@ -58,7 +58,7 @@ impl Way {
     }
 }
 
-/// Bytes of payload that the link has carried.
+/// Payload bytes that the link has carried.
 fn carried(way: Way) -> f64 {
     let text = fs::read_to_string("/proc/self/net/dev").unwrap();
     let line = text.lines().find_map(|line| line.trim().strip_prefix("bench0:")).unwrap();
@@ -67,7 +67,7 @@ fn carried(way: Way) -> f64 {
     numbers[at] - 66.0 * numbers[at + 1]
 }
 
-/// TCP segments that the sender, who is here or in the neighbour's network, has sent again.
+/// TCP segments retransmitted by the sender, which is here or in the neighbour's network.
 fn repeated(way: Way, neighbour: u32) -> u64 {
     let sender = if way == Way::Up { std::process::id() } else { neighbour };
     let text = fs::read_to_string(format!("/proc/{sender}/net/snmp")).unwrap();
@@ -76,7 +76,7 @@ fn repeated(way: Way, neighbour: u32) -> u64 {
     lines[1].split(' ').nth(at).unwrap().parse().unwrap()
 }
 
-/// Sends to who says `d`, and receives from all others, one after the other.
+/// Sends to clients that say `d`, and receives from all others, one after the other.
 fn serve() {
     let listener = TcpListener::bind("0.0.0.0:9000").unwrap();
     for stream in listener.incoming() {
@@ -149,7 +149,7 @@ fn course(
             });
         }
     }
-    // Not killed: the link is for the next.
+    // Not killed: the next course needs the link.
     if let Some(mut limiter) = limiter {
         sh(&format!("kill -INT {} 2>/dev/null || true", limiter.0.id()));
         let _ = limiter.0.wait();
@@ -192,8 +192,8 @@ fn main() {
         tc qdisc add dev bench0 root tbf rate {LINK}mbit burst 256k latency 50ms
         {there} tc qdisc add dev bench0 root tbf rate {LINK}mbit burst 256k latency 50ms"
     ));
-    // The kernel's own bound of a receive window until 6.16: what a reader has let in before the limit
-    // began is paid for first, and of 32 MB that would be all of the time there is.
+    // The kernel's own bound on a receive window until 6.16: data that a reader received before the
+    // limit began is paid for first, and for 32 MB that would take all of the time there is.
     fs::write("/proc/sys/net/ipv4/tcp_rmem", "4096 131072 6291456").unwrap();
     let own = std::env::current_exe().unwrap();
     let net = format!("--net=/proc/{pid}/ns/net");
@@ -202,8 +202,8 @@ fn main() {
 
     let duty = format!("{}%", 100.0 * ASKED / LINK);
     let rate = format!("{ASKED}Mbit/s");
-    // Another bucket in the place of the link's: one that is changed may hold a train of segments that is
-    // larger than its new burst, and would never send it.
+    // Another bucket in place of the link's: a changed one may hold a train of segments larger than
+    // its new burst, and would never send it.
     let shape = "qdisc replace dev bench0 root handle 2: tbf rate";
     let shape = format!("{shape} {rate} burst 64k latency 50ms");
     let shape: Vec<&str> = ["tc"].into_iter().chain(shape.split(' ')).collect();

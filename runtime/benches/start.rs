@@ -1,7 +1,7 @@
-//! Whole starts of `/bin/true`, from the caller's spawn to its wait, beside the peers that are
-//! installed: `tests/bench` runs it, in a network namespace of its own.
+//! Whole starts of `/bin/true`, from the caller's spawn to its wait, next to the installed peers:
+//! `tests/bench` runs it, in a network namespace of its own.
 //!
-//! Each peer makes the same namespaces and, as far as it can, the same mounts.
+//! Each peer makes the same namespaces and, as far as possible, the same mounts.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 #[path = "measure/mod.rs"]
@@ -26,7 +26,7 @@ fn run(words: &[String]) -> bool {
     spawn.spawn().is_ok_and(|child| child.process.wait().is_ok_and(|ended| ended.code() == 0))
 }
 
-/// A bundle for OCI runtimes: /bin/true of the host, seen through its read-only root.
+/// A bundle for OCI runtimes: the host's /bin/true, seen through its read-only root.
 fn bundle() -> PathBuf {
     let dir = std::env::temp_dir().join(format!("garth-bench-{}", std::process::id()));
     for name in ["rootfs/bin", "rootfs/proc", "rootfs/dev", "rootfs/sys", "rootfs/tmp"] {

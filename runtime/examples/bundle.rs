@@ -1,4 +1,4 @@
-//! A container of a configuration in the types of the crate `oci-spec`: as root, `bundle STATE ROOTFS`.
+//! A container configured in types of the crate `oci-spec`: as root, `bundle STATE ROOTFS`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use garth::container::CreateOptions;
 use garth::{Container, Error, Journal, Result};
 use oci_spec::runtime::{ProcessBuilder, RootBuilder, Spec};
 
-/// The whole of it.
+/// The whole example.
 pub fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(state), Some(rootfs)) = (args.next(), args.next()) else {

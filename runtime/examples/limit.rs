@@ -1,4 +1,4 @@
-//! Holding a process that runs already to a part of the time: `limit STATE PID PERCENT`.
+//! Limiting a running process to a share of the time: `limit STATE PID PERCENT`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use garth::limit::{LimitRequest, Note, Target, Want, run};
 use garth::{Error, Result};
 
-/// The whole of it.
+/// The whole example.
 pub fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let [_, state, pid, percent] = args.as_slice() else {

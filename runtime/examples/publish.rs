@@ -1,4 +1,4 @@
-//! A daemon that goes on by itself, with a port of the host's loopback: as root.
+//! A detached daemon with a port on the host's loopback: as root.
 //!
 //! `publish STATE PORT COMMAND...`: the port inside is 80.
 
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use garth::{Error, Result, Settings, service};
 
-/// The whole of it.
+/// The whole example.
 pub fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
     let (Some(state), Some(port)) = (args.next(), args.next()) else {
         return Err(Error::new("write publish STATE PORT COMMAND"));
     };
-    // The settings are the flags of `garth wrap`, and mean the same.
+    // The settings are the flags of `garth wrap`, with the same meaning.
     let settings = Settings {
         publish: vec![format!("{}:80", port.display())],
         name: Some("web".into()),
@@ -27,7 +27,7 @@ pub fn main() -> Result<()> {
     for entry in service::list(&journal)? {
         println!("{} {} {}", entry.name, entry.state, entry.ports.join(" "));
     }
-    // What ends it, and how it has ended.
+    // How to end it, and how it ended.
     let mut line = String::new();
     let _ = std::io::stdin().read_line(&mut line);
     service::kill(&journal, "web", 15, garth::container::Targets::First)?;

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use garth::{Result, Spawn, Stdio};
 
-/// The whole of it.
+/// The whole example.
 pub fn main() -> Result<()> {
     // fork(2) would copy the page tables of all this.
     let heap = vec![1u8; 256 << 20];

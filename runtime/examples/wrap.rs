@@ -1,9 +1,9 @@
-//! Running a command in a sandbox, and saying first what will be done.
+//! Running a command in a sandbox, after saying what will be done.
 
 use garth::config::{Limits, Mount};
 use garth::{Options, Result, Sandbox};
 
-/// The whole of it.
+/// The whole example.
 pub fn main() -> Result<()> {
     let mut sandbox = Sandbox {
         command: ["sh", "-c", "echo private >/tmp/file; ls /tmp"].map(Into::into).to_vec(),
@@ -11,7 +11,7 @@ pub fn main() -> Result<()> {
         limits: Limits::default(),
         ..Sandbox::default()
     };
-    // As `--tmpfs /tmp:size=1m`: it takes the place of the one that is there.
+    // Like `--tmpfs /tmp:size=1m`: it replaces the existing mount.
     sandbox.add_mount(Mount::tmpfs("/tmp:size=1m")?);
 
     let options = Options::default();

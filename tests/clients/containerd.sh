@@ -3,7 +3,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
-# Below /run, since the names of sockets are short.
+# Below /run, since socket names must be short.
 mkdir /run/yard
 cat >"$YARD/containerd.toml" <<END
 version = 2
@@ -41,11 +41,11 @@ tidy() {
     done
 }
 run() { $CTR --rm "$@"; }
-# What the runtime knows, in containerd's namespace.
+# What the runtime knows about, in containerd's namespace.
 known() { "$RUNTIME" --root /run/yard/runtime/default list -q; }
 state() { ctr task list | awk -v id="$1" '$1 == id { print $3 }'; }
 pid() { ctr task list | awk -v id="$1" '$1 == id { print $2 }'; }
-# idle ID [OPTION...]: does nothing, and ends with 9 when told so.
+# idle ID [OPTION...]: does nothing, and exits with 9 when told to.
 idle() {
     local id=$1
     shift
@@ -70,11 +70,11 @@ check_the_runtime_is_used() {
 check_exit_codes() {
     fails 0 run $IMAGE box true
     fails 7 run $IMAGE box sh -c 'exit 7'
-    # Pid 1 is immune to what it does not handle; its child is not.
+    # Pid 1 is immune to signals it does not handle; its child is not.
     fails 137 run $IMAGE box sh -c 'sh -c "kill -KILL \$\$"; exit $?'
 }
 
-# It is executed only by `start`, or, with runc, when that has returned.
+# The program is executed only by `start`; with runc, after that has returned.
 check_command_is_no_program() {
     has "$(run $IMAGE box headless 2>&1 || :)" headless 'exec format error'
     has "$(run $IMAGE box2 dos 2>&1 || :)" dos 'no such file or directory'
@@ -89,7 +89,7 @@ check_command_not_found() {
 }
 
 check_stdin_and_stderr() {
-    # This ctr does not tell the end of its input.
+    # This ctr does not pass on the end of its input.
     is output "$(echo typed | run $IMAGE box head -n 1)" typed
     is stdout "$(run $IMAGE box sh -c 'echo out; echo err >&2' 2>/dev/null)" out
     is stderr "$(run $IMAGE box sh -c 'echo out; echo err >&2' 2>&1 >/dev/null)" err
@@ -138,7 +138,7 @@ check_exec_exit_codes() {
     fails 137 ctr task exec --exec-id e2 box sh -c 'kill -KILL $$'
     has "$(fails 1 ctr task exec --exec-id e3 box nothing-there)" nothing-there 'executable file not found'
     has "$(fails 1 ctr task exec --exec-id e4 box /etc/plain)" /etc/plain 'permission denied'
-    # One that failed is forgotten: its id is free.
+    # A failed one is forgotten: its id is free.
     fails 0 ctr task exec --exec-id e3 box true
 }
 
@@ -174,7 +174,7 @@ check_network_by_cni() {
 {"cniVersion": "0.4.0", "name": "yard", "plugins": [{"type": "bridge", "bridge": "yard0", "isGateway": true,
  "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]], "dataDir": "$YARD/cni"}}]}
 END
-    # ctr looks for the plugins here only.
+    # ctr only looks for the plugins here.
     mount -t tmpfs tmpfs /opt
     mkdir -p /opt/cni
     ln -s /usr/lib/cni /opt/cni/bin
@@ -241,7 +241,7 @@ check_ps() {
 }
 
 check_pause() {
-    # It counts as long as it runs.
+    # It counts for as long as it runs.
     $CTR -d $IMAGE box sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; done'
     until_ok ctr task exec --exec-id e1 box test -s /tmp/count
     ctr task pause box
@@ -258,7 +258,7 @@ check_pause() {
 }
 
 check_kill() {
-    # The image's file is new in each container: what a signal did is read from there.
+    # The image's file is new in each container: the effect of a signal is read from there.
     $CTR -d $IMAGE box sh -c 'trap "echo got it >/tmp/got" USR1; echo >/tmp/ready; while :; do sleep 1000 & wait; done'
     local root
     root=/proc/$(pid box)/root
@@ -376,7 +376,7 @@ check_bundle_of_ones_own() {
 }
 
 check_checkpoint_without_criu() {
-    # Where criu is installed, it is hidden.
+    # If criu is installed, hide it.
     local criu
     criu=$(command -v criu) && mount --bind /dev/null "$criu"
     idle box

@@ -137,7 +137,7 @@ def read_varint(data, at):
 
 
 def decode(fields, data):
-    # What is zero is not sent.
+    # Zero values are not sent.
     empty = {int: 0, bool: False, str: ""}
     message = {}
     for name, (_, kind) in fields.items():

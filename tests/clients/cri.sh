@@ -1,10 +1,10 @@
 #!/bin/bash
-# containerd's CRI plugin, which is what kubelet talks to: pods and their containers, asked for over gRPC.
+# containerd's CRI plugin, which kubelet talks to: pods and their containers, requested over gRPC.
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
 mkdir /run/yard "$YARD/cni" "$YARD/logs"
-# What holds a pod's namespaces: the same files, and a command that stays.
+# What holds a pod's namespaces: the same files, and a command that keeps running.
 mkdir "$YARD/pause"
 sed 's/"Cmd": \["sh"\]/"Cmd": ["sleep", "1000000"]/' "$YARD/image/config.json" >"$YARD/pause/config.json"
 sed 's,localhost/yard,localhost/pause,' "$YARD/image/manifest.json" >"$YARD/pause/manifest.json"
@@ -15,7 +15,7 @@ cat >"$YARD/cni/10-yard.conflist" <<END
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false,
   "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$YARD/ipam"}}]}
 END
-# Lowering what the caller has not needs CAP_SYS_RESOURCE, which a nested host may lack.
+# Lowering what the caller does not have needs CAP_SYS_RESOURCE, which a nested host may lack.
 cat >"$YARD/containerd.toml" <<END
 version = 2
 root = "$YARD/containerd"
@@ -44,8 +44,8 @@ cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/yard/sock "$@"; }
 POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "yard", "attempt": 0},
     "hostname": "pod", "log_directory": "'$YARD/logs'",
     "dns_config": {"servers": ["192.0.2.53"], "searches": ["example.org"]}'
-# pod [MORE]: a pod with these fields of its "linux" part; prints its id. Who makes a container says again
-# how its pod is.
+# pod [MORE]: a pod with these fields in its "linux" part; prints its id. To create a container, the
+# caller must repeat the pod's configuration.
 pod() {
     echo "${1-}" >"$YARD/linux"
     cri RunPodSandbox "{\"config\": {$POD, \"linux\": {${1-}}}}" id
@@ -59,7 +59,8 @@ container() {
             \"linux\": {$linux}}}" id
 }
 start() { cri StartContainer "{\"id\": \"$1\"}" >/dev/null; }
-# idle POD [MORE [LINUX]]: one that runs, does nothing, and ends with 9 when told so; prints its id.
+# idle POD [MORE [LINUX]]: one that runs, does nothing, and exits with 9 when told to; prints its
+# id.
 idle() {
     local id
     id=$(container "$1" "trap 'exit 9' TERM; while :; do sleep 1000 & wait; done" "${2-}" "${3-}")
@@ -67,7 +68,7 @@ idle() {
     echo "$id"
 }
 status() { cri ContainerStatus "{\"id\": \"$1\"}" "status.$2"; }
-# in_box ID COMMAND-LINE [FIELD]: ExecSync; what it wrote, or another field of the answer.
+# in_box ID COMMAND-LINE [FIELD]: ExecSync; prints its output, or another field of the answer.
 in_box() { cri ExecSync "{\"id\": \"$1\", \"cmd\": [\"sh\", \"-c\", \"$2\"], \"timeout\": 20}" "${3-stdout}"; }
 known() { "$RUNTIME" --root /run/yard/runtime/k8s.io list -q; }
 pid() { "$RUNTIME" --root /run/yard/runtime/k8s.io state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
@@ -134,7 +135,8 @@ check_command_not_found() {
     is reason "$(status "$box" reason)" StartError
 }
 
-# It is executed only by `start`; with runc, when that has returned, and then its log has the words.
+# The program is executed only by `start`; with runc, after that has returned: then its log has the
+# message.
 check_command_is_no_program() {
     local pod box said
     pod=$(pod)

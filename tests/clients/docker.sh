@@ -8,8 +8,8 @@ export DOCKER_HOST=unix://$YARD/docker.sock DOCKER_CONFIG=$YARD/docker-config
 docker() { timeout -k 5 60 /usr/bin/docker "$@"; }
 
 start_dockerd() {
-    # Below /run, since the names of sockets are short; live-restore, so that containers outlive
-    # the daemon.
+    # Below /run, since socket names must be short; live-restore, so that containers outlive the
+    # daemon.
     dockerd --host "$DOCKER_HOST" --data-root "$YARD/data" --exec-root /run/docker-yard \
         --pidfile "$YARD/dockerd.pid" --add-runtime "tested=$RUNTIME" --default-runtime tested \
         --live-restore --exec-opt native.cgroupdriver=cgroupfs --storage-driver overlay2 \
@@ -30,7 +30,7 @@ tidy() {
     # shellcheck disable=SC2086
     [ -z "$left" ] || docker rm -f $left
 }
-# What the runtime knows, of containers that docker has not removed.
+# What the runtime knows about, of containers that docker has not removed.
 known() { "$RUNTIME" --root "/run/docker-yard/runtime-runc/moby" list -q; }
 inspect() { docker inspect -f "$2" "$1"; }
 pid() { inspect "$1" '{{.State.Pid}}'; }
@@ -76,7 +76,7 @@ check_environment_of_image() {
 check_exit_codes() {
     fails 0 run yard true
     fails 7 run yard sh -c 'exit 7'
-    # Pid 1 is immune to what it does not handle; its child is not.
+    # Pid 1 is immune to signals it does not handle; its child is not.
     fails 137 run yard sh -c 'sh -c "kill -KILL \$\$"; exit $?'
     fails 143 run yard sh -c 'sh -c "kill \$\$; sleep 9"; exit $?'
 }
@@ -87,7 +87,7 @@ check_command_not_found() {
     is state "$(known)" ''
 }
 
-# It is executed only by `start`, or, with runc, when that has returned.
+# The program is executed only by `start`; with runc, after that has returned.
 check_command_is_no_program() {
     has "$(run yard headless 2>&1 || :)" headless 'exec format error'
     has "$(run yard dos 2>&1 || :)" dos 'no such file or directory'
@@ -112,7 +112,7 @@ check_much_output() {
 
 check_workdir() {
     is directory "$(run -w /home/app yard pwd)" /home/app
-    # docker makes one that is missing.
+    # docker creates a missing one.
     is directory "$(run -w /nothing/there yard pwd)" /nothing/there
 }
 
@@ -151,7 +151,7 @@ check_tty_detached() {
 
 check_attach() {
     docker run -di --name box yard sh -c 'read line; echo "got $line"'
-    # What it prints last may come after docker has let go of a container that has ended.
+    # Its last output may arrive after docker has let go of a container that has ended.
     echo word | docker attach box
     until_is 'got word' docker logs box
 }
@@ -220,7 +220,7 @@ check_network_host() {
 }
 
 check_network_bridge() {
-    # The hook of the runtime that moves the link is docker's; both ends of it must be there.
+    # The runtime hook that moves the link is docker's; both ends must exist.
     has "$(run yard ip -o -4 addr show eth0)" 172.17.0.
     run yard ping -c 1 -W 5 172.17.0.1
 }
@@ -268,7 +268,7 @@ check_namespaces_of_the_host() {
 }
 
 check_host_pids_are_killed() {
-    # Without a pid namespace the end of the first process is not the end of all.
+    # Without a pid namespace, the others do not end with the first process.
     docker run -d --name box --pid host yard sh -c 'sleep 12345 & exec sleep 12346'
     sleeps() { pgrep -f '^sleep 1234[56]' | wc -l; }
     until_is 2 sleeps
@@ -304,7 +304,7 @@ check_top() {
 }
 
 check_pause() {
-    # It counts as long as it runs.
+    # It counts for as long as it runs.
     docker run -d --name box yard sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; done'
     until_ok docker exec box test -s /tmp/count
     docker pause box
@@ -508,7 +508,7 @@ check_mount_propagation() {
     mkdir "$YARD/propagation/below"
     idle_with box --mount "type=bind,src=$YARD/propagation,dst=/v,bind-propagation=rslave"
     has "$(docker exec box grep ' /v ' /proc/self/mountinfo)" master:
-    # What is mounted later is seen inside.
+    # Later mounts are visible inside.
     mount -t tmpfs mark "$YARD/propagation/below"
     touch "$YARD/propagation/below/later"
     docker exec box test -e /v/below/later

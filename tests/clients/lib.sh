@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# What the clients' scripts share: a yard, an image, and the running of checks.
+# Shared by the client scripts: a private host, an image, and running the checks.
 #
 # usage of each script: tests/clients/CLIENT.sh RUNTIME [CHECK...]
 #
 # A script starts its engine with RUNTIME as the only OCI runtime and runs its checks, functions
 # named check_..., in the order of the file. It prints `ok NAME`, `not ok NAME: why` or
-# `skip NAME: why` for each, and exits with 1 if any failed. VERBOSE=1 prints what a failed check
-# said, and the end of the engine's log.
+# `skip NAME: why` for each, and exits with 1 if any failed. VERBOSE=1 prints the output of a failed
+# check, and the end of the engine's log.
 #
-# The yard: own mount, network, pid, host name, ipc and cgroup namespaces; /etc, /var and /root are
-# overlays of the host's, /run and /dev/shm are empty; each cgroup tree is a directory of this
-# script's in the host's tree. When pid 1 of the yard ends, so does everything in it, and the
-# directories are removed. Nothing that an engine does is seen outside.
+# The private host: its own mount, network, pid, host name, ipc and cgroup namespaces; /etc, /var
+# and /root are overlays of the machine's, /run and /dev/shm are empty; each cgroup tree is a
+# directory of this script's in the machine's tree. When its pid 1 ends, so does everything in it,
+# and the directories are removed. Nothing that an engine does is visible outside.
 set -u
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
@@ -21,11 +21,11 @@ die() {
     exit 2
 }
 
-# --- Outside: the yard ---------------------------------------------------------------------------
+# --- Outside: the private host -------------------------------------------------------------------
 
 # Lines "point dir controllers": where a cgroup tree is mounted, our directory there, and what it
-# controls (v2, where it is of version 2). The directory is below the cgroup that we are in, so that
-# limits on us hold for all that we start.
+# controls (v2 for version 2). The directory is below our own cgroup, so that limits on us hold for
+# everything we start.
 cgroup_dirs() {
     local root point rest kind options controllers path
     while read -r _ _ _ root point rest; do
@@ -49,7 +49,7 @@ cgroup_dirs() {
 remove_cgroups() {
     local _ dir
     while read -r _ dir _; do
-        # What has just died may hold its cgroup for a moment.
+        # A process that has just died may hold its cgroup for a moment.
         for _ in {1..100}; do
             [ -d "$dir" ] || break
             find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null
@@ -72,14 +72,14 @@ enter_yard() {
     local point dir file
     while read -r point dir _; do
         mkdir "$dir" || exit 2
-        # A cpuset of version 1 has nothing at first, and nobody can be put in it.
+        # A cpuset of version 1 is empty at first, and no process can be put in it.
         for file in cpuset.cpus cpuset.mems; do
             [ ! -e "$dir/$file" ] || cat "${dir%/*}/$file" >"$dir/$file"
         done 2>/dev/null
     done <<<"$trees"
     (
-        # The cgroup namespace is rooted at our directories. In a tree of version 2 we then go one
-        # down, since controllers can be enabled only where no process is.
+        # The cgroup namespace is rooted at our directories. In a version 2 tree we then go one
+        # level down, since controllers can only be enabled where there are no processes.
         while read -r point dir _; do
             echo "$BASHPID" >"$dir/cgroup.procs" || exit 2
         done <<<"$trees"
@@ -99,7 +99,7 @@ enter_yard() {
             --propagation private -- env YARD="$yard" TREES="$trees" bash "$(realpath "$script")" "$(realpath -s "$runtime")" "$@"
     ) </dev/null &
     # A signal must find us waiting, not the shell busy with a child in the foreground: then the
-    # yard is killed and what it had on the host is removed.
+    # private host is killed and what it had outside is removed.
     local child=$!
     trap 'kill -KILL "$child" 2>/dev/null; wait "$child" 2>/dev/null; exit 130' INT TERM HUP
     wait "$child"
@@ -132,7 +132,7 @@ furnish_yard() {
     fi
     local point controllers
     while read -r point _ controllers; do
-        # Old crun takes a tree of version 2 beside those of version 1 for a version that it does
+        # Old crun mistakes a version 2 tree next to those of version 1 for a version that it does
         # not know.
         [ "$NAME:$controllers:$version" != crun:v2:1 ] || continue
         mkdir -p "$point"
@@ -221,7 +221,7 @@ is() {
     }
 }
 
-# has TEXT PART...: every part is somewhere in the text, in whatever case.
+# has TEXT PART...: every part is somewhere in the text, ignoring case.
 has() {
     local text=$1 part
     shift
@@ -233,7 +233,7 @@ has() {
     done
 }
 
-# fails CODE COMMAND...: it ends with that code; what it says is printed, stderr too.
+# fails CODE COMMAND...: it exits with that code; prints its output, stderr included.
 fails() {
     local wanted=$1 code=0 said
     shift
@@ -245,7 +245,7 @@ fails() {
     }
 }
 
-# until_ok COMMAND...: again and again until it succeeds; not for ever.
+# until_ok COMMAND...: retries until it succeeds, for a limited time.
 until_ok() {
     local end=$((SECONDS + 20))
     until "$@" >"$YARD/until" 2>&1; do
@@ -266,7 +266,7 @@ until_is() {
     until_ok prints "$wanted" "$@"
 }
 
-# until_has PART COMMAND...: until it prints something with that in it.
+# until_has PART COMMAND...: until its output contains that.
 until_has() {
     local part=$1
     shift
@@ -274,18 +274,18 @@ until_has() {
     until_ok shows "$part" "$@"
 }
 
-# on_tty COMMAND-LINE: runs it on a terminal of 33 lines and 77 columns; reads what is typed from
-# stdin. Ends as the command does. What it prints has no carriage returns.
+# on_tty COMMAND-LINE: runs it on a terminal of 33 lines and 77 columns; types what it reads from
+# stdin. Ends as the command does. Its output has no carriage returns.
 on_tty() {
     set -o pipefail
     timeout -k 5 40 script -qefc "stty rows 33 cols 77; $1" /dev/null | tr -d '\r'
 }
 
-# For use inside: waits until the terminal has got its size, which engines set after the start.
+# For use inside: waits until the terminal has its size, which engines set after the start.
 # shellcheck disable=SC2034
 WAIT_SIZE='i=0; until [ "$(stty size)" = "33 77" ] || [ $i = 200 ]; do i=$((i+1)); sleep 0.05; done; stty size'
 
-# cgroup_file PID CONTROLLER FILE: what a file says of the cgroup that the process is in.
+# cgroup_file PID CONTROLLER FILE: the contents of a file of the process's cgroup.
 cgroup_file() {
     local path
     path=$(awk -F: -v name="$2" '("," $2 ",") ~ ("," name ",") { print $3 }' "/proc/$1/cgroup")
@@ -298,10 +298,10 @@ skip() {
     exit 77
 }
 
-# A function of the script's: called after each check, it removes what the check has left.
+# A function of the script: called after each check, it removes what the check has left behind.
 tidy() { :; }
 
-# Runs the checks of the script, or those named.
+# Runs the checks of the script, or the named ones.
 run_checks() {
     local names=("$@") name code why failed=0 number=0 start=$SECONDS
     [ $# != 0 ] || mapfile -t names < <(sed -n 's/^check_\([a-z0-9_]*\)() .*/\1/p' "$0")
@@ -321,7 +321,7 @@ run_checks() {
         77) echo "skip $name: $(tail -n 1 "$YARD/said")" ;;
         *)
             failed=$((failed + 1))
-            # Without the lines of how the engine's own word went up through our functions.
+            # Without the call stack through our own functions.
             why=$(grep -avE '^$|^line [0-9]+: (timeout|return)' "$YARD/said" | tail -n 3 | tr '\n' '|' | cut -c 1-600)
             echo "not ok $name: ${why%|}"
             [ -z "${VERBOSE-}" ] || {
@@ -340,7 +340,7 @@ run_checks() {
 }
 
 [ -n "${YARD-}" ] || enter_yard "$0" "$@"
-# The runtime is copied: whoever builds it anew meanwhile does not disturb us, and everyone may run it.
+# The runtime is copied: a rebuild meanwhile does not disturb us, and any user may run it.
 NAME=${1##*/}
 furnish_yard
 cp "$1" "$YARD/bin/$NAME"

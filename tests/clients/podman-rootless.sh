@@ -3,7 +3,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
-# walker is a user of the yard only.
+# The user walker exists only on this private host.
 echo "walker:x:4321:4321::$YARD/home:/bin/bash" >>/etc/passwd
 echo walker:x:4321: >>/etc/group
 for file in subuid subgid; do
@@ -12,13 +12,13 @@ done
 install -d -o 4321 -g 4321 "$YARD/home"
 install -d /run/user
 install -d -m 700 -o 4321 -g 4321 /run/user/4321
-# As udev leaves it; without udev it is often root's alone.
+# As udev leaves it; without udev it often belongs to root alone.
 if [ -c /dev/net/tun ]; then
     mknod -m 666 "$YARD/tun" c 10 200
     mount --bind "$YARD/tun" /dev/net/tun
 fi
 podman_files "$YARD/home/graph" /run/user/4321/containers
-# Containers of this user see mounts of the host only where / is shared.
+# Containers of this user see the host's mounts only where / is shared.
 mount --make-rshared /
 
 mkdir "$YARD/walker"
@@ -39,9 +39,9 @@ remove_all() {
     *) podman rm -fa -t 0 ;;
     esac
 }
-# Again and again, since podman's cleanup after a container's end and its rm disturb each other.
+# Retried, since podman's cleanup after a container's end and its rm disturb each other.
 tidy() { until_ok remove_all; }
-# What the runtime knows, asked where podman asks it: as root of walker's user namespace.
+# What the runtime knows about, queried where podman does: as root of walker's user namespace.
 known() { podman unshare "$RUNTIME" list -q; }
 inspect() { podman inspect -f "$2" "$1"; }
 pid() { inspect "$1" '{{.State.Pid}}'; }
@@ -138,7 +138,7 @@ check_published_port() {
 }
 
 check_network_bridge() {
-    # In a network namespace of podman's own.
+    # In a network namespace made by podman.
     needs_tun
     podman network create net
     podman run -d --name server --network net yard httpd -f -p 80 -h /srv
@@ -194,8 +194,8 @@ check_kill() {
 }
 
 check_kill_of_all_processes() {
-    # Without a cgroup and a pid namespace the runtime has no list of them; with the namespace, its
-    # end is that of all.
+    # Without a cgroup and a pid namespace the runtime has no list of them; with the namespace, they
+    # all end with the first.
     podman run -d --name box yard sh -c 'sleep 12345 & exec sleep 12346'
     sleeps() { pgrep -f '^sleep 1234[56]' | wc -l; }
     until_is 2 sleeps
@@ -218,7 +218,7 @@ check_stop_and_restart() {
 }
 
 check_pause_is_refused() {
-    # There is no freezer that this user may write; the container goes on.
+    # There is no freezer that this user can write to; the container keeps running.
     idle_with box
     fails 125 podman pause box
     is output "$(podman exec box echo hello)" hello
@@ -244,7 +244,7 @@ check_privileges() {
 }
 
 check_device() {
-    # It is bound, since no device can be made.
+    # It is bound, since devices cannot be made.
     is bytes "$(run --device /dev/zero:/dev/mine yard sh -c 'head -c 3 /dev/mine | wc -c')" 3
     run yard sh -c 'for name in null zero full random urandom tty; do test -c /dev/$name || exit 1; done; echo >/dev/null'
 }
@@ -261,7 +261,7 @@ check_masked_paths() {
 
 check_namespaces_of_the_host() {
     local kind
-    # For that of ipc podman wants /dev/mqueue of the host, which a nested one may lack.
+    # For ipc, podman wants the host's /dev/mqueue, which a nested host may lack.
     for kind in pid uts $([ ! -d /dev/mqueue ] || echo ipc); do
         is "$kind" "$(run --$kind host yard readlink /proc/self/ns/$kind)" "$(readlink /proc/self/ns/$kind)"
     done

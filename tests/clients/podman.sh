@@ -17,14 +17,14 @@ remove_all() {
     *) podman rm -fa -t 0 ;;
     esac
 }
-# Again and again, since podman's cleanup after a container's end and its rm disturb each other.
+# Retried, since podman's cleanup after a container's end and its rm disturb each other.
 tidy() { until_ok remove_all; }
-# What the runtime knows; podman gives it no --root.
+# What the runtime knows about; podman passes no --root.
 known() { "$RUNTIME" list -q; }
 inspect() { podman inspect -f "$2" "$1"; }
 pid() { inspect "$1" '{{.State.Pid}}'; }
 state() { inspect "$1" '{{.State.Status}}'; }
-# A container that does nothing, and ends at once when told so.
+# A container that does nothing, and exits immediately when told to.
 idle() { podman run -d --name "$@" yard sh -c 'trap "exit 0" TERM; while :; do sleep 1000 & wait; done'; }
 idle_with() { idle "$@" >"$YARD/id"; }
 run() { podman run --rm "$@"; }
@@ -63,7 +63,7 @@ check_environment_of_image() {
 check_exit_codes() {
     fails 0 run yard true
     fails 7 run yard sh -c 'exit 7'
-    # Pid 1 is immune to what it does not handle; its child is not.
+    # Pid 1 is immune to signals it does not handle; its child is not.
     fails 137 run yard sh -c 'sh -c "kill -KILL \$\$"; exit $?'
     fails 143 run yard sh -c 'sh -c "kill \$\$; sleep 9"; exit $?'
 }
@@ -74,7 +74,7 @@ check_command_not_found() {
     is state "$(known)" ''
 }
 
-# It is executed only by `start`, or, with runc, when that has returned.
+# The program is executed only by `start`; with runc, after that has returned.
 check_command_is_no_program() {
     has "$(run yard headless 2>&1 || :)" headless 'exec format error'
     has "$(run yard dos 2>&1 || :)" dos 'no such file or directory'
@@ -297,7 +297,7 @@ check_top() {
 }
 
 check_pause() {
-    # It counts as long as it runs.
+    # It counts for as long as it runs.
     podman run -d --name box yard sh -c 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; done'
     until_ok podman exec box test -s /tmp/count
     podman pause box
@@ -452,7 +452,7 @@ check_healthcheck() {
 }
 
 check_read_only() {
-    # Below /run and /tmp there are tmpfs, with what the image has there.
+    # Below /run and /tmp there are tmpfs, with the image's contents.
     has "$(run --read-only yard sh -c 'echo x >/run/a && echo x >/tmp/b && stat -c %a /tmp; echo x >/c' 2>&1 || true)" 1777 'Read-only file system'
     has "$(fails 1 run --read-only --read-only-tmpfs=false yard touch /tmp/b)" 'Read-only file system'
 }
@@ -542,7 +542,7 @@ check_masked_paths() {
 }
 
 check_ulimit() {
-    # With one of them given, podman asks for more processes than may be had without privilege.
+    # If one of them is given, podman asks for more processes than allowed without privilege.
     is files "$(run --ulimit nofile=111:222 --ulimit "nproc=$(ulimit -Hu)" yard sh -c 'ulimit -Sn; ulimit -Hn' | tr '\n' ' ')" '111 222 '
 }
 

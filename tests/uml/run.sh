@@ -4,14 +4,14 @@
 #   tests/uml/run.sh [-m MEMORY] [-t SECONDS] [-w DIR] COMMAND [ARG...]
 #
 #   -m  memory of the guest, 512M
-#   -t  give up after so many seconds, 120
+# -t  give up after this many seconds, 120
 #   -w  a directory that the command may write to; it keeps its path (default: none)
 #
 # The command is pid 2 or later of the guest, as root, in this working directory, with its output
 # here and its exit code as ours. 124: it took too long. 125: the guest did not get that far.
-# In the guest: the unified cgroup tree with cpu, io, memory and pids on /sys/fs/cgroup;
-# fresh /proc, /sys, /dev, /run, /tmp, /var/tmp, /var/lib and /var/log; modprobe works; all other
-# files are this machine's, read-only. There is no network but loopback.
+# In the guest: the unified cgroup tree with cpu, io, memory and pids on /sys/fs/cgroup; fresh
+# /proc, /sys, /dev, /run, /tmp, /var/tmp, /var/lib and /var/log; modprobe works; all other files
+# are this machine's, read-only. There is no network except loopback.
 # One CPU, and system calls a hundred times slower: for function, never for timing.
 #
 # Needs: apt-get install user-mode-linux kmod.
@@ -30,8 +30,8 @@ shift $((OPTIND - 1))
 [ $# -gt 0 ] || { echo "run.sh: no command" >&2; exit 125; }
 command -v linux.uml >/dev/null || { echo "run.sh: apt-get install user-mode-linux kmod" >&2; exit 125; }
 
-# Not in /dev/shm, which the guest's own /dev hides. The kernel's control socket goes here too,
-# and the guest's memory to a file that must be in memory.
+# Not in /dev/shm, which the guest's own /dev hides. The kernel's control socket goes here too, and
+# the guest's memory to a file, which must be in memory.
 box=$(mktemp -d /tmp/garth-uml.XXXXXX)
 memory_dir=$(mktemp -d /dev/shm/garth-uml.XXXXXX)
 trap 'rm -rf "$box" "$memory_dir"' EXIT
@@ -58,8 +58,8 @@ mount -t hostfs -o "$out" none /run/out
 [ -z "$writable" ] || mount -t hostfs -o "$writable" none /run/work
 for dir in /dev/shm /tmp /var/tmp /var/lib /var/log; do mount -t tmpfs -o mode=1777 tmpfs "$dir"; done
 [ -z "$writable" ] || { mkdir -p "$writable" && mount --bind /run/work "$writable"; }
-# modprobe finds the guest's modules, called from here or by the kernel, though this machine's
-# /lib/modules has none for it and cannot be written.
+# modprobe finds the guest's modules, whether called from here or by the kernel, although this
+# machine's /lib/modules has none for it and is not writable.
 mkdir -p /run/lib
 ln -s /usr/lib/uml/modules /run/lib/modules
 printf '#!/bin/sh\nexec /sbin/modprobe -d /run "$@"\n' >/run/modprobe
@@ -68,8 +68,8 @@ echo /run/modprobe >/proc/sys/kernel/modprobe
 export MODPROBE_OPTIONS='-d /run'
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-# A console for each of the two outputs, where a new line stays one; they are terminals, so ask for
-# plain text. What the kernel says goes to the log on console 0.
+# A console for each of the two outputs, where a newline stays one; they are terminals, so ask for
+# plain text. Kernel messages go to the log on console 0.
 exec >/dev/tty1 2>/dev/tty2
 stty raw -echo <&1
 stty raw -echo <&2
@@ -86,7 +86,8 @@ INIT
 } >"$box/init"
 chmod +x "$box/init"
 
-# In the background, so that a signal to this script reaches the guest at once: timeout passes it on.
+# In the background, so that a signal to this script reaches the guest immediately: timeout passes
+# it on.
 TMPDIR=$memory_dir HOME=$box timeout -k 5 "$seconds" linux.uml mem="$memory" umid="garth$$" \
     root=/dev/root rootfstype=hostfs rootflags=/ ro init="$box/init" \
     con=null con0=null,fd:1 con1=null,fd:5 con2=null,fd:6 ssl=null quiet \

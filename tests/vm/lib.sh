@@ -1,18 +1,18 @@
-# What the cases use. Runs one of them: lib.sh FUNCTION. A case is a function whose commands all succeed;
-# what it prints is shown when one does not, and lines that begin with "# " always.
+# What the cases use. Runs one of them: lib.sh FUNCTION. A case is a function whose commands all
+# succeed; its output is shown if one does not, and lines that begin with "# " always.
 set -euo pipefail
-# Not every session has them.
+# Some sessions lack them.
 export PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 say() { printf '# %s\n' "$*"; }
 fail() { printf 'here: %s\n' "$*"; exit 1; }
 
-# contains TEXT WORDS: with the text when it does not.
+# contains TEXT WORDS: fails, showing the text, if it does not.
 contains() { case $1 in *"$2"*) ;; *) fail "no \"$2\" in: $1" ;; esac; }
 lacks() { case $1 in *"$2"*) fail "\"$2\" in: $1" ;; esac; }
 equals() { [ "$1" = "$2" ] || fail "\"$1\" is not \"$2\""; }
 
-# fails COMMAND...: its output, if it fails.
+# fails COMMAND...: prints its output, if it fails.
 fails() { if "$@" 2>&1; then fail "this succeeds: $*"; fi; }
 
 # eventually COMMAND...: within 30 s, as the machine is slow.
@@ -39,17 +39,18 @@ unit() {
 # unit_is UNIT PROPERTY VALUE
 unit_is() { [ "$(systemctl show -P "$2" "$1")" = "$3" ]; }
 
-# starts_under PROPERTY...: a sandbox does, as ExecStart of such a unit. So does bwrap's, or it is said.
+# starts_under PROPERTY...: a sandbox starts as ExecStart of such a unit. So does bwrap's, or that
+# is reported.
 starts_under() {
     local output
     output=$(unit "$@" -- bwrap --ro-bind / / --dev /dev --unshare-pid true) || say "bwrap does not: $output"
     output=$(unit "$@" -- garth wrap -- readlink /proc/self) || fail "$*: $output"
-    # The pid shows that it was a sandbox; a word about what was left out may come before it.
+    # The pid shows that it was a sandbox; a message about what was left out may precede it.
     equals "$(tail -n 1 <<<"$output")" 2
     unit "$@" -- garth wrap -- sh -c 'echo x >/dev/null; cat /dev/null; head -c 1 /dev/urandom >/dev/zero'
 }
 
-# daemon NAME CHECK -- WRAP...: is started, answers, and ends when it is told to.
+# daemon NAME CHECK -- WRAP...: it is started, answers, and ends when told to.
 daemon() {
     local name=$1 check=$2
     shift 3
@@ -63,7 +64,7 @@ daemon() {
 is_there() { garth ps -q | grep -qx "$1"; }
 is_gone() { ! is_there "$1"; }
 
-# tree NAME: who is in the cgroups of a unit.
+# tree NAME: the processes in the cgroups of a unit.
 tree() { find "/sys/fs/cgroup$(systemctl show -P ControlGroup "$1")" -name cgroup.procs -exec grep -H . {} +; }
 
 . "$CASES/cases.sh"

@@ -20,7 +20,7 @@ what_is_asked_for_and_cannot_be_had_is_said() {
     output=$(unit ProtectSystem=strict -- garth wrap --name web --network private -- true) && fail "$output"
     contains "$output" garth:
     say "$output"
-    # The way that the documentation tells.
+    # The documented way.
     unit ProtectSystem=strict RuntimeDirectory=garth-web RuntimeDirectoryMode=0700 \
         Environment=GARTH_ROOT=/run/garth-web -- garth wrap --name web --network private -- true
 }

@@ -1,5 +1,5 @@
 # as: root, ada
-# The machine is what it is said to be.
+# The machine is as documented.
 
 systemd_is_pid_1_on_a_unified_tree() {
     equals "$(cat /proc/1/comm)" systemd

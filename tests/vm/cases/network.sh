@@ -1,6 +1,5 @@
 # as: root
-# Private networks on Linux 6.1, before whose 6.10 an nftables transaction with nothing in it is not
-# acknowledged.
+# Private networks on Linux 6.1: before 6.10, an empty nftables transaction is not acknowledged.
 
 the_first_private_network_after_boot() {
     nft delete table inet garth 2>/dev/null || true
@@ -23,7 +22,7 @@ a_flushed_ruleset_is_told_and_comes_back() {
     eventually curl -sf http://127.0.0.1:8080/hostname
     nft flush ruleset
     say "after nft flush ruleset: $(curl -s -m 3 http://127.0.0.1:8080/hostname || echo no answer)"
-    # Where the table could not be kept from the flush it is said, and gc puts it back.
+    # If the table could not be protected from the flush, that is reported, and gc restores it.
     curl -s -m 3 http://127.0.0.1:8080/hostname || { garth check web && fail 'check sees nothing'; }
     garth gc
     equals "$(curl -s -m 3 http://127.0.0.1:8080/hostname)" vm

@@ -1,12 +1,13 @@
 # as: ada, bob
-# What an ordinary user has: networks where AppArmor forbids pasta a pid, containers as runc runs them.
+# What an ordinary user gets: networks where AppArmor forbids pasta a pid, containers as runc runs
+# them.
 
 a_private_network_with_a_port() {
     garth wrap -d --name net-$USER -p 127.0.0.1:$((8000 + UID)):8080 -- busybox httpd -f -p 8080 -h /etc
     eventually curl -sf http://127.0.0.1:$((8000 + UID))/hostname
     garth kill net-$USER
     eventually is_gone net-$USER
-    # Nothing is left that holds the port.
+    # Nothing is left holding the port.
     garth wrap --network private -p 127.0.0.1:$((8000 + UID)):8080 -- true
     say "$(garth doctor | grep 'private network')"
 }

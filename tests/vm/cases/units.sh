@@ -1,7 +1,8 @@
 # as: root
-# `garth wrap` as ExecStart of units: limits stay inside the unit's, and what it stops is stopped.
+# `garth wrap` as ExecStart of units: limits stay within the unit's, and stopping the unit stops
+# everything.
 
-# Allocates 150 MB, and says so.
+# Allocates 150 MB, and reports it.
 EAT='b = bytearray(150 << 20); print("150 MB")'
 
 a_limit_does_not_leave_the_units_memory() {
@@ -46,7 +47,7 @@ a_unit_that_delegates_nothing_gets_a_scope_beside_it_under_its_limits() {
     eventually test -n "$scope"
     show=$(systemctl show -p Slice,MemoryMax,TasksMax,IPAddressDeny,Delegate "$scope")
     for line in Slice=special.slice MemoryMax=104857600 TasksMax=77 Delegate=yes; do contains "$show" "$line"; done
-    # In which order, systemd does not say.
+    # systemd does not define the order.
     for addresses in ::/0 0.0.0.0/0; do contains "$(grep ^IPAddressDeny= <<<"$show")" $addresses; done
     equals "$(cat "/sys/fs/cgroup/special.slice/$scope/garth/outer/pids.max")" 50
     say "$scope: $(echo "$show" | tr '\n' ' ')"
