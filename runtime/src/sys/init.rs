@@ -4,15 +4,15 @@
 //! become a descriptor that can only be executed. Three processes run it:
 //!
 //! - **pid 1 of a sandbox**, `[INIT, child pid]`. The caller, already pid 1 and the parent of the
-//! running command, blocks all signals (one that arrives before the exec must stay pending, not be
-//! lost), leaves only 0, 1 and 2 without CLOEXEC, and executes the file. It passes an empty
-//! environment: the stack of pid 1 cannot be read by any process, but costs memory. A seccomp
-//! filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait,
-//! kill, prctl(PR_SET_NAME) and exit_group.
+//!   running command, blocks all signals (one that arrives before the exec must stay pending, not
+//!   be lost), leaves only 0, 1 and 2 without CLOEXEC, and executes the file. It passes an empty
+//!   environment: the stack of pid 1 cannot be read by any process, but costs memory. A seccomp
+//!   filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait,
+//!   kill, prctl(PR_SET_NAME) and exit_group.
 //! - **the keeper of a detached sandbox**, `[KEEPER, first, command, output, file, file, program,
-//! arguments...]`, six descriptor numbers (`-`: none), the parent of the process behind `first`,
-//! outside. It keeps its environment and its descriptors for `program`, which it becomes when
-//! `first` has ended, and which reaps that process.
+//!   arguments...]`, six descriptor numbers (`-`: none), the parent of the process behind `first`,
+//!   outside. It keeps its environment and its descriptors for `program`, which it becomes when
+//!   `first` has ended, and which reaps that process.
 //!
 //! Either exits with 125 when it cannot do its work.
 

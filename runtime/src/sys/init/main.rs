@@ -7,15 +7,15 @@
 //! which of the three it is:
 //!
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
-//! signals to the command, and ends as the command ended: if that was by a signal, with 128 + n and
-//! the process name `signal n`, as pid 1 cannot die by a signal of its own.
+//!   signals to the command, and ends as the command ended: if that was by a signal, with 128 + n
+//!   and the process name `signal n`, as pid 1 cannot die by a signal of its own.
 //! - `garth-keeper FIRST COMMAND OUTPUT FILE FILE PROGRAM ARGS...`, all six descriptor numbers or
-//! `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the
-//! end of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM, which
-//! reaps it and cleans up.
+//!   `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the
+//!   end of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM,
+//!   which reaps it and cleans up.
 //! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` exists once per network namespace,
-//! outside: it keeps the netlink socket that owns the firewall's table, and lends it to one process
-//! at a time.
+//!   outside: it keeps the netlink socket that owns the firewall's table, and lends it to one
+//!   process at a time.
 //!
 //! `garth-init` runs under a seccomp filter and makes no system calls other than close_range,
 //! rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait, kill, prctl for its name and exit_group.
@@ -67,19 +67,19 @@ extern "C" fn start(stack: *const usize) -> ! {
 /// Pid 1. How it handles signals:
 ///
 /// - SIGCHLD means that some children ended; it coalesces, so everything is reaped each time round,
-/// and once before the first wait, for children that were faster than our exec.
+///   and once before the first wait, for children that were faster than our exec.
 /// - A signal that the kernel generated (SI_KERNEL) is not forwarded. Those come from the terminal:
-/// ^C, ^Z, a resize, SIGTTIN, a hang-up. The terminal sends them to the whole foreground process
-/// group; if we are in it the command is too, or it has left for a group of its own and does not
-/// want them. To many programs a second SIGINT means "now, without cleaning up".
+///   ^C, ^Z, a resize, SIGTTIN, a hang-up. The terminal sends them to the whole foreground process
+///   group; if we are in it the command is too, or it has left for a group of its own and does not
+///   want them. To many programs a second SIGINT means "now, without cleaning up".
 /// - Every other signal is forwarded, SIGTSTP, SIGTTIN, SIGTTOU and SIGCONT too: sent by kill(2),
-/// they are addressed to the sandbox, which the command represents; we ourselves have no state to
-/// stop. When a shell continues a job it sends SIGCONT to the whole group, so the command gets it
-/// twice: a running process does not mind. Nor can our copy, still pending, undo a later ^Z: a stop
-/// signal discards pending SIGCONTs of each process it is sent to, ours included
-/// (`prepare_signal()` in kernel/signal.c).
+///   they are addressed to the sandbox, which the command represents; we ourselves have no state to
+///   stop. When a shell continues a job it sends SIGCONT to the whole group, so the command gets it
+///   twice: a running process does not mind. Nor can our copy, still pending, undo a later ^Z: a
+///   stop signal discards pending SIGCONTs of each process it is sent to, ours included
+///   (`prepare_signal()` in kernel/signal.c).
 /// - SIGKILL and SIGSTOP cannot be waited for. From inside, the kernel drops them; from outside,
-/// SIGKILL ends the sandbox, and SIGSTOP stops only us: to pause a sandbox, freeze its cgroup.
+///   SIGKILL ends the sandbox, and SIGSTOP stops only us: to pause a sandbox, freeze its cgroup.
 ///
 /// Only the signal number is forwarded; the value of sigqueue(3) is lost. A command that has
 /// changed its user is reached thanks to CAP_KILL, which we keep where the sandbox has it. Garth's
