@@ -7,8 +7,8 @@ use super::Compiler;
 use crate::config::oci::{Mount, MountOptions, NamespaceType};
 use crate::error::{Error, Result};
 use crate::plan::facts::CgroupMount;
+use crate::plan::populate::{DEVICES, LINKS};
 use crate::plan::program::{c_path, c_string};
-use crate::plan::provided::{DEVICES, LINKS};
 use crate::plan::step::{MountStep, Named, Path, Procfs, Source, Step};
 use crate::sys::raw::MountAttr;
 

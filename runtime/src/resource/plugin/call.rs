@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::PROTOCOL;
 use crate::config::ProvidedMount;
 use crate::config::units::Span;
 use crate::sys::process::PollFlags;
 use crate::sys::{file, pidfd, process, program};
 use crate::{Error, Result};
+
+/// The version of the protocol. A plugin refuses versions that it does not know.
+pub const PROTOCOL: u32 = 1;
 
 /// How much of an answer is read, in bytes.
 const MOST: usize = 64 << 10;
@@ -36,7 +38,7 @@ pub struct Answer {
 
 /// What it writes to its standard output. Keys of later versions are ignored.
 #[derive(Debug, Default, Deserialize)]
-pub struct Words {
+pub struct Response {
     protocol: u32,
     error: Option<String>,
     /// For `check`: what exists, a line each.
@@ -47,12 +49,12 @@ pub struct Words {
     pub mounts: Vec<ProvidedMount>,
     /// For `provide`.
     #[serde(default)]
-    pub devices: Vec<DeviceWords>,
+    pub devices: Vec<NamedDevice>,
 }
 
 /// A device that is provided.
 #[derive(Debug, Deserialize)]
-pub struct DeviceWords {
+pub struct NamedDevice {
     /// Its path inside.
     pub path: PathBuf,
     /// Its path on the host; `None`: the same.
@@ -163,24 +165,24 @@ fn drain(pipe: &mut Option<File>, into: &mut Vec<u8>, most: usize) -> Result<()>
 ///
 /// # Errors
 /// It reported an error, or its answer made no sense.
-pub fn read(must: bool, answer: &Answer) -> Result<Words> {
+pub fn read(must: bool, answer: &Answer) -> Result<Response> {
     let text = String::from_utf8_lossy(&answer.output);
     let text = text.trim();
-    let words: Result<Words, _> = serde_json::from_str(text);
+    let response: Result<Response, _> = serde_json::from_str(text);
     let failed = !answer.status.success();
-    match words {
-        Ok(Words { error: Some(why), .. }) => Err(Error::new(shown(&why))),
+    match response {
+        Ok(Response { error: Some(why), .. }) => Err(Error::new(shown(&why))),
         Ok(_) if failed => Err(Error::new(unspoken(answer))),
-        Ok(words) if words.protocol != PROTOCOL => Err(Error::new(format!(
+        Ok(response) if response.protocol != PROTOCOL => Err(Error::new(format!(
             "it answered by protocol {}, and this is protocol {PROTOCOL}",
-            words.protocol
+            response.protocol
         ))),
-        Ok(mut words) => {
-            words.there.iter_mut().for_each(|line| *line = shown(line));
-            Ok(words)
+        Ok(mut response) => {
+            response.there.iter_mut().for_each(|line| *line = shown(line));
+            Ok(response)
         }
         Err(_) if failed => Err(Error::new(unspoken(answer))),
-        Err(_) if text.is_empty() && !must => Ok(Words::default()),
+        Err(_) if text.is_empty() && !must => Ok(Response::default()),
         Err(_) if text.is_empty() => Err(Error::new("it answered nothing")),
         Err(error) => {
             let start: String = shown(text).chars().take(60).collect();

@@ -24,10 +24,7 @@ use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, ProcessId};
 use crate::sys::process;
 use crate::{Error, Result};
-use call::{DeviceWords, Words};
-
-/// The version of the protocol. A plugin refuses versions that it does not know.
-const PROTOCOL: u32 = 1;
+use call::{NamedDevice, PROTOCOL, Response};
 
 /// Where plugins are looked for without `GARTH_PLUGIN_PATH`: the administrator's, then those of the
 /// distribution. Executables that other programs run, and that users do not run by name, belong in
@@ -150,7 +147,7 @@ impl FoundPlugin {
             .map_err(|e| Error::io(format!("write {}", note.display()), &e))
     }
 
-    fn call(&self, owner: &Owner, verb: Verb, pid: Option<i32>) -> Result<Words> {
+    fn call(&self, owner: &Owner, verb: Verb, pid: Option<i32>) -> Result<Response> {
         let process = pid.map(|pid| Process { pid, netns: format!("/proc/{pid}/ns/net") });
         let request = Request {
             protocol: PROTOCOL,
@@ -173,7 +170,7 @@ impl FoundPlugin {
 }
 
 /// Its number is that of the host's file now.
-fn provided_device(DeviceWords { path, source }: DeviceWords) -> Result<ProvidedDevice> {
+fn provided_device(NamedDevice { path, source }: NamedDevice) -> Result<ProvidedDevice> {
     let source = source.unwrap_or_else(|| path.clone());
     if let Some(odd) = [&path, &source].into_iter().find(|path| !path.is_absolute()) {
         return Err(Error::new(format!("device {odd:?} is not an absolute path")));
@@ -195,11 +192,11 @@ impl Resource for FoundPlugin {
             return Ok(None);
         }
         self.note(owner)?;
-        let words = self.call(owner, Verb::Provide, None)?;
+        let response = self.call(owner, Verb::Provide, None)?;
         let origin = format!("plugin {}", self.name());
-        let devices = words.devices.into_iter().map(provided_device).collect::<Result<_>>();
+        let devices = response.devices.into_iter().map(provided_device).collect::<Result<_>>();
         let devices = devices.map_err(|error| error.within(&origin))?;
-        Ok(Some(Provided { origin, mounts: words.mounts, devices }))
+        Ok(Some(Provided { origin, mounts: response.mounts, devices }))
     }
 
     fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
