@@ -1,8 +1,8 @@
-//! What people type who know other tools, and what to write here.
+//! Flags that users of other tools type, and what to use here instead.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of `docker run`, and of others, that `wrap` does not have.
+/// Flags of `docker run` and others that `wrap` does not have.
 const OF_WRAP: [(&[&str], &str); 8] = [
     (&["-i", "--interactive"], "leave it out: the command reads what garth is given to read"),
     (&["-t", "--tty"], "leave it out: the command has the terminal that garth has"),
@@ -14,10 +14,10 @@ const OF_WRAP: [(&[&str], &str); 8] = [
     (&["--mount"], "write -v SOURCE:TARGET, or --tmpfs TARGET"),
 ];
 
-/// And of `docker exec`.
+/// The same for `docker exec`.
 const OF_EXEC: [(&[&str], &str); 1] = [OF_WRAP[0]];
 
-/// What to write instead of the flag that `verb` does not have.
+/// What to use instead of a flag that `verb` does not have.
 pub fn hint(verb: &str, error: &clap::Error) -> Option<&'static str> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;

@@ -139,7 +139,8 @@ fn release_all(global: &Global) -> Result<i32> {
     Ok(if failed.is_empty() { 0 } else { OURS })
 }
 
-/// How figures are shown. Those of a command go to standard error, as its output is its own.
+/// How figures are shown. With a command they go to standard error, as standard output is the
+/// command's.
 #[derive(Clone, Copy)]
 struct Shown {
     format: Option<Format>,
@@ -165,7 +166,7 @@ impl Shown {
             (Note::Begun(words), Some(_)) => tell(words),
             (Note::Figures(figures), Some(Format::Json)) => self.write(&json(figures, false)),
             (Note::Summary(figures), Some(Format::Json)) => self.write(&json(figures, true)),
-            // Written over in place; where there is no terminal, a line each.
+            // Updated in place; without a terminal, a line each.
             (Note::Figures(figures), Some(Format::Text)) if self.terminal => {
                 self.write(&format!("\r{}\x1b[K", words(figures)));
             }

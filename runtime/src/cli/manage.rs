@@ -85,8 +85,8 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; what is longer than a line of a terminal has room for is cut,
-/// and --json has all of it.
+/// Columns as wide as their widest cell; longer cells are truncated to fit a terminal, but not with
+/// --json.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     const WIDEST: usize = 60;
     let cut = |cell: &String| -> String {
@@ -138,7 +138,7 @@ impl Kill {
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let name = self.number.or(self.signal).unwrap_or("TERM".into());
-        // 0 only asks whether there is somebody to take a signal.
+        // 0 only tests whether there is a process to signal.
         let signal = if name == "0" { Some(0) } else { process::signal_number(&name) };
         let signal = signal.ok_or_else(|| {
             Error::new(format!("{name:?} is not a signal")).hint("kill -l lists them")
@@ -184,8 +184,8 @@ impl Delete {
     }
 }
 
-/// Wait for the end of a detached sandbox, and tell how it ended and what it wrote last. The exit code
-/// is the command's; 128 + n if signal n killed it.
+/// Wait for the end of a detached sandbox, and tell how it ended and what it wrote last. The exit
+/// code is the command's; 128 + n if signal n killed it.
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Print as JSON
@@ -203,7 +203,7 @@ impl Wait {
             false => {
                 print(&format!("{}: {}\n", trace.name, trace.words()));
                 for line in &trace.output {
-                    // What a program writes is not for the terminal to obey.
+                    // A program's output must not control the terminal.
                     let plain = |c: char| {
                         if c.is_control() { c.escape_default().to_string() } else { c.into() }
                     };
@@ -215,8 +215,8 @@ impl Wait {
     }
 }
 
-/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made;
-/// and fail if anything of a running sandbox's is missing or cannot work.
+/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins
+/// made; and fail if anything of a running sandbox's is missing or cannot work.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Print as JSON

@@ -1,5 +1,5 @@
-//! The command line: what is typed becomes a call of the library, and its result becomes text and
-//! an exit code. No decision about the kernel is made here.
+//! The command line: turns arguments into a call of the library, and its result into text and an
+//! exit code. No decision about the kernel is made here.
 
 mod alone;
 mod doctor;
@@ -25,7 +25,7 @@ use crate::service::Face;
 use crate::sys::process;
 use output::{complain, print, shown, tell, told, warn};
 
-/// As engines read it: `garth version`, then what else there is to know.
+/// In the form engines parse: `garth version`, then further lines.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
 
 /// Garth runs a program inside a small enclosed yard.
@@ -130,9 +130,9 @@ enum Verb {
 }
 
 impl Verb {
-    /// The exit code for a failure of ours, where it is not the one of a wrapped command: as runc's.
+    /// The exit code for failures of garth itself if, as with runc, it is not that of `wrap`.
     fn failed(&self, global: &Global) -> Option<i32> {
-        // Where that cannot be told, as an engine would have it.
+        // If that cannot be determined, the code that engines expect.
         let of_container = |id: &str| !matches!(Face::of(&global.journal(), id), Ok(Face::Sandbox));
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
@@ -178,7 +178,7 @@ pub fn main() -> i32 {
     };
     let failed = verb.failed(&global);
     if let Err(error) = global.log.check() {
-        // What ends or removes must not need a disk with space on it.
+        // Killing and removing must work even if the disk is full.
         if !matches!(verb, Verb::Kill(_) | Verb::Delete(_) | Verb::Gc) {
             complain(&error);
             return failed.unwrap_or(OURS);
@@ -248,7 +248,7 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
     }
 }
 
-/// Help and version go to standard output; everything else is one line, like every other error.
+/// Help and version go to standard output; usage errors are one line, like every other error.
 fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     if !error.use_stderr() {
         let text = error.render();
@@ -261,7 +261,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let text = error.render().to_string();
     let failed = oci::usage(&verb(args), error).unwrap_or(OURS);
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Who asks for nothing gets what --help prints, as from runc.
+        // Without arguments, print the same as --help, like runc.
         if args.len() <= 1 {
             print(&text);
             return 0;
@@ -269,7 +269,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
         let _ = error.print();
         return failed;
     }
-    // What is wrong comes first, then perhaps tips, then how the verb is used.
+    // First comes the error, then possibly tips, then the usage of the verb.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let mut words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let tip = words.iter().position(|line| line.starts_with("tip:"));
@@ -285,7 +285,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     failed
 }
 
-/// The verb among these arguments, unparsed; empty when there is none.
+/// The verb among these unparsed arguments; empty if there is none.
 fn verb(args: &[OsString]) -> String {
     const WITH_VALUE: [&str; 6] =
         ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--criu"];

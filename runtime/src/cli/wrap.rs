@@ -46,7 +46,7 @@ pub struct ExplainWrap {
     format: Format,
 }
 
-/// What the settings mean here; what the sandbox has to do without is said.
+/// Resolves the settings, and reports what the sandbox has to do without.
 fn resolve(settings: Settings, global: &Global) -> Result<Resolved> {
     let mut resolved = settings.resolve(global.root.clone())?;
     resolved.sandbox.systemd_cgroup = global.systemd_cgroup;
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Of the verb, not of the sandbox.
+    /// Flags of the verb, which are not settings of the sandbox.
     const VERBS: [&str; 2] = ["detach", "log"];
 
     fn flags() -> clap::Command {
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(&flags - &verbs, keys);
     }
 
-    /// The flags of one example for each kind of value, and the same in a file.
+    /// One example for each kind of value, as flags and in a file.
     #[test]
     fn a_flag_and_its_key_take_the_same_values() {
         let command = flags();

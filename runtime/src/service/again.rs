@@ -10,7 +10,7 @@ use crate::journal::Journal;
 use crate::network;
 use crate::start::{self, second};
 
-/// Does what the first word says; the rest are its own. Returns the exit code.
+/// Does what the first word says, with the others as arguments. Returns the exit code.
 pub fn main(words: &[OsString]) -> i32 {
     let Some((word, rest)) = words.split_first() else { return 125 };
     let word = word.to_str().unwrap_or_default();
@@ -34,7 +34,7 @@ pub fn main(words: &[OsString]) -> i32 {
     }
 }
 
-/// `ended ROOT NAME ENTRY PID`: what a keeper becomes.
+/// `ended ROOT NAME ENTRY PID`: what a keeper becomes once its sandbox has ended.
 fn ended(words: &[OsString]) -> Result<()> {
     let number = |word: &OsString| word.to_str().and_then(|word| word.parse::<i32>().ok());
     if let [root, name, entry, pid] = words

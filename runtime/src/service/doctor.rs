@@ -1,5 +1,5 @@
-//! What this host can do, found out by doing it: most probes are plans that are run without their
-//! last step, the execve.
+//! What this host can do, found out by trying: most probes are plans run without the last step, the
+//! execve.
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::start::{self, Options};
 use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};
 
-/// What one probe has found.
+/// The result of one probe.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     /// What was tried.
@@ -37,16 +37,16 @@ pub struct Finding {
 pub enum Health {
     /// It works.
     Ok,
-    /// It does not, and what needs it will be refused or left out, as KERNEL.md says.
+    /// It does not work; what needs it is refused or left out, as described in KERNEL.md.
     Degraded,
-    /// Without it there are no sandboxes.
+    /// No sandbox works without it.
     Unusable,
 }
 
-/// The kernel that everything is written for; see KERNEL.md for what needs it.
+/// The oldest kernel with full support; KERNEL.md lists what needs it.
 const OLDEST: (u32, u32) = (5, 14);
 
-/// Runs all probes. Nothing of them stays.
+/// Runs all probes. They leave nothing behind.
 pub fn examine(journal: &Journal) -> Vec<Finding> {
     use Health::{Degraded, Unusable};
     let mut found = Vec::new();
@@ -127,7 +127,7 @@ fn user_namespace() -> Result<String> {
     Ok("sandboxes without root".into())
 }
 
-/// Steps of one who is in new namespaces of these kinds, a user namespace among them.
+/// Steps taken in new namespaces of these kinds, including a user namespace.
 fn in_user_namespace<const N: usize>(namespaces: u64, steps: [Step; N]) -> Plan {
     let (uid, gid) = process::effective_ids();
     let id_maps = Some(IdMaps::one((uid, uid), (gid, gid)));
@@ -153,7 +153,7 @@ fn landlock() -> Result<String> {
     }
 }
 
-/// The profile of a process is its executable's, or was given to it by whoever started it.
+/// A process's profile belongs to its executable, or was set by the process that started it.
 fn apparmor() -> Result<String> {
     let enabled = read_kernel("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
     if enabled.trim() != "Y" {
@@ -179,7 +179,7 @@ fn limit(limits: Limits) -> Result<String> {
     Ok(file.unwrap_or_default().trim_end_matches("/doctor/cgroup.procs").to_owned())
 }
 
-/// The io controller, at the disk of the root.
+/// The io controller, on the disk of the root file system.
 fn disk_limit() -> Result<String> {
     let one = |text: &str| limit(Limits { io: Throttle::parse(text)?, ..none() });
     let read = one("riops=1:/")?;
@@ -189,7 +189,8 @@ fn disk_limit() -> Result<String> {
     })
 }
 
-/// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
+/// A host, a sandbox and the veth pair between them, in a network namespace that ends with the
+/// probe.
 fn private_network(
     journal: &Journal,
     then: impl FnOnce(&HostEnd) -> Result<()> + Send,
@@ -216,7 +217,7 @@ fn private_network(
     Ok("veth, addresses, routes, nftables".into())
 }
 
-/// Chains of others on this host, and what the sandboxes that run need of our own.
+/// Other firewall chains on this host, and our own chains for running sandboxes.
 fn firewall(journal: &Journal) -> Result<String> {
     if !facts::privileged() {
         return Ok("not needed by pasta".into());
@@ -238,7 +239,7 @@ fn firewall(journal: &Journal) -> Result<String> {
     }
 }
 
-/// The program that carries the packets of a user's sandboxes, in one that ends with the probe.
+/// The program that carries the packets of unprivileged sandboxes, in a sandbox for this probe.
 fn unprivileged_network(journal: &Journal) -> Result<String> {
     let entry = journal.create(&start::random_id())?;
     let helper = Pasta::find(entry.file("pasta.pid"), Vec::new());
@@ -255,7 +256,7 @@ fn unprivileged_network(journal: &Journal) -> Result<String> {
     tried
 }
 
-/// Both ways, on such a wire.
+/// Both directions, on such a veth pair.
 fn rates(journal: &Journal) -> Result<String> {
     let both = Some(Rate(1_000_000));
     let rates = Rates { up: both, down: both };
@@ -264,7 +265,7 @@ fn rates(journal: &Journal) -> Result<String> {
     Ok("tbf, ingress, u32, mirred, ifb".into())
 }
 
-/// The same wire in a group that nobody else is in.
+/// The same veth pair, in a rate group of its own.
 fn rate_groups(journal: &Journal) -> Result<String> {
     let group = "doctor:1Mbit/s".parse::<RateGroup>()?;
     bandwidth::check(&Rates::default(), Some(&group))?;

@@ -1,6 +1,6 @@
-//! What can be asked of a sandbox, in text: the flags of `garth wrap`, and the keys of a service file
-//! under the same names with the same values. [`Settings::resolve`] is the one place where they get
-//! their meaning, whatever they were read from.
+//! The settings of a sandbox as text: the flags of `garth wrap`, and the keys of a service file
+//! with the same names and values. [`Settings::resolve`] is the one place that interprets them,
+//! wherever they came from.
 
 pub(super) mod environment;
 mod keys;
@@ -26,8 +26,8 @@ pub enum Base {
     Compat,
 }
 
-// What stands behind `///` is also the help of `garth wrap`, brackets and all; a comment on the struct would be taken
-// for a description of the verb.
+// These doc comments are also the help texts of `garth wrap`, hence the brackets; one on the struct
+// would become the description of the verb.
 #[allow(missing_docs, rustdoc::broken_intra_doc_links, reason = "see above")]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
@@ -50,7 +50,8 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "RATES"))]
     #[serde(with = "keys::word")]
     pub rate: Option<String>,
-    /// A budget shared with the other sandboxes of that name: office:up=100Mbit/s,down=50Mbit/s,share=2
+    /// A budget shared with the other sandboxes of that name:
+    /// office:up=100Mbit/s,down=50Mbit/s,share=2
     #[cfg_attr(feature = "cli", arg(long, value_name = "GROUP"))]
     pub rate_group: Option<String>,
     /// User and group that the command runs as: names or numbers
@@ -97,7 +98,8 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "MOUNT"))]
     #[serde(with = "keys::paths")]
     pub tmpfs: Vec<OsString>,
-    /// Make a directory below /run that belongs to the command's user, as systemd's RuntimeDirectory=
+    /// Make a directory below /run that belongs to the command's user, as systemd's
+    /// RuntimeDirectory=
     #[cfg_attr(feature = "cli", arg(long, value_name = "NAME"))]
     #[serde(with = "keys::paths")]
     pub run_dir: Vec<PathBuf>,
@@ -118,8 +120,8 @@ pub struct Settings {
     #[cfg_attr(feature = "cli", arg(long, value_name = "CAPS"))]
     #[serde(with = "keys::words")]
     pub cap_drop: Vec<String>,
-    /// A seccomp profile of OCI or a filter as Firecracker has it, unconfined, or log (allow, but log
-    /// what the default would refuse)
+    /// A seccomp profile of OCI or a filter as Firecracker has it, unconfined, or log (allow, but
+    /// log what the default would refuse)
     #[cfg_attr(feature = "cli", arg(long, value_name = "FILE"))]
     pub seccomp: Option<String>,
     /// Let set-user-ID and set-group-ID files be made: outside they give their owner's rights
@@ -162,8 +164,8 @@ pub struct Settings {
     /// Hide the processes of other users in /proc
     #[cfg_attr(feature = "cli", arg(long))]
     pub hidepid: bool,
-    /// Have a user namespace, also for root, with ids of its own: those that /etc/subuid gives root, or
-    /// these of the host
+    /// Have a user namespace, also for root, with ids of its own: those that /etc/subuid gives
+    /// root, or these of the host
     #[cfg_attr(feature = "cli", arg(long, value_name = "FIRST:COUNT", num_args = 0..=1,
         require_equals = true, default_missing_value = ""))]
     #[serde(with = "keys::optional")]

@@ -1,4 +1,4 @@
-//! Waiting for the end of a sandbox that somebody else has started.
+//! Waiting for the end of a detached sandbox.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use crate::journal::Journal;
 use crate::resource::trace::Trace;
 use crate::sys::process;
 
-/// Waits until sandbox `name` has ended and what it had is released; tells how it ended. One that has
-/// ended already is told at once, while it is remembered.
+/// Waits until sandbox `name` has ended and its resources are released; returns how it ended. If it
+/// has already ended, returns immediately while its trace is kept.
 ///
 /// # Errors
-/// There is no such sandbox, or it was not a detached one: how that ended is known only to the process
-/// that started it.
+/// There is no such sandbox, or it was not detached: then only the process that started it knows
+/// how it ended.
 pub fn wait(journal: &Journal, name: &str) -> Result<Trace> {
-    // How long a release may take, and a start until there is a process.
+    // The longest time for a release, and for a start until there is a process.
     const PATIENCE: Duration = Duration::from_secs(30);
     let mut deadline = Instant::now() + PATIENCE;
     let mut was_there = false;

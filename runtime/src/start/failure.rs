@@ -1,4 +1,5 @@
-//! A failed step in words. The child reports a number and an errno; the parent holds the same plan.
+//! Describing a failed step. The child reports a step number and an errno; the parent has the same
+//! plan.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +9,11 @@ use crate::sys::Errno;
 use crate::sys::clone::NO_CGROUP;
 use crate::sys::process;
 
-/// In the place of an errno: a hook exited with this code, was killed by this signal, or was late.
+/// In place of an errno: a hook exited with this code, was killed by this signal, or timed out.
 pub const HOOK_CODE: i32 = 0x1_0000;
 pub const HOOK_SIGNAL: i32 = 0x2_0000;
 pub const HOOK_LATE: i32 = 0x4_0000;
-/// In the place of an errno: the program was found by a part of PATH that is relative.
+/// In place of an errno: the program was found by a relative part of PATH.
 pub const RELATIVE: i32 = 0x8_0000;
 
 const FILTERED: &str = "a seccomp filter that is in force here forbids it: change the one of the \
@@ -34,7 +35,8 @@ pub fn clone(plan: &Plan, errno: Errno) -> Error {
     }
 }
 
-/// What is not as usual, since step `number` was refused; none: it makes no difference.
+/// What the sandbox does without because step `number` was refused; `None` if it makes no
+/// difference.
 pub fn spared(plan: &Plan, number: usize, errno: Errno) -> Option<String> {
     let Planned { step, otherwise, .. } = plan.steps.get(number)?;
     let loss = match otherwise {
@@ -55,22 +57,22 @@ pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
     }
 }
 
-/// All that is told of a step's failure but its errno. As text it goes where the plan is not: to the
-/// process that starts a container which another one has created.
+/// All that is needed to describe a step's failure, but the errno. Serialized, it reaches a process
+/// that does not have the plan: the one that starts a container created by another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Account {
     /// The program could not be executed.
     Exec {
-        /// As it was asked for.
+        /// As it was requested.
         name: String,
         /// It was not searched in PATH.
         is_path: bool,
-        /// It is a container's: an engine reads the words.
+        /// It is a container's, so an engine parses the message.
         for_engines: bool,
     },
-    /// It is not there.
+    /// It does not exist.
     Find {
-        /// As it was asked for.
+        /// As it was requested.
         name: String,
     },
     /// A hook failed.
@@ -90,7 +92,7 @@ pub enum Account {
 }
 
 impl Account {
-    /// Of this step.
+    /// Describes this step.
     pub fn of(planned: &Planned) -> Account {
         let Planned { step, origin, .. } = planned;
         match step {
@@ -118,7 +120,7 @@ impl Account {
         }
     }
 
-    /// With the errno.
+    /// The error for this errno.
     pub fn error(&self, errno: Errno) -> Error {
         match self {
             Account::Exec { name, is_path, for_engines } => {
@@ -128,7 +130,7 @@ impl Account {
                 };
                 exec(error, name, *is_path, errno)
             }
-            // The words that engines look for, to tell a missing program from other failures.
+            // Engines match these words to tell a missing program from other failures.
             Account::Find { name } => {
                 let error = match errno.0 {
                     libc::ENOENT if !name.contains('/') => {
@@ -157,7 +159,7 @@ impl Account {
         }
     }
 
-    /// The process was ended at this step; `how` if that is known.
+    /// The process was killed at this step; `how`, if known.
     pub fn died(&self, how: &str) -> Error {
         let what = match self {
             Account::Exec { name, .. } => format!("execute {name}"),
@@ -200,7 +202,7 @@ fn exec(error: Error, name: &str, is_path: bool, errno: Errno) -> Error {
     }
 }
 
-/// What is a shell's to read was given as the name of a program.
+/// A hint if the name of the program looks like shell syntax.
 fn for_a_shell(name: &str) -> Option<String> {
     let quoted = name.replace('\'', "'\\''");
     let variable = name.split_once('=').filter(|(variable, _)| {

@@ -1,5 +1,6 @@
-//! Starting a child that may outlive its starter: it has a copy of memory, not a share in it, and the
-//! two talk over a line. The child asks, the parent does its part and says `Go`.
+//! Starting a child that may outlive the process that starts it: it has a copy of the memory
+//! instead of sharing it, and the two communicate over a channel. The child asks, the parent does
+//! its part and sends `Go`.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -23,15 +24,15 @@ use crate::sys::{Errno, pidfd, process, raw::RawFd};
 pub enum Event {
     /// The id maps of its new user namespace.
     Maps,
-    /// Whatever needs its process id: record, network, limits.
+    /// Everything that needs its process id: record, network, limits.
     Begun,
-    /// The hooks that run before the root is entered.
+    /// The hooks that run before it enters its root.
     Mounted,
-    /// Somebody who takes the descriptor of the seccomp filter's supervisor.
+    /// Passing on the listener of its seccomp filter to the supervisor.
     Listener(OwnedFd),
 }
 
-/// The line to a child that is not there yet. Made first, for the plan must know its number.
+/// The channel to a child that does not exist yet. Made first, as its number must be in the plan.
 #[derive(Debug)]
 pub struct Line {
     parent: OwnedFd,
@@ -50,8 +51,8 @@ impl Line {
         Ok(Line { parent, child, progress: None })
     }
 
-    /// A line to a child that waits to be started by another process, which learns from the child
-    /// how far it came.
+    /// A channel to a child that waits to be started by another process, which learns from the
+    /// child how far it got.
     ///
     /// # Errors
     /// EMFILE: too many open files.
@@ -61,7 +62,7 @@ impl Line {
         Ok(Line { progress: Some(progress), ..Line::new()? })
     }
 
-    /// The file for that.
+    /// The file in which the child keeps its progress.
     pub fn progress(&self) -> Option<RawFd> {
         self.progress.as_ref().map(AsRawFd::as_raw_fd)
     }
@@ -72,18 +73,19 @@ impl Line {
     }
 }
 
-/// Runs a plan until its program has been executed, or, if it waits for a start, until it does.
-/// `part` is the parent's part, called for each [`Event`]; `said` hears what the child's hooks write.
+/// Runs a plan until its program has been executed or, if it waits for a start, until it waits.
+/// `part` is the parent's part, called for each [`Event`]; `said` receives the output of hooks.
 ///
 /// # Errors
-/// The first step that failed, or what `part` returned; the child is dead and reaped then.
+/// The first step that failed, or the error `part` returned; the child has then been killed and
+/// reaped.
 pub fn converse(
     plan: &Plan,
     line: Line,
     said: &mut Said<'_>,
     mut part: impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<Process> {
-    // What a container calls its program may be /proc/self/exe, or a script for that.
+    // A container's program may be /proc/self/exe, or a script with that as its interpreter.
     seal::demand()?;
     let ground = ground(plan, line.progress.as_ref())?;
     let parent = pidfd::open(std::process::id() as i32)
@@ -108,16 +110,17 @@ pub fn converse(
     let words = ground.words();
     let mut sibling: Option<Process> = None;
     let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
-        // Only the child holds it now, so its end is the end of the line.
+        // Only the child holds its end now, so the channel closes when the child ends.
         drop(child);
-        // Not for the scope to act upon: the first may be reaped by now, and its number another's.
+        // The scope must not act on an error: the first process may already be reaped and its pid
+        // reused.
         Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, said, &mut part))
     });
     let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
     let first = Process::new(cloned, false);
     let process = match (sibling, words.second()) {
         (Some(second), _) => second,
-        // There is one, and it has said nothing: one of the two was killed.
+        // There is one that has not reported: one of the two was killed.
         (None, Some(pid)) => {
             first.kill();
             let _ = first.wait();
@@ -137,7 +140,7 @@ pub fn converse(
     let error = match (result, failed) {
         (_, Some(error)) | (Err(error), None) => error,
         (Ok(true), None) => return Ok(process),
-        // The line has ended. If the child was at its last step, the program has been executed.
+        // The channel is closed. If the child was at its last step, the program has been executed.
         (Ok(false), None) if words.at() == last && !waits(plan) => return Ok(process),
         (Ok(false), None) => died(plan, words.at(), &process),
     };
@@ -146,8 +149,8 @@ pub fn converse(
     Err(error)
 }
 
-/// The memory for the child, and, if another process will start it, what that one must know of the
-/// steps that are left then.
+/// The memory for the child and, if another process will start it, what that process must know
+/// about the remaining steps.
 fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
     let failed = |errno| Error::os("map memory for a child", errno);
     let Some(progress) = progress else { return Ground::new(Memory::Forked).map_err(failed) };
@@ -159,18 +162,18 @@ fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
     Progress::describe(progress, &text).and_then(|()| Ground::on(progress.as_fd())).map_err(failed)
 }
 
-/// The steps that are left when a container is started.
+/// The steps that remain when a container is started.
 #[derive(Serialize, Deserialize)]
 struct Left {
     first: usize,
     accounts: Vec<Account>,
 }
 
-/// Says `Go` to a container that waits for it; returns when its program has been executed. `said`
-/// hears what its hooks write.
+/// Sends `Go` to a waiting container; returns when its program has been executed. `said` receives
+/// the output of its hooks.
 ///
 /// # Errors
-/// The step that failed.
+/// A step failed.
 pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
     answer(connection)?;
     let mut progress = None;
@@ -195,13 +198,13 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
             Some(account) => account.error(errno),
             None => Error::os(format!("step {number}"), errno),
         }),
-        // At its last step, execve, the end of the line means that the program runs.
+        // At the last step, execve, a closed channel means that the program is running.
         None if at + 1 == left.first + left.accounts.len() => Ok(()),
         None => Err(account(at).map_or_else(ended, |account| account.died(""))),
     }
 }
 
-/// Is it something that a hook has written?
+/// Takes the output of a hook; false if it is another message.
 fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
     let is = |record: Word| heard.message.kind == record as u32;
     if is(Word::Hook) {
@@ -214,7 +217,7 @@ fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
     true
 }
 
-/// Until the child is ready (true) or the line has ended.
+/// Serves the child until it is ready (true) or the channel is closed.
 fn talk(
     line: BorrowedFd<'_>,
     cloned: &Cloned,
@@ -291,7 +294,7 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
 
 fn answer(line: BorrowedFd<'_>) -> Result<()> {
     match channel::send(line, Message { kind: Word::Go as u32, value: 0 }) {
-        // Why it has gone is told by the words, or by its status.
+        // The shared words or its exit status tell why it is gone.
         Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
         Err(errno) => Err(Error::os("tell the child to go on", errno)),
     }

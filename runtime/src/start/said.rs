@@ -1,14 +1,14 @@
-//! What hooks write while they run: it is told line by line, and the end of what the last one wrote to
-//! its standard error is the reason if it fails.
+//! The output of hooks: logged line by line; if a hook fails, the end of its standard error is
+//! given as the reason.
 
 use crate::error::Error;
 use crate::sys::raw::RawFd;
 
-/// The output of hooks, one after the other.
+/// The output of hooks, one hook after the other.
 pub struct Said<'a> {
     tell: &'a dyn Fn(&str),
     hook: String,
-    /// Of its output and its standard error: the last line, which has not ended.
+    /// The unfinished last line of its standard output and of its standard error.
     begun: [Vec<u8>; 2],
     reason: Vec<u8>,
 }
@@ -22,14 +22,14 @@ impl<'a> Said<'a> {
         Said { tell, hook: String::new(), begun: Default::default(), reason: Vec::new() }
     }
 
-    /// This hook begins to run.
+    /// A hook begins to run.
     pub fn begin(&mut self, hook: &[u8]) {
         self.end();
         self.hook = String::from_utf8_lossy(hook).into_owned();
         self.reason.clear();
     }
 
-    /// It has written this to descriptor 1 or 2.
+    /// The hook has written `text` to descriptor 1 or 2.
     pub fn hear(&mut self, fd: RawFd, text: &[u8]) {
         if fd == libc::STDERR_FILENO {
             self.reason.extend_from_slice(text);
@@ -47,12 +47,12 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Nothing more comes.
+    /// There is no more output.
     pub fn end(&mut self) {
         (0..2).for_each(|which| self.tell(which));
     }
 
-    /// The error with its reason.
+    /// Adds the reason to the error.
     #[must_use]
     pub fn because(&self, error: Error) -> Error {
         let reason = String::from_utf8_lossy(&self.reason);

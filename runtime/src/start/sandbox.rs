@@ -1,5 +1,5 @@
-//! Starting a sandbox: facts, journal, resources, plan, child, in this order; and their release in
-//! the opposite order when the child has ended or a step has failed.
+//! Starting a sandbox: facts, journal, resources, plan, child, in this order; and releasing them in
+//! reverse order when the child has ended or a step has failed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -20,7 +20,7 @@ use crate::resource::trace::{self, Trace};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
-/// A running sandbox, as the process that started it holds it.
+/// A running sandbox, held by the process that started it.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
@@ -40,8 +40,8 @@ impl Sandbox {
     /// Starts the sandbox. When this returns, the command has been executed.
     ///
     /// # Errors
-    /// What cannot be had, or the step that failed; nothing is left behind then. The kinds
-    /// `NotFound` and `NotExecutable` are about the command.
+    /// Something requested is not available, or a step failed; nothing is left behind. The kinds
+    /// `NotFound` and `NotExecutable` refer to the command.
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
         let placed = placed(self, options.name.as_deref())?;
@@ -61,7 +61,7 @@ impl Sandbox {
         }
         let id = options.name.clone().unwrap_or_else(random_id);
         match self.start(&journal, &id, &mut given, options) {
-            // What it wants another may have that has ended, and that has not been released since.
+            // What it needs may still be held by a sandbox that has ended without being released.
             Err(_) if self.network == Network::Private && gc::release_networks(&journal)? => {
                 self.start(&journal, &id, &mut given, options)
             }
@@ -81,7 +81,7 @@ impl Sandbox {
         let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
         match yard.start(self, given, options) {
             Ok(process) => Ok(Child { process, yard: Some(yard) }),
-            // The error that counts is the first; what could not be released stays recorded.
+            // The first error counts; what could not be released stays on record.
             Err(error) => match yard.release() {
                 Ok(()) => Err(error),
                 Err(left) => {
@@ -91,10 +91,10 @@ impl Sandbox {
         }
     }
 
-    /// What [`Sandbox::spawn`] would do, in words: the resources outside, then the plan.
+    /// What [`Sandbox::spawn`] would do, in words: the host resources, then the plan.
     ///
     /// # Errors
-    /// As for `spawn`, as far as it can be told without doing anything.
+    /// Same as `spawn`, as far as can be determined without doing anything.
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
         let placed = &placed(self, options.name.as_deref())?;
@@ -116,14 +116,14 @@ impl Sandbox {
 /// What would be done.
 #[derive(Debug)]
 pub struct Explanation {
-    /// Outside the sandbox, by the caller, before and beside the child's steps.
+    /// Outside the sandbox, by the parent, before and during the child's steps.
     pub outside: Vec<String>,
-    /// By the child.
+    /// In the child.
     pub plan: Plan,
 }
 
-/// A new entry; one of the same name that has ended without being released is released first, and one
-/// that has ended is forgotten.
+/// A new entry. A sandbox of the same name that has ended is released first if needed, and its
+/// trace removed.
 fn create(journal: &Journal, id: &str) -> Result<Entry> {
     match journal.create(id) {
         Err(error) => match gc::release_ended(journal, id) {
@@ -173,7 +173,7 @@ impl Yard {
 }
 
 impl Child {
-    /// One that was started for this process, with what is to be held for it.
+    /// A sandbox started for this process by a second start, with the descriptors to hold for it.
     fn adopt(
         (started, mut held): (second::Started, Held),
         placed: &Sandbox,
@@ -195,10 +195,10 @@ impl Child {
         &self.process
     }
 
-    /// Waits for its end, and releases what it had outside.
+    /// Waits for its end and releases its host resources.
     ///
     /// # Errors
-    /// When something could not be released: it stays recorded, for `garth gc`.
+    /// Something could not be released; it stays on record for `garth gc`.
     pub fn wait(self) -> Result<Ended> {
         let ended = self.process.wait()?;
         if let Some(yard) = self.yard {
@@ -207,32 +207,32 @@ impl Child {
         Ok(ended)
     }
 
-    /// The limit that was reached, as its flag spells it, if the kernel has killed in the sandbox for
-    /// want of memory. To be asked before [`Child::wait`].
+    /// If the kernel's OOM killer has struck in the sandbox, the limit that was reached, spelled
+    /// like its flag. Call this before [`Child::wait`].
     pub fn out_of_memory(&self) -> Option<String> {
         let yard = self.yard.as_ref()?;
         trace::out_of_memory(yard.resources.oom_kills(), &yard.limits)
     }
 
-    /// The name in the journal, if it is there.
+    /// The name in the journal, if it has an entry.
     pub fn id(&self) -> Option<&str> {
         self.yard.as_ref().map(|yard| yard.entry.id())
     }
 
-    /// Its place in the journal, held.
+    /// The lock of its entry in the journal.
     pub fn entry(&self) -> Option<BorrowedFd<'_>> {
         self.yard.as_ref().map(|yard| yard.entry.as_lock().as_fd())
     }
 
-    /// The descriptors that must stay open while the sandbox lives: the lock of its entry and the
-    /// reservations of its ports. For a process that waits in this one's place.
+    /// The descriptors that must stay open while the sandbox runs: the lock of its entry and the
+    /// reservations of its ports. For a process that waits in place of this one.
     pub fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let yard = self.yard.iter();
         yard.flat_map(|yard| yard.held.iter().chain([yard.entry.as_lock()])).map(AsFd::as_fd)
     }
 }
 
-/// The facts that the plan of `sandbox` depends on.
+/// Gathers the facts that the plan of `sandbox` depends on.
 pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     let privileged = facts::privileged();
     let landlock = if sandbox.landlock { process::landlock_abi() } else { 0 };
@@ -251,7 +251,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
         },
         mounts,
         landlock,
-        // In a user namespace of its own the child has them all.
+        // In its own user namespace the child has them all.
         held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
@@ -267,7 +267,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     })
 }
 
-/// Who the command runs as; without a wish the caller, without the caller's other groups.
+/// The user the command runs as; by default the caller, without supplementary groups.
 fn user(sandbox: &Sandbox) -> Result<User> {
     let (uid, gid) = process::effective_ids();
     match &sandbox.user {
@@ -314,7 +314,7 @@ pub(super) fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Re
     run(plan, init.as_ref().map(AsFd::as_fd), beside)
 }
 
-/// A name that nobody has.
+/// A random name.
 pub fn random_id() -> String {
     use std::hash::{BuildHasher, Hasher};
     // RandomState is seeded from getrandom(2).

@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::container::{self, AfterEnd, CreateOptions, Detached, Images};
 use crate::error::{Error, Result};
 
-/// What both are told.
+/// Options of both verbs.
 #[derive(Debug, Args)]
 struct Common {
     /// Where the images are [default: checkpoint]

@@ -37,12 +37,12 @@ impl Events {
             heard = tell(&event)?;
             if heard { Ok(()) } else { Err(Error::new("nobody listens")) }
         });
-        // A reader that has gone away has heard enough.
+        // It is not an error if the reader is gone.
         if heard { all.map(|()| 0) } else { Ok(0) }
     }
 }
 
-/// False: the reader has gone away.
+/// Prints an event; false if the reader is gone.
 fn tell(event: &ContainerEvent<'_>) -> Result<bool> {
     let text = serde_json::to_string(event).map_err(|e| Error::new(format!("write JSON: {e}")))?;
     let mut out = std::io::stdout().lock();

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::service::Entering;
 use crate::sys::process::Signals;
 
-/// What `exec` has for containers alone.
+/// Flags of `exec` for containers only.
 #[derive(Debug, Args)]
 pub struct ExecFlags {
     /// Read the program from a file, as in config.json's `process`
@@ -59,7 +59,7 @@ pub struct ExecFlags {
 
 impl ExecFlags {
     /// # Errors
-    /// When a flag was given that a sandbox does not know.
+    /// A flag was given that is for containers only.
     pub fn expect_none(&self) -> Result<()> {
         let flag = [
             (self.process.is_some(), "--process"),
@@ -91,10 +91,10 @@ impl ExecFlags {
         }
     }
 
-    /// Runs the program, and waits for its end unless it is detached.
+    /// Runs the program and, unless detached, waits for its end.
     ///
     /// # Errors
-    /// As of [`container::exec`].
+    /// Those of [`container::exec`].
     pub(in crate::cli) fn run(self, global: &Global, id: &str, words: Entering) -> Result<i32> {
         let containers = &global.journal().containers();
         let container = Container::open(containers, id)?;

@@ -65,7 +65,7 @@ pub struct Create {
 
 impl Create {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        // What an image calls its program may be /proc/self/exe, or a script for that.
+        // An image's program may be /proc/self/exe, or a script with that as its interpreter.
         seal::own_program()?;
         let options = self.making.options(global);
         let journal = global.journal().containers();
@@ -105,7 +105,7 @@ pub struct Run {
 
 impl Run {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        // What an image calls its program may be /proc/self/exe, or a script for that.
+        // An image's program may be /proc/self/exe, or a script with that as its interpreter.
         seal::own_program()?;
         let options = self.making.options(global);
         let detached = if self.detach { Detached::Yes } else { Detached::No };

@@ -43,7 +43,7 @@ impl Mounts {
     }
 }
 
-/// A list, or an object that has it under `mounts`.
+/// Reads a list, or an object with the list under `mounts`.
 fn read(file: PathBuf) -> Result<Vec<Mount>> {
     let (text, shown) = super::read_input(file)?;
     let failed = |e: serde_json::Error| Error::new(format!("{shown}: {e}"));

@@ -23,7 +23,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// With --rootless, one for the caller, who is not root: in a user namespace.
+    /// With --rootless, an example for an unprivileged caller, in a user namespace.
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let rootless = global.rootless.as_deref() == Some("true");
         let config = Config::example(rootless.then(process::effective_ids));

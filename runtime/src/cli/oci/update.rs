@@ -118,7 +118,7 @@ impl Update {
 
     fn flags(&self) -> Result<Resources> {
         let cpus = self.cpus.as_deref().map(quota).transpose()?;
-        // As in runc, 0 is no limit that anybody wants to set.
+        // As in runc, 0 leaves a limit unchanged.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
             quota: cpus.or(self.cpu_quota).filter(|n| *n != 0),
