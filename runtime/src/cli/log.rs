@@ -10,26 +10,26 @@ use clap::{Args, ValueEnum};
 use crate::container::{Level, Warn, now, rfc3339};
 use crate::error::{Error, Result};
 
-/// How lines of the log are written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// `time="..." level=error msg="..."`.
+    /// Lines of time="..." level=error msg="..."
     #[default]
     Text,
-    /// One object a line, with the keys level, msg and time.
+    /// One object per line, with the keys level, msg and time
     Json,
 }
 
 /// The log options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Log {
-    /// Write errors and warnings also to this file
+    /// Also write errors and warnings to this file
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// How the log is written
+    /// Format of the log
     #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
-    /// Tell also what is done, step by step
+    /// Also log each step
     #[arg(long, global = true, hide = true)]
     debug: bool,
 }

@@ -11,11 +11,11 @@ use crate::resource::gc::Report;
 use crate::service;
 use crate::sys::process;
 
-/// List the sandboxes that have a name, a network or limits; with an id, the processes of a
-/// container.
+/// List sandboxes that have a name, a network or limits; with an ID, the processes of that
+/// container
 #[derive(Debug, Args)]
 pub struct Ps {
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     format: Format,
     /// Print as JSON
@@ -24,12 +24,12 @@ pub struct Ps {
     /// Print only names
     #[arg(short, long)]
     quiet: bool,
-    /// Also the detached ones that have ended in the last day
+    /// Include detached sandboxes that ended within the last day
     #[arg(short, long)]
     all: bool,
-    /// A container
+    /// List the processes of this container
     id: Option<String>,
-    /// Options of ps(1), by which the processes of a container are shown [default: -ef]
+    /// Options for ps(1), which lists the processes [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
     options: Vec<String>,
 }
@@ -112,21 +112,21 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-/// Send a signal to a sandbox or container.
+/// Send a signal to a sandbox or container
 #[derive(Debug, Args)]
 pub struct Kill {
-    /// The signal, by name or number
+    /// Signal name or number
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
-    /// To every process of the container
+    /// Send it to every process of the container
     #[arg(short, long)]
     all: bool,
-    /// The names are regular expressions: to every container that one matches
+    /// Treat the name as a regular expression, and signal every matching container
     #[arg(short, long)]
     regex: bool,
     /// The sandbox or container
     name: String,
-    /// The signal, by name or number [default: TERM]
+    /// Signal name or number [default: TERM]
     #[arg(value_name = "SIGNAL", conflicts_with = "signal")]
     number: Option<String>,
 }
@@ -154,13 +154,13 @@ impl Kill {
     }
 }
 
-/// Release what an ended sandbox or container had.
+/// Delete an ended sandbox or container and release its resources
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// End it first if it runs; whatever its record looks like
+    /// Kill it first if it is running, and delete it even if its record is damaged
     #[arg(short, long)]
     force: bool,
-    /// The names are regular expressions: every container that one matches
+    /// Treat the name as a regular expression, and delete every matching container
     #[arg(short, long)]
     regex: bool,
     /// The sandbox or container
@@ -184,8 +184,9 @@ impl Delete {
     }
 }
 
-/// Wait for the end of a detached sandbox, and tell how it ended and what it wrote last. The exit
-/// code is the command's; 128 + n if signal n killed it.
+/// Wait for a detached sandbox to end, and show how it ended and its last output
+///
+/// The exit status is the command's, or 128 + N if signal N killed it.
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Print as JSON
@@ -215,8 +216,9 @@ impl Wait {
     }
 }
 
-/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins
-/// made; and fail if anything of a running sandbox's is missing or cannot work.
+/// Show the host resources a sandbox or container holds: cgroup, network, plugins
+///
+/// Fails if a resource of a running sandbox is missing or cannot work.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Print as JSON

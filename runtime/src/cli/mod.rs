@@ -28,7 +28,7 @@ use output::{complain, print, shown, tell, told, warn};
 /// In the form engines parse: `garth version`, then further lines.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
 
-/// Garth runs a program inside a small enclosed yard.
+/// Run commands and daemons in sandboxes
 #[derive(Debug, Parser)]
 #[command(name = "garth", version = VERSION, about, max_term_width = 100, args_override_self = true)]
 #[command(disable_version_flag = true)]
@@ -45,23 +45,22 @@ struct Cli {
 /// Options of every verb.
 #[derive(Debug, Args)]
 struct Global {
-    /// State directory [default: /run/garth, or $XDG_RUNTIME_DIR/garth for other users than root]
+    /// State directory [default: /run/garth; without root $XDG_RUNTIME_DIR/garth]
     #[arg(long, global = true, env = "GARTH_ROOT", value_name = "DIR", hide_env_values = true)]
     root: Option<PathBuf>,
     #[command(flatten)]
     log: log::Log,
-    /// Let systemd make the cgroup: a scope
+    /// Let systemd create the cgroup, as a scope
     #[arg(long, global = true, hide = true)]
     systemd_cgroup: bool,
-    /// How cgroups of containers are made: cgroupfs, systemd or disabled
+    /// How to manage container cgroups: cgroupfs, systemd or disabled
     #[arg(long, global = true, hide = true, value_name = "MANAGER")]
     cgroup_manager: Option<String>,
-    /// For `spec`, an example for a caller who is not root; otherwise accepted and without effect:
-    /// what is possible is found out
+    /// With `spec`, write an example for an unprivileged user; otherwise accepted and ignored
     #[arg(long, global = true, hide = true, value_name = "BOOL")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     rootless: Option<String>,
-    /// The program criu [default: looked for in PATH]
+    /// Path of the criu binary [default: search PATH]
     #[arg(long, global = true, hide = true, value_name = "PATH")]
     criu: Option<PathBuf>,
 }
@@ -74,58 +73,58 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a command or daemon in a yard of its own
+    /// Run a command or daemon in a sandbox
     Wrap(wrap::Wrap),
-    /// Print what a command would do, step by step, and do nothing
+    /// Print what a command would do, step by step, without doing it
     #[command(subcommand)]
     Explain(Explain),
-    /// Make a container from an OCI bundle; its program waits for `start`
+    /// Create a container from an OCI bundle; `start` runs its program
     Create(oci::Create),
     /// Start the program of a created container
     Start(oci::Start),
-    /// Create and start a container, wait for its end, and delete it
+    /// Create and start a container, wait for it to end, and delete it
     Run(oci::Run),
     /// Print the state of a container as JSON
     State(oci::State),
-    /// List the containers
+    /// List containers
     List(oci::List),
-    /// Stop every process of a container where it is
+    /// Suspend all processes of a container
     Pause(oci::Pause),
-    /// Let a paused container go on
+    /// Resume a paused container
     Resume(oci::Resume),
-    /// Give a sandbox or a container that runs other limits
+    /// Change the limits of a running sandbox or container
     Update(oci::Update),
-    /// Tell what a container uses, and when it runs out of memory
+    /// Show the resource usage and out-of-memory events of a container
     Events(oci::Events),
-    /// Write an example of a config.json; with --rootless, one for a caller who is not root
+    /// Write an example config.json; with --rootless, one for an unprivileged user
     Spec(oci::Spec),
-    /// Print what is implemented, as JSON
+    /// Print the supported features as JSON
     Features,
-    /// Write the state of a container that runs to files, by criu(8)
+    /// Checkpoint a running container with criu(8)
     Checkpoint(oci::Checkpoint),
-    /// Make a container from a checkpoint
+    /// Restore a container from a checkpoint
     Restore(oci::Restore),
-    /// Change what is mounted in a container that runs
+    /// Change the mounts of a running container
     #[command(subcommand)]
     Mounts(oci::Mounts),
-    /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
+    /// List sandboxes that have a name, a network or limits; with an ID, the processes of that
     /// container
     Ps(manage::Ps),
-    /// Run a command inside a running sandbox
+    /// Run a command in a running sandbox or container
     Exec(enter::Exec),
-    /// Send a signal to a sandbox
+    /// Send a signal to a sandbox or container
     Kill(manage::Kill),
-    /// Release what an ended sandbox had
+    /// Delete an ended sandbox or container and release its resources
     Delete(manage::Delete),
-    /// Tell what is there of what a sandbox or container has outside
+    /// Show the host resources a sandbox or container holds
     Check(manage::Check),
-    /// Limit what runs already, or a command, to a rate or a part of the time
+    /// Limit the data rate or run time of a running process or a command
     Limit(limit::Limit),
-    /// Wait for the end of a detached sandbox, and tell how it ended
+    /// Wait for a detached sandbox to end, and show how it ended
     Wait(manage::Wait),
-    /// Release what crashes have left behind
+    /// Clean up after crashes
     Gc,
-    /// Tell what this host can do, by trying it, and what to do about the rest
+    /// Check what this host supports, and how to fix what it does not
     Doctor(doctor::Doctor),
 }
 
@@ -151,17 +150,17 @@ impl Verb {
 
 #[derive(Debug, Subcommand)]
 enum Explain {
-    /// As `garth wrap`
+    /// Explain `garth wrap`
     Wrap(wrap::ExplainWrap),
 }
 
-/// How a result is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Human-readable
     #[value(alias = "table")]
     Text,
-    /// For programs.
+    /// JSON
     Json,
 }
 

@@ -9,13 +9,13 @@ use crate::config::units::Span;
 use crate::container::{self, ContainerEvent};
 use crate::error::{Error, Result};
 
-/// Tell what a container uses, and when it runs out of memory, a line of JSON each.
+/// Show the resource usage and out-of-memory events of a container, as JSON lines
 #[derive(Debug, Args)]
 pub struct Events {
-    /// Time between two counts
+    /// Time between two reports of usage
     #[arg(long, value_name = "TIME", default_value = "5s")]
     interval: Span,
-    /// Tell once what it uses
+    /// Report usage once and exit
     #[arg(long)]
     stats: bool,
     /// The container

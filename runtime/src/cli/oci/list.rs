@@ -8,22 +8,22 @@ use crate::container::{self, Container};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
-/// How a list is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Human-readable
     Table,
-    /// For programs.
+    /// JSON
     Json,
 }
 
-/// List the containers.
+/// List containers
 #[derive(Debug, Args)]
 pub struct List {
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
-    /// Print only ids
+    /// Print only IDs
     #[arg(short, long)]
     quiet: bool,
 }

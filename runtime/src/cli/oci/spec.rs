@@ -14,10 +14,10 @@ use crate::config::oci::{self, Config};
 use crate::error::{Error, Result};
 use crate::sys::process;
 
-/// Write an example of a config.json; with --rootless, one for a caller who is not root.
+/// Write an example config.json; with --rootless, one for an unprivileged user
 #[derive(Debug, Args)]
 pub struct Spec {
-    /// The bundle [default: the current directory]
+    /// Bundle directory [default: current directory]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
 }
@@ -41,7 +41,7 @@ impl Spec {
     }
 }
 
-/// Print what is implemented, as JSON.
+/// Prints the supported features as JSON.
 pub fn features() -> Result<i32> {
     let text = indented(&oci::features(), b"    ")?;
     print(&(String::from_utf8_lossy(&text) + "\n"));
