@@ -46,10 +46,10 @@ impl Cgroup {
     pub fn notify_oom(&self) -> Result<Oom> {
         let dir = self
             .deciding(Controller::Memory)
-            .ok_or_else(|| Error::new("watch for lack of memory: no memory cgroup"))?;
+            .ok_or_else(|| Error::new("watch for out-of-memory events: no memory cgroup"))?;
         let (own, version) = (self.path(dir), dir.version);
         let failed = |error: &std::io::Error| {
-            Error::io(format!("watch for lack of memory in {}", own.display()), error)
+            Error::io(format!("watch for out-of-memory events in {}", own.display()), error)
         };
         match version {
             Version::V1 => {
@@ -96,7 +96,7 @@ impl Oom {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 return Ok(OomEvent::Nothing);
             }
-            Err(error) => return Err(Error::io("read the news of a cgroup", &error)),
+            Err(error) => return Err(Error::io("read the events of a cgroup", &error)),
         }
         if !self.dir.exists() {
             return Ok(OomEvent::Gone);

@@ -4,14 +4,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Flags of `docker run` and others that `wrap` does not have.
 const OF_WRAP: [(&[&str], &str); 8] = [
-    (&["-i", "--interactive"], "leave it out: the command reads what garth is given to read"),
-    (&["-t", "--tty"], "leave it out: the command has the terminal that garth has"),
-    (&["--rm"], "leave it out: what a sandbox had goes with its end"),
-    (&["--init"], "leave it out: there is an init (--as-pid-1 does without)"),
-    (&["--timeout"], "write it with the command: garth wrap -- timeout 10 COMMAND"),
-    (&["-m"], "write --memory"),
-    (&["--net"], "write --network"),
-    (&["--mount"], "write -v SOURCE:TARGET, or --tmpfs TARGET"),
+    (&["-i", "--interactive"], "leave it out: the command inherits standard input"),
+    (&["-t", "--tty"], "leave it out: the command inherits the terminal"),
+    (&["--rm"], "leave it out: nothing of a sandbox remains when it ends"),
+    (&["--init"], "leave it out: there is always an init, except with --as-pid-1"),
+    (&["--timeout"], "use timeout(1): garth wrap -- timeout 10 COMMAND"),
+    (&["-m"], "use --memory"),
+    (&["--net"], "use --network"),
+    (&["--mount"], "use -v SOURCE:TARGET or --tmpfs TARGET"),
 ];
 
 /// The same for `docker exec`.

@@ -110,7 +110,7 @@ impl Limit {
                 Want::Rate(rate.parse()?, direction)
             }
             (None, Some(duty)) => Want::Duty(duty.parse::<Duty>()?),
-            (None, None) => return Err(Error::new("neither --rate nor --duty")),
+            (None, None) => return Err(Error::new("either --rate or --duty is required")),
         };
         Ok(LimitRequest {
             want,

@@ -141,7 +141,7 @@ impl Kill {
         // 0 only tests whether there is a process to signal.
         let signal = if name == "0" { Some(0) } else { process::signal_number(&name) };
         let signal = signal.ok_or_else(|| {
-            Error::new(format!("{name:?} is not a signal")).hint("kill -l lists them")
+            Error::new(format!("{name:?} is not a signal")).hint("kill -l lists signal names")
         })?;
         let journal = global.journal();
         let targets = if self.all { Targets::All } else { Targets::First };
@@ -248,7 +248,7 @@ pub(super) fn gc(global: &Global) -> Result<i32> {
     }
     failed.iter().for_each(complain);
     if removed.is_empty() && failed.is_empty() {
-        print("nothing to clean\n");
+        print("nothing to clean up\n");
     }
     Ok(if failed.is_empty() { 0 } else { OURS })
 }

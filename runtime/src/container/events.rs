@@ -53,7 +53,7 @@ pub fn events(
         // Rounded up: a rest below a millisecond is not waited for in a busy loop.
         let left = left + Duration::from_millis(1);
         let [news] = process::readable([oom.as_fd()], Some(left))
-            .map_err(|errno| Error::os("wait for news of the container", errno))?;
+            .map_err(|errno| Error::os("wait for events of the container", errno))?;
         if news {
             match oom.news()? {
                 OomEvent::Oom => tell(ContainerEvent { kind: "oom", id, data: None })?,

@@ -31,7 +31,8 @@ pub fn run_one(hook: &Hook, place: &str, state: &State, warn: &Warn) -> Result<(
 
 fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
     let string = |text: &OsStr| {
-        CString::new(text.as_bytes()).map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
+        CString::new(text.as_bytes())
+            .map_err(|_| Error::new(format!("{text:?} contains a NUL byte")))
     };
     let strings = |texts: &[String]| -> Result<CStrings> {
         let strings = texts.iter().map(|text| string(text.as_ref()));
@@ -72,7 +73,7 @@ fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
         Ok(Outcome::Success) => Ok(()),
         Ok(Outcome::Code(code)) => failed(format!("exited with code {code}")),
         Ok(Outcome::Signal(signal)) => failed(format!("killed by signal {signal}")),
-        Ok(Outcome::Late) => failed("killed, as it had not ended in time".into()),
+        Ok(Outcome::Late) => failed("timed out and was killed".into()),
         Ok(Outcome::NotExecuted(errno)) | Err(errno) => {
             Err(Error::os(format!("run hook {}", hook.path), errno))
         }

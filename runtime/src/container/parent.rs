@@ -70,7 +70,9 @@ pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
     socket.map(Some).map_err(|errno| {
         let error = Error::os(format!("connect to {flag} {}", path.display()), errno);
         match errno {
-            Errno(libc::EAGAIN) => error.hint("nobody accepts there: its backlog is full"),
+            Errno(libc::EAGAIN) => {
+                error.hint("no process accepts connections there: the backlog is full")
+            }
             _ => error,
         }
     })
@@ -88,7 +90,7 @@ pub fn send_listener(
         profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
     let path = path.ok_or_else(|| {
         Error::new("linux.seccomp: SCMP_ACT_NOTIFY without listenerPath")
-            .hint("nobody would answer the notifications")
+            .hint("no process would answer the notifications")
     })?;
     let state = SeccompState {
         oci_version: oci::VERSION.into(),
@@ -108,7 +110,8 @@ pub fn send_listener(
 /// Whole or not at all: who waits for the file reads it at once.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
+    let name =
+        name.ok_or_else(|| Error::new(format!("--pid-file {}: no file name", path.display())))?;
     let new = path.with_file_name(format!(".{name}"));
     let write = || {
         use std::io::Write;

@@ -101,13 +101,12 @@ pub fn prepare(
             Ok(Prepared { entry, record, process, terminal, notify })
         }
         // The error that counts is the first; what could not be released stays recorded.
-        Err(error) => {
-            match super::delete::release(entry, Some(record), &options.warn) {
-                Ok(()) => Err(error),
-                Err(left) => Err(error
-                    .hint(format!("not all was released ({left}): see garth delete --force {id}"))),
-            }
-        }
+        Err(error) => match super::delete::release(entry, Some(record), &options.warn) {
+            Ok(()) => Err(error),
+            Err(left) => Err(error.hint(format!(
+                "not everything was released ({left}): use garth delete --force {id}"
+            ))),
+        },
     }
 }
 
@@ -211,7 +210,7 @@ fn config(bundle: &Path, options: &CreateOptions) -> Result<Config> {
 fn read_config(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let failed = |e: &std::io::Error| {
-        Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
+        Error::io(format!("read {}", path.display()), e).hint("`garth spec` writes an example")
     };
     // Of a fifo nothing may ever come, and of a device there is no end.
     let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
@@ -238,7 +237,7 @@ fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     let missing = CapabilitySet(wanted & !process::capabilities());
     if missing.0 != 0 {
         warn.tell(&format!(
-            "process.capabilities: {} cannot be granted, as the caller does not hold it",
+            "process.capabilities: {} cannot be granted: the caller does not have it",
             missing.names()
         ));
     }
@@ -428,8 +427,10 @@ pub fn inherited(preserve: u32) -> Result<u32> {
     let missing = (3..).take(count as usize).find(|fd| !file::is_inherited(*fd));
     match missing {
         None => Ok(count),
-        Some(fd) => Err(Error::new(format!("descriptor {fd} of {count} from 3 on is not open"))
-            .hint("--preserve-fds and LISTEN_FDS tell how many the caller has opened")),
+        Some(fd) => {
+            Err(Error::new(format!("descriptor {fd} is not open, of {count} to pass from 3 up"))
+                .hint("the count is --preserve-fds plus LISTEN_FDS"))
+        }
     }
 }
 
@@ -473,5 +474,5 @@ fn hooks_inherit(lists: &Hooks) -> bool {
 
 fn listen(entry: &Entry) -> Result<OwnedFd> {
     channel::listen(entry.as_lock().as_fd(), CREATING)
-        .map_err(|errno| Error::os(format!("make {}", entry.file(CREATING).display()), errno))
+        .map_err(|errno| Error::os(format!("create {}", entry.file(CREATING).display()), errno))
 }

@@ -141,7 +141,7 @@ impl Journal {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let yards = self.yards();
         let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
-        let what = || format!("make {}", new.display());
+        let what = || format!("create {}", new.display());
         // Left behind by a killed process that had our pid.
         let _ = fs::remove_dir(&new);
         let mut private = DirBuilder::new();
@@ -151,7 +151,7 @@ impl Journal {
                 return Err(Error::io(what(), &error));
             }
             let made = private.recursive(true).create(&yards);
-            made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
+            made.map_err(|e| Error::io(format!("create {}", yards.display()), &e))?;
         }
         self.check_owner()?;
         let lock: OwnedFd = match File::open(&new) {
@@ -168,7 +168,7 @@ impl Journal {
                 let _ = fs::remove_dir(&new);
                 Err(match errno {
                     Errno(libc::EEXIST) => self.taken(id),
-                    _ => Error::os(format!("make {}", self.dir(id).display()), errno),
+                    _ => Error::os(format!("create {}", self.dir(id).display()), errno),
                 })
             }
         }
@@ -207,11 +207,11 @@ impl Journal {
 
     fn taken(&self, id: &str) -> Error {
         match self.part {
-            Part::Yards => Error::new(format!("a sandbox named {id} exists already"))
-                .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended")),
-            Part::Containers => Error::new(format!("container with id {id} exists already"))
-                .hint("garth delete removes one that has ended"),
-            Part::Limits => Error::new(format!("there is a limit {id} already")),
+            Part::Yards => Error::new(format!("a sandbox named {id} already exists"))
+                .hint(format!("garth ps shows it; garth delete {id} removes it once it has ended")),
+            Part::Containers => Error::new(format!("container with id {id} already exists"))
+                .hint("garth delete removes it once it has ended"),
+            Part::Limits => Error::new(format!("limit {id} already exists")),
         }
     }
 
@@ -230,10 +230,10 @@ impl Journal {
             Ok(true) => Ok(()),
             // If it does not exist, nothing is wrong.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io(format!("look at {path}"), &error)),
+            Err(error) => Err(Error::io(format!("stat {path}"), &error)),
             Ok(false) => {
-                Err(Error::new(format!("{path} belongs to another user or is open to others"))
-                    .hint("choose another state directory with --root"))
+                Err(Error::new(format!("{path} belongs to another user or is writable by others"))
+                    .hint("use --root for another state directory"))
             }
         }
     }
@@ -357,14 +357,14 @@ impl Journal {
     fn unknown(&self, id: &str) -> Error {
         match self.part {
             Part::Yards => Error::new(format!("no sandbox named {id}"))
-                .hint("garth ps lists those that are there"),
+                .hint("garth ps lists sandboxes"),
             // The message that engines look for.
             Part::Containers => Error::new(format!(
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
             ))
             .hint(
-                "garth ps and garth list show those that are there, garth ps -a also those that have ended",
+                "garth ps and garth list show what exists, garth ps -a also sandboxes that have ended",
             ),
             Part::Limits => Error::new(format!("no limit {id}")),
         }
@@ -377,8 +377,7 @@ impl Journal {
     /// It cannot be determined.
     pub fn is_held_by(&self, id: &str, lock: impl AsFd) -> Result<bool> {
         let dir = self.dir(id);
-        file::is_at(lock, &dir)
-            .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
+        file::is_at(lock, &dir).map_err(|errno| Error::os(format!("stat {}", dir.display()), errno))
     }
 
     /// The entry of `id` that another process has handed over to this one, with its lock; `None`:
@@ -522,7 +521,7 @@ pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
     let end = Instant::now() + Duration::from_secs(10);
     while !process::try_lock(file.as_fd()).map_err(|errno| failed("lock", errno))? {
         if Instant::now() > end {
-            return Err(Error::new(format!("{busy} being changed by another")));
+            return Err(Error::new(format!("{busy} locked by another process")));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -534,7 +533,7 @@ pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
 /// # Errors
 /// Any failure except that it does not exist.
 pub fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|error| Error::io(format!("look at {}", path.display()), &error))
+    path.try_exists().map_err(|error| Error::io(format!("stat {}", path.display()), &error))
 }
 
 /// A name becomes a file name, part of a cgroup's path and a host name.
@@ -543,8 +542,8 @@ pub fn check_id(id: &str) -> Result<()> {
     if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {
         return Ok(());
     }
-    Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
-        .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+    Err(Error::new(format!("{:?} is not a valid sandbox name", id.escape_debug().to_string()))
+        .hint("use 1 to 64 letters, digits and _ . + -, starting with a letter, digit or _"))
 }
 
 /// The limited process's id and start time.
@@ -553,7 +552,7 @@ fn check_limit_id(id: &str) -> Result<()> {
     match id.split_once('-') {
         Some((pid, start_time)) if number(pid) && number(start_time) && id.len() < 64 => Ok(()),
         _ => Err(Error::new(format!(
-            "{:?} is not the name of a limit",
+            "{:?} is not a valid limit name",
             id.escape_debug().to_string()
         ))),
     }
@@ -570,7 +569,7 @@ fn check_container_id(id: &str) -> Result<()> {
         shown += "...";
     }
     Err(Error::new(format!("invalid container id {shown:?}"))
-        .hint("1 to 200 letters, digits and _ . + -, the first neither a dot nor a dash"))
+        .hint("use 1 to 200 letters, digits and _ . + -, not starting with a dot or dash"))
 }
 
 #[cfg(test)]

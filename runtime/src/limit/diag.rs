@@ -129,7 +129,7 @@ impl Followed {
 /// The TCP socket with this address, if there is one.
 pub(super) fn ask(diag: &mut Socket, family: u8, id: &[u8; ID]) -> Result<Option<Told>> {
     let mut batch = Batch::new();
-    batch.message("look at a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request(family, id));
+    batch.message("query a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request(family, id));
     let mut told = None;
     let asked = diag.exchange(batch, |_, answer| {
         told = answer.ok().and_then(|(_, body)| Told::read(body));

@@ -322,7 +322,7 @@ impl Space {
             for cookie in some {
                 let socket = &self.followed[cookie];
                 let request = request(socket.family, &socket.id);
-                batch.message("look at a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request);
+                batch.message("query a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request);
             }
             let followed = &mut self.followed;
             let asked = self.diag.exchange(batch, |index, answer| match answer {

@@ -177,21 +177,21 @@ impl Compiler<'_> {
     fn identity(&self, plan: &mut Plan) -> Result<()> {
         if let Some(name) = &self.sandbox.hostname {
             let otherwise = match self.sandbox.usual_hostname {
-                true => Otherwise::Without(Some("the host name inside is the host's")),
+                true => Otherwise::Without(Some("the sandbox keeps the host's host name")),
                 false => Otherwise::Fail,
             };
             plan.push_or(Step::Hostname(name.clone().into_bytes()), "--hostname", otherwise);
         }
         if let Network::Private | Network::None = self.sandbox.network {
             let otherwise = match self.sandbox.network {
-                Network::None => Otherwise::Without(Some("there is no loopback inside")),
+                Network::None => Otherwise::Without(Some("the sandbox has no loopback interface")),
                 _ => Otherwise::Fail,
             };
             plan.push_or(Step::LoopbackUp, "--network", otherwise);
             // Every port is the sandbox's own: a daemon without capabilities may serve port 80.
             let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start".into();
             let low_ports = Step::Write { path, data: b"0".to_vec() };
-            let loss = "ports below 1024 need a capability inside";
+            let loss = "ports below 1024 need CAP_NET_BIND_SERVICE in the sandbox";
             plan.push_or(low_ports, "--network", Otherwise::Without(Some(loss)));
         }
         for (name, value) in &self.sandbox.sysctls {
@@ -348,7 +348,7 @@ impl Compiler<'_> {
                 let otherwise = match self.userns && !hidepid {
                     true => Otherwise::Instead(
                         Box::new(step(bind(c"/proc", true), mount.access)),
-                        Some("/proc shows the processes outside"),
+                        Some("/proc shows the host's processes"),
                     ),
                     false => Otherwise::Fail,
                 };
@@ -362,7 +362,7 @@ impl Compiler<'_> {
                     Network::Private | Network::None => {
                         let otherwise = Otherwise::Instead(
                             Box::new(outside()),
-                            Some("/sys shows the network devices outside"),
+                            Some("/sys shows the host's network devices"),
                         );
                         let sysfs = step(new("sysfs", &[])?, mount.access);
                         plan.push_or(sysfs, &mount.origin, otherwise);
@@ -403,16 +403,16 @@ impl Compiler<'_> {
         match &self.sandbox.cwd {
             Directory::At(dir) => plan.push(Step::Directory(c_path(dir)?), "-w"),
             Directory::Preferred(dir) if view::shows(self.sandbox, dir) => {
-                let loss = "the command begins in /, as its user cannot enter the caller's \
-                    directory: -w chooses another";
+                let loss = "the command starts in /, as its user cannot enter the current \
+                    directory: use -w to choose another";
                 let otherwise = Otherwise::Instead(Box::new(root()), Some(loss));
                 plan.push_or(Step::Directory(c_path(dir)?), "caller", otherwise);
             }
             Directory::Preferred(dir) => {
                 let dir = dir.display();
                 plan.remarks.push(format!(
-                    "the command begins in /, as the host's {dir} is not there inside: --rw {dir} \
-                     shows it, -w / says that this is meant"
+                    "the command starts in /, as the host's {dir} is not in the sandbox: use --rw {dir} to \
+                     add it, or -w / to confirm"
                 ));
                 plan.push(root(), "default");
             }
@@ -479,14 +479,14 @@ fn own_ids(given: &Facts) -> Result<IdMaps> {
         return Ok(IdMaps::one((user.uid, uid), (user.gid, gid)));
     }
     let Some(maps) = &given.user_ids else {
-        return Err(Error::new("--userns: no ids for it are known"));
+        return Err(Error::new("--userns: no ids are known for it"));
     };
     let uid = [user.uid].into_iter().find(|id| !id_maps::has(&maps.uids, *id));
     let mut gids = user.groups.iter().copied().chain([user.gid]);
     match uid.or_else(|| gids.find(|id| !id_maps::has(&maps.gids, *id))) {
         None => Ok(maps.clone()),
-        Some(id) => Err(Error::new(format!("--userns: it has no id {id}"))
-            .hint("give it a longer range, or another user: --userns=FIRST:COUNT, -u")),
+        Some(id) => Err(Error::new(format!("--userns: id {id} is not mapped"))
+            .hint("use a longer range or another user: --userns=FIRST:COUNT, -u")),
     }
 }
 

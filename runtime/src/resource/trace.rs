@@ -139,7 +139,7 @@ impl Trace {
         };
         serde_json::from_slice(&text)
             .map(Some)
-            .map_err(|e| Error::new(format!("{}: not a trace: {e}", path.display())))
+            .map_err(|e| Error::new(format!("{}: invalid trace: {e}", path.display())))
     }
 
     /// Removes the trace of `name`; false: there is none.
@@ -199,7 +199,7 @@ pub fn retire(entry: Entry) -> Result<()> {
     let dir = place(&journal);
     match fs::create_dir(&dir) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-            return Err(Error::io(format!("make {}", dir.display()), &e));
+            return Err(Error::io(format!("create {}", dir.display()), &e));
         }
         _ => {}
     }

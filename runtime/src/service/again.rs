@@ -22,7 +22,7 @@ pub fn main(words: &[OsString]) -> i32 {
         _ => match container::serve(word, rest) {
             Some(Ok(Some(ended))) => return end_as(ended),
             Some(served) => served.map(drop),
-            None => Err(Error::new(format!("{word} is not a word of a second start"))),
+            None => Err(Error::new(format!("{word}: unknown word for a second start"))),
         },
     };
     let Err(error) = done else { return 0 };
@@ -42,5 +42,5 @@ fn ended(words: &[OsString]) -> Result<()> {
     {
         return bury(&Journal::at(root), name, entry, pid);
     }
-    Err(Error::new("not the words of a keeper"))
+    Err(Error::new("invalid arguments of a keeper"))
 }

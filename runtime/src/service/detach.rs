@@ -56,7 +56,7 @@ impl Sandbox {
         self.validate()?;
         if !again::is_possible() {
             return Err(Error::new(
-                "the library is not part of the program, which cannot be started again to look after a sandbox",
+                "the library is not linked into the program, which therefore cannot be started again to look after a sandbox",
             ));
         }
         let name = options.name.clone().unwrap_or_else(random_id);
@@ -101,7 +101,7 @@ pub const KEEP: &str = "keep";
 pub fn keep(words: &[OsString]) -> Result<()> {
     let (order, reply) = again::take::<Order>(words)?;
     let started = process::leave_parent()
-        .map_err(|errno| Error::os("leave a process behind", errno))
+        .map_err(|errno| Error::os("detach a process", errno))
         .and_then(|()| start(&order, &reply));
     match started {
         Ok(errno) => Err(Error::os("become the keeper", errno)),
@@ -120,7 +120,7 @@ fn start(order: &Order, reply: &again::Reply) -> Result<Errno> {
     let output = match logged {
         true => None,
         false => {
-            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
+            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("create a pipe", &e))?;
             // The command may open /dev/stdout as any user; nothing outside can reach this pipe.
             let writer = File::from(OwnedFd::from(writer));
             let open = writer.set_permissions(Permissions::from_mode(0o622));

@@ -69,7 +69,7 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("memory limit", Degraded, limit(Limits { memory: Some(Size(1 << 30)), ..none() }));
     note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
-    note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
+    note("cpu set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
     note("disk limit", Degraded, disk_limit());
     note("private network", Degraded, private_network(journal, |_| Ok(())));
     note("firewall", Degraded, firewall(journal));
@@ -104,7 +104,7 @@ fn sandbox() -> Result<String> {
     let explanation = sandbox.explain(&Options::default())?;
     let steps = explanation.plan.steps.len() - 1;
     rehearse(explanation.plan, |_| Ok(()))?;
-    Ok(format!("{steps} steps of the default profile were taken"))
+    Ok(format!("all {steps} steps of the default profile work"))
 }
 
 /// Runs all steps but the execve.
@@ -122,7 +122,7 @@ fn state_directory(journal: &Journal) -> Result<String> {
 fn user_namespace() -> Result<String> {
     let plan = in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo]);
     rehearse(plan, |_| Ok(())).map_err(|e| {
-        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a chroot the kernel makes none")
+        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; the kernel refuses them in a chroot")
     })?;
     Ok("sandboxes without root".into())
 }
@@ -141,13 +141,13 @@ fn time_namespace() -> Result<String> {
         false => in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo, unshare]),
     };
     rehearse(plan, |_| Ok(()))
-        .map_err(|e| e.hint("CONFIG_TIME_NS, Linux 5.6: --timens is refused"))?;
+        .map_err(|e| e.hint("needs CONFIG_TIME_NS and Linux 5.6: --timens is refused"))?;
     Ok("--timens".into())
 }
 
 fn landlock() -> Result<String> {
     match process::landlock_abi() {
-        0 => Err(Error::new("not in this kernel, or not among its lsm=")
+        0 => Err(Error::new("not in this kernel, or not enabled by lsm=")
             .hint("writes are confined by read-only mounts alone")),
         abi => Ok(format!("ABI {abi}")),
     }
@@ -162,9 +162,9 @@ fn apparmor() -> Result<String> {
     let path = "/proc/self/attr/current";
     let profile = read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     match profile.trim_matches(['\0', '\n']) {
-        "unconfined" => Ok("enabled, and no profile confines this program".into()),
+        "unconfined" => Ok("enabled, with no profile confining this program".into()),
         profile => Err(Error::new(format!("this program is confined by the profile {profile}"))
-            .hint("what it refuses answers EACCES or EPERM: see the kernel's log")),
+            .hint("what it denies fails with EACCES or EPERM: see the kernel log")),
     }
 }
 
@@ -185,7 +185,7 @@ fn disk_limit() -> Result<String> {
     let read = one("riops=1:/")?;
     Ok(match one("wiops=1:/") {
         Ok(_) => read,
-        Err(_) => format!("{read}, for reading: the kernel cannot tell whose writes are"),
+        Err(_) => format!("{read}, for reads only: the kernel cannot attribute writes to a cgroup"),
     })
 }
 
@@ -213,14 +213,14 @@ fn private_network(
         })
     };
     netns::in_new_netns(rehearsal)
-        .map_err(|errno| Error::os("make a network namespace", errno))??;
+        .map_err(|errno| Error::os("create a network namespace", errno))??;
     Ok("veth, addresses, routes, nftables".into())
 }
 
 /// Other firewall chains on this host, and our own chains for running sandboxes.
 fn firewall(journal: &Journal) -> Result<String> {
     if !facts::privileged() {
-        return Ok("not needed by pasta".into());
+        return Ok("not needed with pasta".into());
     }
     let mut wrong = network::obstacles()?;
     for id in &journal.ids()? {
@@ -234,7 +234,7 @@ fn firewall(journal: &Journal) -> Result<String> {
         wrong.extend(new);
     }
     match wrong.is_empty() {
-        true => Ok("no chain drops what is forwarded".into()),
+        true => Ok("no chain drops forwarded packets".into()),
         false => Err(Error::new(wrong.join("; "))),
     }
 }
@@ -287,6 +287,6 @@ fn raising_limits() -> Result<String> {
     match facts::has(Capability::CAP_SYS_RESOURCE) {
         true => Ok("--ulimit may raise a hard limit".into()),
         false => Err(Error::new("no CAP_SYS_RESOURCE")
-            .hint("--ulimit can lower hard limits, and is refused where it would raise one")),
+            .hint("--ulimit can lower hard limits but not raise them")),
     }
 }

@@ -24,7 +24,7 @@ pub fn delete(journal: &Journal, name: &str, force: bool, warn: &Warn) -> Result
         Face::Sandbox if gc::release_ended(journal, name)? => {}
         Face::Sandbox => {
             return Err(Error::new(format!("{name} is running"))
-                .hint("end it with garth kill, or use --force"));
+                .hint("stop it with garth kill, or use --force"));
         }
     }
     Trace::remove(journal, name).map(drop)

@@ -16,7 +16,9 @@ use crate::sys::process::{self, Ended, Signals};
 pub fn supervise(child: Child, signals: &Signals, warn: &dyn Fn(Error)) -> Result<Ended> {
     supervise_process(child.process(), signals, warn)?;
     if let Some(limit) = child.out_of_memory() {
-        warn(Error::new(format!("the kernel has killed in the sandbox: out of memory ({limit})")));
+        warn(Error::new(format!(
+            "the kernel killed a process in the sandbox: out of memory ({limit})"
+        )));
     }
     child.wait()
 }

@@ -36,13 +36,15 @@ pub fn update(journal: &Journal, name: &str, changes: &Changes, disks: &[Throttl
 fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]) -> Result<()> {
     let Changes { resources, schemata, rate } = changes;
     if *resources != usual(resources) || schemata.is_some() {
-        let what = "a sandbox has --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, \
-                    --io and --rate";
-        return Err(Error::new(format!("{id} is a sandbox: this cannot be changed")).hint(what));
+        let what = "use --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, --io or \
+                    --rate";
+        return Err(
+            Error::new(format!("{id} is a sandbox: this limit cannot be changed")).hint(what)
+        );
     }
     let nothing = *resources == Resources::default();
     if nothing && disks.is_empty() && rate.is_none() {
-        return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
+        return Err(Error::new("nothing to change").hint("use --memory 512m, --cpus 2, ..."));
     }
     let within = |error: Error| error.within(format_args!("update {id}"));
     let cgroup = match nothing && disks.is_empty() {
@@ -51,8 +53,8 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
     };
     if !nothing {
         if cgroup.is_empty() {
-            let why = Error::new("it was started without limits, and has no cgroup of its own");
-            return Err(within(why.hint("start it again with one, as --pids-limit 10000")));
+            let why = Error::new("it was started without limits and has no cgroup of its own");
+            return Err(within(why.hint("restart it with one, e.g. --pids-limit 10000")));
         }
         cgroup.update(resources).map_err(within)?;
     }

@@ -26,17 +26,18 @@ pub fn wait(journal: &Journal, name: &str) -> Result<Trace> {
                 .map_err(|errno| Error::os(format!("wait for the end of {name}"), errno))?;
             deadline = Instant::now() + PATIENCE;
         } else if Instant::now() > deadline {
-            return Err(Error::new(format!("{name} has ended, and is not released"))
-                .hint("garth gc releases what nobody looks after"));
+            return Err(Error::new(format!("{name} has ended but was not released"))
+                .hint("run garth gc to release it"));
         } else {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     match Trace::read(journal, name)? {
         Some(trace) => Ok(trace),
-        None if was_there => Err(Error::new(format!("{name} has ended, and left no trace"))
-            .hint("only detached sandboxes do; others tell whoever started them")),
+        None if was_there => Err(Error::new(format!("{name} has ended and left no trace")).hint(
+            "only detached sandboxes leave one; others report to the process that started them",
+        )),
         None => Err(Error::new(format!("no sandbox named {name}"))
-            .hint("garth ps -a lists those that run or have ended")),
+            .hint("garth ps -a lists running and ended sandboxes")),
     }
 }

@@ -57,7 +57,7 @@ impl Again<'_> {
     pub fn order(self, order: &impl Serialize) -> Result<Ordered> {
         let order = written(order)?;
         let (line, theirs) =
-            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
+            channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
         let own = match self.protected && !seal::is_protected() {
             true => Some(seal::protected_program()?),
             false => None,
@@ -95,7 +95,7 @@ impl Ordered {
     /// # Errors
     /// It ended without an answer, or the answer cannot be read.
     pub fn answer<T: DeserializeOwned>(&self) -> Result<(Result<T>, Vec<OwnedFd>)> {
-        let failed = |errno| Error::os("hear of the second start of this program", errno);
+        let failed = |errno| Error::os("receive from the second start of this program", errno);
         let mut descriptors = Vec::new();
         while let Some(heard) = channel::receive(self.line.as_fd()).map_err(failed)? {
             match (heard.message.kind, heard.descriptor) {
@@ -121,9 +121,9 @@ impl Ordered {
 pub fn take<T: DeserializeOwned>(words: &[OsString]) -> Result<(T, Reply)> {
     let first = words.first().and_then(|word| word.to_str()?.parse::<RawFd>().ok());
     let first = first.filter(|fd| *fd >= 3 && file::is_inherited(*fd));
-    let first = first.ok_or_else(|| Error::new("this start of the program has no order"))?;
+    let first = first.ok_or_else(|| Error::new("no order for this start of the program"))?;
     let [order, line] = [first, first + 1].map(file::inherited);
-    let failed = |errno| Error::os("take an order", errno);
+    let failed = |errno| Error::os("receive an order", errno);
     Ok((read(order.map_err(failed)?)?, Reply(line.map_err(failed)?)))
 }
 
@@ -157,7 +157,7 @@ impl Reply {
 fn written(value: &impl Serialize) -> Result<OwnedFd> {
     let text = serde_json::to_vec(value).map_err(|e| Error::new(format!("write an order: {e}")))?;
     file::sealed(c"garth-order", &text, 0o400)
-        .map_err(|errno| Error::os("make a file for an order", errno))
+        .map_err(|errno| Error::os("create a file for an order", errno))
 }
 
 fn read<T: DeserializeOwned>(file: OwnedFd) -> Result<T> {

@@ -47,7 +47,7 @@ impl Line {
     /// EMFILE: too many open files.
     pub fn new() -> Result<Line> {
         let (parent, child) =
-            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
+            channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
         Ok(Line { parent, child, progress: None })
     }
 
@@ -57,8 +57,7 @@ impl Line {
     /// # Errors
     /// EMFILE: too many open files.
     pub fn to_be_started() -> Result<Line> {
-        let progress =
-            Progress::file().map_err(|errno| Error::os("make a file in memory", errno))?;
+        let progress = Progress::file().map_err(|errno| Error::os("create a memfd", errno))?;
         Ok(Line { progress: Some(progress), ..Line::new()? })
     }
 
@@ -187,7 +186,7 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
     let ended = || Error::new("the container's process ended before it was started");
     let file = progress.ok_or_else(ended)?;
     let Progress { at, failure, text } = Progress::read(&file)
-        .map_err(|errno| Error::os("read how far the container's process came", errno))?;
+        .map_err(|errno| Error::os("read the progress of the container's process", errno))?;
     let left: Left = serde_json::from_slice(&text)
         .map_err(|e| Error::new(format!("read the steps of a start: {e}")))?;
     let account =
@@ -253,17 +252,17 @@ fn waits(plan: &Plan) -> bool {
 fn died(plan: &Plan, at: usize, process: &Process) -> Error {
     let how = match process::wait(process.pidfd(), true) {
         Ok(Some(process::Ended::Killed(libc::SIGKILL))) => {
-            " by SIGKILL; its memory limit may be too low for a start".to_owned()
+            " by SIGKILL; its memory limit may be too low".to_owned()
         }
         Ok(Some(process::Ended::Killed(libc::SIGSYS))) => {
-            " by SIGSYS; its seccomp filter does not let it go on".to_owned()
+            " by SIGSYS; its seccomp filter kills it".to_owned()
         }
         Ok(Some(process::Ended::Killed(signal))) => format!(" by signal {signal}"),
         _ => String::new(),
     };
     match plan.steps.get(at) {
         Some(planned) => Account::of(planned).died(&how),
-        None => Error::new(format!("the process was ended{how}")),
+        None => Error::new(format!("the process was killed{how}")),
     }
 }
 
@@ -296,16 +295,15 @@ fn answer(line: BorrowedFd<'_>) -> Result<()> {
     match channel::send(line, Message { kind: Word::Go as u32, value: 0 }) {
         // The shared words or its exit status tell why it is gone.
         Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
-        Err(errno) => Err(Error::os("tell the child to go on", errno)),
+        Err(errno) => Err(Error::os("tell the child to continue", errno)),
     }
 }
 
 fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>> {
-    channel::receive(line).map_err(|errno| Error::os("listen to the child", errno))
+    channel::receive(line).map_err(|errno| Error::os("receive from the child", errno))
 }
 
 fn copy(cloned: &Cloned) -> Result<Cloned> {
-    let pidfd =
-        cloned.pidfd.try_clone().map_err(|error| Error::io("copy a process descriptor", &error))?;
+    let pidfd = cloned.pidfd.try_clone().map_err(|error| Error::io("copy a pidfd", &error))?;
     Ok(Cloned { pid: cloned.pid, pidfd })
 }

@@ -18,7 +18,7 @@ use crate::start::seal;
 /// The sandbox has ended, or a step failed.
 pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
     let target = journal.open_process(&record.id)?.ok_or_else(|| {
-        Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
+        Error::new(format!("{} is not running", record.id)).hint("garth ps lists running sandboxes")
     })?;
     // The new process will run among untrusted ones.
     if !seal::is_protected() {

@@ -85,7 +85,7 @@ impl Sandbox {
             Err(error) => match yard.release() {
                 Ok(()) => Err(error),
                 Err(left) => {
-                    Err(error.hint(format!("not all was released ({left}): see garth gc")))
+                    Err(error.hint(format!("not everything was released ({left}): run garth gc")))
                 }
             },
         }
@@ -182,7 +182,7 @@ impl Child {
         let process = started.process()?;
         let Some(id) = started.id else { return Ok(Child { process, yard: None }) };
         let journal = options.journal();
-        let lost = || Error::new(format!("{id} was released by another"));
+        let lost = || Error::new(format!("{id} was released by another process"));
         let lock = held.pop().ok_or_else(lost)?;
         let resources = Record::<Sandbox>::read(&journal, &id)?.resources;
         let entry = journal.adopt(&id, lock)?.ok_or_else(lost)?;
@@ -289,7 +289,7 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
             let program = seccomp::compile(profile)?;
             if program.flags & seccomp::NEW_LISTENER != 0 {
                 return Err(Error::new(format!("{origin}: SCMP_ACT_NOTIFY needs a supervisor"))
-                    .hint("none can be given to this kind of sandbox"));
+                    .hint("it is only supported for containers"));
             }
             Some(Filter::from(&program))
         }
@@ -308,7 +308,7 @@ pub(super) fn compile(sandbox: &Sandbox, given: &Facts, options: &Options) -> Re
 /// Runs a plan with the init that it may need.
 pub(super) fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
     let init: Option<OwnedFd> = match plan.has_init() {
-        true => Some(init::sealed().map_err(|errno| Error::os("make the init's file", errno))?),
+        true => Some(init::sealed().map_err(|errno| Error::os("create the init's file", errno))?),
         false => None,
     };
     run(plan, init.as_ref().map(AsFd::as_fd), beside)

@@ -36,8 +36,10 @@ pub fn demand() -> Result<()> {
     if is_protected() {
         return Ok(());
     }
-    Err(Error::new("what is executed here may write the file of this program, by /proc/self/exe")
-        .hint("call garth::protect_own_program() first thing in main"))
+    Err(Error::new(
+        "the executed program could overwrite this program's file through /proc/self/exe",
+    )
+    .hint("call garth::protect_own_program() first thing in main"))
 }
 
 /// This program's file, opened where it cannot be written.

@@ -166,7 +166,7 @@ impl Spawn {
         }
         if let Some(cwd) = self.cwd {
             let path = CString::new(cwd.into_os_string().into_vec())
-                .map_err(|_| Error::new("the working directory holds a NUL byte"))?;
+                .map_err(|_| Error::new("the working directory contains a NUL byte"))?;
             plan.push(Step::Directory(path), "spawn");
         }
         let (ignored, blocked) = (self.ignored, self.blocked);
@@ -197,7 +197,7 @@ fn open(wanted: Stdio, number: RawFd) -> Result<(Option<OwnedFd>, Option<File>)>
             (null.map_err(|e| Error::io("open /dev/null", &e))?.into(), None)
         }
         Stdio::Pipe => {
-            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
+            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("create a pipe", &e))?;
             match number {
                 0 => (reader.into(), Some(File::from(OwnedFd::from(writer)))),
                 _ => (writer.into(), Some(File::from(OwnedFd::from(reader)))),

@@ -93,7 +93,7 @@ impl Checkpoint {
                 text.rsplit_once(':')
                     .and_then(|(address, port)| Some((address.to_owned(), port.parse().ok()?)))
                     .ok_or_else(|| {
-                        Error::new(format!("--page-server {text}: not of the form ADDRESS:PORT"))
+                        Error::new(format!("--page-server {text}: expected ADDRESS:PORT"))
                     })?,
             ),
         };

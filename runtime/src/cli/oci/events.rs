@@ -35,7 +35,7 @@ impl Events {
         let mut heard = true;
         let all = container::events(&containers, &self.id, self.interval.0, |event| {
             heard = tell(&event)?;
-            if heard { Ok(()) } else { Err(Error::new("nobody listens")) }
+            if heard { Ok(()) } else { Err(Error::new("the reader is gone")) }
         });
         // It is not an error if the reader is gone.
         if heard { all.map(|()| 0) } else { Ok(0) }

@@ -79,11 +79,10 @@ impl ExecFlags {
         ];
         match flag.iter().find(|(given, _)| *given) {
             Some((_, flag)) => {
-                let error = Error::new(format!("{flag} is for containers, and this is a sandbox"));
+                let error =
+                    Error::new(format!("{flag} is only for containers, and this is a sandbox"));
                 Err(match *flag {
-                    "--tty" => {
-                        error.hint("leave it out: the command has the terminal that garth has")
-                    }
+                    "--tty" => error.hint("leave it out: the command inherits the terminal"),
                     _ => error,
                 })
             }

@@ -31,7 +31,7 @@ impl Spec {
         let path = self.bundle.unwrap_or_default().join("config.json");
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                Error::new(format!("{} exists", path.display())).hint("remove it first")
+                Error::new(format!("{} already exists", path.display())).hint("remove it first")
             }
             _ => Error::io(format!("write {}", path.display()), &e),
         };

@@ -17,8 +17,9 @@ fn json(what: &str, value: &impl Serialize) -> Result<Vec<u8>> {
 
 fn given<T: DeserializeOwned>(what: &str, value: &impl Serialize) -> Result<T> {
     let text = json(what, value)?;
-    serde_json::from_slice(&text)
-        .map_err(|e| Error::new(format!("{what}: not to be said in the types of oci-spec: {e}")))
+    serde_json::from_slice(&text).map_err(|e| {
+        Error::new(format!("{what}: cannot be expressed in the types of oci-spec: {e}"))
+    })
 }
 
 impl TryFrom<&theirs::Spec> for Config {
@@ -151,7 +152,7 @@ mod tests {
             config["process"]["scheduler"] = change["process"]["scheduler"].clone();
             let config = Config::parse(config.to_string().as_bytes()).unwrap();
             let error = theirs::Spec::try_from(&config).unwrap_err().to_string();
-            assert!(error.contains("not to be said"), "{error}");
+            assert!(error.contains("cannot be expressed"), "{error}");
         }
     }
 }

@@ -25,8 +25,8 @@ impl Limiter<'_> {
         {
             self.said_hopeless = true;
             self.cautions.push(format!(
-                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s makes \
-                 up for; a longer --max-stop can hold it",
+                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s can make \
+                 up for; use a longer --max-stop",
                 closed.longest_stop().as_secs_f64()
             ));
         }
@@ -98,15 +98,15 @@ impl Limiter<'_> {
         }
         match meter.strays() {
             (0, _) => {}
-            (1, moved) => words
-                .push(format!("a connection of {} too short to tell whose it was", bytes(moved))),
-            (many, moved) => words.push(format!(
-                "{many} connections of {} too short to tell whose they were",
-                bytes(moved)
-            )),
+            (1, moved) => {
+                words.push(format!("a connection of {} too short to attribute", bytes(moved)))
+            }
+            (many, moved) => {
+                words.push(format!("{many} connections of {} too short to attribute", bytes(moved)))
+            }
         }
         if meter.deaf() {
-            words.push("connections whose end this user is not told".to_owned());
+            words.push("connections whose end is not reported to this user".to_owned());
         }
         match self.unseen.len() {
             0 => {}

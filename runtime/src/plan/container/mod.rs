@@ -118,7 +118,7 @@ impl<'a> Compiler<'a> {
 pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
     let mut compiler = Compiler::new(config, given);
     let Some(process) = &config.process else {
-        return Err(Error::new("config.json: no process").hint("a container runs one"));
+        return Err(Error::new("config.json: no process").hint("it is required to run a container"));
     };
     compiler.begin(process)?;
     compiler.join_cgroups()?;
@@ -426,8 +426,8 @@ impl Compiler<'_> {
             return Ok(());
         }
         let Some(socket) = self.given.console else {
-            return Err(Error::new("process.terminal: no console socket to send its master to")
-                .hint("give --console-socket, or set terminal to false"));
+            return Err(Error::new("process.terminal: no console socket to send the pty to")
+                .hint("use --console-socket, or set terminal to false"));
         };
         let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let size = process.console_size.as_ref().filter(|size| size.height + size.width > 0);

@@ -48,7 +48,7 @@ impl Compiler<'_> {
             && !self.given.kernel.selinux
         {
             return Err(Error::new(format!("linux.mountLabel {label:?}: no SELinux"))
-                .hint("this kernel has it not enabled: leave the label out"));
+                .hint("it is not enabled in this kernel: leave out the label"));
         }
         // Over itself: hooks look for the container's root there.
         let (source, over) = (c_string(&root.path)?, c_string(&root.path)?);
@@ -161,7 +161,7 @@ impl Compiler<'_> {
     fn file_system_of(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
         if kind.is_empty() {
             return Err(Error::new(format!("mount on {}: no type", mount.destination))
-                .hint("give a type, or the option bind or rbind"));
+                .hint("set a type, or the option bind or rbind"));
         }
         let pair = |(key, value): &(String, Option<String>)| {
             Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?))
@@ -198,7 +198,7 @@ impl Compiler<'_> {
         let given = self.given;
         if let Some((key, _)) = options.data.first() {
             return Err(Error::new(format!("option {key:?} on a mount of type cgroup"))
-                .hint("it shows the trees as the host has mounted them"));
+                .hint("it shows the hierarchies as mounted on the host"));
         }
         if let [unified] = given.cgroups.as_slice()
             && unified.name.is_empty()
@@ -331,8 +331,9 @@ impl Compiler<'_> {
                 "shared" => libc::MS_SHARED,
                 "unbindable" => libc::MS_UNBINDABLE,
                 _ => {
-                    return Err(Error::new(format!("linux.rootfsPropagation {kind:?}"))
-                        .hint("known are shared, slave, private, unbindable, and each with an r"));
+                    return Err(Error::new(format!("linux.rootfsPropagation {kind:?}")).hint(
+                        "use shared, slave, private or unbindable, optionally prefixed with r",
+                    ));
                 }
             };
             let attr = MountAttr { propagation, ..MountAttr::default() };
@@ -357,17 +358,17 @@ fn long(kind: &str, mount: &Mount, list: &[(CString, Option<CString>)]) -> Resul
         }
     }
     if text.len() >= PAGE {
-        return Err(Error::new(format!("its options have {} bytes", text.len()))
-            .hint("mount(2) takes 4095: shorter paths are needed, perhaps through links"));
+        return Err(Error::new(format!("its options are {} bytes long", text.len()))
+            .hint("mount(2) takes at most 4095: use shorter paths, e.g. through symlinks"));
     }
     if Path::new(std::path::Path::new(&mount.destination)).parts.is_empty() {
-        return Err(Error::new("options this long on a mount on /")
-            .hint("mount it on a directory, and make that root.path"));
+        return Err(Error::new("options too long for a mount on /")
+            .hint("mount it on a directory, and use that as root.path"));
     }
     Ok(Source::Long {
         kind: c_string(kind)?,
         source: c_string(mount.source.as_deref().unwrap_or(kind))?,
-        options: CString::new(text).map_err(|_| Error::new("an option holds a NUL byte"))?,
+        options: CString::new(text).map_err(|_| Error::new("an option contains a NUL byte"))?,
     })
 }
 

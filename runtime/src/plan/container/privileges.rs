@@ -100,7 +100,7 @@ impl Compiler<'_> {
     pub(super) fn execute(&mut self, process: &Process) -> Result<()> {
         if self.given.seccomp.as_ref().is_some_and(Filter::kills_execve) {
             return Err(Error::new(
-                "linux.seccomp: execve ends the process, so no program can start",
+                "linux.seccomp: the profile kills execve, so no program can start",
             )
             .hint("allow execve in the profile"));
         }
@@ -151,7 +151,7 @@ impl Compiler<'_> {
                 return Err(Error::new(format!(
                     "process.apparmorProfile {profile:?}: no AppArmor"
                 ))
-                .hint("this kernel has it not enabled: leave the profile out"));
+                .hint("it is not enabled in this kernel: leave out the profile"));
             }
             let step = Step::WriteOwn {
                 file: c_string("attr/apparmor/exec")?,
@@ -162,7 +162,7 @@ impl Compiler<'_> {
         if let Some(label) = &process.selinux_label {
             if !self.given.kernel.selinux {
                 return Err(Error::new(format!("process.selinuxLabel {label:?}: no SELinux"))
-                    .hint("this kernel has it not enabled: leave the label out"));
+                    .hint("it is not enabled in this kernel: leave out the label"));
             }
             let data = label.clone().into_bytes();
             let step = Step::WriteOwn { file: c_string("attr/exec")?, data };

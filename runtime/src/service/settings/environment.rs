@@ -36,7 +36,7 @@ impl Settings {
             for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 let (name, value) = line
                     .split_once('=')
-                    .ok_or_else(|| Error::new(format!("--env-file {shown}: {line:?} has no =")))?;
+                    .ok_or_else(|| Error::new(format!("--env-file {shown}: no = in {line:?}")))?;
                 set(&mut env, name, value);
             }
         }

@@ -93,7 +93,7 @@ pub mod optional {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected text, or a list of texts")]
+#[serde(untagged, expecting = "expected text or a list of text")]
 enum Written<T> {
     One(T),
     Several(Vec<T>),

@@ -125,7 +125,7 @@ impl Settings {
         if let Some(text) = &self.umask {
             let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
             sandbox.umask = mask.ok_or_else(|| {
-                Error::new(format!("--umask {text}: not an octal mask")).hint("as in 027")
+                Error::new(format!("--umask {text}: not an octal mask")).hint("e.g. 027")
             })?;
         }
         Ok(())
@@ -183,7 +183,7 @@ fn without_network(sandbox: &mut Sandbox) -> Option<Error> {
         && sandbox.rate_group.is_none();
     let missing = only_a_way_out.then(resource::no_private_network)??;
     sandbox.network = Network::None;
-    Some(missing.within("going on with --network none"))
+    Some(missing.within("continuing with --network none"))
 }
 
 fn number<T: FromStr>(flag: &str, text: Option<&str>) -> Result<Option<T>> {
