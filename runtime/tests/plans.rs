@@ -74,7 +74,10 @@ fn root_in_a_user_namespace_has_ids_of_its_own_and_is_one_of_them() {
     assert!(root < at(|step| matches!(step, Step::Mount(_))).unwrap());
     // An id that is not in the range, and no range.
     assert!(
-        compile(&sandbox, &given(70_000, true)).unwrap_err().to_string().contains("no id 70000")
+        compile(&sandbox, &given(70_000, true))
+            .unwrap_err()
+            .to_string()
+            .contains("id 70000 is not mapped")
     );
     assert!(compile(&sandbox, &Facts { user_ids: None, ..given(0, true) }).is_err());
 }
@@ -177,8 +180,8 @@ fn the_steps_are_in_an_order_that_holds() {
     let joins_cgroup = |step: &Step| matches!(step, Step::Write { path, .. } if path.to_bytes().ends_with(b"cgroup.procs"));
     for (name, mut plan) in all_plans() {
         let (name, plan) = (&name, &mut plan);
-        // In root's user namespace one becomes its root first, which needs no privilege outside; the
-        // rules are about the change to the command's user.
+        // In root's user namespace one becomes its root first, which needs no privilege outside;
+        // the rules are about the change to the command's user.
         if let Some(at) = plan.steps.iter().position(|one| one.origin == "--userns") {
             assert!(matches!(plan.steps[at - 1].step, Step::AwaitGo), "{name}");
             assert!(matches!(plan.steps[at].step, Step::Ids { uid: 0, gid: 0, .. }), "{name}");

@@ -297,7 +297,7 @@ fn a_damaged_record_is_no_obstacle_to_a_release() {
     needs!(root);
     let yard = yard_with("marker", MARKER);
     garth(&yard, "wrap -d --name web --plugin marker:as=x -- sleep 600").run().ok();
-    yard.sh(": >/run/garth/yards/web/record.json").run().ok();
+    yard.sh(": >/run/garth/sandboxes/web/record.json").run().ok();
     yard.garth("delete --force web").run().ok();
     yard.assert_nothing_left();
 

@@ -283,13 +283,15 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     // One that is killed with everybody who looks after it is taken out later, and the other stays.
     yard.garth("delete --force one").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
-    yard.sh("echo x > /run/garth/yards/two/record.json").run().ok();
+    yard.sh("echo x > /run/garth/sandboxes/two/record.json").run().ok();
     yard.garth("delete --force two").run().ok();
     assert_eq!(devices(), "");
     yard.assert_nothing_left();
     // Nothing of it is left on record.
     member("one", "all:up=10Mbit/s").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/one /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/one /run/garth/leases")
+        .run()
+        .ok();
     yard.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {
         yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
@@ -422,13 +424,15 @@ fn a_damaged_record_keeps_nothing_from_being_released() {
     let yard = Yard::with_neighbour();
     for damage in ["echo x > record.json", "rm record.json", ": > record.json"] {
         yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-        yard.sh(&format!("cd /run/garth/yards/web; {damage}")).run().ok();
+        yard.sh(&format!("cd /run/garth/sandboxes/web; {damage}")).run().ok();
         yard.garth("delete --force web").run().ok();
         yard.assert_nothing_left();
     }
     // Even if nothing of it is left on record, and its keeper is gone.
     yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/web /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/web /run/garth/leases")
+        .run()
+        .ok();
     assert!(yard.left().iter().any(|line| line.contains("gifb")));
     yard.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {

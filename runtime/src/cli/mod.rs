@@ -23,7 +23,7 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::service::Face;
 use crate::sys::process;
-use output::{complain, print, shown, tell, told, warn};
+use output::{complain, exit_code, print, shown, tell, warn};
 
 /// In the form engines parse: `garth version`, then further lines.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
@@ -173,7 +173,7 @@ pub fn main() -> i32 {
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,
-        Err(error) => return told(usage(&error, &args), OURS),
+        Err(error) => return exit_code(usage(&error, &args), OURS),
     };
     let failed = verb.failed(&global);
     if let Err(error) = global.log.check() {
@@ -185,7 +185,7 @@ pub fn main() -> i32 {
         tell(&format!("warning: {error}"));
     }
     match run(verb, &global) {
-        Ok(code) => told(code, failed.unwrap_or(OURS)),
+        Ok(code) => exit_code(code, failed.unwrap_or(OURS)),
         Err(error) => {
             complain(&error);
             global.log.write("error", &error.to_string());

@@ -10,7 +10,7 @@ use crate::error::Error;
 static UNWRITTEN: Mutex<Option<Error>> = Mutex::new(None);
 
 /// Prints to standard output. A broken pipe is not an error; anything else is reported at the end,
-/// by [`told`].
+/// by [`exit_code`].
 pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -26,7 +26,7 @@ pub(super) fn print(text: &str) {
 }
 
 /// The exit code: `code`, or `failed` if that is 0 and output could not be written.
-pub(super) fn told(code: i32, failed: i32) -> i32 {
+pub(super) fn exit_code(code: i32, failed: i32) -> i32 {
     let unwritten = UNWRITTEN.lock().ok().and_then(|mut first| first.take());
     match unwritten {
         None => code,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::Warn;
 use crate::config::oci::{Hook, State};
 use crate::error::{Error, Result};
-use crate::start::Said;
+use crate::start::HookOutput;
 use crate::sys::CStrings;
 use crate::sys::fork::{self, Outcome};
 
@@ -64,11 +64,13 @@ fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
         timeout,
     };
     let tell = |line: &str| warn.note(line);
-    let mut said = Said::new(&tell);
-    said.begin(hook.path.as_bytes());
-    let outcome = fork::run(&program, &[&to_json(state)?], &mut |fd, text| said.hear(fd, text));
-    said.end();
-    let failed = |how: String| Err(said.because(Error::new(format!("hook {}: {how}", hook.path))));
+    let mut output = HookOutput::new(&tell);
+    output.begin(hook.path.as_bytes());
+    let outcome =
+        fork::run(&program, &[&to_json(state)?], &mut |fd, text| output.receive(fd, text));
+    output.end();
+    let failed =
+        |how: String| Err(output.because(Error::new(format!("hook {}: {how}", hook.path))));
     match outcome {
         Ok(Outcome::Success) => Ok(()),
         Ok(Outcome::Code(code)) => failed(format!("exited with code {code}")),

@@ -24,23 +24,24 @@ pub fn give(linux: &oci::Linux, pid: i32) -> Result<()> {
     })
 }
 
-/// What of the child depends on who starts it: whether its groups can be set, and a score that it has to
-/// inherit, for as long as the answer is kept.
-pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
-    given.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
+/// What of the child depends on who starts it: whether its groups can be set, and a score that it
+/// has to inherit, for as long as the answer is kept.
+pub fn suit(surroundings: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
+    surroundings.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
     let score = program.and_then(|program| program.oom_score_adj);
-    match score.filter(|score| *score != given.oom_score_adj && !idmap::reaches_undumpable()) {
+    match score.filter(|score| *score != surroundings.oom_score_adj && !idmap::reaches_undumpable())
+    {
         None => Ok(None),
         Some(score) => {
             let held = Score::set(score).map_err(|error| error.within("process.oomScoreAdj"))?;
-            given.oom_score_adj = score;
+            surroundings.oom_score_adj = score;
             Ok(Some(held))
         }
     }
 }
 
-/// time_namespaces(7): in a user namespace the process, which nobody may trace, cannot open the file
-/// itself.
+/// time_namespaces(7): in a user namespace the process, which nobody may trace, cannot open the
+/// file itself.
 pub fn set_clocks(linux: &oci::Linux, pid: i32) -> Result<()> {
     if !linux.sets_clocks_outside() {
         return Ok(());
@@ -115,8 +116,8 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let new = path.with_file_name(format!(".{name}"));
     let write = || {
         use std::io::Write;
-        // A leftover, or a link that somebody has laid in a directory that is open to others: what it
-        // leads to is not written to.
+        // A leftover, or a link that somebody has laid in a directory that is open to others: what
+        // it leads to is not written to.
         let _ = fs::remove_file(&new);
         fs::File::create_new(&new)?.write_all(pid.to_string().as_bytes())?;
         fs::rename(&new, path)

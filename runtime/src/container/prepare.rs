@@ -27,7 +27,7 @@ use crate::plan::container::{Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::resource::Resources;
 use crate::resource::rdt::{self, RdtGroup};
-use crate::start::{Event, Line, Process, Said, converse};
+use crate::start::{Channel, Event, HookOutput, Process, run_with_handshake};
 use crate::sys::{channel, file, process};
 
 /// How a container is created, beside what its configuration says.
@@ -244,9 +244,9 @@ fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     Ok(())
 }
 
-/// The user of a program that has a cgroup namespace, and in it a mount that can be written, may make
-/// cgroups of its own (config-linux.md, "Cgroup ownership"); this is its user id outside. Root has no
-/// need of it.
+/// The user of a program that has a cgroup namespace, and in it a mount that can be written, may
+/// make cgroups of its own (config-linux.md, "Cgroup ownership"); this is its user id outside. Root
+/// has no need of it.
 fn cgroup_owner(config: &Config) -> Option<u32> {
     let linux = config.linux.as_ref()?;
     let writable = |mount: &oci::Mount| {
@@ -297,7 +297,7 @@ fn launch(
     let notify = if waits { None } else { Notify::listen(entry.journal(), entry.id())? };
     let linux = linux(config);
     let lists = config.hooks.clone().unwrap_or_default();
-    let line = if waits { Line::to_be_started()? } else { Line::new()? };
+    let channel = if waits { Channel::to_be_started()? } else { Channel::new()? };
     let listener = if waits { Some(listen(entry)?) } else { None };
     let filter = match &linux.seccomp {
         Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
@@ -322,14 +322,14 @@ fn launch(
         true => Some(trees::user_namespace(&linux.uid_mappings, &linux.gid_mappings)?),
         false => None,
     };
-    let mut given = Surroundings {
+    let mut surroundings = Surroundings {
         user_namespace: userns.as_ref().map(AsRawFd::as_raw_fd),
         setgroups_denied: denies_setgroups(&linux),
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
         seccomp: filter,
-        line: line.number(),
+        channel: channel.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
-        progress: line.progress(),
+        progress: channel.progress(),
         bundle: record.asked.bundle.clone(),
         environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
@@ -350,34 +350,39 @@ fn launch(
         ],
         ..surroundings()?
     };
-    let score = parent::suit(&mut given, config.process.as_ref())?;
-    let plan = plan::container::compile(config, &given)?;
+    let score = parent::suit(&mut surroundings, config.process.as_ref())?;
+    let plan = plan::container::compile(config, &surroundings)?;
     options.warn.steps(&plan);
     let tell = |line: &str| options.warn.note(line);
-    let process = converse(&plan, line, &mut Said::new(&tell), |event, process| match event {
-        Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
-        Event::Begun => {
-            entry.write_process(&ProcessId::of(process.pid())?)?;
-            record.resources.admit(&owner, process.pid())?;
-            if record.resources.cgroup.is_scope() {
-                delegate_cgroup(record, config)?;
+    let process = run_with_handshake(
+        &plan,
+        channel,
+        &mut HookOutput::new(&tell),
+        |event, process| match event {
+            Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
+            Event::Begun => {
+                entry.write_process(&ProcessId::of(process.pid())?)?;
+                record.resources.admit(&owner, process.pid())?;
+                if record.resources.cgroup.is_scope() {
+                    delegate_cgroup(record, config)?;
+                }
+                parent::give(&linux, process.pid())?;
+                parent::set_clocks(&linux, process.pid())?;
+                match &config.process {
+                    Some(program) => parent::raise_limits(record, program, process.pid()),
+                    None => Ok(()),
+                }
             }
-            parent::give(&linux, process.pid())?;
-            parent::set_clocks(&linux, process.pid())?;
-            match &config.process {
-                Some(program) => parent::raise_limits(record, program, process.pid()),
-                None => Ok(()),
+            Event::Mounted => {
+                before_root(&lists, record, process.pid(), &options.warn)?;
+                // After the hooks: an engine may make the network in one.
+                record.resources.connect(&owner, process.pid())
             }
-        }
-        Event::Mounted => {
-            before_root(&lists, record, process.pid(), &options.warn)?;
-            // After the hooks: an engine may make the network in one.
-            record.resources.connect(&owner, process.pid())
-        }
-        Event::Listener(descriptor) => {
-            parent::send_listener(record, Status::Creating, process.pid(), &descriptor)
-        }
-    })?;
+            Event::Listener(descriptor) => {
+                parent::send_listener(record, Status::Creating, process.pid(), &descriptor)
+            }
+        },
+    )?;
     drop(score);
     if let Some(path) = &options.pid_file {
         parent::write_pid_file(path, process.pid())?;
@@ -417,8 +422,8 @@ fn completed(config: &Config, console: &Console) -> Config {
     completed
 }
 
-/// How many descriptors from 3 on the program gets: so many, and the sockets of LISTEN_FDS. Each must
-/// have been given to us, or else one of our own would be passed on in its place.
+/// How many descriptors from 3 on the program gets: so many, and the sockets of LISTEN_FDS. Each
+/// must have been given to us, or else one of our own would be passed on in its place.
 ///
 /// # Errors
 /// The first that was not.
@@ -451,8 +456,8 @@ pub fn surroundings() -> Result<Surroundings> {
     })
 }
 
-/// Where the host shows its proc and sysfs, which stay behind a root that is only changed into: in a
-/// user namespace a new one may be mounted wherever there is one that nothing covers.
+/// Where the host shows its proc and sysfs, which stay behind a root that is only changed into: in
+/// a user namespace a new one may be mounted wherever there is one that nothing covers.
 fn uncovered(config: &Config) -> Result<Vec<PathBuf>> {
     let root = config.root.as_ref().map(|root| Path::new(&root.path));
     let mounts = facts::mounts()?.into_iter().rev();

@@ -10,7 +10,7 @@ use super::{CREATED, Container, Warn, hooks};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::start::{self, Said};
+use crate::start::{self, HookOutput};
 use crate::sys::{Errno, channel, pidfd, process};
 
 /// Lets the program of a created container begin.
@@ -43,7 +43,7 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let process = container.process()?;
     warn.debug(&format!("start the process of container {id}"));
     let tell = |line: &str| warn.note(line);
-    let started = start::start(connection.as_fd(), &mut Said::new(&tell));
+    let started = start::start(connection.as_fd(), &mut HookOutput::new(&tell));
     let _ = fs::remove_file(&socket);
     started.inspect_err(|_| wait_for_end(process.as_ref()))?;
     let lists = container.record.asked.config.hooks.clone().unwrap_or_default();
@@ -66,9 +66,9 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     process.map_or(Ok(()), |(pid, pidfd)| notify.pass_on(pidfd, pid))
 }
 
-/// An engine deletes a container whose `start` has failed, and that fails for good (containerd: "task
-/// must be stopped before deletion") unless it has seen the end of the process. So that is waited for,
-/// and that its parent has looked at it, if it is one that does.
+/// An engine deletes a container whose `start` has failed, and that fails for good (containerd:
+/// "task must be stopped before deletion") unless it has seen the end of the process. So that is
+/// waited for, and that its parent has looked at it, if it is one that does.
 fn wait_for_end(process: Option<&(i32, OwnedFd)>) {
     let Some((_, pidfd)) = process else { return };
     let _ = process::readable([pidfd.as_fd()], Some(Duration::from_secs(10)));

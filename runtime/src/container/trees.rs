@@ -84,8 +84,8 @@ fn open_one(
     Ok(tree)
 }
 
-/// What is mounted in it by the container must not be mounted on the host as well, as in a copy that
-/// the child makes; the other way it may.
+/// What is mounted in it by the container must not be mounted on the host as well, as in a copy
+/// that the child makes; the other way it may.
 fn leave_peers(tree: &OwnedFd) -> Result<()> {
     let attr = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
     raw::mount_setattr(tree.as_raw_fd(), &attr, true)
@@ -100,9 +100,9 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
     let kind = libc::CLONE_NEWUSER as u64;
     let made = match idmap::reaches_undumpable() {
         true => fork::idle(kind).map(|idle| (idle, None)),
-        false => fork::idle_within_reach(kind).map(|(idle, line)| (idle, Some(line))),
+        false => fork::idle_within_reach(kind).map(|(idle, channel)| (idle, Some(channel))),
     };
-    let (idle, _line) = made.map_err(|errno| {
+    let (idle, _channel) = made.map_err(|errno| {
         Error::os("create a user namespace", errno)
             .hint("`garth doctor` shows what user namespaces need here")
     })?;

@@ -14,8 +14,8 @@ use super::control::{ClosedLoop, Decision, OpenLoop, Tuning};
 use super::hold::Hold;
 use super::meter::{FileUse, Meter};
 use super::record::{Limited, Marks, release_all};
+use super::request::{Ending, LimitRequest, Note, Target, Want};
 use super::target;
-use super::told::{Ending, LimitRequest, Note, Target, Want};
 use super::traffic::Reading;
 use super::tree::{self, ProcessTree};
 use super::watchdog::Watchdog;
@@ -137,9 +137,9 @@ struct Times {
     turned: Duration,
     run: Duration,
     longest_stop: Duration,
-    told: Duration,
-    told_run: Duration,
-    told_moved: u64,
+    reported: Duration,
+    reported_run: Duration,
+    reported_moved: u64,
 }
 
 impl<'a> Limiter<'a> {
@@ -203,7 +203,7 @@ impl<'a> Limiter<'a> {
                 Law::Closed(Box::new(ClosedLoop::new(settings, begun, 0)))
             }
         };
-        let times = Times { turned: begun, told: begun, ..Times::default() };
+        let times = Times { turned: begun, reported: begun, ..Times::default() };
         Ok(Limiter {
             asked,
             tree,
@@ -264,11 +264,11 @@ impl<'a> Limiter<'a> {
             if self.running && matches!(self.law, Law::Closed(_)) {
                 wait = wait.min(self.next_look.saturating_sub(now).max(SHORTEST));
             }
-            if now >= self.times.told + self.asked.tell_every {
+            if now >= self.times.reported + self.asked.tell_every {
                 let figures = self.figures(now);
                 tell(Note::Figures(&figures));
             }
-            wait = wait.min((self.times.told + self.asked.tell_every).saturating_sub(now));
+            wait = wait.min((self.times.reported + self.asked.tell_every).saturating_sub(now));
             if let Some(span) = self.asked.span {
                 wait = wait.min((self.begun + span).saturating_sub(now));
             }

@@ -3,9 +3,9 @@
 //! While it runs, its output goes to two files of its entry in the journal. Their writer, the
 //! keeper, switches from one to the other when it has reached 64 KiB, so that they never hold more
 //! than twice that. At the end `ended.json` is written beside them; and once everything the sandbox
-//! had is released, the directory moves from `<root>/yards/` to `<root>/ended/`, where nothing is
-//! held, counted or released any more. There it stays for a day, until `garth delete`, or until its
-//! name is used again.
+//! had is released, the directory moves from `<root>/sandboxes/` to `<root>/ended/`, where nothing
+//! is held, counted or released any more. There it stays for a day, until `garth delete`, or until
+//! its name is used again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};

@@ -158,7 +158,7 @@ mod tests {
             ("/run/a", "/run/garth", vec!["/run/a"]),
             ("/run/a:/run/b/c", "/run/garth", vec!["/run/a", "/run/b/c"]),
             ("/run/a", "/run/a/garth", vec![]),
-            ("/run/garth/yards/x", "/run/garth", vec![]),
+            ("/run/garth/sandboxes/x", "/run/garth", vec![]),
             ("/run/garth", "/run/garth", vec![]),
             ("/run:/run/../etc:/etc::a", "/run/garth", vec![]),
         ] {

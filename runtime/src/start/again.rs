@@ -46,7 +46,7 @@ pub struct Again<'a> {
 pub struct Ordered {
     /// Its process.
     pub process: Process,
-    line: OwnedFd,
+    channel: OwnedFd,
 }
 
 impl Again<'_> {
@@ -56,7 +56,7 @@ impl Again<'_> {
     /// It cannot be started.
     pub fn order(self, order: &impl Serialize) -> Result<Ordered> {
         let order = written(order)?;
-        let (line, theirs) =
+        let (channel, theirs) =
             channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
         let own = match self.protected && !seal::is_protected() {
             true => Some(seal::protected_program()?),
@@ -85,7 +85,7 @@ impl Again<'_> {
             ..self.spawn
         };
         let spawned = spawn.spawn().map_err(|e| e.within("start this program again"))?;
-        Ok(Ordered { process: spawned.process, line })
+        Ok(Ordered { process: spawned.process, channel })
     }
 }
 
@@ -97,12 +97,12 @@ impl Ordered {
     pub fn answer<T: DeserializeOwned>(&self) -> Result<(Result<T>, Vec<OwnedFd>)> {
         let failed = |errno| Error::os("receive from the second start of this program", errno);
         let mut descriptors = Vec::new();
-        while let Some(heard) = channel::receive(self.line.as_fd()).map_err(failed)? {
+        while let Some(heard) = channel::receive(self.channel.as_fd()).map_err(failed)? {
             match (heard.message.kind, heard.descriptor) {
                 (DESCRIPTOR, Some(descriptor)) => descriptors.push(descriptor),
                 (ANSWER, Some(descriptor)) => {
                     // The channel closes when it has exited or executed another program.
-                    while channel::receive(self.line.as_fd()).map_err(failed)?.is_some() {}
+                    while channel::receive(self.channel.as_fd()).map_err(failed)?.is_some() {}
                     return Ok((read(descriptor)?, descriptors));
                 }
                 _ => break,
@@ -122,9 +122,9 @@ pub fn take<T: DeserializeOwned>(words: &[OsString]) -> Result<(T, Reply)> {
     let first = words.first().and_then(|word| word.to_str()?.parse::<RawFd>().ok());
     let first = first.filter(|fd| *fd >= 3 && file::is_inherited(*fd));
     let first = first.ok_or_else(|| Error::new("no order for this start of the program"))?;
-    let [order, line] = [first, first + 1].map(file::inherited);
+    let [order, channel] = [first, first + 1].map(file::inherited);
     let failed = |errno| Error::os("receive an order", errno);
-    Ok((read(order.map_err(failed)?)?, Reply(line.map_err(failed)?)))
+    Ok((read(order.map_err(failed)?)?, Reply(channel.map_err(failed)?)))
 }
 
 /// Where an answer goes.

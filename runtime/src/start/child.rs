@@ -26,7 +26,7 @@ pub struct Script<'a> {
     /// The sealed program of the init, or -1.
     pub init: RawFd,
     /// The child's end of the channel, or -1.
-    pub line: RawFd,
+    pub channel: RawFd,
     /// The child's copy of the parent's end, or -1.
     other_end: RawFd,
     /// The file that tells the process starting a waiting program how far that got, or -1.
@@ -44,7 +44,7 @@ pub struct Script<'a> {
 pub struct Open<'a> {
     pub parent: RawFd,
     pub init: RawFd,
-    pub line: RawFd,
+    pub channel: RawFd,
     pub other_end: RawFd,
     pub progress: RawFd,
     pub started: &'a AtomicI32,
@@ -74,21 +74,21 @@ pub enum Word {
     /// A hook begins to run; the text is its path.
     Hook,
     /// A hook has written this text to the descriptor in the message's value.
-    Said,
+    HookOutput,
 }
 
 impl<'a> Script<'a> {
     /// The whole script.
     pub fn new(plan: &'a Plan, ground: &'a Ground, open: Open<'a>) -> Script<'a> {
         let (steps, memory) = (&plan.steps, plan.memory());
-        let Open { parent, init, line, other_end, progress, started } = open;
+        let Open { parent, init, channel, other_end, progress, started } = open;
         let (from, init_works) = (0, [-1; 2]);
         Script {
             steps,
             ground,
             parent,
             init,
-            line,
+            channel,
             other_end,
             progress,
             started,
@@ -251,7 +251,7 @@ fn await_go(script: &Script<'_>) -> Result {
 }
 
 fn tell(script: &Script<'_>, record: Word, value: u32) -> Result {
-    channel::tell(script.line, Message { kind: record as u32, value })
+    channel::tell(script.channel, Message { kind: record as u32, value })
 }
 
 fn ask(script: &Script<'_>, record: Word, value: u32) -> Result {
@@ -260,7 +260,7 @@ fn ask(script: &Script<'_>, record: Word, value: u32) -> Result {
 }
 
 fn hear_go(script: &Script<'_>) -> Result {
-    match channel::hear(script.line)? {
+    match channel::hear(script.channel)? {
         Some(Message { kind, .. }) if kind == Word::Go as u32 => Ok(()),
         // The parent is gone or has given up.
         _ => raw::exit(FAILED),
@@ -280,8 +280,8 @@ fn sibling(script: &Script<'_>) -> Result {
 fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
     raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
     let Some(listener) = listener else { return Ok(()) };
-    channel::tell(script.line, Message { kind: Word::Ready as u32, value: 0 })?;
-    raw::close(script.line);
+    channel::tell(script.channel, Message { kind: Word::Ready as u32, value: 0 })?;
+    raw::close(script.channel);
     loop {
         let connection = channel::accept(listener)?;
         match channel::hear(connection)? {
@@ -314,13 +314,14 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
     let pid = decimal(fork::own_pid() as u32, &mut digits);
     let [before, behind] = &hook.state;
     let input: [&[u8]; 3] = [before, pid, behind];
-    let line = match script.started.load(Ordering::Relaxed) {
-        ..0 => script.line,
+    let channel = match script.started.load(Ordering::Relaxed) {
+        ..0 => script.channel,
         started => started,
     };
     let tell = |kind: Word, value: RawFd, text: &[u8]| {
         // It is not an error if the other end is closed.
-        let _ = channel::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
+        let _ =
+            channel::tell_text(channel, Message { kind: kind as u32, value: value as u32 }, text);
     };
     tell(Word::Hook, 0, hook.path.to_bytes());
     let program = fork::Program {
@@ -331,7 +332,7 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
         filter: hook.filter.as_ref().map(|filter| (&*filter.instructions, filter.flags)),
         timeout: hook.timeout,
     };
-    match fork::run(&program, &input, &mut |fd, text| tell(Word::Said, fd, text))? {
+    match fork::run(&program, &input, &mut |fd, text| tell(Word::HookOutput, fd, text))? {
         Outcome::Success => Ok(()),
         Outcome::Code(code) => Err(Errno(failure::HOOK_CODE | code)),
         Outcome::Signal(signal) => Err(Errno(failure::HOOK_SIGNAL | signal)),

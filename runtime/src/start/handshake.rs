@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Open, Script, Word};
 use super::failure::{self, Account};
-use super::{Process, Said};
+use super::{HookOutput, Process};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Planned, Step};
 use crate::start::seal;
@@ -34,21 +34,21 @@ pub enum Event {
 
 /// The channel to a child that does not exist yet. Made first, as its number must be in the plan.
 #[derive(Debug)]
-pub struct Line {
+pub struct Channel {
     parent: OwnedFd,
     child: OwnedFd,
     progress: Option<File>,
 }
 
-impl Line {
+impl Channel {
     /// A new one.
     ///
     /// # Errors
     /// EMFILE: too many open files.
-    pub fn new() -> Result<Line> {
+    pub fn new() -> Result<Channel> {
         let (parent, child) =
             channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
-        Ok(Line { parent, child, progress: None })
+        Ok(Channel { parent, child, progress: None })
     }
 
     /// A channel to a child that waits to be started by another process, which learns from the
@@ -56,9 +56,9 @@ impl Line {
     ///
     /// # Errors
     /// EMFILE: too many open files.
-    pub fn to_be_started() -> Result<Line> {
+    pub fn to_be_started() -> Result<Channel> {
         let progress = Progress::file().map_err(|errno| Error::os("create a memfd", errno))?;
-        Ok(Line { progress: Some(progress), ..Line::new()? })
+        Ok(Channel { progress: Some(progress), ..Channel::new()? })
     }
 
     /// The file in which the child keeps its progress.
@@ -73,29 +73,29 @@ impl Line {
 }
 
 /// Runs a plan until its program has been executed or, if it waits for a start, until it waits.
-/// `part` is the parent's part, called for each [`Event`]; `said` receives the output of hooks.
+/// `part` is the parent's part, called for each [`Event`]; `output` receives the output of hooks.
 ///
 /// # Errors
 /// The first step that failed, or the error `part` returned; the child has then been killed and
 /// reaped.
-pub fn converse(
+pub fn run_with_handshake(
     plan: &Plan,
-    line: Line,
-    said: &mut Said<'_>,
+    channel: Channel,
+    output: &mut HookOutput<'_>,
     mut part: impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<Process> {
     // A container's program may be /proc/self/exe, or a script with that as its interpreter.
     seal::demand()?;
-    let ground = ground(plan, line.progress.as_ref())?;
+    let ground = ground(plan, channel.progress.as_ref())?;
     let parent = pidfd::open(std::process::id() as i32)
         .map_err(|errno| Error::os("open a pidfd of this process", errno))?;
     let started = AtomicI32::new(-1);
     let open = Open {
         parent: parent.as_raw_fd(),
         init: -1,
-        line: line.number(),
-        other_end: line.parent.as_raw_fd(),
-        progress: line.progress().unwrap_or(-1),
+        channel: channel.number(),
+        other_end: channel.parent.as_raw_fd(),
+        progress: channel.progress().unwrap_or(-1),
         started: &started,
     };
     let script = Script::new(plan, &ground, open);
@@ -105,7 +105,7 @@ pub fn converse(
         cgroup: plan.cgroup,
         for_parent: false,
     };
-    let Line { parent: line, child, progress: _progress } = line;
+    let Channel { parent: channel, child, progress: _progress } = channel;
     let words = ground.words();
     let mut sibling: Option<Process> = None;
     let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
@@ -113,7 +113,7 @@ pub fn converse(
         drop(child);
         // The scope must not act on an error: the first process may already be reaped and its pid
         // reused.
-        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, said, &mut part))
+        Ok::<_, Infallible>(talk(channel.as_fd(), cloned, words, &mut sibling, output, &mut part))
     });
     let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
     let first = Process::new(cloned, false);
@@ -127,11 +127,11 @@ pub fn converse(
         }
         (None, None) => first,
     };
-    said.end();
+    output.end();
     let failed = words.failure().map(|(number, errno)| {
         let error = failure::step(plan, number, errno);
         match plan.steps.get(number) {
-            Some(Planned { step: Step::Hook(_), .. }) => said.because(error),
+            Some(Planned { step: Step::Hook(_), .. }) => output.because(error),
             _ => error,
         }
     });
@@ -168,21 +168,21 @@ struct Left {
     accounts: Vec<Account>,
 }
 
-/// Sends `Go` to a waiting container; returns when its program has been executed. `said` receives
+/// Sends `Go` to a waiting container; returns when its program has been executed. `output` receives
 /// the output of its hooks.
 ///
 /// # Errors
 /// A step failed.
-pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
+pub fn start(connection: BorrowedFd<'_>, output: &mut HookOutput<'_>) -> Result<()> {
     answer(connection)?;
     let mut progress = None;
     while let Some(heard) = receive(connection)? {
         match heard.message.kind {
             kind if kind == Word::Progress as u32 => progress = heard.descriptor.map(File::from),
-            _ => drop(listen(&heard, said)),
+            _ => drop(listen(&heard, output)),
         }
     }
-    said.end();
+    output.end();
     let ended = || Error::new("the container's process ended before it was started");
     let file = progress.ok_or_else(ended)?;
     let Progress { at, failure, text } = Progress::read(&file)
@@ -193,7 +193,7 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
         |number: usize| number.checked_sub(left.first).and_then(|at| left.accounts.get(at));
     match failure {
         Some((number, errno)) => Err(match account(number) {
-            Some(hook @ Account::Hook { .. }) => said.because(hook.error(errno)),
+            Some(hook @ Account::Hook { .. }) => output.because(hook.error(errno)),
             Some(account) => account.error(errno),
             None => Error::os(format!("step {number}"), errno),
         }),
@@ -204,12 +204,12 @@ pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
 }
 
 /// Takes the output of a hook; false if it is another message.
-fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
+fn listen(heard: &Heard, output: &mut HookOutput<'_>) -> bool {
     let is = |record: Word| heard.message.kind == record as u32;
     if is(Word::Hook) {
-        said.begin(&heard.text);
-    } else if is(Word::Said) {
-        said.hear(heard.message.value as RawFd, &heard.text);
+        output.begin(&heard.text);
+    } else if is(Word::HookOutput) {
+        output.receive(heard.message.value as RawFd, &heard.text);
     } else {
         return false;
     }
@@ -218,16 +218,16 @@ fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
 
 /// Serves the child until it is ready (true) or the channel is closed.
 fn talk(
-    line: BorrowedFd<'_>,
+    channel: BorrowedFd<'_>,
     cloned: &Cloned,
     words: &Words,
     sibling: &mut Option<Process>,
-    said: &mut Said<'_>,
+    output: &mut HookOutput<'_>,
     part: &mut impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<bool> {
     let first = Process::new(copy(cloned)?, false);
-    while let Some(heard) = receive(line)? {
-        if listen(&heard, said) {
+    while let Some(heard) = receive(channel)? {
+        if listen(&heard, output) {
             continue;
         }
         let message = heard.message;
@@ -240,7 +240,7 @@ fn talk(
             }
             Asked::Nothing => return Ok(true),
         }
-        answer(line)?;
+        answer(channel)?;
     }
     Ok(false)
 }
@@ -291,16 +291,16 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
     })
 }
 
-fn answer(line: BorrowedFd<'_>) -> Result<()> {
-    match channel::send(line, Message { kind: Word::Go as u32, value: 0 }) {
+fn answer(channel: BorrowedFd<'_>) -> Result<()> {
+    match channel::send(channel, Message { kind: Word::Go as u32, value: 0 }) {
         // The shared words or its exit status tell why it is gone.
         Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
         Err(errno) => Err(Error::os("tell the child to continue", errno)),
     }
 }
 
-fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>> {
-    channel::receive(line).map_err(|errno| Error::os("receive from the child", errno))
+fn receive(channel: BorrowedFd<'_>) -> Result<Option<Heard>> {
+    channel::receive(channel).map_err(|errno| Error::os("receive from the child", errno))
 }
 
 fn copy(cloned: &Cloned) -> Result<Cloned> {

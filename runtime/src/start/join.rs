@@ -24,9 +24,9 @@ pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Res
     if !seal::is_protected() {
         return second::join(journal, record, sandbox);
     }
-    let mut given = gather(sandbox)?;
-    given.cgroup_files = record.resources.cgroup.later_join_paths()?;
+    let mut facts = gather(sandbox)?;
+    facts.cgroup_files = record.resources.cgroup.later_join_paths()?;
     let sandbox = Sandbox { init: true, die_with_parent: true, listen_fds: 0, ..sandbox.clone() };
-    let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
+    let plan = plan::compile_join(&sandbox, &facts, target.as_raw_fd())?;
     execute(&plan, |_| Ok(()))
 }

@@ -9,6 +9,7 @@ mod copy_up;
 mod deliver;
 mod failure;
 mod handshake;
+mod hook_output;
 mod join;
 mod live;
 mod missing;
@@ -16,7 +17,6 @@ mod mounts;
 mod options;
 mod places;
 mod process;
-mod said;
 mod sandbox;
 pub mod score;
 pub mod seal;
@@ -30,12 +30,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
 
 pub use deliver::{command, deliver};
-pub use handshake::{Event, Line, converse, start};
+pub use handshake::{Channel, Event, run_with_handshake, start};
+pub use hook_output::HookOutput;
 pub use join::join;
 pub use live::LiveRoot;
 pub use options::Options;
 pub use process::Process;
-pub use said::Said;
 pub use sandbox::{Child, Explanation, random_id};
 pub use serve::serve;
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
@@ -74,7 +74,7 @@ pub fn run(
     let open = child::Open {
         parent,
         init: number(init),
-        line: -1,
+        channel: -1,
         other_end: -1,
         progress: -1,
         started: &started,

@@ -24,12 +24,12 @@ use crate::sys::process::{self, Ended};
 #[derive(Debug)]
 pub struct Child {
     process: Process,
-    yard: Option<Yard>,
+    recorded: Option<Recorded>,
 }
 
 /// What must be released when the sandbox ends.
 #[derive(Debug)]
-struct Yard {
+struct Recorded {
     entry: Entry,
     limits: Limits,
     resources: Resources,
@@ -53,17 +53,17 @@ impl Sandbox {
 
     pub(super) fn spawn_placed(&self, options: &Options) -> Result<Child> {
         let journal = options.journal();
-        let mut given = gather(self)?;
+        let mut facts = gather(self)?;
         let recorded = options.name.is_some() || self.has_outside();
         if !recorded {
-            let plan = compile(self, &given, options)?;
-            return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
+            let plan = compile(self, &facts, options)?;
+            return Ok(Child { process: execute(&plan, |_| Ok(()))?, recorded: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
-        match self.start(&journal, &id, &mut given, options) {
+        match self.start(&journal, &id, &mut facts, options) {
             // What it needs may still be held by a sandbox that has ended without being released.
             Err(_) if self.network == Network::Private && gc::release_networks(&journal)? => {
-                self.start(&journal, &id, &mut given, options)
+                self.start(&journal, &id, &mut facts, options)
             }
             started => started,
         }
@@ -73,16 +73,17 @@ impl Sandbox {
         &self,
         journal: &Journal,
         id: &str,
-        given: &mut Facts,
+        facts: &mut Facts,
         options: &Options,
     ) -> Result<Child> {
         let entry = create(journal, id)?;
         let limits = self.limits.clone();
-        let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
-        match yard.start(self, given, options) {
-            Ok(process) => Ok(Child { process, yard: Some(yard) }),
+        let mut recorded =
+            Recorded { entry, limits, resources: Resources::default(), held: Held::new() };
+        match recorded.start(self, facts, options) {
+            Ok(process) => Ok(Child { process, recorded: Some(recorded) }),
             // The first error counts; what could not be released stays on record.
-            Err(error) => match yard.release() {
+            Err(error) => match recorded.release() {
                 Ok(()) => Err(error),
                 Err(left) => {
                     Err(error.hint(format!("not everything was released ({left}): run garth gc")))
@@ -98,15 +99,15 @@ impl Sandbox {
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
         let placed = &placed(self, options.name.as_deref())?;
-        let mut given = gather(placed)?;
+        let mut facts = gather(placed)?;
         let id = options.name.as_deref().unwrap_or("NAME");
         let journal = &options.journal();
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
-        given.cgroup_files = resources.cgroup.first_join_paths();
-        given.cgroups = resources.cgroup.seen();
-        given.addresses = resources.addresses();
-        given.recorded = options.name.is_some() || !resources.is_empty();
-        let plan = compile(placed, &given, options)?;
+        facts.cgroup_files = resources.cgroup.first_join_paths();
+        facts.cgroups = resources.cgroup.seen();
+        facts.addresses = resources.addresses();
+        facts.recorded = options.name.is_some() || !resources.is_empty();
+        let plan = compile(placed, &facts, options)?;
         let owner =
             Owner { journal, id, limits: LimitSource::Flags(&placed.limits), may_kill: true };
         Ok(Explanation { outside: resources.describe(&owner), plan })
@@ -135,11 +136,11 @@ fn create(journal: &Journal, id: &str) -> Result<Entry> {
     .and_then(|entry| Trace::remove(journal, id).map(|_| entry))
 }
 
-impl Yard {
+impl Recorded {
     fn start(
         &mut self,
         sandbox: &Sandbox,
-        given: &mut Facts,
+        facts: &mut Facts,
         options: &Options,
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
@@ -147,11 +148,11 @@ impl Yard {
         let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
-        given.cgroup_files = self.resources.cgroup.first_join_paths();
-        given.cgroups = self.resources.cgroup.seen();
-        given.addresses = self.resources.addresses();
-        given.recorded = true;
-        let plan = compile(sandbox, given, options)?;
+        facts.cgroup_files = self.resources.cgroup.first_join_paths();
+        facts.cgroups = self.resources.cgroup.seen();
+        facts.addresses = self.resources.addresses();
+        facts.recorded = true;
+        let plan = compile(sandbox, facts, options)?;
         self.held = self.resources.acquire(&self.owner())?;
         execute(&plan, |pid| {
             self.entry.write_process(&ProcessId::of(pid)?)?;
@@ -180,14 +181,14 @@ impl Child {
         options: &Options,
     ) -> Result<Child> {
         let process = started.process()?;
-        let Some(id) = started.id else { return Ok(Child { process, yard: None }) };
+        let Some(id) = started.id else { return Ok(Child { process, recorded: None }) };
         let journal = options.journal();
         let lost = || Error::new(format!("{id} was released by another process"));
         let lock = held.pop().ok_or_else(lost)?;
         let resources = Record::<Sandbox>::read(&journal, &id)?.resources;
         let entry = journal.adopt(&id, lock)?.ok_or_else(lost)?;
         let limits = placed.limits.clone();
-        Ok(Child { process, yard: Some(Yard { entry, limits, resources, held }) })
+        Ok(Child { process, recorded: Some(Recorded { entry, limits, resources, held }) })
     }
 
     /// The sandbox's first process.
@@ -201,8 +202,8 @@ impl Child {
     /// Something could not be released; it stays on record for `garth gc`.
     pub fn wait(self) -> Result<Ended> {
         let ended = self.process.wait()?;
-        if let Some(yard) = self.yard {
-            yard.release()?;
+        if let Some(recorded) = self.recorded {
+            recorded.release()?;
         }
         Ok(ended)
     }
@@ -210,25 +211,27 @@ impl Child {
     /// If the kernel's OOM killer has struck in the sandbox, the limit that was reached, spelled
     /// like its flag. Call this before [`Child::wait`].
     pub fn out_of_memory(&self) -> Option<String> {
-        let yard = self.yard.as_ref()?;
-        trace::out_of_memory(yard.resources.oom_kills(), &yard.limits)
+        let recorded = self.recorded.as_ref()?;
+        trace::out_of_memory(recorded.resources.oom_kills(), &recorded.limits)
     }
 
     /// The name in the journal, if it has an entry.
     pub fn id(&self) -> Option<&str> {
-        self.yard.as_ref().map(|yard| yard.entry.id())
+        self.recorded.as_ref().map(|recorded| recorded.entry.id())
     }
 
     /// The lock of its entry in the journal.
     pub fn entry(&self) -> Option<BorrowedFd<'_>> {
-        self.yard.as_ref().map(|yard| yard.entry.as_lock().as_fd())
+        self.recorded.as_ref().map(|recorded| recorded.entry.as_lock().as_fd())
     }
 
     /// The descriptors that must stay open while the sandbox runs: the lock of its entry and the
     /// reservations of its ports. For a process that waits in place of this one.
     pub fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let yard = self.yard.iter();
-        yard.flat_map(|yard| yard.held.iter().chain([yard.entry.as_lock()])).map(AsFd::as_fd)
+        let recorded = self.recorded.iter();
+        recorded
+            .flat_map(|recorded| recorded.held.iter().chain([recorded.entry.as_lock()]))
+            .map(AsFd::as_fd)
     }
 }
 
@@ -297,8 +300,8 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
     })
 }
 
-pub(super) fn compile(sandbox: &Sandbox, given: &Facts, options: &Options) -> Result<Plan> {
-    let mut plan = plan::compile(sandbox, given)?;
+pub(super) fn compile(sandbox: &Sandbox, facts: &Facts, options: &Options) -> Result<Plan> {
+    let mut plan = plan::compile(sandbox, facts)?;
     if options.merge_stderr {
         plan.insert_first(Step::Descriptor { to: 2, from: Some(1) }, "-d");
     }

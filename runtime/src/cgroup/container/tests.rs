@@ -120,7 +120,10 @@ fn a_limit_without_its_controller_is_refused_by_name_and_no_limit_is_not() {
         .map_err(|error| error.to_string())
     };
     let words = refused(serde_json::json!({ "pids": { "limit": 5 } })).unwrap_err();
-    assert!(words.starts_with("pids.limit 5: no pids controller in the cgroup hierarchies"), "{words}");
+    assert!(
+        words.starts_with("pids.limit 5: no pids controller in the cgroup hierarchies"),
+        "{words}"
+    );
     let words = refused(serde_json::json!({ "pids": { "limit": 0 } })).unwrap_err();
     assert!(words.starts_with("pids.limit 0: no pids controller"), "{words}");
     let words = refused(serde_json::json!({ "cpu": { "cpus": "0-1" } })).unwrap_err();

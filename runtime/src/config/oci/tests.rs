@@ -418,7 +418,10 @@ fn user_mappings() {
             with_map(&[(5, 0, 5), (0, 100, 6)]),
             &format!("linux.{key}: containerID: 5 is in more than one"),
         );
-        refused(with_map(&[(0, 9, 5), (5, 5, 5)]), &format!("linux.{key}: hostID: 9 is in more than one"));
+        refused(
+            with_map(&[(0, 9, 5), (5, 5, 5)]),
+            &format!("linux.{key}: hostID: 9 is in more than one"),
+        );
         refused(
             with_map(&[(1, 0, u32::MAX)]),
             &format!("linux.{key}[0].containerID: the range ends"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Law, Limiter, Times};
 use crate::limit::control::Duty;
 use crate::limit::hold::Hold;
-use crate::limit::told::{Figures, Want};
+use crate::limit::request::{Figures, Want};
 use crate::limit::traffic::{Direction, Traffic};
 use crate::limit::tree;
 
@@ -16,9 +16,11 @@ impl Limiter<'_> {
             run += now.saturating_sub(self.times.turned);
         }
         let moved = self.moved();
-        let Times { told, told_run, told_moved, .. } = self.times;
-        let figures = self.figures_of(now, now - told, run - told_run, moved - told_moved);
-        self.times = Times { told: now, told_run: run, told_moved: moved, ..self.times };
+        let Times { reported, reported_run, reported_moved, .. } = self.times;
+        let figures =
+            self.figures_of(now, now - reported, run - reported_run, moved - reported_moved);
+        self.times =
+            Times { reported: now, reported_run: run, reported_moved: moved, ..self.times };
         if let Law::Closed(closed) = &self.law
             && closed.forgiven() > 0
             && !self.said_hopeless
