@@ -1,33 +1,33 @@
-//! Garth runs a program inside a small enclosed yard.
+//! Garth runs commands and daemons in sandboxes.
 //!
-//! **A sandbox is a short program.** What was asked ([`config`], a [`Sandbox`]) is compiled to what
-//! will be done ([`plan`], a flat list of steps, pure data); [`start`] does it, in a child that
-//! only executes the list. What must exist outside the sandbox and be released is a [`resource`]:
-//! [`cgroup`], [`network`], bandwidth, plugins, each written to the [`journal`] before it is made.
-//! [`service`] is what people do with sandboxes, [`container`] the OCI life cycle, [`limit`] what
-//! can be done to what runs already, [`cli`] what people type. [`facts`] are read from this machine;
-//! [`sys`] has the system calls and the only unsafe code, [`wire`] the messages. Each room uses only
-//! rooms before it: `sys`, `wire` and `config`, `plan`, `facts`, `journal`, `cgroup` and `network`,
-//! `resource`, `start`, `container`, `service` and `limit`, `cli`.
+//! **A sandbox is a short program.** The request ([`config`], a [`Sandbox`]) is compiled to a
+//! [`plan`]: a flat list of steps, pure data. [`start`] runs it, in a child that only executes the
+//! list. Anything that must exist outside the sandbox and be released is a [`resource`]:
+//! [`cgroup`], [`network`], bandwidth, plugins; each is written to the [`journal`] before it is
+//! made. [`service`] has the operations on sandboxes, [`container`] the OCI life cycle, [`limit`]
+//! the limiter for running processes, [`cli`] the command line. [`facts`] are read from this
+//! machine; [`sys`] has the system calls and the only unsafe code, [`wire`] the messages. Each room
+//! uses only rooms before it in this list: `sys`, `wire` and `config`, `plan`, `facts`, `journal`,
+//! `cgroup` and `network`, `resource`, `start`, `container`, `service` and `limit`, `cli`.
 //!
 //! Three ways in:
 //!
-//! - [`Sandbox::spawn`]: a command in a yard of its own, shaped like `std::process`;
-//!   [`Sandbox::explain`] shows every step and takes none.
-//! - [`Spawn`]: a process without any namespace, at a cost that does not grow with the caller's
+//! - [`Sandbox::spawn`]: runs a command in a sandbox, with an interface like that of
+//!   `std::process`; [`Sandbox::explain`] shows the steps without executing any.
+//! - [`Spawn`]: starts a process without namespaces, at a cost that does not grow with the caller's
 //!   memory.
-//! - [`plan::compile`]: the plan, for those who want to look.
+//! - [`plan::compile`]: returns the plan for inspection.
 //!
 //! ```
 //! use garth::{Options, Sandbox};
 //!
-//! let yard = Sandbox { command: vec!["/bin/true".into()], ..Sandbox::default() };
-//! let plan = yard.explain(&Options::default())?.plan;
+//! let sandbox = Sandbox { command: vec!["/bin/true".into()], ..Sandbox::default() };
+//! let plan = sandbox.explain(&Options::default())?.plan;
 //! assert!(plan.to_string().contains("mount tmpfs on /tmp (nosuid,nodev,noexec)"));
 //! # Ok::<(), garth::Error>(())
 //! ```
 
-// Of the rooms those are shown that a program has to do with; the others are for this repository's tests.
+// Documented are the rooms that a program needs; the others are public for this repository's tests.
 #[doc(hidden)]
 pub mod cgroup;
 #[cfg(feature = "cli")]
@@ -78,7 +78,7 @@ pub use sys::Errno;
 #[doc(inline)]
 pub use sys::process::{Ended, Signals};
 
-/// The examples of the README are run.
+/// Runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

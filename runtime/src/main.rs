@@ -1,6 +1,6 @@
 //! The `garth` command: [`garth::cli::main`], behind its entry point.
 #![no_main]
 
-// Of the program and not of the library: it is what the program's file names as its entry point.
+// Part of the program, not of the library: the entry point named in the program's file.
 #[path = "sys/entry.rs"]
 mod entry;

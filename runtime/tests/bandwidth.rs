@@ -122,13 +122,13 @@ fn somebody_elses_queue_or_filter_is_left_alone() {
         let veth0 = end("veth0", 7000);
         sh("tc qdisc add dev veth0 root handle 1: tbf rate 5mbit burst 5k latency 50ms");
         let error = bandwidth::change(&veth0, &rates("down=1Mbit/s")).unwrap_err().to_string();
-        assert!(error.contains("veth0 has a queue (tbf) that is not Garth's"), "{error}");
+        assert!(error.contains("veth0 has a queue (tbf) that was not set by Garth"), "{error}");
         bandwidth::change(&veth0, &rates("up=1Mbit/s")).unwrap();
         bandwidth::take_off(7000).unwrap();
         assert!(sh("tc qdisc show dev veth0 root").contains("rate 5Mbit"));
         sh("tc qdisc add dev veth0 clsact");
         let error = bandwidth::change(&veth0, &rates("up=1Mbit/s")).unwrap_err().to_string();
-        assert!(error.contains("a filter on what comes in that is not Garth's"), "{error}");
+        assert!(error.contains("an ingress filter that was not set by Garth"), "{error}");
         bandwidth::take_off(7000).unwrap();
         assert!(sh("tc qdisc show dev veth0").contains("clsact"));
     });
@@ -152,7 +152,7 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
             "nsenter -t {pid} -n ip link add name a index 500 type veth peer name b index 7000"
         ));
         let error = bandwidth::ends_of(pid).unwrap_err().to_string();
-        assert!(error.contains("(veth) has no other end on this host"), "{error}");
+        assert!(error.contains("(veth) has no peer on this host"), "{error}");
 
         let empty = Space::new();
         let error = bandwidth::ends_of(empty.pid()).unwrap_err().to_string();
@@ -161,7 +161,7 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
         let error = bandwidth::ends_of(empty.pid()).unwrap_err().to_string();
         assert!(error.contains("mac0 of the container (macvlan)"), "{error}");
         let error = bandwidth::ends_of(std::process::id() as i32).unwrap_err().to_string();
-        assert!(error.contains("the host's network is shared"), "{error}");
+        assert!(error.contains("shares the host's network"), "{error}");
         // Another container's link is not an end of this one.
         let other = Space::linked("veth2", 7002);
         let third = Space::new();

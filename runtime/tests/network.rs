@@ -447,14 +447,14 @@ fn what_will_be_done_is_told_and_nothing_is_taken() {
             "lease address 10.231.61.227
 reserve tcp port 8080 of 127.0.0.1 and ::1
 reserve udp port 53 of ::
-turn on IPv4 forwarding on up0, dropping what is for no sandbox
-turn on IPv6 forwarding on up0, dropping what is for no sandbox
+turn on IPv4 forwarding on up0, dropping traffic that is not for a sandbox
+turn on IPv6 forwarding on up0, dropping traffic that is not for a sandbox
 publish tcp port 80 as 8080 on loopback (-p 0.0.0.0:8080:80 or -p [::]:8080:80 for all)
 publish [::]:53:53/udp in table inet garth
-link garth0ae73de3 to eth0 inside, mtu 1500
+link garth0ae73de3 to eth0 in the sandbox, mtu 1500
 address garth0ae73de3 10.231.61.226/31 and fd67:6172:7468::ae7:3de2/127
 address eth0 10.231.61.227/31 and fd67:6172:7468::ae7:3de3/127
-route all out by 10.231.61.226 and fd67:6172:7468::ae7:3de2"
+default route via 10.231.61.226 and fd67:6172:7468::ae7:3de2"
         );
         assert!(!host.state.exists());
     });
@@ -467,7 +467,7 @@ fn a_port_in_use_is_named() {
         let network = host.lease("web", &["8080:80"]);
         let error = network.reserve().unwrap_err().to_string();
         assert!(
-            error.starts_with("-p 8080:80: port 8080 is in use on 127.0.0.1; see who"),
+            error.starts_with("-p 8080:80: port 8080 is in use on 127.0.0.1; `ss -lnp"),
             "{error}"
         );
         // A server that has ended may leave connections in TIME_WAIT.
@@ -480,10 +480,7 @@ fn a_port_in_use_is_named() {
         assert!(TcpListener::bind("[::1]:8080").is_err());
 
         let error = host.lease("far", &["192.0.2.77:80:80"]).reserve().unwrap_err().to_string();
-        assert!(
-            error.starts_with("-p 192.0.2.77:80:80: this host does not have the address"),
-            "{error}"
-        );
+        assert!(error.starts_with("-p 192.0.2.77:80:80: this host has no address"), "{error}");
     });
 }
 

@@ -31,18 +31,18 @@ fn the_exit_code_and_the_signal_come_back() {
 fn pipes_carry_input_and_output_as_with_popen() {
     let spawn = Spawn { stdin: Stdio::Pipe, stdout: Stdio::Pipe, ..Spawn::new(["cat"]) };
     let mut cat = spawn.spawn().unwrap();
-    cat.stdin.take().unwrap().write_all(b"through the yard").unwrap();
+    cat.stdin.take().unwrap().write_all(b"through the pipe").unwrap();
     let mut back = String::new();
     cat.stdout.take().unwrap().read_to_string(&mut back).unwrap();
-    assert_eq!(back, "through the yard");
+    assert_eq!(back, "through the pipe");
     assert_eq!(cat.process.wait().unwrap().code(), 0);
 }
 
 #[test]
 fn the_environment_and_the_directory_are_those_given() {
-    let env = Some(vec![("PATH".into(), "/usr/bin:/bin".into()), ("YARD".into(), "x y".into())]);
-    let spawn = Spawn { env, cwd: Some("/usr".into()), ..sh("pwd; env | sort | grep YARD") };
-    assert_eq!(said(spawn), "/usr\nYARD=x y\n");
+    let env = Some(vec![("PATH".into(), "/usr/bin:/bin".into()), ("NAME".into(), "x y".into())]);
+    let spawn = Spawn { env, cwd: Some("/usr".into()), ..sh("pwd; env | sort | grep NAME") };
+    assert_eq!(said(spawn), "/usr\nNAME=x y\n");
 }
 
 #[test]

@@ -48,11 +48,11 @@ check_a_sandbox_inside() {
     local inside="-v $GARTH:/garth:ro"
     # shellcheck disable=SC2086
     {
-        has "$(fails 125 run $inside yard /garth wrap -- true)" 'a seccomp filter that is in force here forbids it'
+        has "$(fails 125 run $inside yard /garth wrap -- true)" 'a seccomp filter in force here forbids it'
         fails 3 run $inside yard /garth limit --rate 1MB/s -- sh -c 'exit 3'
         fails 3 run $inside --security-opt seccomp=unconfined yard /garth wrap -- sh -c 'exit 3'
         has "$(fails 125 run $inside --cap-add SYS_ADMIN yard /garth wrap -- true)" 'pivot into the root' \
-            'a seccomp filter that is in force here forbids it'
+            'a seccomp filter in force here forbids it'
     }
 }
 

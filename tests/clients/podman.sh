@@ -211,7 +211,7 @@ check_rates_by_annotation() {
     podman rm -f -t 0 box
     is left "$(tc qdisc show)" "$before"
     has "$(fails 126 podman run --rm --network host --annotation dev.garth.rate.up=2MB/s yard true)" \
-        "the host's network is shared"
+        "shares the host's network"
 }
 
 check_network_of_two() {

@@ -44,7 +44,7 @@ fn records_that_someone_else_has_laid_there_are_not_believed() {
         kill -9 $bait
         rm -rf $state; mv /srv/copy $state
         start=$(cut -d' ' -f22 /proc/$victim/stat)
-        ln -sfn \"$victim $start $(cat /proc/sys/kernel/random/boot_id)\" $state/yards/bait/process
+        ln -sfn \"$victim $start $(cat /proc/sys/kernel/random/boot_id)\" $state/sandboxes/bait/process
         chown -R -h 1000:1000 $state; chmod -R a+rX $state
         for verb in ps gc 'kill bait' 'delete bait' 'delete --force bait' 'exec bait true'; do
             setpriv --reuid=12345 --regid=12345 --clear-groups $GARTH --root $state $verb 2>&1
@@ -66,7 +66,7 @@ fn a_gc_beside_a_start_does_not_make_it_fail() {
     let script = "
         strace -o /dev/null -e inject=flock:delay_enter=1000000:when=1 \
             $GARTH wrap --name web -- echo started & start=$!
-        until ls -A /run/garth/yards 2>/dev/null | grep -q web; do sleep 0.01; done
+        until ls -A /run/garth/sandboxes 2>/dev/null | grep -q web; do sleep 0.01; done
         $GARTH gc
         wait $start";
     let ran = yard.sh(script).run().ok();

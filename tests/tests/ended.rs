@@ -91,7 +91,7 @@ fn one_that_runs_is_waited_for() {
     let yard = Yard::new();
     let script = "trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.01; done";
     yard.garth("wrap -d --name web").script(script).run().ok();
-    let output = || yard.sh("cat /run/garth/yards/web/output.0").run().stdout;
+    let output = || yard.sh("cat /run/garth/sandboxes/web/output.0").run().stdout;
     until("it is ready", || output().contains("hello").then_some(()));
     let waiting = yard.garth("wait web").start();
     yard.garth("kill web").run().ok();
@@ -148,7 +148,7 @@ fn the_output_that_is_kept_is_bounded() {
     let script = "yes | head -c 3000000; echo; echo end; exec sleep 600";
     yard.garth("wrap -d --name web").script(script).run().ok();
     let kept =
-        || yard.sh("cd /run/garth/yards/web; cat output.?; cat output.? | wc -c").run().stdout;
+        || yard.sh("cd /run/garth/sandboxes/web; cat output.?; cat output.? | wc -c").run().stdout;
     until("all is written", || kept().contains("end").then_some(()));
     let size: u64 = kept().lines().last().unwrap_or_default().parse().unwrap_or(u64::MAX);
     assert!((65536..=131072).contains(&size), "{size}");

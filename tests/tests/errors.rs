@@ -88,12 +88,12 @@ fn a_flag_of_another_tool_is_answered_with_what_to_write_here() {
     needs!(root);
     let yard = Yard::new();
     for (flag, text) in [
-        ("-i", "leave it out: the command reads"),
-        ("-it", "leave it out: the command reads"),
-        ("-t", "leave it out: the command has the terminal"),
+        ("-i", "leave it out: the command inherits standard input"),
+        ("-it", "leave it out: the command inherits standard input"),
+        ("-t", "leave it out: the command inherits the terminal"),
         ("--interactive", "leave it out"),
         ("--tty", "leave it out"),
-        ("--rm", "goes with its end"),
+        ("--rm", "remains when it ends"),
         ("--init", "--as-pid-1"),
         ("--timeout 5", "-- timeout 10 COMMAND"),
         ("--timeout=5", "-- timeout 10 COMMAND"),

@@ -126,7 +126,7 @@ fn check_tells_that_the_table_is_lost_and_gc_makes_it_anew() {
     yard.garth("check web").run().refused(125, "table inet garth");
     let doctor = yard.garth("doctor").run();
     assert!(
-        doctor.stdout.contains("web: nftables table inet garth is not there"),
+        doctor.stdout.contains("web: nftables table inet garth is missing"),
         "{}",
         doctor.stdout
     );

@@ -277,7 +277,7 @@ fn a_killed_watchdog_is_replaced() {
     until_stopped(&yard, pid);
     let first = watchdog(limiter.pid());
     kill("KILL", first);
-    limiter.error_line("there is a new one");
+    limiter.error_line("has been restarted");
     let second = watchdog(limiter.pid());
     assert_ne!(first, second);
     // It does its work.
@@ -309,7 +309,8 @@ fn both_killed_at_once_is_what_release_all_and_gc_are_for() {
     needs!(root);
     let yard = Yard::new();
     let (_target, pid) = target(&yard, "exec sleep 1000");
-    for (verb, said) in [("limit --release-all", "1 process goes on"), ("gc", "1 process goes on")]
+    for (verb, said) in
+        [("limit --release-all", "1 process continued"), ("gc", "1 process continued")]
     {
         let limiter = yard.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
         let garth = limiter.pid();
@@ -376,7 +377,7 @@ ctypes.CDLL(None).syscall(60, 0)
     // One that another process has stopped can be told from one that runs.
     yard.sh(&format!("kill -STOP {pid}")).run().ok();
     until("the thread is stopped", || (state() == 'T').then_some(()));
-    yard.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "stopped already");
+    yard.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "already stopped");
 }
 
 #[test]
@@ -400,7 +401,7 @@ fn who_was_stopped_by_somebody_else_stays_so() {
     assert_eq!(state(&yard, job), 'T');
     // Nor is a target that is stopped as a whole.
     let words = format!("limit --pid {job} --duty 50%");
-    yard.garth(&words).run().refused(125, "stopped already");
+    yard.garth(&words).run().refused(125, "already stopped");
 }
 
 #[test]
@@ -474,13 +475,13 @@ fn two_limiters_do_not_share_a_target() {
     limiter.error_line("limiting process");
     for pid in [pid.to_string(), child.clone()] {
         let words = format!("limit --pid {pid} --rate 1MB/s");
-        yard.garth(&words).run().refused(125, "limited already");
+        yard.garth(&words).run().refused(125, "already limited");
     }
     limiter.signal("INT");
     limiter.wait().ok();
     let below = yard.garth(&format!("limit --pid {child} --duty 90%")).start();
     below.error_line("limiting process");
-    yard.garth(&format!("limit --pid {pid} --duty 50%")).run().refused(125, "of the same tree");
+    yard.garth(&format!("limit --pid {pid} --duty 50%")).run().refused(125, "in the same tree");
 }
 
 #[test]
@@ -491,11 +492,11 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     let refused =
         |words: &str, text: &str| yard.garth(&format!("limit {words}")).run().refused(125, text);
     for (rate, text) in [
-        ("10", "no unit"),
+        ("10", "missing unit"),
         ("10Mb", "bits or bytes?"),
         ("0Mbit/s", "less than one bit"),
-        ("1bit/s", "not one that can be held"),
-        ("50TB/s", "not one that can be held"),
+        ("1bit/s", "not between 8kbit/s and 1Tbit/s"),
+        ("50TB/s", "not between 8kbit/s and 1Tbit/s"),
         ("99999999999999TB/s", "too large"),
         ("-1MB/s", "negative"),
     ] {
@@ -505,7 +506,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
         ("0%", "never run"),
         ("100%", "never be stopped"),
         ("150%", "never be stopped"),
-        ("40", "no % sign"),
+        ("40", "missing % sign"),
         ("x%", "not a number"),
     ] {
         refused(&format!("--pid {pid} --duty {duty}"), text);
@@ -519,13 +520,13 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     refused("--pid 0 --duty 50%", "not a process id");
     refused("--pid x --duty 50%", "not a process id");
     refused("--pid 4000000 --duty 50%", "no process 4000000");
-    refused("--pid 1 --duty 50%", "first process");
+    refused("--pid 1 --duty 50%", "init cannot be stopped");
     refused("--name nobody --duty 50%", "nobody");
 
     // Ourselves, and our ancestors.
     let own = "sh -c 'exec $GARTH limit --pid $$ --duty 50%'";
     yard.sh(own).run().refused(125, "cannot stop itself");
-    yard.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "descends from it");
+    yard.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "is its descendant");
     // Another user's.
     let other = "exec setpriv --reuid 65534 --clear-groups $GARTH --root /tmp/none limit";
     let ran = yard.sh(&format!("{other} --pid {pid} --duty 50%")).run();
@@ -559,7 +560,7 @@ fn a_thread_of_the_kernel_is_refused() {
         .unwrap();
     let _ = fs::remove_dir_all(root);
     assert_eq!(ran.status.code(), Some(125));
-    assert!(String::from_utf8_lossy(&ran.stderr).contains("thread of the kernel"));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("kernel thread"));
 }
 
 #[test]
@@ -639,7 +640,7 @@ exit(3)'";
         let words = format!("{limit} --count {count} --format json -- {command}");
         let ran = yard.sh(&words).run();
         assert_eq!(ran.code, 3, "{ran}");
-        assert!(ran.stderr.contains("moves is not counted"), "{ran}");
+        assert!(ran.stderr.contains("is not counted"), "{ran}");
         let last = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
         assert!(last.contains("\"uncounted\":\"1 process of another user\""), "{ran}");
     }
@@ -652,5 +653,5 @@ exit(3)'";
         sleep 0.2; {} --pid $!",
         limit.trim_start_matches("exec ")
     );
-    yard.sh(&script).run().refused(125, "may not look into it");
+    yard.sh(&script).run().refused(125, "may not inspect it");
 }

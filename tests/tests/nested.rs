@@ -14,7 +14,7 @@ fn in_a_sandbox_a_command_can_be_limited_and_a_sandbox_needs_another_filter() {
     let ran = yard.sh("$GARTH wrap -- $GARTH limit --rate 1MB/s -- sh -c 'exit 3'").run();
     assert_eq!((ran.code, &*ran.stderr), (3, ""), "{ran}");
     let ran = yard.sh("$GARTH wrap -- $GARTH wrap -- true").run();
-    ran.refused(125, "a seccomp filter that is in force here forbids it");
+    ran.refused(125, "a seccomp filter in force here forbids it");
     let ran = yard.sh("$GARTH wrap --profile compat -- $GARTH wrap -- sh -c 'exit 3'").run();
     assert_eq!((ran.code, &*ran.stderr), (3, ""), "{ran}");
     yard.assert_nothing_left();
@@ -74,7 +74,8 @@ fn what_nobody_asked_for_is_left_out_with_a_warning_and_what_was_asked_for_is_an
     let wrap = "wrap --profile compat --cap-add all --seccomp /srv/filter.json -- $GARTH wrap";
     let ran = yard.sh(&format!("$GARTH {wrap} -- sh -c 'exit 3'")).run();
     assert_eq!(ran.code, 3, "{ran}");
-    let warning = "warning: the host name inside is the host's (set the host name to garth: EPERM)";
+    let warning =
+        "warning: the sandbox keeps the host's host name (set the host name to garth: EPERM)";
     assert_eq!(ran.stderr, format!("garth: {warning}"), "{ran}");
     let ran = yard.sh(&format!("$GARTH {wrap} --hostname mine -- true")).run();
     ran.refused(125, "set the host name to mine (--hostname): EPERM");
@@ -84,7 +85,10 @@ fn what_nobody_asked_for_is_left_out_with_a_warning_and_what_was_asked_for_is_an
         exec setpriv --reuid 65534 --regid 65534 --clear-groups $GARTH wrap";
     let ran = yard.sh(&format!("{covered} -- sh -c 'test -r /proc/self/status; exit 3'")).run();
     assert_eq!(ran.code, 3, "{ran}");
-    for loss in ["ports below 1024 need a capability inside", "/proc shows the processes outside"] {
+    for loss in [
+        "ports below 1024 need CAP_NET_BIND_SERVICE in the sandbox",
+        "/proc shows the host's processes",
+    ] {
         assert!(ran.stderr.contains(loss), "{ran}");
     }
     let ran = yard.sh(&format!("{covered} --hidepid -- true")).run();

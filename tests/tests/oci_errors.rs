@@ -51,7 +51,9 @@ fn a_config_that_cannot_be_read_is_refused() {
     bundle.save();
     std::fs::File::options().write(true).open(&file).unwrap().set_len(100 << 20).unwrap();
     let ran = bundle.call(&format!("create --bundle {} {}", bundle.dir(""), bundle.id)).run();
-    assert!(ran.fails(1).contains("config.json: 104857600 bytes, at most 16777216 are read"));
+    assert!(
+        ran.fails(1).contains("config.json: 104857600 bytes, more than the maximum of 16777216")
+    );
     assert!(bundle.logged_error().contains("104857600 bytes"), "{}", bundle.log_text());
     for wrong in [
         "null",
@@ -469,7 +471,7 @@ fn a_state_directory_of_somebody_else_is_not_used() {
     let yard = Yard::new();
     let bundle = Bundle::new(&yard);
     bundle.save();
-    for (how, what) in [("chown 1000", "belongs to another"), ("chmod 777", "open to others")] {
+    for (how, what) in [("chown 1000", "belongs to another"), ("chmod 777", "writable by others")] {
         yard.sh(&format!("rm -rf {ROOT}; mkdir -m 700 {ROOT}; {how} {ROOT}")).run().ok();
         for words in ["create --bundle /srv/box0 box0", "state box0", "list", "delete box0"] {
             let ran = bundle.call(words).run();
@@ -698,7 +700,7 @@ fn a_terminal_that_its_receiver_lets_go_of_is_refused() {
     // The sender pauses for a while, so that it is closed when they continue.
     let slow = "timeout 20 strace -f -o /dev/null -e trace=sendmsg \
         -e inject=sendmsg:delay_exit=300000 $R";
-    let held = "see that the terminal's master is held";
+    let held = "check that the terminal's master is still open";
     bundle.script("exec sleep 600").config["process"]["terminal"] = true.into();
     for words in ["create", "run --detach"] {
         let words = format!("{words} --console-socket $B/console --bundle $B $ID </dev/null");

@@ -86,7 +86,7 @@ fn options_that_are_longer_than_fsconfig_takes_are_had() {
     let many = format!("lowerdir={}", vec![&*names[0]; 100].join(":"));
     bundle.config["mounts"].as_array_mut().unwrap().pop();
     bundle.mount("/data", "overlay", "overlay", &[&*many]);
-    assert!(bundle.run().fails(1).contains("mount(2) takes 4095"));
+    assert!(bundle.run().fails(1).contains("mount(2) takes at most 4095"));
 }
 
 #[test]

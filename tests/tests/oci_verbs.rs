@@ -155,7 +155,7 @@ fn spec_writes_a_bundle_that_runs_and_overwrites_nothing() {
     call(&bundle, "spec --bundle /srv/new").ok();
     let written = yard.read("/srv/new/config.json");
     assert!(written.starts_with("{\n\t\"ociVersion\": \"1."), "{written}");
-    assert!(call(&bundle, "spec -b /srv/new").fails(1).contains("config.json exists"));
+    assert!(call(&bundle, "spec -b /srv/new").fails(1).contains("config.json already exists"));
     assert_eq!(yard.read("/srv/new/config.json"), written);
     bundle.config = parsed(&written);
     bundle.config["process"]["terminal"] = json!(false);

@@ -82,7 +82,7 @@ fn a_start_that_is_killed_after_its_record_owns_nothing_of_another_of_its_name()
         assert!(!sleeps(&yard, 1002), "killed at mkdir {point}");
     }
     // And an empty journal entry says nothing.
-    yard.sh("mkdir -p /run/b/yards/web").run().ok();
+    yard.sh("mkdir -p /run/b/sandboxes/web").run().ok();
     yard.garth("--root /run/b gc").run().ok();
     assert!(sleeps(&yard, 1001));
     yard.garth("--root /run/a delete --force web").run().ok();
@@ -203,7 +203,9 @@ assert ctypes.CDLL(None).mount(b'dead', b'/run/garth', b'fuse', 0, options) == 0
     }
     yard.sh("umount -l /run/garth").run().ok();
     // A disk that cannot be read.
-    for path in ["yards/web", "yards/web/process", "containers/box", "containers/box/process"] {
+    for path in
+        ["sandboxes/web", "sandboxes/web/process", "containers/box", "containers/box/process"]
+    {
         let id = if path.contains("web") { "web" } else { "box" };
         for words in [format!("delete -f {id}"), format!("delete {id}"), "gc".into()] {
             if words == "gc" && id == "box" {

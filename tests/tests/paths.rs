@@ -25,7 +25,7 @@ fn a_command_begins_where_the_caller_is_if_that_is_there_inside() {
     }
     let ran = from(&yard, "/tmp/job", "-- pwd");
     assert_eq!((ran.code, &*ran.stdout), (0, "/"), "{ran}");
-    assert!(ran.stderr.contains("begins in /") && ran.stderr.contains("/tmp/job"), "{ran}");
+    assert!(ran.stderr.contains("starts in /") && ran.stderr.contains("/tmp/job"), "{ran}");
     // Requested by name, it is an error.
     assert!(from(&yard, "/tmp/job", "-w . -- pwd").fails(125).contains("no such directory"));
 }
@@ -37,7 +37,7 @@ fn a_directory_that_the_user_cannot_enter_is_the_root_unless_it_was_asked_for() 
     yard.sh("mkdir -p /srv/home/clone; chmod 700 /srv/home").run().ok();
     let ran = from(&yard, "/srv/home/clone", "-u www-data -- pwd");
     assert_eq!((ran.code, &*ran.stdout), (0, "/"), "{ran}");
-    for word in ["begins in /", "/srv/home/clone", "EACCES"] {
+    for word in ["starts in /", "/srv/home/clone", "EACCES"] {
         assert!(ran.stderr.contains(word), "{word}: {ran}");
     }
     assert_eq!(from(&yard, "/srv/home/clone", "-- pwd").ok(), "/srv/home/clone");
@@ -47,7 +47,7 @@ fn a_directory_that_the_user_cannot_enter_is_the_root_unless_it_was_asked_for() 
     let script = "cd /srv/home/clone && $GARTH wrap -d --name web -u www-data -- sleep 100 2>&1 &&
         cd / && $GARTH exec web -- pwd; $GARTH kill web KILL";
     let said = yard.sh(script).run().ok();
-    assert!(said.contains("begins in /") && said.ends_with("web\n/"), "{said}");
+    assert!(said.contains("starts in /") && said.ends_with("web\n/"), "{said}");
 }
 
 #[test]
@@ -222,10 +222,10 @@ fn a_directory_below_run_belongs_to_the_user() {
     assert_eq!(ran.ok(), "755 root /run/sshd");
     for name in ["/run/x", "../x", "."] {
         let ran = yard.sh(&format!("$GARTH wrap --run-dir {name} -- true")).run();
-        assert!(ran.fails(125).contains("not a name below /run"), "{name}");
+        assert!(ran.fails(125).contains("not a relative path below /run"), "{name}");
     }
     let compat = yard.garth("wrap --profile compat --run-dir x -- true").run();
-    assert!(compat.fails(125).contains("no /run of its own"));
+    assert!(compat.fails(125).contains("no private /run"));
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn what_cannot_be_mounted_says_why() {
     yard.write("/srv/file", "");
     for (volume, hint) in [
         ("/srv/file:/etc", "a file cannot be mounted on a directory"),
-        ("/srv:/etc/hosts", "nor a directory on a file"),
-        ("/srv:/etc/hosts/x", "nor anything below a file"),
+        ("/srv:/etc/hosts", "a directory on a file"),
+        ("/srv:/etc/hosts/x", "anything below a file"),
         ("/srv/gone:/mnt", "no such file or directory on the host"),
         ("/srv/file:/proc/new", "the mount point is missing"),
     ] {

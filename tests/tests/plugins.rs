@@ -127,7 +127,7 @@ fn the_sample_makes_a_sandbox_known_by_name_for_its_life() {
     assert_eq!(yard.read("/srv/hosts"), "127.0.0.1 localhost\n");
     // A refusal is passed on, and leaves nothing behind.
     let words = "wrap --plugin hosts:file=/srv/hosts,colour=red -- true";
-    garth(&yard, words).run().refused(125, "plugin hosts: add: ValueError: there is no key colour");
+    garth(&yard, words).run().refused(125, "plugin hosts: add: ValueError: unknown key colour");
     let words = "wrap --plugin hosts:file=/srv/hosts -- true";
     garth(&yard, words).run().refused(125, "LookupError: Device \"eth0\" does not exist");
     yard.assert_nothing_left();
@@ -251,7 +251,7 @@ fn what_a_provider_gets_wrong_ends_the_start() {
     needs!(root);
     let yard = yard_with_provider();
     for (answer, says) in [
-        ("", "plugin volume: provide: it answered nothing"),
+        ("", "plugin volume: provide: no response"),
         (
             r#"{"protocol":1,"mounts":[{"source":"/srv","destination":"/mnt","options":["rox"]}]}"#,
             "plugin volume: /mnt: unknown option \"rox\"",
@@ -264,7 +264,7 @@ fn what_a_provider_gets_wrong_ends_the_start() {
         (r#"{"protocol":1,"devices":[{"path":"/srv"}]}"#, "plugin volume: /srv is not a device"),
         (
             r#"{"protocol":1,"devices":[{"path":"/dev/none"}]}"#,
-            "plugin volume: look at device /dev/none: ENOENT",
+            "plugin volume: stat device /dev/none: ENOENT",
         ),
     ] {
         yard.write("/srv/answer", answer);
@@ -317,7 +317,7 @@ fn one_that_fails_ends_the_start_and_leaves_nothing() {
         "grep -q '\"verb\":\"add\"' || exit 0; echo 'no such zone' >&2; exit 3",
     );
     let words = "wrap --plugin marker:as=x --plugin broken --memory 64m -- touch /srv/ran";
-    let said = "plugin broken: add: no such zone (it exited with code 3)";
+    let said = "plugin broken: add: no such zone (exited with code 3)";
     garth(&yard, words).run().refused(125, said);
     yard.assert_nothing_left();
     assert_eq!(verbs(&yard), ["add", "del"]);
@@ -329,7 +329,7 @@ fn one_that_hangs_is_killed_with_its_children() {
     needs!(root);
     let yard = yard_with("slow", "grep -q '\"verb\":\"add\"' || exit 0; sleep 600 & wait");
     let call = garth(&yard, "wrap --plugin slow -- true").env("GARTH_PLUGIN_TIMEOUT", "300ms");
-    call.run().refused(125, "plugin slow: add: killed, as it was not done in 300ms");
+    call.run().refused(125, "plugin slow: add: timed out after 300ms and was killed");
     yard.assert_nothing_left();
     let call = garth(&yard, "wrap --plugin slow -- true").env("GARTH_PLUGIN_TIMEOUT", "soon");
     call.run().refused(125, "GARTH_PLUGIN_TIMEOUT: time \"soon\"");
@@ -339,10 +339,10 @@ fn one_that_hangs_is_killed_with_its_children() {
 fn one_that_answers_nonsense_has_failed() {
     needs!(root);
     let yard = yard_with("odd", "grep -q '\"verb\":\"add\"' || exit 0; echo done");
-    let said = "plugin odd: add: it answered \"done\", which is no answer";
+    let said = "plugin odd: add: invalid response \"done\": ";
     garth(&yard, "wrap --plugin odd -- true").run().refused(125, said);
     plugin(&yard, "odd", "grep -q '\"verb\":\"add\"' || exit 0; exec yes");
-    let said = "plugin odd: add: killed, as it answered more than 64 KiB";
+    let said = "plugin odd: add: killed: its response exceeds 64 KiB";
     garth(&yard, "wrap --plugin odd -- true").run().refused(125, said);
     yard.assert_nothing_left();
 }
@@ -353,16 +353,16 @@ fn one_that_is_not_there_is_named_with_where_it_was_looked_for() {
     let yard = yard_with("plain", "");
     garth(&yard, "wrap --plugin absent:x=1 -- true")
         .run()
-        .refused(125, "plugin absent: there is none in /srv/plugins; GARTH_PLUGIN_PATH names");
+        .refused(125, "plugin absent: not found in /srv/plugins; set GARTH_PLUGIN_PATH for");
     yard.garth("wrap --plugin absent -- true").run().refused(
         125,
-        "plugin absent: there is none in /usr/local/libexec/garth/plugins or /usr/libexec/garth/plugins",
+        "plugin absent: not found in /usr/local/libexec/garth/plugins or /usr/libexec/garth/plugins",
     );
-    garth(&yard, "wrap --plugin ../plain -- true").run().refused(125, "is not a name for a plugin");
+    garth(&yard, "wrap --plugin ../plain -- true").run().refused(125, "is not a valid plugin name");
     garth(&yard, "wrap --plugin plain:x -- true").run().refused(125, "\"x\" is not key=value");
     garth(&yard, "wrap --plugin plain --plugin plain:x=1 -- true")
         .run()
-        .refused(125, "asked for twice");
+        .refused(125, "given twice");
     yard.sh("chmod 775 /srv/plugins/plain").run().ok();
     garth(&yard, "wrap --plugin plain -- true").run().refused(125, "can be changed by other users");
     yard.assert_nothing_left();
@@ -379,7 +379,7 @@ fn a_release_that_fails_is_said_and_tried_again_until_it_succeeds() {
     let fails =
         "grep -q '\"verb\":\"del\"' || exit 0; [ -e /srv/repaired ] || { echo busy >&2; exit 1; }";
     let yard = yard_with("sticky", fails);
-    let said = "plugin sticky: del: busy (it exited with code 1)";
+    let said = "plugin sticky: del: busy (exited with code 1)";
     garth(&yard, "wrap --name web --memory 64m --plugin sticky -- true").run().refused(125, said);
     let gc = yard.garth("gc").run().fails(125);
     assert!(gc.contains("sandbox web: ") && gc.contains(said), "{gc}");
@@ -388,11 +388,14 @@ fn a_release_that_fails_is_said_and_tried_again_until_it_succeeds() {
     let both = "echo broken >&2; exit 1";
     plugin(&yard, "broken", both);
     let failed = garth(&yard, "wrap --name other --plugin broken -- true").run();
-    failed.refused(125, "plugin broken: add: broken (it exited with code 1); not all was released");
+    failed.refused(
+        125,
+        "plugin broken: add: broken (exited with code 1); not everything was released",
+    );
     plugin(&yard, "broken", "");
     yard.garth("delete other").run().ok();
     // Its name stays taken.
-    yard.garth("wrap --name web -- true").run().refused(125, "a sandbox named web exists already");
+    yard.garth("wrap --name web -- true").run().refused(125, "a sandbox named web already exists");
     // The plugin is gone, then comes back.
     yard.sh("mv /srv/plugins/sticky /srv/away").run().ok();
     yard.garth("gc").run().refused(125, "start /srv/plugins/sticky: ENOENT");
@@ -409,7 +412,7 @@ fn a_damaged_record_is_no_obstacle_to_a_release() {
     needs!(root);
     let yard = yard_with("marker", MARKER);
     garth(&yard, "wrap -d --name web --plugin marker:as=x -- sleep 600").run().ok();
-    yard.sh(": >/run/garth/yards/web/record.json").run().ok();
+    yard.sh(": >/run/garth/sandboxes/web/record.json").run().ok();
     yard.garth("delete --force web").run().ok();
     yard.assert_nothing_left();
 
@@ -495,7 +498,7 @@ fn a_container_asks_by_annotation() {
     plugin(&yard, "broken", "grep -q '\"verb\":\"add\"' || exit 0; echo no >&2; exit 1");
     bundle.config["annotations"]["dev.garth.plugin.broken"] = "".into();
     let said = create(&bundle).fails(1);
-    assert!(said.contains("plugin broken: add: no (it exited with code 1)"), "{said}");
+    assert!(said.contains("plugin broken: add: no (exited with code 1)"), "{said}");
     bundle.assert_nothing_left();
     yard.assert_nothing_left();
 }

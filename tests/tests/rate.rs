@@ -244,7 +244,7 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     let devices = || yard.sh("ip -o link show type ifb | cut -d: -f2 | sort | xargs").run().ok();
     let told =
         yard.garth("explain wrap --network private --rate-group all:up=9Mbit/s -- true").run();
-    assert!(told.ok().contains("ifb gifbu-all, if it is not there: htb of 9Mbit/s"));
+    assert!(told.ok().contains("ifb gifbu-all, unless it exists: htb with 9Mbit/s"));
     member("one", "all:up=10Mbit/s,down=2MB/s").run().ok();
     member("two", "all:up=10Mbit/s,down=2MB/s,share=2").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
@@ -255,11 +255,11 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     for (group, why) in [
         ("all:up=11Mbit/s,down=2MB/s", "has 10Mbit/s on gifbu-all"),
         ("all:up=10Mbit/s", "has a limit on gifbd-all"),
-        ("all:10", "no unit"),
+        ("all:10", "missing unit"),
         ("all:up=1bit/s", "less than 8kbit/s"),
-        ("all", "no : behind the name"),
+        ("all", "missing : after the name"),
         ("all:up=1Mbit/s,share=0", "not from 1 to 100"),
-        ("all:up=1Mbit/s --rate up=2Mbit/s", "more than all of rate group all"),
+        ("all:up=1Mbit/s --rate up=2Mbit/s", "of rate group all"),
         ("all:up=1Mbit/s --rate down=1Mbit/s", "has no down="),
     ] {
         member("three", group).run().refused(125, why);
@@ -280,17 +280,19 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
         assert!(one.contains(shown), "{change}: {list}");
     }
     let above = yard.garth("update one --rate up=11Mbit/s").run();
-    above.refused(125, "more than all of rate group all");
+    above.refused(125, "of rate group all");
     // One that is killed together with its keepers is removed later, and the other stays.
     yard.garth("delete --force one").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
-    yard.sh("echo x > /run/garth/yards/two/record.json").run().ok();
+    yard.sh("echo x > /run/garth/sandboxes/two/record.json").run().ok();
     yard.garth("delete --force two").run().ok();
     assert_eq!(devices(), "");
     yard.assert_nothing_left();
     // Nothing of it is left on record.
     member("one", "all:up=10Mbit/s").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/one /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/one /run/garth/leases")
+        .run()
+        .ok();
     yard.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {
         yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
@@ -356,18 +358,18 @@ fn a_rate_that_cannot_be_kept_is_refused() {
     needs!(root, netns);
     let yard = Yard::with_neighbour();
     for (flags, why) in [
-        ("--network private --rate 10", "no unit"),
-        ("--network private --rate up=10,down=1Mbit/s", "no unit"),
+        ("--network private --rate 10", "missing unit"),
+        ("--network private --rate up=10,down=1Mbit/s", "missing unit"),
         ("--network private --rate up=10Mbps", "bits or bytes?"),
         ("--network private --rate 0Mbit/s", "less than one bit"),
         ("--network private --rate 1bit/s", "less than 8kbit/s"),
         ("--network private --rate 999Tbit/s", "more than 400Gbit/s"),
         ("--network private --rate 99999999TB/s", "too large"),
-        ("--network private --rate sideways=1Mbit/s", "neither up nor down"),
+        ("--network private --rate sideways=1Mbit/s", "not up= or down="),
         ("--rate 1Mbit/s", "the sandbox has no network"),
         ("--network none --rate 1Mbit/s", "the sandbox has no network"),
-        ("--network host --rate 1Mbit/s", "the host's network is shared"),
-        ("--network ns:/run/netns/lan --rate 1Mbit/s", "network of another"),
+        ("--network host --rate 1Mbit/s", "shares the host's network"),
+        ("--network ns:/run/netns/lan --rate 1Mbit/s", "joins another's network"),
     ] {
         yard.garth(&format!("wrap {flags} -- true")).run().refused(125, why);
     }
@@ -377,9 +379,9 @@ fn a_rate_that_cannot_be_kept_is_refused() {
     yard.garth("wrap -d --name alone -- sleep 1000").run().ok();
     for (words, why) in [
         ("alone --rate 1Mbit/s", "the sandbox has no network"),
-        ("alone --rate 1", "no unit"),
+        ("alone --rate 1", "missing unit"),
         ("alone --memory 1g --rate 1Mbit/s", "started without limits"),
-        ("alone --cpu-burst 5", "this cannot be changed"),
+        ("alone --cpu-burst 5", "this limit cannot be changed"),
         ("alone", "nothing to change"),
     ] {
         yard.garth(&format!("update {words}")).run().refused(125, why);
@@ -423,13 +425,15 @@ fn a_damaged_record_keeps_nothing_from_being_released() {
     let yard = Yard::with_neighbour();
     for damage in ["echo x > record.json", "rm record.json", ": > record.json"] {
         yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-        yard.sh(&format!("cd /run/garth/yards/web; {damage}")).run().ok();
+        yard.sh(&format!("cd /run/garth/sandboxes/web; {damage}")).run().ok();
         yard.garth("delete --force web").run().ok();
         yard.assert_nothing_left();
     }
     // Even if nothing of it is left on record, and its keeper is gone.
     yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/yards/web /run/garth/leases").run().ok();
+    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/web /run/garth/leases")
+        .run()
+        .ok();
     assert!(yard.left().iter().any(|line| line.contains("gifb")));
     yard.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {
@@ -590,7 +594,7 @@ fn containers_and_sandboxes_share_a_group() {
     let refused = bundle(&yard, "refused", &[("group", "all:up=10Mbit/s")]);
     assert_ne!(refused.create().code, 0);
     let error = refused.errors();
-    assert!(error.contains("veth0 has a filter on what comes in that is not Garth's"), "{error}");
+    assert!(error.contains("veth0 has an ingress filter that was not set by Garth"), "{error}");
     assert_eq!(kept(&yard), watched);
     dismantle(&yard);
 }
@@ -603,7 +607,7 @@ fn an_annotation_that_cannot_be_met_is_refused() {
     engine(&yard);
     let mut refused = Vec::new();
     for (rate, why) in [
-        ("10", "no unit"),
+        ("10", "missing unit"),
         ("0bit/s", "less than one bit"),
         ("1bit/s", "less than 8kbit/s"),
         ("fast", "not a number"),
@@ -617,7 +621,7 @@ fn an_annotation_that_cannot_be_met_is_refused() {
     let mut host = bundle(&yard, "host", &[("down", "1Mbit/s")]);
     host.without_namespace("network");
     assert_ne!(host.create().code, 0);
-    assert!(host.errors().contains("the host's network is shared"), "{}", host.errors());
+    assert!(host.errors().contains("shares the host's network"), "{}", host.errors());
     // A device without a queue and without another end.
     let mut lonely = bundle(&yard, "lonely", &[("down", "1Mbit/s")]);
     lonely.namespace("network", None);

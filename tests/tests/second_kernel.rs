@@ -62,9 +62,9 @@ fn what_this_kernel_lacks_is_said_and_the_rest_works() {
     for line in [
         "CapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nplain 0",
         "timens 125",
-        "lacks one of these kinds of namespaces",
+        "lacks a namespace of this type",
         "cpuset 125",
-        "no cpuset controller in this cgroup tree",
+        "no cpuset controller in this cgroup hierarchy",
         "network 125",
         "missing  landlock",
         "doctor 1",

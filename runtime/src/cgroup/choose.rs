@@ -48,8 +48,10 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     }
     if host.scope && unified.is_empty() {
         if !limits.is_empty() {
-            return Err(Error::new("--systemd-cgroup: the controllers are in trees of cgroup v1")
-                .hint("leave it out: the limits go there"));
+            return Err(Error::new(
+                "--systemd-cgroup: the controllers are in cgroup v1 hierarchies",
+            )
+            .hint("leave it out: the limits are set there"));
         }
         ground = TreeTop::find(host, id)?;
     }
@@ -76,7 +78,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
             cgroup.dirs.push(Dir { version: Version::V2, top, controllers: Vec::new() });
         } else {
             let mount = host.v1(Controller::Freezer).ok_or_else(|| {
-                Error::new("pause: no cgroup tree here can freeze processes")
+                Error::new("pause: no cgroup hierarchy here can freeze processes")
                     .hint("run as root, or under systemd-run --user --scope -p Delegate=yes")
             })?;
             v1_usable(mount, &host.parent).map_err(|error| error.within("pause"))?;
@@ -105,14 +107,14 @@ fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
 fn v1_usable(mount: &MountedTree, parent: &str) -> Result<()> {
     let point = &mount.point;
     if mount.read_only {
-        return Err(Error::new(format!("the cgroup tree on {point} is mounted read-only"))
-            .hint("this container must be set up with it mounted writable"));
+        return Err(Error::new(format!("the cgroup hierarchy on {point} is mounted read-only"))
+            .hint("start this container with it mounted writable"));
     }
     let shared = format!("{point}/{parent}");
     let top = if Path::new(&shared).is_dir() { &shared } else { point };
     hierarchy::writable(top).map_err(|errno| {
-        let hint = "run as root: v1 cgroups cannot be handed to others safely";
-        Error::os(format!("make a directory in {top}"), errno).hint(hint)
+        let hint = "run as root: v1 cgroups cannot be delegated safely";
+        Error::os(format!("create a directory in {top}"), errno).hint(hint)
     })
 }
 
@@ -122,16 +124,16 @@ fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Un
     let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
     match unfit {
         Unfit::NotMounted if host.mounts.is_empty() => {
-            Error::new(format!("no {name} controller: no cgroup tree is mounted"))
+            Error::new(format!("no {name} controller: no cgroup hierarchy is mounted"))
                 .hint("mount -t cgroup2 none /sys/fs/cgroup")
         }
         Unfit::NotMounted => controller.missing(),
         Unfit::NotWritable(top, libc::EROFS) => {
             let hint = match host.systemd {
-                true => "ProtectControlGroups=no in the unit",
-                false => "this container must be set up with it mounted writable",
+                true => "set ProtectControlGroups=no in the unit",
+                false => "start this container with it mounted writable",
             };
-            Error::new(format!("the cgroup tree at {top} is mounted read-only")).hint(hint)
+            Error::new(format!("the cgroup hierarchy at {top} is mounted read-only")).hint(hint)
         }
         Unfit::NotWritable(top, errno) => {
             Error::os(format!("no cgroup is delegated to this user: write to {top}"), Errno(errno))
@@ -142,10 +144,10 @@ fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Un
                 .hint(ground.hint(host, lacking).unwrap_or_default())
         }
         Unfit::Lacks(top, lacking) if host.privileged => {
-            Error::new(format!("no {lacking} controller in this cgroup tree")).hint(format!(
+            Error::new(format!("no {lacking} controller in this cgroup hierarchy")).hint(format!(
                 "it is not in {top}/cgroup.controllers: the kernel was built or booted without \
-                 it (cgroup_disable=, or cgroup_enable={lacking} missing), or it was not passed \
-                 down to this container"
+                 it (cgroup_disable=, or cgroup_enable={lacking} missing), or it was not \
+                 delegated to this container"
             ))
         }
         Unfit::Lacks(top, lacking) => {
@@ -153,9 +155,9 @@ fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Un
                 .hint(delegate)
         }
         Unfit::Busy(top) => Error::new(format!(
-            "{top} has processes of its own and cannot pass the {name} controller on"
+            "{top} contains processes, so the {name} controller cannot be enabled for its children"
         ))
-        .hint("move them to a child cgroup first; in a systemd unit, DelegateSubgroup= does it"),
+        .hint("move them to a child cgroup first; in a systemd unit, use DelegateSubgroup="),
     }
 }
 
@@ -170,7 +172,7 @@ impl Cgroup {
             && !Path::new(&format!("{}/memory.memsw.limit_in_bytes", dir.top)).exists()
         {
             return Err(Error::new(format!(
-                "--memory-swap {swap}: this kernel does not account swap"
+                "--memory-swap {swap}: this kernel has no swap accounting"
             ))
             .hint("boot with swapaccount=1, or leave the flag out"));
         }
@@ -193,8 +195,8 @@ impl Cgroup {
         let has = |cpu: u32| ranges.iter().any(|(first, last)| (*first..=*last).contains(&cpu));
         for (first, last) in cpu_list(asked)? {
             if let Some(cpu) = (first..=last).find(|cpu| !has(*cpu)) {
-                return Err(Error::new(format!("--cpuset-cpus {asked}: no processor {cpu} here"))
-                    .hint(format!("the processors are {there}")));
+                return Err(Error::new(format!("--cpuset-cpus {asked}: no CPU {cpu} here"))
+                    .hint(format!("the available CPUs are {there}")));
             }
         }
         Ok(())

@@ -87,8 +87,8 @@ impl Cgroup {
             }
         }
         let (whose, own) = (self.whose(), own.display());
-        Err(Error::new(format!("{whose}'s cgroup is being taken by another {whose}: {own}"))
-            .hint("perhaps one of another state directory"))
+        Err(Error::new(format!("{whose}'s cgroup is being claimed by another {whose}: {own}"))
+            .hint("it may belong to another state directory"))
     }
 
     /// Another's cgroup is not shared, and processes that join a frozen one stop.
@@ -100,7 +100,7 @@ impl Cgroup {
             return Err(self
                 .not_empty(&format!("{} process(es) found in", pids.len()), &own)
                 .hint(
-                    "another sandbox or container is in it, perhaps of another state directory",
+                    "another sandbox or container uses it, perhaps from another state directory",
                 ));
         }
         if is_populated(dir.version, &own)? {
@@ -129,7 +129,7 @@ impl Cgroup {
     }
 
     fn not_seen(&self, own: &Path) -> Error {
-        self.not_empty("of processes in another pid namespace:", own)
+        self.not_empty("it has processes of another pid namespace:", own)
     }
 
     fn not_empty(&self, how: &str, own: &Path) -> Error {
@@ -158,7 +158,7 @@ impl Cgroup {
     pub fn marked(mark: &Path) -> Result<Option<Cgroup>> {
         let Some(text) = read_mark(mark)? else { return Ok(None) };
         let cgroup = text.split_once('\n').and_then(|(_, text)| Cgroup::from_text(text));
-        cgroup.map(Some).ok_or_else(|| Error::new(format!("{}: not a mark", mark.display())))
+        cgroup.map(Some).ok_or_else(|| Error::new(format!("{}: invalid mark", mark.display())))
     }
 
     /// Those of its directories that are the owner's, as `mark` says: in them processes may be ended.
@@ -187,7 +187,7 @@ impl Cgroup {
                 // It is another's scope, too.
                 Ok(_) if self.is_containers() => return Ok(none),
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Error::io(format!("look at cgroup {}", own.display()), &error));
+                    return Err(Error::io(format!("stat cgroup {}", own.display()), &error));
                 }
                 _ => {}
             }

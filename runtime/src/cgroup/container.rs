@@ -103,8 +103,8 @@ impl Cgroup {
             }
         }
         let Some((own, above)) = names.split_last() else {
-            return Err(Error::new(format!("cgroupsPath {path:?}: the root of the trees"))
-                .hint("a container has a cgroup of its own: name a directory"));
+            return Err(Error::new(format!("cgroupsPath {path:?}: the root cgroup"))
+                .hint("a container needs a cgroup of its own: name a directory"));
         };
         (self.id, self.parent) = ((*own).to_owned(), above.join("/"));
         self.check_names().map_err(|error| error.within(format_args!("cgroupsPath {path:?}")))
@@ -132,7 +132,7 @@ impl Cgroup {
             };
             if let Err(errno @ Errno(libc::EACCES | libc::EPERM | libc::EROFS)) = result {
                 return Some(Error::os(
-                    format!("make cgroup {}: write to {}", own.display(), path),
+                    format!("create cgroup {}: write to {}", own.display(), path),
                     errno,
                 ));
             }
@@ -155,7 +155,7 @@ impl Cgroup {
             let refused = refused.iter().find(has).or(refused.last()).map(|(_, error)| error);
             let error = match refused {
                 _ if wanted.driver == Driver::Disabled => {
-                    Error::new("cgroups are disabled: there is nothing to limit by")
+                    Error::new("cgroups are disabled, so limits cannot be set")
                 }
                 Some(error) => error.clone().hint("without root, limits need a delegated cgroup"),
                 None => controller.missing(),

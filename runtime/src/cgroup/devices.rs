@@ -80,7 +80,7 @@ fn write_v1(dir: &Path, rules: &[AccessRule]) -> Result<()> {
         match file.write_all(words.as_bytes()).map_err(|e| failed(&e)) {
             Err(error) if rule.own && error.errno() == Some(Errno(libc::EPERM)) => {}
             Err(error) => {
-                return Err(error.hint("the cgroup above does not have it").within("devices"));
+                return Err(error.hint("the parent cgroup does not allow it").within("devices"));
             }
             Ok(()) => {}
         }
@@ -92,7 +92,7 @@ fn write_v1(dir: &Path, rules: &[AccessRule]) -> Result<()> {
 fn attach(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     let failed = |what: &str, errno| {
         Error::os(format!("devices: {what} {}", dir.display()), errno)
-            .hint("device rules in the unified tree need bpf(2): CAP_BPF, or CAP_SYS_ADMIN")
+            .hint("device rules in cgroup v2 need bpf(2): CAP_BPF, or CAP_SYS_ADMIN")
     };
     let open = fs::File::open(dir);
     let cgroup = open.map_err(|error| Error::io(format!("open {}", dir.display()), &error))?;
@@ -102,7 +102,7 @@ fn attach(dir: &Path, rules: &[AccessRule]) -> Result<()> {
         return Ok(());
     }
     let program = bpf::load_device_program(&filter.assemble())
-        .map_err(|errno| failed("load a program for", errno))?;
+        .map_err(|errno| failed("load a BPF program for", errno))?;
     let old: Vec<_> = before.iter().filter_map(|id| bpf::open_program(*id).ok()).collect();
     if let [old] = old.as_slice()
         && bpf::replace(&cgroup, &program, old).is_ok()
@@ -110,8 +110,8 @@ fn attach(dir: &Path, rules: &[AccessRule]) -> Result<()> {
         return Ok(());
     }
     // All that are attached must agree; so ours comes first, and the others go after it.
-    bpf::attach(&cgroup, &program).map_err(|errno| failed("attach a program to", errno))?;
+    bpf::attach(&cgroup, &program).map_err(|errno| failed("attach a BPF program to", errno))?;
     old.iter().try_for_each(|old| {
-        bpf::detach(&cgroup, old).map_err(|errno| failed("detach a program from", errno))
+        bpf::detach(&cgroup, old).map_err(|errno| failed("detach a BPF program from", errno))
     })
 }

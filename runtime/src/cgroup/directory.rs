@@ -53,7 +53,7 @@ pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
     };
     match walk(dir, &mut collect, &mut |_| Ok(())) {
         Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
-            refused.and(Err(Error::io(format!("look into cgroup {}", dir.display()), &error)))
+            refused.and(Err(Error::io(format!("read cgroup {}", dir.display()), &error)))
         }
         _ => refused,
     }
@@ -85,6 +85,6 @@ pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
 /// Those whose names are text, as ids and names of containers are.
 pub(super) fn subdirectories(dir: &Path) -> Result<Vec<String>> {
     let names = walk::inside(dir)
-        .map_err(|error| Error::io(format!("look into cgroup {}", dir.display()), &error))?;
+        .map_err(|error| Error::io(format!("read cgroup {}", dir.display()), &error))?;
     Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }

@@ -112,22 +112,22 @@ impl Machine<'_> {
         let mount = mountinfo::lines(&self.mounts).find(|mount| mount.id == id);
         let mount = mount.ok_or_else(|| {
             Error::new(format!("no mount {id} in /proc/self/mountinfo"))
-                .hint("it is outside of what this process sees")
+                .hint("it is not visible to this process")
         })?;
         let kind = &*String::from_utf8_lossy(mount.kind);
-        let nothing = |why: &str| Error::new(format!("on {kind} a limit would do nothing: {why}"));
+        let nothing = |why: &str| Error::new(format!("a limit has no effect on {kind}: {why}"));
         if MEMORY.contains(&kind) {
-            return Err(nothing("it is in memory and on no disk"));
+            return Err(nothing("it is in memory, not on a disk"));
         }
         if NETWORK.contains(&kind) {
-            return Err(nothing("its disk is another machine's").hint("limit it there"));
+            return Err(nothing("its disk is on another machine").hint("limit it there"));
         }
         if kind.starts_with("fuse") {
-            return Err(nothing("another process does its reading and writing")
-                .hint("limit the disk below by a path on that"));
+            return Err(nothing("another process does its I/O")
+                .hint("limit the underlying disk, by a path on it"));
         }
         match kind {
-            "zfs" => return Err(nothing("threads of its own do its reading and writing")),
+            "zfs" => return Err(nothing("its own kernel threads do its I/O")),
             "overlay" => return self.overlay(&mount, depth),
             "btrfs" | "bcachefs" => return self.several(kind, &mount),
             _ => {}
@@ -138,7 +138,7 @@ impl Machine<'_> {
                 let words = format!("{kind} on {words}");
                 Ok(Found { disks: vec![disk], kind: Some(kind.to_owned()), words })
             }
-            _ => Err(nothing("it is on no block device")),
+            _ => Err(nothing("it is not on a block device")),
         }
     }
 
@@ -150,7 +150,7 @@ impl Machine<'_> {
         let dir = option("upperdir=").or(lower);
         let failed = |error: Error| error.within("the directories of an overlay");
         let dir = dir.filter(|_| depth > 0).map(unescape);
-        let dir = dir.ok_or_else(|| failed(Error::new("not to be found")))?;
+        let dir = dir.ok_or_else(|| failed(Error::new("not found")))?;
         let dir = Path::new(OsStr::from_bytes(&dir));
         let mut found = self.find_below(dir, depth - 1).map_err(failed)?;
         found.words = format!("overlay with {} on {}", dir.display(), found.words);
@@ -165,7 +165,7 @@ impl Machine<'_> {
         let failed = |error: Error| error.within(format_args!("the devices of {kind}"));
         let device = |path: &str| match (self.locate)(Path::new(path)).map_err(failed)? {
             Spot::Device(major, minor) => Ok((major, minor)),
-            Spot::Mount(_) => Err(failed(Error::new(format!("{path} is none")))),
+            Spot::Mount(_) => Err(failed(Error::new(format!("{path} is not a block device")))),
         };
         let devices: Vec<(u32, u32)> = match kind {
             // Here all are named as the source.
@@ -206,7 +206,7 @@ impl Machine<'_> {
         }
         let whole = directory.parent().unwrap_or(&directory);
         let (major, minor) = numbers(&whole.join("dev")).ok_or_else(|| {
-            Error::new(format!("no disk for the partition {own} in {}", whole.display()))
+            Error::new(format!("no disk found for partition {own} in {}", whole.display()))
         })?;
         let words = format!("{own}, a partition of {}", self.described(whole, 4));
         Ok(((format!("{major}:{minor}"), name_of(whole)), words))
@@ -239,7 +239,7 @@ impl Machine<'_> {
 
     fn directory(&self, major: u32, minor: u32) -> Result<PathBuf> {
         let link = self.sys.join("dev/block").join(format!("{major}:{minor}"));
-        fs::canonicalize(&link).map_err(|e| Error::io(format!("look at {}", link.display()), &e))
+        fs::canonicalize(&link).map_err(|e| Error::io(format!("stat {}", link.display()), &e))
     }
 
     fn name(&self, major: u32, minor: u32) -> Result<String> {
@@ -249,7 +249,7 @@ impl Machine<'_> {
 
 /// What a path of this machine leads to.
 fn locate(path: &Path) -> Result<Spot> {
-    let failed = |e: &std::io::Error| Error::io(format!("look at {}", path.display()), e);
+    let failed = |e: &std::io::Error| Error::io(format!("stat {}", path.display()), e);
     // Only for looking: a fifo is not waited for, and a device does not notice.
     let file = fs::File::options().read(true).custom_flags(libc::O_PATH).open(path);
     let file = file.map_err(|e| failed(&e))?;

@@ -75,13 +75,13 @@ impl TreeTop {
         let all = "Delegate=cpu cpuset io memory pids";
         match self {
             TreeTop::Delegated(top) => Some(format!(
-                "{} has Delegate= without {lacking}: Delegate=yes",
+                "Delegate= of {} lacks {lacking}: use Delegate=yes",
                 systemd::innermost(top).unwrap_or("the unit")
             )),
             // The system's own systemd has all that the kernel has.
-            TreeTop::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => {
-                Some(format!("as root: `systemctl edit user@.service`, in [Service] {all}"))
-            }
+            TreeTop::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => Some(
+                format!("as root run `systemctl edit user@.service` and add {all} to [Service]"),
+            ),
             _ => None,
         }
     }
@@ -93,12 +93,14 @@ impl TreeTop {
 /// As of a start.
 pub fn place_in_words(host: &Hierarchy) -> Result<String> {
     Ok(match TreeTop::find(host, "NAME")? {
-        TreeTop::Delegated(top) => format!("below {top}, which systemd has delegated"),
-        TreeTop::Scope(unit, _) => format!("in scopes that systemd makes in {}", unit.slice),
+        TreeTop::Delegated(top) => format!("below {top}, delegated by systemd"),
+        TreeTop::Scope(unit, _) => format!("in scopes created by systemd in {}", unit.slice),
         TreeTop::Free => match host.v2_top(&[]) {
             Ok(top) => format!("in {top}"),
-            Err(_) if host.v2().is_none() => "in the trees of cgroup v1".into(),
-            Err(_) => return Err(Error::new("no cgroup of the unified tree may be written here")),
+            Err(_) if host.v2().is_none() => "in the cgroup v1 hierarchies".into(),
+            Err(_) => {
+                return Err(Error::new("no cgroup of the unified hierarchy is writable here"));
+            }
         },
     })
 }
@@ -125,7 +127,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     let leaf = top.join(LEAF);
     match fs::create_dir(&leaf) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io(format!("make cgroup {}", leaf.display()), &error));
+            return Err(Error::io(format!("create cgroup {}", leaf.display()), &error));
         }
         _ => {}
     }
@@ -144,7 +146,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
             }
         }
     }
-    Err(Error::new(format!("{} goes on filling with processes", top.display())))
+    Err(Error::new(format!("new processes keep appearing in {}", top.display())))
 }
 
 /// Whether this caller, which is in `own`, may move a process of its own into `path`: the directory above

@@ -107,15 +107,15 @@ impl Controller {
 
     /// Words for a controller that no tree has.
     pub(super) fn missing(self) -> Error {
-        Error::new(format!("no {} controller in the cgroup trees mounted here", self.name()))
-            .hint("`grep cgroup /proc/self/mountinfo` shows what there is")
+        Error::new(format!("no {} controller in the cgroup hierarchies mounted here", self.name()))
+            .hint("`grep cgroup /proc/self/mountinfo` lists them")
     }
 
     /// Words for a controller that `dir` does not have.
     pub(super) fn missing_in(self, dir: &Path) -> Error {
         Error::new(format!("no {} controller in {}", self.name(), dir.display())).hint(
-            "it was not passed down to this cgroup: cgroup.controllers and cgroup.subtree_control \
-             of the directories above say how far it goes",
+            "it is not enabled for this cgroup: see cgroup.controllers and cgroup.subtree_control of \
+             its parents",
         )
     }
 
@@ -185,7 +185,7 @@ impl Hierarchy {
         let systemd = match std::fs::symlink_metadata("/run/systemd/system") {
             Ok(meta) => meta.is_dir(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(Error::io("look at /run/systemd/system", &error)),
+            Err(error) => return Err(Error::io("stat /run/systemd/system", &error)),
         };
         Ok(Hierarchy { systemd, ..host })
     }

@@ -37,8 +37,7 @@ pub struct DiskLimits {
 /// File systems that tell the kernel whose a write is (SB_I_CGROUPWB).
 const TELL: [&str; 7] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "bcachefs"];
 
-const UNIFIED: &str =
-    "boot with the unified tree (cgroup_no_v1=all), or limit read= and riops= only";
+const UNIFIED: &str = "boot with cgroup v2 only (cgroup_no_v1=all), or limit only read= and riops=";
 
 /// Finds the disks below the paths of `throttles`, where `version` has the controller.
 ///
@@ -89,14 +88,14 @@ fn check_writes(throttle: &Throttle, found: &Found, version: Version) -> Result<
     }
     match (version, &found.kind) {
         (Version::V1, _) => Err(Error::new(
-            "a limit on writing would do nothing here: cgroup v1 does not know whose a write is \
-             that goes to memory first",
+            "a write limit has no effect here: cgroup v1 cannot attribute buffered writes to a \
+             cgroup",
         )
         .hint(UNIFIED)),
         (Version::V2, Some(kind)) if !TELL.contains(&kind.as_str()) => Err(Error::new(format!(
-            "a limit on writing would do nothing: {kind} does not tell the kernel whose a write is"
+            "a write limit has no effect: {kind} does not attribute writes to cgroups"
         ))
-        .hint(format!("those that do are {}", TELL.join(", ")))),
+        .hint(format!("file systems that do: {}", TELL.join(", ")))),
         _ => Ok(()),
     }
 }
@@ -107,8 +106,8 @@ impl DiskLimits {
         let name = self.name.clone();
         let put = |place: &mut Option<u64>, value: Option<u64>, key: &str| match (*place, value) {
             (Some(one), Some(two)) if one != two => {
-                Err(Error::new(format!("{key}= is given twice for {name}, {one} and {two}"))
-                    .hint("the paths are on one disk, which has one limit of each kind"))
+                Err(Error::new(format!("conflicting {key}= for {name}: {one} and {two}"))
+                    .hint("the paths are on the same disk, which has one limit of each kind"))
             }
             (known, new) => {
                 *place = known.or(new);
@@ -129,8 +128,8 @@ impl DiskLimits {
 /// Words for a hybrid setup with the io controller in the unified tree.
 pub(super) fn memory_is_elsewhere() -> Error {
     Error::new(
-        "a limit on writing would do nothing here: the memory controller is in a v1 tree, and only \
-         in the unified one would it tell whose a write is that goes to memory first",
+        "a write limit has no effect here: the memory controller is in cgroup v1, and buffered \
+         writes are attributed to a cgroup only if it is in cgroup v2",
     )
     .hint(UNIFIED)
 }

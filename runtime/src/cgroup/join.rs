@@ -105,7 +105,9 @@ impl Cgroup {
     pub fn entrance_below(&self, below: &BTreeMap<String, String>) -> Result<Entrance> {
         for name in below.keys().filter(|name| !name.is_empty()) {
             if !self.dirs.iter().any(|dir| dir.answers_to(name)) {
-                return Err(Error::new(format!("--cgroup {name}: no tree has this controller")));
+                return Err(Error::new(format!(
+                    "--cgroup {name}: no hierarchy has this controller"
+                )));
             }
         }
         let mut entrance = Entrance::default();

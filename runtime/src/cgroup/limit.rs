@@ -42,12 +42,12 @@ impl Cgroup {
     fn have(&self, controller: Controller) -> Result<()> {
         let Some(dir) = self.deciding(controller) else {
             return Err(match self.is_empty() {
-                true => Error::new("the container has no cgroup to limit it by")
-                    .hint("none was made for it: its creator may not, or was told not to"),
+                true => Error::new("the container has no cgroup, so it cannot be limited")
+                    .hint("none was created for it: not permitted, or not wanted"),
                 false if self.is_containers() => controller.missing(),
                 false => {
                     Error::new(format!("{} was started without a limit of this kind", self.id))
-                        .hint("start it again with one")
+                        .hint("restart it with one")
                 }
             });
         };
@@ -70,8 +70,8 @@ impl Cgroup {
         };
         let without = |what: &str| {
             let id = self.id();
-            Error::new(format!("the cgroup of {id} was made without the {what} controller"))
-                .hint("it comes with --io at the start, and with write= that of memory in v2")
+            Error::new(format!("the cgroup of {id} was created without the {what} controller"))
+                .hint("start it with --io; with write= that also enables the memory controller in cgroup v2")
         };
         let io = version(Controller::Io).ok_or_else(|| match self.is_containers() {
             true => Controller::Io.missing(),
@@ -138,7 +138,7 @@ impl Cgroup {
             return Ok(());
         }
         let (Some(dir), true) = (self.dirs.first(), self.unified_only()) else {
-            return Err(Error::new("unified: needs the unified cgroup tree, and no other"));
+            return Err(Error::new("unified: requires cgroup v2 only"));
         };
         write_unified(&self.path(dir), &resources.unified)
     }
@@ -176,11 +176,11 @@ fn put(dir: &Path, controller: Controller, item: &Setting, source: LimitSource) 
         Some(libc::ENOENT) if !dir.exists() => error,
         Some(libc::ENOENT) if subtree::lacks(dir, controller) => controller.missing_in(dir),
         Some(libc::ENOENT) if item.field == "memory.swap" => error
-            .hint("this kernel does not account swap: boot with swapaccount=1, or leave it out"),
+            .hint("this kernel has no swap accounting: boot with swapaccount=1, or leave it out"),
         Some(libc::EBUSY) if controller == Controller::Memory => {
             let now = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
             let (used, peak) = (now("memory.usage_in_bytes"), now("memory.max_usage_in_bytes"));
-            error.hint(format!("in use now: {}, at most so far: {}", used.trim(), peak.trim()))
+            error.hint(format!("current usage {}, peak {}", used.trim(), peak.trim()))
         }
         _ => error,
     };
@@ -191,8 +191,8 @@ fn put(dir: &Path, controller: Controller, item: &Setting, source: LimitSource) 
 fn check_shares(file: &Path, asked: &str) -> Result<()> {
     match read_kernel(file) {
         Ok(taken) if taken.trim() != asked => {
-            Err(Error::new(format!("cpu.shares {asked}: the kernel made {} of it", taken.trim()))
-                .hint("2 to 262144 are possible"))
+            Err(Error::new(format!("cpu.shares {asked}: the kernel set {} instead", taken.trim()))
+                .hint("the range is 2 to 262144"))
         }
         _ => Ok(()),
     }
@@ -203,14 +203,15 @@ fn write_unified(dir: &Path, unified: &BTreeMap<String, String>) -> Result<()> {
     for (file, value) in unified {
         let words = || format!("unified {file:?}");
         if file.contains('/') || !file.contains('.') || file.starts_with('.') {
-            return Err(Error::new(format!("{}: not the name of a cgroup file", words()))
-                .hint("as in memory.high"));
+            return Err(
+                Error::new(format!("{}: not a cgroup file name", words())).hint("e.g. memory.high")
+            );
         }
         write(&dir.join(file), value)
             .map_err(|error| match error.errno() {
                 Some(errno) if errno.0 == libc::ENOENT => {
                     let controller = file.split('.').next().unwrap_or(file);
-                    error.hint(format!("{controller} is not available here, or has no such file"))
+                    error.hint(format!("{controller} is not available here or has no such file"))
                 }
                 _ => error,
             })

@@ -39,7 +39,7 @@ impl Cgroup {
                 unit.start(pid, self.version(), &source.resources())?;
             }
             (Placement::Scope(unit) | Placement::Unit(unit), None) => {
-                let what = format!("make scope {}: no process to put in it", unit.name);
+                let what = format!("create scope {}: no process to put in it", unit.name);
                 return Err(Error::new(what));
             }
             _ => {}
@@ -164,7 +164,7 @@ impl Cgroup {
 /// `path` was not there.
 fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<bool> {
     let failed =
-        |error: &std::io::Error| Error::io(format!("make cgroup {}", path.display()), error);
+        |error: &std::io::Error| Error::io(format!("create cgroup {}", path.display()), error);
     // An empty directory above may be removed in between, as the one that all sandboxes share is.
     for _ in 0..100 {
         match fs::create_dir(path) {
@@ -185,5 +185,5 @@ fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<bool> {
             Err(error) => return Err(failed(&error)),
         }
     }
-    Err(Error::os(format!("make cgroup {}", path.display()), Errno(libc::ENOENT)))
+    Err(Error::os(format!("create cgroup {}", path.display()), Errno(libc::ENOENT)))
 }

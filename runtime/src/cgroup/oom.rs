@@ -22,7 +22,7 @@ pub struct Oom {
     dir: PathBuf,
     version: Version,
     /// Kills that have been told.
-    told: u64,
+    reported: u64,
     /// Must stay open as long as the registration lasts.
     _control: Option<File>,
 }
@@ -46,10 +46,10 @@ impl Cgroup {
     pub fn notify_oom(&self) -> Result<Oom> {
         let dir = self
             .deciding(Controller::Memory)
-            .ok_or_else(|| Error::new("watch for lack of memory: no memory cgroup"))?;
+            .ok_or_else(|| Error::new("watch for out-of-memory events: no memory cgroup"))?;
         let (own, version) = (self.path(dir), dir.version);
         let failed = |error: &std::io::Error| {
-            Error::io(format!("watch for lack of memory in {}", own.display()), error)
+            Error::io(format!("watch for out-of-memory events in {}", own.display()), error)
         };
         match version {
             Version::V1 => {
@@ -59,22 +59,22 @@ impl Cgroup {
                 let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
                 write(&own.join("cgroup.event_control"), &line)?;
                 let (fd, _control) = (fd.into(), Some(control));
-                Ok(Oom { fd, dir: own, version, told: 0, _control })
+                Ok(Oom { fd, dir: own, version, reported: 0, _control })
             }
             Version::V2 => {
                 let file = own.join("memory.events");
                 let fd = watch::file(&[&file, &own.join("cgroup.events")])
                     .map_err(|errno| failed(&errno.into()))?;
-                let told = kills(&own).unwrap_or(0);
-                Ok(Oom { fd: fd.into(), dir: own, version, told, _control: None })
+                let reported = kills(&own).unwrap_or(0);
+                Ok(Oom { fd: fd.into(), dir: own, version, reported, _control: None })
             }
         }
     }
 }
 
 impl Cgroup {
-    /// How often the kernel has killed here for want of memory; none: no memory controller, or a kernel
-    /// that does not count (v1 since Linux 4.13).
+    /// How often the kernel has killed here for want of memory; none: no memory controller, or a
+    /// kernel that does not count (v1 since Linux 4.13).
     pub fn oom_kills(&self) -> Option<u64> {
         let (version, dir) = self.directory(Controller::Memory)?;
         match version {
@@ -96,7 +96,7 @@ impl Oom {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 return Ok(OomEvent::Nothing);
             }
-            Err(error) => return Err(Error::io("read the news of a cgroup", &error)),
+            Err(error) => return Err(Error::io("read the events of a cgroup", &error)),
         }
         if !self.dir.exists() {
             return Ok(OomEvent::Gone);
@@ -104,9 +104,9 @@ impl Oom {
         if self.version == Version::V1 {
             return Ok(OomEvent::Oom);
         }
-        let now = kills(&self.dir).unwrap_or(self.told);
-        let more = now > self.told;
-        self.told = now;
+        let now = kills(&self.dir).unwrap_or(self.reported);
+        let more = now > self.reported;
+        self.reported = now;
         if more {
             return Ok(OomEvent::Oom);
         }

@@ -59,7 +59,7 @@ impl Cgroup {
 
     fn set_frozen(&self, frozen: bool) -> Result<()> {
         let freezer = self.freezer().ok_or_else(|| {
-            Error::new(format!("freeze {}: the sandbox was made without a freezer cgroup", self.id))
+            Error::new(format!("freeze {}: the sandbox has no freezer cgroup", self.id))
         })?;
         let end = Instant::now() + Duration::from_secs(2);
         loop {
@@ -71,10 +71,10 @@ impl Cgroup {
             if Instant::now() > end {
                 let verb = if frozen { "freeze" } else { "thaw" };
                 return Err(Error::new(format!(
-                    "{verb} {}: not done in 2 s",
+                    "{verb} {}: timed out after 2 s",
                     freezer.dir().display()
                 ))
-                .hint("a process inside waits for a device or a file server"));
+                .hint("a process in it is blocked on a device or a network file system"));
             }
             sleep(Duration::from_millis(1));
         }

@@ -119,7 +119,7 @@ impl Cgroup {
         let above = above.filter(|_| !self.is_containers() || !self.parent.is_empty());
         for name in above.chain([self.id.as_str()]) {
             if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0', '\n']) {
-                return Err(Error::new(format!("cgroup {name:?}: not a name for a directory")));
+                return Err(Error::new(format!("cgroup {name:?}: not a valid directory name")));
             }
         }
         match self.dirs.iter().find(|dir| !dir.top.starts_with('/')) {

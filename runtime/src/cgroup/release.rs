@@ -77,12 +77,12 @@ impl Cgroup {
                     failed.hint("its processes are in another pid namespace")
                 } else {
                     let shown: Vec<String> = pids.iter().take(8).map(i32::to_string).collect();
-                    failed.hint(format!("processes inside: {}", shown.join(" ")))
+                    failed.hint(format!("it contains processes {}", shown.join(" ")))
                 }
             };
             let own = std::process::id() as i32;
             if pids.contains(&own) {
-                return Err(failed(error).hint(format!("this process ({own}) is inside itself")));
+                return Err(failed(error).hint(format!("it contains this process ({own})")));
             }
             if !retry || (!patient && Instant::now() > end) {
                 return Err(failed(error));

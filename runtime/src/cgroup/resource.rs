@@ -28,7 +28,7 @@ impl Cgroup {
             lines.push(format!("ask systemd for {} in {}", unit.name, unit.slice));
         }
         for dir in &self.dirs {
-            lines.push(format!("make {}", self.path(dir).display()));
+            lines.push(format!("create {}", self.path(dir).display()));
             if dir.version == Version::V1 && dir.controllers.contains(&Controller::Cpuset) {
                 let shared = self.shared(dir);
                 lines.push(format!("copy cpuset.cpus and cpuset.mems from {}", shared.display()));
@@ -49,7 +49,8 @@ impl Cgroup {
         // A value that no kernel takes has been refused by then.
         for (own, _, settings) in self.settings(source).unwrap_or_default() {
             for item in settings {
-                let condition = if item.optional { ", if the kernel accounts swap" } else { "" };
+                let condition =
+                    if item.optional { ", if the kernel has swap accounting" } else { "" };
                 let file = own.join(&item.file);
                 lines.push(format!("write \"{}\" to {}{condition}", item.value, file.display()));
             }

@@ -133,7 +133,7 @@ pub(super) fn rules(resources: &Resources) -> Result<Vec<AccessRule>> {
             Some(n) => u32::try_from(n).map(Some),
         };
         let (Ok(major), Ok(minor)) = (number(asked.major), number(asked.minor)) else {
-            return wrong("not the number of a device");
+            return wrong("invalid device number");
         };
         rules.push(AccessRule { allow: asked.allow, kind, major, minor, access, own: false });
     }
@@ -203,11 +203,11 @@ impl Exceptions {
             if !rule.covers(known) {
                 let verb = if rule.allow { "allow" } else { "deny" };
                 return Err(Error::new(format!(
-                    "devices: {verb} {}: v1 cgroups cannot take a part out of {}",
+                    "devices: {verb} {}: v1 cgroups cannot make an exception from {}",
                     rule.words(),
                     known.words()
                 ))
-                .hint("name the devices one by one instead"));
+                .hint("list the devices individually instead"));
             }
             known.access &= !rule.access;
         }

@@ -166,8 +166,8 @@ pub(super) fn add_common(
             for page in &resources.hugepage_limits {
                 let (field, size) = ("hugepageLimits", &page.page_size);
                 if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                    return Err(Error::new(format!("{field}: {size:?} is not a size of pages"))
-                        .hint("as in 2MB or 1GB"));
+                    return Err(Error::new(format!("{field}: {size:?} is not a page size"))
+                        .hint("e.g. 2MB or 1GB"));
                 }
                 let of = |kind| format!("hugetlb.{size}{kind}{suffix}");
                 add(Setting::new(field, of(""), page.limit));

@@ -93,7 +93,7 @@ pub(super) fn check_kind(dir: &Path, source: LimitSource) -> Result<()> {
     });
     if let Some((_, what)) = domain {
         return Err(Error::new(format!("{what}: the cgroup {} is \"{kind}\"", dir.display()))
-            .hint("a directory above it has processes of its own, or is threaded"));
+            .hint("a parent cgroup contains processes or is threaded"));
     }
     if kind == "domain invalid" {
         write(&dir.join("cgroup.type"), "threaded")?;
@@ -105,7 +105,7 @@ pub(super) fn check_kind(dir: &Path, source: LimitSource) -> Result<()> {
 pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
     use std::os::unix::fs::chown;
     let failed = |path: &Path, error: &std::io::Error| {
-        Error::io(format!("give {} to user {uid}", path.display()), error)
+        Error::io(format!("change the owner of {} to user {uid}", path.display()), error)
     };
     chown(dir, Some(uid), None).map_err(|error| failed(dir, &error))?;
     // Linux 4.15 says which ones.

@@ -75,7 +75,7 @@ impl Unit {
             [slice, prefix, name] => (slice, prefix, name),
             _ => {
                 return Err(Error::new(format!("cgroupsPath {path:?}: not slice:prefix:name"))
-                    .hint("with --systemd-cgroup, as in system.slice:garth:web"));
+                    .hint("required with --systemd-cgroup, e.g. system.slice:garth:web"));
             }
         };
         let slice = match slice {
@@ -90,7 +90,9 @@ impl Unit {
         };
         let fits = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         if name.is_empty() || unit.len() > 255 || !unit.chars().all(fits) {
-            return Err(Error::new(format!("cgroupsPath {path:?}: {unit:?} is not a unit's name")));
+            return Err(Error::new(format!(
+                "cgroupsPath {path:?}: {unit:?} is not a valid unit name"
+            )));
         }
         let above = expand_slice(slice)?;
         let path = format!("{}/{unit}", above.trim_end_matches('/'));
@@ -221,19 +223,22 @@ fn text(text: &str) -> DbusValue {
 /// When it does not.
 pub fn reached() -> Result<String> {
     if !Path::new("/run/systemd/system").exists() {
-        return Ok("does not manage this machine".into());
+        return Ok("not the init system of this machine".into());
     }
     let user = process::effective_ids().0 != 0 || crate::facts::confined();
     let bus = if user { user_bus()? } else { system_bus() };
     manager_cgroup(&bus)?;
-    Ok(format!("{} answers at {bus}", if user { "this user's" } else { "the system's" }))
+    Ok(format!(
+        "{} responds at {bus}",
+        if user { "the user manager" } else { "the system manager" }
+    ))
 }
 
 fn connect(bus: &str) -> Result<Bus> {
     Bus::connect(bus).map_err(|error| {
         error
             .within("ask systemd for a scope")
-            .hint("is systemd running here? without it, leave out --systemd-cgroup")
+            .hint("is systemd running here? if not, leave out --systemd-cgroup")
     })
 }
 
@@ -258,8 +263,8 @@ fn user_bus() -> Result<String> {
     let sockets = [format!("{dir}/bus"), format!("{dir}{DIRECT}")];
     match sockets.iter().find(|socket| Path::new(socket).exists()) {
         Some(socket) => Ok(format!("unix:path={socket}")),
-        None => Err(Error::new(format!("no bus of this user at {}", sockets[0])).hint(
-            "log in as this user, or `loginctl enable-linger USER`; otherwise set \
+        None => Err(Error::new(format!("no D-Bus socket of this user at {}", sockets[0])).hint(
+            "log in as this user, run `loginctl enable-linger USER`, or set \
              DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR",
         )),
     }
@@ -276,8 +281,8 @@ fn manager_cgroup(bus: &str) -> Result<String> {
 /// `a-b.slice` is in `a.slice`; `-.slice` is the root.
 fn expand_slice(slice: &str) -> Result<String> {
     let wrong = || {
-        Error::new(format!("cgroupsPath: {slice:?} is not the name of a slice"))
-            .hint("as in system.slice, or machine-web.slice, which is in machine.slice")
+        Error::new(format!("cgroupsPath: {slice:?} is not a valid slice name"))
+            .hint("e.g. system.slice, or machine-web.slice, which is inside machine.slice")
     };
     let name = slice.strip_suffix(".slice").filter(|name| !name.is_empty()).ok_or_else(wrong)?;
     if name == "-" {

@@ -214,11 +214,11 @@ fn a_directory_with_the_name_of_a_controller_is_none() {
     let limits = Limits { memory: Some(Size(256 << 20)), ..Default::default() };
     let words = refused(&host, &limits);
     assert!(
-        words.starts_with("--memory 256m: no memory controller in this cgroup tree; "),
+        words.starts_with("--memory 256m: no memory controller in this cgroup hierarchy; "),
         "{words}"
     );
     let none = Hierarchy::parse("", "", true);
-    assert!(refused(&none, &limits).contains("no cgroup tree is mounted"));
+    assert!(refused(&none, &limits).contains("no cgroup hierarchy is mounted"));
     assert!(choose(&host, "web", &Limits::default(), false).unwrap().is_empty());
 }
 
@@ -240,9 +240,9 @@ fn v1_files_get_the_limits_and_controllers_of_one_tree_share_a_directory() {
         cgroup.describe_making(LimitSource::Flags(&all_limits())).join("\n").replace(t, "T");
     assert_eq!(
         lines,
-        "make T/both/garth/web
+        "create T/both/garth/web
 copy cpuset.cpus and cpuset.mems from T/both/garth
-make T/pids/garth/web
+create T/pids/garth/web
 write \"268435456\" to T/both/garth/web/memory.limit_in_bytes
 write \"402653184\" to T/both/garth/web/memory.memsw.limit_in_bytes
 write \"100000\" to T/both/garth/web/cpu.cfs_period_us
@@ -252,11 +252,11 @@ write \"100\" to T/pids/garth/web/pids.max"
     );
     fs::remove_file(tree.0.join("both/memory.memsw.limit_in_bytes")).unwrap();
     let words = refused(&host, &all_limits());
-    assert!(words.contains("--memory-swap 384m: this kernel does not account swap"), "{words}");
+    assert!(words.contains("--memory-swap 384m: this kernel has no swap accounting"), "{words}");
     let far = Limits { cpuset: Some("0,5-6".into()), ..Default::default() };
     assert_eq!(
         refused(&host, &far),
-        "--cpuset-cpus 0,5-6: no processor 5 here; the processors are 0-3"
+        "--cpuset-cpus 0,5-6: no CPU 5 here; the available CPUs are 0-3"
     );
 }
 
@@ -277,7 +277,7 @@ fn v2_files_get_the_limits_with_swap_counted_by_itself() {
         .replace(tree.point(), "T");
     assert_eq!(
         lines,
-        "make T/garth/web
+        "create T/garth/web
 write \"+memory +cpu +cpuset +pids\" to T/cgroup.subtree_control
 write \"+memory +cpu +cpuset +pids\" to T/garth/cgroup.subtree_control
 write \"134217728\" to T/garth/web/memory.swap.max
@@ -314,7 +314,7 @@ fn others_than_root_start_at_the_closest_fit_above_their_own_cgroup() {
     );
     fs::write(tree.0.join("user/app/cgroup.procs"), "99\n").unwrap();
     fs::write(tree.0.join("user/cgroup.procs"), "98\n").unwrap();
-    assert!(refused(&host, &limits).contains("has processes of its own"), "{limits:?}");
+    assert!(refused(&host, &limits).contains("contains processes"), "{limits:?}");
     let cpus = Limits { cpus: Some(1.0), ..Default::default() };
     let words = refused(&host, &cpus);
     assert!(
@@ -373,15 +373,15 @@ fn where_systemd_manages_the_tree_a_sandbox_is_in_a_scope_or_in_what_was_delegat
     }
     for own in [unit.to_owned(), format!("{unit}/garth.launcher")] {
         let lines = lines(&own);
-        assert!(lines.starts_with(&format!("make T{unit}/garth/web\n")), "{lines}");
+        assert!(lines.starts_with(&format!("create T{unit}/garth/web\n")), "{lines}");
     }
     let lacking = Limits { cpus: Some(1.0), ..Default::default() };
     let host = Hierarchy { systemd: true, ..unified(tree.point(), unit, true) };
     assert_eq!(
         refused(&host, &lacking).replace(tree.point(), "T"),
         format!(
-            "--cpus 1: the cpu controller is not delegated: it is not in T{unit}; web.service has \
-             Delegate= without cpu: Delegate=yes"
+            "--cpus 1: the cpu controller is not delegated: it is not in T{unit}; Delegate= of \
+             web.service lacks cpu: use Delegate=yes"
         )
     );
 }
@@ -552,7 +552,7 @@ fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     let limits = all_limits_here();
     let Some(mut real) = Real::make(&limits, false) else { return };
     let words = |real: &Real| make(&real.cgroup, &limits).unwrap_err().to_string();
-    assert!(words(&real).contains("is being taken by another sandbox"));
+    assert!(words(&real).contains("is being claimed by another sandbox"));
     assert!(!real.cgroup.leave().unwrap());
     assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
     // Nor is one that nobody holds and somebody is in.
@@ -715,7 +715,7 @@ fn a_unified_tree_without_controllers_freezes_but_does_not_limit() {
         .arg(std::env::current_exe().unwrap())
         .args(inner.get_args());
     let text = output(command.env("GARTH_TEST_INSIDE", "1"));
-    assert!(text.contains("no memory controller in this cgroup tree"), "{text}");
+    assert!(text.contains("no memory controller in this cgroup hierarchy"), "{text}");
     assert!(text.contains("released"), "{text}");
 }
 

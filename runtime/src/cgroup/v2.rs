@@ -69,8 +69,8 @@ pub(super) fn settings(
 }
 
 fn only_v1(field: &str) -> Error {
-    Error::new(format!("{field}: not in the unified cgroup tree"))
-        .hint("only v1 cgroups have it: leave it out")
+    Error::new(format!("{field}: not available in cgroup v2"))
+        .hint("only cgroup v1 has it: leave it out")
 }
 
 fn add_memory(
@@ -98,9 +98,9 @@ fn add_memory(
         for (field, value) in [("swap", asked), ("limit", limit)] {
             if let Some(value) = value.filter(|value| (0..=used).contains(value)) {
                 return Err(Error::new(format!(
-                    "memory.{field} {value}: not above what is in use, {used}"
+                    "memory.{field} {value}: not above current usage {used}"
                 ))
-                .hint("memory.checkBeforeUpdate refuses a limit that would kill"));
+                .hint("memory.checkBeforeUpdate refuses limits that would kill processes"));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! A verb parsed as if it were the only one. The parser builds a description of each verb and copies
-//! the options of all verbs into it, which takes longer than much of a start; so the verbs that are
-//! called all the time are tried alone first. What then does not parse is parsed again with all of
-//! them, for the words of the error.
+//! Parsing a verb as if it were the only one. The parser builds a description of every verb, with a
+//! copy of the global options in each, which takes longer than much of a start; so the most
+//! frequent verbs are first tried alone. If that fails, the arguments are parsed again with all
+//! verbs, for the right error message.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use clap::{Args, Command, FromArgMatches};
 
 use super::{Global, Verb};
 
-/// The options of all verbs, and verb `name` with its own; none if these arguments are anything else.
+/// The global options and those of verb `name`; `None` if the arguments are anything else.
 pub fn parse<V: Args>(
     name: &'static str,
     args: &[OsString],

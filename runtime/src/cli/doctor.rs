@@ -6,10 +6,12 @@ use super::{Format, Global, print, to_json};
 use crate::error::Result;
 use crate::service::{Health, examine};
 
-/// Tell what this host can do, by trying it. Exits 0: ready, 1: degraded, 2: unusable.
+/// Check what this host supports, by trying it
+///
+/// Exit status: 0 ready, 1 degraded, 2 unusable.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     /// Print as JSON

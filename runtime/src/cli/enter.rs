@@ -11,15 +11,15 @@ use crate::service::{self, Entering, Face};
 use crate::start::seal;
 use crate::sys::process::Signals;
 
-/// Run a command inside a running sandbox or container, confined as it is.
+/// Run a command in a running sandbox or container, confined in the same way
 #[derive(Debug, Args)]
 pub struct Exec {
     #[command(flatten)]
     oci: oci::ExecFlags,
-    /// User and group that the command runs as [default: as the sandbox]
+    /// User and group to run the command as [default: those of the sandbox]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
-    /// Working directory inside [default: as the sandbox]
+    /// Working directory in the sandbox [default: that of the sandbox]
     #[arg(short, long, alias = "cwd", value_name = "DIR")]
     workdir: Option<PathBuf>,
     /// Set an environment variable

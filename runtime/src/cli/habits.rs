@@ -1,23 +1,23 @@
-//! What people type who know other tools, and what to write here.
+//! Flags that users of other tools type, and what to use here instead.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Flags of `docker run`, and of others, that `wrap` does not have.
+/// Flags of `docker run` and others that `wrap` does not have.
 const OF_WRAP: [(&[&str], &str); 8] = [
-    (&["-i", "--interactive"], "leave it out: the command reads what garth is given to read"),
-    (&["-t", "--tty"], "leave it out: the command has the terminal that garth has"),
-    (&["--rm"], "leave it out: what a sandbox had goes with its end"),
-    (&["--init"], "leave it out: there is an init (--as-pid-1 does without)"),
-    (&["--timeout"], "write it with the command: garth wrap -- timeout 10 COMMAND"),
-    (&["-m"], "write --memory"),
-    (&["--net"], "write --network"),
-    (&["--mount"], "write -v SOURCE:TARGET, or --tmpfs TARGET"),
+    (&["-i", "--interactive"], "leave it out: the command inherits standard input"),
+    (&["-t", "--tty"], "leave it out: the command inherits the terminal"),
+    (&["--rm"], "leave it out: nothing of a sandbox remains when it ends"),
+    (&["--init"], "leave it out: there is always an init, except with --as-pid-1"),
+    (&["--timeout"], "use timeout(1): garth wrap -- timeout 10 COMMAND"),
+    (&["-m"], "use --memory"),
+    (&["--net"], "use --network"),
+    (&["--mount"], "use -v SOURCE:TARGET or --tmpfs TARGET"),
 ];
 
-/// And of `docker exec`.
+/// The same for `docker exec`.
 const OF_EXEC: [(&[&str], &str); 1] = [OF_WRAP[0]];
 
-/// What to write instead of the flag that `verb` does not have.
+/// What to use instead of a flag that `verb` does not have.
 pub fn hint(verb: &str, error: &clap::Error) -> Option<&'static str> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;

@@ -15,60 +15,61 @@ use crate::limit::traffic::Direction;
 use crate::limit::{self, Ending, Figures, LimitRequest, Note, Target, Want};
 use crate::service;
 
-/// Which direction counts.
+/// Direction of traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Way {
-    /// What the target sends
+    /// Data the target sends
     Up,
-    /// What it receives
+    /// Data it receives
     Down,
     /// The sum of both
     Both,
 }
 
-/// Limit what runs already, or a command, to a rate or a part of the time.
+/// Limit the data rate or run time of a running process or a command
 ///
-/// The target and all its descendants are stopped and continued: nobody has to cooperate. Whatever
-/// happens to this process, the target goes on.
+/// The target and all its descendants are stopped and continued; they need not cooperate. If the
+/// limiter dies, the target continues to run.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("target").args(["pid", "name", "release_all", "command"]).required(true)))]
 #[command(group(ArgGroup::new("want").args(["rate", "duty", "release_all"]).required(true)))]
 pub struct Limit {
-    /// The process whose tree is limited
+    /// Limit this process and its descendants
     #[arg(long, value_name = "N")]
     pid: Option<String>,
-    /// A sandbox or container
+    /// Limit this sandbox or container
     #[arg(long, value_name = "SANDBOX")]
     name: Option<String>,
-    /// What may be moved, as 8Mbit/s or 2MB/s: measured, and steered by
+    /// Data rate to hold the target to, e.g. 8Mbit/s or 2MB/s
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
-    /// With --rate: which direction counts
+    /// With --rate: the direction to count
     #[arg(long, value_enum, default_value = "both")]
     direction: Way,
-    /// The part of the time in which the target runs, as 40%, whatever it moves then
+    /// Share of the time the target may run, e.g. 40%
     #[arg(long, value_name = "PERCENT")]
     duty: Option<String>,
-    /// How long a run and a stop are together [default: 1s with --duty, by the rate with --rate]
+    /// Length of one run and stop together [default: 1s with --duty; with --rate, depends on the
+    /// rate]
     #[arg(long, value_name = "TIME")]
     period: Option<String>,
-    /// With --rate: no stop is longer [default: 5s]
+    /// With --rate: longest single stop [default: 5s]
     #[arg(long, value_name = "TIME", requires = "rate")]
     max_stop: Option<String>,
-    /// What is counted: sockets, link or io [default: the best that can be had]
+    /// What to count: sockets, link or io [default: the best available]
     #[arg(long, value_name = "WHAT")]
     count: Option<String>,
-    /// For how long [default: until interrupted, or the target ends]
+    /// How long to limit the target [default: until interrupted or the target ends]
     #[arg(long = "for", value_name = "TIME")]
     span: Option<String>,
-    /// How figures are printed [default: text on a terminal, otherwise JSON, a line each; of a
-    /// command, none]
+    /// Output format of the figures [default: text on a terminal, else JSON lines; with a command,
+    /// none]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Let go on what limiters have left stopped that were killed together with their watchdogs
+    /// Continue processes left stopped by limiters that were killed together with their watchdogs
     #[arg(long)]
     release_all: bool,
-    /// A command to start and limit
+    /// Command to start and limit
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -109,7 +110,7 @@ impl Limit {
                 Want::Rate(rate.parse()?, direction)
             }
             (None, Some(duty)) => Want::Duty(duty.parse::<Duty>()?),
-            (None, None) => return Err(Error::new("neither --rate nor --duty")),
+            (None, None) => return Err(Error::new("either --rate or --duty is required")),
         };
         Ok(LimitRequest {
             want,
@@ -139,7 +140,8 @@ fn release_all(global: &Global) -> Result<i32> {
     Ok(if failed.is_empty() { 0 } else { OURS })
 }
 
-/// How figures are shown. Those of a command go to standard error, as its output is its own.
+/// How figures are shown. With a command they go to standard error, as standard output is the
+/// command's.
 #[derive(Clone, Copy)]
 struct Shown {
     format: Option<Format>,
@@ -165,7 +167,7 @@ impl Shown {
             (Note::Begun(words), Some(_)) => tell(words),
             (Note::Figures(figures), Some(Format::Json)) => self.write(&json(figures, false)),
             (Note::Summary(figures), Some(Format::Json)) => self.write(&json(figures, true)),
-            // Written over in place; where there is no terminal, a line each.
+            // Updated in place; without a terminal, a line each.
             (Note::Figures(figures), Some(Format::Text)) if self.terminal => {
                 self.write(&format!("\r{}\x1b[K", words(figures)));
             }

@@ -1,4 +1,4 @@
-//! Where an engine reads what went wrong: `--log FILE --log-format text|json`.
+//! The log in which engines look for errors: `--log FILE --log-format text|json`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,32 +10,32 @@ use clap::{Args, ValueEnum};
 use crate::container::{Level, Warn, now, rfc3339};
 use crate::error::{Error, Result};
 
-/// How lines of the log are written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// `time="..." level=error msg="..."`.
+    /// Lines of time="..." level=error msg="..."
     #[default]
     Text,
-    /// One object a line, with the keys level, msg and time.
+    /// One object per line, with the keys level, msg and time
     Json,
 }
 
-/// Options of every verb that are about the log.
+/// The log options of every verb.
 #[derive(Debug, Clone, Args)]
 pub struct Log {
-    /// Write errors and warnings also to this file
+    /// Also write errors and warnings to this file
     #[arg(long, global = true, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// How the log is written
+    /// Format of the log
     #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
-    /// Tell also what is done, step by step
+    /// Also log each step
     #[arg(long, global = true, hide = true)]
     debug: bool,
 }
 
 impl Log {
-    /// The log that these arguments ask for, when they could not be understood as a whole.
+    /// The log requested by arguments that could not be parsed as a whole.
     pub fn of_arguments(args: &[OsString]) -> Log {
         let value = |name: &str| {
             let mut args = args.iter().map(|arg| arg.to_string_lossy().into_owned());
@@ -44,7 +44,7 @@ impl Log {
                 match arg.strip_prefix(&inline) {
                     Some(value) => return Some(value.to_owned()),
                     None if arg == name => return args.next(),
-                    // What comes behind is the program's.
+                    // The rest belongs to the program.
                     None if arg == "--" => return None,
                     None => {}
                 }
@@ -59,7 +59,7 @@ impl Log {
         }
     }
 
-    /// Tells what is odd: in the log, or to whoever reads our standard error.
+    /// Writes a warning to the log or, without one, to standard error.
     pub fn warn(&self, message: &str) {
         match self.log {
             Some(_) => self.write("warning", message),
@@ -67,7 +67,7 @@ impl Log {
         }
     }
 
-    /// Tells what is done, if that is asked for.
+    /// Writes a debug message, if requested.
     pub fn debug(&self, message: &str) {
         match &self.log {
             _ if !self.debug => {}
@@ -76,7 +76,7 @@ impl Log {
         }
     }
 
-    /// For those who warn later.
+    /// A handle for later warnings.
     pub fn warnings(&self) -> Warn {
         let log = self.clone();
         Warn::by(self.debug, move |level, message| match level {
@@ -86,18 +86,18 @@ impl Log {
         })
     }
 
-    /// Sees that it can be written, before anything is done: who reads it would never learn why that
-    /// failed.
+    /// Checks that the log can be written before anything is done: otherwise its reader would never
+    /// learn of a failure.
     ///
     /// # Errors
-    /// When it cannot be opened, or made.
+    /// It cannot be opened or created.
     pub fn check(&self) -> Result<()> {
         let Some(path) = &self.log else { return Ok(()) };
         let open = open(path).map(drop);
         open.map_err(|e| Error::io(format!("open --log {}", path.display()), &e))
     }
 
-    /// One line; a log that cannot be written is no reason to fail for another.
+    /// Writes one line; failure to write the log is ignored.
     pub fn write(&self, level: &str, message: &str) {
         let Some(path) = &self.log else { return };
         let time = rfc3339(now());

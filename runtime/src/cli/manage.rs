@@ -11,11 +11,11 @@ use crate::resource::gc::Report;
 use crate::service;
 use crate::sys::process;
 
-/// List the sandboxes that have a name, a network or limits; with an id, the processes of a
-/// container.
+/// List sandboxes that have a name, a network or limits; with an ID, the processes of that
+/// container
 #[derive(Debug, Args)]
 pub struct Ps {
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     format: Format,
     /// Print as JSON
@@ -24,12 +24,12 @@ pub struct Ps {
     /// Print only names
     #[arg(short, long)]
     quiet: bool,
-    /// Also the detached ones that have ended in the last day
+    /// Include detached sandboxes that ended within the last day
     #[arg(short, long)]
     all: bool,
-    /// A container
+    /// List the processes of this container
     id: Option<String>,
-    /// Options of ps(1), by which the processes of a container are shown [default: -ef]
+    /// Options for ps(1), which lists the processes [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
     options: Vec<String>,
 }
@@ -85,8 +85,8 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; what is longer than a line of a terminal has room for is cut,
-/// and --json has all of it.
+/// Columns as wide as their widest cell; longer cells are truncated to fit a terminal, but not with
+/// --json.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     const WIDEST: usize = 60;
     let cut = |cell: &String| -> String {
@@ -112,21 +112,21 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-/// Send a signal to a sandbox or container.
+/// Send a signal to a sandbox or container
 #[derive(Debug, Args)]
 pub struct Kill {
-    /// The signal, by name or number
+    /// Signal name or number
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
-    /// To every process of the container
+    /// Send it to every process of the container
     #[arg(short, long)]
     all: bool,
-    /// The names are regular expressions: to every container that one matches
+    /// Treat the name as a regular expression, and signal every matching container
     #[arg(short, long)]
     regex: bool,
     /// The sandbox or container
     name: String,
-    /// The signal, by name or number [default: TERM]
+    /// Signal name or number [default: TERM]
     #[arg(value_name = "SIGNAL", conflicts_with = "signal")]
     number: Option<String>,
 }
@@ -138,10 +138,10 @@ impl Kill {
 
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let name = self.number.or(self.signal).unwrap_or("TERM".into());
-        // 0 only asks whether there is somebody to take a signal.
+        // 0 only tests whether there is a process to signal.
         let signal = if name == "0" { Some(0) } else { process::signal_number(&name) };
         let signal = signal.ok_or_else(|| {
-            Error::new(format!("{name:?} is not a signal")).hint("kill -l lists them")
+            Error::new(format!("{name:?} is not a signal")).hint("kill -l lists signal names")
         })?;
         let journal = global.journal();
         let targets = if self.all { Targets::All } else { Targets::First };
@@ -154,13 +154,13 @@ impl Kill {
     }
 }
 
-/// Release what an ended sandbox or container had.
+/// Delete an ended sandbox or container and release its resources
 #[derive(Debug, Args)]
 pub struct Delete {
-    /// End it first if it runs; whatever its record looks like
+    /// Kill it first if it is running, and delete it even if its record is damaged
     #[arg(short, long)]
     force: bool,
-    /// The names are regular expressions: every container that one matches
+    /// Treat the name as a regular expression, and delete every matching container
     #[arg(short, long)]
     regex: bool,
     /// The sandbox or container
@@ -184,8 +184,9 @@ impl Delete {
     }
 }
 
-/// Wait for the end of a detached sandbox, and tell how it ended and what it wrote last. The exit code
-/// is the command's; 128 + n if signal n killed it.
+/// Wait for a detached sandbox to end, and show how it ended and its last output
+///
+/// The exit status is the command's, or 128 + N if signal N killed it.
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Print as JSON
@@ -203,7 +204,7 @@ impl Wait {
             false => {
                 print(&format!("{}: {}\n", trace.name, trace.words()));
                 for line in &trace.output {
-                    // What a program writes is not for the terminal to obey.
+                    // A program's output must not control the terminal.
                     let plain = |c: char| {
                         if c.is_control() { c.escape_default().to_string() } else { c.into() }
                     };
@@ -215,8 +216,9 @@ impl Wait {
     }
 }
 
-/// Tell what is there of what a sandbox or container has outside: cgroup, network, what plugins made;
-/// and fail if anything of a running sandbox's is missing or cannot work.
+/// Show the host resources a sandbox or container holds: cgroup, network, plugins
+///
+/// Fails if a resource of a running sandbox is missing or cannot work.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Print as JSON
@@ -246,7 +248,7 @@ pub(super) fn gc(global: &Global) -> Result<i32> {
     }
     failed.iter().for_each(complain);
     if removed.is_empty() && failed.is_empty() {
-        print("nothing to clean\n");
+        print("nothing to clean up\n");
     }
     Ok(if failed.is_empty() { 0 } else { OURS })
 }

@@ -1,5 +1,5 @@
-//! The command line: what is typed becomes a call of the library, and its result becomes text and
-//! an exit code. No decision about the kernel is made here.
+//! The command line: turns arguments into a call of the library, and its result into text and an
+//! exit code. No decision about the kernel is made here.
 
 mod alone;
 mod doctor;
@@ -23,12 +23,12 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::service::Face;
 use crate::sys::process;
-use output::{complain, print, shown, tell, told, warn};
+use output::{complain, exit_code, print, shown, tell, warn};
 
-/// As engines read it: `garth version`, then what else there is to know.
+/// In the form engines parse: `garth version`, then further lines.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
 
-/// Garth runs a program inside a small enclosed yard.
+/// Run commands and daemons in sandboxes
 #[derive(Debug, Parser)]
 #[command(name = "garth", version = VERSION, about, max_term_width = 100, args_override_self = true)]
 #[command(disable_version_flag = true)]
@@ -45,23 +45,22 @@ struct Cli {
 /// Options of every verb.
 #[derive(Debug, Args)]
 struct Global {
-    /// State directory [default: /run/garth, or $XDG_RUNTIME_DIR/garth for other users than root]
+    /// State directory [default: /run/garth; without root $XDG_RUNTIME_DIR/garth]
     #[arg(long, global = true, env = "GARTH_ROOT", value_name = "DIR", hide_env_values = true)]
     root: Option<PathBuf>,
     #[command(flatten)]
     log: log::Log,
-    /// Let systemd make the cgroup: a scope
+    /// Let systemd create the cgroup, as a scope
     #[arg(long, global = true, hide = true)]
     systemd_cgroup: bool,
-    /// How cgroups of containers are made: cgroupfs, systemd or disabled
+    /// How to manage container cgroups: cgroupfs, systemd or disabled
     #[arg(long, global = true, hide = true, value_name = "MANAGER")]
     cgroup_manager: Option<String>,
-    /// For `spec`, an example for a caller who is not root; otherwise accepted and without effect:
-    /// what is possible is found out
+    /// With `spec`, write an example for an unprivileged user; otherwise accepted and ignored
     #[arg(long, global = true, hide = true, value_name = "BOOL")]
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     rootless: Option<String>,
-    /// The program criu [default: looked for in PATH]
+    /// Path of the criu binary [default: search PATH]
     #[arg(long, global = true, hide = true, value_name = "PATH")]
     criu: Option<PathBuf>,
 }
@@ -74,65 +73,65 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a command or daemon in a yard of its own
+    /// Run a command or daemon in a sandbox
     Wrap(wrap::Wrap),
-    /// Print what a command would do, step by step, and do nothing
+    /// Print what a command would do, step by step, without doing it
     #[command(subcommand)]
     Explain(Explain),
-    /// Make a container from an OCI bundle; its program waits for `start`
+    /// Create a container from an OCI bundle; `start` runs its program
     Create(oci::Create),
     /// Start the program of a created container
     Start(oci::Start),
-    /// Create and start a container, wait for its end, and delete it
+    /// Create and start a container, wait for it to end, and delete it
     Run(oci::Run),
     /// Print the state of a container as JSON
     State(oci::State),
-    /// List the containers
+    /// List containers
     List(oci::List),
-    /// Stop every process of a container where it is
+    /// Suspend all processes of a container
     Pause(oci::Pause),
-    /// Let a paused container go on
+    /// Resume a paused container
     Resume(oci::Resume),
-    /// Give a sandbox or a container that runs other limits
+    /// Change the limits of a running sandbox or container
     Update(oci::Update),
-    /// Tell what a container uses, and when it runs out of memory
+    /// Show the resource usage and out-of-memory events of a container
     Events(oci::Events),
-    /// Write an example of a config.json; with --rootless, one for a caller who is not root
+    /// Write an example config.json; with --rootless, one for an unprivileged user
     Spec(oci::Spec),
-    /// Print what is implemented, as JSON
+    /// Print the supported features as JSON
     Features,
-    /// Write the state of a container that runs to files, by criu(8)
+    /// Checkpoint a running container with criu(8)
     Checkpoint(oci::Checkpoint),
-    /// Make a container from a checkpoint
+    /// Restore a container from a checkpoint
     Restore(oci::Restore),
-    /// Change what is mounted in a container that runs
+    /// Change the mounts of a running container
     #[command(subcommand)]
     Mounts(oci::Mounts),
-    /// List the sandboxes that have a name, a network or limits; with an id, the processes of a
+    /// List sandboxes that have a name, a network or limits; with an ID, the processes of that
     /// container
     Ps(manage::Ps),
-    /// Run a command inside a running sandbox
+    /// Run a command in a running sandbox or container
     Exec(enter::Exec),
-    /// Send a signal to a sandbox
+    /// Send a signal to a sandbox or container
     Kill(manage::Kill),
-    /// Release what an ended sandbox had
+    /// Delete an ended sandbox or container and release its resources
     Delete(manage::Delete),
-    /// Tell what is there of what a sandbox or container has outside
+    /// Show the host resources a sandbox or container holds
     Check(manage::Check),
-    /// Limit what runs already, or a command, to a rate or a part of the time
+    /// Limit the data rate or run time of a running process or a command
     Limit(limit::Limit),
-    /// Wait for the end of a detached sandbox, and tell how it ended
+    /// Wait for a detached sandbox to end, and show how it ended
     Wait(manage::Wait),
-    /// Release what crashes have left behind
+    /// Clean up after crashes
     Gc,
-    /// Tell what this host can do, by trying it, and what to do about the rest
+    /// Check what this host supports, and how to fix what it does not
     Doctor(doctor::Doctor),
 }
 
 impl Verb {
-    /// The exit code for a failure of ours, where it is not the one of a wrapped command: as runc's.
+    /// The exit code for failures of garth itself if, as with runc, it is not that of `wrap`.
     fn failed(&self, global: &Global) -> Option<i32> {
-        // Where that cannot be told, as an engine would have it.
+        // If that cannot be determined, the code that engines expect.
         let of_container = |id: &str| !matches!(Face::of(&global.journal(), id), Ok(Face::Sandbox));
         match self {
             Verb::Create(_) | Verb::Start(_) | Verb::Run(_) | Verb::State(_) => Some(oci::FAILED),
@@ -151,17 +150,17 @@ impl Verb {
 
 #[derive(Debug, Subcommand)]
 enum Explain {
-    /// As `garth wrap`
+    /// Explain `garth wrap`
     Wrap(wrap::ExplainWrap),
 }
 
-/// How a result is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Human-readable
     #[value(alias = "table")]
     Text,
-    /// For programs.
+    /// JSON
     Json,
 }
 
@@ -174,11 +173,11 @@ pub fn main() -> i32 {
     let args: Vec<OsString> = std::env::args_os().collect();
     let (global, verb) = match parse(&args) {
         Ok(parsed) => parsed,
-        Err(error) => return told(usage(&error, &args), OURS),
+        Err(error) => return exit_code(usage(&error, &args), OURS),
     };
     let failed = verb.failed(&global);
     if let Err(error) = global.log.check() {
-        // What ends or removes must not need a disk with space on it.
+        // Killing and removing must work even if the disk is full.
         if !matches!(verb, Verb::Kill(_) | Verb::Delete(_) | Verb::Gc) {
             complain(&error);
             return failed.unwrap_or(OURS);
@@ -186,7 +185,7 @@ pub fn main() -> i32 {
         tell(&format!("warning: {error}"));
     }
     match run(verb, &global) {
-        Ok(code) => told(code, failed.unwrap_or(OURS)),
+        Ok(code) => exit_code(code, failed.unwrap_or(OURS)),
         Err(error) => {
             complain(&error);
             global.log.write("error", &error.to_string());
@@ -248,7 +247,7 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
     }
 }
 
-/// Help and version go to standard output; everything else is one line, like every other error.
+/// Help and version go to standard output; usage errors are one line, like every other error.
 fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     if !error.use_stderr() {
         let text = error.render();
@@ -261,7 +260,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let text = error.render().to_string();
     let failed = oci::usage(&verb(args), error).unwrap_or(OURS);
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Who asks for nothing gets what --help prints, as from runc.
+        // Without arguments, print the same as --help, like runc.
         if args.len() <= 1 {
             print(&text);
             return 0;
@@ -269,7 +268,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
         let _ = error.print();
         return failed;
     }
-    // What is wrong comes first, then perhaps tips, then how the verb is used.
+    // First comes the error, then possibly tips, then the usage of the verb.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let mut words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let tip = words.iter().position(|line| line.starts_with("tip:"));
@@ -285,7 +284,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     failed
 }
 
-/// The verb among these arguments, unparsed; empty when there is none.
+/// The verb among these unparsed arguments; empty if there is none.
 fn verb(args: &[OsString]) -> String {
     const WITH_VALUE: [&str; 6] =
         ["--root", "--log", "--log-format", "--cgroup-manager", "--rootless", "--criu"];

@@ -1,4 +1,4 @@
-//! What is written for people and programs: to standard output, and as lines on standard error.
+//! Output for people and programs, on standard output and standard error.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use crate::error::Error;
 
-/// Why standard output could not be written, the first time.
+/// The first error in writing to standard output.
 static UNWRITTEN: Mutex<Option<Error>> = Mutex::new(None);
 
-/// Prints to standard output. A reader that has gone away is no failure of ours; anything else is told
-/// at the end, by [`told`].
+/// Prints to standard output. A broken pipe is not an error; anything else is reported at the end,
+/// by [`exit_code`].
 pub(super) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -25,9 +25,8 @@ pub(super) fn print(text: &str) {
     }
 }
 
-/// The exit code, where `code` is that of what was done and `failed` that of a failure of ours: output
-/// that could not be written is one.
-pub(super) fn told(code: i32, failed: i32) -> i32 {
+/// The exit code: `code`, or `failed` if that is 0 and output could not be written.
+pub(super) fn exit_code(code: i32, failed: i32) -> i32 {
     let unwritten = UNWRITTEN.lock().ok().and_then(|mut first| first.take());
     match unwritten {
         None => code,
@@ -38,12 +37,12 @@ pub(super) fn told(code: i32, failed: i32) -> i32 {
     }
 }
 
-/// One line on standard error, whatever a name in it holds.
+/// Prints an error as one line on standard error.
 pub(super) fn complain(error: &Error) {
     tell(&error.to_string());
 }
 
-/// What does not go as it should, and stops nothing.
+/// Prints a warning.
 pub(super) fn warn(error: Error) {
     tell(&format!("warning: {error}"));
 }
@@ -52,8 +51,8 @@ pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "garth: {}", shown(line));
 }
 
-/// A name, a command or a line as it may be shown: what would move the cursor, colour or name a
-/// terminal, or begin another line, is spelled out.
+/// Text that is safe to print: control characters, which could move the cursor, set colours or
+/// titles, or begin another line, are escaped.
 pub(super) fn shown(text: &str) -> Cow<'_, str> {
     match text.contains(char::is_control) {
         false => Cow::Borrowed(text),

@@ -10,43 +10,43 @@ use crate::service::{self, Resolved, Settings};
 use crate::start;
 use crate::sys::process::Signals;
 
-/// Run a command or daemon in a yard of its own.
+/// Run a command or daemon in a sandbox
 ///
-/// The command sees the host's files read-only, a /tmp of its own that ends with it, no other
-/// processes, and no network unless asked for one.
+/// By default the command sees the host's files read-only, a private /tmp that is discarded when it
+/// ends, no other processes, and no network.
 #[derive(Debug, Args)]
 pub struct Wrap {
     #[command(flatten)]
     settings: Settings,
-    /// Leave the sandbox running, and print its name
+    /// Run the sandbox in the background, and print its name
     #[arg(short, long)]
     detach: bool,
-    /// With -d: append the command's output to this file [default: the last of it is kept for ps -a
-    /// and wait]
+    /// With -d: append the command's output to this file [default: keep the last of it for wait and
+    /// ps -a]
     #[arg(long, value_name = "FILE", requires = "detach")]
     log: Option<PathBuf>,
 }
 
-/// Print what `garth wrap` would do.
+/// Print what `garth wrap` would do
 #[derive(Debug, Args)]
 pub struct ExplainWrap {
     #[command(flatten)]
     settings: Settings,
-    /// As in wrap
+    /// Same as for wrap
     #[arg(short, long, hide = true)]
     detach: bool,
-    /// As in wrap
+    /// Same as for wrap
     #[arg(long, value_name = "FILE", hide = true)]
     log: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }
 
-/// What the settings mean here; what the sandbox has to do without is said.
+/// Resolves the settings, and reports what the sandbox has to do without.
 fn resolve(settings: Settings, global: &Global) -> Result<Resolved> {
     let mut resolved = settings.resolve(global.root.clone())?;
     resolved.sandbox.systemd_cgroup = global.systemd_cgroup;
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Of the verb, not of the sandbox.
+    /// Flags of the verb, which are not settings of the sandbox.
     const VERBS: [&str; 2] = ["detach", "log"];
 
     fn flags() -> clap::Command {
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(&flags - &verbs, keys);
     }
 
-    /// The flags of one example for each kind of value, and the same in a file.
+    /// One example for each kind of value, as flags and in a file.
     #[test]
     fn a_flag_and_its_key_take_the_same_values() {
         let command = flags();

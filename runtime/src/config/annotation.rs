@@ -76,7 +76,8 @@ mod tests {
         let annotations = |up: &str| BTreeMap::from([(RATE[0].to_owned(), up.to_owned())]);
         assert_eq!(rates(&annotations("2MB/s")).unwrap().to_string(), "up=16Mbit/s");
         assert!(rates(&BTreeMap::new()).unwrap().is_empty());
-        for (text, why) in [("10", "no unit"), ("0bit/s", "less than"), ("1bit/s", "less than 8k")]
+        for (text, why) in
+            [("10", "missing unit"), ("0bit/s", "less than"), ("1bit/s", "less than 8k")]
         {
             let error = rates(&annotations(text)).unwrap_err().to_string();
             assert!(error.contains("annotation") && error.contains(why), "{error}");
@@ -89,7 +90,7 @@ mod tests {
         assert!(rate_group(&BTreeMap::new(), &none).unwrap().is_none());
         let own = rates(&annotations("2MB/s")).unwrap();
         for (text, why) in
-            [("all", "no :"), ("all:up=1MB/s", "more than all"), ("a/b:1MB/s", "name")]
+            [("all", "missing :"), ("all:up=1MB/s", "more than the"), ("a/b:1MB/s", "name")]
         {
             let error = group(text, own).unwrap_err().to_string();
             assert!(error.contains(GROUP) && error.contains(why), "{error}");

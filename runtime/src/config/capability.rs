@@ -106,7 +106,7 @@ fn capability(text: &str) -> Result<Capability> {
         let error = Error::new(format!("{text:?} is not a capability"));
         match super::nearest(name, names.iter().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("capabilities(7) has the names"),
+            None => error.hint("capabilities(7) lists them"),
         }
     })
 }

@@ -26,11 +26,11 @@ pub(super) fn check_run_dir(name: &Path, mounts: &[Mount]) -> Result<()> {
     let refuse = |why: &str| Error::new(format!("--run-dir {}: {why}", name.display()));
     let below = |part| matches!(part, Component::Normal(_));
     if name.as_os_str().is_empty() || !name.components().all(below) {
-        return Err(refuse("not a name below /run").hint("as in --run-dir sshd"));
+        return Err(refuse("not a relative path below /run").hint("e.g. --run-dir sshd"));
     }
     let above = mounts.iter().rev().find(|mount| Path::new("/run") == mount.target);
     match above.map(|mount| &mount.kind) {
         Some(MountKind::Tmpfs { .. }) => Ok(()),
-        _ => Err(refuse("the sandbox has no /run of its own")),
+        _ => Err(refuse("the sandbox has no private /run")),
     }
 }

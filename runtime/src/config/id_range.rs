@@ -25,20 +25,20 @@ impl FromStr for IdRange {
     fn from_str(text: &str) -> Result<IdRange> {
         let wrong = |why: &str| {
             Error::new(format!("{text:?}: {why}"))
-                .hint("write FIRST:COUNT, the ids of the host that it has, as in 100000:65536")
+                .hint("write FIRST:COUNT, a range of host ids, e.g. 100000:65536")
         };
         let (first, count) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
         let number = |text: &str| text.parse::<u32>().map_err(|_| wrong("not a range of ids"));
         let (first, count) = (number(first)?, count.map_or(Ok(USUAL), number)?);
         if first == 0 {
-            return Err(wrong("root of the host would be root inside"));
+            return Err(wrong("it would map root in the sandbox to root on the host"));
         }
         if count == 0 {
-            return Err(wrong("there is no id in it"));
+            return Err(wrong("the range is empty"));
         }
         // The last number is not an id (chown(2)).
         if first.checked_add(count).is_none_or(|end| end == u32::MAX) {
-            return Err(wrong("no id is that large"));
+            return Err(wrong("ids end at 4294967294"));
         }
         Ok(IdRange { first, count })
     }

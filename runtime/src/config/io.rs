@@ -73,10 +73,10 @@ impl Throttle {
                 (None, [one]) => *one,
                 (None, []) => {
                     return Err(wrong("no PATH".into()).hint(
-                        "say which disk, by a path on it: read=50MB/s:/ is that of the root",
+                        "name the disk by a path on it: read=50MB/s:/ for that of the root",
                     ));
                 }
-                (None, _) => return Err(wrong(format!("which of the paths is {key}= for?"))),
+                (None, _) => return Err(wrong(format!("which path is {key}= for?"))),
             };
             let at = match throttles.iter().position(|known| known.path == path) {
                 Some(at) => at,
@@ -97,7 +97,7 @@ impl Throttle {
         fn put<T>(place: &mut Option<T>, value: T, key: &str) -> Result<()> {
             match place.replace(value) {
                 None => Ok(()),
-                Some(_) => Err(Error::new(format!("{key}= is there twice"))),
+                Some(_) => Err(Error::new(format!("{key}= given twice"))),
             }
         }
         match key {
@@ -105,7 +105,7 @@ impl Throttle {
             "write" => put(&mut self.write, rate(value)?, key),
             "riops" => put(&mut self.riops, operations(key, value)?, key),
             "wiops" => put(&mut self.wiops, operations(key, value)?, key),
-            _ => Err(Error::new(format!("there is no key {key:?}")).hint(SPELLING)),
+            _ => Err(Error::new(format!("unknown key {key:?}")).hint(SPELLING)),
         }
     }
 
@@ -114,7 +114,9 @@ impl Throttle {
         let shown = self.path.display();
         for (key, rate) in [("read", self.read), ("write", self.write)] {
             if let Some(rate) = rate.filter(|rate| rate.0 != 0 && bytes(*rate) == 0) {
-                return Err(Error::new(format!("--io {key}={rate}:{shown}: less than a byte")));
+                return Err(Error::new(format!(
+                    "--io {key}={rate}:{shown}: less than one byte per second"
+                )));
             }
         }
         for (key, operations) in [("riops", self.riops), ("wiops", self.wiops)] {
@@ -142,7 +144,7 @@ fn operations(key: &str, text: &str) -> Result<u64> {
         "none" => Ok(0),
         text => match count(text)? {
             0 => Err(Error::new(format!("{key}={text}: not between 1 and {MOST_OPERATIONS}"))
-                .hint("none takes a limit off")),
+                .hint("write `none` to remove a limit")),
             n => Ok(n),
         },
     }
@@ -192,21 +194,21 @@ mod tests {
         for (text, why) in [
             ("", "\"\" is not KEY=VALUE"),
             ("read", "\"read\" is not KEY=VALUE"),
-            ("read=50:/", "rate \"50\": no unit"),
+            ("read=50:/", "rate \"50\": missing unit"),
             ("read=50Mb:/", "bits or bytes?"),
             ("read=0MB/s:/", "less than one bit per second"),
-            ("read=7bit/s:/", "less than a byte"),
+            ("read=7bit/s:/", "less than one byte per second"),
             ("riops=0:/", "not between 1 and 4294967295"),
-            ("wiops=5G:/", "no such unit"),
+            ("wiops=5G:/", "unknown unit"),
             ("riops=9999M:/", "not between 1 and"),
-            ("riops=10MB/s:/", "no such unit"),
+            ("riops=10MB/s:/", "unknown unit"),
             ("riops=:/", "empty"),
             ("riops=-1:/", "negative"),
-            ("read=5MB/s", "no PATH; say which disk"),
+            ("read=5MB/s", "no PATH; name the disk"),
             ("read=5MB/s:", "no PATH at the end of"),
-            ("read=5MB/s:/a,write=5MB/s:/b,riops=1", "which of the paths is riops= for?"),
-            ("read=5MB/s:/a,read=6MB/s", "read= is there twice"),
-            ("speed=5MB/s:/a", "there is no key \"speed\""),
+            ("read=5MB/s:/a,write=5MB/s:/b,riops=1", "which path is riops= for?"),
+            ("read=5MB/s:/a,read=6MB/s", "read= given twice"),
+            ("speed=5MB/s:/a", "unknown key \"speed\""),
         ] {
             let error = Throttle::parse(text).unwrap_err().to_string();
             assert!(error.starts_with("--io ") && error.contains(why), "{text}: {error}");

@@ -71,7 +71,7 @@ impl Limits {
             && memory.0 < 64 << 10
         {
             // `--memory 256` is 256 bytes to docker too; it can only be a slip.
-            return Err(Error::new(format!("--memory {memory}: too little to start a program in"))
+            return Err(Error::new(format!("--memory {memory}: too small to start a program"))
                 .hint("a bare number is bytes: write 256m for 256 MiB"));
         }
         match (self.swap, self.memory) {
@@ -92,7 +92,7 @@ impl Limits {
             && !(0.01..=f64::from(MAX_CPUS)).contains(&cpus)
         {
             return Err(Error::new(format!("--cpus {cpus}: not between 0.01 and {MAX_CPUS}"))
-                .hint("1.5 is one processor and a half"));
+                .hint("1.5 means one and a half CPUs"));
         }
         if let Some(list) = &self.cpuset {
             cpu_list(list).map_err(|error| error.within("--cpuset-cpus"))?;
@@ -101,7 +101,7 @@ impl Limits {
             && !(1..=MAX_PIDS).contains(&pids)
         {
             return Err(Error::new(format!("--pids-limit {pids}: not between 1 and {MAX_PIDS}"))
-                .hint("leave the flag out for no limit"));
+                .hint("leave it out for no limit"));
         }
         self.io.iter().try_for_each(Throttle::check)
     }
@@ -180,14 +180,14 @@ impl LimitSource<'_> {
 pub fn cpu_list(text: &str) -> Result<Vec<(u32, u32)>> {
     let wrong = |why: String| {
         let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-        Error::new(format!("processor list \"{shown}\": {why}")).hint("write 0-3,8")
+        Error::new(format!("CPU list \"{shown}\": {why}")).hint("write 0-3,8")
     };
     let number = |text: &str| {
         // `parse` would accept "+1".
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse::<u32>() {
             Ok(cpu) if digits && cpu < MAX_CPUS => Ok(cpu),
-            _ if digits => Err(wrong(format!("no processor has a number above {}", MAX_CPUS - 1))),
+            _ if digits => Err(wrong(format!("CPU numbers end at {}", MAX_CPUS - 1))),
             _ => Err(wrong("not a list of numbers and ranges".into())),
         }
     };
@@ -223,7 +223,7 @@ mod tests {
         let memory = |bytes| Some(Size(bytes));
         assert_eq!(
             refused(Limits { memory: memory(256), ..Default::default() }),
-            "--memory 256: too little to start a program in; \
+            "--memory 256: too small to start a program; \
              a bare number is bytes: write 256m for 256 MiB"
         );
         let low = Limits { memory: memory(2 << 20), swap: memory(1 << 20), ..Default::default() };
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(cpu_list("0-3,8").unwrap(), [(0, 3), (8, 8)]);
         for text in ["", ",", "1,", "3-0", "a", "1-", "-1", "+1", "8192", "0-99999999999", "0 1"] {
             let limits = Limits { cpuset: Some(text.into()), ..Default::default() };
-            assert!(refused(limits).starts_with("--cpuset-cpus: processor list"), "{text}");
+            assert!(refused(limits).starts_with("--cpuset-cpus: CPU list"), "{text}");
         }
     }
 

@@ -157,7 +157,7 @@ impl Mount {
         let (target, source) = (parts.swap_remove(1), parts.swap_remove(0));
         if source.is_empty() {
             return Err(Error::new(format!("{origin}: no source on the host"))
-                .hint("an empty directory in memory is --tmpfs TARGET"));
+                .hint("for an empty directory in memory, use --tmpfs TARGET"));
         }
         let words = options.split(',').filter(|word| !word.is_empty());
         Mount::bind(&source, &target, words, origin)
@@ -179,7 +179,7 @@ impl Mount {
                 _ if access.set(word) => {}
                 _ => {
                     return Err(Error::new(format!("{origin}: unknown option {word:?}")).hint(
-                        "known are ro, rw, noexec, exec, nodev, dev, nosuid, suid, rec, norec",
+                        "valid options: ro, rw, noexec, exec, nodev, dev, nosuid, suid, rec, norec",
                     ));
                 }
             }
@@ -216,7 +216,7 @@ impl Mount {
                 Some(("mode", value)) => {
                     mode = Some(parse_mode(value).ok_or_else(|| {
                         Error::new(format!("{origin}: {value:?} is not an octal mode"))
-                            .hint("as in mode=1777")
+                            .hint("e.g. mode=1777")
                     })?);
                 }
                 Some(("owner", "root")) => owner = MountOwner::Root,
@@ -224,7 +224,7 @@ impl Mount {
                 None if access.set(word) => {}
                 _ => {
                     return Err(Error::new(format!("{origin}: unknown option {word:?}")).hint(
-                        "known are size=, mode=, owner=root|user, ro, rw, noexec, exec, nodev, dev, nosuid, suid",
+                        "valid options: size=, mode=, owner=root|user, ro, rw, noexec, exec, nodev, dev, nosuid, suid",
                     ));
                 }
             }
@@ -265,7 +265,7 @@ fn split(text: &OsStr) -> Vec<OsString> {
 fn options(part: Option<&OsString>, origin: &str) -> Result<String> {
     let Some(words) = part else { return Ok(String::new()) };
     let words = words.to_str().map(str::to_owned);
-    words.ok_or_else(|| Error::new(format!("{origin}: its options are no text")))
+    words.ok_or_else(|| Error::new(format!("{origin}: the options are not UTF-8")))
 }
 
 /// The path of a target, normalized lexically: without `.`, `..` and doubled slashes.

@@ -43,7 +43,7 @@ impl FromStr for Network {
                 Some(_) => Err(Error::new(format!("network {text}: the path is not absolute"))
                     .hint("write it as ns:/run/netns/NAME")),
                 None => Err(Error::new(format!("network {text}: unknown kind"))
-                    .hint("it is one of private, none, host, ns:PATH")),
+                    .hint("use private, none, host or ns:PATH")),
             },
         }
     }
@@ -99,7 +99,7 @@ impl Publish {
     pub fn parse(text: &str) -> Result<Vec<Publish>> {
         let bad = |why: String| Error::new(format!("-p {text}: {why}"));
         let shape = |why: &str| {
-            bad(why.to_owned()).hint("write [ADDRESS:]HOST-PORT:PORT[/tcp|udp], as in 8080:80")
+            bad(why.to_owned()).hint("write [ADDRESS:]HOST-PORT:PORT[/tcp|udp], e.g. 8080:80")
         };
 
         let (ports, protocol) = match text.rsplit_once('/') {
@@ -118,8 +118,8 @@ impl Publish {
         let ports = parse_range(ports).map_err(&bad)?;
         if host_ports.len() != ports.len() {
             let (here, there) = (host_ports.len(), ports.len());
-            return Err(bad(format!("{here} ports of the host for {there} of the sandbox"))
-                .hint("give both ranges the same length"));
+            return Err(bad(format!("{here} host ports for {there} sandbox ports"))
+                .hint("both ranges must have the same length"));
         }
         Ok(host_ports
             .zip(ports)
@@ -192,10 +192,10 @@ impl fmt::Display for Spelled {
 /// Takes the address off the front: an IPv6 address is in brackets.
 fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
+        let (address, rest) = rest.split_once(']').ok_or("missing closing bracket")?;
         let address: Ipv6Addr = address.parse().map_err(|_| "no IPv6 address in the brackets")?;
         if address.to_ipv4_mapped().is_some() {
-            return Err("write a mapped address as the IPv4 address it is");
+            return Err("write an IPv4-mapped address as IPv4");
         }
         let ports = rest.strip_prefix(':').ok_or("no port after the address")?;
         return Ok((Some(address.into()), ports));
@@ -308,18 +308,18 @@ mod tests {
         );
         assert_eq!(
             error("8080"),
-            "-p 8080: the sandbox's port is missing; write [ADDRESS:]HOST-PORT:PORT[/tcp|udp], as in 8080:80"
+            "-p 8080: the sandbox's port is missing; write [ADDRESS:]HOST-PORT:PORT[/tcp|udp], e.g. 8080:80"
         );
         assert_eq!(error("80:80/sctp"), "-p 80:80/sctp: unknown protocol \"sctp\"; use tcp or udp");
         assert_eq!(
             error("8000-8010:80-85"),
-            "-p 8000-8010:80-85: 11 ports of the host for 6 of the sandbox; give both ranges the same length"
+            "-p 8000-8010:80-85: 11 host ports for 6 sandbox ports; both ranges must have the same length"
         );
         assert_eq!(error("9-5:9-5"), "-p 9-5:9-5: the range 9-5 runs backwards");
         assert_eq!(error("http:80"), "-p http:80: \"http\" is not a port number");
         assert_eq!(error(":80"), "-p :80: a port is missing");
         assert!(error("::1:80:80").contains("an IPv6 address needs brackets"));
-        assert!(error("[::1:80:80").contains("the bracket is not closed"));
+        assert!(error("[::1:80:80").contains("missing closing bracket"));
         assert!(error("localhost:80:80").contains("the address is not IPv4"));
         assert!(error("[::ffff:127.0.0.1]:80:80").contains("mapped"));
     }

@@ -38,11 +38,11 @@ impl Plugin {
             let Some((key, value)) = pair.split_once('=').filter(|(key, _)| is_key(key)) else {
                 let shown: String = pair.escape_debug().take(40).collect();
                 return Err(wrong(format!("{shown:?} is not key=value")).hint(
-                    "keys are of letters, digits and _ . -; a value ends at the next comma",
+                    "keys consist of letters, digits and _ . -; a value ends at the next comma",
                 ));
             };
             if known.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(wrong(format!("{key} is given twice")));
+                return Err(wrong(format!("{key} given twice")));
             }
         }
         Ok(Plugin { name: name.to_owned(), config: known })
@@ -66,7 +66,7 @@ impl Plugin {
     pub fn check_all(plugins: &[Plugin]) -> Result<()> {
         for (at, plugin) in plugins.iter().enumerate() {
             if plugins[..at].iter().any(|other| other.name == plugin.name) {
-                return Err(Error::new(format!("--plugin {}: asked for twice", plugin.name)));
+                return Err(Error::new(format!("--plugin {}: given twice", plugin.name)));
             }
         }
         Ok(())
@@ -102,8 +102,8 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     let shown: String = name.escape_debug().take(80).collect();
-    Err(Error::new(format!("{shown:?} is not a name for a plugin"))
-        .hint("1 to 64 letters, digits and _ -, the first not a dash"))
+    Err(Error::new(format!("{shown:?} is not a valid plugin name"))
+        .hint("use 1 to 64 letters, digits, _ and -, not starting with a dash"))
 }
 
 fn is_key(text: &str) -> bool {
@@ -129,7 +129,7 @@ mod tests {
             ["", "../x", "a/b", ".x", "x.json", "-x", "a b", "a\nb", ":k=v", &"x".repeat(65)]
         {
             let error = text.parse::<Plugin>().unwrap_err().to_string();
-            assert!(error.contains("is not a name for a plugin"), "{text}: {error}");
+            assert!(error.contains("is not a valid plugin name"), "{text}: {error}");
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             ("x:=y", "is not key=value"),
             ("x:a=1,", "\"\" is not key=value"),
             ("x:a b=1", "is not key=value"),
-            ("x:a=1,a=2", "a is given twice"),
+            ("x:a=1,a=2", "a given twice"),
             (&format!("x:a={}", "y".repeat(MOST)), "more than 16 KiB"),
         ] {
             let error = text.parse::<Plugin>().unwrap_err().to_string();

@@ -17,7 +17,8 @@ pub const LEAST: Rate = Rate(8_000);
 /// The queue behind a rate holds 60 ms of it, and its bytes are counted in 32 bits.
 pub const MOST: Rate = Rate(400_000_000_000);
 
-const SPELLING: &str = "write up=10Mbit/s,down=2MB/s, one of the two, or 10Mbit/s for both ways";
+const SPELLING: &str =
+    "write up=10Mbit/s,down=2MB/s, one of the two, or 10Mbit/s for both directions";
 
 /// What is allowed each way; `None` is unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,14 +108,15 @@ impl FromStr for Change {
                     Error::new(format!("{:?}: {why}", part.escape_debug().to_string()))
                         .hint(SPELLING)
                 };
-                let (way, rate) = part.split_once('=').ok_or_else(|| wrong("no up= or down="))?;
+                let (way, rate) =
+                    part.split_once('=').ok_or_else(|| wrong("missing up= or down="))?;
                 let slot = match way.trim() {
                     "up" => &mut change.up,
                     "down" => &mut change.down,
-                    _ => return Err(wrong("neither up nor down")),
+                    _ => return Err(wrong("not up= or down=")),
                 };
                 if slot.replace(one(rate)?).is_some() {
-                    return Err(wrong("said twice"));
+                    return Err(wrong("given twice"));
                 }
             }
         }
@@ -156,20 +158,20 @@ mod tests {
     fn a_rate_that_is_none_is_refused_in_one_line() {
         for (text, why) in [
             ("", "empty"),
-            ("10", "no unit"),
-            ("up=10", "no unit"),
+            ("10", "missing unit"),
+            ("up=10", "missing unit"),
             ("up=10Mb", "bits or bytes?"),
             ("up=0bit/s", "less than one bit"),
-            ("0", "no unit"),
+            ("0", "missing unit"),
             ("up=1bit/s", "less than 8kbit/s"),
             ("7999bit/s", "less than 8kbit/s"),
             ("down=500Gbit/s", "more than 400Gbit/s"),
             ("99999999TB/s", "too large"),
             ("up=-1Mbit/s", "negative"),
-            ("upp=1Mbit/s", "neither up nor down"),
-            ("up=1Mbit/s,", "no up= or down="),
-            ("up=1Mbit/s,2Mbit/s", "no up= or down="),
-            ("up=1Mbit/s,up=2Mbit/s", "said twice"),
+            ("upp=1Mbit/s", "not up= or down="),
+            ("up=1Mbit/s,", "missing up= or down="),
+            ("up=1Mbit/s,2Mbit/s", "missing up= or down="),
+            ("up=1Mbit/s,up=2Mbit/s", "given twice"),
         ] {
             let line = text.parse::<Rates>().err().map(|error| error.to_string());
             let line = line.unwrap_or_else(|| panic!("{text:?} was read"));

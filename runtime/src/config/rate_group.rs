@@ -17,8 +17,8 @@ const LONGEST: usize = 9;
 /// More would only lengthen each turn.
 const MOST_SHARES: u32 = 100;
 
-const SPELLING: &str = "write office:up=100Mbit/s,down=50Mbit/s,share=2: a name, and what all of its \
-     members may have together";
+const SPELLING: &str = "write office:up=100Mbit/s,down=50Mbit/s,share=2: a name and the \
+     limits of all members together";
 
 /// The group of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +42,11 @@ impl RateGroup {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || self.name.len() > LONGEST || !self.name.chars().all(plain) {
             return Err(wrong(format!(
-                "a name has 1 to {LONGEST} letters, digits, - and _, as it is that of a device"
+                "a name must have 1 to {LONGEST} letters, digits, - and _, as it names a device"
             )));
         }
         if self.rates.is_empty() {
-            return Err(wrong("it has neither up= nor down=".into()));
+            return Err(wrong("missing up= or down=".into()));
         }
         if !(1..=MOST_SHARES).contains(&self.share) {
             return Err(wrong(format!("share={}: not from 1 to {MOST_SHARES}", self.share)));
@@ -65,12 +65,12 @@ impl RateGroup {
             let why = match budget {
                 None => format!("rate group {} has no {way}=", self.name),
                 Some(budget) if own > budget => {
-                    format!("more than all of rate group {}, {budget}", self.name)
+                    format!("more than the {budget} of rate group {}", self.name)
                 }
                 Some(_) => continue,
             };
             return Err(Error::new(format!("--rate {way}={own}: {why}"))
-                .hint("of a member of a group, --rate is its own bound within the group's"));
+                .hint("for a member of a group, --rate is its own limit within the group's"));
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl FromStr for RateGroup {
     fn from_str(text: &str) -> Result<RateGroup> {
         let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
         let wrong = |why: &str| Error::new(format!("\"{shown}\": {why}")).hint(SPELLING);
-        let (name, rest) = text.split_once(':').ok_or_else(|| wrong("no : behind the name"))?;
+        let (name, rest) = text.split_once(':').ok_or_else(|| wrong("missing : after the name"))?;
         let (mut rates, mut share) = (Vec::new(), None);
         for part in rest.split(',') {
             let Some(number) = part.trim().strip_prefix("share=") else {
@@ -103,11 +103,11 @@ impl FromStr for RateGroup {
             let number = number.parse().ok().filter(|_| plain);
             let number = number.ok_or_else(|| wrong("share= is not a number from 1 to 100"))?;
             if share.replace(number).is_some() {
-                return Err(wrong("share= is there twice"));
+                return Err(wrong("share= given twice"));
             }
         }
         if rates.is_empty() {
-            return Err(wrong("neither up= nor down="));
+            return Err(wrong("missing up= or down="));
         }
         let rates: Rates = rates.join(",").parse()?;
         let group = RateGroup { name: name.to_owned(), rates, share: share.unwrap_or(1) };
@@ -131,16 +131,16 @@ mod tests {
     #[test]
     fn one_that_is_none_is_refused_in_one_line() {
         for (text, why) in [
-            ("", "no : behind"),
-            ("office", "no : behind"),
+            ("", "missing : after"),
+            ("office", "missing : after"),
             (":up=1Mbit/s", "1 to 9 letters"),
             ("secretariat:up=1Mbit/s", "1 to 9 letters"),
             ("of fice:up=1Mbit/s", "1 to 9 letters"),
             ("../x:up=1Mbit/s", "1 to 9 letters"),
             ("office:", "empty"),
-            ("office:none", "neither up= nor down="),
-            ("office:share=2", "neither up= nor down="),
-            ("office:up=10", "no unit"),
+            ("office:none", "missing up= or down="),
+            ("office:share=2", "missing up= or down="),
+            ("office:up=10", "missing unit"),
             ("office:up=0bit/s", "less than one bit"),
             ("office:up=1bit/s", "less than 8kbit/s"),
             ("office:up=1Mbit/s,share=0", "not from 1 to 100"),

@@ -49,7 +49,7 @@ impl FromStr for Rlimit {
         let number = RLIMITS
             .iter()
             .position(|known| *known == name)
-            .ok_or_else(|| wrong(format!("unknown limit; known are {}", RLIMITS.join(" "))))?;
+            .ok_or_else(|| wrong(format!("unknown limit; valid are {}", RLIMITS.join(" "))))?;
         let (soft, hard) = value.split_once(':').unwrap_or((value, value));
         let bound = |text: &str| match text {
             "unlimited" | "-1" => Ok(u64::MAX),

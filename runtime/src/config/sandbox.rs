@@ -318,7 +318,7 @@ impl Sandbox {
             return Err(Error::new("no command to run").hint("write it after --"));
         }
         if !self.publish.is_empty() && self.network != Network::Private {
-            return Err(Error::new("-p publishes a port of a private network")
+            return Err(Error::new("-p needs a private network")
                 .hint("use --network private, or leave --network out"));
         }
         if !self.rates.is_empty() {
@@ -330,15 +330,15 @@ impl Sandbox {
             group.check_own(&self.rates)?;
         }
         if self.hostname.is_some() && !self.namespaces.uts.is_new() {
-            return Err(Error::new("--hostname needs a UTS namespace of its own"));
+            return Err(Error::new("--hostname needs a new UTS namespace"));
         }
         if self.hostname.as_ref().is_some_and(|name| name.is_empty() || name.len() > 64) {
-            return Err(Error::new("--hostname: a host name has 1 to 64 bytes"));
+            return Err(Error::new("--hostname: not between 1 and 64 bytes"));
         }
         if self.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Proc { .. }))
             && !self.namespaces.pid.is_new()
         {
-            return Err(Error::new("a proc file system needs a pid namespace of its own"));
+            return Err(Error::new("a proc file system needs a new pid namespace"));
         }
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
@@ -357,12 +357,12 @@ impl Sandbox {
             Network::Private => self.rates.check(),
             Network::None => Err(refuse("the sandbox has no network")
                 .hint("add --network private, or publish a port with -p")),
-            Network::Host => {
-                Err(refuse("the host's network is shared, and has no queue of this sandbox's own")
-                    .hint("use --network private"))
-            }
+            Network::Host => Err(refuse(
+                "the sandbox shares the host's network, which cannot be limited per sandbox",
+            )
+            .hint("use --network private")),
             Network::Join(_) => {
-                Err(refuse("the network of another is not this sandbox's to slow down")
+                Err(refuse("the sandbox joins another's network, which it must not limit")
                     .hint("use --network private"))
             }
         }
@@ -404,8 +404,10 @@ impl Sandbox {
         if belongs {
             Ok(())
         } else {
-            Err(Error::new(format!("--sysctl {name}: not a value of the sandbox's own namespaces"))
-                .hint("it would change the host"))
+            Err(Error::new(format!(
+                "--sysctl {name}: not a parameter of the sandbox's own namespaces"
+            ))
+            .hint("it would change the host"))
         }
     }
 }

@@ -231,13 +231,16 @@ impl Profile {
     pub fn parse(json: &[u8], what: &str) -> Result<Profile> {
         let refused = |cause: String| Error::new(format!("seccomp profile {what}: {cause}"));
         if json.len() > MAX_BYTES {
-            return Err(refused(format!("{} bytes, at most {MAX_BYTES} are read", json.len())));
+            return Err(refused(format!(
+                "{} bytes, more than the maximum of {MAX_BYTES}",
+                json.len()
+            )));
         }
         let profile: Profile = serde_json::from_slice(json).map_err(|e| refused(e.to_string()))?;
         let tree = serde_json::from_slice(json).map_err(|e| refused(e.to_string()))?;
         if let Some((path, known)) = unknown_key(&tree) {
             return Err(refused(format!("unknown key {path}"))
-                .hint(format!("known there: {}", known.join(", "))));
+                .hint(format!("valid keys: {}", known.join(", "))));
         }
         profile.validate().map_err(|e| e.within(format_args!("seccomp profile {what}")))?;
         Ok(profile)
@@ -247,8 +250,9 @@ impl Profile {
     pub fn validate(&self) -> Result<()> {
         check_errno("defaultErrnoRet", self.default_action, self.default_errno_ret)?;
         if self.default_action == Action::Notify {
-            return Err(Error::new("defaultAction cannot be SCMP_ACT_NOTIFY")
-                .hint("not even the loader could pass the listener on; name the calls instead"));
+            return Err(Error::new("defaultAction cannot be SCMP_ACT_NOTIFY").hint(
+                "the loader itself could not pass on the listener; list the system calls instead",
+            ));
         }
         if self.listener_metadata.is_some() && self.listener_path.is_none() {
             return Err(Error::new("listenerMetadata without listenerPath"));
@@ -256,7 +260,7 @@ impl Profile {
         let notifies = self.syscalls.iter().any(|rule| rule.action == Action::Notify);
         if self.flags.contains(&Flag::WaitKillableRecv) && !notifies {
             return Err(Error::new(format!(
-                "{} without a rule that has SCMP_ACT_NOTIFY",
+                "{} without a rule with SCMP_ACT_NOTIFY",
                 Flag::WaitKillableRecv.name()
             )));
         }
@@ -270,19 +274,19 @@ impl Profile {
 impl Rule {
     fn validate(&self) -> Result<()> {
         if self.names.is_empty() {
-            return Err(Error::new("names: no system call is named"));
+            return Err(Error::new("names: empty"));
         }
         check_errno("errnoRet", self.action, self.errno_ret)?;
         if self.names.iter().any(String::is_empty) {
-            return Err(Error::new("names has an empty name"));
+            return Err(Error::new("names: an empty name"));
         }
         // The descriptor of the listener leaves the sandbox through write(2).
         if self.action == Action::Notify && self.names.iter().any(|name| name == "write") {
-            return Err(Error::new("SCMP_ACT_NOTIFY cannot be used for write"));
+            return Err(Error::new("SCMP_ACT_NOTIFY is not possible for write"));
         }
         match self.args.iter().position(|arg| arg.index > 5) {
             Some(at) => Err(Error::new(format!("args[{at}]: index {}", self.args[at].index))
-                .hint("a system call has the arguments 0 to 5")),
+                .hint("arguments are numbered 0 to 5")),
             None => Ok(()),
         }
     }
@@ -296,7 +300,7 @@ fn check_errno(key: &str, action: Action, errno: Option<u32>) -> Result<()> {
         (Action::Errno, _) => 4095,
         (Action::Trace, _) => 0xffff,
         (_, Some(_)) => {
-            return Err(Error::new(format!("{key}: {} has no error number", action.name())));
+            return Err(Error::new(format!("{key}: {} takes no error number", action.name())));
         }
     };
     match errno {
@@ -380,7 +384,7 @@ mod tests {
     fn an_unknown_key_is_named_with_its_place() {
         assert_eq!(
             error(r#"{"defaultAction":"SCMP_ACT_ALLOW","syscall":[]}"#),
-            "seccomp profile p.json: unknown key syscall; known there: defaultAction, \
+            "seccomp profile p.json: unknown key syscall; valid keys: defaultAction, \
              defaultErrnoRet, architectures, flags, listenerPath, listenerMetadata, syscalls"
         );
         let rule = r#"{"names":["read"],"action":"SCMP_ACT_LOG","args":[
@@ -396,7 +400,10 @@ mod tests {
         let with = |rest: &str| error(&format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW",{rest}}}"#));
         let rule = |rest: &str| with(&format!(r#""syscalls":[{{"names":["read"],{rest}}}]"#));
         for (error, expected) in [
-            (with(r#""defaultErrnoRet":1"#), "defaultErrnoRet: SCMP_ACT_ALLOW has no error number"),
+            (
+                with(r#""defaultErrnoRet":1"#),
+                "defaultErrnoRet: SCMP_ACT_ALLOW takes no error number",
+            ),
             (with(r#""listenerMetadata":"x""#), "listenerMetadata without listenerPath"),
             (with(r#""architectures":["SCMP_ARCH_Z80"]"#), "unknown variant `SCMP_ARCH_Z80`"),
             (
@@ -408,7 +415,7 @@ mod tests {
                 rule(
                     r#""action":"SCMP_ACT_LOG","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]"#,
                 ),
-                "syscalls[0]: args[0]: index 6; a system call has the arguments 0 to 5",
+                "syscalls[0]: args[0]: index 6; arguments are numbered 0 to 5",
             ),
             (error(r#"{"defaultAction":"SCMP_ACT_NOTIFY"}"#), "cannot be SCMP_ACT_NOTIFY"),
         ] {

@@ -30,7 +30,7 @@ pub struct Rate(pub u64);
 pub struct Span(pub std::time::Duration);
 
 const SIZE: &str = "write bytes or a binary unit: 65536, 64k, 512m, 1.5g";
-const RATE: &str = "write bits as 10Mbit/s or 500kbit/s, bytes as 2MB/s or 500kB/s";
+const RATE: &str = "write bits like 10Mbit/s or 500kbit/s, bytes like 2MB/s or 500kB/s";
 const SPAN: &str = "write 250ms, 10s, 5m, 1h30m or 2d";
 
 /// The binary units, largest first, so that printing takes the first that divides.
@@ -60,9 +60,9 @@ impl FromStr for Size {
         let unit = unit.trim_start().to_ascii_lowercase();
         let letter = unit.strip_suffix("ib").or(unit.strip_suffix("b")).unwrap_or(&unit);
         let scale = match (letter, unit.as_str()) {
-            (_, "ib") => return Err(wrong("no such unit")),
+            (_, "ib") => return Err(wrong("unknown unit")),
             ("", _) => 1,
-            _ => scale(&BINARY, letter).ok_or_else(|| wrong("no such unit"))?,
+            _ => scale(&BINARY, letter).ok_or_else(|| wrong("unknown unit"))?,
         };
         number.times(scale).map(Size).map_err(wrong)
     }
@@ -86,7 +86,7 @@ impl FromStr for Rate {
         let unit = unit.trim_start();
         let unit = unit.strip_suffix("/s").unwrap_or(unit);
         if unit.is_empty() {
-            return Err(wrong("no unit"));
+            return Err(wrong("missing unit"));
         }
         // The case of "bit" does not matter, but that of B does: it alone tells a byte from a bit.
         let lower = unit.to_ascii_lowercase();
@@ -97,12 +97,12 @@ impl FromStr for Rate {
         } else if lower.ends_with('b') || lower.ends_with("bps") {
             return Err(wrong("bits or bytes?"));
         } else {
-            return Err(wrong("no such unit"));
+            return Err(wrong("unknown unit"));
         };
         let scale = SI
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(prefix))
-            .ok_or_else(|| wrong("no such unit"))?
+            .ok_or_else(|| wrong("unknown unit"))?
             .1;
         match number.times(scale * bits).map_err(wrong)? {
             0 => Err(wrong("less than one bit per second")),
@@ -134,7 +134,7 @@ impl FromStr for Span {
                 ("", u64::MAX) => "s",
                 (unit, _) => unit,
             };
-            let scale = scale(&CLOCK, unit).ok_or_else(|| wrong("no such unit"))?;
+            let scale = scale(&CLOCK, unit).ok_or_else(|| wrong("unknown unit"))?;
             // 1h30m, but neither 30m1h nor 1h1h: those are slips.
             if scale >= smallest {
                 return Err(wrong("units must go from large to small"));
@@ -173,7 +173,7 @@ pub(super) fn count(text: &str) -> Result<u64> {
         "" => 1,
         "k" | "K" => 1_000,
         "M" => 1_000_000,
-        _ => return Err(wrong("no such unit")),
+        _ => return Err(wrong("unknown unit")),
     };
     number.times(scale).map_err(wrong)
 }
@@ -330,7 +330,7 @@ mod tests {
     fn sizes_that_are_none_are_refused_in_one_line_with_a_right_spelling() {
         assert_eq!(
             refused::<Size>("12q"),
-            "size \"12q\": no such unit; write bytes or a binary unit: 65536, 64k, 512m, 1.5g"
+            "size \"12q\": unknown unit; write bytes or a binary unit: 65536, 64k, 512m, 1.5g"
         );
         let huge = "9".repeat(5000);
         for text in [
@@ -378,7 +378,7 @@ mod tests {
     fn a_rate_without_its_unit_is_refused_and_the_spellings_named() {
         assert_eq!(
             refused::<Rate>("10"),
-            "rate \"10\": no unit; write bits as 10Mbit/s or 500kbit/s, bytes as 2MB/s or 500kB/s"
+            "rate \"10\": missing unit; write bits like 10Mbit/s or 500kbit/s, bytes like 2MB/s or 500kB/s"
         );
         for text in ["10Mb", "10Mb/s", "10Mbps", "10b/s"] {
             assert!(refused::<Rate>(text).contains("bits or bytes?"), "{text}");
@@ -424,7 +424,7 @@ mod tests {
         let read = json(r#"["64k", "2MB/s", "1h"]"#).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), r#"["64k","16Mbit/s","1h"]"#);
         assert_eq!(json(r#"[65536, "2MB/s", 3600]"#).unwrap(), read);
-        assert!(json(r#"[65536, 10, 3600]"#).unwrap_err().to_string().contains("no unit"));
+        assert!(json(r#"[65536, 10, 3600]"#).unwrap_err().to_string().contains("missing unit"));
         assert!(json(r#"[-1, "2MB/s", 3600]"#).unwrap_err().to_string().contains("negative"));
     }
 }

@@ -45,14 +45,12 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
     let record = &container.record;
     let terminal = record.asked.config.process.as_ref().is_some_and(|program| program.terminal);
     if terminal && !how.images.shell_job {
-        return Err(Error::new(
-            "checkpoint: the container has a terminal, whose other end is outside",
-        )
-        .hint("give --shell-job, or run it without a terminal"));
+        return Err(Error::new("checkpoint: the container has a terminal connected to the host")
+            .hint("give --shell-job, or run it without a terminal"));
     }
     let images = how.images.path()?;
     fs::create_dir_all(&images)
-        .map_err(|e| Error::io(format!("make --image-path {}", images.display()), &e))?;
+        .map_err(|e| Error::io(format!("create --image-path {}", images.display()), &e))?;
     let verb = if how.pre_dump { "pre-dump" } else { "dump" };
     let mut criu = how.images.command(verb, "dump.log")?;
     let command = &mut criu.command;
@@ -62,7 +60,7 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
     }
     if let Some(parent) = &how.parent_path {
         if parent.is_absolute() {
-            return Err(Error::new("--parent-path: it counts from the images, so it is relative"));
+            return Err(Error::new("--parent-path: must be relative to the image directory"));
         }
         command.arg("--prev-images-dir").arg(parent);
     }

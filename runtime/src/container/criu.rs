@@ -68,18 +68,18 @@ impl Images {
         let criu = self.criu.clone().unwrap_or("criu".into());
         if !is_there(&criu) {
             return Err(Error::new(format!("{verb}: criu is not installed"))
-                .hint("install the package criu; it does this part of the work"));
+                .hint("install the package criu"));
         }
         let (images, work) = (self.path()?, self.work()?);
         fs::create_dir_all(&work)
-            .map_err(|e| Error::io(format!("make --work-path {}", work.display()), &e))?;
+            .map_err(|e| Error::io(format!("create --work-path {}", work.display()), &e))?;
         let mut command = program::with_descriptors(criu);
         command.arg(verb).arg("--images-dir").arg(&images).arg("--work-dir").arg(&work);
         command.args(["--log-file", log, "-v4"]);
         let mode = self.manage_cgroups.as_deref().unwrap_or("soft");
         if !["soft", "full", "strict", "ignore"].contains(&mode) {
-            return Err(Error::new(format!("--manage-cgroups-mode {mode}: no such mode"))
-                .hint("known are soft, full, strict and ignore"));
+            return Err(Error::new(format!("--manage-cgroups-mode {mode}: unknown mode"))
+                .hint("use soft, full, strict or ignore"));
         }
         command.arg(format!("--manage-cgroups={mode}"));
         for (asked, flag) in [
@@ -99,7 +99,7 @@ impl Images {
                 return Err(Error::new(format!(
                     "--empty-ns {namespace}: namespace is not supported"
                 ))
-                .hint("only network is"));
+                .hint("only network is supported"));
             }
             command.args(["--empty-ns", "net"]);
         }
@@ -131,7 +131,7 @@ impl Criu {
         let words =
             first.map_or("no reason given".to_owned(), |(_, words)| words.trim().to_owned());
         Err(Error::new(format!("{verb}: criu failed: {words}")).hint(format!(
-            "its log is {}; criu check tells what this kernel lacks",
+            "see its log {}; criu check shows what this kernel lacks",
             self.log.display()
         )))
     }

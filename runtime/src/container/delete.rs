@@ -63,7 +63,7 @@ pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<(
 pub(super) fn release(entry: Entry, record: Option<ContainerRecord>, warn: &Warn) -> Result<()> {
     let journal = entry.journal().clone();
     let id = entry.id().to_owned();
-    warn.debug(&format!("release what container {id} has"));
+    warn.debug(&format!("release the resources of container {id}"));
     if let Some(pidfd) = journal.open_process(&id)? {
         let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         if let Some(record) = &record {

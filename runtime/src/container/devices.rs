@@ -47,7 +47,7 @@ fn file_of(device: &Device) -> Result<PathBuf> {
     let mut named = named.flatten().map(|entry| entry.path()).filter(|path| !is_link(path));
     let named = named.find(|path| same(path));
     named.ok_or_else(|| {
-        Error::new(format!("linux.devices: {}: the host has no file for {numbered}", device.path))
-            .hint("in a user namespace none can be made; the host's own is bound")
+        Error::new(format!("linux.devices: {}: no file in /dev for {numbered}", device.path))
+            .hint("devices cannot be created in a user namespace, so the host's is bind-mounted")
     })
 }

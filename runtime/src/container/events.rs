@@ -53,7 +53,7 @@ pub fn events(
         // Rounded up, so that a rest below a millisecond does not make a busy loop.
         let left = left + Duration::from_millis(1);
         let [news] = process::readable([oom.as_fd()], Some(left))
-            .map_err(|errno| Error::os("wait for news of the container", errno))?;
+            .map_err(|errno| Error::os("wait for events of the container", errno))?;
         if news {
             match oom.news()? {
                 OomEvent::Oom => tell(ContainerEvent { kind: "oom", id, data: None })?,

@@ -17,7 +17,7 @@ use crate::facts::idmap;
 use crate::journal::Journal;
 use crate::plan::container::{Surroundings, compile_exec};
 use crate::plan::seccomp::{self, Filter};
-use crate::start::{Event, Line, Process, Said, converse};
+use crate::start::{Channel, Event, HookOutput, Process, run_with_handshake};
 use crate::sys::channel;
 use crate::sys::process::{Ended, Signals};
 
@@ -116,19 +116,19 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let home = |uid| environment::home_in_container(pid, uid);
     environment::complete(&mut program, sockets, home);
     program.console_size = console.size().or(program.console_size);
-    let line = Line::new()?;
+    let channel = Channel::new()?;
     let entrance = match exec.cgroups.is_empty() {
         true => container.record.resources.cgroup.entrance(Some(pid))?,
         false => container.record.resources.cgroup.entrance_below(&exec.cgroups)?,
     };
-    let mut given = Surroundings {
+    let mut surroundings = Surroundings {
         setgroups_denied: linux.namespace(NamespaceType::User).is_some()
             && idmap::setgroups_denied(&pid.to_string()),
         seccomp: match &linux.seccomp {
             Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
             None => None,
         },
-        line: line.number(),
+        channel: channel.number(),
         console: console.descriptor(),
         plain_lines: console.plain_lines(),
         preserve: super::prepare::inherited(exec.preserve_fds)?,
@@ -140,23 +140,34 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     let flags = foreign_namespaces(pid).ok_or_else(stopped)?;
     // The pid may have been reused by a process outside, unless the process is still alive now.
     container.process()?.ok_or_else(stopped)?;
-    let score = parent::suit(&mut given, Some(&program))?;
-    let plan =
-        compile_exec(&container.record.asked.config, &program, &given, target.as_raw_fd(), flags)?;
+    let score = parent::suit(&mut surroundings, Some(&program))?;
+    let plan = compile_exec(
+        &container.record.asked.config,
+        &program,
+        &surroundings,
+        target.as_raw_fd(),
+        flags,
+    )?;
     exec.warn.steps(&plan);
-    let process = converse(&plan, line, &mut Said::new(&|_| {}), |event, process| match event {
-        Event::Maps | Event::Mounted => Ok(()),
-        Event::Begun => {
-            let pid = process.pid();
-            if let Some(group) = &container.record.resources.rdt {
-                group.enter(pid, id)?;
+    let process =
+        run_with_handshake(&plan, channel, &mut HookOutput::new(&|_| {}), |event, process| {
+            match event {
+                Event::Maps | Event::Mounted => Ok(()),
+                Event::Begun => {
+                    let pid = process.pid();
+                    if let Some(group) = &container.record.resources.rdt {
+                        group.enter(pid, id)?;
+                    }
+                    parent::raise_limits(&container.record, &program, pid)
+                }
+                Event::Listener(descriptor) => parent::send_listener(
+                    &container.record,
+                    Status::Running,
+                    process.pid(),
+                    &descriptor,
+                ),
             }
-            parent::raise_limits(&container.record, &program, pid)
-        }
-        Event::Listener(descriptor) => {
-            parent::send_listener(&container.record, Status::Running, process.pid(), &descriptor)
-        }
-    })?;
+        })?;
     drop(score);
     match hand_over(exec, console, &process) {
         Ok(terminal) => Ok(Joined { process, terminal }),

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::Warn;
 use crate::config::oci::{Hook, State};
 use crate::error::{Error, Result};
-use crate::start::Said;
+use crate::start::HookOutput;
 use crate::sys::CStrings;
 use crate::sys::fork::{self, Outcome};
 
@@ -31,7 +31,8 @@ pub fn run_one(hook: &Hook, place: &str, state: &State, warn: &Warn) -> Result<(
 
 fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
     let string = |text: &OsStr| {
-        CString::new(text.as_bytes()).map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
+        CString::new(text.as_bytes())
+            .map_err(|_| Error::new(format!("{text:?} contains a NUL byte")))
     };
     let strings = |texts: &[String]| -> Result<CStrings> {
         let strings = texts.iter().map(|text| string(text.as_ref()));
@@ -63,16 +64,18 @@ fn one(hook: &Hook, state: &State, warn: &Warn) -> Result<()> {
         timeout,
     };
     let tell = |line: &str| warn.note(line);
-    let mut said = Said::new(&tell);
-    said.begin(hook.path.as_bytes());
-    let outcome = fork::run(&program, &[&to_json(state)?], &mut |fd, text| said.hear(fd, text));
-    said.end();
-    let failed = |how: String| Err(said.because(Error::new(format!("hook {}: {how}", hook.path))));
+    let mut output = HookOutput::new(&tell);
+    output.begin(hook.path.as_bytes());
+    let outcome =
+        fork::run(&program, &[&to_json(state)?], &mut |fd, text| output.receive(fd, text));
+    output.end();
+    let failed =
+        |how: String| Err(output.because(Error::new(format!("hook {}: {how}", hook.path))));
     match outcome {
         Ok(Outcome::Success) => Ok(()),
         Ok(Outcome::Code(code)) => failed(format!("exited with code {code}")),
         Ok(Outcome::Signal(signal)) => failed(format!("killed by signal {signal}")),
-        Ok(Outcome::Late) => failed("killed, as it had not ended in time".into()),
+        Ok(Outcome::Late) => failed("timed out and was killed".into()),
         Ok(Outcome::NotExecuted(errno)) | Err(errno) => {
             Err(Error::os(format!("run hook {}", hook.path), errno))
         }

@@ -221,8 +221,8 @@ fn lock(journal: &Journal, id: &str) -> Result<Entry> {
         match journal.lock(id)? {
             Some(entry) => return Ok(entry),
             None if Instant::now() > end => {
-                return Err(Error::new(format!("container {id} is being worked on by another"))
-                    .hint("a create, start, exec or delete of it has not ended"));
+                return Err(Error::new(format!("container {id} is locked by another process"))
+                    .hint("a create, start, exec or delete of it is in progress"));
             }
             None => std::thread::sleep(Duration::from_millis(1)),
         }

@@ -78,7 +78,10 @@ impl Doors {
         let (pid, _process) = container.expect_running("mounts")?;
         let namespace = format!("/proc/{pid}/ns/mnt");
         if std::fs::read_link(&namespace).ok() == std::fs::read_link("/proc/self/ns/mnt").ok() {
-            return Err(Error::new(format!("container {} has the host's mounts", container.id())));
+            return Err(Error::new(format!(
+                "container {} shares the host's mount namespace",
+                container.id()
+            )));
         }
         let open = |path: &str, flags: i32| {
             let file = File::options().read(true).custom_flags(flags).open(path);
@@ -108,9 +111,9 @@ fn check(mount: &Mount) -> Result<()> {
     // These show the namespaces of the process that mounts them: here, the host's.
     let of_namespaces = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
     match mount.kind.as_deref().filter(|kind| of_namespaces.contains(kind)) {
-        Some(kind) if bind(mount).is_none() => {
-            Err(Error::new(format!("type {kind}: it can only be mounted at the creation")))
-        }
+        Some(kind) if bind(mount).is_none() => Err(Error::new(format!(
+            "type {kind}: can only be mounted when the container is created"
+        ))),
         _ => Ok(()),
     }
 }
@@ -128,7 +131,7 @@ fn open_source(mount: &mut Mount, bundle: &StdPath, recursive: bool) -> Result<O
     let source = bundle.join(mount.source.as_deref().unwrap_or_default());
     let source = source.to_string_lossy().into_owned();
     let path = CString::new(source.as_str())
-        .map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
+        .map_err(|_| Error::new(format!("{source:?} contains a NUL byte")))?;
     let tree = file::detached_copy(&path, recursive)
         .map_err(|errno| Error::os(format!("mount {source} on {}", mount.destination), errno))?;
     mount.source = Some(source);

@@ -41,7 +41,7 @@ pub fn offer(entry: &Entry, config: &mut Config) -> Result<Option<(usize, OwnedF
     let directory = entry.file(DIRECTORY);
     let made = fs::create_dir(&directory)
         .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)));
-    made.map_err(|e| Error::io(format!("make {}", directory.display()), &e))?;
+    made.map_err(|e| Error::io(format!("create {}", directory.display()), &e))?;
     let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(String::from).to_vec();
     config.mounts.push(Mount {
         destination: INSIDE.into(),
@@ -109,7 +109,7 @@ impl Notify {
             Ok(inside)
         });
         let inside =
-            made.map_err(|e| Error::io(format!("make {}/{SOCKET}", directory.display()), &e))?;
+            made.map_err(|e| Error::io(format!("create {}/{SOCKET}", directory.display()), &e))?;
         Ok(Some(Notify { inside, caller }))
     }
 
@@ -119,9 +119,8 @@ impl Notify {
     /// # Errors
     /// The caller's socket does not accept the message.
     pub fn pass_on(&self, pidfd: impl AsFd, main: i32) -> Result<()> {
-        let failed = |e: &IoError| {
-            Error::io(format!("tell NOTIFY_SOCKET {} of it", self.caller.display()), e)
-        };
+        let failed =
+            |e: &IoError| Error::io(format!("notify NOTIFY_SOCKET {}", self.caller.display()), e);
         let mut message = [0; 4096];
         loop {
             let ready = process::readable([pidfd.as_fd(), self.inside.as_fd()], None);

@@ -23,7 +23,7 @@ pub fn check(config: &Config) -> Result<()> {
     }
     if own.contains(&NamespaceType::Mount) {
         return Err(Error::new("linux.namespaces: the mount namespace is the caller's own")
-            .hint("the container's mounts would be the host's: leave the path out"));
+            .hint("the container's mounts would change the host: leave out the path"));
     }
     let mut without = config.clone();
     if let Some(linux) = &mut without.linux {
@@ -31,7 +31,10 @@ pub fn check(config: &Config) -> Result<()> {
     }
     let kinds: Vec<String> = own.iter().map(ToString::to_string).collect();
     without.validate().map_err(|error| {
-        error.hint(format!("what linux.namespaces gives by path as {} is that", kinds.join(", ")))
+        error.hint(format!(
+            "the path in linux.namespaces for {} is the caller's own namespace",
+            kinds.join(", ")
+        ))
     })
 }
 

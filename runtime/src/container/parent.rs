@@ -26,14 +26,15 @@ pub fn give(linux: &oci::Linux, pid: i32) -> Result<()> {
 
 /// What in the child depends on the caller: whether it can set its groups, and an OOM score that it
 /// has to inherit, in effect while the returned value is held.
-pub fn suit(given: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
-    given.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
+pub fn suit(surroundings: &mut Surroundings, program: Option<&Program>) -> Result<Option<Score>> {
+    surroundings.setgroups_denied |= facts::confined() && idmap::setgroups_denied("self");
     let score = program.and_then(|program| program.oom_score_adj);
-    match score.filter(|score| *score != given.oom_score_adj && !idmap::reaches_undumpable()) {
+    match score.filter(|score| *score != surroundings.oom_score_adj && !idmap::reaches_undumpable())
+    {
         None => Ok(None),
         Some(score) => {
             let held = Score::set(score).map_err(|error| error.within("process.oomScoreAdj"))?;
-            given.oom_score_adj = score;
+            surroundings.oom_score_adj = score;
             Ok(Some(held))
         }
     }
@@ -70,7 +71,9 @@ pub fn connect(path: Option<&Path>, flag: &str) -> Result<Option<OwnedFd>> {
     socket.map(Some).map_err(|errno| {
         let error = Error::os(format!("connect to {flag} {}", path.display()), errno);
         match errno {
-            Errno(libc::EAGAIN) => error.hint("nobody accepts there: its backlog is full"),
+            Errno(libc::EAGAIN) => {
+                error.hint("no process accepts connections there: the backlog is full")
+            }
             _ => error,
         }
     })
@@ -88,7 +91,7 @@ pub fn send_listener(
         profile.map_or((None, None), |profile| (profile.listener_path, profile.listener_metadata));
     let path = path.ok_or_else(|| {
         Error::new("linux.seccomp: SCMP_ACT_NOTIFY without listenerPath")
-            .hint("nobody would answer the notifications")
+            .hint("no process would answer the notifications")
     })?;
     let state = SeccompState {
         oci_version: oci::VERSION.into(),
@@ -108,7 +111,8 @@ pub fn send_listener(
 /// Atomically: a caller that waits for the file reads it as soon as it appears.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| Error::new(format!("--pid-file {}: no name", path.display())))?;
+    let name =
+        name.ok_or_else(|| Error::new(format!("--pid-file {}: no file name", path.display())))?;
     let new = path.with_file_name(format!(".{name}"));
     let write = || {
         use std::io::Write;

@@ -27,7 +27,7 @@ use crate::plan::container::{Kernel, Surroundings};
 use crate::plan::seccomp::{self, Filter};
 use crate::resource::Resources;
 use crate::resource::rdt::{self, RdtGroup};
-use crate::start::{Event, Line, Process, Said, converse};
+use crate::start::{Channel, Event, HookOutput, Process, run_with_handshake};
 use crate::sys::{channel, file, process};
 
 /// How a container is created, apart from its configuration.
@@ -103,13 +103,12 @@ pub fn prepare(
             Ok(Prepared { entry, record, process, terminal, notify })
         }
         // Report the first error; what could not be released stays on record.
-        Err(error) => {
-            match super::delete::release(entry, Some(record), &options.warn) {
-                Ok(()) => Err(error),
-                Err(left) => Err(error
-                    .hint(format!("not all was released ({left}): see garth delete --force {id}"))),
-            }
-        }
+        Err(error) => match super::delete::release(entry, Some(record), &options.warn) {
+            Ok(()) => Err(error),
+            Err(left) => Err(error.hint(format!(
+                "not everything was released ({left}): use garth delete --force {id}"
+            ))),
+        },
     }
 }
 
@@ -229,7 +228,7 @@ fn config(bundle: &Path, options: &CreateOptions) -> Result<Config> {
 fn read_config(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
     let failed = |e: &std::io::Error| {
-        Error::io(format!("read {}", path.display()), e).hint("garth spec writes an example")
+        Error::io(format!("read {}", path.display()), e).hint("`garth spec` writes an example")
     };
     // A fifo may never deliver anything, and a device has no end.
     let metadata = fs::metadata(&path).map_err(|e| failed(&e))?;
@@ -256,7 +255,7 @@ fn warn_of_capabilities(config: &Config, warn: &Warn) -> Result<()> {
     let missing = CapabilitySet(wanted & !process::capabilities());
     if missing.0 != 0 {
         warn.tell(&format!(
-            "process.capabilities: {} cannot be granted, as the caller does not hold it",
+            "process.capabilities: {} cannot be granted: the caller does not have it",
             missing.names()
         ));
     }
@@ -316,7 +315,7 @@ fn launch(
     let notify = if waits { None } else { Notify::listen(entry.journal(), entry.id())? };
     let linux = linux(config);
     let lists = config.hooks.clone().unwrap_or_default();
-    let line = if waits { Line::to_be_started()? } else { Line::new()? };
+    let channel = if waits { Channel::to_be_started()? } else { Channel::new()? };
     let listener = if waits { Some(listen(entry)?) } else { None };
     let filter = match &linux.seccomp {
         Some(profile) => Some(Filter::from(&seccomp::compile(profile)?)),
@@ -341,14 +340,14 @@ fn launch(
         true => Some(trees::user_namespace(&linux.uid_mappings, &linux.gid_mappings)?),
         false => None,
     };
-    let mut given = Surroundings {
+    let mut surroundings = Surroundings {
         user_namespace: userns.as_ref().map(AsRawFd::as_raw_fd),
         setgroups_denied: denies_setgroups(&linux),
         trees: trees.iter().map(|(index, tree)| (*index, tree.as_raw_fd())).collect(),
         seccomp: filter,
-        line: line.number(),
+        channel: channel.number(),
         listener: listener.as_ref().map(AsRawFd::as_raw_fd),
-        progress: line.progress(),
+        progress: channel.progress(),
         bundle: record.asked.bundle.clone(),
         environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
@@ -369,34 +368,39 @@ fn launch(
         ],
         ..surroundings()?
     };
-    let score = parent::suit(&mut given, config.process.as_ref())?;
-    let plan = plan::container::compile(config, &given)?;
+    let score = parent::suit(&mut surroundings, config.process.as_ref())?;
+    let plan = plan::container::compile(config, &surroundings)?;
     options.warn.steps(&plan);
     let tell = |line: &str| options.warn.note(line);
-    let process = converse(&plan, line, &mut Said::new(&tell), |event, process| match event {
-        Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
-        Event::Begun => {
-            entry.write_process(&ProcessId::of(process.pid())?)?;
-            record.resources.admit(&owner, process.pid())?;
-            if record.resources.cgroup.is_scope() {
-                delegate_cgroup(record, config)?;
+    let process = run_with_handshake(
+        &plan,
+        channel,
+        &mut HookOutput::new(&tell),
+        |event, process| match event {
+            Event::Maps => idmap::write(process.pid(), &linux.uid_mappings, &linux.gid_mappings),
+            Event::Begun => {
+                entry.write_process(&ProcessId::of(process.pid())?)?;
+                record.resources.admit(&owner, process.pid())?;
+                if record.resources.cgroup.is_scope() {
+                    delegate_cgroup(record, config)?;
+                }
+                parent::give(&linux, process.pid())?;
+                parent::set_clocks(&linux, process.pid())?;
+                match &config.process {
+                    Some(program) => parent::raise_limits(record, program, process.pid()),
+                    None => Ok(()),
+                }
             }
-            parent::give(&linux, process.pid())?;
-            parent::set_clocks(&linux, process.pid())?;
-            match &config.process {
-                Some(program) => parent::raise_limits(record, program, process.pid()),
-                None => Ok(()),
+            Event::Mounted => {
+                before_root(&lists, record, process.pid(), &options.warn)?;
+                // After the hooks: an engine may make the network in one.
+                record.resources.connect(&owner, process.pid())
             }
-        }
-        Event::Mounted => {
-            before_root(&lists, record, process.pid(), &options.warn)?;
-            // After the hooks: an engine may make the network in one.
-            record.resources.connect(&owner, process.pid())
-        }
-        Event::Listener(descriptor) => {
-            parent::send_listener(record, Status::Creating, process.pid(), &descriptor)
-        }
-    })?;
+            Event::Listener(descriptor) => {
+                parent::send_listener(record, Status::Creating, process.pid(), &descriptor)
+            }
+        },
+    )?;
     drop(score);
     if let Some(path) = &options.pid_file {
         parent::write_pid_file(path, process.pid())?;
@@ -446,8 +450,10 @@ pub fn inherited(preserve: u32) -> Result<u32> {
     let missing = (3..).take(count as usize).find(|fd| !file::is_inherited(*fd));
     match missing {
         None => Ok(count),
-        Some(fd) => Err(Error::new(format!("descriptor {fd} of {count} from 3 on is not open"))
-            .hint("--preserve-fds and LISTEN_FDS tell how many the caller has opened")),
+        Some(fd) => {
+            Err(Error::new(format!("descriptor {fd} is not open, of {count} to pass from 3 up"))
+                .hint("the count is --preserve-fds plus LISTEN_FDS"))
+        }
     }
 }
 
@@ -491,5 +497,5 @@ fn hooks_inherit(lists: &Hooks) -> bool {
 
 fn listen(entry: &Entry) -> Result<OwnedFd> {
     channel::listen(entry.as_lock().as_fd(), CREATING)
-        .map_err(|errno| Error::os(format!("make {}", entry.file(CREATING).display()), errno))
+        .map_err(|errno| Error::os(format!("create {}", entry.file(CREATING).display()), errno))
 }

@@ -125,8 +125,8 @@ fn user_of(text: &str) -> Result<(u32, Option<u32>)> {
         // the kernel.
         let id = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok());
         id.flatten().filter(|id| *id != u32::MAX).ok_or_else(|| {
-            Error::new(format!("--user {text}: {part:?} is not a number of a user or group"))
-                .hint("write UID[:GID] in numbers")
+            Error::new(format!("--user {text}: {part:?} is not a user or group id"))
+                .hint("write numeric UID[:GID]")
         })
     };
     match text.split_once(':') {

@@ -34,7 +34,7 @@ pub fn table(pids: &[i32], options: &[String]) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().map_err(|e| Error::io("run ps", &e))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        let first = words.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+        let first = words.lines().find(|line| !line.trim().is_empty()).unwrap_or("failed");
         return Err(Error::new(format!("ps: {}", first.trim())));
     }
     filter(pids, &String::from_utf8_lossy(&output.stdout))
@@ -46,7 +46,7 @@ fn filter(pids: &[i32], text: &str) -> Result<String> {
     let heading = lines.next().unwrap_or_default();
     let column = heading.split_whitespace().position(|word| word == "PID");
     let column = column.ok_or_else(|| {
-        Error::new("ps: there is no column PID").hint("its options must leave that one in")
+        Error::new("ps: no PID column").hint("the options must include that column")
     })?;
     let mut table = format!("{heading}\n");
     for line in lines {
@@ -69,6 +69,6 @@ mod tests {
         let expected = "UID   PID  PPID CMD\nroot   12   345 a 99\nroot   99  1 c\n";
         assert_eq!(filter(&[12, 99], text).unwrap(), expected);
         assert_eq!(filter(&[], text).unwrap(), "UID   PID  PPID CMD\n");
-        assert!(filter(&[1], "UID CMD\n").unwrap_err().to_string().contains("no column PID"));
+        assert!(filter(&[1], "UID CMD\n").unwrap_err().to_string().contains("no PID column"));
     }
 }

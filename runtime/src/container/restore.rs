@@ -77,12 +77,12 @@ fn revive(
         && !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty())
     {
         return Err(Error::new("restore: hooks prestart and createRuntime cannot be run")
-            .hint("join a network namespace that is ready by its path instead"));
+            .hint("join an existing network namespace by path instead"));
     }
     let owner = record.owner(entry.journal());
     if record.resources.cgroup.is_scope() {
         return Err(Error::new(
-            "restore: systemd makes a scope around a process, and criu brings its own",
+            "restore: systemd scopes are not supported, as criu creates the processes",
         )
         .hint("leave out --systemd-cgroup"));
     }
@@ -102,7 +102,7 @@ fn revive(
     for (_, path, name) in external_namespaces(record) {
         let open = File::options().read(true).custom_flags(libc::O_CLOEXEC).open(&path);
         let open = open.map_err(|e| Error::io(format!("open namespace {}", path.display()), &e))?;
-        file::inherit(&open).map_err(|errno| Error::os("pass a namespace on", errno))?;
+        file::inherit(&open).map_err(|errno| Error::os("pass a namespace to criu", errno))?;
         command.arg("--inherit-fd").arg(format!("fd[{}]:{name}", open.as_raw_fd()));
         namespaces.push(open);
     }
@@ -121,14 +121,14 @@ fn revive(
     let root = PathBuf::from(config.root.as_ref().map_or("", |root| root.path.as_str()));
     command.arg("--root").arg(&root);
     // criu needs the root to be a mount of its own; the host does not need that mount.
-    mntns::with_own_mount(&root, || criu.run()).map_err(|errno| {
-        Error::os(format!("make a mount of {} for criu", root.display()), errno)
-    })??;
+    mntns::with_own_mount(&root, || criu.run())
+        .map_err(|errno| Error::os(format!("mount {} for criu", root.display()), errno))??;
     let text = fs::read_to_string(&pid_file)
         .map_err(|e| Error::io(format!("read {}", pid_file.display()), &e))?;
     let _ = fs::remove_file(&pid_file);
     let pid = text.trim().parse();
-    let pid = pid.map_err(|_| Error::new(format!("restore: criu wrote {text:?} as process id")))?;
+    let pid =
+        pid.map_err(|_| Error::new(format!("restore: invalid process id {text:?} from criu")))?;
     let process = Process::adopt(pid)?;
     let recorded = ProcessId::of(pid).and_then(|id| entry.write_process(&id));
     let admitted = recorded.and_then(|()| record.resources.admit(&owner, pid));
@@ -173,7 +173,7 @@ fn cgroup_roots(record: &ContainerRecord) -> Result<Vec<(String, String)>> {
 fn descriptors(images: &Path) -> Result<Vec<String>> {
     let file = images.join(DESCRIPTORS);
     let text = fs::read(&file).map_err(|e| {
-        Error::io(format!("read {}", file.display()), &e).hint("there is no checkpoint")
+        Error::io(format!("read {}", file.display()), &e).hint("there is no checkpoint there")
     })?;
     serde_json::from_slice(&text).map_err(|e| Error::new(format!("{}: {e}", file.display())))
 }

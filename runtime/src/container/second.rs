@@ -46,8 +46,8 @@ pub(super) fn order(
         debug: warn.is_debug(),
         how,
     };
-    let listen_fds = u16::try_from(descriptors)
-        .map_err(|_| Error::new("more descriptors than a process can have"))?;
+    let listen_fds =
+        u16::try_from(descriptors).map_err(|_| Error::new("too many descriptors to pass"))?;
     Again { word, listen_fds, protected: true, spawn: Spawn::default() }.order(&order)
 }
 

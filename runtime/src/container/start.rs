@@ -10,7 +10,7 @@ use super::{CREATED, Container, Warn, hooks};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::start::{self, Said};
+use crate::start::{self, HookOutput};
 use crate::sys::{Errno, channel, pidfd, process};
 
 /// Starts the program of a created container.
@@ -24,16 +24,16 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     match container.status()? {
         Status::Created => {}
         Status::Stopped => return Err(refuse("it has stopped")),
-        Status::Creating => return Err(refuse("its creation was not completed")),
+        Status::Creating => return Err(refuse("it was not created completely")),
         Status::Paused => return Err(refuse("it is paused")),
-        Status::Running => return Err(refuse("it is running already")),
+        Status::Running => return Err(refuse("it is already running")),
     }
     let socket = entry.file(CREATED);
     let connection = match channel::connect(entry.as_lock().as_fd(), CREATED) {
         // The process that sent `Go` was killed before it could remove the socket.
         Err(Errno(libc::ECONNREFUSED)) => {
             let _ = fs::remove_file(&socket);
-            return Err(refuse("it is running already"));
+            return Err(refuse("it is already running"));
         }
         connection => {
             connection.map_err(|e| Error::os(format!("connect to {}", socket.display()), e))?
@@ -41,9 +41,9 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     };
     let notify = Notify::listen(journal, id)?;
     let process = container.process()?;
-    warn.debug(&format!("let the process of container {id} go on"));
+    warn.debug(&format!("start the process of container {id}"));
     let tell = |line: &str| warn.note(line);
-    let started = start::start(connection.as_fd(), &mut Said::new(&tell));
+    let started = start::start(connection.as_fd(), &mut HookOutput::new(&tell));
     let _ = fs::remove_file(&socket);
     started.inspect_err(|_| wait_for_end(process.as_ref()))?;
     let lists = container.record.asked.config.hooks.clone().unwrap_or_default();
@@ -55,11 +55,11 @@ pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
             wait_for_end(process.as_ref());
             return Err(match left {
                 Ok(()) => error,
-                Err(left) => error.hint(format!("not all was ended ({left})")),
+                Err(left) => error.hint(format!("not everything was stopped ({left})")),
             });
         }
     }
-    warn.debug(&format!("the program of container {id} runs"));
+    warn.debug(&format!("the program of container {id} is running"));
     // Release the lock: other verbs may use the container while it gets ready.
     drop(entry);
     let Some(notify) = notify else { return Ok(()) };

@@ -59,7 +59,7 @@ impl Console {
             (true, None) => {
                 let host = host()?;
                 let (ours, theirs) = UnixStream::pair()
-                    .map_err(|e| Error::io("make a pair of sockets for a terminal", &e))?;
+                    .map_err(|e| Error::io("create a socket pair for a terminal", &e))?;
                 Ok(Console::Here { host, ours: ours.into(), theirs: theirs.into() })
             }
         }
@@ -94,9 +94,9 @@ impl Console {
     pub fn take(self) -> Result<Option<Terminal>> {
         let Console::Here { host, ours, theirs } = self else { return Ok(None) };
         drop(theirs);
-        let failed = |errno| Error::os("take the master of the terminal", errno);
+        let failed = |errno| Error::os("receive the pty", errno);
         let master = channel::take_descriptor(ours.as_fd()).map_err(failed)?;
-        let master = master.ok_or_else(|| Error::new("no master of the terminal came"))?;
+        let master = master.ok_or_else(|| Error::new("no pty arrived on the console socket"))?;
         file::set_nonblocking(master.as_fd()).map_err(failed)?;
         Ok(Some(Terminal { host, master: master.into() }))
     }
@@ -118,7 +118,7 @@ fn host() -> Result<File> {
         return copy(stdin().as_fd());
     }
     File::options().read(true).write(true).open("/dev/tty").map_err(|e| {
-        Error::io("the program wants a terminal, and there is none here: open /dev/tty", &e)
+        Error::io("the program needs a terminal, and there is none here: open /dev/tty", &e)
             .hint("set process.terminal to false, or detach with --console-socket")
     })
 }

@@ -53,7 +53,7 @@ fn open_one(
 ) -> Result<OwnedFd> {
     let source = mount.source.as_deref().unwrap_or("");
     let path =
-        CString::new(source).map_err(|_| Error::new(format!("{source:?} holds a NUL byte")))?;
+        CString::new(source).map_err(|_| Error::new(format!("{source:?} contains a NUL byte")))?;
     let tree = file::detached_copy(&path, options.bind == Some(true))
         .map_err(|errno| Error::os(format!("open {source}"), errno))?;
     if !mapped {
@@ -79,7 +79,7 @@ fn open_one(
     };
     raw::mount_setattr(tree.as_raw_fd(), &attr, options.idmap == Some(true)).map_err(|errno| {
         Error::os(format!("map the ids of {source}"), errno)
-            .hint("not every file system can be mapped, and none twice: see KERNEL.md")
+            .hint("not every file system supports id-mapped mounts, and none can be mapped twice: see KERNEL.md")
     })?;
     Ok(tree)
 }
@@ -100,11 +100,11 @@ pub fn user_namespace(uids: &[IdMapping], gids: &[IdMapping]) -> Result<File> {
     let kind = libc::CLONE_NEWUSER as u64;
     let made = match idmap::reaches_undumpable() {
         true => fork::idle(kind).map(|idle| (idle, None)),
-        false => fork::idle_within_reach(kind).map(|(idle, line)| (idle, Some(line))),
+        false => fork::idle_within_reach(kind).map(|(idle, channel)| (idle, Some(channel))),
     };
-    let (idle, _line) = made.map_err(|errno| {
-        Error::os("make a user namespace", errno)
-            .hint("garth doctor tells what user namespaces need here")
+    let (idle, _channel) = made.map_err(|errno| {
+        Error::os("create a user namespace", errno)
+            .hint("`garth doctor` shows what user namespaces need here")
     })?;
     let path = format!("/proc/{}/ns/user", idle.pid);
     let made = idmap::write(idle.pid, uids, gids)

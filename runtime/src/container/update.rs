@@ -58,8 +58,9 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     }
     for line in [&schemata.l3_cache, &schemata.memory_bandwidth].into_iter().flatten() {
         let group = record.resources.rdt.as_ref().ok_or_else(|| {
-            Error::new(format!("Intel RDT: {line}: the container has no resctrl group"))
-                .hint("create it with linux.intelRdt, where /sys/fs/resctrl is mounted")
+            Error::new(format!("Intel RDT: {line}: the container has no resctrl group")).hint(
+                "create the container with linux.intelRdt, on a host with /sys/fs/resctrl mounted",
+            )
         })?;
         group.change(line)?;
     }

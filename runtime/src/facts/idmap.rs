@@ -98,11 +98,11 @@ impl Kind {
             Some(range) => range
                 .trim()
                 .parse()
-                .map_err(|error: Error| error.within(format_args!("{table}, of {name}"))),
+                .map_err(|error: Error| error.within(format_args!("{table}, entry of {name}"))),
             None => {
                 Err(Error::new(format!("--userns: {table} has no ids for {name}")).hint(format!(
-                    "write the line {name}:100000:65536 there, or --userns=100000:65536; choose \
-                    numbers that nobody has"
+                    "add the line {name}:100000:65536 to it, or use --userns=100000:65536, with ids \
+                    that are not in use"
                 )))
             }
         }
@@ -115,7 +115,7 @@ impl Kind {
         }
         let helper = self.find().ok_or_else(|| {
             Error::new(format!(
-                "map ids {}: more than one's own needs {}, which is not installed",
+                "map ids {}: {} is needed for other ids than the caller's, and is not installed",
                 list(ranges),
                 self.helper
             ))
@@ -132,13 +132,10 @@ impl Kind {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&output.stderr);
-        let said = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+        let said = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("failed");
         let said = said.trim().trim_start_matches(self.helper).trim_start_matches(": ");
         Err(Error::new(format!("{}, to map ids {}: {said}", self.helper, list(ranges))).hint(
-            format!(
-                "{} must give this user the ids outside: `garth doctor` shows them",
-                self.table
-            ),
+            format!("{} must assign these host ids to this user: see `garth doctor`", self.table),
         ))
     }
 
@@ -171,7 +168,7 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
     fs::write(&path, text).map_err(|e| {
         Error::io(format!("write {text:?} to {path}"), &e)
-            .hint("garth doctor tells what user namespaces need here")
+            .hint("`garth doctor` shows what user namespaces need here")
     })
 }
 

@@ -116,8 +116,8 @@ impl Source<'_> {
             None => (spec, None),
         };
         if user.is_empty() || group == Some("") || spec.contains(['\0', '\n']) {
-            return Err(Error::new("not a user")
-                .hint("write a name or a number, and a group after a colon: www-data, 1000:1000"));
+            return Err(Error::new("invalid user")
+                .hint("write a name or a number, optionally followed by a colon and a group: www-data, 1000:1000"));
         }
         let (entry, foreign) = self.entry(user)?;
         let mut found = match entry {
@@ -209,12 +209,12 @@ impl Source<'_> {
     }
 
     fn unknown(&self, what: &str, name: &str, file: &str) -> Error {
-        let place = if self.root.is_some() { " of the root file system" } else { "" };
+        let place = if self.root.is_some() { " in the root file system" } else { "" };
         let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
         let hint = if self.root.is_some() {
             "a number needs no entry: 1000:1000".to_owned()
         } else {
-            format!("`getent {file}` lists those there are; a number needs no entry")
+            format!("`getent {file}` lists them; a number needs no entry")
         };
         let subject = if what == "group" { format!(" {shown}") } else { String::new() };
         Error::new(format!("no such {what}{subject} in /etc/{file}{place}")).hint(hint)
@@ -223,7 +223,7 @@ impl Source<'_> {
     fn read(&self, path: &CStr) -> Result<String> {
         let shown = format!("/{}", path.to_string_lossy());
         let failed = |errno: Errno| match self.root {
-            Some(_) => Error::os(format!("read {shown} of the root file system"), errno),
+            Some(_) => Error::os(format!("read {shown} in the root file system"), errno),
             None => Error::os(format!("read {shown}"), errno),
         };
         // A fifo would block, and a terminal would become our controlling one: the flags prevent
@@ -313,7 +313,7 @@ fn number(text: &str) -> Result<Option<u32>> {
     }
     match text.parse::<u32>() {
         Ok(id) if id != NO_ID => Ok(Some(id)),
-        _ => Err(Error::new("no id is that large").hint("ids go from 0 to 4294967294")),
+        _ => Err(Error::new("the id is too large").hint("ids go from 0 to 4294967294")),
     }
 }
 
@@ -433,7 +433,7 @@ adm:x:4:ann
         let root = root();
         assert_eq!(
             root.refuse("nosuch"),
-            "-u nosuch: no such user in /etc/passwd of the root file system; \
+            "-u nosuch: no such user in /etc/passwd in the root file system; \
              a number needs no entry: 1000:1000"
         );
         assert!(root.refuse("ann:nosuch").contains("-u ann:nosuch: no such group nosuch in"));
@@ -470,7 +470,7 @@ adm:x:4:ann
         let root = Root::new();
         assert_eq!(root.find("7:8").gid, 8);
         assert!(root.find("7").groups.is_empty());
-        assert!(root.refuse("ann").contains("read /etc/passwd of the root file system: ENOENT"));
+        assert!(root.refuse("ann").contains("read /etc/passwd in the root file system: ENOENT"));
     }
 
     #[test]

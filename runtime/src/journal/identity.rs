@@ -45,8 +45,8 @@ impl ProcessId {
             return Ok(None);
         }
         if self.pid_namespace != 0 && self.pid_namespace != pid_namespace()? {
-            return Err(Error::new(format!("process {pid} is one of another pid namespace"))
-                .hint("whether it lives can be told where it was started"));
+            return Err(Error::new(format!("process {pid} is in another pid namespace"))
+                .hint("run this in the pid namespace in which it was started"));
         }
         // Open first, then compare: a descriptor stays with its process.
         let pidfd = match pidfd::open(pid) {
@@ -54,7 +54,7 @@ impl ProcessId {
             pidfd => pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?,
         };
         let [ended] = process::readable([pidfd.as_fd()], Some(Duration::ZERO))
-            .map_err(|errno| Error::os(format!("look at process {pid}"), errno))?;
+            .map_err(|errno| Error::os(format!("poll process {pid}"), errno))?;
         Ok((!ended && start_time(pid)? == Some(self.start_time)).then_some(pidfd))
     }
 
@@ -104,7 +104,7 @@ pub fn boot_id() -> Result<&'static str> {
 
 fn pid_namespace() -> Result<u64> {
     let path = "/proc/self/ns/pid";
-    let file = fs::metadata(path).map_err(|e| Error::io(format!("look at {path}"), &e))?;
+    let file = fs::metadata(path).map_err(|e| Error::io(format!("stat {path}"), &e))?;
     Ok(file.ino())
 }
 

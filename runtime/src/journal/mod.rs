@@ -1,12 +1,12 @@
 //! The journal: what a sandbox will have outside, written down before it is made.
 //!
-//! Each sandbox has a directory, `<root>/yards/<id>/`, with a file `record.json`, which says what
-//! was requested and what is outside, and a symbolic link `process`, which identifies the first
-//! process: made atomically, and readable even when the record is not. The process that looks after
-//! the sandbox holds a lock (flock(2)) on the directory; the kernel releases it when that process
-//! ends, however it ends. A directory that no process holds, and whose first process is gone, is a
-//! leftover, and its record says what to release. The root is on a file system that a reboot
-//! empties, as a reboot ends everything that is recorded here.
+//! Each sandbox has a directory, `<root>/sandboxes/<id>/`, with a file `record.json`, which says
+//! what was requested and what is outside, and a symbolic link `process`, which identifies the
+//! first process: made atomically, and readable even when the record is not. The process that looks
+//! after the sandbox holds a lock (flock(2)) on the directory; the kernel releases it when that
+//! process ends, however it ends. A directory that no process holds, and whose first process is
+//! gone, is a leftover, and its record says what to release. The root is on a file system that a
+//! reboot empties, as a reboot ends everything that is recorded here.
 //!
 //! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are parts of it too.
 //!
@@ -40,7 +40,7 @@ pub struct Journal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// Sandboxes, which the process that started them looks after.
-    Yards,
+    Sandboxes,
     /// OCI containers, which stay until they are deleted, and which no process holds between calls.
     Containers,
     /// Limits on processes, which their limiter holds.
@@ -58,7 +58,7 @@ pub struct Entry {
 impl Journal {
     /// The journal below `root`; created with the first record.
     pub fn at(root: impl Into<PathBuf>) -> Journal {
-        Journal { root: root.into(), part: Part::Yards }
+        Journal { root: root.into(), part: Part::Sandboxes }
     }
 
     /// The OCI containers of the same state directory.
@@ -93,21 +93,21 @@ impl Journal {
 
     /// Its entries are sandboxes, whose own links go with them.
     pub fn is_of_sandboxes(&self) -> bool {
-        self.part == Part::Yards
+        self.part == Part::Sandboxes
     }
 
     /// The kind of its entries: `sandbox`, `container` or `limit`.
     pub fn kind(&self) -> &'static str {
         match self.part {
-            Part::Yards => "sandbox",
+            Part::Sandboxes => "sandbox",
             Part::Containers => "container",
             Part::Limits => "limit",
         }
     }
 
-    fn yards(&self) -> PathBuf {
+    fn entries_dir(&self) -> PathBuf {
         self.root.join(match self.part {
-            Part::Yards => "yards",
+            Part::Sandboxes => "sandboxes",
             Part::Containers => "containers",
             Part::Limits => "limits",
         })
@@ -119,7 +119,7 @@ impl Journal {
     }
 
     fn dir(&self, id: &str) -> PathBuf {
-        self.yards().join(id)
+        self.entries_dir().join(id)
     }
 
     /// Opens a new entry. No side effect outside the journal may come before this.
@@ -139,9 +139,9 @@ impl Journal {
     fn try_create(&self, id: &str) -> Result<Option<Entry>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let yards = self.yards();
-        let new = yards.join(format!(".{}-{number}-{id}", std::process::id()));
-        let what = || format!("make {}", new.display());
+        let dir = self.entries_dir();
+        let new = dir.join(format!(".{}-{number}-{id}", std::process::id()));
+        let what = || format!("create {}", new.display());
         // Left behind by a killed process that had our pid.
         let _ = fs::remove_dir(&new);
         let mut private = DirBuilder::new();
@@ -150,8 +150,8 @@ impl Journal {
             if error.kind() != ErrorKind::NotFound {
                 return Err(Error::io(what(), &error));
             }
-            let made = private.recursive(true).create(&yards);
-            made.map_err(|e| Error::io(format!("make {}", yards.display()), &e))?;
+            let made = private.recursive(true).create(&dir);
+            made.map_err(|e| Error::io(format!("create {}", dir.display()), &e))?;
         }
         self.check_owner()?;
         let lock: OwnedFd = match File::open(&new) {
@@ -168,7 +168,7 @@ impl Journal {
                 let _ = fs::remove_dir(&new);
                 Err(match errno {
                     Errno(libc::EEXIST) => self.taken(id),
-                    _ => Error::os(format!("make {}", self.dir(id).display()), errno),
+                    _ => Error::os(format!("create {}", self.dir(id).display()), errno),
                 })
             }
         }
@@ -199,7 +199,7 @@ impl Journal {
     /// It is not a valid name.
     pub fn check_id(&self, id: &str) -> Result<()> {
         match self.part {
-            Part::Yards => check_id(id),
+            Part::Sandboxes => check_id(id),
             Part::Containers => check_container_id(id),
             Part::Limits => check_limit_id(id),
         }
@@ -207,11 +207,11 @@ impl Journal {
 
     fn taken(&self, id: &str) -> Error {
         match self.part {
-            Part::Yards => Error::new(format!("a sandbox named {id} exists already"))
-                .hint(format!("garth ps shows it, garth delete {id} removes it when it has ended")),
-            Part::Containers => Error::new(format!("container with id {id} exists already"))
-                .hint("garth delete removes one that has ended"),
-            Part::Limits => Error::new(format!("there is a limit {id} already")),
+            Part::Sandboxes => Error::new(format!("a sandbox named {id} already exists"))
+                .hint(format!("garth ps shows it; garth delete {id} removes it once it has ended")),
+            Part::Containers => Error::new(format!("container with id {id} already exists"))
+                .hint("garth delete removes it once it has ended"),
+            Part::Limits => Error::new(format!("limit {id} already exists")),
         }
     }
 
@@ -230,10 +230,10 @@ impl Journal {
             Ok(true) => Ok(()),
             // If it does not exist, nothing is wrong.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io(format!("look at {path}"), &error)),
+            Err(error) => Err(Error::io(format!("stat {path}"), &error)),
             Ok(false) => {
-                Err(Error::new(format!("{path} belongs to another user or is open to others"))
-                    .hint("choose another state directory with --root"))
+                Err(Error::new(format!("{path} belongs to another user or is writable by others"))
+                    .hint("use --root for another state directory"))
             }
         }
     }
@@ -249,14 +249,14 @@ impl Journal {
     /// The sorted ids that have a directory, whatever is in it.
     pub fn ids(&self) -> Result<Vec<String>> {
         self.check_owner()?;
-        let yards = self.yards();
-        let entries = match fs::read_dir(&yards) {
+        let dir = self.entries_dir();
+        let entries = match fs::read_dir(&dir) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?,
+            entries => entries.map_err(|e| Error::io(format!("read {}", dir.display()), &e))?,
         };
         let mut ids = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|e| Error::io(format!("read {}", yards.display()), &e))?;
+            let entry = entry.map_err(|e| Error::io(format!("read {}", dir.display()), &e))?;
             // A name that is not UTF-8 is not ours.
             ids.extend(entry.file_name().into_string().ok());
         }
@@ -266,7 +266,7 @@ impl Journal {
 
     /// Removes empty directories too; a new sandbox makes them again.
     fn remove_empty(&self) {
-        let _ = fs::remove_dir(self.yards());
+        let _ = fs::remove_dir(self.entries_dir());
         let _ = fs::remove_dir(self.root.join("leases"));
     }
 
@@ -309,8 +309,8 @@ impl Journal {
         }
     }
 
-    /// Is there an entry of this name that can be told about, and not only one that is being made, whose
-    /// maker has not written its record yet?
+    /// Is there an entry of this name that can be told about, and not only one that is being made,
+    /// whose maker has not written its record yet?
     ///
     /// # Errors
     /// It cannot be determined.
@@ -318,8 +318,8 @@ impl Journal {
         Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || self.lacks_record(id)?))
     }
 
-    /// Has an entry lost its record? Looked at in an order in which one that is made, written or removed
-    /// meanwhile is not taken for that.
+    /// Has an entry lost its record? Looked at in an order in which one that is made, written or
+    /// removed meanwhile is not taken for that.
     fn lacks_record(&self, id: &str) -> Result<bool> {
         if self.check_id(id).is_err() || self.is_held(id)? {
             return Ok(false);
@@ -356,15 +356,15 @@ impl Journal {
 
     fn unknown(&self, id: &str) -> Error {
         match self.part {
-            Part::Yards => Error::new(format!("no sandbox named {id}"))
-                .hint("garth ps lists those that are there"),
+            Part::Sandboxes => Error::new(format!("no sandbox named {id}"))
+                .hint("garth ps lists sandboxes"),
             // The message that engines look for.
             Part::Containers => Error::new(format!(
                 "container {:?} does not exist",
                 id.escape_debug().to_string()
             ))
             .hint(
-                "garth ps and garth list show those that are there, garth ps -a also those that have ended",
+                "garth ps and garth list show what exists, garth ps -a also sandboxes that have ended",
             ),
             Part::Limits => Error::new(format!("no limit {id}")),
         }
@@ -377,8 +377,7 @@ impl Journal {
     /// It cannot be determined.
     pub fn is_held_by(&self, id: &str, lock: impl AsFd) -> Result<bool> {
         let dir = self.dir(id);
-        file::is_at(lock, &dir)
-            .map_err(|errno| Error::os(format!("look at {}", dir.display()), errno))
+        file::is_at(lock, &dir).map_err(|errno| Error::os(format!("stat {}", dir.display()), errno))
     }
 
     /// The entry of `id` that another process has handed over to this one, with its lock; `None`:
@@ -478,7 +477,7 @@ impl Entry {
         }
         // All files of containers and limits: by name, so this works even with no descriptor left.
         let names: &[&str] = match self.journal.part {
-            Part::Yards => &[],
+            Part::Sandboxes => &[],
             Part::Containers => {
                 &["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"]
             }
@@ -511,8 +510,8 @@ pub fn outlives_reboot(root: &Path) -> bool {
     !(plain && (below("/run") || below("/var/run")))
 }
 
-/// Locks a file or directory for one change at a time; others wait for up to ten seconds. `busy` says
-/// what is being changed, as in `web is`.
+/// Locks a file or directory for one change at a time; others wait for up to ten seconds. `busy`
+/// says what is being changed, as in `web is`.
 ///
 /// # Errors
 /// It cannot be opened or locked, or is busy for too long.
@@ -522,7 +521,7 @@ pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
     let end = Instant::now() + Duration::from_secs(10);
     while !process::try_lock(file.as_fd()).map_err(|errno| failed("lock", errno))? {
         if Instant::now() > end {
-            return Err(Error::new(format!("{busy} being changed by another")));
+            return Err(Error::new(format!("{busy} locked by another process")));
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -534,7 +533,7 @@ pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
 /// # Errors
 /// Any failure except that it does not exist.
 pub fn is_there(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|error| Error::io(format!("look at {}", path.display()), &error))
+    path.try_exists().map_err(|error| Error::io(format!("stat {}", path.display()), &error))
 }
 
 /// A name becomes a file name, part of a cgroup's path and a host name.
@@ -543,8 +542,8 @@ pub fn check_id(id: &str) -> Result<()> {
     if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {
         return Ok(());
     }
-    Err(Error::new(format!("{:?} is not a name for a sandbox", id.escape_debug().to_string()))
-        .hint("1 to 64 letters, digits and _ . + -, the first a letter, a digit or _"))
+    Err(Error::new(format!("{:?} is not a valid sandbox name", id.escape_debug().to_string()))
+        .hint("use 1 to 64 letters, digits and _ . + -, starting with a letter, digit or _"))
 }
 
 /// The limited process's id and start time.
@@ -553,7 +552,7 @@ fn check_limit_id(id: &str) -> Result<()> {
     match id.split_once('-') {
         Some((pid, start_time)) if number(pid) && number(start_time) && id.len() < 64 => Ok(()),
         _ => Err(Error::new(format!(
-            "{:?} is not the name of a limit",
+            "{:?} is not a valid limit name",
             id.escape_debug().to_string()
         ))),
     }
@@ -570,7 +569,7 @@ fn check_container_id(id: &str) -> Result<()> {
         shown += "...";
     }
     Err(Error::new(format!("invalid container id {shown:?}"))
-        .hint("1 to 200 letters, digits and _ . + -, the first neither a dot nor a dash"))
+        .hint("use 1 to 200 letters, digits and _ . + -, not starting with a dot or dash"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::sys::{pidfd, raw};
 pub(super) fn start(command: Vec<OsString>) -> Result<Process> {
     // Its orphans are reparented to us, and stay in the tree.
     raw::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0)
-        .map_err(|errno| Error::os("become the reaper of orphans", errno))?;
+        .map_err(|errno| Error::os("become a child subreaper", errno))?;
     let files = inherited().into_iter().map(|fd| FileAction::Copy { from: fd, to: fd }).collect();
     Ok(Spawn { command, files, ignored: ignored(), ..Spawn::default() }.spawn()?.process)
 }
@@ -65,8 +65,8 @@ pub(super) fn left_behind(command: i32) -> Option<String> {
         more => format!(" and {} others", more - 1),
     };
     Some(format!(
-        "the command has ended, and has left behind process {first} ({name}){others}, which goes on \
-         without a limit: garth limit --pid {first} gives it one, or start it in the foreground"
+        "the command has ended but left process {first} ({name}){others} running without a limit: use \
+         garth limit --pid {first}, or run it in the foreground"
     ))
 }
 

@@ -37,14 +37,15 @@ impl FromStr for Duty {
     fn from_str(text: &str) -> Result<Duty> {
         let wrong = |why: &str| {
             let shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-            Error::new(format!("duty \"{shown}\": {why}")).hint("write a part of the time, as 40%")
+            Error::new(format!("duty \"{shown}\": {why}")).hint("write a percentage, e.g. 40%")
         };
-        let number = text.trim().strip_suffix('%').ok_or_else(|| wrong("no % sign"))?.trim_end();
+        let number =
+            text.trim().strip_suffix('%').ok_or_else(|| wrong("missing % sign"))?.trim_end();
         let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let percent: f64 =
             number.parse().ok().filter(|_| plain).ok_or_else(|| wrong("not a number"))?;
         match percent {
-            0.0 => Err(wrong("the target would never run; kill -STOP stops it")),
+            0.0 => Err(wrong("the target would never run; use kill -STOP to stop it")),
             p if p >= 100.0 => Err(wrong("the target would never be stopped")),
             p if p < 1.0 => Err(wrong("less than 1%")),
             p => Ok(Duty(p / 100.0)),

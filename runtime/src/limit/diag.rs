@@ -99,7 +99,7 @@ pub(super) struct Followed {
 }
 
 /// What a message says.
-pub(super) struct Told {
+pub(super) struct SocketReport {
     pub(super) state: u8,
     pub(super) cookie: u64,
     pub(super) socket: Followed,
@@ -127,19 +127,19 @@ impl Followed {
 }
 
 /// The TCP socket with this address, if there is one.
-pub(super) fn ask(diag: &mut Socket, family: u8, id: &[u8; ID]) -> Result<Option<Told>> {
+pub(super) fn ask(diag: &mut Socket, family: u8, id: &[u8; ID]) -> Result<Option<SocketReport>> {
     let mut batch = Batch::new();
-    batch.message("look at a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request(family, id));
-    let mut told = None;
+    batch.message("query a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request(family, id));
+    let mut report = None;
     let asked = diag.exchange(batch, |_, answer| {
-        told = answer.ok().and_then(|(_, body)| Told::read(body));
+        report = answer.ok().and_then(|(_, body)| SocketReport::read(body));
     });
     asked.map_err(|refusal| Error::os(refusal.doing, refusal.errno))?;
-    Ok(told)
+    Ok(report)
 }
 
 /// Every TCP socket of the namespace.
-pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> {
+pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(SocketReport)) -> Result<()> {
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         let mut batch = Batch::new();
         let request = request(family, &[0; ID]);
@@ -147,8 +147,8 @@ pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> 
         let mut failure = None;
         let asked = diag.exchange(batch, |_, answer| match answer {
             Ok((_, body)) => {
-                if let Some(told) = Told::read(body) {
-                    each(told);
+                if let Some(report) = SocketReport::read(body) {
+                    each(report);
                 }
             }
             Err(refusal) => failure = Some(refusal),
@@ -160,7 +160,7 @@ pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(Told)) -> Result<()> 
     Ok(())
 }
 
-impl Told {
+impl SocketReport {
     /// For a socket known by its endpoints.
     pub(super) fn seen(&self) -> Seen {
         let Followed { id, family, inode, .. } = &self.socket;
@@ -179,7 +179,7 @@ impl Told {
     }
 
     /// From a struct inet_diag_msg and its attributes.
-    pub(super) fn read(body: &[u8]) -> Option<Told> {
+    pub(super) fn read(body: &[u8]) -> Option<SocketReport> {
         let u32_at = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
         let id: [u8; ID] = body.get(4..4 + ID)?.try_into().ok()?;
         let cookie = u64::from_ne_bytes(id[COOKIE..].try_into().ok()?);
@@ -200,7 +200,7 @@ impl Told {
             // Milliseconds since the last data, microseconds of a round trip.
             quiet: u32_in(52)? > QUIET.max(u32_in(68)? / 1000 * 2),
         };
-        Some(Told { state: *body.get(1)?, cookie, socket })
+        Some(SocketReport { state: *body.get(1)?, cookie, socket })
     }
 }
 
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_window_that_was_full_once_is_committed_when_it_is_read() {
-        let told = |received, unread, quiet| Followed {
+        let report = |received, unread, quiet| Followed {
             inode: 1,
             family: 0,
             id: [0; ID],
@@ -240,17 +240,17 @@ mod tests {
             window: 0,
             quiet,
         };
-        let mut socket = told(1000, 0, false);
+        let mut socket = report(1000, 0, false);
         let mut after = |now: Followed| {
             socket.update(&now);
             (socket.moved().down, socket.pending().down)
         };
         // It fills while nothing is read; then 3000 are read, and as many may arrive.
-        assert_eq!(after(told(6000, 5000, false)), (5000, 0));
-        assert_eq!(after(told(6000, 2000, false)), (5000, 3000));
+        assert_eq!(after(report(6000, 5000, false)), (5000, 0));
+        assert_eq!(after(report(6000, 2000, false)), (5000, 3000));
         // They arrive; or, in the end, they do not.
-        assert_eq!(after(told(9000, 5000, false)), (8000, 0));
-        assert_eq!(after(told(9000, 0, false)), (8000, 5000));
-        assert_eq!(after(told(9000, 0, true)), (8000, 0));
+        assert_eq!(after(report(9000, 5000, false)), (8000, 0));
+        assert_eq!(after(report(9000, 0, false)), (8000, 5000));
+        assert_eq!(after(report(9000, 0, true)), (8000, 0));
     }
 }

@@ -41,8 +41,8 @@ impl Hold {
                 && tree.pids().iter().all(|pid| inside.contains(pid));
             let Some(file) = freezer.open().filter(|_| own) else { continue };
             if freezer.is_frozen() {
-                let what = format!("process {root}: its cgroup is frozen already");
-                return Err(Error::new(what).hint("garth resume lets a paused container go on"));
+                let what = format!("process {root}: its cgroup is already frozen");
+                return Err(Error::new(what).hint("garth resume resumes a paused container"));
             }
             return Ok(Hold::Freezer(freezer, Arc::new(file)));
         }

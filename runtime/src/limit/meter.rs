@@ -44,8 +44,8 @@ impl Count {
     pub fn words(self) -> &'static str {
         match self {
             Count::Sockets => "payload of its TCP sockets",
-            Count::Link => "bytes on the links of its network namespace, headers included",
-            Count::Io => "bytes its processes read and write, files and pipes included",
+            Count::Link => "bytes on the links of its network namespace, including headers",
+            Count::Io => "bytes its processes read and write, including files and pipes",
         }
     }
 }
@@ -57,8 +57,8 @@ impl FromStr for Count {
         let all = [Count::Sockets, Count::Link, Count::Io];
         let found = all.into_iter().find(|count| count.name() == text);
         found.ok_or_else(|| {
-            Error::new(format!("count {:?}: no such one", text.escape_debug().to_string()))
-                .hint("write sockets, link or io")
+            Error::new(format!("count {:?}: unknown", text.escape_debug().to_string()))
+                .hint("use sockets, link or io")
         })
     }
 }
@@ -290,7 +290,7 @@ fn link(tree: &ProcessTree) -> Result<Traffic> {
     let own = space(root);
     let refused = |why: &str| {
         Err(Error::new(format!("count the link of process {root}: {why}"))
-            .hint("leave out --count, or write --count sockets"))
+            .hint("leave out --count, or use --count sockets"))
     };
     if own.is_none() || own == space(std::process::id() as i32) {
         return refused("it has no network namespace of its own");
@@ -299,7 +299,7 @@ fn link(tree: &ProcessTree) -> Result<Traffic> {
         return refused("its processes are in several network namespaces");
     }
     if process::all().any(|pid| space(pid) == own && !tree.pids().contains(&pid)) {
-        return refused("others are in its network namespace");
+        return refused("other processes are in its network namespace");
     }
     let path = format!("/proc/{root}/net/dev");
     let text = read_kernel(&path).map_err(|e| Error::io(format!("read {path}"), &e))?;

@@ -21,11 +21,11 @@ mod hold;
 #[doc(hidden)]
 pub mod meter;
 mod record;
+mod request;
 mod run;
 mod sockets;
 mod strays;
 mod target;
-mod told;
 #[doc(hidden)]
 pub mod traffic;
 #[doc(hidden)]
@@ -35,6 +35,6 @@ mod watchdog;
 pub use control::Duty;
 pub use meter::Count;
 pub use record::release_all;
+pub use request::{Ending, Figures, LimitRequest, Note, Target, Want};
 pub use run::run;
-pub use told::{Ending, Figures, LimitRequest, Note, Target, Want};
 pub use traffic::Direction;

@@ -77,7 +77,7 @@ impl Marks {
         // First the file without which nothing is known to be stopped.
         let path = entry.file("held");
         let open = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let held = open.map_err(|e| Error::io(format!("make {}", path.display()), &e))?;
+        let held = open.map_err(|e| Error::io(format!("create {}", path.display()), &e))?;
         let marks = Marks { entry, held, lines: 0 };
         marks.set_until(Duration::ZERO)?;
         Record::new(&id, limited, Resources::default()).write(&marks.entry)?;
@@ -165,8 +165,8 @@ fn is_being_cleared(journal: &Journal, id: &str) -> Result<bool> {
 fn taken(journal: &Journal, id: &str, pid: i32) -> Error {
     let record = read(journal, id).ok().flatten();
     let by = record.map_or(String::new(), |limited| format!(" (process {})", limited.limiter.pid));
-    Error::new(format!("process {pid} is limited already by another garth limit{by}"))
-        .hint("end that one first; it lets the process go on")
+    Error::new(format!("process {pid} is already limited by another garth limit{by}"))
+        .hint("stop that one first; the process then continues")
 }
 
 /// `None`: there is none yet, or it is damaged.
@@ -210,8 +210,8 @@ impl Stops {
     /// # Errors
     /// It does not exist, or is not a record.
     pub fn open(journal: &Journal, id: &str) -> Result<Stops> {
-        let Limited { target, freezer, .. } = read(journal, id)?
-            .ok_or_else(|| Error::new(format!("limit {id}: not the record of a limiter")))?;
+        let Limited { target, freezer, .. } =
+            read(journal, id)?.ok_or_else(|| Error::new(format!("limit {id}: invalid record")))?;
         let path = journal.file(id, "held");
         let open = File::open(&path);
         let file = open.map_err(|e| Error::io(format!("open {}", path.display()), &e))?;
@@ -291,8 +291,8 @@ pub fn release_all(root: &Path) -> Result<(Vec<String>, Vec<Error>)> {
             Ok(None) => {}
             Ok(Some((pid, count))) => done.push(match count {
                 0 => format!("the record of a limit on process {pid}"),
-                1 => format!("a limit on process {pid}: 1 process goes on"),
-                n => format!("a limit on process {pid}: {n} processes go on"),
+                1 => format!("a limit on process {pid}: 1 process continued"),
+                n => format!("a limit on process {pid}: {n} processes continued"),
             }),
             // Its watchdog was faster.
             Err(_) if is_there(&journal.file(&id, "")).is_ok_and(|there| !there) => {}
@@ -339,7 +339,7 @@ mod tests {
         let mut marks = Marks::create(&root, limited.clone()).unwrap();
         // A lock belongs to the open file: a second limiter is refused, even in this process.
         let second = Marks::create(&root, limited).unwrap_err().to_string();
-        assert!(second.contains("limited already"), "{second}");
+        assert!(second.contains("already limited"), "{second}");
         assert_eq!(living(&root).unwrap().len(), 1);
 
         let lines = [&ours, &other, &reused].map(|process| {
@@ -362,7 +362,7 @@ mod tests {
         drop(marks);
         let (done, failed) = release_all(&root).unwrap();
         assert_eq!(done.len(), 1, "{done:?}");
-        assert!(done[0].ends_with("1 process goes on") && failed.is_empty(), "{done:?}");
+        assert!(done[0].ends_with("1 process continued") && failed.is_empty(), "{done:?}");
         until(ours.pid(), 'S');
         assert_eq!((state(other.pid()), state(reused.pid())), ('T', 'T'));
         assert!(!journal.has(&name).unwrap());

@@ -14,8 +14,8 @@ use super::control::{ClosedLoop, Decision, OpenLoop, Tuning};
 use super::hold::Hold;
 use super::meter::{FileUse, Meter};
 use super::record::{Limited, Marks, release_all};
+use super::request::{Ending, LimitRequest, Note, Target, Want};
 use super::target;
-use super::told::{Ending, LimitRequest, Note, Target, Want};
 use super::traffic::Reading;
 use super::tree::{self, ProcessTree};
 use super::watchdog::Watchdog;
@@ -87,7 +87,7 @@ pub fn run(
         Ok(Ending::Over) => wait_for(&command, &signals),
         // The work it has done so far is worth more than slowing down the rest.
         Err(error) => {
-            tell(Note::Caution(&format!("the limit has ended, and the command goes on: {error}")));
+            tell(Note::Caution(&format!("the limit has ended and the command continues: {error}")));
             wait_for(&command, &signals)
         }
     }
@@ -137,9 +137,9 @@ struct Times {
     turned: Duration,
     run: Duration,
     longest_stop: Duration,
-    told: Duration,
-    told_run: Duration,
-    told_moved: u64,
+    reported: Duration,
+    reported_run: Duration,
+    reported_moved: u64,
 }
 
 impl<'a> Limiter<'a> {
@@ -158,8 +158,8 @@ impl<'a> Limiter<'a> {
             (Ok(meter), want) if meter.unseen().contains(&pid) && !ours => match want {
                 Want::Duty(_) if asked.count.is_none() => None,
                 _ => {
-                    let what = format!("count what process {pid} ({}) moves", tree::name(pid));
-                    let hint = "this user may not look into it: try as root, or --duty";
+                    let what = format!("count the I/O of process {pid} ({})", tree::name(pid));
+                    let hint = "this user may not inspect it: run as root, or use --duty";
                     return Err(Error::os(what, Errno(libc::EACCES)).hint(hint));
                 }
             },
@@ -203,7 +203,7 @@ impl<'a> Limiter<'a> {
                 Law::Closed(Box::new(ClosedLoop::new(settings, begun, 0)))
             }
         };
-        let times = Times { turned: begun, told: begun, ..Times::default() };
+        let times = Times { turned: begun, reported: begun, ..Times::default() };
         Ok(Limiter {
             asked,
             tree,
@@ -248,7 +248,7 @@ impl<'a> Limiter<'a> {
         tell: &mut dyn FnMut(Note<'_>),
     ) -> Result<Ending> {
         tell(Note::Begun(&self.words()));
-        let timer = Timer::new().map_err(|errno| Error::os("make a timer", errno))?;
+        let timer = Timer::new().map_err(|errno| Error::os("create a timer", errno))?;
         loop {
             self.cautions.drain(..).for_each(|caution| tell(Note::Caution(&caution)));
             let now = monotonic();
@@ -264,11 +264,11 @@ impl<'a> Limiter<'a> {
             if self.running && matches!(self.law, Law::Closed(_)) {
                 wait = wait.min(self.next_look.saturating_sub(now).max(SHORTEST));
             }
-            if now >= self.times.told + self.asked.tell_every {
+            if now >= self.times.reported + self.asked.tell_every {
                 let figures = self.figures(now);
                 tell(Note::Figures(&figures));
             }
-            wait = wait.min((self.times.told + self.asked.tell_every).saturating_sub(now));
+            wait = wait.min((self.times.reported + self.asked.tell_every).saturating_sub(now));
             if let Some(span) = self.asked.span {
                 wait = wait.min((self.begun + span).saturating_sub(now));
             }
@@ -406,7 +406,7 @@ impl<'a> Limiter<'a> {
         };
         if !self.said_unread {
             self.said_unread = true;
-            self.cautions.push(format!("not all is counted: {failure}"));
+            self.cautions.push(format!("not everything is counted: {failure}"));
         }
         None
     }
@@ -418,12 +418,12 @@ impl<'a> Limiter<'a> {
         {
             self.said_uncounted = true;
             self.cautions.push(format!(
-                "its sockets of kind {kind} are not counted: the kernel has no counters for them"
+                "its {kind} sockets are not counted: the kernel has no counters for them"
             ));
         }
         if let (Some(pid), true) = (meter.unseen().first(), self.unseen.is_empty()) {
             self.cautions.push(format!(
-                "what process {pid} ({}) moves is not counted: this user may not look into it",
+                "the I/O of process {pid} ({}) is not counted: this user may not inspect it",
                 tree::name(*pid)
             ));
         }
@@ -439,8 +439,8 @@ impl<'a> Limiter<'a> {
         }
         if let Some(used) = self.files.look(&self.tree, now, 2 * rate.0 / 8) {
             self.cautions.push(format!(
-                "nothing has moved by its sockets, and its processes have read and written {} MB of \
-                 files and pipes, which are not limited: --count io does that",
+                "its sockets have moved nothing, but its processes have read and written {} MB of \
+                 files and pipes, which are not limited: use --count io",
                 used / 1_000_000
             ));
         }
@@ -527,7 +527,7 @@ impl<'a> Limiter<'a> {
         if tree::ancestry(self.tree.root()).contains(&self.own.pid) {
             self.tree.adopt(self.own.pid, self.watchdog.pid());
         }
-        self.cautions.push("the watchdog was ended by somebody; there is a new one".into());
+        self.cautions.push("the watchdog was killed and has been restarted".into());
         Ok(())
     }
 

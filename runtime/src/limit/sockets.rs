@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::diag::{
-    Followed, Place, SOCK_DIAG_BY_FAMILY, Sight, TCP_LISTEN, Told, ask, dump, inode_in, request,
+    Followed, Place, SOCK_DIAG_BY_FAMILY, Sight, SocketReport, TCP_LISTEN, ask, dump, inode_in,
+    request,
 };
 use super::strays::Strays;
 use super::traffic::{Reading, Traffic};
@@ -265,22 +266,22 @@ impl Space {
     fn find(&mut self, new: &[Place], late: bool, settled: &mut BTreeSet<u64>) -> Result<Traffic> {
         let (followed, strays) = (&mut self.followed, &mut self.strays);
         let mut known_now = Traffic::default();
-        let mut follow = |told: Told| {
-            settled.insert(told.socket.inode);
-            known_now += strays.ours(&told.seen());
-            if told.state != TCP_LISTEN {
-                let mut socket = told.socket;
+        let mut follow = |report: SocketReport| {
+            settled.insert(report.socket.inode);
+            known_now += strays.ours(&report.seen());
+            if report.state != TCP_LISTEN {
+                let mut socket = report.socket;
                 if !late {
                     socket.before = Traffic { up: socket.acked, down: socket.received };
                 }
-                followed.insert(told.cookie, socket);
+                followed.insert(report.cookie, socket);
             }
         };
         let mut hidden = BTreeSet::new();
         for place in new {
             match place.look() {
                 Ok(Sight::Connected(id, family)) => match ask(&mut self.diag, family, &id)? {
-                    Some(told) if told.socket.inode == place.inode => follow(told),
+                    Some(report) if report.socket.inode == place.inode => follow(report),
                     _ => {
                         hidden.insert(place.inode);
                     }
@@ -293,9 +294,9 @@ impl Space {
             }
         }
         if !hidden.is_empty() {
-            dump(&mut self.diag, |told| {
-                if hidden.contains(&told.socket.inode) {
-                    follow(told);
+            dump(&mut self.diag, |report| {
+                if hidden.contains(&report.socket.inode) {
+                    follow(report);
                 }
             })?;
         }
@@ -305,7 +306,7 @@ impl Space {
     /// Lists all sockets, to find other processes'.
     fn list(&mut self) -> Result<()> {
         let mut list = Vec::new();
-        dump(&mut self.diag, |told| list.push(told.seen()))?;
+        dump(&mut self.diag, |report| list.push(report.seen()))?;
         self.strays.list(list);
         Ok(())
     }
@@ -322,14 +323,15 @@ impl Space {
             for cookie in some {
                 let socket = &self.followed[cookie];
                 let request = request(socket.family, &socket.id);
-                batch.message("look at a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request);
+                batch.message("query a TCP socket", SOCK_DIAG_BY_FAMILY, 0, &request);
             }
             let followed = &mut self.followed;
             let asked = self.diag.exchange(batch, |index, answer| match answer {
                 Ok((_, body)) => {
-                    let told = Told::read(body).filter(|told| told.cookie == some[index]);
-                    match (told, followed.get_mut(&some[index])) {
-                        (Some(told), Some(socket)) => socket.update(&told.socket),
+                    let report =
+                        SocketReport::read(body).filter(|report| report.cookie == some[index]);
+                    match (report, followed.get_mut(&some[index])) {
+                        (Some(report), Some(socket)) => socket.update(&report.socket),
                         // In TIME_WAIT: it no longer has counters.
                         _ => missing.push(some[index]),
                     }
@@ -349,14 +351,14 @@ impl Space {
         let mut gone = Traffic::default();
         let (followed, dying, strays) = (&mut self.followed, &mut self.dying, &mut self.strays);
         self.deaf |= self.deaths.drain(|_, body| {
-            let Some(told) = Told::read(body) else { return };
-            let late = dying.remove(&told.cookie).map(|(socket, _)| socket);
-            if let Some(mut socket) = late.or_else(|| followed.remove(&told.cookie)) {
-                socket.update(&told.socket);
+            let Some(report) = SocketReport::read(body) else { return };
+            let late = dying.remove(&report.cookie).map(|(socket, _)| socket);
+            if let Some(mut socket) = late.or_else(|| followed.remove(&report.cookie)) {
+                socket.update(&report.socket);
                 gone += socket.moved();
             } else {
                 *news = true;
-                gone += strays.ended(&told.seen(), told.socket.moved(), idle);
+                gone += strays.ended(&report.seen(), report.socket.moved(), idle);
             }
         });
         self.dying.retain(|_, (socket, since)| {

@@ -19,34 +19,33 @@ pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
         return Err(Error::new(format!("{}: a limiter cannot stop itself", called())));
     }
     if pid == 1 {
-        return Err(Error::new(format!("{}: the first process cannot be stopped", called())));
+        return Err(Error::new(format!("{}: init cannot be stopped", called())));
     }
     let mut tree = ProcessTree::of(pid)?;
-    let stat =
-        ProcessStat::of(pid).ok_or_else(|| Error::new(format!("there is no process {pid}")))?;
+    let stat = ProcessStat::of(pid).ok_or_else(|| Error::new(format!("no such process {pid}")))?;
     if stat.flags & libc::PF_KTHREAD as u64 != 0 {
-        return Err(Error::new(format!("{}: a thread of the kernel cannot be stopped", called())));
+        return Err(Error::new(format!("{}: a kernel thread cannot be stopped", called())));
     }
     let above = tree::ancestry(own);
     if above.contains(&pid) {
-        let what = format!("{}: this limiter descends from it, and would stop itself", called());
+        let what = format!("{}: this limiter is its descendant and would stop itself", called());
         return Err(Error::new(what).hint("start garth limit from elsewhere"));
     }
     if let Some(member) = tree.member(pid) {
         match pidfd::send_signal(member.pidfd.as_fd(), 0) {
             Err(Errno(libc::EPERM)) => {
                 let what = format!("{}: it belongs to another user", called());
-                return Err(Error::os(what, Errno(libc::EPERM)).hint("try as root"));
+                return Err(Error::os(what, Errno(libc::EPERM)).hint("run as root"));
             }
-            result => result.map_err(|errno| Error::os(format!("look at {}", called()), errno))?,
+            result => result.map_err(|errno| Error::os(format!("signal {}", called()), errno))?,
         }
     }
     tree.look(crate::sys::timer::monotonic());
     // Before its state is judged: another limiter may be holding it right now.
     alone(root, &tree)?;
     if stat.is_stopped(pid) {
-        let what = format!("{}: it is stopped already, or traced", called());
-        return Err(Error::new(what).hint(format!("kill -CONT {pid} lets it go on")));
+        let what = format!("{}: it is already stopped or traced", called());
+        return Err(Error::new(what).hint(format!("kill -CONT {pid} continues it")));
     }
     Ok(tree)
 }
@@ -62,9 +61,9 @@ fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
         {
             let by = record.limiter.pid;
             let what = match other == tree.root() {
-                true => format!("process {other} is limited already by garth limit, process {by}"),
+                true => format!("process {other} is already limited by garth limit, process {by}"),
                 false => format!(
-                    "process {other}, of the same tree as {}, is limited already by garth limit, \
+                    "process {other}, in the same tree as {}, is already limited by garth limit, \
                      process {by}",
                     tree.root()
                 ),
@@ -73,10 +72,10 @@ fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
             return Err(Error::new(what).hint(match started {
                 // A limiter passes termination signals on to its command.
                 true => format!(
-                    "that one has started it: kill -KILL {by} takes the limit away, and the command \
-                     goes on"
+                    "that process started it: kill -KILL {by} removes the limit, and the command \
+                     continues"
                 ),
-                false => format!("kill {by} ends that one first, and its target goes on"),
+                false => format!("stop that one first with kill {by}; its target then continues"),
             }));
         }
     }
@@ -93,7 +92,7 @@ pub fn caution(pid: i32) -> Option<String> {
         let shell = tree::name(parent);
         format!(
             "process {pid} is in the foreground of a terminal: its shell ({shell}, process \
-             {parent}) will take each stop for Ctrl-Z; put it in the background with bg, or start \
+             {parent}) will take each stop for Ctrl-Z; run it in the background with bg, or start \
              it with garth limit -- COMMAND"
         )
     })

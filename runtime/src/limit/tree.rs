@@ -172,7 +172,7 @@ impl ProcessTree {
         let stat = stat.ok_or_else(|| gone(root))?;
         let own = std::process::id();
         if !Path::new(&format!("/proc/self/task/{own}/children")).exists() {
-            return Err(Error::new("this kernel does not tell the children of a process")
+            return Err(Error::new("this kernel does not list the children of a process")
                 .hint("it was built without CONFIG_PROC_CHILDREN"));
         }
         let mut tree = ProcessTree {
@@ -295,7 +295,7 @@ fn reap(process: BorrowedFd<'_>) {
 }
 
 fn gone(pid: i32) -> Error {
-    Error::new(format!("there is no process {pid}")).hint("ps -e lists those that there are")
+    Error::new(format!("no such process {pid}")).hint("ps -e lists processes")
 }
 
 /// The children of a process, by number.

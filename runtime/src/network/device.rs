@@ -25,8 +25,8 @@ pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
     let refused = |refusal: Refusal| {
         let error = Error::os(format!("{} {name}", refusal.doing), refusal.errno);
         match (refusal.errno.0, refusal.text) {
-            (libc::ENODEV, _) => error.hint("no network device of this name on the host"),
-            (libc::EEXIST, _) => error.hint(format!("the container has a {new_name} already")),
+            (libc::ENODEV, _) => error.hint("no such network device on the host"),
+            (libc::EEXIST, _) => error.hint(format!("the container already has a {new_name}")),
             (_, Some(text)) => error.hint(text),
             _ => error,
         }
@@ -52,7 +52,7 @@ pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
         fixed[..4].copy_from_slice(&address.head);
         fixed[4..].copy_from_slice(&index.to_ne_bytes());
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        batch.message("give its address to network device", RTM_NEWADDR, flags, &fixed);
+        batch.message("set the address of network device", RTM_NEWADDR, flags, &fixed);
         for (kind, value) in &address.attributes {
             batch.attr(*kind, value);
         }

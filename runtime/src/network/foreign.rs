@@ -49,7 +49,7 @@ fn refuses(socket: &mut Socket, chain: &Chain) -> Result<Option<&'static str>> {
     let why = match chain.drops {
         true => "policy drop",
         false => match rules.iter().rfind(|rule| rule.chain == chain.name) {
-            Some(last) if nft::drops_all(&last.expressions) => "its last rule",
+            Some(last) if nft::drops_all(&last.expressions) => "last rule",
             _ => return Ok(None),
         },
     };
@@ -78,7 +78,7 @@ fn words(chain: &Chain, family: &str, why: &str) -> String {
         ),
     };
     format!(
-        "chain {name} of table {family} {table} drops what sandboxes send and get ({why}): \
-         {line} lets it pass, and what is not published stays closed"
+        "chain {name} of table {family} {table} drops the traffic of sandboxes ({why}): to allow it, \
+         run {line}; unpublished ports stay closed"
     )
 }

@@ -97,7 +97,7 @@ pub fn give_back(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<()
     }
     match fs::remove_file(directory(state_root).join(address.to_string())) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::io(format!("give back the lease of {address}"), &error))
+            Err(Error::io(format!("release the lease of {address}"), &error))
         }
         _ => Ok(()),
     }

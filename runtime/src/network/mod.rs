@@ -108,8 +108,7 @@ impl Pools {
         let mut config = Pools::default();
         if let Some(text) = pool4 {
             let pool: Ipv4Network = text.parse().map_err(|_| {
-                Error::new(format!("--pool4 {text}: not an IPv4 network"))
-                    .hint("as in 10.99.0.0/16")
+                Error::new(format!("--pool4 {text}: not an IPv4 network")).hint("e.g. 10.99.0.0/16")
             })?;
             if pool.prefix() > 31 {
                 let error = Error::new(format!("--pool4 {text}: no room for a pair of addresses"));
@@ -120,7 +119,7 @@ impl Pools {
         if let Some(text) = pool6 {
             let pool: Ipv6Network = text.parse().map_err(|_| {
                 Error::new(format!("--pool6 {text}: not an IPv6 network"))
-                    .hint("as in fd00:1234::/64")
+                    .hint("e.g. fd00:1234::/64")
             })?;
             if pool.prefix() > 96 {
                 let error = Error::new(format!("--pool6 {text}: the prefix is longer than 96"));
@@ -195,7 +194,7 @@ impl PrivateNetwork {
         let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
         let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
         if let (Some(publish), None) = (wants6, pool6) {
-            return Err(Error::new(format!("-p {publish}: there is no IPv6 here"))
+            return Err(Error::new(format!("-p {publish}: no IPv6 on this host"))
                 .hint("publish on an IPv4 address"));
         }
         let mut socket = route_socket()?;
@@ -251,10 +250,10 @@ impl PrivateNetwork {
             }
         }
         let error = match collisions.is_empty() {
-            true => Error::new("no address is free for another sandbox"),
+            true => Error::new("no free address for another sandbox"),
             false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
         };
-        Err(error.hint("set another pool of addresses, or run `garth gc`"))
+        Err(error.hint("use --pool4 for another pool, or run `garth gc`"))
     }
 
     /// Takes the published ports on the host, so that one in use is an error here, and they stay
@@ -314,14 +313,14 @@ impl PrivateNetwork {
         let closed = uplink::closed(&self.uplinks, beyond, self.inner6.is_some())?;
         self.entry(&self.owner()).add(socket, &closed, true).map_err(|error| match error {
             AddError::AddressTaken => {
-                Error::new(format!("address {}: another sandbox has it", self.inner4))
+                Error::new(format!("address {}: used by another sandbox", self.inner4))
                     .hint("run `garth gc`")
             }
             AddError::PortTaken(index) => {
                 let publish = &self.publish[index];
                 let port = publish.host_port;
                 Error::new(format!("-p {publish}: port {port} is published by another sandbox"))
-                    .hint("use another port of the host")
+                    .hint("use another host port")
             }
             AddError::Refused(refusal) => refused(refusal),
         })?;
@@ -368,9 +367,9 @@ impl PrivateNetwork {
         let mut socket = firewall::socket()?;
         let found = nft::find_table(&mut socket).map_err(refused)?;
         match found {
-            None => lacks.push("nftables table inet garth is not there".to_owned()),
+            None => lacks.push("nftables table inet garth is missing".to_owned()),
             Some(nft::NftTable { owner: None, .. }) => lacks.push(
-                "nftables table inet garth is held by nobody: a flush of the ruleset takes it away"
+                "nftables table inet garth has no owner: flushing the ruleset would remove it"
                     .to_owned(),
             ),
             Some(_) => {}
@@ -383,7 +382,7 @@ impl PrivateNetwork {
         let mut socket = route_socket()?;
         let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
         if !links.iter().any(|link| link.name == self.link) {
-            lacks.push(format!("link {} is not there", self.link));
+            lacks.push(format!("link {} is missing", self.link));
         }
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
         let ipv6 = self.inner6.is_some();
@@ -435,7 +434,7 @@ impl PrivateNetwork {
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
         let ipv6 = self.inner6.is_some();
         for switch in uplink::closed(&self.uplinks, beyond, ipv6).unwrap_or_default() {
-            lines.push(format!("turn on {switch}, dropping what is for no sandbox"));
+            lines.push(format!("turn on {switch}, dropping traffic that is not for a sandbox"));
         }
         for publish in &self.publish {
             let Publish { host_port, port, protocol, .. } = publish;
@@ -448,11 +447,11 @@ impl PrivateNetwork {
             });
         }
         let host = both(self.host4, 31, self.host6, 127);
-        lines.push(format!("link {link} to eth0 inside, mtu {mtu}"));
+        lines.push(format!("link {link} to eth0 in the sandbox, mtu {mtu}"));
         lines.push(format!("address {link} {host}"));
         lines.push(format!("address eth0 {}", both(self.inner4, 31, self.inner6, 127)));
         let via = self.host6.map_or(String::new(), |host6| format!(" and {host6}"));
-        lines.push(format!("route all out by {}{via}", self.host4));
+        lines.push(format!("default route via {}{via}", self.host4));
         lines
     }
 
@@ -529,13 +528,13 @@ fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
     let port = publish.host_port;
     match errno.0 {
         libc::EADDRINUSE => Error::new(format!("-p {publish}: port {port} is in use on {address}"))
-            .hint(format!("see who has it with `ss -lnp 'sport = :{port}'`, or use another")),
+            .hint(format!("`ss -lnp 'sport = :{port}'` shows who uses it; use another port")),
         libc::EADDRNOTAVAIL => {
-            Error::new(format!("-p {publish}: this host does not have the address {address}"))
-                .hint("list its addresses with `ip addr`")
+            Error::new(format!("-p {publish}: this host has no address {address}"))
+                .hint("`ip addr` lists its addresses")
         }
         libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
-            .hint("a published port holds a descriptor for each address: raise `ulimit -Hn`"),
+            .hint("each published port needs a descriptor for each address: raise `ulimit -Hn`"),
         _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
     }
 }

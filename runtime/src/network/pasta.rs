@@ -118,7 +118,7 @@ impl Resource for Pasta {
             .flatten()
             .map(|p| p.display().to_string())
             .collect();
-        vec![format!("start {}", programs.join(", or where that cannot "))]
+        vec![format!("start {}", programs.join(", or if that fails "))]
     }
 }
 
@@ -156,15 +156,15 @@ fn start(
     };
     if why.contains(" port") {
         return Err(Failed::Port(
-            Error::new(format!("pasta: {why}")).hint("is it in use? see `ss -lnp`"),
+            Error::new(format!("pasta: {why}")).hint("is it in use? check with `ss -lnp`"),
         ));
     }
     let error = Error::new(format!("pasta for process {pid}: {why}"));
     let denied = why.contains("ermission denied") || why.contains("not permitted");
     Err(Failed::Start(match (why.contains("tun"), denied && Path::new(PROFILE).exists()) {
-        (true, _) => error.hint("its user must be able to open /dev/net/tun"),
+        (true, _) => error.hint("this user must be able to open /dev/net/tun"),
         (_, true) => error.hint(format!(
-            "the AppArmor profile {PROFILE} forbids it to enter a sandbox: slirp4netns takes its place, if it is installed"
+            "the AppArmor profile {PROFILE} forbids it to enter a sandbox: install slirp4netns, which is then used instead"
         )),
         _ => error,
     }))
@@ -192,7 +192,7 @@ fn run(
     let words = String::from_utf8_lossy(&output.stderr);
     // Complaints about a missing system logger are not the reason.
     let mut lines = words.lines().filter(|l| !l.contains("to syslog") && !l.trim().is_empty());
-    Ok(Err(lines.next_back().unwrap_or("it gave no reason").trim().to_owned()))
+    Ok(Err(lines.next_back().unwrap_or("no reason given").trim().to_owned()))
 }
 
 /// A port for pasta to open: the address, `None` for all; the host's port, the sandbox's port.
@@ -225,10 +225,10 @@ fn once(publish: &[Publish]) -> Result<Vec<Port>> {
             }
             Some(_) => {
                 return Err(Error::new(format!(
-                    "-p {one}: this pasta opens port {host_port} on one address, or on all"
+                    "-p {one}: this pasta can open port {host_port} only on one address or on all"
                 ))
                 .hint(format!(
-                    "leave one out, or write -p 0.0.0.0:{host_port}:{port} -p [::]:{host_port}:{port}"
+                    "leave one out, or use -p 0.0.0.0:{host_port}:{port} -p [::]:{host_port}:{port}"
                 )));
             }
         }
@@ -273,7 +273,7 @@ pub fn stop(pid_file: &Path) -> Result<()> {
         if !has_ended() {
             let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
             if !has_ended() {
-                return Err(Error::new(format!("{name}, process {pid}, does not end")));
+                return Err(Error::new(format!("{name}, process {pid}, cannot be killed")));
             }
         }
     }
@@ -368,7 +368,7 @@ mod tests {
         assert!(loopback.contains(" -t 127.0.0.1/8080:80 "), "{loopback}");
         for two in [["127.0.0.1:1:80", "[::1]:1:80"], ["0.0.0.0:1:80", "[::]:1:81"]] {
             let error = ports(&two).unwrap_err().to_string();
-            assert!(error.contains("opens port 1 on one address, or on all"), "{error}");
+            assert!(error.contains("can open port 1 only on one address or on all"), "{error}");
         }
     }
 

@@ -44,9 +44,10 @@ fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
     match network.entry(&network.owner()).add(socket, &[], false) {
         Ok(()) => Ok(()),
         Err(AddError::Refused(refusal)) => Err(refused(refusal)),
-        Err(AddError::AddressTaken | AddError::PortTaken(_)) => {
-            Err(Error::new(format!("put the ports of {} back: another has one", network.id)))
-        }
+        Err(AddError::AddressTaken | AddError::PortTaken(_)) => Err(Error::new(format!(
+            "restore the ports of {}: another sandbox uses one",
+            network.id
+        ))),
     }
 }
 

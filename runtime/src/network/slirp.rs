@@ -34,7 +34,7 @@ pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> 
     };
     let (said, known) = (create(&log)?, create(pid_file)?);
     let also = said.try_clone().map_err(|e| Error::io("copy a descriptor", &e))?;
-    let (ready, told) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
+    let (ready, told) = std::io::pipe().map_err(|e| Error::io("create a pipe", &e))?;
     let mut command = program::new(program);
     command.args(["--configure", "--mtu=65520", "--disable-host-loopback", "--enable-ipv6"]);
     command.args(["--ready-fd=0", "--api-socket"]).arg(&socket);
@@ -60,9 +60,9 @@ fn address(publish: &Publish) -> Result<(IpAddr, &Publish)> {
         // It knows IPv4 only, so a port for loopback is opened on 127.0.0.1.
         None => Ok((Ipv4Addr::LOCALHOST.into(), publish)),
         Some(address @ IpAddr::V4(_)) => Ok((address, publish)),
-        Some(IpAddr::V6(_)) => Err(Error::new(format!(
-            "-p {publish}: slirp4netns publishes on addresses of IPv4 only"
-        ))),
+        Some(IpAddr::V6(_)) => {
+            Err(Error::new(format!("-p {publish}: slirp4netns can publish on IPv4 addresses only")))
+        }
     }
 }
 
@@ -86,7 +86,7 @@ fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
         Ok(answer)
     };
     let answer =
-        ask().map_err(|e| Error::io(format!("-p {publish}: ask slirp4netns for it"), &e))?;
+        ask().map_err(|e| Error::io(format!("-p {publish}: request it from slirp4netns"), &e))?;
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
     match answer.get("return") {
         Some(_) => Ok(()),
@@ -94,7 +94,7 @@ fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
             let why = answer.pointer("/error/desc").and_then(|text| text.as_str());
             let port = publish.host_port;
             Err(Error::new(format!("-p {publish}: slirp4netns: {}", why.unwrap_or("no answer")))
-                .hint(format!("is it in use? see `ss -lnp 'sport = :{port}'`")))
+                .hint(format!("is it in use? check with `ss -lnp 'sport = :{port}'`")))
         }
     }
 }
@@ -107,5 +107,5 @@ fn last_line(log: &Path) -> String {
     let says =
         |line: &&str| !line.trim().is_empty() && !noise.iter().any(|begin| line.starts_with(begin));
     let last = text.lines().rev().find(says);
-    last.unwrap_or("it gave no reason").trim().to_owned()
+    last.unwrap_or("no reason given").trim().to_owned()
 }

@@ -64,7 +64,7 @@ impl Table {
     pub fn make() -> Result<Table> {
         match Table::open(true)? {
             Some(table) => Ok(table),
-            None => Err(Error::new("nftables table inet garth comes and goes")),
+            None => Err(Error::new("nftables table inet garth keeps appearing and disappearing")),
         }
     }
 
@@ -93,8 +93,8 @@ impl Table {
             }
             // Another process was faster, or the holder has just ended.
             if Instant::now() > deadline {
-                return Err(Error::new("wait for a turn at nftables table inet garth: no answer")
-                    .hint("see who holds it with `nft list table inet garth`"));
+                return Err(Error::new("wait for access to nftables table inet garth: timed out")
+                    .hint("`nft list table inet garth` shows its owner"));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -142,7 +142,7 @@ impl Table {
 
 fn say(mut stream: &UnixStream, word: u8) -> Result<()> {
     use std::io::Write;
-    stream.write_all(&[word]).map_err(|e| Error::io("tell the holder of the firewall", &e))
+    stream.write_all(&[word]).map_err(|e| Error::io("send to the holder of the firewall", &e))
 }
 
 fn address(owner: u32) -> Result<SocketAddr> {
@@ -154,7 +154,7 @@ fn address(owner: u32) -> Result<SocketAddr> {
 /// that could lead others there.
 fn number() -> Result<(Socket, UnixListener)> {
     let socket = firewall::socket()?;
-    let failed = |errno| Error::os("give the firewall's socket a number", errno);
+    let failed = |errno| Error::os("assign a port id to the firewall's socket", errno);
     // Above all process ids, which others use for their sockets.
     const FIRST: u32 = 0x4000_0000;
     let mut owner = FIRST | (random() as u32 & (FIRST - 1));
@@ -263,8 +263,8 @@ fn recover(owner: u32) -> Result<Option<Table>> {
     match refused {
         // It may have been closed since.
         Some(_) if self::inode(owner)? == Some(inode) => {
-            Err(Error::new("nftables table inet garth is held, and its holder was killed").hint(
-                "without CAP_SYS_PTRACE another cannot be made: `garth gc` of root with all its capabilities does",
+            Err(Error::new("nftables table inet garth is still owned, but its holder was killed").hint(
+                "without CAP_SYS_PTRACE it cannot be replaced: run `garth gc` as root with all capabilities",
             ))
         }
         _ => Ok(None),

@@ -58,7 +58,7 @@ pub fn routes(
         fixed[0] = family as u8;
         fixed[1] = 8 * address.len() as u8;
         fixed[8..].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
-        batch.message("look a route up", RTM_GETROUTE, 0, &fixed);
+        batch.message("look up a route", RTM_GETROUTE, 0, &fixed);
         batch.attr(RTA_DST, address);
     };
     ask(libc::AF_INET, &v4.octets());
@@ -128,7 +128,7 @@ pub fn links(socket: &mut Socket, indexes: &[u32]) -> Result<Vec<Link>, Refusal>
     for index in indexes {
         let mut fixed = [0u8; 16];
         fixed[4..8].copy_from_slice(&index.to_ne_bytes());
-        batch.message("look at a link", RTM_GETLINK, 0, &fixed);
+        batch.message("query a link", RTM_GETLINK, 0, &fixed);
         batch.u32(libc::IFLA_EXT_MASK, 1 << 3); // RTEXT_FILTER_SKIP_STATS
     }
     let mut found = Vec::new();

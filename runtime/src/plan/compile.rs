@@ -21,20 +21,20 @@ use crate::sys::raw::MountAttr;
 ///
 /// # Errors
 /// Parts of the sandbox contradict each other, or a string holds a NUL byte.
-pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
+pub fn compile(sandbox: &Sandbox, facts: &Facts) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
-    let userns = sandbox.namespaces.user.is_new() || !given.privileged;
-    let capabilities = capabilities(sandbox, given);
-    let confined = userns || given.confined;
-    let compiler = Compiler { sandbox, given, userns, confined, capabilities };
+    let userns = sandbox.namespaces.user.is_new() || !facts.privileged;
+    let capabilities = capabilities(sandbox, facts);
+    let confined = userns || facts.confined;
+    let compiler = Compiler { sandbox, facts, userns, confined, capabilities };
 
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
-        plan.id_maps = Some(own_ids(given)?);
+        plan.id_maps = Some(own_ids(facts)?);
     }
     plan.namespaces |= compiler.namespaces();
-    plan.awaits_go = userns || given.recorded;
+    plan.awaits_go = userns || facts.recorded;
 
     // The parent may be killed at any moment; a child not yet on record must not survive it.
     plan.push(Step::DieWithParent, "always");
@@ -44,17 +44,17 @@ pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
     plan.push(Step::Umask(0), "always");
     // Before the cgroup namespace is unshared, as its root is the process's cgroup at that time;
     // and while the host's /sys is still visible.
-    for file in &given.cgroup_files {
+    for file in &facts.cgroup_files {
         plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
     }
     // The caller writes the id maps, and puts the process into a scope, from which a cgroup
     // namespace can then be made. The rest of its part, the network, is done during the mounts.
     let limited = !sandbox.limits.is_empty() || sandbox.systemd_cgroup;
-    let at_first = userns || limited && given.cgroup_files.is_empty();
+    let at_first = userns || limited && facts.cgroup_files.is_empty();
     if plan.awaits_go && at_first {
         plan.push(Step::AwaitGo, "always");
     }
-    if userns && given.privileged {
+    if userns && facts.privileged {
         // Creating files needs a mapped id there; the cgroups were joined as root of the host.
         let step = Step::Ids { uid: 0, gid: 0, keep_capabilities: false };
         plan.push(step, "--userns");
@@ -77,18 +77,18 @@ pub fn compile(sandbox: &Sandbox, given: &Facts) -> Result<Plan> {
 ///
 /// # Errors
 /// See [`compile`].
-pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Plan> {
+pub fn compile_join(sandbox: &Sandbox, facts: &Facts, target: i32) -> Result<Plan> {
     sandbox.validate()?;
     let mut plan = Plan::default();
-    let userns = sandbox.namespaces.user.is_new() || !given.privileged;
-    let capabilities = capabilities(sandbox, given);
-    let confined = userns || given.confined;
-    let compiler = Compiler { sandbox, given, userns, confined, capabilities };
+    let userns = sandbox.namespaces.user.is_new() || !facts.privileged;
+    let capabilities = capabilities(sandbox, facts);
+    let confined = userns || facts.confined;
+    let compiler = Compiler { sandbox, facts, userns, confined, capabilities };
     plan.push(Step::DieWithParent, "always");
     plan.push(Step::CloseOnExec { from: 3 }, "always");
     // Processes already inside may try to attack one that comes from outside.
     plan.push(Step::NotDumpable, "always");
-    for file in &given.cgroup_files {
+    for file in &facts.cgroup_files {
         plan.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "limits");
     }
     let mut flags = compiler.namespaces() as i32;
@@ -112,23 +112,23 @@ pub fn compile_join(sandbox: &Sandbox, given: &Facts, target: i32) -> Result<Pla
 /// The capabilities of the command: root keeps what daemons need to change to another user, other
 /// users have none. A capability asked for by name is not silently left out if the caller lacks it;
 /// its step then fails.
-fn capabilities(sandbox: &Sandbox, given: &Facts) -> CapabilitySet {
+fn capabilities(sandbox: &Sandbox, facts: &Facts) -> CapabilitySet {
     let all_held = |set: CapabilitySet| match set {
-        CapabilitySet::ALL => CapabilitySet(given.held_capabilities),
+        CapabilitySet::ALL => CapabilitySet(facts.held_capabilities),
         set => set,
     };
-    let default = match given.user.uid {
+    let default = match facts.user.uid {
         0 => all_held(sandbox.root_capabilities),
         _ => CapabilitySet::default(),
     };
-    let known = CapabilitySet((2u64 << given.last_capability) - 1);
+    let known = CapabilitySet((2u64 << facts.last_capability) - 1);
     let wanted = default.union(all_held(sandbox.cap_add)).without(sandbox.cap_drop);
     CapabilitySet(wanted.0 & known.0)
 }
 
 pub(super) struct Compiler<'a> {
     pub(super) sandbox: &'a Sandbox,
-    pub(super) given: &'a Facts,
+    pub(super) facts: &'a Facts,
     pub(super) userns: bool,
     /// The child is in a user namespace other than the first.
     pub(super) confined: bool,
@@ -177,21 +177,21 @@ impl Compiler<'_> {
     fn identity(&self, plan: &mut Plan) -> Result<()> {
         if let Some(name) = &self.sandbox.hostname {
             let otherwise = match self.sandbox.usual_hostname {
-                true => Otherwise::Without(Some("the host name inside is the host's")),
+                true => Otherwise::Without(Some("the sandbox keeps the host's host name")),
                 false => Otherwise::Fail,
             };
             plan.push_or(Step::Hostname(name.clone().into_bytes()), "--hostname", otherwise);
         }
         if let Network::Private | Network::None = self.sandbox.network {
             let otherwise = match self.sandbox.network {
-                Network::None => Otherwise::Without(Some("there is no loopback inside")),
+                Network::None => Otherwise::Without(Some("the sandbox has no loopback interface")),
                 _ => Otherwise::Fail,
             };
             plan.push_or(Step::LoopbackUp, "--network", otherwise);
             // Every port is the sandbox's own: a daemon without capabilities may serve port 80.
             let path = c"/proc/sys/net/ipv4/ip_unprivileged_port_start".into();
             let low_ports = Step::Write { path, data: b"0".to_vec() };
-            let loss = "ports below 1024 need a capability inside";
+            let loss = "ports below 1024 need CAP_NET_BIND_SERVICE in the sandbox";
             plan.push_or(low_ports, "--network", Otherwise::Without(Some(loss)));
         }
         for (name, value) in &self.sandbox.sysctls {
@@ -222,7 +222,7 @@ impl Compiler<'_> {
                 let (source, over) = (c"/".into(), c"/".into());
                 plan.push(Step::Root { source, over, recursive, attr }, "default");
                 if !recursive {
-                    for mount in self.given.mounts.iter().filter(|mount| belongs_in_view(mount)) {
+                    for mount in self.facts.mounts.iter().filter(|mount| belongs_in_view(mount)) {
                         let source =
                             Source::Bind { path: c_path(&mount.target)?, recursive: false };
                         let step = MountStep::new(source, Path::new(&mount.target), attr);
@@ -271,7 +271,7 @@ impl Compiler<'_> {
         };
         // If it has no address of its own, the same as Debian.
         let own = ["127.0.1.1".to_owned()];
-        let addresses = match self.given.addresses.as_slice() {
+        let addresses = match self.facts.addresses.as_slice() {
             [] => &own[..],
             known => known,
         };
@@ -279,7 +279,7 @@ impl Compiler<'_> {
         for address in addresses {
             text.extend_from_slice(format!("{address} {name}\n").as_bytes());
         }
-        text.extend_from_slice(&self.given.hosts);
+        text.extend_from_slice(&self.facts.hosts);
         if text.len() > MOST {
             return;
         }
@@ -291,9 +291,9 @@ impl Compiler<'_> {
 
     fn owner(&self, owner: MountOwner) -> (u32, u32) {
         match owner {
-            MountOwner::Root if self.given.privileged => (0, 0),
+            MountOwner::Root if self.facts.privileged => (0, 0),
             // Without privilege only one id is mapped.
-            MountOwner::Root | MountOwner::User => (self.given.user.uid, self.given.user.gid),
+            MountOwner::Root | MountOwner::User => (self.facts.user.uid, self.facts.user.gid),
         }
     }
 
@@ -348,7 +348,7 @@ impl Compiler<'_> {
                 let otherwise = match self.userns && !hidepid {
                     true => Otherwise::Instead(
                         Box::new(step(bind(c"/proc", true), mount.access)),
-                        Some("/proc shows the processes outside"),
+                        Some("/proc shows the host's processes"),
                     ),
                     false => Otherwise::Fail,
                 };
@@ -362,7 +362,7 @@ impl Compiler<'_> {
                     Network::Private | Network::None => {
                         let otherwise = Otherwise::Instead(
                             Box::new(outside()),
-                            Some("/sys shows the network devices outside"),
+                            Some("/sys shows the host's network devices"),
                         );
                         let sysfs = step(new("sysfs", &[])?, mount.access);
                         plan.push_or(sysfs, &mount.origin, otherwise);
@@ -379,9 +379,9 @@ impl Compiler<'_> {
                 ];
                 // Elsewhere this group is not mapped.
                 const TTY: u32 = 5;
-                let ids = self.given.user_ids.as_ref().filter(|_| self.userns);
-                if self.given.privileged
-                    && !self.given.confined
+                let ids = self.facts.user_ids.as_ref().filter(|_| self.userns);
+                if self.facts.privileged
+                    && !self.facts.confined
                     && ids.is_none_or(|maps| id_maps::has(&maps.gids, TTY))
                 {
                     options.push(("gid", number(TTY)));
@@ -403,16 +403,16 @@ impl Compiler<'_> {
         match &self.sandbox.cwd {
             Directory::At(dir) => plan.push(Step::Directory(c_path(dir)?), "-w"),
             Directory::Preferred(dir) if view::shows(self.sandbox, dir) => {
-                let loss = "the command begins in /, as its user cannot enter the caller's \
-                    directory: -w chooses another";
+                let loss = "the command starts in /, as its user cannot enter the current \
+                    directory: use -w to choose another";
                 let otherwise = Otherwise::Instead(Box::new(root()), Some(loss));
                 plan.push_or(Step::Directory(c_path(dir)?), "caller", otherwise);
             }
             Directory::Preferred(dir) => {
                 let dir = dir.display();
                 plan.remarks.push(format!(
-                    "the command begins in /, as the host's {dir} is not there inside: --rw {dir} \
-                     shows it, -w / says that this is meant"
+                    "the command starts in /, as the host's {dir} is not in the sandbox: use --rw {dir} to \
+                     add it, or -w / to confirm"
                 ));
                 plan.push(root(), "default");
             }
@@ -431,7 +431,7 @@ impl Compiler<'_> {
         }
         plan.push(Step::Umask(sandbox.umask), "always");
         if sandbox.init && sandbox.namespaces.pid.is_new() {
-            let filter = self.given.init_seccomp.clone();
+            let filter = self.facts.init_seccomp.clone();
             // It forwards signals to a command that may have changed to another user.
             let keep = self.capabilities.0 & CapabilitySet::KILL.0;
             plan.push(Step::Fork { filter, keep }, "init");
@@ -447,7 +447,7 @@ impl Compiler<'_> {
             // Before the filter, which need not allow the calls for this.
             plan.push(Step::AwaitInit, "init");
         }
-        if let Some(filter) = &self.given.seccomp {
+        if let Some(filter) = &self.facts.seccomp {
             let origin = match &sandbox.seccomp {
                 Seccomp::Profile(origin, _) | Seccomp::Seccompiler(origin, _) => origin.as_str(),
                 Seccomp::Log => "--seccomp log",
@@ -473,20 +473,20 @@ impl Compiler<'_> {
 ///
 /// # Errors
 /// The user, or a group, is not among them.
-fn own_ids(given: &Facts) -> Result<IdMaps> {
-    let (user, (uid, gid)) = (&given.user, given.caller);
-    if !given.privileged {
+fn own_ids(facts: &Facts) -> Result<IdMaps> {
+    let (user, (uid, gid)) = (&facts.user, facts.caller);
+    if !facts.privileged {
         return Ok(IdMaps::one((user.uid, uid), (user.gid, gid)));
     }
-    let Some(maps) = &given.user_ids else {
-        return Err(Error::new("--userns: no ids for it are known"));
+    let Some(maps) = &facts.user_ids else {
+        return Err(Error::new("--userns: no ids are known for it"));
     };
     let uid = [user.uid].into_iter().find(|id| !id_maps::has(&maps.uids, *id));
     let mut gids = user.groups.iter().copied().chain([user.gid]);
     match uid.or_else(|| gids.find(|id| !id_maps::has(&maps.gids, *id))) {
         None => Ok(maps.clone()),
-        Some(id) => Err(Error::new(format!("--userns: it has no id {id}"))
-            .hint("give it a longer range, or another user: --userns=FIRST:COUNT, -u")),
+        Some(id) => Err(Error::new(format!("--userns: id {id} is not mapped"))
+            .hint("use a longer range or another user: --userns=FIRST:COUNT, -u")),
     }
 }
 

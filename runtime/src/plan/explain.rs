@@ -24,7 +24,7 @@ impl fmt::Display for Planned {
         self.step.fmt(f)?;
         match &self.otherwise {
             Otherwise::Fail => Ok(()),
-            Otherwise::Without(_) => write!(f, ", or go on without"),
+            Otherwise::Without(_) => write!(f, ", or continue without"),
             Otherwise::Instead(step, _) => write!(f, ", or else {step}"),
         }
     }
@@ -52,19 +52,19 @@ impl fmt::Display for Step {
         match self {
             Step::DieWithParent => write!(f, "die when the caller dies"),
             Step::Survive => write!(f, "survive the caller"),
-            Step::NotDumpable => write!(f, "be out of reach of debuggers until execve"),
+            Step::NotDumpable => write!(f, "clear the dumpable flag until execve"),
             Step::CloseOnExec { from } => {
-                write!(f, "close descriptors from {from} on at execve")
+                write!(f, "close descriptors from {from} up at execve")
             }
             Step::CloseAllBut { from, keep } => {
-                write!(f, "close descriptors from {from} on")?;
+                write!(f, "close descriptors from {from} up")?;
                 match keep.is_empty() {
                     true => Ok(()),
-                    false => write!(f, ", but not {keep:?}"),
+                    false => write!(f, ", except {keep:?}"),
                 }
             }
             Step::Descriptor { to, from: Some(from) } => {
-                write!(f, "make descriptor {to} a copy of {from}")
+                write!(f, "copy descriptor {from} to {to}")
             }
             Step::Descriptor { to, from: None } => write!(f, "close descriptor {to}"),
             Step::Write { path, data } => {
@@ -73,13 +73,13 @@ impl fmt::Display for Step {
             Step::WriteProc { file, data } => {
                 write!(f, "write {} to /proc/{}", data.escape_ascii(), text(file))
             }
-            Step::Begun => write!(f, "let the caller do its part"),
-            Step::AwaitGo => write!(f, "wait for the caller's part"),
+            Step::Begun => write!(f, "let the parent do its part"),
+            Step::AwaitGo => write!(f, "wait for the parent's part"),
             Step::AwaitMaps => write!(f, "wait for the id maps"),
-            Step::Sibling => write!(f, "go on in a second process"),
-            Step::Mounted => write!(f, "wait for the hooks of the caller"),
-            Step::Ready { listener: None } => write!(f, "be ready"),
-            Step::Ready { listener: Some(_) } => write!(f, "be ready, and wait for the start"),
+            Step::Sibling => write!(f, "continue in a second process"),
+            Step::Mounted => write!(f, "wait for the parent's hooks"),
+            Step::Ready { listener: None } => write!(f, "get ready"),
+            Step::Ready { listener: Some(_) } => write!(f, "get ready, and wait to be started"),
             Step::Unshare { flags } => write!(f, "unshare {}", namespaces(*flags as u64)),
             Step::Enter { path, flags } => {
                 write!(f, "join {} of {}", namespaces(*flags as u64), text(path))
@@ -97,16 +97,16 @@ impl fmt::Display for Step {
             Step::Device { path, device, mode, .. } => {
                 let (major, minor) = (libc::major(*device), libc::minor(*device));
                 match mode & libc::S_IFMT {
-                    libc::S_IFIFO => write!(f, "make fifo {}", inside(path)),
-                    _ => write!(f, "make device {} ({major}:{minor})", inside(path)),
+                    libc::S_IFIFO => write!(f, "create fifo {}", inside(path)),
+                    _ => write!(f, "create device {} ({major}:{minor})", inside(path)),
                 }
             }
             Step::MakeDirectory { path, owner, .. } => {
-                write!(f, "make directory {}", inside(path))?;
+                write!(f, "create directory {}", inside(path))?;
                 owner.map_or(Ok(()), |(uid, gid)| write!(f, " for {uid}:{gid}"))
             }
             Step::Attributes { path, attr, recursive } => {
-                write!(f, "change the mount {}", inside(path))?;
+                write!(f, "change mount {}", inside(path))?;
                 attributes(f, *recursive, attr)?;
                 match attr.propagation {
                     0 => Ok(()),
@@ -117,17 +117,17 @@ impl fmt::Display for Step {
                 write!(f, "chroot into the root")?;
                 without.iter().try_for_each(|path| write!(f, ", without {}", text(path)))
             }
-            Step::Terminal { .. } => write!(f, "make a terminal and hand over its master"),
-            Step::TerminalHeld => write!(f, "see that the terminal's master is held"),
+            Step::Terminal { .. } => write!(f, "allocate a terminal and send its master"),
+            Step::TerminalHeld => write!(f, "check that the terminal's master is still open"),
             Step::StandardFiles { uid, pipes } => {
                 let which = if *pipes { "that are pipes " } else { "" };
-                write!(f, "give the standard files {which}to uid {uid}")
+                write!(f, "change the owner of the standard files {which}to uid {uid}")
             }
             Step::Personality(domain) => write!(f, "set personality {domain:#x}"),
             Step::IoPriority(packed) => write!(f, "set I/O priority {packed:#x}"),
             Step::Scheduler(attr) => write!(f, "set scheduler policy {}", attr.policy),
-            Step::Affinity(_) => write!(f, "set processor affinity"),
-            Step::AllProcessors => write!(f, "use every processor that the cgroup allows"),
+            Step::Affinity(_) => write!(f, "set CPU affinity"),
+            Step::AllProcessors => write!(f, "use all CPUs that the cgroup allows"),
             Step::MemoryPolicy { mode, .. } => write!(f, "set memory policy {mode:#x}"),
             Step::WriteOwn { file, data } => {
                 write!(f, "write {} to own {}", data.escape_ascii(), text(file))
@@ -135,7 +135,7 @@ impl fmt::Display for Step {
             Step::Hook(hook) => write!(f, "run hook {}", text(&hook.path)),
             Step::Find { paths, .. } => match paths.as_slice() {
                 [path] => write!(f, "look for {}", text(path)),
-                paths => write!(f, "look for the program (PATH: {} places)", paths.len()),
+                paths => write!(f, "look for the program (PATH: {} candidates)", paths.len()),
             },
             Step::Link { path, text: to } => {
                 write!(f, "link {} to {}", inside(path), text(to))
@@ -143,7 +143,7 @@ impl fmt::Display for Step {
             Step::Cover { path, text, .. } => {
                 let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
                 let first = String::from_utf8_lossy(first);
-                write!(f, "lay a file over {} that begins with {first:?}", inside(path))
+                write!(f, "cover {} with a file that begins with {first:?}", inside(path))
             }
             Step::Mask(path) => write!(f, "mask {}", inside(path)),
             Step::ReadOnly(path) => write!(f, "make {} read-only", inside(path)),
@@ -156,7 +156,7 @@ impl fmt::Display for Step {
             Step::Umask(mask) => write!(f, "set umask {mask:03o}"),
             Step::Securebits(bits) => write!(f, "set securebits {bits:#x}"),
             Step::Bounding { keep, .. } => {
-                write!(f, "bound capabilities to {}", CapabilitySet(*keep).names())
+                write!(f, "set bounding capabilities to {}", CapabilitySet(*keep).names())
             }
             Step::Groups(groups) => write!(f, "set groups {groups:?}"),
             Step::Ids { uid, gid, .. } => write!(f, "become uid {uid}, gid {gid}"),
@@ -164,7 +164,7 @@ impl fmt::Display for Step {
                 write!(f, "set capabilities to {}", CapabilitySet(sets.permitted).names())
             }
             Step::Ambient(set) => {
-                write!(f, "make ambient {}", CapabilitySet(*set).names())
+                write!(f, "set ambient capabilities to {}", CapabilitySet(*set).names())
             }
             Step::NoNewPrivileges => write!(f, "set no_new_privs"),
             Step::Keyring => write!(f, "join a new session keyring"),
@@ -176,8 +176,8 @@ impl fmt::Display for Step {
                 Ok(())
             }
             Step::AwaitInit => write!(f, "wait until the init has been executed"),
-            Step::Fork { .. } => write!(f, "start the command's process; this one becomes init"),
-            Step::Session => write!(f, "start a session"),
+            Step::Fork { .. } => write!(f, "fork; this process becomes the init"),
+            Step::Session => write!(f, "start a new session"),
             Step::ProcessGroup(group) => write!(f, "join process group {group}"),
             Step::Signals { .. } => write!(f, "reset signals"),
             Step::Seccomp(filter) => {
@@ -190,7 +190,7 @@ impl fmt::Display for Step {
                     [path] => write!(f, " {}", text(path))?,
                     paths => {
                         let name = argv.iter().next().unwrap_or_default();
-                        write!(f, " {} (PATH: {} places)", text(name), paths.len())?;
+                        write!(f, " {} (PATH: {} candidates)", text(name), paths.len())?;
                     }
                 }
                 for arg in argv.iter().skip(1) {
@@ -248,7 +248,7 @@ impl fmt::Display for MountStep {
 impl MountStep {
     fn ending(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.copy_up.is_some() {
-            write!(f, " with what it covers")?;
+            write!(f, " with a copy of what it covers")?;
         }
         for (attr, recursive) in &self.finally {
             write!(f, ", then")?;
@@ -257,7 +257,7 @@ impl MountStep {
                 write!(f, " {}", propagation(attr.propagation))?;
             }
         }
-        if self.optional { write!(f, " if it is there") } else { Ok(()) }
+        if self.optional { write!(f, " if it exists") } else { Ok(()) }
     }
 }
 

@@ -40,17 +40,17 @@ impl Compiler<'_> {
             let step = Step::Mount(MountStep::new(source, Path::new(path), attr));
             plan.push_or(step, "limits", Otherwise::Without(None));
         };
-        if self.given.cgroups.iter().any(|cgroup| !cgroup.name.is_empty()) {
+        if self.facts.cgroups.iter().any(|cgroup| !cgroup.name.is_empty()) {
             let options = [(c"mode", c"0755"), (c"size", c"64k")];
             let options = options.map(|(key, value)| (key.into(), Some(value.into()))).to_vec();
             let tmpfs = Source::New { kind: c"tmpfs".into(), options };
             push(tmpfs, &top, MountAttr { set: attr.set & !libc::MOUNT_ATTR_RDONLY, ..attr });
         }
-        for CgroupMount { name, own, .. } in &self.given.cgroups {
+        for CgroupMount { name, own, .. } in &self.facts.cgroups {
             let source = Source::Bind { path: c_path(own)?, recursive: false };
             push(source, &top.join(name), attr);
         }
-        for CgroupMount { name, links, .. } in &self.given.cgroups {
+        for CgroupMount { name, links, .. } in &self.facts.cgroups {
             for link in links {
                 let step = Step::Link { path: Path::new(&top.join(link)), text: c_string(name)? };
                 plan.push_or(step, "limits", Otherwise::Without(None));

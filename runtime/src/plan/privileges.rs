@@ -18,15 +18,15 @@ impl Compiler<'_> {
     }
 
     pub(super) fn privileges(&self, plan: &mut Plan) {
-        let (sandbox, user) = (self.sandbox, &self.given.user);
+        let (sandbox, user) = (self.sandbox, &self.facts.user);
         let keep = self.capabilities;
         if sandbox.no_new_privileges {
             plan.push(Step::NoNewPrivileges, "default");
         }
-        if sandbox.landlock && self.given.landlock > 0 {
+        if sandbox.landlock && self.facts.landlock > 0 {
             self.landlock(plan);
         }
-        if self.given.privileged && user.uid != self.given.caller.0 {
+        if self.facts.privileged && user.uid != self.facts.caller.0 {
             // Only its owner, the caller, can open a pipe.
             plan.push(Step::StandardFiles { uid: user.uid, pipes: true }, "-u");
         }
@@ -44,12 +44,12 @@ impl Compiler<'_> {
             let bits = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS_OFF | NO_CAP_AMBIENT_RAISE;
             plan.push(Step::Securebits(bits), "default");
         }
-        let last = self.given.last_capability;
+        let last = self.facts.last_capability;
         plan.push(Step::Bounding { keep: keep.0, last }, "capabilities");
-        if !self.userns || self.given.privileged {
+        if !self.userns || self.facts.privileged {
             // Before the ids: setgroups(2) needs CAP_SETGID.
             let origin = sandbox.user.as_ref().map_or("caller".into(), |user| format!("-u {user}"));
-            let otherwise = match (&sandbox.user, self.given.confined) {
+            let otherwise = match (&sandbox.user, self.facts.confined) {
                 // A caller that may not set groups cannot drop those it has, either.
                 (None, true) => Otherwise::Without(None),
                 _ => Otherwise::Fail,
@@ -79,16 +79,16 @@ impl Compiler<'_> {
         const MAKE_DEVICES: u64 = 1 << 6 | 1 << 11;
         // REMOVE_DIR to MAKE_SYM (bits 4 to 12); REFER since ABI 2, TRUNCATE since ABI 3.
         let mut handled = WRITE_FILE | 0x1ff0;
-        if self.given.landlock >= 2 {
+        if self.facts.landlock >= 2 {
             handled |= 1 << 13;
         }
-        if self.given.landlock >= 3 {
+        if self.facts.landlock >= 3 {
             handled |= TRUNCATE;
         }
         const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
         // A new network namespace has its own abstract sockets.
         let foreign_sockets = matches!(self.sandbox.network, Network::Host | Network::Join(_));
-        let scoped = match (foreign_sockets, self.given.landlock >= 6) {
+        let scoped = match (foreign_sockets, self.facts.landlock >= 6) {
             (true, true) => SCOPE_ABSTRACT_UNIX_SOCKET,
             _ => 0,
         };

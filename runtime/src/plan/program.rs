@@ -73,7 +73,7 @@ pub(super) fn c_path(path: &Path) -> Result<CString> {
 
 pub(super) fn c_os(text: &OsStr) -> Result<CString> {
     CString::new(text.to_os_string().into_vec())
-        .map_err(|_| Error::new(format!("{text:?} holds a NUL byte")))
+        .map_err(|_| Error::new(format!("{text:?} contains a NUL byte")))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn collect(journal: &Journal) -> Result<Report> {
         }
     }
     for name in Trace::expire(journal)? {
-        report.removed.push(format!("what was remembered of {name}"));
+        report.removed.push(format!("the trace of {name}"));
     }
     for result in resource::remove_strays(journal) {
         match result {

@@ -50,7 +50,7 @@ impl RdtGroup {
             compare(&directory, asked)?;
         } else if named && first_lines(asked).is_empty() && asked.schemata.is_empty() {
             return Err(Error::new(format!("linux.intelRdt.closID {name:?}: no such group"))
-                .hint("give a schema as well, and it is made"));
+                .hint("set a schema too, and it is created"));
         }
         Ok(RdtGroup { directory, asked: asked.clone() })
     }
@@ -140,7 +140,7 @@ impl Resource for RdtGroup {
     }
 
     fn describe(&self, _: &Owner) -> Vec<String> {
-        vec![format!("make {}", self.directory.display())]
+        vec![format!("create {}", self.directory.display())]
     }
 }
 
@@ -168,11 +168,11 @@ fn compare(group: &Path, wanted: &IntelRdt) -> Result<()> {
     match lines.iter().find(differs) {
         None => Ok(()),
         Some(line) => Err(Error::new(format!(
-            "linux.intelRdt: {line}: not what {} has: {}",
+            "linux.intelRdt: {line}: conflicts with {}: {}",
             file.display(),
             text.split_whitespace().collect::<Vec<_>>().join(" ")
         ))
-        .hint("ask for the same, or for another closID")),
+        .hint("use the same schema, or another closID")),
     }
 }
 
@@ -203,7 +203,7 @@ fn make(group: &Path) -> Result<bool> {
     match fs::create_dir(group) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(Error::io(format!("make resctrl group {}", group.display()), &e)),
+        Err(e) => Err(Error::io(format!("create resctrl group {}", group.display()), &e)),
     }
 }
 
@@ -299,7 +299,7 @@ mod tests {
             wanted.l3_cache_schema = Some(cache.into());
             wanted.mem_bw_schema = Some(bandwidth.into()).filter(|_| !bandwidth.is_empty());
             let error = RdtGroup::choose(&top, &wanted, "box").unwrap_err().to_string();
-            assert!(error.contains("not what"), "{cache} {bandwidth}: {error}");
+            assert!(error.contains("conflicts with"), "{cache} {bandwidth}: {error}");
         }
         wanted = IntelRdt { schemata: vec!["L3:0=7".into()], ..wanted };
         wanted.l3_cache_schema = None;

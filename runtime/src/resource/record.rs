@@ -64,7 +64,7 @@ impl<Asked: Recorded> Record<Asked> {
             serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
         match record.id == id {
             true => Ok(record),
-            false => Err(damaged(format!("it is that of {:?}", record.id))),
+            false => Err(damaged(format!("it is the record of {:?}", record.id))),
         }
     }
 

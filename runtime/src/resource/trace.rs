@@ -3,9 +3,9 @@
 //! While it runs, its output goes to two files of its entry in the journal. Their writer, the
 //! keeper, switches from one to the other when it has reached 64 KiB, so that they never hold more
 //! than twice that. At the end `ended.json` is written beside them; and once everything the sandbox
-//! had is released, the directory moves from `<root>/yards/` to `<root>/ended/`, where nothing is
-//! held, counted or released any more. There it stays for a day, until `garth delete`, or until its
-//! name is used again.
+//! had is released, the directory moves from `<root>/sandboxes/` to `<root>/ended/`, where nothing
+//! is held, counted or released any more. There it stays for a day, until `garth delete`, or until
+//! its name is used again.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -139,7 +139,7 @@ impl Trace {
         };
         serde_json::from_slice(&text)
             .map(Some)
-            .map_err(|e| Error::new(format!("{}: not a trace: {e}", path.display())))
+            .map_err(|e| Error::new(format!("{}: invalid trace: {e}", path.display())))
     }
 
     /// Removes the trace of `name`; false: there is none.
@@ -199,7 +199,7 @@ pub fn retire(entry: Entry) -> Result<()> {
     let dir = place(&journal);
     match fs::create_dir(&dir) {
         Err(e) if e.kind() != ErrorKind::AlreadyExists => {
-            return Err(Error::io(format!("make {}", dir.display()), &e));
+            return Err(Error::io(format!("create {}", dir.display()), &e));
         }
         _ => {}
     }

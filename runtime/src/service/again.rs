@@ -10,7 +10,7 @@ use crate::journal::Journal;
 use crate::network;
 use crate::start::{self, second};
 
-/// Does what the first word says; the rest are its own. Returns the exit code.
+/// Does what the first word says, with the others as arguments. Returns the exit code.
 pub fn main(words: &[OsString]) -> i32 {
     let Some((word, rest)) = words.split_first() else { return 125 };
     let word = word.to_str().unwrap_or_default();
@@ -22,7 +22,7 @@ pub fn main(words: &[OsString]) -> i32 {
         _ => match container::serve(word, rest) {
             Some(Ok(Some(ended))) => return end_as(ended),
             Some(served) => served.map(drop),
-            None => Err(Error::new(format!("{word} is not a word of a second start"))),
+            None => Err(Error::new(format!("{word}: unknown word for a second start"))),
         },
     };
     let Err(error) = done else { return 0 };
@@ -34,7 +34,7 @@ pub fn main(words: &[OsString]) -> i32 {
     }
 }
 
-/// `ended ROOT NAME ENTRY PID`: what a keeper becomes.
+/// `ended ROOT NAME ENTRY PID`: what a keeper becomes once its sandbox has ended.
 fn ended(words: &[OsString]) -> Result<()> {
     let number = |word: &OsString| word.to_str().and_then(|word| word.parse::<i32>().ok());
     if let [root, name, entry, pid] = words
@@ -42,5 +42,5 @@ fn ended(words: &[OsString]) -> Result<()> {
     {
         return bury(&Journal::at(root), name, entry, pid);
     }
-    Err(Error::new("not the words of a keeper"))
+    Err(Error::new("invalid arguments of a keeper"))
 }

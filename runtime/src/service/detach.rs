@@ -1,9 +1,9 @@
-//! Leaving a sandbox behind.
+//! Detached sandboxes.
 //!
-//! A second start of this program, in a session of its own, is given a record of what is to be started: the
-//! keeper. It starts the sandbox, says so, and becomes a program of a few kilobytes, which waits for the
-//! sandbox's end and keeps the last of its output. Then that becomes a second start once more, which
-//! releases all that the sandbox had and leaves a trace of it.
+//! The keeper, a second start of this program in its own session, gets an order that says what to
+//! start. It starts the sandbox, reports that, and becomes a program of a few kilobytes that waits
+//! for the sandbox's end and keeps the last of its output. That program then becomes a second start
+//! again, which releases the sandbox's resources and leaves a trace of it.
 
 use std::ffi::{CString, OsString};
 use std::fs::{File, Permissions};
@@ -24,38 +24,39 @@ use crate::start::again::{self, Again};
 use crate::start::{self, Child, Group, Options, Process, Spawn, Stdio, random_id};
 use crate::sys::{CStrings, Errno, file, init, process, raw};
 
-/// What a keeper is given.
+/// The order for a keeper.
 #[derive(Debug, Serialize, Deserialize)]
 struct Order {
     sandbox: Sandbox,
     options: Options,
-    /// Its standard output is a file of the caller's, and not to be kept.
+    /// Its standard output is the caller's file, so there is no output to keep.
     logged: bool,
 }
 
-/// A sandbox that goes on without the process that started it.
+/// A sandbox that runs independently of the process that started it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Background {
-    /// The name by which it is found.
+    /// Its name.
     pub name: String,
-    /// What it had to be started without, in words for the user.
+    /// The defaults it had to be started without, in words for the user.
     pub spared: Vec<String>,
 }
 
 impl Sandbox {
-    /// Starts the sandbox and leaves it behind: a process of its own looks after it, and releases what
-    /// it had when it has ended. Without a name in `options` it gets one. What the command writes goes to
-    /// the end of the file `log`, or the last of it is kept; [`super::wait`] tells how it ended.
+    /// Starts the sandbox detached: a separate process looks after it and releases its resources
+    /// when it has ended. If `options` has no name, a random one is chosen. The command's output is
+    /// appended to the file `log`; without one, the last of it is kept. [`super::wait`] returns how
+    /// the sandbox ended.
     ///
     /// # Errors
-    /// As of [`Sandbox::spawn`], and where this program cannot be started a second time.
+    /// Those of [`Sandbox::spawn`]; this program cannot be started a second time.
     pub fn detach(&self, options: &Options, log: Option<&Path>) -> Result<Background> {
-        // Mistakes are found before a second process is started.
+        // Report mistakes before starting a second process.
         self.validate()?;
         if !again::is_possible() {
             return Err(Error::new(
-                "the library is not part of the program, which cannot be started again to look after a sandbox",
+                "the library is not linked into the program, which therefore cannot be started again to look after a sandbox",
             ));
         }
         let name = options.name.clone().unwrap_or_else(random_id);
@@ -83,7 +84,7 @@ impl Sandbox {
         };
         let keeper = keeper.order(&order)?;
         let (answer, _) = keeper.answer::<Vec<String>>()?;
-        // It has gone on in a process that is not ours to reap.
+        // It has forked; the process that continues is not our child.
         keeper.process.wait()?;
         Ok(Background { name, spared: answer? })
     }
@@ -92,15 +93,15 @@ impl Sandbox {
 /// The word for [`keep`].
 pub const KEEP: &str = "keep";
 
-/// The keeper, a second start: starts what its order says, answers that it runs, and becomes the small
-/// program that waits for its end.
+/// The keeper, a second start: starts the sandbox of its order, answers that it is running, and
+/// becomes the small program that waits for its end.
 ///
 /// # Errors
-/// When the process that gave the order is gone; it is told of all others.
+/// The process that gave the order is gone; all other errors are reported to it.
 pub fn keep(words: &[OsString]) -> Result<()> {
     let (order, reply) = again::take::<Order>(words)?;
     let started = process::leave_parent()
-        .map_err(|errno| Error::os("leave a process behind", errno))
+        .map_err(|errno| Error::os("detach a process", errno))
         .and_then(|()| start(&order, &reply));
     match started {
         Ok(errno) => Err(Error::os("become the keeper", errno)),
@@ -119,8 +120,8 @@ fn start(order: &Order, reply: &again::Reply) -> Result<Errno> {
     let output = match logged {
         true => None,
         false => {
-            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
-            // Whatever user the command is, it may open /dev/stdout; none outside can reach it.
+            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("create a pipe", &e))?;
+            // The command may open /dev/stdout as any user; nothing outside can reach this pipe.
             let writer = File::from(OwnedFd::from(writer));
             let open = writer.set_permissions(Permissions::from_mode(0o622));
             open.map_err(|e| Error::io("open a pipe to the command", &e))?;
@@ -144,7 +145,7 @@ fn become_keeper(
     let failed = |errno| Error::os("become the keeper", errno);
     let name = child.id().unwrap_or_default();
     let program = init::sealed().map_err(failed)?;
-    // This very program, even if its file is replaced meanwhile.
+    // This very program, even if its file has been replaced.
     let own = File::open("/proc/self/exe").map_err(|e| Error::io("open /proc/self/exe", &e))?;
     let first = child.process().pidfd();
     let command = start::command(first, child.process().pid()).unwrap_or_default();
@@ -167,7 +168,7 @@ fn become_keeper(
     for fd in child.held().chain(named.iter().flatten().copied()) {
         raw::set_cloexec(fd.as_raw_fd(), false).map_err(failed)?;
     }
-    // The caller of `wrap -d` must not wait for the end of its pipe through us.
+    // Do not hold the standard error of `wrap -d` open: its reader may wait for end of file.
     raw::dup2(1, 2).map_err(failed)?;
     let text = |bytes: Vec<u8>| CString::new(bytes).unwrap_or_default();
     let mut argv = vec![init::KEEPER.to_owned()];
@@ -182,24 +183,24 @@ fn become_keeper(
         ["ended".into(), root, name.into(), entry.into(), pid.into()]
             .map(|word: OsString| text(word.into_vec())),
     );
-    // The process that asked may have gone away; the sandbox runs all the same.
+    // The process that asked may be gone; the sandbox runs nevertheless.
     let _ = reply.answer(&Ok(child.process().spared()));
     let signals = process::Signals::block().map_err(failed)?;
     std::mem::forget(signals);
     Ok(file::exec_fd(&program, &CStrings::new(argv), &CStrings::new(Vec::new())))
 }
 
-/// The successor of a keeper: its child `pid`, the first process of sandbox `name`, has ended. Leaves
-/// a trace of it, and releases what it had. `entry` is its place in the journal, which the keeper has
-/// held and which is not let go of before all is released.
+/// The successor of a keeper: its child `pid`, the first process of sandbox `name`, has ended.
+/// Leaves a trace of the sandbox and releases its resources. `entry` is the lock of its journal
+/// entry, which the keeper held and which is kept until everything is released.
 ///
 /// # Errors
-/// What could not be released, or written down.
+/// Something could not be released or written.
 pub fn bury(journal: &Journal, name: &str, entry: RawFd, pid: i32) -> Result<()> {
-    // The rest of what the keeper held for the sandbox, such as its ports, is released by that.
+    // Closes the other descriptors that the keeper held for the sandbox, such as its ports.
     let lock = process::keep_inherited(entry);
     let lock = lock.map_err(|errno| Error::os(format!("descriptor {entry}"), errno))?;
-    // The state directory may have been lost, and the name be another's.
+    // The state directory may have been lost, and the name taken by another sandbox.
     let Some(entry) = journal.adopt(name, lock)? else { return Ok(()) };
     let told = tell(journal, name, pid);
     gc::release(entry, true).and(told)
@@ -211,7 +212,7 @@ fn tell(journal: &Journal, name: &str, pid: i32) -> Result<()> {
     let process = if has_init { Process::adopt_init(pid) } else { Process::adopt(pid) }?;
     let ended = process.wait()?;
     let output = Path::new("/proc/self/fd/1");
-    // A file of the caller's; otherwise /dev/null is there.
+    // The caller's file, or else /dev/null.
     let log = output.metadata().is_ok_and(|file| file.is_file()).then_some(output);
     Trace::of(journal, &record, ended, log).write(journal)
 }

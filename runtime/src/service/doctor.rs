@@ -1,5 +1,5 @@
-//! What this host can do, found out by doing it: most probes are plans that are run without their
-//! last step, the execve.
+//! What this host can do, found out by trying: most probes are plans run without the last step, the
+//! execve.
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::start::{self, Options};
 use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};
 
-/// What one probe has found.
+/// The result of one probe.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     /// What was tried.
@@ -37,16 +37,16 @@ pub struct Finding {
 pub enum Health {
     /// It works.
     Ok,
-    /// It does not, and what needs it will be refused or left out, as KERNEL.md says.
+    /// It does not work; what needs it is refused or left out, as described in KERNEL.md.
     Degraded,
-    /// Without it there are no sandboxes.
+    /// No sandbox works without it.
     Unusable,
 }
 
-/// The kernel that everything is written for; see KERNEL.md for what needs it.
+/// The oldest kernel with full support; KERNEL.md lists what needs it.
 const OLDEST: (u32, u32) = (5, 14);
 
-/// Runs all probes. Nothing of them stays.
+/// Runs all probes. They leave nothing behind.
 pub fn examine(journal: &Journal) -> Vec<Finding> {
     use Health::{Degraded, Unusable};
     let mut found = Vec::new();
@@ -69,7 +69,7 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("memory limit", Degraded, limit(Limits { memory: Some(Size(1 << 30)), ..none() }));
     note("cpu limit", Degraded, limit(Limits { cpus: Some(0.5), ..none() }));
     note("process limit", Degraded, limit(Limits { pids: Some(100), ..none() }));
-    note("processor set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
+    note("cpu set", Degraded, limit(Limits { cpuset: Some("0".into()), ..none() }));
     note("disk limit", Degraded, disk_limit());
     note("private network", Degraded, private_network(journal, |_| Ok(())));
     note("firewall", Degraded, firewall(journal));
@@ -104,7 +104,7 @@ fn sandbox() -> Result<String> {
     let explanation = sandbox.explain(&Options::default())?;
     let steps = explanation.plan.steps.len() - 1;
     rehearse(explanation.plan, |_| Ok(()))?;
-    Ok(format!("{steps} steps of the default profile were taken"))
+    Ok(format!("all {steps} steps of the default profile work"))
 }
 
 /// Runs all steps but the execve.
@@ -122,12 +122,12 @@ fn state_directory(journal: &Journal) -> Result<String> {
 fn user_namespace() -> Result<String> {
     let plan = in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo]);
     rehearse(plan, |_| Ok(())).map_err(|e| {
-        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a chroot the kernel makes none")
+        e.hint("see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; the kernel refuses them in a chroot")
     })?;
     Ok("sandboxes without root".into())
 }
 
-/// Steps of one who is in new namespaces of these kinds, a user namespace among them.
+/// Steps taken in new namespaces of these kinds, including a user namespace.
 fn in_user_namespace<const N: usize>(namespaces: u64, steps: [Step; N]) -> Plan {
     let (uid, gid) = process::effective_ids();
     let id_maps = Some(IdMaps::one((uid, uid), (gid, gid)));
@@ -141,19 +141,19 @@ fn time_namespace() -> Result<String> {
         false => in_user_namespace(libc::CLONE_NEWUSER as u64, [Step::AwaitGo, unshare]),
     };
     rehearse(plan, |_| Ok(()))
-        .map_err(|e| e.hint("CONFIG_TIME_NS, Linux 5.6: --timens is refused"))?;
+        .map_err(|e| e.hint("needs CONFIG_TIME_NS and Linux 5.6: --timens is refused"))?;
     Ok("--timens".into())
 }
 
 fn landlock() -> Result<String> {
     match process::landlock_abi() {
-        0 => Err(Error::new("not in this kernel, or not among its lsm=")
+        0 => Err(Error::new("not in this kernel, or not enabled by lsm=")
             .hint("writes are confined by read-only mounts alone")),
         abi => Ok(format!("ABI {abi}")),
     }
 }
 
-/// The profile of a process is its executable's, or was given to it by whoever started it.
+/// A process's profile belongs to its executable, or was set by the process that started it.
 fn apparmor() -> Result<String> {
     let enabled = read_kernel("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
     if enabled.trim() != "Y" {
@@ -162,9 +162,9 @@ fn apparmor() -> Result<String> {
     let path = "/proc/self/attr/current";
     let profile = read_kernel(path).map_err(|e| Error::io(format!("read {path}"), &e))?;
     match profile.trim_matches(['\0', '\n']) {
-        "unconfined" => Ok("enabled, and no profile confines this program".into()),
+        "unconfined" => Ok("enabled, with no profile confining this program".into()),
         profile => Err(Error::new(format!("this program is confined by the profile {profile}"))
-            .hint("what it refuses answers EACCES or EPERM: see the kernel's log")),
+            .hint("what it denies fails with EACCES or EPERM: see the kernel log")),
     }
 }
 
@@ -179,17 +179,18 @@ fn limit(limits: Limits) -> Result<String> {
     Ok(file.unwrap_or_default().trim_end_matches("/doctor/cgroup.procs").to_owned())
 }
 
-/// The io controller, at the disk of the root.
+/// The io controller, on the disk of the root file system.
 fn disk_limit() -> Result<String> {
     let one = |text: &str| limit(Limits { io: Throttle::parse(text)?, ..none() });
     let read = one("riops=1:/")?;
     Ok(match one("wiops=1:/") {
         Ok(_) => read,
-        Err(_) => format!("{read}, for reading: the kernel cannot tell whose writes are"),
+        Err(_) => format!("{read}, for reads only: the kernel cannot attribute writes to a cgroup"),
     })
 }
 
-/// A host, a sandbox and the wire between them, in a network namespace that ends with the probe.
+/// A host, a sandbox and the veth pair between them, in a network namespace that ends with the
+/// probe.
 fn private_network(
     journal: &Journal,
     then: impl FnOnce(&HostEnd) -> Result<()> + Send,
@@ -212,14 +213,14 @@ fn private_network(
         })
     };
     netns::in_new_netns(rehearsal)
-        .map_err(|errno| Error::os("make a network namespace", errno))??;
+        .map_err(|errno| Error::os("create a network namespace", errno))??;
     Ok("veth, addresses, routes, nftables".into())
 }
 
-/// Chains of others on this host, and what the sandboxes that run need of our own.
+/// Other firewall chains on this host, and our own chains for running sandboxes.
 fn firewall(journal: &Journal) -> Result<String> {
     if !facts::privileged() {
-        return Ok("not needed by pasta".into());
+        return Ok("not needed with pasta".into());
     }
     let mut wrong = network::obstacles()?;
     for id in &journal.ids()? {
@@ -233,12 +234,12 @@ fn firewall(journal: &Journal) -> Result<String> {
         wrong.extend(new);
     }
     match wrong.is_empty() {
-        true => Ok("no chain drops what is forwarded".into()),
+        true => Ok("no chain drops forwarded packets".into()),
         false => Err(Error::new(wrong.join("; "))),
     }
 }
 
-/// The program that carries the packets of a user's sandboxes, in one that ends with the probe.
+/// The program that carries the packets of unprivileged sandboxes, in a sandbox for this probe.
 fn unprivileged_network(journal: &Journal) -> Result<String> {
     let entry = journal.create(&start::random_id())?;
     let helper = Pasta::find(entry.file("pasta.pid"), Vec::new());
@@ -255,7 +256,7 @@ fn unprivileged_network(journal: &Journal) -> Result<String> {
     tried
 }
 
-/// Both ways, on such a wire.
+/// Both directions, on such a veth pair.
 fn rates(journal: &Journal) -> Result<String> {
     let both = Some(Rate(1_000_000));
     let rates = Rates { up: both, down: both };
@@ -264,7 +265,7 @@ fn rates(journal: &Journal) -> Result<String> {
     Ok("tbf, ingress, u32, mirred, ifb".into())
 }
 
-/// The same wire in a group that nobody else is in.
+/// The same veth pair, in a rate group of its own.
 fn rate_groups(journal: &Journal) -> Result<String> {
     let group = "doctor:1Mbit/s".parse::<RateGroup>()?;
     bandwidth::check(&Rates::default(), Some(&group))?;
@@ -286,6 +287,6 @@ fn raising_limits() -> Result<String> {
     match facts::has(Capability::CAP_SYS_RESOURCE) {
         true => Ok("--ulimit may raise a hard limit".into()),
         false => Err(Error::new("no CAP_SYS_RESOURCE")
-            .hint("--ulimit can lower hard limits, and is refused where it would raise one")),
+            .hint("--ulimit can lower hard limits but not raise them")),
     }
 }

@@ -1,4 +1,4 @@
-//! A command in a sandbox that runs already.
+//! Running a command in a running sandbox.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,23 +10,24 @@ use crate::journal::Journal;
 use crate::resource::record::SandboxRecord;
 use crate::start::{self, Process};
 
-/// What is to be run; the rest is as in the sandbox.
+/// What to run; everything else is as in the sandbox.
 #[derive(Clone, Debug, Default)]
 pub struct Entering {
     /// The command and its arguments.
     pub command: Vec<OsString>,
-    /// `user[:group]`; none: the sandbox's.
+    /// `user[:group]`; `None` for the sandbox's.
     pub user: Option<String>,
-    /// Working directory; none: the sandbox's.
+    /// Working directory; `None` for the sandbox's.
     pub workdir: Option<PathBuf>,
     /// Variables, as `NAME=VALUE`.
     pub env: Vec<String>,
 }
 
-/// Runs it in sandbox `name`, confined as that is. When this returns, it has been executed.
+/// Runs a command in sandbox `name`, confined in the same way. When this returns, it has been
+/// executed.
 ///
 /// # Errors
-/// When the sandbox does not run, or the step that failed.
+/// The sandbox is not running, or a step failed.
 pub fn enter(journal: &Journal, name: &str, entering: Entering) -> Result<Process> {
     let record = SandboxRecord::read(journal, name)?;
     let mut sandbox = record.asked.clone();

@@ -1,9 +1,9 @@
-//! Sandboxes and containers have verbs in common, and names of one space.
+//! Sandboxes and containers share verbs and a name space.
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
-/// What has a name.
+/// What a name refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
     /// A wrapped command.
@@ -13,11 +13,11 @@ pub enum Face {
 }
 
 impl Face {
-    /// The one that is called `name`. Where there is neither it is a container, as most callers who know
-    /// both are engines, which look for the words that belong to those.
+    /// The one named `name`. If there is neither, a container: then the verbs that serve both fail
+    /// with the words that engines match.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The state directory cannot be read.
     pub fn of(journal: &Journal, name: &str) -> Result<Face> {
         Ok(match journal.containers().has(name)? || !journal.has(name)? {
             true => Face::Container,
@@ -29,7 +29,7 @@ impl Face {
 /// The first process of the sandbox or container `name`.
 ///
 /// # Errors
-/// There is none, or it does not run.
+/// It does not exist or is not running.
 pub fn first_process(journal: &Journal, name: &str) -> Result<i32> {
     let containers = journal.containers();
     let journal = if containers.has(name)? { &containers } else { journal };

@@ -1,5 +1,5 @@
-//! What a service manager hands down to a command by its environment: where to say that it is ready, the
-//! sockets that it is activated by, directories and credentials made for it.
+//! What a service manager passes to a command through its environment: the notification socket, the
+//! sockets for socket activation, directories and credentials.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -13,11 +13,11 @@ use crate::sys::file;
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST: i32 = 3;
 
-/// Makes what the environment of the sandbox names reach its command, as far as it was meant for this
-/// process. `state` is the state directory, which no sandbox may write.
+/// Passes what the environment names on to the command, if it was meant for this process. `state`
+/// is the state directory, which no sandbox may write.
 ///
 /// # Errors
-/// LISTEN_FDS promises descriptors that are not open.
+/// LISTEN_FDS counts descriptors that are not open.
 pub fn hand_down(sandbox: &mut Sandbox, state: &Path) -> Result<()> {
     sockets(sandbox)?;
     watchdog(sandbox);
@@ -57,13 +57,13 @@ fn sockets(sandbox: &mut Sandbox) -> Result<()> {
             "LISTEN_PID names this process, so the sockets were for it: see sd_listen_fds(3)",
         ));
     }
-    // The child says both.
+    // The child sets these two itself.
     forget(sandbox, &["LISTEN_PID", "LISTEN_FDS", "LISTEN_PIDFDID"]);
     sandbox.listen_fds = count;
     Ok(())
 }
 
-/// Without WATCHDOG_PID the interval is for whoever reads it (sd_watchdog_enabled(3)).
+/// Without WATCHDOG_PID, the interval is for any process that reads it (sd_watchdog_enabled(3)).
 fn watchdog(sandbox: &mut Sandbox) {
     match value(sandbox, "WATCHDOG_PID").is_none() {
         true => {}
@@ -72,7 +72,7 @@ fn watchdog(sandbox: &mut Sandbox) {
     }
 }
 
-/// What lies below /run and the like, of which the sandbox has its own. The rest is in sight already.
+/// Paths below /run and the like, of which the sandbox has its own. Others are visible anyway.
 fn files(sandbox: &mut Sandbox, state: &Path) -> Result<()> {
     let mut wanted: Vec<(PathBuf, bool, &str)> = Vec::new();
     for name in ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
@@ -98,8 +98,8 @@ fn files(sandbox: &mut Sandbox, state: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The directories of a list with colons that may be written. What holds a state directory, or is in one,
-/// would be a way out.
+/// The directories of a colon-separated list that may be made writable. A directory that contains
+/// the state directory, or is inside it, would be a way out.
 fn below_run(list: &OsStr, state: &Path) -> Vec<PathBuf> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
     let state = real(state);
@@ -158,7 +158,7 @@ mod tests {
             ("/run/a", "/run/garth", vec!["/run/a"]),
             ("/run/a:/run/b/c", "/run/garth", vec!["/run/a", "/run/b/c"]),
             ("/run/a", "/run/a/garth", vec![]),
-            ("/run/garth/yards/x", "/run/garth", vec![]),
+            ("/run/garth/sandboxes/x", "/run/garth", vec![]),
             ("/run/garth", "/run/garth", vec![]),
             ("/run:/run/../etc:/etc::a", "/run/garth", vec![]),
         ] {

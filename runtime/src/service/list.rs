@@ -1,4 +1,4 @@
-//! The sandboxes on record.
+//! Listing and checking sandboxes.
 
 use serde::Serialize;
 
@@ -16,23 +16,23 @@ use crate::{container, facts, network};
 pub struct Listed {
     /// Its name.
     pub name: String,
-    /// `running`, `starting`, `ended` (gc will release it), or `damaged`: it runs, but its record
-    /// cannot be read; `garth delete --force` still removes it. `exited` and `killed`: it has ended
-    /// and is released, and `end` tells how.
+    /// `running`, `starting`, `ended` (to be released by gc), or `damaged`: it is running, but its
+    /// record cannot be read; `garth delete --force` still removes it. `exited` and `killed`: it
+    /// has ended and been released, and `end` tells how.
     pub state: &'static str,
     /// Its first process, in the host's pid namespace.
     pub pid: Option<i32>,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     pub created: Option<u64>,
     /// Its addresses.
     pub addresses: Vec<String>,
-    /// Its published ports, as `-p` spells them: neighbours as one range.
+    /// Its published ports in the syntax of `-p`, adjacent ones as a range.
     pub ports: Vec<String>,
-    /// What its network is held to now, as `--rate` spells it.
+    /// Its current network rates in the syntax of `--rate`.
     pub rates: Option<String>,
     /// The command.
     pub command: Vec<String>,
-    /// How it has ended, as far as that is remembered.
+    /// How it ended, if that is still on record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Trace>,
 }
@@ -53,21 +53,21 @@ impl From<Trace> for Listed {
     }
 }
 
-/// All of them, in the order of their names.
+/// Lists all sandboxes, sorted by name.
 ///
 /// # Errors
-/// When the state directory cannot be read.
+/// The state directory cannot be read.
 pub fn list(journal: &Journal) -> Result<Vec<Listed>> {
-    // A name with a dot is an entry in the making.
+    // A name that begins with a dot is an entry being created.
     let ids = journal.ids()?.into_iter().filter(|id| !id.starts_with('.'));
     let mut kept = None;
     ids.map(|id| look(journal, id, &mut kept)).collect()
 }
 
-/// As [`list`], with the detached ones that have ended and are remembered.
+/// Same as [`list`], plus detached sandboxes that have ended and left a trace.
 ///
 /// # Errors
-/// As for `list`.
+/// Same as `list`.
 pub fn list_all(journal: &Journal) -> Result<Vec<Listed>> {
     let mut entries = list(journal)?;
     for trace in Trace::all(journal)? {
@@ -79,12 +79,12 @@ pub fn list_all(journal: &Journal) -> Result<Vec<Listed>> {
     Ok(entries)
 }
 
-/// `kept` is read once, for the first sandbox that has a network to be held to anything.
+/// `kept` is read once, for the first sandbox whose network can have rates.
 fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<Listed> {
     let process = journal.process(&name)?;
     let lives = match process.as_ref().map(ProcessId::open).transpose() {
         Ok(open) => open.flatten().is_some(),
-        // One that cannot be seen from here is watched by whoever started it.
+        // A process that cannot be seen from here: the process that started it holds the entry.
         Err(_) => journal.is_held(&name)?,
     };
     let state = match (&process, lives) {
@@ -104,7 +104,7 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<List
     };
     let words = record.asked.command.iter().map(|word| word.to_string_lossy().into_owned());
     let link = record.resources.bandwidth.as_ref().and_then(|bandwidth| bandwidth.link.as_ref());
-    // Where the kernel does not say, nothing is said.
+    // Only what the kernel reports.
     let rates = link.filter(|_| lives).and_then(|link| {
         let kept = kept.get_or_insert_with(|| Kept::read().unwrap_or_default());
         match &record.asked.rate_group {
@@ -130,11 +130,11 @@ fn look(journal: &Journal, name: String, kept: &mut Option<Kept>) -> Result<List
     })
 }
 
-/// What is there of what the sandbox or container `name` has outside, and, of a sandbox that runs, what
-/// is missing or does not work.
+/// The host resources that the sandbox or container `name` holds and, for a running sandbox, those
+/// that are missing or do not work.
 ///
 /// # Errors
-/// When there is none of this name, or something cannot be told.
+/// There is no such sandbox or container, or something cannot be read.
 pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)> {
     if Face::of(journal, name)? == Face::Container {
         return Ok((container::check(&journal.containers(), name)?, Vec::new()));
@@ -149,10 +149,10 @@ pub fn check(journal: &Journal, name: &str) -> Result<(Vec<String>, Vec<String>)
     Ok((there, lacks))
 }
 
-/// What will not work for a sandbox that has just been started, as others on this host are against it.
+/// What will not work for a newly started sandbox because of other firewall rules on this host.
 pub fn cautions(sandbox: &Sandbox) -> Vec<String> {
     match sandbox.network {
-        // Who cannot look has no reason to fear.
+        // If they cannot be read, there is nothing to warn about.
         Network::Private if facts::privileged() => network::obstacles().unwrap_or_default(),
         _ => Vec::new(),
     }

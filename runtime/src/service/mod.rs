@@ -1,5 +1,4 @@
-//! What people do with sandboxes: run one in the foreground or leave one behind, list them, enter
-//! them, end them.
+//! Operations on sandboxes: run one in the foreground or detached, list, enter and end them.
 
 pub(crate) mod again;
 mod detach;

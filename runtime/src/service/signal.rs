@@ -1,4 +1,4 @@
-//! A signal for a sandbox or container by its name.
+//! Signalling a sandbox or container by name.
 
 use std::os::fd::AsFd;
 
@@ -9,10 +9,11 @@ use crate::journal::Journal;
 use crate::start::deliver;
 use crate::sys::Errno;
 
-/// Sends `signal` to the sandbox or container `name`; of a container to its first process, or to all.
+/// Sends `signal` to the sandbox or container `name`; in a container, to its first process or to
+/// all.
 ///
 /// # Errors
-/// There is none of this name, it does not run, or it is not the caller's to signal.
+/// It does not exist, is not running, or the caller may not signal it.
 pub fn kill(journal: &Journal, name: &str, signal: i32, targets: Targets) -> Result<()> {
     match Face::of(journal, name)? {
         Face::Container => container::kill(&journal.containers(), name, signal, targets),
@@ -20,8 +21,8 @@ pub fn kill(journal: &Journal, name: &str, signal: i32, targets: Targets) -> Res
     }
 }
 
-/// Sends `signal` to the command of sandbox `name`; SIGKILL ends all of it, 0 only asks whether there
-/// is a process to take a signal.
+/// Sends `signal` to the command of sandbox `name`; SIGKILL ends the whole sandbox, 0 only tests
+/// whether there is a process to signal.
 fn to_command(journal: &Journal, name: &str, signal: i32) -> Result<()> {
     let ended = || match journal.read(name) {
         Ok(_) => Error::new(format!("{name} is not running")),

@@ -1,4 +1,4 @@
-//! The foreground: signals that reach us are meant for the sandbox.
+//! Running in the foreground: signals sent to this process are meant for the sandbox.
 
 use std::os::fd::AsFd;
 
@@ -7,24 +7,26 @@ use crate::start::{Child, Process};
 use crate::sys::Errno;
 use crate::sys::process::{self, Ended, Signals};
 
-/// Waits for the end of the sandbox, forwards the signals that arrive meanwhile, and releases what
-/// the sandbox had. `signals` must have been blocked before the sandbox was started, or those that
-/// arrive in between would be lost. `warn` is told of a signal that could not be delivered.
+/// Waits for the end of the sandbox, forwards signals that arrive meanwhile, and releases the
+/// sandbox's resources. `signals` must have been blocked before the sandbox was started, or those
+/// arriving in between would be lost. `warn` is called for a signal that could not be delivered.
 ///
 /// # Errors
-/// When something could not be released.
+/// Something could not be released.
 pub fn supervise(child: Child, signals: &Signals, warn: &dyn Fn(Error)) -> Result<Ended> {
     supervise_process(child.process(), signals, warn)?;
     if let Some(limit) = child.out_of_memory() {
-        warn(Error::new(format!("the kernel has killed in the sandbox: out of memory ({limit})")));
+        warn(Error::new(format!(
+            "the kernel killed a process in the sandbox: out of memory ({limit})"
+        )));
     }
     child.wait()
 }
 
-/// Forwards the signals that arrive until the process has ended; it is not reaped.
+/// Forwards signals until the process has ended, without reaping it.
 ///
 /// # Errors
-/// When the kernel cannot wait.
+/// Waiting failed.
 pub fn supervise_process(child: &Process, signals: &Signals, warn: &dyn Fn(Error)) -> Result<()> {
     loop {
         let [ended, _] = process::readable([child.pidfd(), signals.as_fd()], None)
@@ -33,15 +35,16 @@ pub fn supervise_process(child: &Process, signals: &Signals, warn: &dyn Fn(Error
             return Ok(());
         }
         while let Some(arrived) = signals.next() {
-            // What others got too, a terminal has sent to the sandbox as well.
+            // A signal that a terminal sent to others too has also reached the sandbox.
             if arrived.signal == libc::SIGCHLD || !arrived.is_for_us_alone() {
                 continue;
             }
             match child.deliver(arrived.signal) {
-                // It has ended meanwhile.
+                // It has ended meanwhile, which is not an error.
                 Err(error) if error.errno() == Some(Errno(libc::ESRCH)) => {}
                 Err(error) => warn(error),
-                // As the kernel does after a hang-up: what is stopped shall see it.
+                // SIGCONT too, as the kernel does after a hang-up, so that stopped processes get
+                // it.
                 Ok(()) if arrived.from_kernel => drop(child.deliver(libc::SIGCONT)),
                 Ok(()) => {}
             }
@@ -49,8 +52,8 @@ pub fn supervise_process(child: &Process, signals: &Signals, warn: &dyn Fn(Error
     }
 }
 
-/// The last act of a launcher: it ends as its command did, by the same signal if that was one, so that
-/// whoever waits for it sees the same. Returns the exit code, also where a signal cannot end it.
+/// The last act of a launcher: it ends like its command, by the same signal if one killed that, so
+/// that its parent sees the same status. Returns the exit code if it does not die by the signal.
 pub fn end_as(ended: Ended) -> i32 {
     if let Ended::Killed(signal) = ended {
         process::die_by(signal);

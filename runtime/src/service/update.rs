@@ -1,4 +1,4 @@
-//! Changing a sandbox or container that runs.
+//! Changing the limits of a running sandbox or container.
 
 use super::Face;
 use crate::cgroup::Cgroup;
@@ -11,12 +11,12 @@ use crate::journal::{Journal, lock_file};
 use crate::resource::bandwidth;
 use crate::resource::record::SandboxRecord;
 
-/// Changes what the sandbox or container `name` is held to, from now on; `disks` are limits by a path
-/// on each. The record of a sandbox goes on saying what was asked at its start; `garth ps` tells what
-/// the kernel keeps.
+/// Changes the limits of the sandbox or container `name`; `disks` are limits on disks, each given
+/// by a path on it. A sandbox's record keeps the limits it was started with; `garth ps` shows the
+/// kernel's.
 ///
 /// # Errors
-/// When it does not run, has nothing of the kind, or what the kernel refused.
+/// It is not running, has nothing to change the limit of, or the kernel refused.
 pub fn update(journal: &Journal, name: &str, changes: &Changes, disks: &[Throttle]) -> Result<()> {
     match Face::of(journal, name)? {
         Face::Sandbox => of_sandbox(journal, name, changes, disks),
@@ -36,13 +36,15 @@ pub fn update(journal: &Journal, name: &str, changes: &Changes, disks: &[Throttl
 fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]) -> Result<()> {
     let Changes { resources, schemata, rate } = changes;
     if *resources != usual(resources) || schemata.is_some() {
-        let what = "a sandbox has --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, \
-                    --io and --rate";
-        return Err(Error::new(format!("{id} is a sandbox: this cannot be changed")).hint(what));
+        let what = "use --memory, --memory-swap, --cpus, --cpuset-cpus, --pids-limit, --io or \
+                    --rate";
+        return Err(
+            Error::new(format!("{id} is a sandbox: this limit cannot be changed")).hint(what)
+        );
     }
     let nothing = *resources == Resources::default();
     if nothing && disks.is_empty() && rate.is_none() {
-        return Err(Error::new("nothing to change").hint("write --memory 512m, --cpus 2, ..."));
+        return Err(Error::new("nothing to change").hint("use --memory 512m, --cpus 2, ..."));
     }
     let within = |error: Error| error.within(format_args!("update {id}"));
     let cgroup = match nothing && disks.is_empty() {
@@ -51,8 +53,8 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
     };
     if !nothing {
         if cgroup.is_empty() {
-            let why = Error::new("it was started without limits, and has no cgroup of its own");
-            return Err(within(why.hint("start it again with one, as --pids-limit 10000")));
+            let why = Error::new("it was started without limits and has no cgroup of its own");
+            return Err(within(why.hint("restart it with one, e.g. --pids-limit 10000")));
         }
         cgroup.update(resources).map_err(within)?;
     }
@@ -65,7 +67,7 @@ fn of_sandbox(journal: &Journal, id: &str, changes: &Changes, disks: &[Throttle]
     rate.map_or(Ok(()), |rate| slow_down(journal, id, rate))
 }
 
-/// What of it a sandbox can have.
+/// The part of these that a sandbox can have.
 fn usual(resources: &Resources) -> Resources {
     let cpu = resources.cpu.clone().map(|Cpu { quota, period, cpus, .. }| Cpu {
         quota,
@@ -91,21 +93,22 @@ fn slow_down(journal: &Journal, id: &str, change: Change) -> Result<()> {
     let record = SandboxRecord::read(journal, id)?;
     let not_running = || Error::new(format!("{id} is not running"));
     let rates = change.of(record.asked.rates);
-    // One that may have none is told why, in the same words as at a start.
+    // A sandbox that cannot have rates is refused in the same words as at a start.
     Sandbox { rates, ..record.asked.clone() }.validate()?;
     bandwidth::check(&rates, None)?;
     let Some(bandwidth) = &record.resources.bandwidth else {
         return Err(Error::new(format!("--rate: {id} has no network of its own")));
     };
-    // One update at a time. The directory's lock belongs to the process that looks after the sandbox.
+    // One update at a time. The entry's own lock is held by the process that looks after the
+    // sandbox.
     let _lock = lock_file(&journal.file(id, "record.json"), &format!("{id} is"))?;
     let process = journal.process(id)?.ok_or_else(not_running)?;
     if process.open()?.is_none() {
         return Err(not_running());
     }
     bandwidth.update(&record.owner(journal), process.pid, change)?;
-    // What releases it does so when it has ended, and so sees what was made while it lived. If it has
-    // ended by now, the release may have been before that was there.
+    // The release happens after the end, so it covers what was made while the sandbox was running.
+    // If it has ended meanwhile, the release may have come too early for that.
     if process.open()?.is_none() {
         bandwidth::forget(&record.owner(journal), true)?;
         return Err(not_running());

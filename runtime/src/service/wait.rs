@@ -1,4 +1,4 @@
-//! Waiting for the end of a sandbox that somebody else has started.
+//! Waiting for the end of a detached sandbox.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use crate::journal::Journal;
 use crate::resource::trace::Trace;
 use crate::sys::process;
 
-/// Waits until sandbox `name` has ended and what it had is released; tells how it ended. One that has
-/// ended already is told at once, while it is remembered.
+/// Waits until sandbox `name` has ended and its resources are released; returns how it ended. If it
+/// has already ended, returns immediately while its trace is kept.
 ///
 /// # Errors
-/// There is no such sandbox, or it was not a detached one: how that ended is known only to the process
-/// that started it.
+/// There is no such sandbox, or it was not detached: then only the process that started it knows
+/// how it ended.
 pub fn wait(journal: &Journal, name: &str) -> Result<Trace> {
-    // How long a release may take, and a start until there is a process.
+    // The longest time for a release, and for a start until there is a process.
     const PATIENCE: Duration = Duration::from_secs(30);
     let mut deadline = Instant::now() + PATIENCE;
     let mut was_there = false;
@@ -26,17 +26,18 @@ pub fn wait(journal: &Journal, name: &str) -> Result<Trace> {
                 .map_err(|errno| Error::os(format!("wait for the end of {name}"), errno))?;
             deadline = Instant::now() + PATIENCE;
         } else if Instant::now() > deadline {
-            return Err(Error::new(format!("{name} has ended, and is not released"))
-                .hint("garth gc releases what nobody looks after"));
+            return Err(Error::new(format!("{name} has ended but was not released"))
+                .hint("run garth gc to release it"));
         } else {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     match Trace::read(journal, name)? {
         Some(trace) => Ok(trace),
-        None if was_there => Err(Error::new(format!("{name} has ended, and left no trace"))
-            .hint("only detached sandboxes do; others tell whoever started them")),
+        None if was_there => Err(Error::new(format!("{name} has ended and left no trace")).hint(
+            "only detached sandboxes leave one; others report to the process that started them",
+        )),
         None => Err(Error::new(format!("no sandbox named {name}"))
-            .hint("garth ps -a lists those that run or have ended")),
+            .hint("garth ps -a lists running and ended sandboxes")),
     }
 }

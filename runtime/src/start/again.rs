@@ -1,9 +1,10 @@
-//! A second start of this program, for what the first cannot do: look after a sandbox when its caller has
-//! gone on or ended, and execute what is not trusted where this program's file could be written through
-//! the process that begins as it (`start/seal.rs`).
+//! A second start of this program, for what the first cannot do: look after a sandbox while its
+//! caller does other things or after it has exited, and execute untrusted programs where this
+//! program's file could be written through the process that starts out as this program
+//! (`start/seal.rs`).
 //!
-//! The second gets a word and an order, a sealed file, and answers over a line: descriptors first, then
-//! one more sealed file.
+//! The second start gets a word and an order (a sealed file), and replies over a channel: first
+//! descriptors, then the answer in another sealed file.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,43 +21,43 @@ use crate::sys::{again, file};
 
 pub use crate::sys::again::NAME;
 
-/// What comes over the line: a descriptor of these kinds.
+/// The kinds of messages on the channel; each carries a descriptor.
 const DESCRIPTOR: u32 = 1;
 const ANSWER: u32 = 2;
 
-/// Can there be one? A library that is loaded by another program has none.
+/// Whether a second start is possible. It is not for a library loaded by another program.
 pub fn is_possible() -> bool {
     again::is_possible(crate::at_program_start)
 }
 
 /// How it runs.
 pub struct Again<'a> {
-    /// What it shall do.
+    /// What it is to do.
     pub word: &'a str,
-    /// So many descriptors from 3 on are the sandbox's.
+    /// This many descriptors, from 3 on, are for the sandbox.
     pub listen_fds: u16,
-    /// The file of the program cannot be written through it.
+    /// Whether the program's file must not be writable through it.
     pub protected: bool,
-    /// The rest, such as where its output goes.
+    /// Everything else, such as where its output goes.
     pub spawn: Spawn,
 }
 
-/// A second start that has its order.
+/// A second start that has been given its order.
 pub struct Ordered {
     /// Its process.
     pub process: Process,
-    line: OwnedFd,
+    channel: OwnedFd,
 }
 
 impl Again<'_> {
     /// Starts it with its order.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// It cannot be started.
     pub fn order(self, order: &impl Serialize) -> Result<Ordered> {
         let order = written(order)?;
-        let (line, theirs) =
-            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
+        let (channel, theirs) =
+            channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
         let own = match self.protected && !seal::is_protected() {
             true => Some(seal::protected_program()?),
             false => None,
@@ -65,10 +66,10 @@ impl Again<'_> {
             Some(file) => format!("/proc/self/fd/{}", file.as_raw_fd()),
             None => "/proc/self/exe".into(),
         };
-        // The sockets of an activation stay where they are, and the others come behind them.
+        // The sockets of socket activation stay where they are; the others come after them.
         let first = 3 + RawFd::from(self.listen_fds);
         let sockets = (3..first).map(|fd| (fd, fd));
-        // A copy must not hit one that is still to be copied.
+        // A copy must not overwrite a descriptor that is yet to be copied.
         let far = |fd: OwnedFd| match fd.as_raw_fd() > first + 1 {
             true => Ok(fd),
             false => file::copy_from(fd.as_fd(), first + 2)
@@ -84,7 +85,7 @@ impl Again<'_> {
             ..self.spawn
         };
         let spawned = spawn.spawn().map_err(|e| e.within("start this program again"))?;
-        Ok(Ordered { process: spawned.process, line })
+        Ok(Ordered { process: spawned.process, channel })
     }
 }
 
@@ -92,16 +93,16 @@ impl Ordered {
     /// Its answer, and the descriptors that came before it.
     ///
     /// # Errors
-    /// What it has answered, or that it did not.
+    /// It ended without an answer, or the answer cannot be read.
     pub fn answer<T: DeserializeOwned>(&self) -> Result<(Result<T>, Vec<OwnedFd>)> {
-        let failed = |errno| Error::os("hear of the second start of this program", errno);
+        let failed = |errno| Error::os("receive from the second start of this program", errno);
         let mut descriptors = Vec::new();
-        while let Some(heard) = channel::receive(self.line.as_fd()).map_err(failed)? {
+        while let Some(heard) = channel::receive(self.channel.as_fd()).map_err(failed)? {
             match (heard.message.kind, heard.descriptor) {
                 (DESCRIPTOR, Some(descriptor)) => descriptors.push(descriptor),
                 (ANSWER, Some(descriptor)) => {
-                    // It has no more to say when it has ended, or become another program.
-                    while channel::receive(self.line.as_fd()).map_err(failed)?.is_some() {}
+                    // The channel closes when it has exited or executed another program.
+                    while channel::receive(self.channel.as_fd()).map_err(failed)?.is_some() {}
                     return Ok((read(descriptor)?, descriptors));
                 }
                 _ => break,
@@ -113,35 +114,35 @@ impl Ordered {
     }
 }
 
-/// In a second start: the order it was given, and where its answer goes.
+/// In a second start: the order, and where to send the answer.
 ///
 /// # Errors
-/// Words that are none of ours.
+/// The arguments are not those of a second start.
 pub fn take<T: DeserializeOwned>(words: &[OsString]) -> Result<(T, Reply)> {
     let first = words.first().and_then(|word| word.to_str()?.parse::<RawFd>().ok());
     let first = first.filter(|fd| *fd >= 3 && file::is_inherited(*fd));
-    let first = first.ok_or_else(|| Error::new("this start of the program has no order"))?;
-    let [order, line] = [first, first + 1].map(file::inherited);
-    let failed = |errno| Error::os("take an order", errno);
-    Ok((read(order.map_err(failed)?)?, Reply(line.map_err(failed)?)))
+    let first = first.ok_or_else(|| Error::new("no order for this start of the program"))?;
+    let [order, channel] = [first, first + 1].map(file::inherited);
+    let failed = |errno| Error::os("receive an order", errno);
+    Ok((read(order.map_err(failed)?)?, Reply(channel.map_err(failed)?)))
 }
 
 /// Where an answer goes.
 pub struct Reply(OwnedFd);
 
 impl Reply {
-    /// Hands over a descriptor.
+    /// Passes a descriptor.
     ///
     /// # Errors
-    /// Nobody is there any more.
+    /// The first start is gone.
     pub fn pass(&self, descriptor: &impl AsRawFd) -> Result<()> {
         self.send(DESCRIPTOR, descriptor.as_raw_fd())
     }
 
-    /// The last word.
+    /// Sends the answer, the last message.
     ///
     /// # Errors
-    /// Nobody is there any more.
+    /// The first start is gone.
     pub fn answer(&self, answer: &Result<impl Serialize>) -> Result<()> {
         self.send(ANSWER, written(answer)?.as_raw_fd())
     }
@@ -156,7 +157,7 @@ impl Reply {
 fn written(value: &impl Serialize) -> Result<OwnedFd> {
     let text = serde_json::to_vec(value).map_err(|e| Error::new(format!("write an order: {e}")))?;
     file::sealed(c"garth-order", &text, 0o400)
-        .map_err(|errno| Error::os("make a file for an order", errno))
+        .map_err(|errno| Error::os("create a file for an order", errno))
 }
 
 fn read<T: DeserializeOwned>(file: OwnedFd) -> Result<T> {

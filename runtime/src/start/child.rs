@@ -1,4 +1,4 @@
-//! The interpreter: walks the steps and does each. It runs in a child that may share the caller's
+//! The interpreter: executes the steps one by one. It runs in a child that may share the caller's
 //! memory, so it does not allocate, lock, log, read the environment or panic.
 
 use std::convert::Infallible;
@@ -15,23 +15,23 @@ use crate::sys::fork::{self, Outcome};
 use crate::sys::raw::{self, RawFd};
 use crate::sys::{CStrings, Errno, openat2, task, terminal};
 
-/// What the child has at hand: the steps, and descriptors that the parent has opened for it.
+/// What the child works with: the steps, and descriptors that the parent has opened for it.
 pub struct Script<'a> {
     /// The steps, in order.
     pub steps: &'a [Planned],
-    /// Stacks, and the words between parent and child.
+    /// Stacks, and the words shared between parent and child.
     pub ground: &'a Ground,
     /// A pidfd of the parent.
     pub parent: RawFd,
     /// The sealed program of the init, or -1.
     pub init: RawFd,
-    /// The child's end of the line, or -1.
-    pub line: RawFd,
-    /// The parent's end, of which the child has a copy, or -1.
+    /// The child's end of the channel, or -1.
+    pub channel: RawFd,
+    /// The child's copy of the parent's end, or -1.
     other_end: RawFd,
-    /// The file in which whoever starts a program that waits reads how far it came, or -1.
+    /// The file that tells the process starting a waiting program how far that got, or -1.
     progress: RawFd,
-    /// The connection of whoever has started a program that waited, or -1.
+    /// The connection of the process that started the waiting program, or -1.
     started: &'a AtomicI32,
     memory: Memory,
     /// Where [`Step::Fork`] continues.
@@ -44,51 +44,51 @@ pub struct Script<'a> {
 pub struct Open<'a> {
     pub parent: RawFd,
     pub init: RawFd,
-    pub line: RawFd,
+    pub channel: RawFd,
     pub other_end: RawFd,
     pub progress: RawFd,
     pub started: &'a AtomicI32,
 }
 
-/// What passes over the line, with its number.
+/// The messages on the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Word {
-    /// Parent to child: go on.
+    /// Parent to child: continue.
     Go = 1,
-    /// The id maps are wanted.
+    /// Asks for the id maps.
     Maps,
-    /// This process, which the second of the words names, goes on in the place of the first.
+    /// This process, the one in the second of the shared words, continues in place of the first.
     Sibling,
-    /// The process is the one that will stay: it can be recorded.
+    /// This is the process that will stay: it can be recorded.
     Begun,
-    /// The root is complete: the hooks are wanted.
+    /// The root is complete: asks for the hooks.
     Mounted,
-    /// This descriptor is for the supervisor of the filter.
+    /// The value is a descriptor for the supervisor of the filter.
     Listener,
-    /// Only the start is missing.
+    /// Waiting to be started.
     Ready,
-    /// To whoever started it: the descriptor that tells how far this process came. It is read when
-    /// the line has ended, so that a failure needs no system call to be told.
+    /// To the process that started it: a descriptor that tells how far this process got. It is read
+    /// once the channel is closed, so reporting a failure needs no system call.
     Progress,
-    /// A hook begins to run; the text is its file.
+    /// A hook begins to run; the text is its path.
     Hook,
-    /// It has written this text to the descriptor that the second of the words names.
-    Said,
+    /// A hook has written this text to the descriptor in the message's value.
+    HookOutput,
 }
 
 impl<'a> Script<'a> {
-    /// The script from its first step on.
+    /// The whole script.
     pub fn new(plan: &'a Plan, ground: &'a Ground, open: Open<'a>) -> Script<'a> {
         let (steps, memory) = (&plan.steps, plan.memory());
-        let Open { parent, init, line, other_end, progress, started } = open;
+        let Open { parent, init, channel, other_end, progress, started } = open;
         let (from, init_works) = (0, [-1; 2]);
         Script {
             steps,
             ground,
             parent,
             init,
-            line,
+            channel,
             other_end,
             progress,
             started,
@@ -101,16 +101,16 @@ impl<'a> Script<'a> {
 
 type Result<T = ()> = std::result::Result<T, Errno>;
 
-/// The exit code of a child that could not execute its program. The parent reads the reason in the
-/// shared words; nobody else sees the code.
+/// The exit code of a child that could not execute its program. Only the parent sees it, and it
+/// reads the reason in the shared words.
 const FAILED: i32 = 125;
 
-/// Walks the steps; ends in execve or exit.
+/// Executes the steps; ends in execve or exit.
 pub fn run(script: &Script<'_>) -> ! {
     let words = script.ground.words();
     let mut tree = MountTree::default();
     if script.other_end >= 0 {
-        // With a copy of it open, the end of the parent would never be heard.
+        // With this copy open, the channel would not close when the parent ends.
         raw::close(script.other_end);
     }
     for (number, planned) in script.steps.iter().enumerate().skip(script.from) {
@@ -131,7 +131,7 @@ pub fn run(script: &Script<'_>) -> ! {
     raw::exit(FAILED)
 }
 
-/// Takes one step.
+/// Executes one step.
 fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut MountTree) -> Result {
     match step {
         Step::DieWithParent => die_with_parent(script.parent),
@@ -212,7 +212,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut MountTree) -
 
 fn die_with_parent(parent: RawFd) -> Result {
     raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0)?;
-    // It may have died before the line above; then the signal never comes.
+    // The parent may have died before the prctl; then the signal never comes.
     if raw::has_exited(parent) { raw::exit(FAILED) } else { Ok(()) }
 }
 
@@ -222,7 +222,7 @@ fn descriptor(to: RawFd, from: Option<RawFd>) -> Result {
             raw::close(to);
             Ok(())
         }
-        // dup3(2) refuses equal numbers; what is wanted is that it stays open.
+        // dup3(2) refuses equal numbers; the descriptor just has to stay open.
         Some(from) if from == to => raw::set_cloexec(to, false),
         Some(from) => raw::dup2(from, to),
     }
@@ -251,7 +251,7 @@ fn await_go(script: &Script<'_>) -> Result {
 }
 
 fn tell(script: &Script<'_>, record: Word, value: u32) -> Result {
-    channel::tell(script.line, Message { kind: record as u32, value })
+    channel::tell(script.channel, Message { kind: record as u32, value })
 }
 
 fn ask(script: &Script<'_>, record: Word, value: u32) -> Result {
@@ -260,33 +260,33 @@ fn ask(script: &Script<'_>, record: Word, value: u32) -> Result {
 }
 
 fn hear_go(script: &Script<'_>) -> Result {
-    match channel::hear(script.line)? {
+    match channel::hear(script.channel)? {
         Some(Message { kind, .. }) if kind == Word::Go as u32 => Ok(()),
-        // The parent has gone, or does not want it any more.
+        // The parent is gone or has given up.
         _ => raw::exit(FAILED),
     }
 }
 
 fn sibling(script: &Script<'_>) -> Result {
     match fork::sibling(script.ground.words())? {
-        // The second speaks for itself: the first may be killed at any moment, and would leave it
-        // unknown, with the line open.
+        // The second process reports itself: the first may be killed at any moment, and would leave
+        // it unknown, with the channel open.
         0 => ask(script, Word::Sibling, 0),
         _ => raw::exit(0),
     }
 }
 
-/// From here on whoever looks at the record finds the process, and the parent may end.
+/// From here on the process can be found in the record, and the parent may end.
 fn ready(script: &Script<'_>, listener: Option<RawFd>) -> Result {
     raw::prctl(libc::PR_SET_PDEATHSIG, 0, 0)?;
     let Some(listener) = listener else { return Ok(()) };
-    channel::tell(script.line, Message { kind: Word::Ready as u32, value: 0 })?;
-    raw::close(script.line);
+    channel::tell(script.channel, Message { kind: Word::Ready as u32, value: 0 })?;
+    raw::close(script.channel);
     loop {
         let connection = channel::accept(listener)?;
         match channel::hear(connection)? {
             Some(Message { kind, .. }) if kind == Word::Go as u32 => {
-                // It reads there of failures from here on; if it has gone, nobody asks.
+                // From here on it reads failures there; it may already be gone.
                 let progress = Message { kind: Word::Progress as u32, value: 0 };
                 let _ = channel::tell_descriptor(connection, progress, script.progress);
                 raw::close(script.progress);
@@ -308,19 +308,20 @@ fn seccomp(script: &Script<'_>, filter: &Filter) -> Result {
     Ok(())
 }
 
-/// What failed in a hook is told in the place of an errno; see `failure.rs`.
+/// How a hook failed is reported in place of an errno; see `failure.rs`.
 fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
     let mut digits = [0u8; 10];
     let pid = decimal(fork::own_pid() as u32, &mut digits);
     let [before, behind] = &hook.state;
     let input: [&[u8]; 3] = [before, pid, behind];
-    let line = match script.started.load(Ordering::Relaxed) {
-        ..0 => script.line,
+    let channel = match script.started.load(Ordering::Relaxed) {
+        ..0 => script.channel,
         started => started,
     };
     let tell = |kind: Word, value: RawFd, text: &[u8]| {
-        // It is no reason to fail that nobody listens any more.
-        let _ = channel::tell_text(line, Message { kind: kind as u32, value: value as u32 }, text);
+        // It is not an error if the other end is closed.
+        let _ =
+            channel::tell_text(channel, Message { kind: kind as u32, value: value as u32 }, text);
     };
     tell(Word::Hook, 0, hook.path.to_bytes());
     let program = fork::Program {
@@ -331,7 +332,7 @@ fn run_hook(script: &Script<'_>, hook: &Hook) -> Result {
         filter: hook.filter.as_ref().map(|filter| (&*filter.instructions, filter.flags)),
         timeout: hook.timeout,
     };
-    match fork::run(&program, &input, &mut |fd, text| tell(Word::Said, fd, text))? {
+    match fork::run(&program, &input, &mut |fd, text| tell(Word::HookOutput, fd, text))? {
         Outcome::Success => Ok(()),
         Outcome::Code(code) => Err(Errno(failure::HOOK_CODE | code)),
         Outcome::Signal(signal) => Err(Errno(failure::HOOK_SIGNAL | signal)),
@@ -352,8 +353,8 @@ fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
     }
 }
 
-/// A directory that can be entered but is not below the root would be a way out (CVE-2024-21626): of
-/// such a one the kernel tells a path that does not begin with a slash.
+/// A directory that can be entered but is not below the root would be a way out (CVE-2024-21626);
+/// the kernel reports a path without a leading slash for it.
 fn directory(path: &CStr) -> Result {
     raw::chdir(path)?;
     if raw::is_below_root()? { Ok(()) } else { Err(Errno(libc::EXDEV)) }
@@ -380,7 +381,7 @@ fn terminal(
         raw::dup2(peer, fd)?;
     }
     raw::close(peer);
-    // Last: whoever gets it may let go of it at once, and then the terminal has no name any more.
+    // Last: the receiver may close it immediately, and then the terminal no longer has a name.
     channel::send_descriptor(socket, b"/dev/ptmx", master)?;
     raw::close(master);
     raw::close(socket);
@@ -393,7 +394,7 @@ fn terminal_held() -> Result {
 
 fn standard_files(uid: u32, pipes: bool) -> Result {
     for fd in 0..3 {
-        // One that is closed has no owner.
+        // A closed descriptor has no owner.
         let Ok(stat) = raw::stat(fd) else { continue };
         let null = stat.mode & libc::S_IFMT == libc::S_IFCHR && stat.rdev == libc::makedev(1, 3);
         let pipe = stat.mode & libc::S_IFMT == libc::S_IFIFO;
@@ -401,7 +402,7 @@ fn standard_files(uid: u32, pipes: bool) -> Result {
             continue;
         }
         match raw::fchown(fd, uid) {
-            // Not ours to give, or not mapped, or on a read-only file system.
+            // Not ours to change, not mapped, or on a read-only file system.
             Err(Errno(libc::EPERM | libc::EINVAL | libc::EROFS)) | Ok(()) => {}
             Err(errno) => return Err(errno),
         }
@@ -422,13 +423,13 @@ fn write_own(file: &CStr, data: &[u8]) -> Result {
     written
 }
 
-/// Is one of the candidates a file that may be executed?
+/// Checks that one of the candidates is an executable file.
 fn find(name: &CStr, paths: &[std::ffi::CString]) -> Result {
     let searched = !name.to_bytes().contains(&b'/');
     let mut reason = Errno(libc::ENOENT);
     for path in paths {
         match openat2::may_execute(path) {
-            // What is run must not depend on the directory that one is in.
+            // Which program runs must not depend on the working directory.
             Ok(()) if searched && !path.to_bytes().starts_with(b"/") => {
                 return Err(Errno(failure::RELATIVE));
             }
@@ -453,7 +454,7 @@ fn write_proc(file: &CStr, data: &[u8]) -> Result {
     if !raw::is_procfs_root(proc)? {
         return Err(Errno(libc::EXDEV));
     }
-    // Nothing that is mounted over a part of it is entered.
+    // Do not enter anything mounted over a part of it.
     let resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
     let file = openat2::open(proc, file, libc::O_WRONLY, resolve)?;
     raw::close(proc);
@@ -493,8 +494,8 @@ fn ambient(set: u64) -> Result {
 
 fn keyring() -> Result {
     match raw::new_session_keyring() {
-        // A kernel without keys has none to hide, and a filter that refuses this (EPERM, as docker's
-        // own) refuses it to the command as well; a full quota (EDQUOT) is an error.
+        // A kernel without keyrings has none to hide, and a filter that refuses this (EPERM, like
+        // docker's default) refuses it to the command as well; a full quota (EDQUOT) is an error.
         Err(Errno(libc::ENOSYS | libc::EPERM)) => Ok(()),
         result => result,
     }
@@ -514,13 +515,13 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
         raw::close(below);
     }
     for fd in 0..3 {
-        // /dev/stdout leads to it, but past every mount of the sandbox. What is open for reading only
-        // may lie on a mount of the host that can be written, and stays as it is.
+        // /dev/stdout leads to it, bypassing the sandbox's mounts. A file open only for reading may
+        // be on a writable mount of the host, and gets no rule.
         if !raw::is_open_for_writing(fd) {
             continue;
         }
         match raw::landlock_allow(ruleset, fd, handled & OF_FILES) {
-            // A pipe, a socket: Landlock has nothing to say about those.
+            // Landlock has no rules for pipes and sockets.
             Err(Errno(libc::EBADFD)) | Ok(()) => {}
             Err(errno) => return Err(errno),
         }
@@ -530,7 +531,7 @@ fn landlock(handled: u64, scoped: u64, rules: &[(std::ffi::CString, u64)]) -> Re
     Ok(())
 }
 
-/// The rest of the steps in a second process; this one becomes the init.
+/// Executes the remaining steps in a second process; this one becomes the init.
 fn fork(script: &Script<'_>, number: usize, filter: &Filter, keep: u64) -> Result {
     let init_works = match script.memory {
         Memory::Copied | Memory::Forked => [-1; 2],
@@ -547,9 +548,9 @@ fn fork(script: &Script<'_>, number: usize, filter: &Filter, keep: u64) -> Resul
 }
 
 fn execute_init(script: &Script<'_>, filter: &Filter, keep: u64, child: i32) -> Errno {
-    // The init's file has no read permission, so that execve makes it out of reach of ptrace and
-    // /proc/1/mem. CAP_DAC_OVERRIDE would be permission enough. What is inheritable stays ambient for
-    // a user who is not root, if it was (capabilities(7)).
+    // The init's file has no read permission, so execve makes the process inaccessible to ptrace
+    // and /proc/1/mem; with CAP_DAC_OVERRIDE it would count as readable. For a user other than
+    // root, ambient capabilities persist if they are inheritable (capabilities(7)).
     let sets = raw::CapSets { effective: keep, permitted: keep, inheritable: keep };
     let confined = raw::capset(sets)
         .and_then(|()| raw::seccomp_filter(&filter.instructions, filter.flags).map(drop));
@@ -559,15 +560,15 @@ fn execute_init(script: &Script<'_>, filter: &Filter, keep: u64, child: i32) -> 
     }
 }
 
-/// Until pid 1 has executed the init, /proc/1/mem, /proc/1/fd and /proc/1/exe are the caller's: the
-/// command must not run before. The kernel closes what is close-on-exec when the old memory is gone;
-/// the words, which it clears a little earlier, would not do.
+/// Until pid 1 has executed the init, /proc/1/mem, /proc/1/fd and /proc/1/exe are the caller's, so
+/// the command must not run before that. The kernel closes close-on-exec descriptors only once the
+/// old memory is gone; the shared words, which it clears a little earlier, would not do.
 fn await_init(script: &Script<'_>) -> Result {
     let [reader, writer] = script.init_works;
     raw::close(writer);
     raw::await_end(reader)?;
     raw::close(reader);
-    // The end of file may also mean that there will be no init.
+    // End of file may also mean that the init could not be executed.
     if script.ground.words().failure().is_some() { raw::exit(FAILED) } else { Ok(()) }
 }
 
@@ -581,8 +582,8 @@ fn signals(ignored: u64, blocked: u64) -> Result {
     raw::set_signal_mask(blocked)
 }
 
-/// As execvp(3): the first candidate that can be executed; if none can, "permission denied" tells
-/// more than "not found".
+/// Like execvp(3): executes the first candidate that can be executed; if none can, EACCES is
+/// preferred to ENOENT as the reason.
 fn execute(
     script: &Script<'_>,
     number: usize,
@@ -596,11 +597,11 @@ fn execute(
     for path in paths {
         match raw::execve(path, argv, envp) {
             Errno(libc::ENOENT | libc::ENOTDIR) => {}
-            // A path was meant as it is. Of those that PATH gives, one in a directory that may not be
-            // searched is no such program for this user.
+            // A path is taken literally. A candidate from PATH in a directory that this user may
+            // not search does not exist for this user.
             denied @ Errno(libc::EACCES) if given => return denied,
             denied @ Errno(libc::EACCES) => {
-                // The filter may kill the process for the question.
+                // The filter may kill the process for checking.
                 words.fail(number, denied);
                 if raw::is_there(path) {
                     reason = denied;

@@ -1,5 +1,5 @@
-//! Copying what a tmpfs will cover into it (the mount option `tmpcopyup`), by descriptors only and
-//! without allocation. Links are copied, never followed.
+//! Copying the contents of a directory into the tmpfs that will cover it (the mount option
+//! `tmpcopyup`), by descriptors only and without allocating. Links are copied, never followed.
 
 use std::ffi::CStr;
 
@@ -11,7 +11,7 @@ use crate::sys::{Errno, openat2};
 
 type SysResult<T = ()> = Result<T, Errno>;
 
-/// How deep directories may be: two descriptors are open for each level.
+/// The maximum depth of directories; each level has two open descriptors.
 const DEEPEST: usize = 128;
 
 /// A directory that is being copied.
@@ -19,12 +19,12 @@ const DEEPEST: usize = 128;
 struct Level {
     from: RawFd,
     to: RawFd,
-    /// Where its next entry is, since below it the buffer is used for others.
+    /// The position of its next entry: the buffer is reused for the levels below.
     next: i64,
 }
 
-/// Copies the contents of directory `from` into the mount `to`, which takes its mode and owner, too.
-/// ELOOP: it is too deep.
+/// Copies the contents of directory `from` into the mount `to`, and its mode and owner too.
+/// ELOOP: too many levels.
 #[inline(never)]
 pub fn copy_up(from: RawFd, to: RawFd) -> SysResult {
     let mut levels = [Level { from: -1, to: -1, next: 0 }; DEEPEST];
@@ -38,7 +38,7 @@ pub fn copy_up(from: RawFd, to: RawFd) -> SysResult {
                 depth += 1;
             }
             None => {
-                // Only now: making something in it has changed its time, and needs its own mode.
+                // Only now: creating entries changes its time, and needs a mode that allows it.
                 likeness(level.to, c".", &raw::stat(level.from)?)?;
                 raw::close(level.from);
                 raw::close(level.to);
@@ -49,12 +49,12 @@ pub fn copy_up(from: RawFd, to: RawFd) -> SysResult {
     Ok(())
 }
 
-/// Gives the mount `to` the mode of what it covers.
+/// Gives the mount `to` the mode of the directory it covers.
 pub fn mode_of(covered: RawFd, to: RawFd) -> SysResult {
     raw::fchmodat(to, c".", raw::stat(covered)?.mode & 0o7777)
 }
 
-/// Copies entries until one is a directory, which comes next; none: all are done.
+/// Copies entries until one is a directory, which is to be copied next; `None` at the end.
 fn next_directory(level: &mut Level) -> SysResult<Option<Level>> {
     let mut buffer = [0u8; 2048];
     copy::seek(level.from, level.next)?;
@@ -100,10 +100,10 @@ fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> SysResult<Option<Level>> {
             owner(level.to, name, &stat)?;
             copy::set_modified(level.to, name, stat.modified)?;
         }
-        // Its socket is not where it would be looked for.
+        // A copy of a socket file would not lead to the socket.
         libc::S_IFSOCK => {}
         kind => match raw::mknodat(level.to, name, kind | 0o600, stat.rdev) {
-            // In a user namespace nobody makes devices, but a fifo is none.
+            // Devices cannot be made in a user namespace; fifos can.
             Err(Errno(libc::EPERM)) if kind != libc::S_IFIFO => {}
             made => made.and_then(|()| likeness(level.to, name, &stat))?,
         },
@@ -112,7 +112,7 @@ fn copy_entry(level: &Level, entry: &DirEntry<'_>) -> SysResult<Option<Level>> {
 }
 
 fn file(level: &Level, name: &CStr) -> SysResult {
-    // Were it a fifo by now, opening it would wait for a writer.
+    // O_NONBLOCK: if it has been replaced by a fifo, opening it would wait for a writer.
     let from = open(level.from, name, libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK)?;
     let stat = raw::stat(from)?;
     if stat.mode & libc::S_IFMT != libc::S_IFREG {
@@ -121,7 +121,7 @@ fn file(level: &Level, name: &CStr) -> SysResult {
     let to = copy::create(level.to, name)?;
     copy::contents(from, to)?;
     likeness(level.to, name, &stat)?;
-    // After the owner, whose change takes it away.
+    // After the owner: chown removes it.
     match copy::attribute(from, to, c"security.capability") {
         Err(Errno(libc::EPERM)) | Ok(()) => {}
         Err(errno) => return Err(errno),
@@ -134,7 +134,7 @@ fn file(level: &Level, name: &CStr) -> SysResult {
 fn open(dir: RawFd, name: &CStr, flags: i32) -> SysResult<RawFd> {
     let resolve = match flags & libc::O_PATH {
         0 => RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-        // With O_NOFOLLOW, the link itself.
+        // With O_NOFOLLOW, opens the link itself.
         _ => RESOLVE_BENEATH,
     };
     openat2::open(dir, name, flags, resolve)
@@ -152,14 +152,14 @@ pub(super) fn make_in(above: RawFd, name: &CStr, directory: bool) -> SysResult {
     }
 }
 
-/// Owner, mode and time of what is not a link; the owner first, whose change clears bits of the mode.
+/// Copies owner, mode and time, of anything but a link; the owner first, as chown clears mode bits.
 pub(super) fn likeness(dir: RawFd, name: &CStr, stat: &Stat) -> SysResult {
     owner(dir, name, stat)?;
     raw::fchmodat(dir, name, stat.mode & 0o7777)?;
     copy::set_modified(dir, name, stat.modified)
 }
 
-/// An owner that the user namespace does not know cannot be given.
+/// An owner that is not mapped in the user namespace is left out.
 fn owner(dir: RawFd, name: &CStr, stat: &Stat) -> SysResult {
     match raw::fchownat(dir, name, stat.owner.0, stat.owner.1) {
         Err(Errno(libc::EINVAL | libc::EPERM)) | Ok(()) => Ok(()),

@@ -1,4 +1,5 @@
-//! A failed step in words. The child reports a number and an errno; the parent holds the same plan.
+//! Describing a failed step. The child reports a step number and an errno; the parent has the same
+//! plan.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,16 +9,16 @@ use crate::sys::Errno;
 use crate::sys::clone::NO_CGROUP;
 use crate::sys::process;
 
-/// In the place of an errno: a hook exited with this code, was killed by this signal, or was late.
+/// In place of an errno: a hook exited with this code, was killed by this signal, or timed out.
 pub const HOOK_CODE: i32 = 0x1_0000;
 pub const HOOK_SIGNAL: i32 = 0x2_0000;
 pub const HOOK_LATE: i32 = 0x4_0000;
-/// In the place of an errno: the program was found by a part of PATH that is relative.
+/// In place of an errno: the program was found by a relative part of PATH.
 pub const RELATIVE: i32 = 0x8_0000;
 
-const FILTERED: &str = "a seccomp filter that is in force here forbids it: change the one of the \
-                        container (docker run --security-opt seccomp=FILE) or of the sandbox around \
-                        this one (garth wrap --seccomp FILE)";
+const FILTERED: &str = "a seccomp filter in force here forbids it: change that of the container \
+                        (docker run --security-opt seccomp=FILE) or of the outer sandbox \
+                        (garth wrap --seccomp FILE)";
 
 /// The child could not be started at all.
 pub fn clone(plan: &Plan, errno: Errno) -> Error {
@@ -25,16 +26,17 @@ pub fn clone(plan: &Plan, errno: Errno) -> Error {
     match errno.0 {
         libc::EPERM | libc::ENOSYS if process::is_filtered() => error.hint(FILTERED),
         libc::EPERM if plan.namespaces & libc::CLONE_NEWUSER as u64 != 0 => error.hint(
-            "user namespaces are not allowed here: see garth doctor; in a chroot the kernel makes none",
+            "user namespaces are not allowed here: see garth doctor; the kernel refuses them in a chroot",
         ),
         libc::EPERM => error.hint("creating namespaces is not allowed here: see garth doctor"),
-        libc::ENOSPC => error.hint("the limits in /proc/sys/user/max_*_namespaces are reached"),
-        libc::EAGAIN => error.hint("the limit of processes is reached"),
+        libc::ENOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces has been reached"),
+        libc::EAGAIN => error.hint("the limit on processes has been reached"),
         _ => error,
     }
 }
 
-/// What is not as usual, since step `number` was refused; none: it makes no difference.
+/// What the sandbox does without because step `number` was refused; `None` if it makes no
+/// difference.
 pub fn spared(plan: &Plan, number: usize, errno: Errno) -> Option<String> {
     let Planned { step, otherwise, .. } = plan.steps.get(number)?;
     let loss = match otherwise {
@@ -55,22 +57,22 @@ pub fn step(plan: &Plan, number: usize, errno: Errno) -> Error {
     }
 }
 
-/// All that is told of a step's failure but its errno. As text it goes where the plan is not: to the
-/// process that starts a container which another one has created.
+/// All that is needed to describe a step's failure, but the errno. Serialized, it reaches a process
+/// that does not have the plan: the one that starts a container created by another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Account {
     /// The program could not be executed.
     Exec {
-        /// As it was asked for.
+        /// As it was requested.
         name: String,
         /// It was not searched in PATH.
         is_path: bool,
-        /// It is a container's: an engine reads the words.
+        /// It is a container's, so an engine parses the message.
         for_engines: bool,
     },
-    /// It is not there.
+    /// It does not exist.
     Find {
-        /// As it was asked for.
+        /// As it was requested.
         name: String,
     },
     /// A hook failed.
@@ -90,7 +92,7 @@ pub enum Account {
 }
 
 impl Account {
-    /// Of this step.
+    /// Describes this step.
     pub fn of(planned: &Planned) -> Account {
         let Planned { step, origin, .. } = planned;
         match step {
@@ -118,7 +120,7 @@ impl Account {
         }
     }
 
-    /// With the errno.
+    /// The error for this errno.
     pub fn error(&self, errno: Errno) -> Error {
         match self {
             Account::Exec { name, is_path, for_engines } => {
@@ -128,7 +130,7 @@ impl Account {
                 };
                 exec(error, name, *is_path, errno)
             }
-            // The words that engines look for, to tell a missing program from other failures.
+            // Engines match these words to tell a missing program from other failures.
             Account::Find { name } => {
                 let error = match errno.0 {
                     libc::ENOENT if !name.contains('/') => {
@@ -140,7 +142,7 @@ impl Account {
                     RELATIVE => Error::new(format!(
                         "exec: {name:?}: cannot run executable found relative to current directory"
                     ))
-                    .hint("PATH has an empty or relative part; write absolute ones"),
+                    .hint("PATH has an empty or relative part; use absolute paths"),
                     _ => Error::new(format!("exec: {name:?}: permission denied")),
                 };
                 let missing = errno.0 == libc::ENOENT;
@@ -157,7 +159,7 @@ impl Account {
         }
     }
 
-    /// The process was ended at this step; `how` if that is known.
+    /// The process was killed at this step; `how`, if known.
     pub fn died(&self, how: &str) -> Error {
         let what = match self {
             Account::Exec { name, .. } => format!("execute {name}"),
@@ -165,14 +167,14 @@ impl Account {
             Account::Hook { path, origin } => format!("run hook {path} ({origin})"),
             Account::Step { words, .. } => words.clone(),
         };
-        Error::new(format!("{what}: the process was ended{how}"))
+        Error::new(format!("{what}: the process was killed{how}"))
     }
 }
 
 fn hook_failed(path: &str, errno: Errno, origin: &str) -> Error {
     let what = format!("hook {path} ({origin})");
     match errno.0 {
-        HOOK_LATE => Error::new(format!("{what}: killed, as it had not ended in time")),
+        HOOK_LATE => Error::new(format!("{what}: timed out and was killed")),
         code if code & HOOK_CODE != 0 => {
             Error::new(format!("{what}: exited with code {}", code & 0xff))
         }
@@ -187,20 +189,20 @@ fn exec(error: Error, name: &str, is_path: bool, errno: Errno) -> Error {
     match errno.0 {
         libc::ENOENT | libc::ENOTDIR => error.kind(Kind::NotFound).hint(match for_a_shell(name) {
             Some(hint) => hint,
-            None if is_path => "no such file in the sandbox, or its interpreter or loader is missing there (a #! line that ends in CR LF names none)".into(),
+            None if is_path => "no such file in the sandbox, or its interpreter or loader is missing there (also if its #! line ends in CR LF)".into(),
             None => "not found in the sandbox's PATH".into(),
         }),
         libc::EACCES => error
             .kind(Kind::NotExecutable)
-            .hint("it has no execute permission for this user, its mount is noexec, or a directory above it may not be entered"),
+            .hint("it is not executable by this user, its mount is noexec, or a parent directory is not accessible"),
         libc::ENOEXEC => {
-            error.kind(Kind::NotExecutable).hint("not a program for this machine; a script needs a #! line")
+            error.kind(Kind::NotExecutable).hint("not an executable for this machine; a script needs a #! line")
         }
         _ => error.kind(Kind::NotExecutable),
     }
 }
 
-/// What is a shell's to read was given as the name of a program.
+/// A hint if the name of the program looks like shell syntax.
 fn for_a_shell(name: &str) -> Option<String> {
     let quoted = name.replace('\'', "'\\''");
     let variable = name.split_once('=').filter(|(variable, _)| {
@@ -209,15 +211,11 @@ fn for_a_shell(name: &str) -> Option<String> {
     });
     if variable.is_some() {
         return Some(format!(
-            "variables are set by -e NAME=VALUE, or by a shell: sh -c '{quoted} COMMAND'"
+            "set variables with -e NAME=VALUE, or use a shell: sh -c '{quoted} COMMAND'"
         ));
     }
     let line = name.contains(|c: char| c.is_whitespace() || "|&;<>$`(){}*?".contains(c));
-    line.then(|| {
-        format!(
-            "a command's arguments are words of their own; a shell's line is for sh -c '{quoted}'"
-        )
-    })
+    line.then(|| format!("write the arguments as separate words, or use a shell: sh -c '{quoted}'"))
 }
 
 fn is_missing(path: &std::ffi::CStr) -> bool {
@@ -229,10 +227,10 @@ fn is_missing(path: &std::ffi::CStr) -> bool {
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno.0) {
         (Step::Mount(MountStep { procfs: Procfs::Off, .. }), libc::EXDEV) => {
-            "that is inside a proc file system, of which only a few files may be covered"
+            "the target is in a proc file system, where only a few files may be covered"
         }
         (Step::Mount(MountStep { procfs: Procfs::Only, .. }), libc::EXDEV) => {
-            "on /proc only a proc file system may be mounted"
+            "only a proc file system may be mounted on /proc"
         }
         (
             Step::Mount(MountStep {
@@ -240,7 +238,7 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             }),
             libc::EPERM,
         ) if attr.clear != 0 => {
-            "cannot clear locked flags: in a user namespace a mount stays ro, nosuid, nodev or noexec if it was before; leave out rw, suid, dev and exec"
+            "locked flags cannot be cleared: in a user namespace a mount stays ro, nosuid, nodev or noexec; leave out rw, suid, dev and exec"
         }
         (Step::Mount(MountStep { source: Source::Bind { path, .. }, .. }), libc::ENOENT)
             if is_missing(path) =>
@@ -248,30 +246,28 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             "no such file or directory on the host"
         }
         (Step::Mount(_), libc::ENOENT) => {
-            "the mount point is missing in the sandbox's root, and cannot be made there"
+            "the mount point is missing in the sandbox's root and cannot be created there"
         }
         (Step::Mount(_), libc::EROFS) => {
-            "the mount point is missing in the sandbox's root, which is read-only: make it before, or choose another"
+            "the mount point is missing in the sandbox's root, which is read-only: create it beforehand, or choose another"
         }
         (Step::Mount(MountStep { source: Source::New { .. }, .. }), libc::EPERM) => {
-            "a user namespace may mount this only where the host's own is not partly covered"
+            "in a user namespace this can be mounted only if no part of the host's is covered by other mounts"
         }
         (Step::Mount(_), libc::ENOTDIR) => {
-            "a file cannot be mounted on a directory, nor a directory on a file, nor anything below a file"
+            "a file cannot be mounted on a directory, a directory on a file, or anything below a file"
         }
-        (Step::Enter { .. }, libc::ENOENT) => {
-            "no such namespace; ip netns list shows those with a name"
-        }
+        (Step::Enter { .. }, libc::ENOENT) => "no such namespace; `ip netns list` shows named ones",
         (Step::Enter { .. }, libc::EINVAL) => "not a namespace of this kind",
         (Step::Unshare { .. }, libc::EINVAL) => {
-            "this kernel lacks one of these kinds of namespaces: see garth doctor"
+            "this kernel lacks a namespace of this type: see garth doctor"
         }
         (Step::TerminalHeld, libc::EIO) => {
-            "whoever took it at --console-socket has closed it; it ends with its last copy"
+            "the receiver on --console-socket has closed it, and no other process has it open"
         }
-        (_, libc::EMFILE) => "--ulimit nofile leaves no room for the start itself: 16 is enough",
+        (_, libc::EMFILE) => "--ulimit nofile is too low for the start itself: use at least 16",
         (_, libc::ENOSYS) => {
-            "this kernel lacks the system call: KERNEL.md tells which version has it"
+            "this kernel lacks the system call: see KERNEL.md for the version that has it"
         }
         (Step::Root { .. }, libc::ENOENT) => "no such directory on the host",
         (Step::Root { .. }, libc::ENOTDIR) => "the root must be a directory",
@@ -287,12 +283,14 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Write { .. } | Step::WriteProc { .. }, libc::EINVAL) => {
             "the kernel refuses this value"
         }
-        (Step::WriteProc { .. }, libc::EXDEV) => "something else is mounted there, or above it",
+        (Step::WriteProc { .. }, libc::EXDEV) => {
+            "something else is mounted there or on a parent directory"
+        }
         (Step::Bounding { .. } | Step::Ambient(_), libc::EPERM) => {
-            "the caller does not hold the capability itself"
+            "the caller does not have the capability itself"
         }
         (Step::Capabilities(_), libc::EPERM) => {
-            "a capability cannot be given that the caller does not hold itself"
+            "the caller cannot grant a capability it does not have"
         }
         (Step::Pivot | Step::Root { .. } | Step::Propagation(_), libc::EPERM)
             if process::is_filtered() =>

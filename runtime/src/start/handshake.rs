@@ -1,5 +1,6 @@
-//! Starting a child that may outlive its starter: it has a copy of memory, not a share in it, and the
-//! two talk over a line. The child asks, the parent does its part and says `Go`.
+//! Starting a child that may outlive the process that starts it: it has a copy of the memory
+//! instead of sharing it, and the two communicate over a channel. The child asks, the parent does
+//! its part and sends `Go`.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Open, Script, Word};
 use super::failure::{self, Account};
-use super::{Process, Said};
+use super::{HookOutput, Process};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Planned, Step};
 use crate::start::seal;
@@ -23,45 +24,44 @@ use crate::sys::{Errno, pidfd, process, raw::RawFd};
 pub enum Event {
     /// The id maps of its new user namespace.
     Maps,
-    /// Whatever needs its process id: record, network, limits.
+    /// Everything that needs its process id: record, network, limits.
     Begun,
-    /// The hooks that run before the root is entered.
+    /// The hooks that run before it enters its root.
     Mounted,
-    /// Somebody who takes the descriptor of the seccomp filter's supervisor.
+    /// Passing on the listener of its seccomp filter to the supervisor.
     Listener(OwnedFd),
 }
 
-/// The line to a child that is not there yet. Made first, for the plan must know its number.
+/// The channel to a child that does not exist yet. Made first, as its number must be in the plan.
 #[derive(Debug)]
-pub struct Line {
+pub struct Channel {
     parent: OwnedFd,
     child: OwnedFd,
     progress: Option<File>,
 }
 
-impl Line {
+impl Channel {
     /// A new one.
     ///
     /// # Errors
     /// EMFILE: too many open files.
-    pub fn new() -> Result<Line> {
+    pub fn new() -> Result<Channel> {
         let (parent, child) =
-            channel::pair().map_err(|errno| Error::os("make a pair of sockets", errno))?;
-        Ok(Line { parent, child, progress: None })
+            channel::pair().map_err(|errno| Error::os("create a socket pair", errno))?;
+        Ok(Channel { parent, child, progress: None })
     }
 
-    /// A line to a child that waits to be started by another process, which learns from the child
-    /// how far it came.
+    /// A channel to a child that waits to be started by another process, which learns from the
+    /// child how far it got.
     ///
     /// # Errors
     /// EMFILE: too many open files.
-    pub fn to_be_started() -> Result<Line> {
-        let progress =
-            Progress::file().map_err(|errno| Error::os("make a file in memory", errno))?;
-        Ok(Line { progress: Some(progress), ..Line::new()? })
+    pub fn to_be_started() -> Result<Channel> {
+        let progress = Progress::file().map_err(|errno| Error::os("create a memfd", errno))?;
+        Ok(Channel { progress: Some(progress), ..Channel::new()? })
     }
 
-    /// The file for that.
+    /// The file in which the child keeps its progress.
     pub fn progress(&self) -> Option<RawFd> {
         self.progress.as_ref().map(AsRawFd::as_raw_fd)
     }
@@ -72,29 +72,30 @@ impl Line {
     }
 }
 
-/// Runs a plan until its program has been executed, or, if it waits for a start, until it does.
-/// `part` is the parent's part, called for each [`Event`]; `said` hears what the child's hooks write.
+/// Runs a plan until its program has been executed or, if it waits for a start, until it waits.
+/// `part` is the parent's part, called for each [`Event`]; `output` receives the output of hooks.
 ///
 /// # Errors
-/// The first step that failed, or what `part` returned; the child is dead and reaped then.
-pub fn converse(
+/// The first step that failed, or the error `part` returned; the child has then been killed and
+/// reaped.
+pub fn run_with_handshake(
     plan: &Plan,
-    line: Line,
-    said: &mut Said<'_>,
+    channel: Channel,
+    output: &mut HookOutput<'_>,
     mut part: impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<Process> {
-    // What a container calls its program may be /proc/self/exe, or a script for that.
+    // A container's program may be /proc/self/exe, or a script with that as its interpreter.
     seal::demand()?;
-    let ground = ground(plan, line.progress.as_ref())?;
+    let ground = ground(plan, channel.progress.as_ref())?;
     let parent = pidfd::open(std::process::id() as i32)
         .map_err(|errno| Error::os("open a pidfd of this process", errno))?;
     let started = AtomicI32::new(-1);
     let open = Open {
         parent: parent.as_raw_fd(),
         init: -1,
-        line: line.number(),
-        other_end: line.parent.as_raw_fd(),
-        progress: line.progress().unwrap_or(-1),
+        channel: channel.number(),
+        other_end: channel.parent.as_raw_fd(),
+        progress: channel.progress().unwrap_or(-1),
         started: &started,
     };
     let script = Script::new(plan, &ground, open);
@@ -104,20 +105,21 @@ pub fn converse(
         cgroup: plan.cgroup,
         for_parent: false,
     };
-    let Line { parent: line, child, progress: _progress } = line;
+    let Channel { parent: channel, child, progress: _progress } = channel;
     let words = ground.words();
     let mut sibling: Option<Process> = None;
     let scope = clone::scope(&ground, request, &script, child::run, |cloned| {
-        // Only the child holds it now, so its end is the end of the line.
+        // Only the child holds its end now, so the channel closes when the child ends.
         drop(child);
-        // Not for the scope to act upon: the first may be reaped by now, and its number another's.
-        Ok::<_, Infallible>(talk(line.as_fd(), cloned, words, &mut sibling, said, &mut part))
+        // The scope must not act on an error: the first process may already be reaped and its pid
+        // reused.
+        Ok::<_, Infallible>(talk(channel.as_fd(), cloned, words, &mut sibling, output, &mut part))
     });
     let (cloned, Ok(result)) = scope.map_err(|errno| failure::clone(plan, errno))?;
     let first = Process::new(cloned, false);
     let process = match (sibling, words.second()) {
         (Some(second), _) => second,
-        // There is one, and it has said nothing: one of the two was killed.
+        // There is one that has not reported: one of the two was killed.
         (None, Some(pid)) => {
             first.kill();
             let _ = first.wait();
@@ -125,11 +127,11 @@ pub fn converse(
         }
         (None, None) => first,
     };
-    said.end();
+    output.end();
     let failed = words.failure().map(|(number, errno)| {
         let error = failure::step(plan, number, errno);
         match plan.steps.get(number) {
-            Some(Planned { step: Step::Hook(_), .. }) => said.because(error),
+            Some(Planned { step: Step::Hook(_), .. }) => output.because(error),
             _ => error,
         }
     });
@@ -137,7 +139,7 @@ pub fn converse(
     let error = match (result, failed) {
         (_, Some(error)) | (Err(error), None) => error,
         (Ok(true), None) => return Ok(process),
-        // The line has ended. If the child was at its last step, the program has been executed.
+        // The channel is closed. If the child was at its last step, the program has been executed.
         (Ok(false), None) if words.at() == last && !waits(plan) => return Ok(process),
         (Ok(false), None) => died(plan, words.at(), &process),
     };
@@ -146,8 +148,8 @@ pub fn converse(
     Err(error)
 }
 
-/// The memory for the child, and, if another process will start it, what that one must know of the
-/// steps that are left then.
+/// The memory for the child and, if another process will start it, what that process must know
+/// about the remaining steps.
 fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
     let failed = |errno| Error::os("map memory for a child", errno);
     let Some(progress) = progress else { return Ground::new(Memory::Forked).map_err(failed) };
@@ -159,73 +161,73 @@ fn ground(plan: &Plan, progress: Option<&File>) -> Result<Ground> {
     Progress::describe(progress, &text).and_then(|()| Ground::on(progress.as_fd())).map_err(failed)
 }
 
-/// The steps that are left when a container is started.
+/// The steps that remain when a container is started.
 #[derive(Serialize, Deserialize)]
 struct Left {
     first: usize,
     accounts: Vec<Account>,
 }
 
-/// Says `Go` to a container that waits for it; returns when its program has been executed. `said`
-/// hears what its hooks write.
+/// Sends `Go` to a waiting container; returns when its program has been executed. `output` receives
+/// the output of its hooks.
 ///
 /// # Errors
-/// The step that failed.
-pub fn start(connection: BorrowedFd<'_>, said: &mut Said<'_>) -> Result<()> {
+/// A step failed.
+pub fn start(connection: BorrowedFd<'_>, output: &mut HookOutput<'_>) -> Result<()> {
     answer(connection)?;
     let mut progress = None;
     while let Some(heard) = receive(connection)? {
         match heard.message.kind {
             kind if kind == Word::Progress as u32 => progress = heard.descriptor.map(File::from),
-            _ => drop(listen(&heard, said)),
+            _ => drop(listen(&heard, output)),
         }
     }
-    said.end();
+    output.end();
     let ended = || Error::new("the container's process ended before it was started");
     let file = progress.ok_or_else(ended)?;
     let Progress { at, failure, text } = Progress::read(&file)
-        .map_err(|errno| Error::os("read how far the container's process came", errno))?;
+        .map_err(|errno| Error::os("read the progress of the container's process", errno))?;
     let left: Left = serde_json::from_slice(&text)
         .map_err(|e| Error::new(format!("read the steps of a start: {e}")))?;
     let account =
         |number: usize| number.checked_sub(left.first).and_then(|at| left.accounts.get(at));
     match failure {
         Some((number, errno)) => Err(match account(number) {
-            Some(hook @ Account::Hook { .. }) => said.because(hook.error(errno)),
+            Some(hook @ Account::Hook { .. }) => output.because(hook.error(errno)),
             Some(account) => account.error(errno),
             None => Error::os(format!("step {number}"), errno),
         }),
-        // At its last step, execve, the end of the line means that the program runs.
+        // At the last step, execve, a closed channel means that the program is running.
         None if at + 1 == left.first + left.accounts.len() => Ok(()),
         None => Err(account(at).map_or_else(ended, |account| account.died(""))),
     }
 }
 
-/// Is it something that a hook has written?
-fn listen(heard: &Heard, said: &mut Said<'_>) -> bool {
+/// Takes the output of a hook; false if it is another message.
+fn listen(heard: &Heard, output: &mut HookOutput<'_>) -> bool {
     let is = |record: Word| heard.message.kind == record as u32;
     if is(Word::Hook) {
-        said.begin(&heard.text);
-    } else if is(Word::Said) {
-        said.hear(heard.message.value as RawFd, &heard.text);
+        output.begin(&heard.text);
+    } else if is(Word::HookOutput) {
+        output.receive(heard.message.value as RawFd, &heard.text);
     } else {
         return false;
     }
     true
 }
 
-/// Until the child is ready (true) or the line has ended.
+/// Serves the child until it is ready (true) or the channel is closed.
 fn talk(
-    line: BorrowedFd<'_>,
+    channel: BorrowedFd<'_>,
     cloned: &Cloned,
     words: &Words,
     sibling: &mut Option<Process>,
-    said: &mut Said<'_>,
+    output: &mut HookOutput<'_>,
     part: &mut impl FnMut(Event, &Process) -> Result<()>,
 ) -> Result<bool> {
     let first = Process::new(copy(cloned)?, false);
-    while let Some(heard) = receive(line)? {
-        if listen(&heard, said) {
+    while let Some(heard) = receive(channel)? {
+        if listen(&heard, output) {
             continue;
         }
         let message = heard.message;
@@ -238,7 +240,7 @@ fn talk(
             }
             Asked::Nothing => return Ok(true),
         }
-        answer(line)?;
+        answer(channel)?;
     }
     Ok(false)
 }
@@ -250,17 +252,17 @@ fn waits(plan: &Plan) -> bool {
 fn died(plan: &Plan, at: usize, process: &Process) -> Error {
     let how = match process::wait(process.pidfd(), true) {
         Ok(Some(process::Ended::Killed(libc::SIGKILL))) => {
-            " by SIGKILL; its memory limit may be too low for a start".to_owned()
+            " by SIGKILL; its memory limit may be too low".to_owned()
         }
         Ok(Some(process::Ended::Killed(libc::SIGSYS))) => {
-            " by SIGSYS; its seccomp filter does not let it go on".to_owned()
+            " by SIGSYS; its seccomp filter kills it".to_owned()
         }
         Ok(Some(process::Ended::Killed(signal))) => format!(" by signal {signal}"),
         _ => String::new(),
     };
     match plan.steps.get(at) {
         Some(planned) => Account::of(planned).died(&how),
-        None => Error::new(format!("the process was ended{how}")),
+        None => Error::new(format!("the process was killed{how}")),
     }
 }
 
@@ -289,20 +291,19 @@ fn event(message: Message, process: &Process) -> Result<Asked> {
     })
 }
 
-fn answer(line: BorrowedFd<'_>) -> Result<()> {
-    match channel::send(line, Message { kind: Word::Go as u32, value: 0 }) {
-        // Why it has gone is told by the words, or by its status.
+fn answer(channel: BorrowedFd<'_>) -> Result<()> {
+    match channel::send(channel, Message { kind: Word::Go as u32, value: 0 }) {
+        // The shared words or its exit status tell why it is gone.
         Err(Errno(libc::EPIPE)) | Ok(()) => Ok(()),
-        Err(errno) => Err(Error::os("tell the child to go on", errno)),
+        Err(errno) => Err(Error::os("tell the child to continue", errno)),
     }
 }
 
-fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>> {
-    channel::receive(line).map_err(|errno| Error::os("listen to the child", errno))
+fn receive(channel: BorrowedFd<'_>) -> Result<Option<Heard>> {
+    channel::receive(channel).map_err(|errno| Error::os("receive from the child", errno))
 }
 
 fn copy(cloned: &Cloned) -> Result<Cloned> {
-    let pidfd =
-        cloned.pidfd.try_clone().map_err(|error| Error::io("copy a process descriptor", &error))?;
+    let pidfd = cloned.pidfd.try_clone().map_err(|error| Error::io("copy a pidfd", &error))?;
     Ok(Cloned { pid: cloned.pid, pidfd })
 }

@@ -1,4 +1,4 @@
-//! The way into a sandbox that runs already.
+//! Joining a running sandbox.
 
 use std::os::fd::AsRawFd;
 
@@ -11,22 +11,22 @@ use crate::plan;
 use crate::resource::record::SandboxRecord;
 use crate::start::seal;
 
-/// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the one
-/// of the record, with the command, user, environment and directory that are wanted now.
+/// Runs a command inside the sandbox of `record`, confined in the same way. `sandbox` is the
+/// recorded one with the command, user, environment and directory of the new process.
 ///
 /// # Errors
-/// When the sandbox has ended, or the step that failed.
+/// The sandbox has ended, or a step failed.
 pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
     let target = journal.open_process(&record.id)?.ok_or_else(|| {
-        Error::new(format!("{} is not running", record.id)).hint("garth ps shows what is")
+        Error::new(format!("{} is not running", record.id)).hint("garth ps lists running sandboxes")
     })?;
-    // Among processes that are not trusted.
+    // The new process will run among untrusted ones.
     if !seal::is_protected() {
         return second::join(journal, record, sandbox);
     }
-    let mut given = gather(sandbox)?;
-    given.cgroup_files = record.resources.cgroup.later_join_paths()?;
+    let mut facts = gather(sandbox)?;
+    facts.cgroup_files = record.resources.cgroup.later_join_paths()?;
     let sandbox = Sandbox { init: true, die_with_parent: true, listen_fds: 0, ..sandbox.clone() };
-    let plan = plan::compile_join(&sandbox, &given, target.as_raw_fd())?;
+    let plan = plan::compile_join(&sandbox, &facts, target.as_raw_fd())?;
     execute(&plan, |_| Ok(()))
 }

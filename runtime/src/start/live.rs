@@ -1,4 +1,4 @@
-//! Mounts that come to a container, or go, while it runs.
+//! Adding mounts to a running container, and removing them.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -17,10 +17,10 @@ pub struct LiveRoot<'a> {
 }
 
 impl LiveRoot<'_> {
-    /// Takes steps that mount; sources outside are open already.
+    /// Executes mount steps; their sources outside the container are already open.
     ///
     /// # Errors
-    /// The first that failed; those before it stay done.
+    /// The first step that failed; earlier ones are not undone.
     pub fn mount(&self, steps: &[Planned]) -> Result<()> {
         let root = self.root.as_raw_fd();
         let all = in_mount_namespace(self.namespace, || {
@@ -45,10 +45,10 @@ impl LiveRoot<'_> {
         }
     }
 
-    /// Takes mounts away, each from where it is seen; who uses it goes on until it lets go.
+    /// Detaches mounts; processes that use one keep it until they let go of it.
     ///
     /// # Errors
-    /// The first that failed, EINVAL where nothing is mounted; those before it stay done.
+    /// The first that failed, with EINVAL if nothing is mounted there; earlier ones are not undone.
     pub fn unmount(&self, paths: &[Path]) -> Result<()> {
         let root = self.root.as_raw_fd();
         let all = in_mount_namespace(self.namespace, || {

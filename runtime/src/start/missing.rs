@@ -1,6 +1,6 @@
-//! Mount points that are not there: making them, and making room for them where nothing can be made.
-//! Like all of the interpreter, nothing here allocates; and as the stack is small, what has a path or a
-//! list on it is never inlined into what has another.
+//! Missing mount points: creating them, and making room for them where nothing can be created. As
+//! everywhere in the interpreter, nothing here allocates; and as the stack is small, a function
+//! with a path or a list on the stack is never inlined into another such function.
 
 use std::ffi::CStr;
 
@@ -12,10 +12,10 @@ use crate::sys::Errno;
 use crate::sys::raw::{self, MountAttr, RawFd};
 use crate::sys::{copy, openat2};
 
-/// As the kernel's own walk (path_resolution(7)).
+/// The same limit as the kernel's (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// A path on the stack, which is small: there is one of what is done and one of what is left, and
+/// A path on the stack, which is small: one holds the part already walked, another the rest, and
 /// both are changed in place.
 struct Text {
     /// A NUL byte follows.
@@ -41,7 +41,7 @@ impl Text {
         self.bytes[length] = 0;
     }
 
-    /// Puts `link` in the place of everything before `at`.
+    /// Replaces everything before `at` by `link`.
     fn replace(&mut self, at: usize, link: &[u8]) -> SysResult {
         let end = self.length - at + link.len();
         if end >= libc::PATH_MAX as usize {
@@ -53,17 +53,17 @@ impl Text {
         Ok(())
     }
 
-    /// As a path below the root, which is `.` when there is nothing in it.
+    /// As a path below the root; `.` if empty.
     fn path(&self) -> &CStr {
         path(&self.bytes)
     }
 
-    /// Its length without the last name.
+    /// Its length without the last component.
     fn above(&self) -> usize {
         self.bytes[..self.length].iter().rposition(|byte| *byte == b'/').unwrap_or(0)
     }
 
-    /// Where the first name from `at` on begins and ends.
+    /// The start and end of the first component from `at` on.
     fn name(&self, at: usize) -> Option<(usize, usize)> {
         let rest = self.bytes.get(at..self.length)?;
         let begin = at + rest.iter().position(|byte| *byte != b'/')?;
@@ -81,9 +81,9 @@ fn path(bytes: &[u8]) -> &CStr {
 }
 
 impl MountTree {
-    /// Makes what is missing of a path: directories, and at its end a directory or an empty file. A
-    /// link that leads nowhere is followed, as if the root were the sandbox's already. `scaffold`:
-    /// where nothing can be written, room is made for it.
+    /// Creates the missing parts of a path: directories, and at its end a directory or an empty
+    /// file. A dangling link is followed, relative to the sandbox's root. With `scaffold`, room is
+    /// made where nothing can be written.
     #[inline(never)]
     pub(super) fn make(&mut self, path: &CStr, directory: bool, scaffold: bool) -> SysResult {
         let (mut rest, mut done) = (Text::new(), Text::new());
@@ -127,7 +127,7 @@ impl MountTree {
     }
 
     fn make_one(&mut self, done: &mut Text, directory: bool, scaffold: bool) -> SysResult {
-        // The slash becomes the end of the one and the beginning of the other.
+        // A NUL in place of the slash ends the directory's path; the name begins after it.
         let slash = done.above();
         let slash = (slash > 0).then_some(slash);
         if let Some(slash) = slash {
@@ -157,12 +157,13 @@ impl MountTree {
         }
     }
 
-    /// Lays a tmpfs over a directory that cannot be written, and binds on it everything that is in
-    /// that directory, with what is mounted there already: so there is room for one name more, and
-    /// nothing else has changed. It becomes read-only when all is mounted ([`MountTree::finish`]).
+    /// Mounts a tmpfs over a directory that cannot be written, and bind-mounts every entry of that
+    /// directory into it, together with what is already mounted there: so there is room for one
+    /// more name, and nothing else has changed. It becomes read-only once everything is mounted
+    /// ([`MountTree::finish`]).
     ///
-    /// Not an overlayfs: that would go on to deny files that the host makes below it later, once
-    /// somebody has looked for them in vain, and its files are not the host's when they are locked.
+    /// Not an overlayfs: once a lookup has failed there, it keeps hiding a file that the host
+    /// creates later, and locks on its files are not locks on the host's files.
     #[inline(never)]
     fn scaffold(&mut self, path: &CStr) -> SysResult {
         let under = self.open(path, libc::O_DIRECTORY)?;
@@ -193,13 +194,13 @@ impl MountTree {
         raw::close(under);
         match self.scaffolds.iter_mut().find(|fd| **fd < 0) {
             Some(free) => *free = cover,
-            // No place to remember it: what is missing in it later gets a cover of its own.
+            // No slot to remember it: if more is missing in it later, that gets a cover of its own.
             None => read_only(cover)?,
         }
         Ok(())
     }
 
-    /// When all is mounted.
+    /// Called when everything is mounted.
     pub(super) fn finish(&mut self) -> SysResult {
         let scaffolds = std::mem::replace(&mut self.scaffolds, [-1; 8]);
         scaffolds.into_iter().filter(|fd| *fd >= 0).try_for_each(read_only)
@@ -211,21 +212,21 @@ fn read_only(mount: RawFd) -> SysResult {
     raw::mount_setattr(mount, &attr, false)
 }
 
-/// Puts what an open link says in the place of what was walked. Does it begin at the root?
+/// Replaces the part walked by the target of an open link. Returns whether that is absolute.
 #[inline(never)]
 fn follow(link: RawFd, rest: &mut Text, at: usize) -> SysResult<bool> {
     let mut text = [0u8; libc::PATH_MAX as usize];
     let text = copy::link_text(link, c"", &mut text)?.to_bytes();
-    // What follows begins with a slash, or there is nothing.
+    // The rest begins with a slash or is empty.
     rest.replace(at, text)?;
     Ok(text.starts_with(b"/"))
 }
 
-/// Makes one entry of directory `under` seen in `cover`.
+/// Shows one entry of directory `under` in `cover`.
 #[inline(never)]
 fn show(under: RawFd, cover: RawFd, name: &CStr) -> SysResult {
     let tree = match raw::open_tree_no_follow(under, name) {
-        // It has gone meanwhile.
+        // It has been removed meanwhile.
         Err(Errno(libc::ENOENT)) => return Ok(()),
         tree => tree?,
     };

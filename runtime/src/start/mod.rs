@@ -1,7 +1,7 @@
-//! Doing it: the parent, the child, and the way into a sandbox that runs already.
+//! Executing a plan: the parent, the child, and joining a sandbox that is already running.
 //!
-//! [`run`] is the whole story: one clone3, a child that walks the plan, a parent that does its part
-//! beside it and words the error if a step fails.
+//! [`run`] is the core: one clone3, a child that walks the plan, and a parent that does its part
+//! meanwhile and turns a failed step into an error message.
 
 pub mod again;
 mod child;
@@ -9,6 +9,7 @@ mod copy_up;
 mod deliver;
 mod failure;
 mod handshake;
+mod hook_output;
 mod join;
 mod live;
 mod missing;
@@ -16,7 +17,6 @@ mod mounts;
 mod options;
 mod places;
 mod process;
-mod said;
 mod sandbox;
 pub mod score;
 pub mod seal;
@@ -30,12 +30,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
 
 pub use deliver::{command, deliver};
-pub use handshake::{Event, Line, converse, start};
+pub use handshake::{Channel, Event, run_with_handshake, start};
+pub use hook_output::HookOutput;
 pub use join::join;
 pub use live::LiveRoot;
 pub use options::Options;
 pub use process::Process;
-pub use said::Said;
 pub use sandbox::{Child, Explanation, random_id};
 pub use serve::serve;
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
@@ -49,10 +49,11 @@ use crate::sys::pidfd;
 
 /// Runs a plan: returns when its last step, the execve, has succeeded, or with the step that
 /// failed. `beside` is the caller's own part; it is called with the child's process id while the
-/// child waits (if [`Plan::awaits_go`]; otherwise when the program already runs).
+/// child waits (with [`Plan::awaits_go`]; otherwise once the program is running).
 ///
 /// # Errors
-/// The first step that failed, or what `beside` returned; the child is dead and reaped then.
+/// The first step that failed, or the error `beside` returned; the child has then been killed and
+/// reaped.
 pub fn run(
     plan: &Plan,
     init: Option<BorrowedFd<'_>>,
@@ -73,7 +74,7 @@ pub fn run(
     let open = child::Open {
         parent,
         init: number(init),
-        line: -1,
+        channel: -1,
         other_end: -1,
         progress: -1,
         started: &started,
@@ -95,8 +96,8 @@ pub fn run(
     let spared = plan.remarks.iter().cloned().chain(spared).collect();
     let process = Process::new(cloned, plan.has_init()).with_spared(spared);
     let failed = ground.words().failure().map(|(step, errno)| failure::step(plan, step, errno));
-    // If the parent's part failed the child was killed; if a step failed it has exited, and then the
-    // parent's part may have failed for want of it.
+    // If the parent's part failed, the child was killed; if a step failed, the child has exited,
+    // and the parent's part may have failed only because of that.
     match failed.or(result.err()) {
         None => Ok(process),
         Some(error) => {

@@ -1,6 +1,6 @@
-//! The mount steps. What lies in a root file system is not trusted: a path below it is resolved by
-//! the kernel with RESOLVE_IN_ROOT to a descriptor (openat2(2)), and everything is attached to or
-//! made below descriptors. Like all of the interpreter, nothing here allocates.
+//! The mount steps. The contents of a root file system are not trusted: a path below it is resolved
+//! by the kernel to a descriptor with RESOLVE_IN_ROOT (openat2(2)), and everything is attached to
+//! or created below descriptors. As everywhere in the interpreter, nothing here allocates.
 
 use std::ffi::{CStr, CString};
 
@@ -15,14 +15,13 @@ use libc::{
     RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
-/// The tree that is being built: its root, once something needed it.
+/// The tree being built: its root, once something needed it.
 pub struct MountTree {
     root: Option<RawFd>,
-    /// The empty directory that masks directories. One file system for all: making and ending one
-    /// costs ten times as much as another mount of it.
+    /// The empty directory that masks directories. One file system for all: creating and destroying
+    /// one costs ten times as much as mounting it again.
     empty: Option<RawFd>,
-    /// What was laid over directories for the sake of mount points, and can still be written; -1:
-    /// nothing.
+    /// Mounts laid over directories to make room for mount points, still writable; -1: unused.
     pub(super) scaffolds: [RawFd; 8],
 }
 
@@ -33,12 +32,13 @@ impl Default for MountTree {
 }
 
 impl MountTree {
-    /// One that is there already, below an open root.
+    /// An existing tree, below an open root.
     pub fn at(root: RawFd) -> MountTree {
         MountTree { root: Some(root), ..MountTree::default() }
     }
 
-    /// The new root; before [`MountTree::lay_root`], and for sandboxes that keep the mount table, `/`.
+    /// The new root; before [`MountTree::lay_root`], and for sandboxes that keep the mount table,
+    /// `/`.
     fn root(&mut self) -> SysResult<RawFd> {
         match self.root {
             Some(root) => Ok(root),
@@ -51,12 +51,12 @@ impl MountTree {
         }
     }
 
-    /// From here on the root is what was mounted on it.
+    /// From here on, the root is the mount on top of it.
     pub(super) fn enter(&mut self, mount: RawFd) {
         self.root = Some(mount);
     }
 
-    /// Opens a path below the root, whatever links are in it, without leaving the root.
+    /// Opens a path below the root; links in it cannot lead out of the root.
     pub(super) fn open(&mut self, path: &CStr, flags: i32) -> SysResult<RawFd> {
         let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
         openat2::open(self.root()?, path, libc::O_PATH | flags, resolve)
@@ -132,7 +132,7 @@ impl MountTree {
             return Err(Errno(libc::EXDEV));
         }
         match mount.copy_up {
-            // There is nothing to be copied, and nobody whose mode it could have.
+            // A new mount point has nothing to copy and no mode to take over.
             _ if made => {}
             Some(named) => {
                 let own = raw::stat(new)?;
@@ -143,7 +143,7 @@ impl MountTree {
             None => {}
         }
         match raw::move_mount(new, target) {
-            // Newer kernels say no more of it than that.
+            // Newer kernels return EINVAL for ENOTDIR.
             Err(Errno(libc::EINVAL)) if is_directory(target)? != directory => {
                 return Err(Errno(libc::ENOTDIR));
             }
@@ -153,14 +153,15 @@ impl MountTree {
         self.complete(mount, new)
     }
 
-    /// The target, and whether it was made only now.
+    /// The target, and whether it was just created.
     fn target(&mut self, mount: &MountStep, directory: bool) -> SysResult<(RawFd, bool)> {
         match self.open_target(mount, &mount.target.whole, 0) {
             Err(Errno(libc::ENOENT)) => {}
             target => return Ok((target?, false)),
         }
         let made = match self.make_last(mount, directory) {
-            // More of it is missing, or a link is there that leads nowhere, or there is no room.
+            // More of the path is missing, the target is a dangling link, or the place is
+            // read-only.
             Err(Errno(libc::ENOENT | libc::EEXIST | libc::EROFS)) => {
                 self.make(&mount.target.whole, directory, mount.scaffold)?;
                 self.open_target(mount, &mount.target.whole, 0)?
@@ -170,7 +171,7 @@ impl MountTree {
         Ok((made, true))
     }
 
-    /// The usual case: only the last part of the target is missing.
+    /// The common case: only the last component of the target is missing.
     fn make_last(&mut self, mount: &MountStep, directory: bool) -> SysResult<RawFd> {
         let (above, name) = mount.target.parts.last().ok_or(Errno(libc::ENOENT))?;
         let above = self.open_target(mount, above, libc::O_DIRECTORY)?;
@@ -181,7 +182,7 @@ impl MountTree {
         made
     }
 
-    /// What is done to a mount in its place; by descriptor, as the path may lead elsewhere by now.
+    /// Final changes to an attached mount; by descriptor, as the path may now lead elsewhere.
     fn complete(&mut self, mount: &MountStep, new: RawFd) -> SysResult {
         for (attr, recursive) in &mount.finally {
             raw::mount_setattr(new, attr, *recursive)?;
@@ -193,7 +194,7 @@ impl MountTree {
         Ok(())
     }
 
-    /// fsconfig(2) takes 255 bytes for an option; mount(2) takes a page for all of them.
+    /// fsconfig(2) takes up to 255 bytes per option; mount(2) takes a page for all of them.
     fn mount_long(
         &mut self,
         mount: &MountStep,
@@ -218,7 +219,7 @@ impl MountTree {
         self.complete(mount, new)
     }
 
-    /// The target or a directory on the way to it.
+    /// Opens the target, or a directory on the way to it.
     fn open_target(&mut self, mount: &MountStep, path: &CStr, flags: i32) -> SysResult<RawFd> {
         match mount.no_links {
             false => self.open(path, flags),
@@ -229,7 +230,7 @@ impl MountTree {
         }
     }
 
-    /// Makes a directory, and those above it.
+    /// Creates a directory and its parents.
     pub fn directory(&mut self, path: &Path, owner: Option<(u32, u32)>) -> SysResult {
         match self.open(&path.whole, libc::O_DIRECTORY) {
             Err(Errno(libc::ENOENT)) => {}
@@ -261,7 +262,7 @@ impl MountTree {
             parent => parent?,
         };
         let made = match raw::mknodat(parent, name, mode, device) {
-            // What a root file system has there must be what was asked for.
+            // An existing node must be the requested device.
             Err(Errno(libc::EEXIST)) => self.same_device(&path.whole, mode, device),
             made => made,
         };
@@ -292,10 +293,10 @@ impl MountTree {
         changed
     }
 
-    /// A terminal of the sandbox's own devpts: its master and its peer.
+    /// A terminal of the sandbox's own devpts: master and peer.
     pub fn terminal(&mut self) -> SysResult<(RawFd, RawFd)> {
-        // Looked at before anything in it is opened for more than its path: what somebody inside has
-        // put there instead (a fifo, another device) shall not even be opened.
+        // Checked before anything in it is opened for more than its path: something planted there
+        // instead (a fifo, another device) must not even be opened.
         let pts = self.open(c"dev/pts", libc::O_DIRECTORY)?;
         if !terminal::is_devpts(pts)? {
             return Err(Errno(libc::ENOTTY));
@@ -306,7 +307,7 @@ impl MountTree {
         Ok((master, terminal::open_peer(master)?))
     }
 
-    /// Lays the terminal over /dev/console.
+    /// Mounts the terminal over /dev/console.
     pub fn console(&mut self, peer: RawFd) -> SysResult {
         let cover = raw::open_tree(peer, c"", false)?;
         let dev = self.open(c"dev", libc::O_DIRECTORY)?;
@@ -323,13 +324,13 @@ impl MountTree {
         Ok(())
     }
 
-    /// The last resort without pivot_root(2).
+    /// The last resort where pivot_root(2) is not possible.
     pub fn chroot(&mut self, in_place: bool, without: &[CString]) -> SysResult {
         self.finish()?;
         for path in without {
             match raw::detach_no_follow(path) {
                 Err(Errno(libc::ENOENT)) | Ok(()) => {}
-                // It is locked to what it lies on: covered it is no more than a name.
+                // A locked mount cannot be detached, only covered.
                 Err(Errno(libc::EINVAL | libc::EPERM)) => cover(path)?,
                 Err(errno) => return Err(errno),
             }
@@ -348,7 +349,7 @@ impl MountTree {
         raw::chdir(c"/")
     }
 
-    /// Takes away what is mounted at `path`. Changes the working directory.
+    /// Detaches the mount at `path`. Changes the working directory.
     pub fn unmount(&mut self, path: &Path) -> SysResult {
         let (parent, name) = self.parent(path)?;
         let gone = raw::fchdir(parent).and_then(|()| raw::detach_no_follow(name));
@@ -383,8 +384,8 @@ impl MountTree {
         Ok(())
     }
 
-    /// The file is made in a file system that is there, as making one costs ten times as much, and has
-    /// no name any more when it is in its place.
+    /// The file is created in an existing file system, as creating a new one costs ten times as
+    /// much, and is unlinked once mounted in place.
     pub fn cover(&mut self, path: &Path, text: &[u8], beside: &Path) -> SysResult {
         const NAME: &CStr = c".cover";
         let target = match self.open(&path.whole, 0) {
@@ -398,7 +399,7 @@ impl MountTree {
         let written = raw::write(file, text);
         let laid = written.and_then(|()| lay(file, target));
         raw::close(file);
-        // A file without a name could not be laid anywhere.
+        // Only now: an unlinked file cannot be mounted.
         let unnamed = raw::unlinkat(beside, NAME);
         raw::close(beside);
         raw::close(target);
@@ -423,8 +424,8 @@ impl MountTree {
         Ok(())
     }
 
-    /// A detached mount of the sandbox's /dev/null, which must be the real one: a root file system
-    /// could have put a file of its own there (and then read what is written to it).
+    /// A detached mount of the sandbox's /dev/null, which must be the real one: an untrusted root
+    /// file system could have a regular file there (and read what is written to it).
     fn null(&mut self) -> SysResult<RawFd> {
         let null = self.open(c"dev/null", 0)?;
         let stat = raw::stat(null)?;
@@ -454,13 +455,13 @@ impl MountTree {
         self.finish()?;
         raw::fchdir(self.root()?)?;
         raw::pivot_root_here()?;
-        // The old root now lies over the new one; without it only the sandbox's mounts are left.
+        // The old root now covers the new one; once detached, only the sandbox's mounts are left.
         raw::detach(c".")?;
         raw::chdir(c"/")
     }
 }
 
-/// A new file system as a mount that is attached nowhere.
+/// A new file system, as a detached mount.
 fn file_system(
     kind: &CStr,
     options: &[(CString, Option<CString>)],
@@ -477,7 +478,7 @@ fn file_system(
     Ok(tree)
 }
 
-/// Nothing, if nothing shall change: in a user namespace even that could be refused.
+/// Skips the call if nothing changes: in a user namespace even that could be refused.
 fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> SysResult {
     match *attr == MountAttr::default() {
         true => Ok(()),
@@ -485,7 +486,7 @@ fn change(mount: RawFd, attr: &MountAttr, recursive: bool) -> SysResult {
     }
 }
 
-/// Lays a file over another, read-only.
+/// Mounts a file over another, read-only.
 fn lay(file: RawFd, target: RawFd) -> SysResult {
     let cover = raw::open_tree(file, c"", false)?;
     let rest = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
@@ -505,7 +506,7 @@ fn cover(path: &CStr) -> SysResult {
     covered
 }
 
-/// Of a directory that has become like another, what was asked for of its own.
+/// Restores the requested owner and mode of a mount that has taken over those of another directory.
 fn given_by_name(mount: RawFd, named: Named, own: &Stat) -> SysResult {
     const AS_IT_IS: u32 = u32::MAX;
     let or_not = |given: bool, id: u32| if given { id } else { AS_IT_IS };

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::journal::Journal;
 use crate::network;
 
-/// How a sandbox is started, beside what it is.
+/// How a sandbox is started, as opposed to what it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Options {
-    /// The state directory; none: [`Journal::default_root`].
+    /// The state directory; `None` for [`Journal::default_root`].
     pub root: Option<PathBuf>,
-    /// The name under which others can find it; none: a random one, known to nobody.
+    /// The name by which other commands find the sandbox; `None` for a random one.
     pub name: Option<String>,
-    /// The pools of the private network's addresses.
+    /// The address pools for private networks.
     pub pools: network::Pools,
-    /// The command's standard error goes where its standard output goes.
+    /// Send the command's standard error to its standard output.
     pub merge_stderr: bool,
 }
 

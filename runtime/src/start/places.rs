@@ -1,5 +1,5 @@
-//! What was left open, and what is named from where the caller is: settled before a start, so that it
-//! means the same in the child and in the record.
+//! Defaults and relative paths, resolved before a start so that they mean the same in the child and
+//! in the record.
 
 use std::env::current_dir;
 use std::path::{Component, Path, PathBuf};
@@ -9,11 +9,11 @@ use crate::config::{Directory, Mount, MountKind, Root, Sandbox};
 use crate::error::{Error, Result};
 use crate::facts::resolver;
 
-/// The same sandbox, whose name is `name` if it has one, with paths that mean the same wherever they are
-/// read, the host's name servers in sight, and the usual host name.
+/// The same sandbox, named `name` if it has a name, with absolute paths, the host's name servers
+/// visible, and the default host name.
 ///
 /// # Errors
-/// A path that leads nowhere, where it must be followed.
+/// A path that must be resolved does not exist.
 pub fn placed(sandbox: &Sandbox, name: Option<&str>) -> Result<Sandbox> {
     let mut placed = sandbox.clone();
     if placed.hostname.is_none() && placed.namespaces.uts.is_new() {
@@ -37,7 +37,7 @@ pub fn placed(sandbox: &Sandbox, name: Option<&str>) -> Result<Sandbox> {
     }
     placed.cwd = match (placed.cwd, &placed.root) {
         (Directory::Callers, Root::Dir { .. }) => Directory::At("/".into()),
-        // Of a directory that is gone there is no name.
+        // A directory that has been removed has no path.
         (Directory::Callers, _) => current_dir().map_or(Directory::Callers, Directory::Preferred),
         (Directory::At(dir), Root::Dir { .. }) => Directory::At(Path::new("/").join(dir)),
         (Directory::At(dir), _) if !dir.is_absolute() => {
@@ -48,8 +48,8 @@ pub fn placed(sandbox: &Sandbox, name: Option<&str>) -> Result<Sandbox> {
     Ok(placed)
 }
 
-/// In a view of the host's root, the file that /etc/resolv.conf leads to. It lies right on the mount that
-/// hides it, below everything else that was asked for.
+/// In a view of the host's root, shows the file that /etc/resolv.conf leads to. It is mounted
+/// directly over the mount that hides it, below all requested mounts.
 fn show_name_servers(placed: &mut Sandbox) {
     if placed.root != Root::Host {
         return;
@@ -60,7 +60,7 @@ fn show_name_servers(placed: &mut Sandbox) {
     placed.mounts.insert(at, mount);
 }
 
-/// From where the caller is; `..` as the kernel goes up, past links.
+/// Relative to the caller's directory; `..` is resolved as the kernel does, through links.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let failed = |e: &std::io::Error| Error::io(path.display(), e);
     let whole = match path.is_absolute() {

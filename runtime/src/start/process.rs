@@ -1,4 +1,4 @@
-//! A started process, held by descriptor.
+//! A started process, held by a pidfd.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -9,11 +9,11 @@ use crate::sys::file;
 use crate::sys::pidfd;
 use crate::sys::process::{self, Ended};
 
-/// A process that this one has started. Dropping it neither kills nor reaps, as in `std::process`.
+/// A child process. As in `std::process`, dropping it neither kills nor reaps it.
 #[derive(Debug)]
 pub struct Process {
     cloned: Cloned,
-    /// It is an init, and the command is its child.
+    /// It is an init with the command as its child.
     is_init: bool,
     spared: Vec<String>,
 }
@@ -23,7 +23,7 @@ impl Process {
         Process { cloned, is_init, spared: Vec::new() }
     }
 
-    /// Is it an init, which tells how the command ended?
+    /// Whether it is an init, which reports how the command ended.
     pub(super) fn is_init(&self) -> bool {
         self.is_init
     }
@@ -32,36 +32,36 @@ impl Process {
         Process { spared, ..self }
     }
 
-    /// What of the usual it had to be started without, in words for the user: conveniences that were
-    /// refused here and that nobody had asked for by name.
+    /// The defaults it had to be started without, in words for the user: conveniences that are not
+    /// possible here and were not requested explicitly.
     pub fn spared(&self) -> &[String] {
         &self.spared
     }
 
-    /// A child that somebody else has started for this process, such as with CLONE_PARENT.
+    /// A child of this process that another process started, e.g. with CLONE_PARENT.
     ///
     /// # Errors
-    /// ESRCH when there is no such process.
+    /// ESRCH: no such process.
     pub fn adopt(pid: i32) -> Result<Process> {
         let pidfd = pidfd::open(pid);
         let pidfd = pidfd.map_err(|errno| Error::os(format!("open process {pid}"), errno))?;
         Ok(Process::new(Cloned { pid, pidfd }, false))
     }
 
-    /// The init of a sandbox that somebody else has started for this process.
+    /// Same as [`Process::adopt`], for the init of a sandbox.
     ///
     /// # Errors
-    /// ESRCH when there is no such process.
+    /// ESRCH: no such process.
     pub fn adopt_init(pid: i32) -> Result<Process> {
         Ok(Process { is_init: true, ..Process::adopt(pid)? })
     }
 
-    /// Its id in the caller's pid namespace.
+    /// Its process id in the caller's pid namespace.
     pub fn pid(&self) -> i32 {
         self.cloned.pid
     }
 
-    /// A pidfd: readable when the process has ended (pidfd_open(2)).
+    /// A pidfd, readable once the process has ended (pidfd_open(2)).
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.cloned.pidfd.as_fd()
     }
@@ -69,30 +69,30 @@ impl Process {
     /// Sends a signal.
     ///
     /// # Errors
-    /// ESRCH when it has ended and was waited for; EPERM when it is not the caller's to signal.
+    /// ESRCH: it has ended and was reaped. EPERM: the caller may not signal it.
     pub fn signal(&self, signal: i32) -> Result<()> {
         let what = || format!("send signal {signal} to process {}", self.pid());
         pidfd::send_signal(self.pidfd(), signal).map_err(|errno| Error::os(what(), errno))
     }
 
-    /// Sends a signal to the command of a sandbox, of which this is the first process.
+    /// Sends a signal to the command of the sandbox whose first process this is.
     ///
     /// # Errors
-    /// ESRCH when it has ended; EPERM when it is not the caller's to signal.
+    /// ESRCH: it has ended. EPERM: the caller may not signal it.
     pub fn deliver(&self, signal: i32) -> Result<()> {
         let what = || format!("send signal {signal} to the sandbox");
         deliver(self.pidfd(), self.pid(), signal).map_err(|errno| Error::os(what(), errno))
     }
 
-    /// SIGKILL; a process that is gone already is what was wanted.
+    /// Sends SIGKILL; it is not an error if the process is already gone.
     pub fn kill(&self) {
         let _ = pidfd::send_signal(self.pidfd(), libc::SIGKILL);
     }
 
-    /// Waits for its end and reaps it. Of an init it tells how the command ended.
+    /// Waits for its end and reaps it. For an init, returns how the command ended.
     ///
     /// # Errors
-    /// ECHILD when it was waited for before.
+    /// ECHILD: it has already been reaped.
     pub fn wait(&self) -> Result<Ended> {
         let what = || format!("wait for process {}", self.pid());
         let failed = |errno| Error::os(what(), errno);
@@ -109,8 +109,9 @@ impl Process {
     }
 }
 
-/// An init cannot die by a signal as its command did: pid 1 is shielded from its own. It exits with 128
-/// + n and calls itself `signal n` (sys/init/main.rs), which tells it from a command that exits so.
+/// An init cannot die by the signal that killed its command: the kernel shields pid 1 from its own
+/// signals. It exits with 128 + n and sets its name to `signal n` (sys/init/main.rs), so that it is
+/// not taken for a command that exits with such a code.
 fn told_by_init(pid: i32, code: i32) -> Option<i32> {
     let signal = code.checked_sub(128).filter(|signal| *signal > 0)?;
     let name = file::read_kernel(format!("/proc/{pid}/comm")).ok()?;

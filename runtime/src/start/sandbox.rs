@@ -1,5 +1,5 @@
-//! Starting a sandbox: facts, journal, resources, plan, child, in this order; and their release in
-//! the opposite order when the child has ended or a step has failed.
+//! Starting a sandbox: facts, journal, resources, plan, child, in this order; and releasing them in
+//! reverse order when the child has ended or a step has failed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -20,16 +20,16 @@ use crate::resource::trace::{self, Trace};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
 
-/// A running sandbox, as the process that started it holds it.
+/// A running sandbox, held by the process that started it.
 #[derive(Debug)]
 pub struct Child {
     process: Process,
-    yard: Option<Yard>,
+    recorded: Option<Recorded>,
 }
 
 /// What must be released when the sandbox ends.
 #[derive(Debug)]
-struct Yard {
+struct Recorded {
     entry: Entry,
     limits: Limits,
     resources: Resources,
@@ -40,8 +40,8 @@ impl Sandbox {
     /// Starts the sandbox. When this returns, the command has been executed.
     ///
     /// # Errors
-    /// What cannot be had, or the step that failed; nothing is left behind then. The kinds
-    /// `NotFound` and `NotExecutable` are about the command.
+    /// Something requested is not available, or a step failed; nothing is left behind. The kinds
+    /// `NotFound` and `NotExecutable` refer to the command.
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
         let placed = placed(self, options.name.as_deref())?;
@@ -53,17 +53,17 @@ impl Sandbox {
 
     pub(super) fn spawn_placed(&self, options: &Options) -> Result<Child> {
         let journal = options.journal();
-        let mut given = gather(self)?;
+        let mut facts = gather(self)?;
         let recorded = options.name.is_some() || self.has_outside();
         if !recorded {
-            let plan = compile(self, &given, options)?;
-            return Ok(Child { process: execute(&plan, |_| Ok(()))?, yard: None });
+            let plan = compile(self, &facts, options)?;
+            return Ok(Child { process: execute(&plan, |_| Ok(()))?, recorded: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
-        match self.start(&journal, &id, &mut given, options) {
-            // What it wants another may have that has ended, and that has not been released since.
+        match self.start(&journal, &id, &mut facts, options) {
+            // What it needs may still be held by a sandbox that has ended without being released.
             Err(_) if self.network == Network::Private && gc::release_networks(&journal)? => {
-                self.start(&journal, &id, &mut given, options)
+                self.start(&journal, &id, &mut facts, options)
             }
             started => started,
         }
@@ -73,40 +73,41 @@ impl Sandbox {
         &self,
         journal: &Journal,
         id: &str,
-        given: &mut Facts,
+        facts: &mut Facts,
         options: &Options,
     ) -> Result<Child> {
         let entry = create(journal, id)?;
         let limits = self.limits.clone();
-        let mut yard = Yard { entry, limits, resources: Resources::default(), held: Held::new() };
-        match yard.start(self, given, options) {
-            Ok(process) => Ok(Child { process, yard: Some(yard) }),
-            // The error that counts is the first; what could not be released stays recorded.
-            Err(error) => match yard.release() {
+        let mut recorded =
+            Recorded { entry, limits, resources: Resources::default(), held: Held::new() };
+        match recorded.start(self, facts, options) {
+            Ok(process) => Ok(Child { process, recorded: Some(recorded) }),
+            // The first error counts; what could not be released stays on record.
+            Err(error) => match recorded.release() {
                 Ok(()) => Err(error),
                 Err(left) => {
-                    Err(error.hint(format!("not all was released ({left}): see garth gc")))
+                    Err(error.hint(format!("not everything was released ({left}): run garth gc")))
                 }
             },
         }
     }
 
-    /// What [`Sandbox::spawn`] would do, in words: the resources outside, then the plan.
+    /// What [`Sandbox::spawn`] would do, in words: the host resources, then the plan.
     ///
     /// # Errors
-    /// As for `spawn`, as far as it can be told without doing anything.
+    /// Same as `spawn`, as far as can be determined without doing anything.
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
         let placed = &placed(self, options.name.as_deref())?;
-        let mut given = gather(placed)?;
+        let mut facts = gather(placed)?;
         let id = options.name.as_deref().unwrap_or("NAME");
         let journal = &options.journal();
         let resources = Resources::propose(placed, id, journal, &options.pools)?;
-        given.cgroup_files = resources.cgroup.first_join_paths();
-        given.cgroups = resources.cgroup.seen();
-        given.addresses = resources.addresses();
-        given.recorded = options.name.is_some() || !resources.is_empty();
-        let plan = compile(placed, &given, options)?;
+        facts.cgroup_files = resources.cgroup.first_join_paths();
+        facts.cgroups = resources.cgroup.seen();
+        facts.addresses = resources.addresses();
+        facts.recorded = options.name.is_some() || !resources.is_empty();
+        let plan = compile(placed, &facts, options)?;
         let owner =
             Owner { journal, id, limits: LimitSource::Flags(&placed.limits), may_kill: true };
         Ok(Explanation { outside: resources.describe(&owner), plan })
@@ -116,14 +117,14 @@ impl Sandbox {
 /// What would be done.
 #[derive(Debug)]
 pub struct Explanation {
-    /// Outside the sandbox, by the caller, before and beside the child's steps.
+    /// Outside the sandbox, by the parent, before and during the child's steps.
     pub outside: Vec<String>,
-    /// By the child.
+    /// In the child.
     pub plan: Plan,
 }
 
-/// A new entry; one of the same name that has ended without being released is released first, and one
-/// that has ended is forgotten.
+/// A new entry. A sandbox of the same name that has ended is released first if needed, and its
+/// trace removed.
 fn create(journal: &Journal, id: &str) -> Result<Entry> {
     match journal.create(id) {
         Err(error) => match gc::release_ended(journal, id) {
@@ -135,11 +136,11 @@ fn create(journal: &Journal, id: &str) -> Result<Entry> {
     .and_then(|entry| Trace::remove(journal, id).map(|_| entry))
 }
 
-impl Yard {
+impl Recorded {
     fn start(
         &mut self,
         sandbox: &Sandbox,
-        given: &mut Facts,
+        facts: &mut Facts,
         options: &Options,
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
@@ -147,12 +148,12 @@ impl Yard {
         let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
-        let sandbox = &self.provided(record, given)?;
-        given.cgroup_files = self.resources.cgroup.first_join_paths();
-        given.cgroups = self.resources.cgroup.seen();
-        given.addresses = self.resources.addresses();
-        given.recorded = true;
-        let plan = compile(sandbox, given, options)?;
+        let sandbox = &self.provided(record, facts)?;
+        facts.cgroup_files = self.resources.cgroup.first_join_paths();
+        facts.cgroups = self.resources.cgroup.seen();
+        facts.addresses = self.resources.addresses();
+        facts.recorded = true;
+        let plan = compile(sandbox, facts, options)?;
         self.held = self.resources.acquire(&self.owner())?;
         execute(&plan, |pid| {
             self.entry.write_process(&ProcessId::of(pid)?)?;
@@ -162,14 +163,14 @@ impl Yard {
     }
 
     /// What was requested, with what plugins provide.
-    fn provided(&self, mut record: Record<Sandbox>, given: &mut Facts) -> Result<Sandbox> {
+    fn provided(&self, mut record: Record<Sandbox>, facts: &mut Facts) -> Result<Sandbox> {
         let provided = self.resources.provide(&self.owner())?;
         if !provided.is_empty() {
             for one in &provided {
                 record.asked.mounts.extend(one.mounts()?);
             }
             record.write(&self.entry)?;
-            *given = gather(&record.asked)?;
+            *facts = gather(&record.asked)?;
         }
         Ok(record.asked)
     }
@@ -187,21 +188,21 @@ impl Yard {
 }
 
 impl Child {
-    /// One that was started for this process, with what is to be held for it.
+    /// A sandbox started for this process by a second start, with the descriptors to hold for it.
     fn adopt(
         (started, mut held): (second::Started, Held),
         placed: &Sandbox,
         options: &Options,
     ) -> Result<Child> {
         let process = started.process()?;
-        let Some(id) = started.id else { return Ok(Child { process, yard: None }) };
+        let Some(id) = started.id else { return Ok(Child { process, recorded: None }) };
         let journal = options.journal();
-        let lost = || Error::new(format!("{id} was released by another"));
+        let lost = || Error::new(format!("{id} was released by another process"));
         let lock = held.pop().ok_or_else(lost)?;
         let resources = Record::<Sandbox>::read(&journal, &id)?.resources;
         let entry = journal.adopt(&id, lock)?.ok_or_else(lost)?;
         let limits = placed.limits.clone();
-        Ok(Child { process, yard: Some(Yard { entry, limits, resources, held }) })
+        Ok(Child { process, recorded: Some(Recorded { entry, limits, resources, held }) })
     }
 
     /// The sandbox's first process.
@@ -209,44 +210,46 @@ impl Child {
         &self.process
     }
 
-    /// Waits for its end, and releases what it had outside.
+    /// Waits for its end and releases its host resources.
     ///
     /// # Errors
-    /// When something could not be released: it stays recorded, for `garth gc`.
+    /// Something could not be released; it stays on record for `garth gc`.
     pub fn wait(self) -> Result<Ended> {
         let ended = self.process.wait()?;
-        if let Some(yard) = self.yard {
-            yard.release()?;
+        if let Some(recorded) = self.recorded {
+            recorded.release()?;
         }
         Ok(ended)
     }
 
-    /// The limit that was reached, as its flag spells it, if the kernel has killed in the sandbox for
-    /// want of memory. To be asked before [`Child::wait`].
+    /// If the kernel's OOM killer has struck in the sandbox, the limit that was reached, spelled
+    /// like its flag. Call this before [`Child::wait`].
     pub fn out_of_memory(&self) -> Option<String> {
-        let yard = self.yard.as_ref()?;
-        trace::out_of_memory(yard.resources.oom_kills(), &yard.limits)
+        let recorded = self.recorded.as_ref()?;
+        trace::out_of_memory(recorded.resources.oom_kills(), &recorded.limits)
     }
 
-    /// The name in the journal, if it is there.
+    /// The name in the journal, if it has an entry.
     pub fn id(&self) -> Option<&str> {
-        self.yard.as_ref().map(|yard| yard.entry.id())
+        self.recorded.as_ref().map(|recorded| recorded.entry.id())
     }
 
-    /// Its place in the journal, held.
+    /// The lock of its entry in the journal.
     pub fn entry(&self) -> Option<BorrowedFd<'_>> {
-        self.yard.as_ref().map(|yard| yard.entry.as_lock().as_fd())
+        self.recorded.as_ref().map(|recorded| recorded.entry.as_lock().as_fd())
     }
 
-    /// The descriptors that must stay open while the sandbox lives: the lock of its entry and the
-    /// reservations of its ports. For a process that waits in this one's place.
+    /// The descriptors that must stay open while the sandbox runs: the lock of its entry and the
+    /// reservations of its ports. For a process that waits in place of this one.
     pub fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let yard = self.yard.iter();
-        yard.flat_map(|yard| yard.held.iter().chain([yard.entry.as_lock()])).map(AsFd::as_fd)
+        let recorded = self.recorded.iter();
+        recorded
+            .flat_map(|recorded| recorded.held.iter().chain([recorded.entry.as_lock()]))
+            .map(AsFd::as_fd)
     }
 }
 
-/// The facts that the plan of `sandbox` depends on.
+/// Gathers the facts that the plan of `sandbox` depends on.
 pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     let privileged = facts::privileged();
     let landlock = if sandbox.landlock { process::landlock_abi() } else { 0 };
@@ -265,7 +268,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
         },
         mounts,
         landlock,
-        // In a user namespace of its own the child has them all.
+        // In its own user namespace the child has them all.
         held_capabilities: if privileged { process::capabilities() } else { u64::MAX },
         last_capability: facts::last_capability()?,
         cgroup_files: Vec::new(),
@@ -281,7 +284,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     })
 }
 
-/// Who the command runs as; without a wish the caller, without the caller's other groups.
+/// The user the command runs as; by default the caller, without supplementary groups.
 fn user(sandbox: &Sandbox) -> Result<User> {
     let (uid, gid) = process::effective_ids();
     match &sandbox.user {
@@ -303,7 +306,7 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
             let program = seccomp::compile(profile)?;
             if program.flags & seccomp::NEW_LISTENER != 0 {
                 return Err(Error::new(format!("{origin}: SCMP_ACT_NOTIFY needs a supervisor"))
-                    .hint("none can be given to this kind of sandbox"));
+                    .hint("it is only supported for containers"));
             }
             Some(Filter::from(&program))
         }
@@ -311,8 +314,8 @@ fn filter(sandbox: &Sandbox) -> Result<Option<Filter>> {
     })
 }
 
-pub(super) fn compile(sandbox: &Sandbox, given: &Facts, options: &Options) -> Result<Plan> {
-    let mut plan = plan::compile(sandbox, given)?;
+pub(super) fn compile(sandbox: &Sandbox, facts: &Facts, options: &Options) -> Result<Plan> {
+    let mut plan = plan::compile(sandbox, facts)?;
     if options.merge_stderr {
         plan.insert_first(Step::Descriptor { to: 2, from: Some(1) }, "-d");
     }
@@ -322,13 +325,13 @@ pub(super) fn compile(sandbox: &Sandbox, given: &Facts, options: &Options) -> Re
 /// Runs a plan with the init that it may need.
 pub(super) fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
     let init: Option<OwnedFd> = match plan.has_init() {
-        true => Some(init::sealed().map_err(|errno| Error::os("make the init's file", errno))?),
+        true => Some(init::sealed().map_err(|errno| Error::os("create the init's file", errno))?),
         false => None,
     };
     run(plan, init.as_ref().map(AsFd::as_fd), beside)
 }
 
-/// A name that nobody has.
+/// A random name.
 pub fn random_id() -> String {
     use std::hash::{BuildHasher, Hasher};
     // RandomState is seeded from getrandom(2).

@@ -1,5 +1,5 @@
-//! The badness score of a child that cannot set it itself: the files in /proc of a process that is out
-//! of reach of debuggers are root's (proc(5)), so whoever is not root has them inherited instead.
+//! The OOM score of a child that cannot set its own: the /proc files of a process that is not
+//! dumpable belong to root (proc(5)), so without root the score is inherited instead.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::sys::file::read_kernel;
 
 const FILE: &str = "/proc/self/oom_score_adj";
 
-/// This process's score is another one until this is dropped.
+/// Changes this process's score until dropped.
 #[derive(Debug)]
 pub struct Score {
     before: String,
@@ -16,7 +16,7 @@ pub struct Score {
 
 impl Score {
     /// # Errors
-    /// EACCES: lower than the caller was given.
+    /// EACCES: lower than the caller may set it.
     pub fn set(score: i32) -> Result<Score> {
         let failed = |e| Error::io(format!("write {score} to {FILE}"), &e);
         let before = read_kernel(FILE).map_err(failed)?;
@@ -27,7 +27,7 @@ impl Score {
 
 impl Drop for Score {
     fn drop(&mut self) {
-        // Back to what it was is no lower than what was given.
+        // The former score is always allowed.
         let _ = fs::write(FILE, &self.before);
     }
 }

@@ -1,13 +1,13 @@
-//! This program's own file, out of reach of what runs inside.
+//! Keeping this program's own file out of reach of sandboxed processes.
 //!
-//! A process that enters a sandbox is visible there, and for a moment it still is this program:
-//! /proc/PID/exe leads from it to the file that it was started from. Whoever opens that file for
-//! writing, as root of a sandbox without a user namespace may, owns the host with its next start
-//! (CVE-2019-5736). So before entering, the program starts itself once more from a read-only mount
-//! of its file, or, without the privilege for that, from a sealed copy in memory.
+//! A process that enters a sandbox is visible there, and for a moment it is still this program:
+//! its /proc/PID/exe leads to the file it was started from. A process that opens that file for
+//! writing, as root in a sandbox without a user namespace can, owns the host the next time the
+//! program is started (CVE-2019-5736). So before entering, the program re-executes itself from a
+//! read-only mount of its file or, without the privilege for that, from a sealed copy in memory.
 //!
-//! A library cannot start its caller's program again, so that calls [`own_program`] itself, first thing
-//! in `main`; whatever executes what is not trusted asks [`demand`].
+//! A library cannot re-execute its caller's program, so the caller calls [`own_program`] first
+//! thing in `main`; code that executes untrusted programs calls [`demand`].
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::error::{Error, Result};
 use crate::sys::{CStrings, file};
 
-/// It does not change while a program runs.
+/// Once protected, a program stays protected.
 static PROTECTED: AtomicBool = AtomicBool::new(false);
 
-/// Is it out of reach already?
+/// Whether the file is already out of reach.
 pub fn is_protected() -> bool {
     if !PROTECTED.load(Relaxed) {
         PROTECTED.store(file::own_program_is_protected(), Relaxed);
@@ -27,19 +27,22 @@ pub fn is_protected() -> bool {
     PROTECTED.load(Relaxed)
 }
 
-/// Refuses where this program's file could be written through a process that begins as this program.
+/// Refuses if this program's file could be written through a process that starts out as this
+/// program.
 ///
 /// # Errors
-/// Where it is not protected.
+/// The file is not protected.
 pub fn demand() -> Result<()> {
     if is_protected() {
         return Ok(());
     }
-    Err(Error::new("what is executed here may write the file of this program, by /proc/self/exe")
-        .hint("call garth::protect_own_program() first thing in main"))
+    Err(Error::new(
+        "the executed program could overwrite this program's file through /proc/self/exe",
+    )
+    .hint("call garth::protect_own_program() first thing in main"))
 }
 
-/// This program's file where it cannot be written.
+/// This program's file, opened where it cannot be written.
 pub(super) fn protected_program() -> Result<OwnedFd> {
     file::own_program_read_only().or_else(|_| {
         let path = "/proc/self/exe";
@@ -49,12 +52,12 @@ pub(super) fn protected_program() -> Result<OwnedFd> {
     })
 }
 
-/// Makes sure that this program's file cannot be written through this process. Returns in the
-/// process that is protected, which may be a new start of this program, with the same arguments and
-/// environment: so it is to be called first thing in `main`.
+/// Makes sure that this program's file cannot be written through this process. It may re-execute
+/// the program, with the same arguments and environment, and then returns in that new image: so
+/// call it first thing in `main`.
 ///
 /// # Errors
-/// When neither way is possible.
+/// Neither a read-only mount nor a sealed copy is possible.
 pub fn own_program() -> Result<()> {
     if is_protected() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! A sandbox that is started, or joined, by a second start of this program, as its file could be written
-//! through the first. The second makes everything, with its children those of the first (CLONE_PARENT),
-//! hands over what is to be held, and ends (`start/serve.rs`).
+//! Starting or joining a sandbox by a second start of this program, when its file could be written
+//! through the first. The second does everything, its children being those of the first
+//! (CLONE_PARENT), passes back the descriptors to be held, and exits (`start/serve.rs`).
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use crate::error::Result;
 use crate::journal::Journal;
 use crate::resource::record::SandboxRecord;
 
-/// The word for such a second start.
+/// The word that selects this kind of second start.
 pub const WORD: &str = "start";
 
-/// What it shall do.
+/// What it is to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum StartOrder {
     /// Start a sandbox.
     Spawn(Box<Sandbox>, Options),
-    /// Join one: the state directory, its record, and what is to be run.
+    /// Join one: the state directory, its record, and what to run.
     Join(PathBuf, Box<SandboxRecord>, Box<Sandbox>),
 }
 
@@ -32,17 +32,18 @@ pub struct Started {
     pub pid: i32,
     pub is_init: bool,
     pub spared: Vec<String>,
-    /// Its name in the journal, if it is there.
+    /// Its name in the journal, if it has an entry.
     pub id: Option<String>,
 }
 
-/// Starts a sandbox; what was started, and what is to be held for it, the lock of its entry last.
+/// Starts a sandbox. Returns what was started and the descriptors to hold for it, with the lock of
+/// its entry last.
 pub fn spawn(placed: Sandbox, options: &Options) -> Result<(Started, Vec<OwnedFd>)> {
     let sockets = placed.listen_fds;
     ask(&StartOrder::Spawn(Box::new(placed), options.clone()), sockets)
 }
 
-/// As `super::join`.
+/// Same as `super::join`.
 pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
     let (record, sandbox) = (Box::new(record.clone()), Box::new(sandbox.clone()));
     ask(&StartOrder::Join(journal.root().to_owned(), record, sandbox), 0)?.0.process()
@@ -59,7 +60,7 @@ fn ask(order: &StartOrder, listen_fds: u16) -> Result<(Started, Vec<OwnedFd>)> {
     match answer? {
         (_, Ok(started)) => Ok((started, held)),
         (child, Err(error)) => {
-            // It is dead, and ours to reap.
+            // It is dead, and it is our child to reap.
             if let Some(child) = child {
                 let _ = Process::adopt(child).and_then(|child| child.wait());
             }

@@ -1,4 +1,4 @@
-//! The second start of this program that `super::second` asks.
+//! The second start of this program, for `super::second`.
 
 use std::ffi::OsString;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::process::Signals;
 
-/// Does what was ordered, and hands over what is to be held.
+/// Carries out the order and passes back the descriptors to be held.
 ///
 /// # Errors
-/// When the first start is gone.
+/// The first start is gone.
 pub fn serve(words: &[OsString]) -> Result<()> {
-    // What ends the first start at this moment must not leave half of a sandbox.
+    // A signal that ends the first start now must not leave half a sandbox behind.
     let _signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
     let (order, reply) = again::take::<StartOrder>(words)?;
     stand_in::begin();

@@ -1,19 +1,19 @@
-//! `garth::spawn`: starting a process without any namespace, as fast with four gigabytes resident
-//! as with one megabyte.
+//! [`Spawn`]: starting a process without any namespaces, as fast with four gigabytes resident as
+//! with one megabyte.
 //!
-//! fork(2) copies the page tables of the parent, 30 ms per gigabyte; so does `std::process::Command`
-//! as soon as it is asked for something that posix_spawn(3) cannot do (`pre_exec`, `uid`). Here the
-//! attributes and file actions are data, as in posix_spawn, and a child that shares the parent's
-//! memory for a moment walks them: the same interpreter that builds sandboxes.
+//! fork(2) copies the parent's page tables, 30 ms per gigabyte; so does `std::process::Command` as
+//! soon as it is asked for something that posix_spawn(3) cannot do (`pre_exec`, `uid`). Here the
+//! attributes and file actions are data, as in posix_spawn, executed by a child that briefly shares
+//! the parent's memory: the same interpreter that builds sandboxes.
 //!
 //! ```
 //! use garth::{Spawn, Stdio};
 //! use std::io::Read;
 //!
-//! let mut child = Spawn { stdout: Stdio::Pipe, ..Spawn::new(["echo", "a", "yard"]) }.spawn()?;
-//! let mut said = String::new();
-//! child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-//! assert_eq!(said, "a yard\n");
+//! let mut child = Spawn { stdout: Stdio::Pipe, ..Spawn::new(["echo", "a", "sandbox"]) }.spawn()?;
+//! let mut output = String::new();
+//! child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+//! assert_eq!(output, "a sandbox\n");
 //! assert_eq!(child.process.wait()?.code(), 0);
 //! # Ok::<(), garth::Error>(())
 //! ```
@@ -29,7 +29,7 @@ use crate::config::Rlimit;
 use crate::error::{Error, Result};
 use crate::plan::{self, Plan, Step};
 
-/// What a descriptor 0, 1 or 2 of the child shall be.
+/// What descriptor 0, 1 or 2 of the child is.
 #[derive(Debug, Default)]
 pub enum Stdio {
     /// The caller's.
@@ -37,16 +37,16 @@ pub enum Stdio {
     Inherit,
     /// /dev/null.
     Null,
-    /// A pipe, whose other end is in [`Spawned`]: what popen(3) gives, without a shell.
+    /// A pipe whose other end is in [`Spawned`], as with popen(3), but without a shell.
     Pipe,
     /// This file.
     File(OwnedFd),
 }
 
-/// An act on the child's descriptors, in the order given, after stdio was set.
+/// An action on the child's descriptors, in order, after stdio has been set.
 #[derive(Debug)]
 pub enum FileAction {
-    /// `to` becomes a copy of the caller's `from`, as dup2(2).
+    /// Make `to` a copy of the caller's `from`, as with dup2(2).
     Copy {
         /// The caller's descriptor.
         from: RawFd,
@@ -63,7 +63,7 @@ pub enum Group {
     /// The caller's.
     #[default]
     Inherit,
-    /// This process group; 0: a new one, of which it is the leader (setpgid(2)).
+    /// This process group; 0 for a new one with the child as its leader (setpgid(2)).
     Process(i32),
     /// A new session, without a controlling terminal (setsid(2)).
     Session,
@@ -74,11 +74,11 @@ pub enum Group {
 pub struct Spawn {
     /// The program, looked up in PATH if it has no slash, and its arguments.
     pub command: Vec<OsString>,
-    /// What the program is told that it is called; none: as it is in `command`.
+    /// The program's `argv[0]`; `None` for the name in `command`.
     pub arg0: Option<OsString>,
-    /// The whole environment; none: the caller's.
+    /// The whole environment; `None` for the caller's.
     pub env: Option<Vec<(OsString, OsString)>>,
-    /// Working directory; none: the caller's.
+    /// Working directory; `None` for the caller's.
     pub cwd: Option<PathBuf>,
     /// Descriptor 0.
     pub stdin: Stdio,
@@ -86,19 +86,20 @@ pub struct Spawn {
     pub stdout: Stdio,
     /// Descriptor 2.
     pub stderr: Stdio,
-    /// More descriptors. Those that no action names are closed, from 3 on.
+    /// More descriptors. Those from 3 on that no action names are closed.
     pub files: Vec<FileAction>,
     /// Session and process group.
     pub group: Group,
-    /// Signals that are blocked in the program: bit n-1 stands for signal n.
+    /// Signals blocked in the program: bit n-1 is signal n.
     pub blocked: u64,
-    /// Signals that are ignored; the others have their default action, whatever the caller ignores.
+    /// Signals ignored in the program; all others get their default action, even those the caller
+    /// ignores.
     pub ignored: u64,
     /// Resource limits.
     pub rlimits: Vec<Rlimit>,
-    /// File mode creation mask; none: the caller's.
+    /// File mode creation mask; `None` for the caller's.
     pub umask: Option<u32>,
-    /// The program is killed when the calling thread ends.
+    /// Kill the program when the calling thread ends.
     pub die_with_parent: bool,
 }
 
@@ -124,8 +125,8 @@ impl Spawn {
     /// Starts it. When this returns, the program has been executed.
     ///
     /// # Errors
-    /// The step that failed: a missing program (`Kind::NotFound`), a directory that is not there,
-    /// a limit that may not be raised.
+    /// A step failed: the program is missing (`Kind::NotFound`), a directory does not exist, a
+    /// limit may not be raised.
     pub fn spawn(self) -> Result<Spawned> {
         let mut plan = Plan::default();
         let mut held = Vec::new();
@@ -165,7 +166,7 @@ impl Spawn {
         }
         if let Some(cwd) = self.cwd {
             let path = CString::new(cwd.into_os_string().into_vec())
-                .map_err(|_| Error::new("the working directory holds a NUL byte"))?;
+                .map_err(|_| Error::new("the working directory contains a NUL byte"))?;
             plan.push(Step::Directory(path), "spawn");
         }
         let (ignored, blocked) = (self.ignored, self.blocked);
@@ -196,19 +197,19 @@ fn open(wanted: Stdio, number: RawFd) -> Result<(Option<OwnedFd>, Option<File>)>
             (null.map_err(|e| Error::io("open /dev/null", &e))?.into(), None)
         }
         Stdio::Pipe => {
-            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("make a pipe", &e))?;
+            let (reader, writer) = std::io::pipe().map_err(|e| Error::io("create a pipe", &e))?;
             match number {
                 0 => (reader.into(), Some(File::from(OwnedFd::from(writer)))),
                 _ => (writer.into(), Some(File::from(OwnedFd::from(reader)))),
             }
         }
     };
-    // A caller without stdio of its own gets low numbers, which the copies would overwrite.
+    // In a caller without stdio, new descriptors get low numbers, which the copies would overwrite.
     let theirs = if theirs.as_raw_fd() > 2 { theirs } else { above_stdio(&theirs)? };
     Ok((Some(theirs), ours))
 }
 
 fn above_stdio(fd: &OwnedFd) -> Result<OwnedFd> {
-    // try_clone gives the lowest free number from 3 on.
+    // try_clone returns the lowest free number from 3 on.
     fd.as_fd().try_clone_to_owned().map_err(|e| Error::io("copy a descriptor", &e))
 }

@@ -1,6 +1,7 @@
-//! May what a sandbox executes first have been written by a process that is not trusted?
+//! Whether the program that a sandbox executes first may have been written by an untrusted process.
 //!
-//! Then it may be anything, a link to /proc/self/exe too, which is this program (`start/seal.rs`).
+//! If so, it may be anything, even a link to /proc/self/exe, which is this program
+//! (`start/seal.rs`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,19 +15,19 @@ use crate::plan::program::{self, SEARCH};
 use crate::start::seal;
 use crate::sys::Errno;
 
-/// Is a sandbox started only by a program whose file cannot be written through it?
+/// Whether the program that starts this sandbox must have its own file protected.
 ///
 /// # Errors
-/// A path of the sandbox's that leads nowhere.
+/// A path of the sandbox does not exist.
 pub fn needs_protection(sandbox: &Sandbox) -> Result<bool> {
     placed(sandbox, None).map(|placed| is_needed(&placed))
 }
 
-/// Protects the file of this program where that is needed to start the sandbox; may be a new start of
-/// this program, as [`seal::own_program`].
+/// Protects this program's file if the sandbox needs that; may re-execute the program, like
+/// [`seal::own_program`].
 ///
 /// # Errors
-/// A path of the sandbox's that leads nowhere, or when there is no protection.
+/// A path of the sandbox does not exist, or protection is not possible.
 pub fn protect(sandbox: &Sandbox) -> Result<()> {
     match needs_protection(sandbox)? {
         true => seal::own_program(),
@@ -50,7 +51,7 @@ pub(super) fn is_needed(placed: &Sandbox) -> bool {
         let from = match &placed.cwd {
             Directory::At(dir) => vec![dir.as_path()],
             Directory::Preferred(dir) => vec![dir.as_path(), Path::new("/")],
-            // One without a name.
+            // It has no path.
             Directory::Callers => return true,
         };
         return from.into_iter().any(|dir| passes(&dir.join(program), &bound));
@@ -61,7 +62,7 @@ pub(super) fn is_needed(placed: &Sandbox) -> bool {
         .any(|path| !path.is_absolute() || passes(path, &bound))
 }
 
-/// Does the way to this file, links included, lead through one of these directories?
+/// Whether the path to this file, followed through links, leads through one of these directories.
 fn passes(file: &Path, dirs: &[PathBuf]) -> bool {
     // As the kernel: path_resolution(7).
     const MOST_LINKS: usize = 40;
@@ -94,7 +95,7 @@ fn passes(file: &Path, dirs: &[PathBuf]) -> bool {
             }
             Err(Errno(libc::EINVAL)) => {}
             Err(Errno(libc::ENOENT | libc::ENOTDIR)) => return false,
-            // What cannot be looked at is not trusted.
+            // Anything that cannot be inspected is not trusted.
             _ => return true,
         }
     }

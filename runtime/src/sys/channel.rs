@@ -85,15 +85,15 @@ fn address_in(dir: BorrowedFd<'_>, name: &OsStr) -> Result<SocketAddrUnix, Errno
 }
 
 /// Parent: sends a record. EPIPE: the child is gone.
-pub fn send(line: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
-    tell(line.as_raw_fd(), message)
+pub fn send(channel: BorrowedFd<'_>, message: Message) -> Result<(), Errno> {
+    tell(channel.as_raw_fd(), message)
 }
 
 /// Parent: waits for a record; `None`: the other end is closed.
-pub fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>, Errno> {
+pub fn receive(channel: BorrowedFd<'_>) -> Result<Option<Heard>, Errno> {
     const WORDS: usize = size_of::<Message>();
     let mut bytes = [0u8; WORDS + TEXT];
-    let (read, descriptor) = match receive_bytes(line, &mut bytes) {
+    let (read, descriptor) = match receive_bytes(channel, &mut bytes) {
         // A connection closed with unread data is reset.
         Err(Errno(libc::ECONNRESET)) => return Ok(None),
         received => received?,
@@ -107,31 +107,31 @@ pub fn receive(line: BorrowedFd<'_>) -> Result<Option<Heard>, Errno> {
 }
 
 /// Child: sends a record.
-pub fn tell(line: RawFd, message: Message) -> Result<(), Errno> {
+pub fn tell(channel: RawFd, message: Message) -> Result<(), Errno> {
     let (flags, size) = (libc::MSG_NOSIGNAL, size_of::<Message>());
-    call!(libc::SYS_sendto, line, &raw const message, size, flags, 0, 0).map(drop)
+    call!(libc::SYS_sendto, channel, &raw const message, size, flags, 0, 0).map(drop)
 }
 
 /// Child: sends a record with a text of at most [`TEXT`] bytes.
-pub fn tell_text(line: RawFd, message: Message, text: &[u8]) -> Result<(), Errno> {
+pub fn tell_text(channel: RawFd, message: Message, text: &[u8]) -> Result<(), Errno> {
     let words = message.words();
     let parts = [IoSlice::new(words.as_flattened()), IoSlice::new(&text[..text.len().min(TEXT)])];
     let control = &mut SendAncillaryBuffer::default();
-    net::sendmsg(borrowed(line)?, &parts, control, SendFlags::NOSIGNAL)?;
+    net::sendmsg(borrowed(channel)?, &parts, control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 /// Child: sends a record with a descriptor.
-pub fn tell_descriptor(line: RawFd, message: Message, descriptor: RawFd) -> Result<(), Errno> {
-    send_descriptor(line, message.words().as_flattened(), descriptor)
+pub fn tell_descriptor(channel: RawFd, message: Message, descriptor: RawFd) -> Result<(), Errno> {
+    send_descriptor(channel, message.words().as_flattened(), descriptor)
 }
 
 /// Child: waits for a record; `None`: the other end is closed.
-pub fn hear(line: RawFd) -> Result<Option<Message>, Errno> {
+pub fn hear(channel: RawFd) -> Result<Option<Message>, Errno> {
     let mut message = Message { kind: 0, value: 0 };
     let size = size_of::<Message>();
     loop {
-        match call!(libc::SYS_recvfrom, line, &raw mut message, size, 0, 0, 0) {
+        match call!(libc::SYS_recvfrom, channel, &raw mut message, size, 0, 0, 0) {
             Err(Errno(libc::EINTR)) => {}
             // A connection closed with unread data is reset.
             Err(Errno(libc::ECONNRESET)) => return Ok(None),

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 pub struct CStrings {
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
-    told: Option<Told>,
+    pid_text: Option<PidText>,
 }
 
 /// `NAME=0000000000`, whose digits are written later.
-struct Told {
+struct PidText {
     text: Box<[AtomicU8]>,
     /// Where the digits begin.
     digits: usize,
@@ -23,23 +23,23 @@ impl CStrings {
     pub fn new(strings: Vec<CString>) -> CStrings {
         // A CString's bytes are on the heap and do not move when the Vec that holds it does.
         let pointers = strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
-        CStrings { strings, pointers, told: None }
+        CStrings { strings, pointers, pid_text: None }
     }
 
     /// The same, followed by `name` with a process id, which [`CStrings::tell_pid`] writes.
     pub fn with_pid(strings: Vec<CString>, name: &str) -> CStrings {
         let text = name.bytes().chain(*b"=0000000000\0").map(AtomicU8::new).collect();
-        let told = Told { text, digits: name.len() + 1 };
+        let pid_text = PidText { text, digits: name.len() + 1 };
         let mut all = CStrings::new(strings);
         let end = all.pointers.len() - 1;
-        all.pointers.insert(end, told.text.as_ptr().cast());
-        all.told = Some(told);
+        all.pointers.insert(end, pid_text.text.as_ptr().cast());
+        all.pid_text = Some(pid_text);
         all
     }
 
     /// Writes the process id, if there is room for one. Allocates nothing.
     pub fn tell_pid(&self, pid: impl FnOnce() -> i32) {
-        let Some(Told { text, digits }) = &self.told else { return };
+        let Some(PidText { text, digits }) = &self.pid_text else { return };
         let pid = pid();
         let (mut rest, mut length) = (pid, 1);
         while rest >= 10 {
@@ -87,8 +87,8 @@ mod tests {
             strings.tell_pid(|| pid);
             assert_eq!(strings.pointers.len(), 3);
             // SAFETY: the second pointer, to a C string that `strings` owns.
-            let told = unsafe { CStr::from_ptr(strings.pointers[1]) };
-            assert_eq!(told.to_str().unwrap(), format!("LISTEN_PID={pid}"));
+            let pid_text = unsafe { CStr::from_ptr(strings.pointers[1]) };
+            assert_eq!(pid_text.to_str().unwrap(), format!("LISTEN_PID={pid}"));
         }
     }
 }

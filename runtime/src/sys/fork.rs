@@ -306,9 +306,9 @@ pub fn idle(namespaces: u64) -> Result<super::clone::Cloned, Errno> {
 /// so. It ends when the returned descriptor is closed, at the latest.
 pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, OwnedFd), Errno> {
     let (here, there) = crate::sys::channel::pair()?;
-    let line = there.as_raw_fd();
+    let channel = there.as_raw_fd();
     let idle = idle_as(namespaces, || {
-        let number = line as u32;
+        let number = channel as u32;
         let below = if number > 0 { raw::close_fds(0, number - 1) } else { Ok(()) };
         let alone = below
             .and_then(|()| raw::close_fds(number + 1, u32::MAX))
@@ -316,10 +316,13 @@ pub fn idle_within_reach(namespaces: u64) -> Result<(super::clone::Cloned, Owned
             .and_then(|_| raw::seccomp_filter(WAITER.as_chunks().0, 0))
             .and_then(|_| raw::prctl(libc::PR_SET_DUMPABLE, 1, 0))
             .and_then(|_| {
-                crate::sys::channel::tell(line, crate::sys::channel::Message { kind: 0, value: 0 })
+                crate::sys::channel::tell(
+                    channel,
+                    crate::sys::channel::Message { kind: 0, value: 0 },
+                )
             });
         if alone.is_ok() {
-            let _ = crate::sys::channel::hear(line);
+            let _ = crate::sys::channel::hear(channel);
         }
     })?;
     drop(there);
@@ -365,7 +368,7 @@ mod tests {
 
     #[test]
     fn who_is_within_reach_has_nothing_and_can_do_nothing() {
-        let (idle, line) = idle_within_reach(0).unwrap();
+        let (idle, channel) = idle_within_reach(0).unwrap();
         let of =
             |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", idle.pid)).unwrap();
         let open = std::fs::read_dir(format!("/proc/{}/fd", idle.pid)).unwrap().count();
@@ -373,7 +376,7 @@ mod tests {
         let status = of("status");
         assert!(status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"), "{status}");
         // It ends when its channel is closed.
-        drop(line);
+        drop(channel);
         let ended = super::super::process::wait(idle.pidfd.as_fd(), true).unwrap();
         assert_eq!(ended, Some(super::super::process::Ended::Exited(1)));
     }

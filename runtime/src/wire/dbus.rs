@@ -327,7 +327,7 @@ impl Bus {
     pub fn connect(address: &str) -> Result<Bus> {
         let failed =
             |error: &std::io::Error| Error::io(format!("connect to the bus at {address}"), error);
-        let mut last = Error::new(format!("the bus at {address}: not the address of a socket"));
+        let mut last = Error::new(format!("the bus at {address}: not a socket address"));
         for one in address.split(';') {
             let Some(socket) = socket_address(one) else { continue };
             let stream = match UnixStream::connect_addr(&socket) {
@@ -429,7 +429,7 @@ impl Bus {
     }
 
     fn receive(&mut self) -> Result<DbusMessage> {
-        let malformed = || Error::new("a message on the bus that is none");
+        let malformed = || Error::new("invalid message on the bus");
         let mut bytes = vec![0; 16];
         self.read(&mut bytes)?;
         let number = |at: usize| -> usize {

@@ -207,6 +207,7 @@ fn debug_tells_step_by_step_what_is_done() {
         place.unwrap_or_else(|| panic!("no {word} in {messages:#?}"))
     };
     let places =
-        ["clone3", "mount proc on /proc", "mounts[0]", "pivot", "execute", "go on"].map(place);
+        ["clone3", "mount proc on /proc", "mounts[0]", "pivot", "execute", "start the process"]
+            .map(place);
     assert!(places.is_sorted(), "{messages:#?}");
 }

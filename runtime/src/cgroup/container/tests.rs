@@ -120,7 +120,10 @@ fn a_limit_without_its_controller_is_refused_by_name_and_no_limit_is_not() {
         .map_err(|error| error.to_string())
     };
     let words = refused(serde_json::json!({ "pids": { "limit": 5 } })).unwrap_err();
-    assert!(words.starts_with("pids.limit 5: no pids controller in the cgroup trees"), "{words}");
+    assert!(
+        words.starts_with("pids.limit 5: no pids controller in the cgroup hierarchies"),
+        "{words}"
+    );
     let words = refused(serde_json::json!({ "pids": { "limit": 0 } })).unwrap_err();
     assert!(words.starts_with("pids.limit 0: no pids controller"), "{words}");
     let words = refused(serde_json::json!({ "cpu": { "cpus": "0-1" } })).unwrap_err();
@@ -147,7 +150,7 @@ fn without_permission_and_without_limits_there_is_no_cgroup() {
         let words = choose_container(&host, &Wanted { resources: &memory, ..rootless })
             .unwrap_err()
             .to_string();
-        assert!(words.starts_with("memory.limit 1073741824: make cgroup /tmp/a: "), "{words}");
+        assert!(words.starts_with("memory.limit 1073741824: create cgroup /tmp/a: "), "{words}");
         assert!(words.contains("EROFS"), "{words}");
     }
     let disabled =
@@ -300,7 +303,7 @@ fn a_cgroup_that_is_claimed_is_nobody_elses() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
     let claim = make(&real.cgroup, &Resources::default(), None).unwrap();
     let words = make(&real.cgroup, &Resources::default(), None).unwrap_err().to_string();
-    assert!(words.contains("is being taken by another container"), "{words}");
+    assert!(words.contains("is being claimed by another container"), "{words}");
     real.cgroup.leave().unwrap();
     assert!(real.dirs().iter().all(|dir| dir.exists()));
     drop(claim);
@@ -375,7 +378,7 @@ fn limits_are_in_force_and_can_be_changed_in_any_order() {
     assert_eq!(real.read(Controller::Cpu, "cpu.shares"), "512");
     assert_eq!(real.read(Controller::Pids, "pids.max"), "max");
     let words = update(serde_json::json!({ "cpu": { "shares": 1 } })).unwrap_err();
-    assert!(words.starts_with("cpu.shares 1: the kernel made 2 of it"), "{words}");
+    assert!(words.starts_with("cpu.shares 1: the kernel set 2 instead"), "{words}");
     update(serde_json::json!({ "cpu": { "shares": 99, "idle": 1 } })).unwrap();
     assert_eq!(real.read(Controller::Cpu, "cpu.idle"), "1");
     update(serde_json::json!({ "cpu": { "shares": 99, "idle": 0 } })).unwrap();
@@ -383,7 +386,7 @@ fn limits_are_in_force_and_can_be_changed_in_any_order() {
     let words = update(serde_json::json!({ "cpu": { "cpus": "9999" } })).unwrap_err();
     assert!(words.starts_with("cpu.cpus 9999: write \"9999\" to "), "{words}");
     let words = update(serde_json::json!({ "unified": { "memory.high": "1" } })).unwrap_err();
-    assert!(words.starts_with("unified: needs the unified cgroup tree"), "{words}");
+    assert!(words.starts_with("unified: requires cgroup v2 only"), "{words}");
 }
 
 #[test]
@@ -587,7 +590,7 @@ fn limits_of_the_unified_tree_are_in_force_and_can_be_changed() {
         "memory": { "limit": 4096, "checkBeforeUpdate": true },
     }))
     .unwrap_err();
-    assert!(words.starts_with("memory.limit 4096: not above what is in use"), "{words}");
+    assert!(words.starts_with("memory.limit 4096: not above current usage"), "{words}");
     let words = update(serde_json::json!({ "unified": { "no.such": "1" } })).unwrap_err();
     assert!(words.contains("no is not available here"), "{words}");
 }
@@ -657,7 +660,7 @@ fn a_scope_has_its_process_in_every_tree() {
     let child = Reaped(Command::new("sleep").arg("60").spawn().unwrap());
     let none = Resources::default();
     let words = make(&real.cgroup, &none, None).unwrap_err().to_string();
-    assert_eq!(words, "make scope garth-web.scope: no process to put in it");
+    assert_eq!(words, "create scope garth-web.scope: no process to put in it");
     drop(make(&real.cgroup, &none, Some(pid(&child.0))).unwrap());
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
     // Another's of the same name is neither taken nor stopped.

@@ -139,19 +139,19 @@ fn an_overlay_is_where_it_writes_to() {
         assert_eq!(disks(&found(path)), [("8:0", "sda")], "{path}");
     }
     assert_eq!(disks(&found("/41")), [("253:0", "dm-0")]);
-    assert!(refused("/42").contains("the directories of an overlay: not to be found"));
+    assert!(refused("/42").contains("the directories of an overlay: not found"));
 }
 
 #[test]
 fn where_a_limit_would_do_nothing_the_reason_is_said() {
     for (path, why) in [
-        ("/20", "on proc a limit would do nothing: it is in memory"),
-        ("/21/x", "on tmpfs a limit would do nothing: it is in memory and on no disk"),
-        ("/37", "on nfs4 a limit would do nothing: its disk is another machine's"),
-        ("/38", "on fuse.sshfs a limit would do nothing: another process"),
-        ("/39", "on fuseblk a limit would do nothing: another process"),
-        ("/40", "on zfs a limit would do nothing: threads of its own"),
-        ("/43", "on hostfs a limit would do nothing: it is on no block device"),
+        ("/20", "a limit has no effect on proc: it is in memory"),
+        ("/21/x", "a limit has no effect on tmpfs: it is in memory, not on a disk"),
+        ("/37", "a limit has no effect on nfs4: its disk is on another machine"),
+        ("/38", "a limit has no effect on fuse.sshfs: another process"),
+        ("/39", "a limit has no effect on fuseblk: another process"),
+        ("/40", "a limit has no effect on zfs: its own kernel threads"),
+        ("/43", "a limit has no effect on hostfs: it is not on a block device"),
         ("/99", "no mount 99 in /proc/self/mountinfo"),
         ("/absent", "look at /absent: ENOENT"),
     ] {
@@ -197,7 +197,7 @@ fn paths_on_one_disk_share_its_limits() {
     let both = ["read=1MB/s:/30/a,write=2MB/s:/30/b"];
     assert_eq!(writes(&both, Version::V2), ["8:0 rbps=1000000 wbps=2000000 > /c/io.max"]);
     let error = resolved(&["read=1MB/s:/30/a", "read=2MB/s:/dev/8:2"], Version::V2).unwrap_err();
-    let said = "--io /dev/8:2: read= is given twice for sda, 1000000 and 2000000; ";
+    let said = "--io /dev/8:2: conflicting read= for sda: 1000000 and 2000000; ";
     assert!(error.to_string().starts_with(said), "{error}");
 }
 
@@ -205,10 +205,10 @@ fn paths_on_one_disk_share_its_limits() {
 fn writing_is_limited_only_where_the_kernel_knows_whose_it_is() {
     for text in ["write=1MB/s:/30", "wiops=5:/30", "read=1MB/s,write=1MB/s:/dev/8:0"] {
         let error = resolved(&[text], Version::V1).unwrap_err().to_string();
-        assert!(error.contains("cgroup v1 does not know whose a write is"), "{error}");
+        assert!(error.contains("cgroup v1 cannot attribute buffered writes"), "{error}");
         assert_eq!(resolved(&[text], Version::V2).unwrap().len(), 1);
     }
     let error = resolved(&["write=1MB/s:/32"], Version::V2).unwrap_err().to_string();
-    assert!(error.contains("vfat does not tell the kernel whose a write is"), "{error}");
+    assert!(error.contains("vfat does not attribute writes to cgroups"), "{error}");
     assert!(resolved(&["read=1MB/s:/32"], Version::V2).is_ok());
 }

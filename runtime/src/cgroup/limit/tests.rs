@@ -17,7 +17,7 @@ fn unified_takes_the_names_of_files_that_are_there() {
     assert_eq!(fs::read_to_string(dir.join("memory.high")).unwrap(), "5");
     for file in ["../memory.high", "/memory.high", "memory", "", "..", ".high"] {
         let words = write_unified(&dir, &one(file)).unwrap_err().to_string();
-        assert!(words.contains("not the name of a cgroup file"), "{words}");
+        assert!(words.contains("not a cgroup file name"), "{words}");
     }
     let words = write_unified(&dir, &one("hugetlb.1GB.max")).unwrap_err().to_string();
     assert!(
@@ -46,7 +46,7 @@ fn a_missing_file_names_what_was_asked() {
     let swap = || words(Controller::Memory, "memory.swap", "memory.swap.max", false).unwrap_err();
     assert!(swap().starts_with("memory.swap 9: no memory controller in "), "{}", swap());
     fs::write(dir.join("cgroup.controllers"), "cpu memory\n").unwrap();
-    assert!(swap().contains("does not account swap"), "{}", swap());
+    assert!(swap().contains("has no swap accounting"), "{}", swap());
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn rules_that_are_none_are_refused() {
     for (json, words) in [
         (serde_json::json!([{ "type": "x" }]), "devices[0]: type \"x\" is not a, b or c"),
         (serde_json::json!([{ "access": "rx" }]), "devices[0]: access 'x' is not r, w or m"),
-        (serde_json::json!([{}, { "major": -7 }]), "devices[1]: not the number of a device"),
+        (serde_json::json!([{}, { "major": -7 }]), "devices[1]: invalid device number"),
     ] {
         assert_eq!(rules(&resources(json)).unwrap_err().to_string(), words);
     }
@@ -204,7 +204,9 @@ fn rules_that_are_none_are_refused() {
     ]);
     let words = exceptions(&rules(&resources(part)).unwrap()).unwrap_err().to_string();
     assert!(
-        words.starts_with("devices: deny c 1:9 w: v1 cgroups cannot take a part out of c *:* rwm"),
+        words.starts_with(
+            "devices: deny c 1:9 w: v1 cgroups cannot make an exception from c *:* rwm"
+        ),
         "{words}"
     );
 }

@@ -193,7 +193,7 @@ fn a_limit_that_would_kill_is_refused_where_that_is_asked() {
     assert!(said(Version::V2, json(1000, false), &used).is_ok());
     assert!(said(Version::V2, json(1001, true), &used).is_ok());
     let words = said(Version::V2, json(1000, true), &used).unwrap_err();
-    assert!(words.starts_with("memory.limit 1000: not above what is in use, 1000"), "{words}");
+    assert!(words.starts_with("memory.limit 1000: not above current usage 1000"), "{words}");
 }
 
 #[test]
@@ -228,14 +228,17 @@ fn what_only_v1_has_is_refused_in_v2() {
         (serde_json::json!({ "blockIO": { "leafWeight": 5 } }), "blockIO.leafWeight"),
     ] {
         let words = said(Version::V2, json, &[]).unwrap_err();
-        assert!(words.starts_with(field) && words.contains("not in the unified"), "{words}");
+        assert!(
+            words.starts_with(field) && words.contains("not available in cgroup v2"),
+            "{words}"
+        );
     }
     let far = serde_json::json!({ "memory": { "swappiness": 101 } });
     let words = said(Version::V1, far, &[]).unwrap_err();
     assert_eq!(words, "memory.swappiness 101: not between 0 and 100");
     for size in ["", "2MB/..", "2 MB"] {
         let json = serde_json::json!({ "hugepageLimits": [{ "pageSize": size, "limit": 1 }] });
-        assert!(said(Version::V1, json, &[]).unwrap_err().contains("not a size of pages"));
+        assert!(said(Version::V1, json, &[]).unwrap_err().contains("not a page size"));
     }
 }
 

@@ -105,12 +105,12 @@ fn bits(list: &str) -> Result<Vec<u8>> {
 /// `5`, `uint64 5`, `['a', 'b']`.
 pub(super) fn property(name: &str, value: &str) -> Result<(String, DbusValue)> {
     let wrong = || {
-        Error::new(format!("{ANNOTATION}{name}: {value:?} is not a value"))
-            .hint("as in 'text', true, 5, uint64 5 or ['a', 'b']")
+        Error::new(format!("{ANNOTATION}{name}: {value:?} is not a valid value"))
+            .hint("e.g. 'text', true, 5, uint64 5 or ['a', 'b']")
     };
     let plain = |c: char| c.is_ascii_alphanumeric();
     if name.is_empty() || !name.chars().all(plain) {
-        return Err(Error::new(format!("{ANNOTATION}{name}: not the name of a property")));
+        return Err(Error::new(format!("{ANNOTATION}{name}: not a valid property name")));
     }
     let parsed = parse_value(value.trim()).ok_or_else(wrong)?;
     // The files of units have seconds, the bus has microseconds under another name.

@@ -62,7 +62,7 @@ impl Unit {
             && !is_of_user(own)
         {
             return Err(Error::new(format!("{service} does not delegate its cgroup to this user"))
-                .hint("Delegate=yes in the unit does"));
+                .hint("set Delegate=yes in the unit"));
         }
         let bus = user_bus()?;
         let manager = manager_cgroup(&bus)?;
@@ -113,9 +113,7 @@ fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, DbusValue>> {
     let interface = "org.freedesktop.DBus.Properties";
     // With no interface named, those of all.
     let all = bus.call(Callee { path: &unit, interface, ..MANAGER }, "GetAll", &[text("")])?;
-    all.properties().ok_or_else(|| {
-        Error::new(format!("{interface} GetAll {unit}: an answer that cannot be read"))
-    })
+    all.properties().ok_or_else(|| Error::new(format!("{interface} GetAll {unit}: invalid reply")))
 }
 
 fn carries(name: &str, value: &DbusValue) -> bool {

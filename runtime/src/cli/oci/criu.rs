@@ -8,37 +8,37 @@ use crate::cli::Global;
 use crate::container::{self, AfterEnd, CreateOptions, Detached, Images};
 use crate::error::{Error, Result};
 
-/// What both are told.
+/// Options of both verbs.
 #[derive(Debug, Args)]
 struct Common {
-    /// Where the images are [default: checkpoint]
+    /// Directory of the images [default: checkpoint]
     #[arg(long, value_name = "DIR")]
     image_path: Option<PathBuf>,
-    /// Where criu writes its log [default: with the images]
+    /// Directory for criu's log [default: the image directory]
     #[arg(long, value_name = "DIR")]
     work_path: Option<PathBuf>,
     /// Keep established TCP connections
     #[arg(long)]
     tcp_established: bool,
-    /// Allow Unix sockets whose other end is outside
+    /// Allow Unix sockets connected to processes outside the container
     #[arg(long)]
     ext_unix_sk: bool,
-    /// Allow a session and a terminal that are the caller's
+    /// Allow a session and terminal inherited from the caller
     #[arg(long)]
     shell_job: bool,
-    /// Keep locks on files
+    /// Keep file locks
     #[arg(long)]
     file_locks: bool,
-    /// Fetch memory when it is needed
+    /// Transfer memory pages on demand
     #[arg(long)]
     lazy_pages: bool,
-    /// Drop from the images what was fetched
+    /// Remove transferred pages from the images
     #[arg(long)]
     auto_dedup: bool,
-    /// What becomes of limits: soft, full, strict or ignore
+    /// How to handle cgroups: soft, full, strict or ignore
     #[arg(long, value_name = "MODE")]
     manage_cgroups_mode: Option<String>,
-    /// Leave out the contents of a namespace: network
+    /// Leave a namespace empty: network
     #[arg(long, value_name = "NAMESPACE")]
     empty_ns: Vec<String>,
 }
@@ -61,24 +61,24 @@ impl Common {
     }
 }
 
-/// Write the state of a container that runs to files.
+/// Checkpoint a running container with criu(8)
 #[derive(Debug, Args)]
 pub struct Checkpoint {
     #[command(flatten)]
     common: Common,
-    /// Images of an earlier --pre-dump, counted from the new ones
+    /// Images of an earlier --pre-dump, relative to the new ones
     #[arg(long, value_name = "DIR")]
     parent_path: Option<PathBuf>,
-    /// Let it go on
+    /// Leave the container running
     #[arg(short = 'R', long)]
     leave_running: bool,
-    /// Write its memory only, and let it go on
+    /// Only write its memory, and leave it running
     #[arg(long)]
     pre_dump: bool,
-    /// A descriptor to which criu writes when pages can be fetched
+    /// File descriptor to which criu writes when it is ready to serve pages
     #[arg(long, value_name = "FD", allow_hyphen_values = true)]
     status_fd: Option<i32>,
-    /// Send the memory there
+    /// Send the memory to this page server
     #[arg(long, value_name = "ADDRESS:PORT")]
     page_server: Option<String>,
     /// The container
@@ -93,7 +93,7 @@ impl Checkpoint {
                 text.rsplit_once(':')
                     .and_then(|(address, port)| Some((address.to_owned(), port.parse().ok()?)))
                     .ok_or_else(|| {
-                        Error::new(format!("--page-server {text}: not of the form ADDRESS:PORT"))
+                        Error::new(format!("--page-server {text}: expected ADDRESS:PORT"))
                     })?,
             ),
         };
@@ -110,33 +110,33 @@ impl Checkpoint {
     }
 }
 
-/// Make a container from a checkpoint.
+/// Restore a container from a checkpoint
 #[derive(Debug, Args)]
 pub struct Restore {
     #[command(flatten)]
     common: Common,
-    /// The bundle: the directory with config.json [default: the current directory]
+    /// Bundle: the directory with config.json [default: current directory]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Do not wait, and do not delete
+    /// Do not wait for it to end or delete it
     #[arg(short, long)]
     detach: bool,
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Socket that takes the master of the terminal: there is none to send
+    /// Refused: a terminal cannot be restored
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// chroot(2) instead of pivot_root(2): accepted, criu chooses
+    /// Accepted and ignored: criu chooses between chroot(2) and pivot_root(2)
     #[arg(long)]
     no_pivot: bool,
-    /// Adopt orphaned processes: accepted, the container's own pid 1 does
+    /// Accepted and ignored: the container's pid 1 reaps orphaned processes
     #[arg(long)]
     no_subreaper: bool,
-    /// Another profile of a security module
+    /// Use another profile of a security module
     #[arg(long, value_name = "TYPE:NAME")]
     lsm_profile: Option<String>,
-    /// Another context for mounts
+    /// Use another security context for mounts
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
     /// The container

@@ -9,13 +9,13 @@ use crate::config::units::Span;
 use crate::container::{self, ContainerEvent};
 use crate::error::{Error, Result};
 
-/// Tell what a container uses, and when it runs out of memory, a line of JSON each.
+/// Show the resource usage and out-of-memory events of a container, as JSON lines
 #[derive(Debug, Args)]
 pub struct Events {
-    /// Time between two counts
+    /// Time between two reports of usage
     #[arg(long, value_name = "TIME", default_value = "5s")]
     interval: Span,
-    /// Tell once what it uses
+    /// Report usage once and exit
     #[arg(long)]
     stats: bool,
     /// The container
@@ -35,14 +35,14 @@ impl Events {
         let mut heard = true;
         let all = container::events(&containers, &self.id, self.interval.0, |event| {
             heard = tell(&event)?;
-            if heard { Ok(()) } else { Err(Error::new("nobody listens")) }
+            if heard { Ok(()) } else { Err(Error::new("the reader is gone")) }
         });
-        // A reader that has gone away has heard enough.
+        // It is not an error if the reader is gone.
         if heard { all.map(|()| 0) } else { Ok(0) }
     }
 }
 
-/// False: the reader has gone away.
+/// Prints an event; false if the reader is gone.
 fn tell(event: &ContainerEvent<'_>) -> Result<bool> {
     let text = serde_json::to_string(event).map_err(|e| Error::new(format!("write JSON: {e}")))?;
     let mut out = std::io::stdout().lock();

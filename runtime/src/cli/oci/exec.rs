@@ -10,28 +10,28 @@ use crate::error::{Error, Result};
 use crate::service::Entering;
 use crate::sys::process::Signals;
 
-/// What `exec` has for containers alone.
+/// Flags of `exec` for containers only.
 #[derive(Debug, Args)]
 pub struct ExecFlags {
-    /// Read the program from a file, as in config.json's `process`
+    /// Read the process from a file in the format of `process` in config.json
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Give it a terminal
+    /// Allocate a terminal
     #[arg(short, long)]
     tty: bool,
-    /// Do not wait for its end
+    /// Do not wait for it to end
     #[arg(short, long)]
     detach: bool,
-    /// Socket that takes the master of the terminal
+    /// Unix socket to which the pty master is sent
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Socket that takes a pidfd of the process
+    /// Unix socket to which a pidfd of the process is sent
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// Supplementary groups
+    /// Add a supplementary group
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
     /// Add a capability to all sets
@@ -46,20 +46,20 @@ pub struct ExecFlags {
     /// Set no_new_privs
     #[arg(long)]
     no_new_privs: bool,
-    /// Let the program inherit this many descriptors from 3 on
+    /// Pass this many more file descriptors to the program, starting at 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// Join a paused container: the program goes on when it is resumed
+    /// Allow joining a paused container; the program runs once it is resumed
     #[arg(long)]
     ignore_paused: bool,
-    /// Join a cgroup below the container's own, in all trees or in those of some controllers
+    /// Run in a cgroup below the container's, in all hierarchies or those of the given controllers
     #[arg(long, value_name = "[CONTROLLERS:]PATH")]
     cgroup: Vec<String>,
 }
 
 impl ExecFlags {
     /// # Errors
-    /// When a flag was given that a sandbox does not know.
+    /// A flag was given that is for containers only.
     pub fn expect_none(&self) -> Result<()> {
         let flag = [
             (self.process.is_some(), "--process"),
@@ -79,11 +79,10 @@ impl ExecFlags {
         ];
         match flag.iter().find(|(given, _)| *given) {
             Some((_, flag)) => {
-                let error = Error::new(format!("{flag} is for containers, and this is a sandbox"));
+                let error =
+                    Error::new(format!("{flag} is only for containers, and this is a sandbox"));
                 Err(match *flag {
-                    "--tty" => {
-                        error.hint("leave it out: the command has the terminal that garth has")
-                    }
+                    "--tty" => error.hint("leave it out: the command inherits the terminal"),
                     _ => error,
                 })
             }
@@ -91,10 +90,10 @@ impl ExecFlags {
         }
     }
 
-    /// Runs the program, and waits for its end unless it is detached.
+    /// Runs the program and, unless detached, waits for its end.
     ///
     /// # Errors
-    /// As of [`container::exec`].
+    /// Those of [`container::exec`].
     pub(in crate::cli) fn run(self, global: &Global, id: &str, words: Entering) -> Result<i32> {
         let containers = &global.journal().containers();
         let container = Container::open(containers, id)?;

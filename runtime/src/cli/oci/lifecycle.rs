@@ -12,25 +12,25 @@ use crate::start::seal;
 /// Options of `create` and `run`.
 #[derive(Debug, Args)]
 struct Making {
-    /// The bundle: the directory with config.json [default: the current directory]
+    /// Bundle: the directory with config.json [default: current directory]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Socket that takes the master of the terminal
+    /// Unix socket to which the pty master is sent
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
     /// Write the process id to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Socket that takes a pidfd of the process
+    /// Unix socket to which a pidfd of the process is sent
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// Let the program inherit this many descriptors from 3 on
+    /// Pass this many more file descriptors to the program, starting at 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
-    /// chroot(2) instead of pivot_root(2), for a root on an initramfs: less safe
+    /// Use chroot(2) instead of pivot_root(2), for a root on an initramfs; less secure
     #[arg(long)]
     no_pivot: bool,
-    /// Keep the session keyring
+    /// Keep the caller's session keyring
     #[arg(long)]
     no_new_keyring: bool,
     /// The container
@@ -56,7 +56,7 @@ impl Making {
     }
 }
 
-/// Make a container from a bundle; its program waits for `start`.
+/// Create a container from an OCI bundle; `start` runs its program
 #[derive(Debug, Args)]
 pub struct Create {
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct Create {
 
 impl Create {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        // What an image calls its program may be /proc/self/exe, or a script for that.
+        // An image's program may be /proc/self/exe, or a script with that as its interpreter.
         seal::own_program()?;
         let options = self.making.options(global);
         let journal = global.journal().containers();
@@ -73,7 +73,7 @@ impl Create {
     }
 }
 
-/// Start the program of a created container.
+/// Start the program of a created container
 #[derive(Debug, Args)]
 pub struct Start {
     /// The container
@@ -87,25 +87,25 @@ impl Start {
     }
 }
 
-/// Create and start a container, wait for its end, and delete it.
+/// Create and start a container, wait for it to end, and delete it
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     making: Making,
-    /// Do not wait, and do not delete
+    /// Do not wait for it to end or delete it
     #[arg(short, long)]
     detach: bool,
-    /// Do not delete
+    /// Do not delete the container when it ends
     #[arg(long)]
     keep: bool,
-    /// Adopt orphaned processes (PR_SET_CHILD_SUBREAPER): accepted, the container's own pid 1 does
+    /// Accepted and ignored: the container's pid 1 reaps orphaned processes
     #[arg(long)]
     no_subreaper: bool,
 }
 
 impl Run {
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
-        // What an image calls its program may be /proc/self/exe, or a script for that.
+        // An image's program may be /proc/self/exe, or a script with that as its interpreter.
         seal::own_program()?;
         let options = self.making.options(global);
         let detached = if self.detach { Detached::Yes } else { Detached::No };
@@ -116,7 +116,7 @@ impl Run {
     }
 }
 
-/// Print the state of a container as JSON.
+/// Print the state of a container as JSON
 #[derive(Debug, Args)]
 pub struct State {
     /// The container
@@ -131,7 +131,7 @@ impl State {
     }
 }
 
-/// Stop every process of a container where it is.
+/// Suspend all processes of a container
 #[derive(Debug, Args)]
 pub struct Pause {
     /// The container
@@ -144,7 +144,7 @@ impl Pause {
     }
 }
 
-/// Let a paused container go on.
+/// Resume a paused container
 #[derive(Debug, Args)]
 pub struct Resume {
     /// The container

@@ -8,22 +8,22 @@ use crate::container::{self, Container};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
-/// How a list is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// Human-readable
     Table,
-    /// For programs.
+    /// JSON
     Json,
 }
 
-/// List the containers.
+/// List containers
 #[derive(Debug, Args)]
 pub struct List {
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
-    /// Print only ids
+    /// Print only IDs
     #[arg(short, long)]
     quiet: bool,
 }
@@ -34,7 +34,7 @@ impl List {
         for container in Container::all(&global.journal().containers())? {
             match container.and_then(|container| Row::of(&container)) {
                 Ok(row) => rows.push(row),
-                // The others are listed nevertheless.
+                // List the others nevertheless.
                 Err(error) => complain(&error),
             }
         }
@@ -55,7 +55,7 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
     text.map(|text| text + "\n").map_err(|e| Error::new(format!("write JSON: {e}")))
 }
 
-/// Columns of twelve characters at least, three apart.
+/// Columns at least twelve characters wide, three apart.
 fn table(rows: &[Row]) -> String {
     let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
     let cells = |row: &Row| {

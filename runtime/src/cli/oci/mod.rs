@@ -1,4 +1,4 @@
-//! The verbs of an OCI runtime, spelled as runc spells them.
+//! The verbs of an OCI runtime, with the command line of runc.
 
 mod criu;
 mod events;
@@ -33,11 +33,11 @@ use crate::journal::Journal;
 /// The exit code of these verbs for failures of garth itself.
 pub const FAILED: i32 = 1;
 
-/// That of `exec`, whose other codes are the program's.
+/// The same for `exec`, whose other exit codes are the program's.
 pub const EXEC_FAILED: i32 = 255;
 
-/// The exit code for arguments that could not be understood, if the verb is one that containers have:
-/// runc's, which gives the one of a failed program to an `exec` that lacks nothing but its program.
+/// The exit code for invalid arguments, if the verb is one of an OCI runtime. Like runc, an `exec`
+/// that lacks only its program fails with a code of its own.
 pub fn usage(verb: &str, error: &clap::Error) -> Option<i32> {
     const VERBS: [&str; 18] = [
         "create",
@@ -72,10 +72,10 @@ pub fn usage(verb: &str, error: &clap::Error) -> Option<i32> {
     }
 }
 
-/// The contents of a file, or of standard input for `-`, and how errors name it.
+/// The contents of a file, or of standard input for `-`, and its name for error messages.
 ///
 /// # Errors
-/// When it cannot be read.
+/// It cannot be read.
 fn read_input(file: PathBuf) -> Result<(Vec<u8>, String)> {
     if file.as_os_str() == "-" {
         let mut text = Vec::new();
@@ -88,11 +88,11 @@ fn read_input(file: PathBuf) -> Result<(Vec<u8>, String)> {
     Ok((text, shown))
 }
 
-/// What a verb does to each container that the pattern of `--regex` matches; all are tried, and the first
-/// error is returned.
+/// Calls `each` for every container that the pattern of `--regex` matches; all are tried, and the
+/// first error is returned.
 ///
 /// # Errors
-/// A pattern that is none, or that of `each`.
+/// The pattern is invalid, or `each` failed.
 pub fn for_each(
     containers: &Journal,
     pattern: &str,
@@ -123,10 +123,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// What is on record, and what can be seen.
+    /// From the record and the current state.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// The state cannot be determined.
     pub fn of(container: &Container) -> Result<Row> {
         let state = container.state()?;
         Ok(Row {

@@ -10,21 +10,21 @@ use crate::config::oci::Mount;
 use crate::container;
 use crate::error::{Error, Result};
 
-/// Change what is mounted in a container that runs.
+/// Change the mounts of a running container
 #[derive(Debug, Subcommand)]
 pub enum Mounts {
-    /// Mount what a list says, in the form of config.json's `mounts`
+    /// Add mounts from a list in the format of `mounts` in config.json
     Add(Which),
-    /// Unmount what is at the destinations of such a list
+    /// Remove the mounts at the destinations in such a list
     Remove(Which),
 }
 
-/// A container and a list of mounts.
+/// A container and a list of mounts
 #[derive(Debug, Args)]
 pub struct Which {
     /// The container
     id: String,
-    /// The list, as JSON [default: standard input]
+    /// File with the list as JSON [default: standard input]
     #[arg(default_value = "-", hide_default_value = true)]
     file: PathBuf,
 }
@@ -43,7 +43,7 @@ impl Mounts {
     }
 }
 
-/// A list, or an object that has it under `mounts`.
+/// Reads a list, or an object with the list under `mounts`.
 fn read(file: PathBuf) -> Result<Vec<Mount>> {
     let (text, shown) = super::read_input(file)?;
     let failed = |e: serde_json::Error| Error::new(format!("{shown}: {e}"));

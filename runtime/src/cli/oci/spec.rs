@@ -14,16 +14,16 @@ use crate::config::oci::{self, Config};
 use crate::error::{Error, Result};
 use crate::sys::process;
 
-/// Write an example of a config.json; with --rootless, one for a caller who is not root.
+/// Write an example config.json; with --rootless, one for an unprivileged user
 #[derive(Debug, Args)]
 pub struct Spec {
-    /// The bundle [default: the current directory]
+    /// Bundle directory [default: current directory]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
 }
 
 impl Spec {
-    /// With --rootless, one for the caller, who is not root: in a user namespace.
+    /// With --rootless, an example for an unprivileged caller, in a user namespace.
     pub(in crate::cli) fn run(self, global: &Global) -> Result<i32> {
         let rootless = global.rootless.as_deref() == Some("true");
         let config = Config::example(rootless.then(process::effective_ids));
@@ -31,7 +31,7 @@ impl Spec {
         let path = self.bundle.unwrap_or_default().join("config.json");
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                Error::new(format!("{} exists", path.display())).hint("remove it first")
+                Error::new(format!("{} already exists", path.display())).hint("remove it first")
             }
             _ => Error::io(format!("write {}", path.display()), &e),
         };
@@ -41,7 +41,7 @@ impl Spec {
     }
 }
 
-/// Print what is implemented, as JSON.
+/// Prints the supported features as JSON.
 pub fn features() -> Result<i32> {
     let text = indented(&oci::features(), b"    ")?;
     print(&(String::from_utf8_lossy(&text) + "\n"));

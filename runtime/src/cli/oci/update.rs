@@ -14,75 +14,75 @@ use crate::container::{Changes, Schemata};
 use crate::error::{Error, Result};
 use crate::service;
 
-/// Give a container or sandbox that runs other limits.
+/// Change the limits of a running sandbox or container
 #[derive(Debug, Args)]
 pub struct Update {
-    /// Read the limits from a file, in the form of config.json's `linux.resources`; `-` is standard
-    /// input. The other options are ignored then
+    /// Read the limits from a file in the format of `linux.resources` in config.json, or from
+    /// standard input with `-`; other options are then ignored
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// Weight of I/O, 10 to 1000
+    /// Block I/O weight, 10 to 1000
     #[arg(long, value_name = "N")]
     blkio_weight: Option<u16>,
-    /// How fast it may use the disk that PATH is on: read=50MB/s:PATH; also write=, riops=,
-    /// wiops=; none takes a limit off
+    /// Limit I/O on the disk that holds PATH: read=50MB/s:PATH, also write=, riops=, wiops=; `none`
+    /// removes a limit
     #[arg(long, value_name = "LIMITS")]
     io: Vec<String>,
-    /// Processors' worth of time, as 1.5
+    /// Number of CPUs, e.g. 1.5
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["cpu_quota", "cpu_period"])]
     cpus: Option<String>,
-    /// Period of the CPU limit, in microseconds
+    /// CPU limit period in microseconds
     #[arg(long, value_name = "N")]
     cpu_period: Option<u64>,
-    /// CPU time in each period, in microseconds; -1 is without limit
+    /// CPU time per period in microseconds; -1 for unlimited
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     cpu_quota: Option<i64>,
-    /// CPU time that may be saved up, in microseconds
+    /// CPU time that may be accumulated for bursts, in microseconds
     #[arg(long, value_name = "N")]
     cpu_burst: Option<u64>,
-    /// Weight of CPU time against other containers
+    /// CPU shares (relative weight)
     #[arg(long, alias = "cpu-shares", value_name = "N")]
     cpu_share: Option<u64>,
-    /// Period of the real-time limit, in microseconds
+    /// Real-time CPU limit period in microseconds
     #[arg(long, value_name = "N")]
     cpu_rt_period: Option<u64>,
-    /// Real-time in each of its periods, in microseconds
+    /// Real-time CPU time per period in microseconds
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     cpu_rt_runtime: Option<i64>,
-    /// 1: only when nobody else wants to run
+    /// Set to 1 to run only when the CPU is otherwise idle
     #[arg(long, value_name = "N")]
     cpu_idle: Option<i64>,
-    /// CPUs to run on
+    /// CPUs to run on, e.g. 0-2,4
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    /// Memory nodes to use
+    /// Memory nodes to use, e.g. 0,1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
-    /// Memory, with or without a unit; -1 is without limit
+    /// Memory limit, in bytes or e.g. 256m; -1 for unlimited
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<String>,
-    /// Memory that is left to it when memory is short
+    /// Memory soft limit, in bytes or e.g. 256m
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory_reservation: Option<String>,
-    /// Memory and swap together; -1 is without limit
+    /// Memory and swap limit combined, in bytes or e.g. 256m; -1 for unlimited
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory_swap: Option<String>,
-    /// Kernel memory: accepted and without effect since Linux 5.4
+    /// Kernel memory limit: accepted and ignored, obsolete since Linux 5.4
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, hide = true)]
     kernel_memory: Option<String>,
-    /// TCP buffers, cgroup v1 only
+    /// Limit for TCP buffers, cgroup v1 only
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, hide = true)]
     kernel_memory_tcp: Option<String>,
-    /// Processes; -1 is without limit
+    /// Maximum number of processes; -1 for unlimited
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids_limit: Option<i64>,
-    /// Share of the L3 cache (Intel RDT)
+    /// L3 cache allocation (Intel RDT)
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Share of the memory bandwidth (Intel RDT)
+    /// Memory bandwidth allocation (Intel RDT)
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
-    /// How fast the network may be from now on: up=10Mbit/s,down=none; what is not named stays
+    /// Network rates, e.g. up=10Mbit/s,down=none; a direction not given is left unchanged
     #[arg(long, value_name = "RATES")]
     rate: Option<String>,
     /// The sandbox or container
@@ -118,7 +118,7 @@ impl Update {
 
     fn flags(&self) -> Result<Resources> {
         let cpus = self.cpus.as_deref().map(quota).transpose()?;
-        // As in runc, 0 is no limit that anybody wants to set.
+        // As in runc, 0 leaves a limit unchanged.
         let cpu = Cpu {
             shares: self.cpu_share.filter(|n| *n != 0),
             quota: cpus.or(self.cpu_quota).filter(|n| *n != 0),

@@ -14,8 +14,8 @@ pub(super) fn check_interface(name: &str) -> Result<()> {
         || matches!(name, "." | "..")
         || name.contains(odd);
     match bad {
-        true => Err(Error::new(format!("{name:?} is not the name of a network device"))
-            .hint("1 to 15 bytes without slashes, colons and spaces")),
+        true => Err(Error::new(format!("{name:?} is not a valid network device name"))
+            .hint("use 1 to 15 bytes without slashes, colons and spaces")),
         false => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
-//! Between the types here and those of the crate `oci-spec`, by way of the JSON that both stand for.
+//! Between the types here and those of the crate `oci-spec`, by way of the JSON that both stand
+//! for.
 //!
-//! Reading stays ours in both directions: what that crate can say and the specification does not allow is
-//! refused in the words of [`Config::parse`]; what the specification allows and that crate does not know
-//! cannot be given in its types, and is refused too (docs/oci-spec.md has the list).
+//! Reading stays ours in both directions: what that crate can say and the specification does not
+//! allow is refused in the words of [`Config::parse`]; what the specification allows and that crate
+//! does not know cannot be given in its types, and is refused too (docs/oci-spec.md has the list).
 
 use oci_spec::runtime as theirs;
 use serde::Serialize;
@@ -15,10 +16,11 @@ fn json(what: &str, value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|e| Error::new(format!("{what}: {e}")))
 }
 
-fn given<T: DeserializeOwned>(what: &str, value: &impl Serialize) -> Result<T> {
+fn convert<T: DeserializeOwned>(what: &str, value: &impl Serialize) -> Result<T> {
     let text = json(what, value)?;
-    serde_json::from_slice(&text)
-        .map_err(|e| Error::new(format!("{what}: not to be said in the types of oci-spec: {e}")))
+    serde_json::from_slice(&text).map_err(|e| {
+        Error::new(format!("{what}: cannot be expressed in the types of oci-spec: {e}"))
+    })
 }
 
 impl TryFrom<&theirs::Spec> for Config {
@@ -49,7 +51,7 @@ impl TryFrom<&Config> for theirs::Spec {
     type Error = Error;
 
     fn try_from(config: &Config) -> Result<theirs::Spec> {
-        given("a configuration", config)
+        convert("a configuration", config)
     }
 }
 
@@ -57,7 +59,7 @@ impl TryFrom<&State> for theirs::State {
     type Error = Error;
 
     fn try_from(state: &State) -> Result<theirs::State> {
-        given("a state", state)
+        convert("a state", state)
     }
 }
 
@@ -65,7 +67,7 @@ impl TryFrom<&Features> for theirs::Features {
     type Error = Error;
 
     fn try_from(features: &Features) -> Result<theirs::Features> {
-        given("features", features)
+        convert("features", features)
     }
 }
 
@@ -134,15 +136,15 @@ mod tests {
     #[test]
     fn a_state_and_the_features_are_given_in_the_other_types() {
         let state = State { id: "a".into(), status: Status::Running, pid: 5, ..State::default() };
-        let given = theirs::State::try_from(&state).unwrap();
-        assert_eq!((given.id().as_str(), *given.pid()), ("a", Some(5)));
-        assert_eq!(*given.status(), theirs::ContainerState::Running);
-        let given = theirs::Features::try_from(&features()).unwrap();
-        assert_eq!(given.oci_version_max(), super::super::VERSION);
+        let convert = theirs::State::try_from(&state).unwrap();
+        assert_eq!((convert.id().as_str(), *convert.pid()), ("a", Some(5)));
+        assert_eq!(*convert.status(), theirs::ContainerState::Running);
+        let convert = theirs::Features::try_from(&features()).unwrap();
+        assert_eq!(convert.oci_version_max(), super::super::VERSION);
     }
 
-    /// Each of these is a gap of that crate's, and what there is of it in docs/oci-spec.md is to go when
-    /// this test fails.
+    /// Each of these is a gap of that crate's, and what there is of it in docs/oci-spec.md is to go
+    /// when this test fails.
     #[test]
     fn what_the_other_types_cannot_say() {
         let scheduler = |flag: &str| json!({"process": {"scheduler": {"policy": "SCHED_OTHER", "flags": [flag]}}});
@@ -151,7 +153,7 @@ mod tests {
             config["process"]["scheduler"] = change["process"]["scheduler"].clone();
             let config = Config::parse(config.to_string().as_bytes()).unwrap();
             let error = theirs::Spec::try_from(&config).unwrap_err().to_string();
-            assert!(error.contains("not to be said"), "{error}");
+            assert!(error.contains("cannot be expressed"), "{error}");
         }
     }
 }

@@ -62,7 +62,7 @@ impl Hooks {
                 if let Some(seconds) = hook.timeout
                     && seconds <= 0
                 {
-                    let what = format!("{seconds} is not more than 0 seconds");
+                    let what = format!("{seconds} is not greater than 0");
                     return refuse(format!("hooks.{list}[{at}].timeout"), what);
                 }
             }

@@ -141,5 +141,5 @@ pub fn parse_list(text: &str) -> Result<Vec<(u32, u32)>, Error> {
         Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
     };
     let list: Option<Vec<_>> = text.split(',').map(range).collect();
-    list.ok_or_else(|| Error::new(format!("{text:?} is not a list of numbers as in 0-3,7")))
+    list.ok_or_else(|| Error::new(format!("{text:?} is not a list of numbers, e.g. 0-3,7")))
 }

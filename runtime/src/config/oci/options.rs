@@ -272,11 +272,11 @@ impl Mount {
             let word = word.or(options.tmpcopyup.then_some("tmpcopyup"));
             if let Some(word) = word {
                 return Err(Error::new(format!("option {word:?} on a remount"))
-                    .hint("only the attributes of a mount can change: mount it as it shall be"));
+                    .hint("a remount can change only attributes: put it on the mount itself"));
             }
         }
         if options.tmpcopyup && (options.is_bind() || self.kind.as_deref() != Some("tmpfs")) {
-            return Err(Error::new("option tmpcopyup on something else than a tmpfs"));
+            return Err(Error::new("option tmpcopyup on a mount that is not a tmpfs"));
         }
         Ok(options)
     }
@@ -409,8 +409,8 @@ mod tests {
         };
         assert_eq!(mount("bind", &["ro"]).parse_options().unwrap().bind, Some(false));
         for (kind, options, says) in [
-            ("proc", ["ro", "tmpcopyup"], "something else than a tmpfs"),
-            ("tmpfs", ["bind", "tmpcopyup"], "something else than a tmpfs"),
+            ("proc", ["ro", "tmpcopyup"], "a mount that is not a tmpfs"),
+            ("tmpfs", ["bind", "tmpcopyup"], "a mount that is not a tmpfs"),
             ("tmpfs", ["remount", "size=4k"], "\"size\" on a remount"),
             ("none", ["remount", "sync"], "\"sync\" on a remount"),
         ] {

@@ -46,7 +46,7 @@ impl Resources {
 pub fn check_size(bytes: u64) -> Result<()> {
     match bytes <= MAX_BYTES as u64 {
         true => Ok(()),
-        false => Err(Error::new(format!("{bytes} bytes, at most {MAX_BYTES} are read"))),
+        false => Err(Error::new(format!("{bytes} bytes, more than the maximum of {MAX_BYTES}"))),
     }
 }
 
@@ -60,7 +60,7 @@ fn read<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
         Error::new(format!("{what}: {place}{colon}{}", one_line(cause)))
     };
     if let Some(offset) = nul(json) {
-        return Err(refused(offset, "a string with a NUL byte"));
+        return Err(refused(offset, "a string contains a NUL byte"));
     }
     let mut from = serde_json::Deserializer::from_slice(json);
     let value = T::deserialize(Strict(&mut from)).and_then(|value| from.end().map(|()| value));
@@ -227,14 +227,14 @@ mod tests {
     fn what_is_too_large_is_not_read() {
         let json = vec![b' '; MAX_BYTES + 1];
         let error = Config::parse(&json).unwrap_err().to_string();
-        assert_eq!(error, "config.json: 16777217 bytes, at most 16777216 are read");
+        assert_eq!(error, "config.json: 16777217 bytes, more than the maximum of 16777216");
     }
 
     #[test]
     fn a_nul_byte_in_any_string_is_an_error() {
         assert_eq!(
             error(r#"{"process":{"env":["A=b","C=\u0000d"]}}"#),
-            "config.json: process.env[1]: a string with a NUL byte"
+            "config.json: process.env[1]: a string contains a NUL byte"
         );
         let backslash = br#"{"hostname":"\\u0000"}"#;
         assert_eq!(Config::parse(backslash).unwrap().hostname.as_deref(), Some("\\u0000"));

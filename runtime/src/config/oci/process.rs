@@ -189,7 +189,7 @@ impl Process {
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<()> {
         if self.args.is_empty() {
-            return refuse("args", "missing or empty; the program is the first");
+            return refuse("args", "missing or empty; the first is the program");
         }
         if !self.cwd.starts_with('/') {
             return refuse("cwd", not_absolute(&self.cwd));
@@ -198,7 +198,7 @@ impl Process {
         let mut seen = BTreeSet::new();
         for (at, limit) in self.rlimits.iter().enumerate() {
             if !seen.insert(limit.kind) {
-                return refuse(format!("rlimits[{at}]"), format!("a second {}", limit.kind));
+                return refuse(format!("rlimits[{at}]"), format!("duplicate {}", limit.kind));
             }
             if limit.soft > limit.hard {
                 let what = format!("{}: soft {} > hard {}", limit.kind, limit.soft, limit.hard);
@@ -208,12 +208,15 @@ impl Process {
         if let Some(score) = self.oom_score_adj
             && !(-1000..=1000).contains(&score)
         {
-            return refuse("oomScoreAdj", format!("{score} is not within -1000 to 1000"));
+            return refuse("oomScoreAdj", format!("{score} is not between -1000 and 1000"));
         }
         if let Some(io) = &self.io_priority
             && !(0..=7).contains(&io.priority)
         {
-            return refuse("ioPriority.priority", format!("{} is not within 0 to 7", io.priority));
+            return refuse(
+                "ioPriority.priority",
+                format!("{} is not between 0 and 7", io.priority),
+            );
         }
         if let Some(size) = self.console_size
             && size.height.max(size.width) > u32::from(u16::MAX)
@@ -236,7 +239,7 @@ impl Process {
             let unheard = |name: &&str| name.parse::<Capability>().is_err();
             unknown.extend(names.iter().map(String::as_str).filter(unheard));
         }
-        let word = |name| format!("process.capabilities: {name:?} is not known and left out");
+        let word = |name| format!("process.capabilities: unknown capability {name:?} ignored");
         unknown.into_iter().map(word).collect()
     }
 }
@@ -248,7 +251,7 @@ impl User {
         for (key, id) in ids {
             // setuid(2) and the like take it for "do not change".
             if id == u32::MAX {
-                return refuse(format!("user.{key}"), "4294967295 is nobody's");
+                return refuse(format!("user.{key}"), "4294967295 is not a valid id");
             }
         }
         match self.umask {
@@ -266,23 +269,23 @@ impl Scheduler {
         use SchedulerPolicy::{Deadline, Fifo, Rr};
         let real_time = matches!(self.policy, Fifo | Rr);
         if !(-20..=19).contains(&self.nice) {
-            return refuse("nice", format!("{} is not within -20 to 19", self.nice));
+            return refuse("nice", format!("{} is not between -20 and 19", self.nice));
         }
         if real_time && !(1..=99).contains(&self.priority) {
-            let what = format!("{} is not within 1 to 99, for {}", self.priority, self.policy);
+            let what = format!("{} is not between 1 and 99 for {}", self.priority, self.policy);
             return refuse("priority", what);
         }
         if !real_time && self.priority != 0 {
-            return refuse("priority", format!("{} has none", self.policy));
+            return refuse("priority", format!("not allowed for {}", self.policy));
         }
         if self.policy == Deadline {
             // A period of 0 means the deadline.
             let period = if self.period == 0 { self.deadline } else { self.period };
             if self.runtime == 0 || self.runtime > self.deadline || self.deadline > period {
-                return refuse("runtime", "not 0 < runtime <= deadline <= period");
+                return refuse("runtime", "must satisfy 0 < runtime <= deadline <= period");
             }
         } else if self.runtime != 0 || self.deadline != 0 || self.period != 0 {
-            return refuse("runtime, deadline, period", format!("{} has none", self.policy));
+            return refuse("runtime, deadline, period", format!("not allowed for {}", self.policy));
         }
         Ok(())
     }

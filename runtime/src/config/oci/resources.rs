@@ -272,12 +272,12 @@ impl Resources {
             if let Some(bytes) = value
                 && bytes < -1
             {
-                return refuse(format!("memory.{key}"), format!("{bytes} bytes"));
+                return refuse(format!("memory.{key}"), format!("{bytes} is below -1"));
             }
         }
         for (at, limit) in self.hugepage_limits.iter().enumerate() {
             if !is_page_size(&limit.page_size) {
-                let what = format!("{:?} is not a size as in 2MB", limit.page_size);
+                let what = format!("{:?} is not a size, e.g. 2MB", limit.page_size);
                 return refuse(format!("hugepageLimits[{at}].pageSize"), what);
             }
         }
@@ -297,10 +297,10 @@ impl Resources {
             return refuse(format!("rdma {name:?}"), "neither hcaHandles nor hcaObjects");
         }
         if let Some(name) = self.rdma.keys().find(|name| !is_file_name(name)) {
-            return refuse("rdma", format!("{name:?} is not the name of a device"));
+            return refuse("rdma", format!("{name:?} is not a valid device name"));
         }
         match self.unified.keys().find(|name| !is_file_name(name)) {
-            Some(name) => refuse("unified", format!("{name:?} is not the name of a file")),
+            Some(name) => refuse("unified", format!("{name:?} is not a valid file name")),
             None => Ok(()),
         }
     }
@@ -311,10 +311,13 @@ impl DeviceRule {
         if let Some(kind) = self.kind.as_deref()
             && !matches!(kind, "a" | "b" | "c")
         {
-            return refuse("type", format!("{kind:?} is none of a, b and c"));
+            return refuse("type", format!("{kind:?} is not a, b or c"));
         }
         if !self.access.bytes().all(|access| b"rwm".contains(&access)) {
-            return refuse("access", format!("{:?} has more than r, w and m", self.access));
+            return refuse(
+                "access",
+                format!("{:?} has letters other than r, w and m", self.access),
+            );
         }
         check_numbers(self.major, self.minor)
     }
@@ -326,7 +329,7 @@ pub(super) fn check_numbers(major: Option<i64>, minor: Option<i64>) -> Result<()
         if let Some(number) = number
             && !(0..=most).contains(&number)
         {
-            return refuse(key, format!("{number} is not within 0 to {most}"));
+            return refuse(key, format!("{number} is not between 0 and {most}"));
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ pub fn sysctl_path(name: &str) -> Result<String> {
         _ => name.to_owned(),
     };
     match path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
-        true => Err(Error::new(format!("{name:?} is not the name of a value below /proc/sys"))),
+        true => Err(Error::new(format!("{name:?} does not name a file below /proc/sys"))),
         false => Ok(path),
     }
 }
@@ -45,14 +45,14 @@ impl Linux {
                 ["kernel", value] if IPC.contains(value) => NamespaceType::Ipc,
                 ["kernel", "domainname"] => NamespaceType::Uts,
                 ["kernel", "hostname"] => {
-                    return refuse(place, "the host name is given by hostname");
+                    return refuse(place, "use `hostname` to set the host name");
                 }
-                _ => return refuse(place, "not a value that containers have of their own"),
+                _ => return refuse(place, "not a namespaced parameter"),
             };
             if self.namespace(needs).is_none() {
                 return refuse(
                     place,
-                    format!("it is the host's without a namespace of type {needs}"),
+                    format!("would change the host: it needs a namespace of type {needs}"),
                 );
             }
         }

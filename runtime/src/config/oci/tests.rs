@@ -244,7 +244,7 @@ fn process_rlimits() {
     assert_eq!(all.len(), 16);
     good(process(json!({"rlimits": all})));
     let twice = [limit("RLIMIT_CPU", 1, 1), limit("RLIMIT_AS", 1, 1), limit("RLIMIT_CPU", 1, 1)];
-    refused(process(json!({"rlimits": twice})), "process: rlimits[2]: a second RLIMIT_CPU");
+    refused(process(json!({"rlimits": twice})), "process: rlimits[2]: duplicate RLIMIT_CPU");
     refused(process(json!({"rlimits": [limit("RLIMIT_CPU", 2, 1)]})), "process: rlimits[0]: ");
     let json = br#"{"process":{"rlimits":[{"type":"RLIMIT_FISH","soft":1,"hard":1}]}}"#;
     let error = Config::parse(json).unwrap_err().to_string();
@@ -285,7 +285,7 @@ fn process_scheduler() {
     );
     for (runtime, deadline, period) in [(0, 2, 3), (3, 2, 3), (1, 3, 2)] {
         let asked = json!({"policy": "SCHED_DEADLINE", "runtime": runtime, "deadline": deadline, "period": period});
-        refused(scheduler(asked), "process: scheduler: runtime: not 0 < runtime");
+        refused(scheduler(asked), "process: scheduler: runtime: must satisfy 0 < runtime");
     }
     for json in [r#"{"policy":"SCHED_FAIR"}"#, r#"{"policy":"SCHED_RR","flags":["X"]}"#, "{}"] {
         let json = format!(r#"{{"process":{{"scheduler":{json}}}}}"#);
@@ -309,9 +309,9 @@ fn process_exec_cpu_affinity() {
 #[test]
 fn hostname_and_domainname_need_a_uts_namespace() {
     good(json!({"hostname": "a".repeat(64), "domainname": "b"}));
-    refused(json!({"hostname": "a".repeat(65)}), "hostname: 65 bytes, at most 64");
-    bad(&without(&["uts"], json!({"hostname": "a"})), "hostname: it is the host's");
-    bad(&without(&["uts"], json!({"domainname": "a"})), "domainname: it is the host's");
+    refused(json!({"hostname": "a".repeat(65)}), "hostname: 65 bytes, more than the maximum of 64");
+    bad(&without(&["uts"], json!({"hostname": "a"})), "hostname: would change the host");
+    bad(&without(&["uts"], json!({"domainname": "a"})), "domainname: would change the host");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn mounts_destinations() {
     relative.validate().unwrap();
     assert!(relative.warnings()[0].contains("mounts[0].destination: \"proc\""));
     let proc = mount(json!({"destination": "/proc", "type": "proc"}));
-    bad(&without(&["mount"], proc), "mounts: they are the host's");
+    bad(&without(&["mount"], proc), "mounts: would change the host");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn mounts_idmap() {
     refused(bind(json!({"uidMappings": map})), "mounts[0] (\"/x\"): uidMappings, gidMappings: one");
     let empty = json!([{"containerID": 0, "hostID": 5, "size": 0}]);
     let change = json!({"uidMappings": map, "gidMappings": empty});
-    refused(bind(change), "mounts[0] (\"/x\"): gidMappings[0].size: 0 ids");
+    refused(bind(change), "mounts[0] (\"/x\"): gidMappings[0].size: must not be 0");
     let change =
         json!({"type": "tmpfs", "options": ["idmap"], "uidMappings": map, "gidMappings": map});
     refused(bind(change), "mounts[0] (\"/x\"): uidMappings: only bind mounts");
@@ -391,7 +391,7 @@ fn namespaces() {
     good(list(json!([{"type": "pid", "path": "/proc/1/ns/pid"}, {"type": "uts"}])));
     refused(
         list(json!([{"type": "pid"}, {"type": "pid", "path": "/x"}])),
-        "linux.namespaces[1]: a second",
+        "linux.namespaces[1]: duplicate",
     );
     refused(list(json!([{"type": "pid", "path": "x"}])), "linux.namespaces[0].path: \"x\" is not");
     assert_eq!(NamespaceType::NAMES.len(), 8);
@@ -413,12 +413,15 @@ fn user_mappings() {
         };
         good(with_map(&[(10, 0, 5), (0, 5, 10), (15, 15, u32::MAX - 15)]));
         refused(with_map(&[]), &format!("linux.{key}: missing for the new"));
-        refused(with_map(&[(0, 0, 1), (1, 1, 0)]), &format!("linux.{key}[1].size: 0 ids"));
+        refused(with_map(&[(0, 0, 1), (1, 1, 0)]), &format!("linux.{key}[1].size: must not be 0"));
         refused(
             with_map(&[(5, 0, 5), (0, 100, 6)]),
-            &format!("linux.{key}: containerID: 5 is in two"),
+            &format!("linux.{key}: containerID: 5 is in more than one"),
         );
-        refused(with_map(&[(0, 9, 5), (5, 5, 5)]), &format!("linux.{key}: hostID: 9 is in two"));
+        refused(
+            with_map(&[(0, 9, 5), (5, 5, 5)]),
+            &format!("linux.{key}: hostID: 9 is in more than one"),
+        );
         refused(
             with_map(&[(1, 0, u32::MAX)]),
             &format!("linux.{key}[0].containerID: the range ends"),
@@ -432,7 +435,7 @@ fn user_mappings() {
             "uidMappings" => linux.uid_mappings = one,
             _ => linux.gid_mappings = one,
         }
-        bad(&config, &format!("linux.{key}: without a namespace of type user"));
+        bad(&config, &format!("linux.{key}: needs a namespace of type user"));
     }
 }
 
@@ -451,18 +454,15 @@ fn time_offsets() {
     };
     good(offset("monotonic", 999_999_999));
     good(offset("boottime", 0));
-    refused(offset("realtime", 0), "linux.timeOffsets \"realtime\": known are");
+    refused(offset("realtime", 0), "linux.timeOffsets \"realtime\": valid clocks");
     refused(
         offset("boottime", 1_000_000_000),
         "linux.timeOffsets \"boottime\": nanosecs 1000000000",
     );
-    bad(
-        &without(&["time"], offset("boottime", 0)),
-        "linux.timeOffsets \"boottime\": without a new",
-    );
+    bad(&without(&["time"], offset("boottime", 0)), "linux.timeOffsets \"boottime\": needs a new");
     let mut joined = with(offset("boottime", 0));
     joined.linux.as_mut().unwrap().namespaces.iter_mut().for_each(|n| n.path = Some("/x".into()));
-    bad(&joined, "linux.timeOffsets \"boottime\": without a new");
+    bad(&joined, "linux.timeOffsets \"boottime\": needs a new");
 }
 
 #[test]
@@ -492,8 +492,11 @@ fn net_devices() {
     }
     refused(devices(json!({"": {}})), "linux.netDevices \"\": ");
     let twice = devices(json!({"eth0": {"name": "eth1"}, "eth1": {}}));
-    refused(twice, "linux.netDevices \"eth1\": a second device with the name \"eth1\"");
-    bad(&without(&["network"], devices(json!({"eth0": {}}))), "linux.netDevices \"eth0\": without");
+    refused(twice, "linux.netDevices \"eth1\": duplicate device name \"eth1\"");
+    bad(
+        &without(&["network"], devices(json!({"eth0": {}}))),
+        "linux.netDevices \"eth0\": needs a namespace",
+    );
 }
 
 #[test]
@@ -518,7 +521,7 @@ fn resources_devices() {
 fn resources_memory() {
     for key in ["limit", "reservation", "swap", "kernel", "kernelTCP"] {
         good(linux(json!({"resources": {"memory": {key: -1}}})));
-        let says = format!("linux.resources: memory.{key}: -2 bytes");
+        let says = format!("linux.resources: memory.{key}: -2 is below -1");
         refused(linux(json!({"resources": {"memory": {key: -2}}})), &says);
     }
     let obsolete = with(linux(json!({"resources": {"memory": {"kernel": 1}}})));
@@ -568,7 +571,10 @@ fn memory_policy() {
     good(policy("MPOL_DEFAULT", None, &[]));
     good(policy("MPOL_PREFERRED", None, &[]));
     good(policy("MPOL_BIND", Some("0,2-3"), &["MPOL_F_STATIC_NODES", "MPOL_F_NUMA_BALANCING"]));
-    refused(policy("MPOL_LOCAL", Some("0"), &[]), "linux.memoryPolicy: nodes: MPOL_LOCAL has none");
+    refused(
+        policy("MPOL_LOCAL", Some("0"), &[]),
+        "linux.memoryPolicy: nodes: not allowed for MPOL_LOCAL",
+    );
     refused(policy("MPOL_INTERLEAVE", None, &[]), "linux.memoryPolicy: nodes: missing");
     refused(policy("MPOL_BIND", Some("2-1"), &[]), "linux.memoryPolicy: nodes: \"2-1\" is not");
     refused(policy("MPOL_DEFAULT", None, &["MPOL_F_STATIC_NODES"]), "linux.memoryPolicy: flags: ");
@@ -595,11 +601,12 @@ fn sysctl() {
         ("kernel/domainname", "uts"),
     ] {
         good(value(name));
-        let says =
-            format!("linux.sysctl {name:?}: it is the host's without a namespace of type {kind}");
+        let says = format!(
+            "linux.sysctl {name:?}: would change the host: it needs a namespace of type {kind}"
+        );
         bad(&without(&[kind], value(name)), &says);
     }
-    refused(value("kernel.hostname"), "linux.sysctl \"kernel.hostname\": the host name is given");
+    refused(value("kernel.hostname"), "linux.sysctl \"kernel.hostname\": use `hostname`");
     for name in [
         "vm.swappiness",
         "kernel.panic",
@@ -608,12 +615,12 @@ fn sysctl() {
         "net",
         "fs.mqueue.a.b",
     ] {
-        refused(value(name), &format!("linux.sysctl {name:?}: not a value that containers"));
+        refused(value(name), &format!("linux.sysctl {name:?}: not a namespaced parameter"));
     }
     for name in
         ["", "net..x", "net/../kernel/core_pattern", "net.ipv4.", "net.//.kernel.panic", "/net/x"]
     {
-        refused(value(name), &format!("linux.sysctl: {name:?} is not the name"));
+        refused(value(name), &format!("linux.sysctl: {name:?} does not name"));
     }
     assert_eq!(
         sysctl_path("net.ipv4.conf.eth0/100.rp_filter").unwrap(),
@@ -655,7 +662,7 @@ fn masked_and_readonly_paths() {
             &format!("linux.{key}[1]: \"b\" is not an absolute"),
         );
         let config = without(&["mount"], linux(json!({key: ["/proc/kcore"]})));
-        bad(&config, &format!("linux.{key}: they are the host's"));
+        bad(&config, &format!("linux.{key}: would change the host"));
     }
 }
 
@@ -663,7 +670,7 @@ fn masked_and_readonly_paths() {
 fn personality() {
     good(linux(json!({"personality": {"domain": "LINUX"}})));
     let flags = linux(json!({"personality": {"domain": "LINUX32", "flags": ["X"]}}));
-    refused(flags, "linux.personality.flags: \"X\"; none is defined");
+    refused(flags, "linux.personality.flags: \"X\"; no flags are defined");
     let json = br#"{"linux":{"personality":{"domain":"SVR4"}}}"#;
     assert!(Config::parse(json).unwrap_err().to_string().contains("unknown variant `SVR4`"));
 }

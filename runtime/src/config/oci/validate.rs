@@ -40,14 +40,17 @@ impl Config {
         for (key, name) in [("hostname", &self.hostname), ("domainname", &self.domainname)] {
             let Some(name) = name else { continue };
             if linux.namespace(NamespaceType::Uts).is_none() {
-                return refuse(key, "it is the host's without a namespace of type uts");
+                return refuse(key, "would change the host: it needs a namespace of type uts");
             }
             if name.len() > HOST_NAME_MAX {
-                return refuse(key, format!("{} bytes, at most {HOST_NAME_MAX}", name.len()));
+                return refuse(
+                    key,
+                    format!("{} bytes, more than the maximum of {HOST_NAME_MAX}", name.len()),
+                );
             }
         }
         if !self.mounts.is_empty() && linux.namespace(NamespaceType::Mount).is_none() {
-            return refuse("mounts", "they are the host's without a namespace of type mount");
+            return refuse("mounts", "would change the host: they need a namespace of type mount");
         }
         for (at, mount) in self.mounts.iter().enumerate() {
             mount.check(linux).map_err(|error| {
@@ -84,13 +87,13 @@ impl Config {
         for (at, mount) in self.mounts.iter().enumerate() {
             if !mount.destination.starts_with('/') {
                 warnings.push(format!(
-                    "mounts[{at}].destination: {:?} is taken as relative to /, which is deprecated",
+                    "mounts[{at}].destination: {:?} is relative to /, which is deprecated",
                     mount.destination
                 ));
             }
         }
         for key in self.annotations.keys().filter(|key| annotation::is_unknown(key)) {
-            warnings.push(format!("annotations: {key:?} is not known and does nothing"));
+            warnings.push(format!("annotations: unknown key {key:?} ignored"));
         }
         let memory =
             self.linux.as_ref().and_then(|linux| linux.resources.as_ref()?.memory.as_ref());
@@ -116,11 +119,11 @@ fn check_version(version: &str) -> Result<()> {
     };
     let in_suffix = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
     if parts.len() != 3 || !parts.iter().all(is_number) || !suffix.bytes().all(in_suffix) {
-        return refuse(place, format!("{version:?} is not a version as in 1.3.0"));
+        return refuse(place, format!("{version:?} is not a version, e.g. 1.3.0"));
     }
     match parts[0] {
         "1" => Ok(()),
-        _ => refuse(place, format!("{version:?}; known are the versions 1.x of the specification")),
+        _ => refuse(place, format!("{version:?} is not supported; versions 1.x are")),
     }
 }
 
@@ -132,11 +135,11 @@ impl Mount {
         let options = self.parse_options()?;
         match (options.is_bind(), &self.source, &self.kind) {
             (true, None, _) if !options.remount => {
-                return refuse("source", "a bind mount needs one");
+                return refuse("source", "required for a bind mount");
             }
             (false, _, None) if !options.remount => {
                 return Err(
-                    Error::new("type: missing").hint("give one, or the option bind or rbind")
+                    Error::new("type: missing").hint("set it, or use the option bind or rbind")
                 );
             }
             _ => {}
@@ -148,11 +151,11 @@ impl Mount {
         check_mappings("uidMappings", &self.uid_mappings)?;
         check_mappings("gidMappings", &self.gid_mappings)?;
         if (mapped || options.idmap.is_some()) && !options.is_bind() {
-            return refuse("uidMappings", "only bind mounts are id-mapped");
+            return refuse("uidMappings", "only bind mounts can be id-mapped");
         }
         if options.idmap.is_some() && !mapped && linux.namespace(NamespaceType::User).is_none() {
             return Err(Error::new("option idmap: no mappings").hint(
-                "give uidMappings and gidMappings, or a user namespace whose own are taken",
+                "set uidMappings and gidMappings, or create a user namespace, whose mappings are used then",
             ));
         }
         Ok(())
@@ -168,7 +171,7 @@ impl Linux {
             && !PROPAGATION.contains(&propagation.as_str())
         {
             return Err(Error::new(format!("linux.rootfsPropagation: {propagation:?}"))
-                .hint(format!("known are {}", PROPAGATION.join(", "))));
+                .hint(format!("valid values: {}", PROPAGATION.join(", "))));
         }
         for (key, paths) in
             [("maskedPaths", &self.masked_paths), ("readonlyPaths", &self.readonly_paths)]
@@ -177,14 +180,14 @@ impl Linux {
                 return refuse(format!("linux.{key}[{at}]"), not_absolute(&paths[at]));
             }
             if !paths.is_empty() && self.namespace(NamespaceType::Mount).is_none() {
-                let what = "they are the host's without a namespace of type mount";
+                let what = "would change the host: they need a namespace of type mount";
                 return refuse(format!("linux.{key}"), what);
             }
         }
         if let Some(path) = &self.cgroups_path
             && path.split('/').any(|part| part == "..")
         {
-            return refuse("linux.cgroupsPath", format!("{path:?} has a .. in it"));
+            return refuse("linux.cgroupsPath", format!("{path:?} contains .."));
         }
         if let Some(resources) = &self.resources {
             resources.validate().map_err(|error| error.within("linux.resources"))?;
@@ -196,7 +199,7 @@ impl Linux {
         if let Some(personality) = &self.personality
             && let Some(flag) = personality.flags.first()
         {
-            return refuse("linux.personality.flags", format!("{flag:?}; none is defined"));
+            return refuse("linux.personality.flags", format!("{flag:?}; no flags are defined"));
         }
         if let Some(seccomp) = &self.seccomp {
             let within = |error: Error| error.within("linux.seccomp");
@@ -213,7 +216,7 @@ impl Linux {
         let mut seen = BTreeSet::new();
         for (at, namespace) in self.namespaces.iter().enumerate() {
             if !seen.insert(namespace.kind) {
-                let what = format!("a second one of type {}", namespace.kind);
+                let what = format!("duplicate type {}", namespace.kind);
                 return refuse(format!("linux.namespaces[{at}]"), what);
             }
             if let Some(path) = namespace.path.as_deref().filter(|path| !path.starts_with('/')) {
@@ -228,7 +231,7 @@ impl Linux {
             // that for the containers of a pod.
             match self.namespace(NamespaceType::User) {
                 None if !mappings.is_empty() => {
-                    return refuse(key, "without a namespace of type user");
+                    return refuse(key, "needs a namespace of type user");
                 }
                 Some(user) if user.path.is_none() && mappings.is_empty() => {
                     return refuse(key, "missing for the new user namespace");
@@ -239,15 +242,15 @@ impl Linux {
         for (clock, offset) in &self.time_offsets {
             let place = format!("linux.timeOffsets {clock:?}");
             if !matches!(clock.as_str(), "monotonic" | "boottime") {
-                return refuse(place, "known are the clocks monotonic and boottime");
+                return refuse(place, "valid clocks: monotonic, boottime");
             }
             if !self.is_new(NamespaceType::Time) {
-                return refuse(place, "without a new namespace of type time");
+                return refuse(place, "needs a new namespace of type time");
             }
             if offset.nanosecs > 999_999_999 {
                 return refuse(
                     place,
-                    format!("nanosecs {} are more than a second", offset.nanosecs),
+                    format!("nanosecs {} is more than a second", offset.nanosecs),
                 );
             }
         }
@@ -271,10 +274,10 @@ impl Linux {
                 check_interface(name).map_err(|error| error.within(&place))?;
             }
             if self.namespace(NamespaceType::Network).is_none() {
-                return refuse(place, "without a namespace of type network");
+                return refuse(place, "needs a namespace of type network");
             }
             if !names.insert(name) {
-                return refuse(place, format!("a second device with the name {name:?}"));
+                return refuse(place, format!("duplicate device name {name:?}"));
             }
         }
         Ok(())
@@ -286,7 +289,7 @@ impl Linux {
         if let Some(id) = &rdt.clos_id
             && (matches!(id.as_str(), "." | "..") || id.contains(['/', '\n']) || id.len() > 255)
         {
-            return refuse(place("closID"), format!("{id:?} is not the name of a directory"));
+            return refuse(place("closID"), format!("{id:?} is not a valid directory name"));
         }
         for (key, start, line) in [
             ("l3CacheSchema", "L3", &rdt.l3_cache_schema),
@@ -294,7 +297,10 @@ impl Linux {
         ] {
             let Some(line) = line else { continue };
             if !line.starts_with(start) || line.contains('\n') {
-                return refuse(place(key), format!("{line:?} is not a line of {start}"));
+                return refuse(
+                    place(key),
+                    format!("{line:?} is not a single line beginning with {start}"),
+                );
             }
         }
         if let Some(at) = rdt.schemata.iter().position(|line| line.contains('\n')) {
@@ -311,18 +317,21 @@ impl MemoryPolicy {
         let nodes = self.nodes.as_deref();
         match (self.mode, nodes) {
             (MemoryMode::Default | MemoryMode::Local, Some(_)) => {
-                return refuse(place, format!("{} has none", self.mode));
+                return refuse(place, format!("not allowed for {}", self.mode));
             }
             (MemoryMode::Default | MemoryMode::Local | MemoryMode::Preferred, None) => {}
-            (mode, None) => return refuse(place, format!("missing; {mode} needs some")),
+            (mode, None) => return refuse(place, format!("missing; required for {mode}")),
             (_, Some(list)) => drop(parse_list(list).map_err(|error| error.within(place))?),
         }
         let has = |flag| self.flags.contains(&flag);
         if self.mode == MemoryMode::Default && !self.flags.is_empty() {
-            return refuse("flags", "MPOL_DEFAULT has none");
+            return refuse("flags", "not allowed for MPOL_DEFAULT");
         }
         if has(MemoryFlag::StaticNodes) && has(MemoryFlag::RelativeNodes) {
-            return refuse("flags", "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES at once");
+            return refuse(
+                "flags",
+                "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES are mutually exclusive",
+            );
         }
         Ok(())
     }
@@ -345,7 +354,7 @@ fn check_mappings(key: &str, mappings: &[IdMapping]) -> Result<()> {
         let mut ranges: Vec<(u64, u64)> = Vec::with_capacity(mappings.len());
         for (at, mapping) in mappings.iter().enumerate() {
             if mapping.size == 0 {
-                return refuse(format!("{key}[{at}].size"), "0 ids");
+                return refuse(format!("{key}[{at}].size"), "must not be 0");
             }
             let start = u64::from(first(mapping));
             let end = start + u64::from(mapping.size);
@@ -357,7 +366,10 @@ fn check_mappings(key: &str, mappings: &[IdMapping]) -> Result<()> {
         }
         ranges.sort_unstable();
         if let Some(pair) = ranges.windows(2).find(|pair| pair[0].1 > pair[1].0) {
-            return refuse(format!("{key}: {side}"), format!("{} is in two ranges", pair[1].0));
+            return refuse(
+                format!("{key}: {side}"),
+                format!("{} is in more than one range", pair[1].0),
+            );
         }
     }
     Ok(())

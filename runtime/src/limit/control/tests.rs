@@ -254,8 +254,8 @@ fn duties_have_their_unit_and_leave_the_target_alive() {
     assert_eq!("40%".parse::<Duty>().unwrap(), Duty(0.4));
     assert_eq!(" 2.5 % ".parse::<Duty>().unwrap(), Duty(0.025));
     for (text, why) in [
-        ("40", "no % sign"),
-        ("0.4", "no % sign"),
+        ("40", "missing % sign"),
+        ("0.4", "missing % sign"),
         ("0%", "never run"),
         ("0.5%", "less than 1%"),
         ("100%", "never be stopped"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Law, Limiter, Times};
 use crate::limit::control::Duty;
 use crate::limit::hold::Hold;
-use crate::limit::told::{Figures, Want};
+use crate::limit::request::{Figures, Want};
 use crate::limit::traffic::{Direction, Traffic};
 use crate::limit::tree;
 
@@ -16,17 +16,19 @@ impl Limiter<'_> {
             run += now.saturating_sub(self.times.turned);
         }
         let moved = self.moved();
-        let Times { told, told_run, told_moved, .. } = self.times;
-        let figures = self.figures_of(now, now - told, run - told_run, moved - told_moved);
-        self.times = Times { told: now, told_run: run, told_moved: moved, ..self.times };
+        let Times { reported, reported_run, reported_moved, .. } = self.times;
+        let figures =
+            self.figures_of(now, now - reported, run - reported_run, moved - reported_moved);
+        self.times =
+            Times { reported: now, reported_run: run, reported_moved: moved, ..self.times };
         if let Law::Closed(closed) = &self.law
             && closed.forgiven() > 0
             && !self.said_hopeless
         {
             self.said_hopeless = true;
             self.cautions.push(format!(
-                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s makes \
-                 up for; a longer --max-stop can hold it",
+                "the rate cannot be held: the shortest run moves more than a stop of {:.1} s can make \
+                 up for; use a longer --max-stop",
                 closed.longest_stop().as_secs_f64()
             ));
         }
@@ -98,15 +100,15 @@ impl Limiter<'_> {
         }
         match meter.strays() {
             (0, _) => {}
-            (1, moved) => words
-                .push(format!("a connection of {} too short to tell whose it was", bytes(moved))),
-            (many, moved) => words.push(format!(
-                "{many} connections of {} too short to tell whose they were",
-                bytes(moved)
-            )),
+            (1, moved) => {
+                words.push(format!("a connection of {} too short to attribute", bytes(moved)))
+            }
+            (many, moved) => {
+                words.push(format!("{many} connections of {} too short to attribute", bytes(moved)))
+            }
         }
         if meter.deaf() {
-            words.push("connections whose end this user is not told".to_owned());
+            words.push("connections whose end is not reported to this user".to_owned());
         }
         match self.unseen.len() {
             0 => {}

@@ -49,7 +49,7 @@ pub struct Surroundings {
     /// How many descriptors from 3 on the program inherits.
     pub preserve: u32,
     /// The child's end of the channel to its parent.
-    pub line: RawFd,
+    pub channel: RawFd,
     /// Where the child waits for the start; `None`: it starts immediately.
     pub listener: Option<RawFd>,
     /// The file that tells the process running `start` how far the program came.
@@ -92,7 +92,7 @@ pub struct Kernel {
 struct Compiler<'a> {
     config: &'a Config,
     linux: &'a oci::Linux,
-    given: &'a Surroundings,
+    surroundings: &'a Surroundings,
     plan: Plan,
     /// The program is in a user namespace of the container's, where it can have all capabilities.
     own_capabilities: bool,
@@ -101,13 +101,13 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(config: &'a Config, given: &'a Surroundings) -> Compiler<'a> {
+    fn new(config: &'a Config, surroundings: &'a Surroundings) -> Compiler<'a> {
         static NONE: LazyLock<oci::Linux> = LazyLock::new(oci::Linux::default);
         let linux = config.linux.as_ref().unwrap_or(&NONE);
-        let cgroup = given.cgroup;
+        let cgroup = surroundings.cgroup;
         let plan = Plan { has_line: true, awaits_go: true, cgroup, ..Plan::default() };
         let own_capabilities = linux.namespace(NamespaceType::User).is_some();
-        Compiler { config, linux, given, plan, own_capabilities, late: Vec::new() }
+        Compiler { config, linux, surroundings, plan, own_capabilities, late: Vec::new() }
     }
 }
 
@@ -115,10 +115,10 @@ impl<'a> Compiler<'a> {
 ///
 /// # Errors
 /// Something is unavailable, or a string holds a NUL byte.
-pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
-    let mut compiler = Compiler::new(config, given);
+pub fn compile(config: &Config, surroundings: &Surroundings) -> Result<Plan> {
+    let mut compiler = Compiler::new(config, surroundings);
     let Some(process) = &config.process else {
-        return Err(Error::new("config.json: no process").hint("a container runs one"));
+        return Err(Error::new("config.json: no process").hint("it is required to run a container"));
     };
     compiler.begin(process)?;
     compiler.join_cgroups()?;
@@ -139,11 +139,11 @@ pub fn compile(config: &Config, given: &Surroundings) -> Result<Plan> {
 pub fn compile_exec(
     config: &Config,
     process: &Process,
-    given: &Surroundings,
+    surroundings: &Surroundings,
     target: RawFd,
     flags: i32,
 ) -> Result<Plan> {
-    let mut compiler = Compiler::new(config, given);
+    let mut compiler = Compiler::new(config, surroundings);
     compiler.begin(process)?;
     if let Some(affinity) = &process.exec_cpu_affinity {
         compiler.affinity(affinity.initial.as_ref())?;
@@ -180,8 +180,8 @@ pub fn compile_exec(
 ///
 /// # Errors
 /// See [`compile`].
-pub fn compile_mounts(config: &Config, given: &Surroundings) -> Result<Plan> {
-    let mut compiler = Compiler::new(config, given);
+pub fn compile_mounts(config: &Config, surroundings: &Surroundings) -> Result<Plan> {
+    let mut compiler = Compiler::new(config, surroundings);
     compiler.mount_each()?;
     Ok(compiler.plan)
 }
@@ -193,10 +193,10 @@ impl Compiler<'_> {
 
     /// What is inherited, and what only a process still outside may do to itself.
     fn begin(&mut self, process: &Process) -> Result<()> {
-        let given = self.given;
+        let surroundings = self.surroundings;
         // The parent may be killed at any moment; a child not yet on record must not survive it.
         self.push(Step::DieWithParent, "always");
-        self.push(Step::CloseOnExec { from: 3 + given.preserve }, "always");
+        self.push(Step::CloseOnExec { from: 3 + surroundings.preserve }, "always");
         // Modes of what is made below are given in full.
         self.push(Step::Umask(0), "always");
         // Processes in a shared namespace may try to attack one that comes from outside.
@@ -206,7 +206,7 @@ impl Compiler<'_> {
 
     fn join_cgroups(&mut self) -> Result<()> {
         // Before the cgroup namespace is made, as its root is the process's cgroup at that time.
-        for file in &self.given.cgroup_files {
+        for file in &self.surroundings.cgroup_files {
             self.push(Step::Write { path: c_path(file)?, data: b"0".to_vec() }, "cgroupsPath");
         }
         Ok(())
@@ -233,13 +233,13 @@ impl Compiler<'_> {
         let others = [Network, Ipc, Uts, Pid, Cgroup, Time, Mount];
         let joins = others.iter().any(|kind| self.joined(*kind).is_some());
         const SYS_ADMIN: u32 = 21;
-        let privileged = self.given.held_capabilities >> SYS_ADMIN & 1 == 1;
+        let privileged = self.surroundings.held_capabilities >> SYS_ADMIN & 1 == 1;
         // After a user namespace that is joined, or made by unshare(2), the others can only be
         // unshared.
         let mut late = 0;
         let enter_others =
             |compiler: &mut Self| others.iter().try_for_each(|kind| compiler.enter(*kind));
-        let made = self.given.user_namespace.filter(|_| self.joined(User).is_none());
+        let made = self.surroundings.user_namespace.filter(|_| self.joined(User).is_none());
         if self.joined(User).is_some() || made.is_some() {
             // Entering the others is no longer possible from inside it, as it does not own them.
             if privileged {
@@ -331,8 +331,8 @@ impl Compiler<'_> {
     /// may trace it reaches what it has open, through /proc/PID/fd, and by a directory of the host
     /// the host itself. So no directory stays open: only sockets, and mounts without a way up.
     fn sibling(&mut self) {
-        let trees = self.given.trees.iter().map(|(_, tree)| *tree);
-        let keep = [self.given.console].into_iter().flatten().chain(trees).collect();
+        let trees = self.surroundings.trees.iter().map(|(_, tree)| *tree);
+        let keep = [self.surroundings.console].into_iter().flatten().chain(trees).collect();
         self.close_all_but(keep);
         self.push(Step::Sibling, "namespaces");
         // The parent's pidfd is closed; if it died before this, the channel ends at `AwaitGo`.
@@ -341,11 +341,15 @@ impl Compiler<'_> {
 
     /// Closes what neither the program inherits nor the channel and the start need.
     fn close_all_but(&mut self, mut keep: Vec<RawFd>) {
-        let given = self.given;
-        keep.extend([Some(given.line), given.listener, given.progress].into_iter().flatten());
+        let surroundings = self.surroundings;
+        keep.extend(
+            [Some(surroundings.channel), surroundings.listener, surroundings.progress]
+                .into_iter()
+                .flatten(),
+        );
         keep.retain(|fd| *fd >= 0);
         keep.sort_unstable();
-        self.push(Step::CloseAllBut { from: 3 + self.given.preserve, keep }, "always");
+        self.push(Step::CloseAllBut { from: 3 + self.surroundings.preserve, keep }, "always");
     }
 
     /// In a user namespace, a process needs a mapped id to create files.
@@ -385,14 +389,14 @@ impl Compiler<'_> {
         }
         if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
             self.push(Step::Mounted, "hooks");
-        } else if self.given.connects {
+        } else if self.surroundings.connects {
             self.push(Step::Mounted, "annotations");
         }
         for hook in &hooks.create_container {
-            let mut step = self.hook(hook, &self.given.states[0])?;
-            step.directory = Some(c_path(&self.given.bundle)?);
+            let mut step = self.hook(hook, &self.surroundings.states[0])?;
+            step.directory = Some(c_path(&self.surroundings.bundle)?);
             if hook.env.is_none() {
-                let own = self.given.environment.iter().map(|pair| c_path(pair.as_ref()));
+                let own = self.surroundings.environment.iter().map(|pair| c_path(pair.as_ref()));
                 step.envp = CStrings::new(own.collect::<Result<_>>()?);
             }
             self.push(Step::Hook(Box::new(step)), "hooks.createContainer");
@@ -425,14 +429,14 @@ impl Compiler<'_> {
         if !process.terminal {
             return Ok(());
         }
-        let Some(socket) = self.given.console else {
-            return Err(Error::new("process.terminal: no console socket to send its master to")
-                .hint("give --console-socket, or set terminal to false"));
+        let Some(socket) = self.surroundings.console else {
+            return Err(Error::new("process.terminal: no console socket to send the pty to")
+                .hint("use --console-socket, or set terminal to false"));
         };
         let cells = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
         let size = process.console_size.as_ref().filter(|size| size.height + size.width > 0);
         let size = size.map(|size| (cells(size.width), cells(size.height)));
-        let plain = self.given.plain_lines;
+        let plain = self.surroundings.plain_lines;
         self.push(Step::Terminal { socket, size, console, plain }, "process.terminal");
         Ok(())
     }
@@ -449,17 +453,17 @@ impl Compiler<'_> {
     /// open when paths chosen by others are walked.
     fn await_start(&mut self, process: &Process) -> Result<()> {
         self.terminal_held(process);
-        let listener = self.given.listener;
+        let listener = self.surroundings.listener;
         self.push(Step::Ready { listener }, "always");
         let hooks = self.config.hooks.as_ref().map(|hooks| hooks.start_container.clone());
         for hook in &hooks.unwrap_or_default() {
-            let mut step = self.hook(hook, &self.given.states[1])?;
+            let mut step = self.hook(hook, &self.surroundings.states[1])?;
             if hook.env.is_none() {
                 step.envp = strings(&process.env)?;
             }
             // It runs inside the container, and so under the same filter; one that notifies is
             // already loaded.
-            step.filter = self.given.seccomp.clone().filter(|filter| !notifies(filter));
+            step.filter = self.surroundings.seccomp.clone().filter(|filter| !notifies(filter));
             self.push(Step::Hook(Box::new(step)), "hooks.startContainer");
         }
         Ok(())

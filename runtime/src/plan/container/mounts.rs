@@ -45,10 +45,10 @@ impl Compiler<'_> {
             return Err(Error::new("config.json: no root").hint("root.path is required on Linux"));
         };
         if let Some(label) = &self.linux.mount_label
-            && !self.given.kernel.selinux
+            && !self.surroundings.kernel.selinux
         {
             return Err(Error::new(format!("linux.mountLabel {label:?}: no SELinux"))
-                .hint("this kernel has it not enabled: leave the label out"));
+                .hint("it is not enabled in this kernel: leave out the label"));
         }
         // Over itself: hooks look for the container's root there.
         let (source, over) = (c_string(&root.path)?, c_string(&root.path)?);
@@ -77,8 +77,8 @@ impl Compiler<'_> {
             return self.cgroup(index, mount, &options);
         }
         let origin = origin(index);
-        let given = self.given.trees.iter().find(|(of, _)| *of == index);
-        let source = match (given, options.bind) {
+        let opened = self.surroundings.trees.iter().find(|(of, _)| *of == index);
+        let source = match (opened, options.bind) {
             (Some((_, fd)), _) => {
                 let name = mount.source.clone().unwrap_or_default();
                 let keeps = self.linux.namespace(NamespaceType::User).is_some();
@@ -161,7 +161,7 @@ impl Compiler<'_> {
     fn file_system_of(&self, kind: &str, mount: &Mount, options: &MountOptions) -> Result<Source> {
         if kind.is_empty() {
             return Err(Error::new(format!("mount on {}: no type", mount.destination))
-                .hint("give a type, or the option bind or rbind"));
+                .hint("set a type, or the option bind or rbind"));
         }
         let pair = |(key, value): &(String, Option<String>)| {
             Ok((c_string(key)?, value.as_deref().map(c_string).transpose()?))
@@ -195,12 +195,12 @@ impl Compiler<'_> {
         let attr = attributes(options);
         let target = std::path::Path::new(&mount.destination);
         let fresh = self.is_new(NamespaceType::Cgroup);
-        let given = self.given;
+        let surroundings = self.surroundings;
         if let Some((key, _)) = options.data.first() {
             return Err(Error::new(format!("option {key:?} on a mount of type cgroup"))
-                .hint("it shows the trees as the host has mounted them"));
+                .hint("it shows the hierarchies as mounted on the host"));
         }
-        if let [unified] = given.cgroups.as_slice()
+        if let [unified] = surroundings.cgroups.as_slice()
             && unified.name.is_empty()
         {
             self.push(step(hierarchy(unified, fresh)?, Path::new(target), attr), origin);
@@ -213,7 +213,7 @@ impl Compiler<'_> {
         };
         let open = MountAttr { set: attr.set & !libc::MOUNT_ATTR_RDONLY, ..attr };
         self.push(step(tmpfs, Path::new(target), open), origin.clone());
-        for cgroup in &given.cgroups {
+        for cgroup in &surroundings.cgroups {
             let path = Path::new(&target.join(&cgroup.name));
             self.push(step(hierarchy(cgroup, fresh)?, path, attr), origin.clone());
             for link in &cgroup.links {
@@ -270,9 +270,10 @@ impl Compiler<'_> {
         let target = Path::new(std::path::Path::new(path));
         let file = mode & libc::S_IFMT;
         // mknod(2) of devices works in the initial user namespace only.
-        let confined = self.given.confined || self.linux.namespace(NamespaceType::User).is_some();
+        let confined =
+            self.surroundings.confined || self.linux.namespace(NamespaceType::User).is_some();
         let step = if confined && file != libc::S_IFIFO {
-            let there = self.given.devices.get(path).map_or(path.as_ref(), PathBuf::as_path);
+            let there = self.surroundings.devices.get(path).map_or(path.as_ref(), PathBuf::as_path);
             let source = Source::Bind { path: c_path(there)?, recursive: false };
             // It is nothing but a device.
             let set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
@@ -313,8 +314,8 @@ impl Compiler<'_> {
             // pivot_root(2) would take the root away from the processes already in the namespace.
             let step = Step::Chroot { in_place: true, without: Vec::new() };
             self.push(step, "linux.namespaces");
-        } else if self.given.no_pivot {
-            let paths = self.given.uncovered.iter();
+        } else if self.surroundings.no_pivot {
+            let paths = self.surroundings.uncovered.iter();
             let without = paths.map(|path| c_path(path)).collect::<Result<_>>()?;
             self.push(Step::Chroot { in_place: false, without }, "--no-pivot");
         } else {
@@ -331,8 +332,9 @@ impl Compiler<'_> {
                 "shared" => libc::MS_SHARED,
                 "unbindable" => libc::MS_UNBINDABLE,
                 _ => {
-                    return Err(Error::new(format!("linux.rootfsPropagation {kind:?}"))
-                        .hint("known are shared, slave, private, unbindable, and each with an r"));
+                    return Err(Error::new(format!("linux.rootfsPropagation {kind:?}")).hint(
+                        "use shared, slave, private or unbindable, optionally prefixed with r",
+                    ));
                 }
             };
             let attr = MountAttr { propagation, ..MountAttr::default() };
@@ -357,17 +359,17 @@ fn long(kind: &str, mount: &Mount, list: &[(CString, Option<CString>)]) -> Resul
         }
     }
     if text.len() >= PAGE {
-        return Err(Error::new(format!("its options have {} bytes", text.len()))
-            .hint("mount(2) takes 4095: shorter paths are needed, perhaps through links"));
+        return Err(Error::new(format!("its options are {} bytes long", text.len()))
+            .hint("mount(2) takes at most 4095: use shorter paths, e.g. through symlinks"));
     }
     if Path::new(std::path::Path::new(&mount.destination)).parts.is_empty() {
-        return Err(Error::new("options this long on a mount on /")
-            .hint("mount it on a directory, and make that root.path"));
+        return Err(Error::new("options too long for a mount on /")
+            .hint("mount it on a directory, and use that as root.path"));
     }
     Ok(Source::Long {
         kind: c_string(kind)?,
         source: c_string(mount.source.as_deref().unwrap_or(kind))?,
-        options: CString::new(text).map_err(|_| Error::new("an option holds a NUL byte"))?,
+        options: CString::new(text).map_err(|_| Error::new("an option contains a NUL byte"))?,
     })
 }
 

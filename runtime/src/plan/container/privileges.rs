@@ -14,7 +14,7 @@ impl Compiler<'_> {
     /// What is set before namespaces are entered, in the host's /proc and with the caller's rights.
     pub(super) fn outside(&mut self, process: &Process) -> Result<()> {
         if let Some(score) = process.oom_score_adj
-            && score != self.given.oom_score_adj
+            && score != self.surroundings.oom_score_adj
         {
             let path = c_string("/proc/self/oom_score_adj")?;
             let data = score.to_string().into_bytes();
@@ -51,7 +51,7 @@ impl Compiler<'_> {
         // Before the ids: the program may begin in a directory that its user could not enter.
         self.push(Step::Directory(c_string(&process.cwd)?), "process.cwd");
         let sets = process.capabilities.clone().unwrap_or_default();
-        let last = self.given.last_capability;
+        let last = self.surroundings.last_capability;
         // The bounding set needs CAP_SETPCAP, which the change of ids takes away.
         let keep = self.bits(&sets.bounding);
         self.push(Step::Bounding { keep, last }, "process.capabilities");
@@ -67,7 +67,7 @@ impl Compiler<'_> {
             inheritable: self.bits(&sets.inheritable),
         };
         // A filter without no_new_privs needs CAP_SYS_ADMIN, until it is loaded.
-        let late = self.given.seccomp.is_some() && !process.no_new_privileges;
+        let late = self.surroundings.seccomp.is_some() && !process.no_new_privileges;
         let for_filter = if late { Capability::CAP_SYS_ADMIN.bitmask() } else { 0 };
         let now = CapSets {
             effective: wanted.effective | for_filter,
@@ -81,7 +81,7 @@ impl Compiler<'_> {
         if ambient != 0 {
             self.push(Step::Ambient(ambient), "process.capabilities");
         }
-        if !self.given.no_keyring {
+        if !self.surroundings.no_keyring {
             // After the ids, so that the keyring belongs to the user. Without a name: another
             // container of this user could have planted one with the expected name.
             self.push(Step::Keyring, "always");
@@ -90,7 +90,7 @@ impl Compiler<'_> {
         let (name, paths) = candidates(process)?;
         self.push(Step::Find { name, paths }, "process.args");
         // The supervisor's descriptor must be taken while the parent is still there.
-        if let Some(filter) = self.given.seccomp.clone().filter(notifies) {
+        if let Some(filter) = self.surroundings.seccomp.clone().filter(notifies) {
             self.push(Step::Seccomp(filter), "linux.seccomp");
         }
         Ok(())
@@ -98,17 +98,17 @@ impl Compiler<'_> {
 
     /// The last steps: from the filter on, only capset and execve are needed.
     pub(super) fn execute(&mut self, process: &Process) -> Result<()> {
-        if self.given.seccomp.as_ref().is_some_and(Filter::kills_execve) {
+        if self.surroundings.seccomp.as_ref().is_some_and(Filter::kills_execve) {
             return Err(Error::new(
-                "linux.seccomp: execve ends the process, so no program can start",
+                "linux.seccomp: the profile kills execve, so no program can start",
             )
             .hint("allow execve in the profile"));
         }
         self.push(Step::Signals { ignored: 0, blocked: 0 }, "always");
-        if let Some(filter) = self.given.seccomp.clone().filter(|filter| !notifies(filter)) {
+        if let Some(filter) = self.surroundings.seccomp.clone().filter(|filter| !notifies(filter)) {
             self.push(Step::Seccomp(filter), "linux.seccomp");
         }
-        if self.given.seccomp.is_some() && !process.no_new_privileges {
+        if self.surroundings.seccomp.is_some() && !process.no_new_privileges {
             let sets = process.capabilities.clone().unwrap_or_default();
             let wanted = CapSets {
                 effective: self.bits(&sets.effective),
@@ -147,11 +147,11 @@ impl Compiler<'_> {
     /// Labels take effect at the next execve.
     fn labels(&mut self, process: &Process) -> Result<()> {
         if let Some(profile) = &process.apparmor_profile {
-            if !self.given.kernel.apparmor {
+            if !self.surroundings.kernel.apparmor {
                 return Err(Error::new(format!(
                     "process.apparmorProfile {profile:?}: no AppArmor"
                 ))
-                .hint("this kernel has it not enabled: leave the profile out"));
+                .hint("it is not enabled in this kernel: leave out the profile"));
             }
             let step = Step::WriteOwn {
                 file: c_string("attr/apparmor/exec")?,
@@ -160,9 +160,9 @@ impl Compiler<'_> {
             self.push(step, "process.apparmorProfile");
         }
         if let Some(label) = &process.selinux_label {
-            if !self.given.kernel.selinux {
+            if !self.surroundings.kernel.selinux {
                 return Err(Error::new(format!("process.selinuxLabel {label:?}: no SELinux"))
-                    .hint("this kernel has it not enabled: leave the label out"));
+                    .hint("it is not enabled in this kernel: leave out the label"));
             }
             let data = label.clone().into_bytes();
             let step = Step::WriteOwn { file: c_string("attr/exec")?, data };
@@ -174,15 +174,16 @@ impl Compiler<'_> {
     /// What cannot be granted is left out, with a warning (config.md, "Linux Process"). In a user
     /// namespace everything can be granted.
     fn bits(&self, names: &[String]) -> u64 {
-        let held = if self.own_capabilities { u64::MAX } else { self.given.held_capabilities };
-        capability_bits(names, self.given.last_capability) & held
+        let held =
+            if self.own_capabilities { u64::MAX } else { self.surroundings.held_capabilities };
+        capability_bits(names, self.surroundings.last_capability) & held
     }
 
     /// `None` where they cannot be set and none are asked for: a user namespace whose group map was
     /// written without privilege.
     fn groups(&self, process: &Process) -> Option<Vec<u32>> {
         let groups = &process.user.additional_gids;
-        (!groups.is_empty() || !self.given.setgroups_denied).then(|| groups.clone())
+        (!groups.is_empty() || !self.surroundings.setgroups_denied).then(|| groups.clone())
     }
 }
 

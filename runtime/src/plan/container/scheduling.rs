@@ -9,7 +9,7 @@ pub fn io_priority(wanted: &IoPriority) -> Result<u32> {
     match u32::try_from(wanted.priority) {
         Ok(level @ 0..=7) => Ok(wanted.class.number() << 13 | level),
         _ => Err(Error::new(format!("process.ioPriority.priority {}", wanted.priority))
-            .hint("a level from 0, the highest, to 7")),
+            .hint("levels are 0 (highest) to 7")),
     }
 }
 
@@ -20,7 +20,7 @@ pub fn scheduler_attr(wanted: &Scheduler) -> Result<SchedulerAttr> {
         flags: wanted.flags.iter().fold(0, |flags, flag| flags | u64::from(flag.number())),
         nice: wanted.nice,
         priority: u32::try_from(wanted.priority)
-            .map_err(|_| Error::new("process.scheduler.priority: below 0"))?,
+            .map_err(|_| Error::new("process.scheduler.priority: negative"))?,
         runtime: wanted.runtime,
         deadline: wanted.deadline,
         period: wanted.period,

@@ -83,7 +83,7 @@ pub fn assemble(tree: &DecisionTree, root: Id) -> Result<Vec<Insn>> {
         }
         if code.code.len() > MAX_INSNS {
             return Err(Error::new(format!("more than {MAX_INSNS} instructions"))
-                .hint("the kernel takes no larger program; fewer conditions on arguments help"));
+                .hint("the kernel accepts no larger program; use fewer conditions on arguments"));
         }
     }
     if let Node::Answer(value) = nodes[root as usize] {

@@ -228,8 +228,10 @@ pub fn by_seccompiler(json: &str, origin: &str) -> Result<Filter> {
     names.sort_unstable();
     match &*names {
         [only] => Ok(Filter::from(&*filters[*only])),
-        names => Err(refused(format!("{} filters: {}", names.len(), names.join(", ")))
-            .hint("a command has one: put it in a file of its own")),
+        names => {
+            Err(refused(format!("{} filters instead of one: {}", names.len(), names.join(", ")))
+                .hint("put the one to use in a file of its own"))
+        }
     }
 }
 

@@ -98,7 +98,7 @@ fn default(profile: &Profile) -> u32 {
 fn report(profile: &Profile, warnings: &mut Vec<String>) {
     for (at, rule) in profile.syscalls.iter().enumerate() {
         if rule.names.is_empty() {
-            warnings.push(format!("syscalls[{at}] names no system call"));
+            warnings.push(format!("syscalls[{at}]: no system call named"));
         }
         for name in rule.names.iter().filter(|name| !syscalls::is_known(name)) {
             warnings.push(format!("syscalls[{at}]: unknown system call {name:?} skipped"));

@@ -401,7 +401,7 @@ fn a_filter_of_seccompiler_is_known_by_its_shape_and_compiled_by_it() {
         ),
         (
             format!(r#"{{"vmm": {0}, "api": {0}}}"#, one("")),
-            "--seccomp f: 2 filters: api, vmm; a command has one: put it in a file of its own",
+            "--seccomp f: 2 filters instead of one: api, vmm; put the one to use in a file of its own",
         ),
         (format!(r#"{{"a": {}}}"#, one(r#"{"syscal": "read"}"#)), "unknown field `syscal`"),
         (r#"{"a": {"filter": []}}"#.to_owned(), "missing field `mismatch_action`"),
@@ -615,7 +615,7 @@ fn notify_asks_for_a_listener() {
     assert_eq!(compile(&profile).unwrap().flags, NEW_LISTENER | 2 | 4 | 32);
     profile.syscalls[0].names = vec!["write".into()];
     let error = compile(&profile).unwrap_err().to_string();
-    assert_eq!(error, "seccomp: syscalls[0]: SCMP_ACT_NOTIFY cannot be used for write");
+    assert_eq!(error, "seccomp: syscalls[0]: SCMP_ACT_NOTIFY is not possible for write");
 }
 
 #[test]

@@ -42,9 +42,9 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let refuse = |why: &str| Error::new(why.to_owned());
     if namespace(pid)? == namespace_here()? {
         return Err(refuse(
-            "the host's network is shared, and has no queue of the container's own",
+            "the container shares the host's network, which cannot be limited per container",
         )
-        .hint("give the container a network of its own"));
+        .hint("use a separate network for the container"));
     }
     let own = std::process::id();
     let mut inside = netns::in_netns_of(pid, route_socket)
@@ -53,7 +53,7 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let links = list(&mut inside).map_err(|r| worded(r, ""))?;
     if links.is_empty() {
         return Err(refuse("the container has no network device but loopback")
-            .hint("the engine must have made its network before, or by a prestart hook"));
+            .hint("the engine must set up its network beforehand or by a prestart hook"));
     }
     let hosts = all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     let mut ends = Vec::new();
@@ -66,11 +66,11 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
             }
             _ => {
                 let Inner { name, kind, .. } = link;
-                let what = if kind.is_empty() { "no veth" } else { &kind };
+                let what = if kind.is_empty() { "not a veth" } else { &kind };
                 return Err(refuse(&format!(
-                    "{name} of the container ({what}) has no other end on this host"
+                    "{name} of the container ({what}) has no peer on this host"
                 ))
-                .hint("a rate is kept at the host's end of a veth pair"));
+                .hint("rates are enforced at the host's end of a veth pair"));
             }
         }
     }
@@ -80,20 +80,20 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
 fn namespace(pid: i32) -> Result<u64> {
     let path = format!("/proc/{pid}/ns/net");
     let file = std::fs::metadata(&path);
-    file.map(|file| file.ino()).map_err(|e| Error::io(format!("look at {path}"), &e))
+    file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
 }
 
 fn namespace_here() -> Result<u64> {
     let path = "/proc/thread-self/ns/net";
     let file = std::fs::metadata(path);
-    file.map(|file| file.ino()).map_err(|e| Error::io(format!("look at {path}"), &e))
+    file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
 }
 
 /// The number by which the socket's namespace knows that of process `pid`, if it has one.
 fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, Refusal> {
     let mut batch = Batch::new();
     // struct rtgenmsg is one byte.
-    batch.message("ask for the number of a network namespace", RTM_GETNSID, 0, &[0]);
+    batch.message("look up the id of a network namespace", RTM_GETNSID, 0, &[0]);
     batch.u32(NETNSA_PID, pid);
     let mut found = Ok(None);
     socket.exchange(batch, |_, answer| match answer {

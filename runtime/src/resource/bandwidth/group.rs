@@ -80,7 +80,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
             None => {
                 tc::make_ifb(&mut socket, &name).map_err(|r| worded(r, &format!(" {name}")))?;
                 let index = tc::index_of(&mut socket, &name).map_err(|r| worded(r, ""))?;
-                index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else")))?
+                index.ok_or_else(|| Error::new(format!("{name}: removed by another process")))?
             }
         };
         let classes = htb::classes(&mut socket, ifb).map_err(|r| worded(r, &format!(" {name}")))?;
@@ -100,10 +100,10 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
             && classes.iter().any(|known| known.minor == class)
         {
             return Err(Error::new(format!(
-                "rate group {}: {} has the class that {} would have",
+                "rate group {}: {} and {} would need the same class",
                 group.name, other.name, end.name
             ))
-            .hint("start it again, and it has another address"));
+            .hint("start it again to get another address"));
         }
         let member = member(end, group.share, budget, of_way(way, own));
         // A class of the same number is a leftover, as the address is this sandbox's alone.
@@ -227,7 +227,7 @@ pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
         for class in htb::classes(&mut socket, ifb).map_err(failed)? {
             if links.iter().any(|link| class_of(*link) == class.minor) {
                 let rate = Rate(class.ceiling * 8);
-                there.push(format!("class 6763:{:x} of at most {rate} on {name}", class.minor));
+                there.push(format!("class 6763:{:x} with ceil {rate} on {name}", class.minor));
             }
         }
     }
@@ -242,13 +242,13 @@ pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
         let ceiling = ceiling(budget, of_way(way, own));
         let name = ifb_name(way, &group.name);
         let hook = if way == 'u' { "ingress" } else { "egress" };
-        lines.push(format!("ifb {name}, if it is not there: htb of {budget}"));
+        lines.push(format!("ifb {name}, unless it exists: htb with {budget}"));
         lines.push(format!(
             "class 6763:{:x} on {name}: ceil {ceiling} quantum {}",
             class_of(end.index),
             quantum(budget, end.mtu, group.share)
         ));
-        lines.push(format!("clsact {hook} on {}: all redirected to {name}", end.name));
+        lines.push(format!("clsact {hook} on {}: redirect everything to {name}", end.name));
     }
     lines
 }
@@ -283,9 +283,10 @@ fn quantum(budget: Rate, mtu: u32, share: u32) -> u32 {
 }
 
 fn other_budget(group: &str, device: &str, rate: Option<Rate>) -> Error {
-    let has = rate.map_or("a limit".to_owned(), |rate| rate.to_string());
-    Error::new(format!("rate group {group} is there, and has {has} on {device}"))
-        .hint("all members of a group say the same budget; it can be another when all have ended")
+    let has = rate.map_or("another limit".to_owned(), |rate| rate.to_string());
+    Error::new(format!("rate group {group} already exists with {has} on {device}")).hint(
+        "all members of a group must give the same limits; they can change once all have ended",
+    )
 }
 
 /// Members join and leave one at a time: the state directory itself is the lock.

@@ -51,7 +51,7 @@ pub struct ClassMember {
 /// The discipline and the budget's class, on an ifb that has neither.
 pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    batch.message("set the budget", RTM_NEWQDISC, flags, &tcmsg(ifb, HANDLE, TC_H_ROOT, 0));
+    batch.message("set the group's limit", RTM_NEWQDISC, flags, &tcmsg(ifb, HANDLE, TC_H_ROOT, 0));
     batch.text(TCA_KIND, "htb");
     batch.nest(TCA_OPTIONS, |batch| {
         // struct tc_htb_glob: version, rate2quantum, defcls, debug, direct_pkts.
@@ -68,7 +68,7 @@ pub fn begin(batch: &mut Batch, ifb: u32, budget: &Bucket) {
 pub fn join(batch: &mut Batch, ifb: u32, device: &str, member: &ClassMember) {
     class_and_queue(batch, ifb, NEW, member);
     let fixed = tcmsg(ifb, 0, HANDLE, preference(member.class));
-    batch.message("tell its packets", RTM_NEWTFILTER, NEW, &fixed);
+    batch.message("add a filter for its packets", RTM_NEWTFILTER, NEW, &fixed);
     batch.text(TCA_KIND, "u32");
     batch.nest(TCA_OPTIONS, |batch| {
         batch.u32(TCA_U32_CLASSID, HANDLE | u32::from(member.class));
@@ -98,10 +98,9 @@ pub fn leave(socket: &mut Socket, ifb: u32, minor: u16) -> Result<(), Refusal> {
     let filter = tcmsg(ifb, 0, HANDLE, preference(minor));
     let class = tcmsg(ifb, HANDLE | u32::from(minor), 0, 0);
     // The filter first, as it holds the class.
-    for (doing, kind, fixed) in [
-        ("take the filter away", RTM_DELTFILTER, filter),
-        ("take the class away", RTM_DELTCLASS, class),
-    ] {
+    for (doing, kind, fixed) in
+        [("remove the filter", RTM_DELTFILTER, filter), ("remove the class", RTM_DELTCLASS, class)]
+    {
         let mut batch = Batch::new();
         batch.message(doing, kind, 0, &fixed);
         match socket.execute(batch) {

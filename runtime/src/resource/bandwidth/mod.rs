@@ -67,7 +67,7 @@ pub fn check(rates: &Rates, group: Option<&RateGroup>) -> Result<()> {
         None => return Ok(()),
     };
     Err(Error::new(format!("{asked}: needs root"))
-        .hint("without root the network is pasta's, which has no end on this host"))
+        .hint("without root the network is provided by pasta, which has no interface on the host"))
 }
 
 /// Which links have a rate, as recorded in the owner's directory.
@@ -141,7 +141,7 @@ impl Bandwidth {
                 Some(other) if other == self.rates => {}
                 Some(other) => {
                     return Err(Error::new(format!(
-                        "{} is held to {other} by another container of the same network",
+                        "{} is already limited to {other} by another container of the same network",
                         end.name
                     )));
                 }

@@ -71,13 +71,13 @@ pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
 pub(super) fn check_free(end: &HostEnd) -> Result<()> {
     match Present::look(&mut route_socket()?, end)?.ingress {
         false => Ok(()),
-        true => Err(not_ours(end, "a filter on what comes in")),
+        true => Err(not_ours(end, "an ingress filter")),
     }
 }
 
 fn not_ours(end: &HostEnd, what: &str) -> Error {
-    Error::new(format!("{} has {what} that is not Garth's", end.name))
-        .hint(format!("see it with `tc qdisc show dev {}`", end.name))
+    Error::new(format!("{} has {what} that was not set by Garth", end.name))
+        .hint(format!("`tc qdisc show dev {}` shows it", end.name))
 }
 
 /// Sets the rates of a link, whatever it had before; empty rates remove the limit.
@@ -95,7 +95,7 @@ pub fn change(end: &HostEnd, rates: &Rates) -> Result<()> {
         return Err(other(&format!("a queue ({})", root.kind)));
     }
     if rates.up.is_some() && present.ingress && present.ifb.is_none() {
-        return Err(other("a filter on what comes in"));
+        return Err(other("an ingress filter"));
     }
     apply(&mut socket, end, rates, present)
 }
@@ -155,7 +155,7 @@ fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
         made => made.map_err(failed)?,
     }
     let index = tc::index_of(socket, name).map_err(failed)?;
-    index.ok_or_else(|| Error::new(format!("{name}: removed by somebody else meanwhile")))
+    index.ok_or_else(|| Error::new(format!("{name}: removed by another process")))
 }
 
 /// The rates of all links, read in one go.
@@ -291,7 +291,7 @@ pub fn describe(end: &HostEnd, rates: &Rates) -> Vec<String> {
         let ifb = ifb_name(end.index);
         lines.push(format!("ifb {ifb}"));
         lines.push(tbf(&ifb, rate, "up"));
-        lines.push(format!("qdisc ingress on {}: all redirected to {ifb}", end.name));
+        lines.push(format!("qdisc ingress on {}: redirect everything to {ifb}", end.name));
     }
     lines
 }

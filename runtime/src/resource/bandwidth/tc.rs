@@ -82,14 +82,14 @@ fn tbf_qopt(bucket: Bucket) -> [u8; 36] {
 /// Removes a root discipline of ours from a device, which then has its default again.
 pub fn remove_tbf(batch: &mut Batch, before: &Qdisc) {
     let fixed = tcmsg(before.link, before.handle, TC_H_ROOT, 0);
-    batch.message("take off the rate", RTM_DELQDISC, 0, &fixed);
+    batch.message("remove the rate", RTM_DELQDISC, 0, &fixed);
 }
 
 /// The place where filters see packets that come in on a device.
 pub fn add_ingress(batch: &mut Batch, index: u32) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
-    batch.message("watch what comes in", RTM_NEWQDISC, flags, &fixed);
+    batch.message("set up ingress filtering", RTM_NEWQDISC, flags, &fixed);
     batch.text(TCA_KIND, "ingress");
 }
 
@@ -97,14 +97,14 @@ pub fn add_ingress(batch: &mut Batch, index: u32) {
 pub fn add_clsact(batch: &mut Batch, index: u32) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
-    batch.message("watch what comes in and goes out", RTM_NEWQDISC, flags, &fixed);
+    batch.message("set up ingress and egress filtering", RTM_NEWQDISC, flags, &fixed);
     batch.text(TCA_KIND, "clsact");
 }
 
 /// Removes either, with its filters.
 pub fn remove_ingress(batch: &mut Batch, index: u32) {
     let fixed = tcmsg(index, INGRESS_HANDLE, TC_H_INGRESS, 0);
-    batch.message("stop watching what comes in", RTM_DELQDISC, 0, &fixed);
+    batch.message("remove ingress filtering", RTM_DELQDISC, 0, &fixed);
 }
 
 /// Sends everything that passes a hook of a device through the queue of another, `ifb`, from which
@@ -114,7 +114,7 @@ pub fn redirect(batch: &mut Batch, index: u32, hook: u32, ifb: u32) {
     let info = PRIORITY << 16 | u32::from((ETH_P_ALL as u16).to_be());
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let fixed = tcmsg(index, 0, hook, info);
-    batch.message("redirect what passes", RTM_NEWTFILTER, flags, &fixed);
+    batch.message("redirect packets", RTM_NEWTFILTER, flags, &fixed);
     batch.text(TCA_KIND, "u32");
     batch.nest(TCA_OPTIONS, |batch| {
         batch.attr(TCA_U32_SEL, &match_all());

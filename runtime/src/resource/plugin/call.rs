@@ -101,8 +101,8 @@ fn talk(
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::new(format!("killed, as it was not done in {}", Span(timeout)))
-                .hint("GARTH_PLUGIN_TIMEOUT gives more time"));
+            return Err(Error::new(format!("timed out after {} and was killed", Span(timeout)))
+                .hint("set GARTH_PLUGIN_TIMEOUT to allow more time"));
         }
         let wanted = [
             stdin.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::OUT)),
@@ -126,7 +126,7 @@ fn talk(
         }
         drain(&mut stdout, &mut output, MOST + 1)?;
         if output.len() > MOST {
-            return Err(Error::new(format!("killed, as it answered more than {} KiB", MOST >> 10)));
+            return Err(Error::new(format!("killed: its response exceeds {} KiB", MOST >> 10)));
         }
         drain(&mut stderr, &mut complaint, MOST)?;
         let cut = complaint.len().saturating_sub(COMPLAINT);
@@ -139,7 +139,7 @@ fn talk(
 
 fn own(pipe: OwnedFd) -> Result<File> {
     file::set_nonblocking(pipe.as_fd())
-        .map_err(|errno| Error::os("make a pipe of the plugin not wait", errno))?;
+        .map_err(|errno| Error::os("make a pipe of the plugin nonblocking", errno))?;
     Ok(File::from(pipe))
 }
 
@@ -174,7 +174,7 @@ pub fn read(must: bool, answer: &Answer) -> Result<Response> {
         Ok(Response { error: Some(why), .. }) => Err(Error::new(shown(&why))),
         Ok(_) if failed => Err(Error::new(unspoken(answer))),
         Ok(response) if response.protocol != PROTOCOL => Err(Error::new(format!(
-            "it answered by protocol {}, and this is protocol {PROTOCOL}",
+            "its response is of protocol {}, not {PROTOCOL}",
             response.protocol
         ))),
         Ok(mut response) => {
@@ -183,10 +183,10 @@ pub fn read(must: bool, answer: &Answer) -> Result<Response> {
         }
         Err(_) if failed => Err(Error::new(unspoken(answer))),
         Err(_) if text.is_empty() && !must => Ok(Response::default()),
-        Err(_) if text.is_empty() => Err(Error::new("it answered nothing")),
+        Err(_) if text.is_empty() => Err(Error::new("no response")),
         Err(error) => {
             let start: String = shown(text).chars().take(60).collect();
-            Err(Error::new(format!("it answered {start:?}, which is no answer: {error}")))
+            Err(Error::new(format!("invalid response {start:?}: {error}")))
         }
     }
 }
@@ -196,13 +196,13 @@ fn unspoken(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.complaint);
     let last = text.lines().rev().find(|line| !line.trim().is_empty()).map(shown);
     let how = match (answer.status.code(), answer.status.signal()) {
-        (Some(code), _) => format!("it exited with code {code}"),
-        (_, Some(signal)) => format!("it was killed by signal {signal}"),
-        _ => "it failed".to_owned(),
+        (Some(code), _) => format!("exited with code {code}"),
+        (_, Some(signal)) => format!("killed by signal {signal}"),
+        _ => "failed".to_owned(),
     };
     match last {
         Some(last) => format!("{last} ({how})"),
-        None => format!("{how} and said nothing"),
+        None => format!("{how} without a message"),
     }
 }
 

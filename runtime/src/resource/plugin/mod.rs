@@ -137,7 +137,7 @@ impl FoundPlugin {
     /// Makes the directory, and a note in case the record gets damaged.
     fn note(&self, owner: &Owner) -> Result<()> {
         let directory = self.directory(owner);
-        let failed = |e: &std::io::Error| Error::io(format!("make {}", directory.display()), e);
+        let failed = |e: &std::io::Error| Error::io(format!("create {}", directory.display()), e);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
         let text = serde_json::to_vec(self).map_err(|e| Error::new(e.to_string()))?;
         // Plugin names have no dots, so these never collide with the directory of another.
@@ -176,7 +176,7 @@ fn provided_device(NamedDevice { path, source }: NamedDevice) -> Result<Provided
         return Err(Error::new(format!("device {odd:?} is not an absolute path")));
     }
     let file = fs::metadata(&source)
-        .map_err(|e| Error::io(format!("look at device {}", source.display()), &e))?;
+        .map_err(|e| Error::io(format!("stat device {}", source.display()), &e))?;
     let kind = match file.file_type() {
         kind if kind.is_block_device() => DeviceType::Block,
         kind if kind.is_char_device() => DeviceType::Char,
@@ -244,7 +244,7 @@ fn timeout() -> Result<Span> {
     let Ok(text) = std::env::var(name) else { return Ok(Span(Duration::from_secs(10))) };
     let span: Span = text.parse().map_err(|e: Error| e.within(name))?;
     match span.0.is_zero() {
-        true => Err(Error::new(format!("{name} {text}: no time at all"))),
+        true => Err(Error::new(format!("{name} {text}: must be greater than 0"))),
         false => Ok(span),
     }
 }
@@ -258,31 +258,29 @@ fn find(directories: &[PathBuf], name: &str) -> Result<(PathBuf, bool)> {
         let provides = program.parent() != Some(directory);
         let found = match fs::metadata(&program) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            found => found.map_err(|e| {
-                Error::io(format!("plugin {name}: look at {}", program.display()), &e)
-            })?,
+            found => found
+                .map_err(|e| Error::io(format!("plugin {name}: stat {}", program.display()), &e))?,
         };
         let wrong = |why| Error::new(format!("plugin {name}: {} {why}", program.display()));
         if !found.is_file() || found.mode() & 0o111 == 0 {
-            return Err(wrong("cannot be executed").hint("chmod +x it"));
+            return Err(wrong("is not executable").hint("run chmod +x on it"));
         }
         // It runs with the rights of the user who runs garth.
         let mut files = vec![found];
         for directory in program.ancestors().skip(1).take(1 + usize::from(provides)) {
             let held = fs::metadata(directory);
-            files
-                .push(held.map_err(|e| Error::io(format!("look at {}", directory.display()), &e))?);
+            files.push(held.map_err(|e| Error::io(format!("stat {}", directory.display()), &e))?);
         }
         if files.iter().any(is_open_to_others) {
             return Err(wrong("or its directory can be changed by other users")
-                .hint("both shall belong to root or to you, without write permission for others"));
+                .hint("both must belong to root or to you, without write permission for others"));
         }
         return Ok((program, provides));
     }
     let places: Vec<String> = directories.iter().map(|dir| dir.display().to_string()).collect();
-    let places = if places.is_empty() { "no directory".into() } else { places.join(" or ") };
-    Err(Error::new(format!("plugin {name}: there is none in {places}"))
-        .hint("GARTH_PLUGIN_PATH names other directories"))
+    let places = if places.is_empty() { "any directory".into() } else { places.join(" or ") };
+    Err(Error::new(format!("plugin {name}: not found in {places}"))
+        .hint("set GARTH_PLUGIN_PATH for other directories"))
 }
 
 fn is_open_to_others(file: &Metadata) -> bool {

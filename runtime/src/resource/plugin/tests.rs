@@ -106,20 +106,17 @@ fn what_it_says_is_passed_on() {
     let cases = [
         (r#"echo '{"protocol":1,"error":"no room"}'; exit 1"#, "no room"),
         (r#"echo '{"protocol":1,"error":"no room"}'"#, "no room"),
-        (r#"echo '{"protocol":2}'"#, "it answered by protocol 2, and this is protocol 1"),
-        ("echo first >&2; echo last >&2; exit 3", "last (it exited with code 3)"),
-        ("exit 3", "it exited with code 3 and said nothing"),
-        ("kill -9 $$", "it was killed by signal 9 and said nothing"),
-        ("exit 0", "it answered nothing"),
+        (r#"echo '{"protocol":2}'"#, "its response is of protocol 2, not 1"),
+        ("echo first >&2; echo last >&2; exit 3", "last (exited with code 3)"),
+        ("exit 3", "exited with code 3 without a message"),
+        ("kill -9 $$", "killed by signal 9 without a message"),
+        ("exit 0", "no response"),
     ];
     for (script, said) in cases {
         assert_eq!(Place::says(script), said, "{script}");
     }
     let garbage = Place::says(r"printf 'hello\n\033[31mworld'");
-    assert!(
-        garbage.starts_with("it answered \"hello  [31mworld\", which is no answer"),
-        "{garbage}"
-    );
+    assert!(garbage.starts_with("invalid response \"hello  [31mworld\": "), "{garbage}");
 }
 
 #[test]
@@ -127,12 +124,12 @@ fn it_is_not_waited_for_without_end() {
     // The shell's child must be killed too: it would keep the output open.
     let hangs = Place::new("sleep 1000 & wait");
     let error = hangs.call(b"{}", 200).unwrap_err().to_string();
-    assert!(error.starts_with("killed, as it was not done in 200ms"), "{error}");
+    assert!(error.starts_with("timed out after 200ms and was killed"), "{error}");
     let error = Place::says("yes >&1");
-    assert!(error.starts_with("killed, as it answered more than 64 KiB"), "{error}");
+    assert!(error.starts_with("killed: its response exceeds 64 KiB"), "{error}");
     // A flood on standard error does not block it, and is not kept.
     let talks = "head -c 1000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo end >&2; exit 1";
-    assert_eq!(Place::says(talks), "end (it exited with code 1)");
+    assert_eq!(Place::says(talks), "end (exited with code 1)");
 }
 
 #[test]
@@ -150,11 +147,13 @@ fn only_files_that_nobody_else_can_change_are_run() {
     place.mode(0o775);
     assert!(place.find().unwrap_err().to_string().contains("can be changed by other users"));
     place.mode(0o644);
-    assert!(place.find().unwrap_err().to_string().contains("cannot be executed; chmod +x it"));
+    assert!(
+        place.find().unwrap_err().to_string().contains("is not executable; run chmod +x on it")
+    );
     place.mode(0o755);
     fs::set_permissions(&place.0, fs::Permissions::from_mode(0o1777)).unwrap();
     assert!(place.find().unwrap_err().to_string().contains("or its directory can be changed"));
     let error = find(&[place.0.clone(), "/nowhere".into()], "other").unwrap_err().to_string();
-    let looked = format!("plugin other: there is none in {} or /nowhere; ", place.0.display());
+    let looked = format!("plugin other: not found in {} or /nowhere; ", place.0.display());
     assert!(error.starts_with(&looked), "{error}");
 }

@@ -10,7 +10,7 @@ use crate::facts::users;
 
 type Variables = Vec<(OsString, OsString)>;
 
-/// Sets a variable anew.
+/// Sets a variable, replacing its old value.
 pub fn set(env: &mut Variables, name: impl Into<OsString>, value: impl Into<OsString>) {
     let name = name.into();
     env.retain(|(known, _)| *known != name);
@@ -18,8 +18,8 @@ pub fn set(env: &mut Variables, name: impl Into<OsString>, value: impl Into<OsSt
 }
 
 impl Settings {
-    /// The caller's environment, with HOME and names of the user that was asked for, and the changes
-    /// asked for.
+    /// The caller's environment, with HOME, USER and LOGNAME of the requested user and the
+    /// requested changes.
     pub(super) fn environment(&self, root: &Root) -> Result<Variables> {
         let kept = |(name, _): &(OsString, OsString)| !self.clear_env || name == "PATH";
         let mut env: Variables = std::env::vars_os().filter(kept).collect();
@@ -36,7 +36,7 @@ impl Settings {
             for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 let (name, value) = line
                     .split_once('=')
-                    .ok_or_else(|| Error::new(format!("--env-file {shown}: {line:?} has no =")))?;
+                    .ok_or_else(|| Error::new(format!("--env-file {shown}: no = in {line:?}")))?;
                 set(&mut env, name, value);
             }
         }
@@ -48,7 +48,7 @@ impl Settings {
                     let part = OsStr::from_bytes;
                     set(&mut env, part(&bytes[..at]), part(&bytes[at + 1..]));
                 }
-                // Passed through, if it is there.
+                // Passed through if set.
                 None => {
                     if let Some(value) = std::env::var_os(text) {
                         set(&mut env, text, value);

@@ -1,5 +1,5 @@
-//! How settings are written in files: as the values of the flags. A number stands for its text
-//! (`memory = 65536`), and where a flag may be repeated, one value for a list of one.
+//! The syntax of settings in files: the same values as for the flags. A number stands for its text
+//! (`memory = 65536`), and for a flag that may be repeated, a single value for a list of one.
 
 use std::fmt;
 
@@ -79,7 +79,7 @@ pub mod word {
     }
 }
 
-/// What is a flag with or without a value: `true`, or the value.
+/// A flag with an optional value: `true`, or the value.
 pub mod optional {
     use super::{Deserializer, Serialize, Serializer, Word};
 
@@ -93,7 +93,7 @@ pub mod optional {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected text, or a list of texts")]
+#[serde(untagged, expecting = "expected text or a list of text")]
 enum Written<T> {
     One(T),
     Several(Vec<T>),
@@ -121,7 +121,7 @@ pub mod words {
     }
 }
 
-/// A list of what need not be UTF-8.
+/// A list of strings that need not be UTF-8.
 pub mod paths {
     use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! From [`Settings`] to a [`Sandbox`] and [`Options`]: what the words mean here and now.
+//! From [`Settings`] to a [`Sandbox`] and [`Options`] on this host.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,23 +14,23 @@ use crate::service::handed::hand_down;
 use crate::start::Options;
 use crate::{network, resource};
 
-/// What settings have become.
+/// Resolved settings.
 #[derive(Debug)]
 pub struct Resolved {
-    /// What is to be started.
+    /// What to start.
     pub sandbox: Sandbox,
-    /// How.
+    /// How to start it.
     pub options: Options,
-    /// What it has to do without, for the user to be told.
+    /// What the sandbox has to do without; to be shown to the user.
     pub cautions: Vec<Error>,
 }
 
 impl Settings {
-    /// Their meaning on this host, for this caller: `root` is the state directory, if it is not the
-    /// usual one.
+    /// Resolves the settings on this host, for this caller; `root` is the state directory, if not
+    /// the default.
     ///
     /// # Errors
-    /// A value that cannot be understood, a file or user that is not there.
+    /// A value is invalid, or a file or user does not exist.
     pub fn resolve(self, root: Option<PathBuf>) -> Result<Resolved> {
         let mut sandbox = match self.profile {
             Base::Default => Sandbox::default(),
@@ -107,7 +107,7 @@ impl Settings {
         sandbox.cap_add = set("--cap-add", &self.cap_add)?;
         sandbox.cap_drop = set("--cap-drop", &self.cap_drop)?;
         if self.profile == Base::Default {
-            // What is added by name stays, as with docker's --cap-drop all --cap-add chown.
+            // Capabilities added by name stay, as with docker's --cap-drop all --cap-add chown.
             sandbox.cap_drop = sandbox.cap_drop.without(sandbox.cap_add);
         }
         match self.seccomp.as_deref() {
@@ -125,7 +125,7 @@ impl Settings {
         if let Some(text) = &self.umask {
             let mask = u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
             sandbox.umask = mask.ok_or_else(|| {
-                Error::new(format!("--umask {text}: not an octal mask")).hint("as in 027")
+                Error::new(format!("--umask {text}: not an octal mask")).hint("e.g. 027")
             })?;
         }
         Ok(())
@@ -173,9 +173,9 @@ impl Settings {
     }
 }
 
-/// Without root a private network needs a program that may not be installed. Where only a way out was
-/// asked for, the sandbox does without, and its user is told; a port or a rate is not dropped: its
-/// start fails.
+/// Without root, a private network needs a program that may not be installed. If only outgoing
+/// connections were requested, the sandbox does without, with a warning; with a port or a rate, the
+/// start fails instead.
 fn without_network(sandbox: &mut Sandbox) -> Option<Error> {
     let only_a_way_out = sandbox.network == Network::Private
         && sandbox.publish.is_empty()
@@ -183,7 +183,7 @@ fn without_network(sandbox: &mut Sandbox) -> Option<Error> {
         && sandbox.rate_group.is_none();
     let missing = only_a_way_out.then(resource::no_private_network)??;
     sandbox.network = Network::None;
-    Some(missing.within("going on with --network none"))
+    Some(missing.within("continuing with --network none"))
 }
 
 fn number<T: FromStr>(flag: &str, text: Option<&str>) -> Result<Option<T>> {

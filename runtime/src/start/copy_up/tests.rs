@@ -1,4 +1,4 @@
-//! Trees on disk, copied by the very calls of the child. As root, so that owners and devices count.
+//! Trees on disk, copied by the same calls as in the child. Run as root, for owners and devices.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

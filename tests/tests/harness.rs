@@ -13,8 +13,8 @@ fn what_is_left_in_a_yard_is_seen() {
         nft add table inet garth
         nft add map inet garth publish4 '{ type inet_service : ipv4_addr; }'
         nft add element inet garth publish4 '{ 80 : 192.0.2.1 }'
-        mkdir -p /run/garth/yards/web
-        echo x >/run/garth/yards/web/record
+        mkdir -p /run/garth/sandboxes/web
+        echo x >/run/garth/sandboxes/web/record
         awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts | while read tree; do
             mkdir -p $tree/garth/web
         done";
@@ -25,8 +25,8 @@ fn what_is_left_in_a_yard_is_seen() {
         "mount ",
         "link garth0",
         "element of publish4",
-        "file /run/garth/yards/web",
-        "file /run/garth/yards/web/record",
+        "file /run/garth/sandboxes/web",
+        "file /run/garth/sandboxes/web/record",
     ] {
         assert!(left.iter().any(|line| line.starts_with(what)), "{what} is not in {left:#?}");
     }

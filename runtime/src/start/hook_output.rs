@@ -1,14 +1,14 @@
-//! What hooks write while they run: it is told line by line, and the end of what the last one wrote to
-//! its standard error is the reason if it fails.
+//! The output of hooks: logged line by line; if a hook fails, the end of its standard error is
+//! given as the reason.
 
 use crate::error::Error;
 use crate::sys::raw::RawFd;
 
-/// The output of hooks, one after the other.
-pub struct Said<'a> {
+/// The output of hooks, one hook after the other.
+pub struct HookOutput<'a> {
     tell: &'a dyn Fn(&str),
     hook: String,
-    /// Of its output and its standard error: the last line, which has not ended.
+    /// The unfinished last line of its standard output and of its standard error.
     begun: [Vec<u8>; 2],
     reason: Vec<u8>,
 }
@@ -16,21 +16,21 @@ pub struct Said<'a> {
 /// The longest line, and the longest reason.
 const LIMIT: usize = 1024;
 
-impl<'a> Said<'a> {
+impl<'a> HookOutput<'a> {
     /// Calls `tell` for each line.
-    pub fn new(tell: &'a dyn Fn(&str)) -> Said<'a> {
-        Said { tell, hook: String::new(), begun: Default::default(), reason: Vec::new() }
+    pub fn new(tell: &'a dyn Fn(&str)) -> HookOutput<'a> {
+        HookOutput { tell, hook: String::new(), begun: Default::default(), reason: Vec::new() }
     }
 
-    /// This hook begins to run.
+    /// A hook begins to run.
     pub fn begin(&mut self, hook: &[u8]) {
         self.end();
         self.hook = String::from_utf8_lossy(hook).into_owned();
         self.reason.clear();
     }
 
-    /// It has written this to descriptor 1 or 2.
-    pub fn hear(&mut self, fd: RawFd, text: &[u8]) {
+    /// The hook has written `text` to descriptor 1 or 2.
+    pub fn receive(&mut self, fd: RawFd, text: &[u8]) {
         if fd == libc::STDERR_FILENO {
             self.reason.extend_from_slice(text);
             let surplus = self.reason.len().saturating_sub(LIMIT);
@@ -47,12 +47,12 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// Nothing more comes.
+    /// There is no more output.
     pub fn end(&mut self) {
         (0..2).for_each(|which| self.tell(which));
     }
 
-    /// The error with its reason.
+    /// Adds the reason to the error.
     #[must_use]
     pub fn because(&self, error: Error) -> Error {
         let reason = String::from_utf8_lossy(&self.reason);
@@ -82,15 +82,15 @@ mod tests {
     fn each_line_is_told_and_the_end_of_the_errors_is_the_reason() {
         let lines = RefCell::new(Vec::new());
         let tell = |line: &str| lines.borrow_mut().push(line.to_owned());
-        let mut said = Said::new(&tell);
-        said.begin(b"/first");
-        said.hear(2, b"not this\n");
-        said.begin(b"/second");
-        said.hear(1, b"on");
-        said.hear(2, b"no device\nno ");
-        said.hear(1, b"e\n\ntwo");
-        said.hear(2, b"driver\n");
-        said.end();
+        let mut output = HookOutput::new(&tell);
+        output.begin(b"/first");
+        output.receive(2, b"not this\n");
+        output.begin(b"/second");
+        output.receive(1, b"on");
+        output.receive(2, b"no device\nno ");
+        output.receive(1, b"e\n\ntwo");
+        output.receive(2, b"driver\n");
+        output.end();
         let expected = [
             "hook /first: not this",
             "hook /second: no device",
@@ -99,7 +99,7 @@ mod tests {
             "hook /second: two",
         ];
         assert_eq!(*lines.borrow(), expected);
-        let error = said.because(Error::new("hook /second: exited with code 1"));
+        let error = output.because(Error::new("hook /second: exited with code 1"));
         assert_eq!(error.to_string(), "hook /second: exited with code 1: no device; no driver");
     }
 
@@ -107,11 +107,11 @@ mod tests {
     fn what_has_no_end_is_cut() {
         let count = RefCell::new(0);
         let tell = |line: &str| *count.borrow_mut() += usize::from(line.len() < LIMIT + 20);
-        let mut said = Said::new(&tell);
-        said.begin(b"/hook");
-        (0..100).for_each(|_| said.hear(2, &[b'x'; 1000]));
-        said.end();
+        let mut output = HookOutput::new(&tell);
+        output.begin(b"/hook");
+        (0..100).for_each(|_| output.receive(2, &[b'x'; 1000]));
+        output.end();
         assert_eq!(*count.borrow(), 98);
-        assert!(said.because(Error::new("hook")).to_string().len() < LIMIT + 20);
+        assert!(output.because(Error::new("hook")).to_string().len() < LIMIT + 20);
     }
 }

@@ -58,7 +58,7 @@ impl LimitRequest {
         {
             Some(span) if span < low || span > high => {
                 let (low, high) = (Span(low), Span(high));
-                Err(Error::new(format!("{what}: not from {low} to {high}")))
+                Err(Error::new(format!("{what}: not between {low} and {high}")))
             }
             _ => Ok(()),
         };
@@ -66,8 +66,8 @@ impl LimitRequest {
         if let Want::Rate(rate, _) = self.want
             && (rate.0 < 8_000 || rate.0 > 1_000_000_000_000)
         {
-            let bounds = "from 8kbit/s to 1Tbit/s";
-            return Err(Error::new(format!("rate {rate}: not one that can be held, {bounds}")));
+            let bounds = "not between 8kbit/s and 1Tbit/s";
+            return Err(Error::new(format!("rate {rate}: {bounds}")));
         }
         within("--period", self.period, ms * 10, second * 60)?;
         within("--max-stop", self.longest_stop, ms * 10, second * 3600)?;
