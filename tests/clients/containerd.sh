@@ -4,30 +4,30 @@
 . "${0%/*}/lib.sh"
 
 # Below /run, since socket names must be short.
-mkdir /run/yard
-cat >"$YARD/containerd.toml" <<END
+mkdir /run/test
+cat >"$TEST_HOST/containerd.toml" <<END
 version = 2
-root = "$YARD/containerd"
-state = "/run/yard/state"
+root = "$TEST_HOST/containerd"
+state = "/run/test/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
-  address = "/run/yard/sock"
+  address = "/run/test/sock"
 [plugins."io.containerd.internal.v1.opt"]
-  path = "$YARD/opt"
+  path = "$TEST_HOST/opt"
 END
-export CONTAINERD_ADDRESS=/run/yard/sock
-IMAGE=localhost/yard:latest
-CTR="ctr run --runc-binary $RUNTIME --runc-root /run/yard/runtime"
+export CONTAINERD_ADDRESS=/run/test/sock
+IMAGE=localhost/testimage:latest
+CTR="ctr run --runc-binary $RUNTIME --runc-root /run/test/runtime"
 
 ctr() { timeout -k 5 60 /usr/bin/ctr "$@"; }
 start_containerd() {
-    containerd --config "$YARD/containerd.toml" >>"$YARD/log" 2>&1 &
-    echo $! >"$YARD/pid"
-    until_ok ctr version || die "containerd: $(tail -n 5 "$YARD/log")"
+    containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
+    echo $! >"$TEST_HOST/pid"
+    until_ok ctr version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
 }
 stop_containerd() {
-    kill "$1" "$(cat "$YARD/pid")"
-    gone() { ! kill -0 "$(cat "$YARD/pid")"; }
+    kill "$1" "$(cat "$TEST_HOST/pid")"
+    gone() { ! kill -0 "$(cat "$TEST_HOST/pid")"; }
     until_ok gone
 }
 tidy() {
@@ -42,7 +42,7 @@ tidy() {
 }
 run() { $CTR --rm "$@"; }
 # What the runtime knows about, in containerd's namespace.
-known() { "$RUNTIME" --root /run/yard/runtime/default list -q; }
+known() { "$RUNTIME" --root /run/test/runtime/default list -q; }
 state() { ctr task list | awk -v id="$1" '$1 == id { print $3 }'; }
 pid() { ctr task list | awk -v id="$1" '$1 == id { print $2 }'; }
 # idle ID [OPTION...]: does nothing, and exits with 9 when told to.
@@ -53,7 +53,7 @@ idle() {
 }
 
 start_containerd
-ctr image import "$YARD/yard.tar" >>"$YARD/log" 2>&1 || die "ctr image import: $(tail -n 5 "$YARD/log")"
+ctr image import "$TEST_HOST/testimage.tar" >>"$TEST_HOST/log" 2>&1 || die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
 
 check_run_leaves_nothing() {
     is output "$(run $IMAGE box echo hello)" hello
@@ -64,7 +64,7 @@ check_run_leaves_nothing() {
 check_the_runtime_is_used() {
     idle box
     is container "$(known)" box
-    has "$("$RUNTIME" --root /run/yard/runtime/default state box)" '"status": "running"' "$(pid box)"
+    has "$("$RUNTIME" --root /run/test/runtime/default state box)" '"status": "running"' "$(pid box)"
 }
 
 check_exit_codes() {
@@ -170,9 +170,9 @@ check_network_of_the_host() {
 check_network_by_cni() {
     mkdir -p /etc/cni/net.d
     rm -f /etc/cni/net.d/*
-    cat >/etc/cni/net.d/10-yard.conflist <<END
-{"cniVersion": "0.4.0", "name": "yard", "plugins": [{"type": "bridge", "bridge": "yard0", "isGateway": true,
- "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]], "dataDir": "$YARD/cni"}}]}
+    cat >/etc/cni/net.d/10-test.conflist <<END
+{"cniVersion": "0.4.0", "name": "test", "plugins": [{"type": "bridge", "bridge": "test0", "isGateway": true,
+ "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/24"}]], "dataDir": "$TEST_HOST/cni"}}]}
 END
     # ctr only looks for the plugins here.
     mount -t tmpfs tmpfs /opt
@@ -210,11 +210,11 @@ check_out_of_memory() {
 }
 
 check_out_of_memory_is_told() {
-    ctr events >"$YARD/events" &
+    ctr events >"$TEST_HOST/events" &
     local events=$!
     idle box --memory-limit $((32 << 20))
     ctr task exec --exec-id e1 box tail /dev/zero || true
-    until_has /tasks/oom cat "$YARD/events"
+    until_has /tasks/oom cat "$TEST_HOST/events"
     kill $events
     is state "$(state box)" RUNNING
 }
@@ -323,12 +323,12 @@ check_read_only() {
 }
 
 check_mounts() {
-    mkdir "$YARD/volume"
-    echo outside >"$YARD/volume/file"
-    is file "$(run --mount "type=bind,src=$YARD/volume,dst=/v,options=rbind:ro" $IMAGE box cat /v/file)" outside
-    has "$(fails 1 run --mount "type=bind,src=$YARD/volume,dst=/v,options=rbind:ro" $IMAGE box touch /v/new)" 'Read-only file system'
-    run --mount "type=bind,src=$YARD/volume,dst=/v,options=rbind:rw" $IMAGE box sh -c 'echo inside >/v/new'
-    is new "$(cat "$YARD/volume/new")" inside
+    mkdir "$TEST_HOST/volume"
+    echo outside >"$TEST_HOST/volume/file"
+    is file "$(run --mount "type=bind,src=$TEST_HOST/volume,dst=/v,options=rbind:ro" $IMAGE box cat /v/file)" outside
+    has "$(fails 1 run --mount "type=bind,src=$TEST_HOST/volume,dst=/v,options=rbind:ro" $IMAGE box touch /v/new)" 'Read-only file system'
+    run --mount "type=bind,src=$TEST_HOST/volume,dst=/v,options=rbind:rw" $IMAGE box sh -c 'echo inside >/v/new'
+    is new "$(cat "$TEST_HOST/volume/new")" inside
     has "$(run --mount "type=tmpfs,src=tmpfs,dst=/mine,options=size=1m:mode=700" $IMAGE box grep ' /mine ' /proc/mounts)" tmpfs size=1024k mode=700
     has "$(fails 1 run --mount "type=bind,src=/nothing/there,dst=/v,options=rbind" $IMAGE box true)" /nothing/there 'no such file'
 }
@@ -370,9 +370,9 @@ check_privileged() {
 
 check_bundle_of_ones_own() {
     # A root file system that is not an image, and the log that containerd reads.
-    mkdir "$YARD/own"
-    tar -C "$YARD/own" -xf "$YARD/image/layer.tar"
-    is output "$(run --rootfs "$YARD/own" box /bin/cat /srv/hello)" hello
+    mkdir "$TEST_HOST/own"
+    tar -C "$TEST_HOST/own" -xf "$TEST_HOST/image/layer.tar"
+    is output "$(run --rootfs "$TEST_HOST/own" box /bin/cat /srv/hello)" hello
 }
 
 check_checkpoint_without_criu() {
@@ -380,7 +380,7 @@ check_checkpoint_without_criu() {
     local criu
     criu=$(command -v criu) && mount --bind /dev/null "$criu"
     idle box
-    has "$(fails 1 ctr task checkpoint --image-path "$YARD/checkpoint" box)" criu
+    has "$(fails 1 ctr task checkpoint --image-path "$TEST_HOST/checkpoint" box)" criu
     is state "$(state box)" RUNNING
     is output "$(ctr task exec --exec-id e1 box echo hello)" hello
     [ -z "$criu" ] || umount "$criu"
@@ -433,14 +433,14 @@ check_death_of_the_shim() {
 check_many_at_once() {
     local i pids=()
     for i in {1..10}; do
-        run $IMAGE "many$i" sh -c "echo $i; exit $i" >"$YARD/many.$i" 2>"$YARD/many.$i.err" &
+        run $IMAGE "many$i" sh -c "echo $i; exit $i" >"$TEST_HOST/many.$i" 2>"$TEST_HOST/many.$i.err" &
         pids+=($!)
     done
     for i in {1..10}; do
         local code=0
         wait "${pids[i - 1]}" || code=$?
-        is "code of $i, which said $(cat "$YARD/many.$i.err")" "$code" "$i"
-        is "output of $i" "$(cat "$YARD/many.$i")" "$i"
+        is "code of $i, which said $(cat "$TEST_HOST/many.$i.err")" "$code" "$i"
+        is "output of $i" "$(cat "$TEST_HOST/many.$i")" "$i"
     done
     is state "$(known)" ''
 }

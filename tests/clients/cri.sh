@@ -3,58 +3,58 @@
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
-mkdir /run/yard "$YARD/cni" "$YARD/logs"
+mkdir /run/test "$TEST_HOST/cni" "$TEST_HOST/logs"
 # What holds a pod's namespaces: the same files, and a command that keeps running.
-mkdir "$YARD/pause"
-sed 's/"Cmd": \["sh"\]/"Cmd": ["sleep", "1000000"]/' "$YARD/image/config.json" >"$YARD/pause/config.json"
-sed 's,localhost/yard,localhost/pause,' "$YARD/image/manifest.json" >"$YARD/pause/manifest.json"
-cp "$YARD/image/layer.tar" "$YARD/pause/"
-tar -C "$YARD/pause" -cf "$YARD/pause.tar" manifest.json config.json layer.tar
-cat >"$YARD/cni/10-yard.conflist" <<END
-{"cniVersion": "0.4.0", "name": "yard", "plugins": [
+mkdir "$TEST_HOST/pause"
+sed 's/"Cmd": \["sh"\]/"Cmd": ["sleep", "1000000"]/' "$TEST_HOST/image/config.json" >"$TEST_HOST/pause/config.json"
+sed 's,localhost/testimage,localhost/pause,' "$TEST_HOST/image/manifest.json" >"$TEST_HOST/pause/manifest.json"
+cp "$TEST_HOST/image/layer.tar" "$TEST_HOST/pause/"
+tar -C "$TEST_HOST/pause" -cf "$TEST_HOST/pause.tar" manifest.json config.json layer.tar
+cat >"$TEST_HOST/cni/10-test.conflist" <<END
+{"cniVersion": "0.4.0", "name": "test", "plugins": [
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false,
-  "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$YARD/ipam"}}]}
+  "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$TEST_HOST/ipam"}}]}
 END
 # Lowering what the caller does not have needs CAP_SYS_RESOURCE, which a nested host may lack.
-cat >"$YARD/containerd.toml" <<END
+cat >"$TEST_HOST/containerd.toml" <<END
 version = 2
-root = "$YARD/containerd"
-state = "/run/yard/state"
+root = "$TEST_HOST/containerd"
+state = "/run/test/state"
 [grpc]
-  address = "/run/yard/sock"
+  address = "/run/test/sock"
 [plugins."io.containerd.internal.v1.opt"]
-  path = "$YARD/opt"
+  path = "$TEST_HOST/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "localhost/pause:latest"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "$YARD/cni"
+    conf_dir = "$TEST_HOST/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "tested"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
         BinaryName = "$RUNTIME"
-        Root = "/run/yard/runtime"
+        Root = "/run/test/runtime"
 END
 
 HERE=$(dirname "$(realpath "$0")")
-cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/yard/sock "$@"; }
-POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "yard", "attempt": 0},
-    "hostname": "pod", "log_directory": "'$YARD/logs'",
+cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/test/sock "$@"; }
+POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "test", "attempt": 0},
+    "hostname": "pod", "log_directory": "'$TEST_HOST/logs'",
     "dns_config": {"servers": ["192.0.2.53"], "searches": ["example.org"]}'
 # pod [MORE]: a pod with these fields in its "linux" part; prints its id. To create a container, the
 # caller must repeat the pod's configuration.
 pod() {
-    echo "${1-}" >"$YARD/linux"
+    echo "${1-}" >"$TEST_HOST/linux"
     cri RunPodSandbox "{\"config\": {$POD, \"linux\": {${1-}}}}" id
 }
 # container POD COMMAND-LINE [MORE [LINUX]]: creates one; prints its id.
 container() {
     local more=${3-} linux=${4-}
-    cri CreateContainer "{\"sandbox\": \"$1\", \"sandbox_config\": {$POD, \"linux\": {$(cat "$YARD/linux")}},
-        \"config\": {\"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+    cri CreateContainer "{\"sandbox\": \"$1\", \"sandbox_config\": {$POD, \"linux\": {$(cat "$TEST_HOST/linux")}},
+        \"config\": {\"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/testimage:latest\"},
             \"command\": [\"sh\", \"-c\", \"$2\"], \"log_path\": \"box.log\" ${more:+, $more},
             \"linux\": {$linux}}}" id
 }
@@ -70,8 +70,8 @@ idle() {
 status() { cri ContainerStatus "{\"id\": \"$1\"}" "status.$2"; }
 # in_box ID COMMAND-LINE [FIELD]: ExecSync; prints its output, or another field of the answer.
 in_box() { cri ExecSync "{\"id\": \"$1\", \"cmd\": [\"sh\", \"-c\", \"$2\"], \"timeout\": 20}" "${3-stdout}"; }
-known() { "$RUNTIME" --root /run/yard/runtime/k8s.io list -q; }
-pid() { "$RUNTIME" --root /run/yard/runtime/k8s.io state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
+known() { "$RUNTIME" --root /run/test/runtime/k8s.io list -q; }
+pid() { "$RUNTIME" --root /run/test/runtime/k8s.io state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
 CREATED=0 RUNNING=1 EXITED=2
 
 tidy() {
@@ -79,17 +79,17 @@ tidy() {
     for id in $(cri ListPodSandbox '{}' items); do
         cri StopPodSandbox "{\"id\": \"$id\"}" && cri RemovePodSandbox "{\"id\": \"$id\"}" || return 1
     done
-    rm -f "$YARD"/logs/*
+    rm -f "$TEST_HOST"/logs/*
 }
 start_containerd() {
-    containerd --config "$YARD/containerd.toml" >>"$YARD/log" 2>&1 &
-    echo $! >"$YARD/pid"
-    until_ok cri Version || die "containerd: $(tail -n 5 "$YARD/log")"
+    containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
+    echo $! >"$TEST_HOST/pid"
+    until_ok cri Version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
 }
 start_containerd
-for image in yard pause; do
-    ctr --address /run/yard/sock -n k8s.io image import "$YARD/$image.tar" >>"$YARD/log" 2>&1 ||
-        die "ctr image import: $(tail -n 5 "$YARD/log")"
+for image in testimage pause; do
+    ctr --address /run/test/sock -n k8s.io image import "$TEST_HOST/$image.tar" >>"$TEST_HOST/log" 2>&1 ||
+        die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
 done
 
 check_pod_and_container() {
@@ -102,7 +102,7 @@ check_pod_and_container() {
     start "$box"
     until_is $EXITED status "$box" state
     is code "$(status "$box" exit_code)" 7
-    has "$(cat "$YARD/logs/box.log")" 'stdout F to the log' 'stderr F to stderr'
+    has "$(cat "$TEST_HOST/logs/box.log")" 'stdout F to the log' 'stderr F to stderr'
     cri RemoveContainer "{\"id\": \"$box\"}"
     cri StopPodSandbox "{\"id\": \"$pod\"}"
     cri RemovePodSandbox "{\"id\": \"$pod\"}"
@@ -127,7 +127,7 @@ check_command_not_found() {
     local pod box
     pod=$(pod)
     box=$(cri CreateContainer "{\"sandbox\": \"$pod\", \"sandbox_config\": {$POD}, \"config\": {
-        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/testimage:latest\"},
         \"command\": [\"nosuch\"]}}" id)
     has "$(fails 1 cri StartContainer "{\"id\": \"$box\"}")" 'executable file not found'
     is state "$(status "$box" state)" $EXITED
@@ -141,14 +141,14 @@ check_command_is_no_program() {
     local pod box said
     pod=$(pod)
     box=$(cri CreateContainer "{\"sandbox\": \"$pod\", \"sandbox_config\": {$POD}, \"config\": {
-        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/yard:latest\"},
+        \"metadata\": {\"name\": \"box\"}, \"image\": {\"image\": \"localhost/testimage:latest\"},
         \"command\": [\"headless\"], \"log_path\": \"box.log\"}}" id)
     said=$(cri StartContainer "{\"id\": \"$box\"}" 2>&1 || :)
     for _ in {1..100}; do
         [ "$(status "$box" state)" != "$RUNNING" ] && break
         sleep 0.1
     done
-    has "$said $(cat "$YARD/logs/box.log")" headless 'exec format error'
+    has "$said $(cat "$TEST_HOST/logs/box.log")" headless 'exec format error'
 }
 
 check_stop() {
@@ -270,9 +270,9 @@ check_privileged() {
 
 check_sysctl_and_mounts() {
     local one
-    echo shared >"$YARD/shared"
+    echo shared >"$TEST_HOST/shared"
     one=$(idle "$(pod '"sysctls": {"net.ipv4.ip_unprivileged_port_start": "80"}')" \
-        "\"mounts\": [{\"container_path\": \"/srv/shared\", \"host_path\": \"$YARD/shared\", \"readonly\": true}],
+        "\"mounts\": [{\"container_path\": \"/srv/shared\", \"host_path\": \"$TEST_HOST/shared\", \"readonly\": true}],
         \"envs\": [{\"key\": \"MINE\", \"value\": \"two words\"}], \"working_dir\": \"/srv\"")
     is sysctl "$(in_box "$one" 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start')" 80
     is mounted "$(in_box "$one" 'cat /srv/shared; echo x >/srv/shared')" shared
@@ -282,9 +282,9 @@ check_sysctl_and_mounts() {
 check_many_pods_at_once() {
     local n
     for n in {1..6}; do
-        POD=${POD/'"uid": "u1"'/"\"uid\": \"u$n\""} pod >"$YARD/pod.$n" &
+        POD=${POD/'"uid": "u1"'/"\"uid\": \"u$n\""} pod >"$TEST_HOST/pod.$n" &
     done
-    wait $(jobs -p | grep -vx "$(cat "$YARD/pid")")
+    wait $(jobs -p | grep -vx "$(cat "$TEST_HOST/pid")")
     is pods "$(known | wc -l)" 6
 }
 
@@ -292,8 +292,8 @@ check_daemon_restart() {
     local pod one
     pod=$(pod)
     one=$(idle "$pod")
-    kill "$(cat "$YARD/pid")"
-    gone() { ! kill -0 "$(cat "$YARD/pid")"; }
+    kill "$(cat "$TEST_HOST/pid")"
+    gone() { ! kill -0 "$(cat "$TEST_HOST/pid")"; }
     until_ok gone
     start_containerd
     is state "$(status "$one" state)" $RUNNING

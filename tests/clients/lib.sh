@@ -60,15 +60,15 @@ remove_cgroups() {
 }
 
 # Runs the calling script again, inside.
-enter_yard() {
-    local script=$1 runtime=${2-} yard trees
+enter_host() {
+    local script=$1 runtime=${2-} work trees
     [ "$(id -u)" = 0 ] || die "must be root"
     [ -x "$runtime" ] || die "usage: ${0##*/} RUNTIME [CHECK...]; not a program: $runtime"
     shift 2
-    yard=$(mktemp -d "/tmp/garth-clients-$$.XXXXXX") || exit 2
-    chmod 755 "$yard"
+    work=$(mktemp -d "/tmp/garth-clients-$$.XXXXXX") || exit 2
+    chmod 755 "$work"
     trees=$(cgroup_dirs)
-    trap 'remove_cgroups; rmdir "$yard"' EXIT
+    trap 'remove_cgroups; rmdir "$work"' EXIT
     local point dir file
     while read -r point dir _; do
         mkdir "$dir" || exit 2
@@ -96,7 +96,7 @@ enter_yard() {
             done <<<"$trees"
             exec "$@"' _ "$trees" \
             unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc \
-            --propagation private -- env YARD="$yard" TREES="$trees" bash "$(realpath "$script")" "$(realpath -s "$runtime")" "$@"
+            --propagation private -- env TEST_HOST="$work" TREES="$trees" bash "$(realpath "$script")" "$(realpath -s "$runtime")" "$@"
     ) </dev/null &
     # A signal must find us waiting, not the shell busy with a child in the foreground: then the
     # private host is killed and what it had outside is removed.
@@ -108,21 +108,21 @@ enter_yard() {
 
 # --- Inside --------------------------------------------------------------------------------------
 
-furnish_yard() {
+furnish_host() {
     local dir version=2
-    mount -t tmpfs -o mode=755 tmpfs "$YARD"
+    mount -t tmpfs -o mode=755 tmpfs "$TEST_HOST"
     for dir in etc var root; do
-        mkdir -p "$YARD/host/$dir" "$YARD/host/$dir.work"
-        mount -t overlay -o "lowerdir=/$dir,upperdir=$YARD/host/$dir,workdir=$YARD/host/$dir.work" \
+        mkdir -p "$TEST_HOST/host/$dir" "$TEST_HOST/host/$dir.work"
+        mount -t overlay -o "lowerdir=/$dir,upperdir=$TEST_HOST/host/$dir,workdir=$TEST_HOST/host/$dir.work" \
             overlay "/$dir"
     done
     mount -t tmpfs -o mode=755 tmpfs /run
     mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-    mkdir -p /run/lock "$YARD/tmp" "$YARD/bin"
+    mkdir -p /run/lock "$TEST_HOST/tmp" "$TEST_HOST/bin"
     # Engines and CNI bind namespaces here and make it shared.
     mkdir /run/netns
     mount -t tmpfs tmpfs /run/netns
-    chmod 1777 "$YARD/tmp"
+    chmod 1777 "$TEST_HOST/tmp"
     # This network namespace's /sys, and the cgroup trees as this cgroup namespace sees them.
     umount -Rl /sys
     mount -t sysfs sysfs /sys
@@ -143,15 +143,15 @@ furnish_yard() {
         esac
     done <<<"$TREES"
     ip link set lo up
-    hostname yard
-    export TMPDIR=$YARD/tmp HOME=/root
+    hostname test
+    export TMPDIR=$TEST_HOST/tmp HOME=/root
     unset XDG_RUNTIME_DIR XDG_CONFIG_HOME DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET LISTEN_FDS
-    cd "$YARD" || exit 2
+    cd "$TEST_HOST" || exit 2
 }
 
-# An image, as `docker save` makes it, in $YARD/yard.tar: busybox, three users, a page to serve.
+# An image, as `docker save` makes it, in $TEST_HOST/testimage.tar: busybox, three users, a page to serve.
 make_image() {
-    local root=$YARD/rootfs diff
+    local root=$TEST_HOST/rootfs diff
     mkdir -p "$root"/{bin,dev,etc,home/app,proc,root,run,srv,sys,tmp,usr,var}
     cp "$(command -v busybox)" "$root/bin/busybox"
     chroot "$root" /bin/busybox --install -s /bin
@@ -167,24 +167,24 @@ make_image() {
         nobody 65534 65534 / >"$root/etc/passwd"
     printf '%s:x:%s:%s\n' root 0 '' app 1000 '' extra 2000 app nogroup 65534 '' >"$root/etc/group"
     chown 1000:1000 "$root/home/app"
-    mkdir "$YARD/image"
-    tar -C "$root" --numeric-owner -cf "$YARD/image/layer.tar" .
-    diff=$(sha256sum <"$YARD/image/layer.tar")
-    cat >"$YARD/image/config.json" <<END
+    mkdir "$TEST_HOST/image"
+    tar -C "$root" --numeric-owner -cf "$TEST_HOST/image/layer.tar" .
+    diff=$(sha256sum <"$TEST_HOST/image/layer.tar")
+    cat >"$TEST_HOST/image/config.json" <<END
 {"architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
  "config": {"Env": ["PATH=/usr/bin:/bin", "FROM_IMAGE=yes"], "Cmd": ["sh"]},
  "rootfs": {"type": "layers", "diff_ids": ["sha256:${diff%% *}"]},
  "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "tests"}]}
 END
-    echo '[{"Config": "config.json", "RepoTags": ["localhost/yard:latest"], "Layers": ["layer.tar"]}]' \
-        >"$YARD/image/manifest.json"
-    tar -C "$YARD/image" -cf "$YARD/yard.tar" manifest.json config.json layer.tar
+    echo '[{"Config": "config.json", "RepoTags": ["localhost/testimage:latest"], "Layers": ["layer.tar"]}]' \
+        >"$TEST_HOST/image/manifest.json"
+    tar -C "$TEST_HOST/image" -cf "$TEST_HOST/testimage.tar" manifest.json config.json layer.tar
 }
 
 # podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
 podman_files() {
     # Raising a limit needs CAP_SYS_RESOURCE, which a nested host may lack: no more than we have.
-    cat >"$YARD/containers.conf" <<END
+    cat >"$TEST_HOST/containers.conf" <<END
 [containers]
 default_capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE",
     "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"]
@@ -202,13 +202,13 @@ $NAME = ["$RUNTIME"]
 [network]
 network_backend = "netavark"
 END
-    cat >"$YARD/storage.conf" <<END
+    cat >"$TEST_HOST/storage.conf" <<END
 [storage]
 driver = "overlay"
 graphroot = "$1"
 runroot = "$2"
 END
-    export CONTAINERS_CONF=$YARD/containers.conf CONTAINERS_STORAGE_CONF=$YARD/storage.conf
+    export CONTAINERS_CONF=$TEST_HOST/containers.conf CONTAINERS_STORAGE_CONF=$TEST_HOST/storage.conf
 }
 
 # --- Checks --------------------------------------------------------------------------------------
@@ -248,9 +248,9 @@ fails() {
 # until_ok COMMAND...: retries until it succeeds, for a limited time.
 until_ok() {
     local end=$((SECONDS + 20))
-    until "$@" >"$YARD/until" 2>&1; do
+    until "$@" >"$TEST_HOST/until" 2>&1; do
         if ((SECONDS > end)); then
-            echo "waited in vain for '$*': $(tail -n 3 "$YARD/until")" >&2
+            echo "waited in vain for '$*': $(tail -n 3 "$TEST_HOST/until")" >&2
             return 1
         fi
         sleep 0.05
@@ -314,37 +314,37 @@ run_checks() {
             trap 'code=$?; echo "line $LINENO: $BASH_COMMAND: exit code $code" >&2' ERR
             set -eE
             "check_$name"
-        ) >"$YARD/said" 2>&1 </dev/null
+        ) >"$TEST_HOST/said" 2>&1 </dev/null
         code=$?
         case $code in
         0) echo "ok $name" ;;
-        77) echo "skip $name: $(tail -n 1 "$YARD/said")" ;;
+        77) echo "skip $name: $(tail -n 1 "$TEST_HOST/said")" ;;
         *)
             failed=$((failed + 1))
             # Without the call stack through our own functions.
-            why=$(grep -avE '^$|^line [0-9]+: (timeout|return)' "$YARD/said" | tail -n 3 | tr '\n' '|' | cut -c 1-600)
+            why=$(grep -avE '^$|^line [0-9]+: (timeout|return)' "$TEST_HOST/said" | tail -n 3 | tr '\n' '|' | cut -c 1-600)
             echo "not ok $name: ${why%|}"
             [ -z "${VERBOSE-}" ] || {
-                sed 's/^/    /' "$YARD/said"
-                [ ! -e "$YARD/log" ] || tail -n 15 "$YARD/log" | sed 's/^/    log: /'
+                sed 's/^/    /' "$TEST_HOST/said"
+                [ ! -e "$TEST_HOST/log" ] || tail -n 15 "$TEST_HOST/log" | sed 's/^/    log: /'
             }
             ;;
         esac
-        tidy >"$YARD/tidied" 2>&1 </dev/null || {
+        tidy >"$TEST_HOST/tidied" 2>&1 </dev/null || {
             failed=$((failed + 1))
-            echo "not ok $name: cannot be tidied: $(grep -v '^$' "$YARD/tidied" | tail -n 2 | tr '\n' '|')"
+            echo "not ok $name: cannot be tidied: $(grep -v '^$' "$TEST_HOST/tidied" | tail -n 2 | tr '\n' '|')"
         }
     done
     echo "# $number checks, $failed failed, $((SECONDS - start)) s, $NAME"
     [ "$failed" = 0 ]
 }
 
-[ -n "${YARD-}" ] || enter_yard "$0" "$@"
+[ -n "${TEST_HOST-}" ] || enter_host "$0" "$@"
 # The runtime is copied: a rebuild meanwhile does not disturb us, and any user may run it.
 NAME=${1##*/}
-furnish_yard
-cp "$1" "$YARD/bin/$NAME"
-chmod 755 "$YARD/bin/$NAME"
-RUNTIME=$YARD/bin/$NAME
+furnish_host
+cp "$1" "$TEST_HOST/bin/$NAME"
+chmod 755 "$TEST_HOST/bin/$NAME"
+RUNTIME=$TEST_HOST/bin/$NAME
 shift
 make_image

@@ -6,8 +6,8 @@
 //! much like the one `runc spec` writes, which a test edits as data:
 //!
 //! ```ignore
-//! let yard = Yard::new();
-//! let mut bundle = Bundle::new(&yard);
+//! let host = Host::new();
+//! let mut bundle = Bundle::new(&host);
 //! bundle.config["hostname"] = "shed".into();
 //! assert_eq!(bundle.script("uname -n").run().ok(), "shed");
 //! ```
@@ -24,7 +24,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use crate::{Call, PATIENCE, Ran, Yard, binary, until, which};
+use crate::{Call, Host, PATIENCE, Ran, binary, until, which};
 
 /// The `--root` of the runtime, on every test host.
 pub const ROOT: &str = "/run/spec";
@@ -53,7 +53,7 @@ pub struct Bundle<'a> {
     pub config: Value,
     /// The container's id.
     pub id: String,
-    yard: &'a Yard,
+    host: &'a Host,
     /// The path of the bundle on the test host.
     dir: String,
     /// Whether there may be a container to delete.
@@ -62,22 +62,22 @@ pub struct Bundle<'a> {
 
 impl<'a> Bundle<'a> {
     /// A bundle on this test host, which may have others.
-    pub fn new(yard: &'a Yard) -> Bundle<'a> {
-        let taken = |number: &u32| !yard.path(&format!("/srv/box{number}")).exists();
+    pub fn new(host: &'a Host) -> Bundle<'a> {
+        let taken = |number: &u32| !host.path(&format!("/srv/box{number}")).exists();
         let id = format!("box{}", (0..).find(taken).unwrap());
-        Bundle::named(yard, &id)
+        Bundle::named(host, &id)
     }
 
     /// A bundle for a container with this id.
-    pub fn named(yard: &'a Yard, id: &str) -> Bundle<'a> {
+    pub fn named(host: &'a Host, id: &str) -> Bundle<'a> {
         let bundle = Bundle {
             config: default_config(id),
             id: id.to_owned(),
-            yard,
+            host,
             dir: format!("/srv/{id}"),
             lives: Cell::new(false),
         };
-        let rootfs = yard.path(&bundle.rootfs(""));
+        let rootfs = host.path(&bundle.rootfs(""));
         for dir in ["bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp", "home"] {
             fs::create_dir_all(rootfs.join(dir)).unwrap();
         }
@@ -93,8 +93,8 @@ impl<'a> Bundle<'a> {
     }
 
     /// The test host it is on.
-    pub fn yard(&self) -> &'a Yard {
-        self.yard
+    pub fn host(&self) -> &'a Host {
+        self.host
     }
 
     /// The path of a file of the bundle on the test host.
@@ -144,7 +144,7 @@ impl<'a> Bundle<'a> {
         let map = json!([{"containerID": 0, "hostID": host, "size": 65536}]);
         self.config["linux"]["uidMappings"] = map.clone();
         self.config["linux"]["gidMappings"] = map;
-        self.yard.sh(&format!("chown -hR {host}:{host} {}", self.rootfs(""))).run().ok();
+        self.host.sh(&format!("chown -hR {host}:{host} {}", self.rootfs(""))).run().ok();
     }
 
     /// These capabilities, in all of these sets.
@@ -157,7 +157,7 @@ impl<'a> Bundle<'a> {
     /// Writes config.json as it is now.
     pub fn save(&self) {
         let text = serde_json::to_string_pretty(&self.config).unwrap();
-        self.yard.write(&self.dir("config.json"), &text);
+        self.host.write(&self.dir("config.json"), &text);
     }
 
     fn globals(&self) -> String {
@@ -169,7 +169,7 @@ impl<'a> Bundle<'a> {
     pub fn call(&self, words: &str) -> Call {
         let line = format!("{} {words}", self.globals());
         self.lives.set(true);
-        line.split_whitespace().fold(self.yard.call(None), Call::arg)
+        line.split_whitespace().fold(self.host.call(None), Call::arg)
     }
 
     /// A shell script on the test host, where `$R` is the runtime with its global options, `$B` the
@@ -177,7 +177,7 @@ impl<'a> Bundle<'a> {
     pub fn sh(&self, script: &str) -> Call {
         self.save();
         self.lives.set(true);
-        let call = self.yard.sh(script).env("R", &self.globals());
+        let call = self.host.sh(script).env("R", &self.globals());
         call.env("B", &self.dir).env("ID", &self.id)
     }
 
@@ -233,12 +233,12 @@ impl<'a> Bundle<'a> {
 
     /// The output of a container that was created or detached.
     pub fn output(&self) -> String {
-        self.yard.read(&self.dir("out")).trim_end().to_owned()
+        self.host.read(&self.dir("out")).trim_end().to_owned()
     }
 
     /// The standard error of a container that was created or detached, and the runtime's.
     pub fn errors(&self) -> String {
-        self.yard.read(&self.dir("err")).trim_end().to_owned()
+        self.host.read(&self.dir("err")).trim_end().to_owned()
     }
 
     /// `start`.
@@ -293,7 +293,7 @@ impl<'a> Bundle<'a> {
     /// A file below /proc/PID of the container's process.
     #[track_caller]
     pub fn proc(&self, file: &str) -> String {
-        self.yard.read(&format!("/proc/{}/{file}", self.pid()))
+        self.host.read(&format!("/proc/{}/{file}", self.pid()))
     }
 
     /// `exec` of a shell script, with options.
@@ -305,14 +305,14 @@ impl<'a> Bundle<'a> {
     pub fn exec_process(&self, options: &str, edit: impl FnOnce(&mut Value)) -> Ran {
         let mut process = self.config["process"].clone();
         edit(&mut process);
-        self.yard.write(&self.dir("process.json"), &process.to_string());
+        self.host.write(&self.dir("process.json"), &process.to_string());
         let file = self.dir("process.json");
         self.call(&format!("exec {options} --process {file} {}", self.id)).run()
     }
 
     /// The text of the file passed as `--log`.
     pub fn log_text(&self) -> String {
-        fs::read_to_string(self.yard.path(&self.dir("log"))).unwrap_or_default()
+        fs::read_to_string(self.host.path(&self.dir("log"))).unwrap_or_default()
     }
 
     /// Its lines.
@@ -331,18 +331,18 @@ impl<'a> Bundle<'a> {
     #[track_caller]
     pub fn cgroup(&self, controller: &str, file: &str) -> String {
         let path = format!("/sys/fs/cgroup/{controller}/{}/{file}", self.id);
-        self.yard.read(&path).trim_end().to_owned()
+        self.host.read(&path).trim_end().to_owned()
     }
 
     /// What still exists of the container although it should be gone.
     pub fn left(&self) -> Vec<String> {
-        let mut left = self.yard.left();
+        let mut left = self.host.left();
         let find = format!(
             "find {ROOT} -name '*{id}*'
             find /sys/fs/cgroup '(' -fstype cgroup -o -fstype cgroup2 ')' -name '*{id}*'",
             id = self.id
         );
-        left.extend(self.yard.sh(&find).run().stdout.lines().map(str::to_owned));
+        left.extend(self.host.sh(&find).run().stdout.lines().map(str::to_owned));
         left
     }
 

@@ -1,8 +1,8 @@
 //! Harness of the black-box suite: the real binary, the real kernel, real daemons.
 //!
-//! A test makes a [`Yard`], a small private host: its own processes, mounts, network and /run. On
+//! A test makes a [`Host`], a small private host: its own processes, mounts, network and /run. On
 //! it the test runs `garth` as a user would ([`Call`]) and examines the result ([`Ran`]) or
-//! interacts with the running command ([`Running`]). At the end [`Yard::assert_nothing_left`]
+//! interacts with the running command ([`Running`]). At the end [`Host::assert_nothing_left`]
 //! compares the host with its initial state ([`Snapshot`]), and when it is dropped the kernel
 //! removes all of it.
 //!
@@ -18,10 +18,10 @@ mod bundle;
 mod call;
 mod cgroups;
 mod guest;
+mod host;
 mod points;
 mod snapshot;
 mod socket;
-mod yard;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -32,10 +32,10 @@ pub use bundle::{Bundle, ROOT, parsed, runtime};
 pub use call::{Call, Ran, Running};
 pub use garth_needs::{has_v1, missing, needs, skip, which};
 pub use guest::{second_kernel, second_kernel_with};
+pub use host::Host;
 pub use points::{CHANGES, Point, Tally, points, sample};
 pub use snapshot::Snapshot;
 pub use socket::{Socket, answer_notification, terminal};
-pub use yard::Yard;
 
 /// How long anything may take before the test fails. Generous: it bounds, it does not measure.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,13 +1,13 @@
 //! What a workload does to get out, and what a hostile root file system or state directory does to
 //! the caller.
 
-use garth_tests::{Bundle, Yard, needs, until};
+use garth_tests::{Bundle, Host, needs, until};
 
 /// Between its start and its execve, pid 1 shares the caller's memory and has its descriptors.
 #[test]
 fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
     needs!(root, "strace", cgroups);
-    let yard = Yard::new();
+    let host = Host::new();
     let attack = "for i in 1 2 3 4 5; do
             (exec 3<>/proc/1/mem) && echo memory
             readlink /proc/1/exe
@@ -16,7 +16,7 @@ fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
     for user in ["", "-u www-data"] {
         for more in ["", "--pids-limit 50"] {
             // The init's execve takes a second.
-            let ran = yard
+            let ran = host
                 .sh(&format!(
                     "exec strace -f -o /dev/null -e inject=execveat:delay_enter=1000000 \
                         $GARTH wrap {user} {more} -- sh -c '{attack}'"
@@ -25,14 +25,14 @@ fn the_command_never_runs_beside_an_init_that_still_is_a_part_of_the_caller() {
             assert_eq!(ran.ok(), "", "wrap {user} {more}");
         }
     }
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 /// Without XDG_RUNTIME_DIR the state is below /tmp, where any user can be first.
 #[test]
 fn records_that_someone_else_has_laid_there_are_not_believed() {
     needs!(root, "setpriv");
-    let yard = Yard::new();
+    let host = Host::new();
     // A record of a "sandbox" whose first process belongs to the victim.
     let script = "
         setpriv --reuid=12345 --regid=12345 --clear-groups sleep 1000 & victim=$!
@@ -52,7 +52,7 @@ fn records_that_someone_else_has_laid_there_are_not_believed() {
         done
         kill -0 $victim && echo alive
         kill $victim";
-    let ran = yard.sh(script).run().ok();
+    let ran = host.sh(script).run().ok();
     let refused = ran.matches("belongs to another user").count();
     assert_eq!((refused, ran.matches("\n125").count()), (6, 6), "{ran}");
     assert!(ran.ends_with("alive"), "{ran}");
@@ -61,7 +61,7 @@ fn records_that_someone_else_has_laid_there_are_not_believed() {
 #[test]
 fn a_gc_beside_a_start_does_not_make_it_fail() {
     needs!(root, "strace");
-    let yard = Yard::new();
+    let host = Host::new();
     // The new entry is not locked for a second, and gc takes it for a leftover.
     let script = "
         strace -o /dev/null -e inject=flock:delay_enter=1000000:when=1 \
@@ -69,15 +69,15 @@ fn a_gc_beside_a_start_does_not_make_it_fail() {
         until ls -A /run/garth/sandboxes 2>/dev/null | grep -q web; do sleep 0.01; done
         $GARTH gc
         wait $start";
-    let ran = yard.sh(script).run().ok();
+    let ran = host.sh(script).run().ok();
     assert!(ran.contains("removed sandbox .") && ran.ends_with("started"), "{ran}");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
     needs!(root, "strace");
-    let yard = Yard::new();
+    let host = Host::new();
     // A second passes between reading the names and examining each.
     let script = "
         $GARTH wrap --name web -- sh -c 'echo; read end' </srv/fifo >/srv/started & start=$!
@@ -87,7 +87,7 @@ fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
         until grep -q getdents64 /srv/trace 2>/dev/null; do sleep 0.01; done
         echo >&3
         wait $start && wait $gc";
-    let ran = yard.sh(&format!("mkfifo /srv/fifo; {script}")).run();
+    let ran = host.sh(&format!("mkfifo /srv/fifo; {script}")).run();
     assert_eq!(ran.ok(), "nothing to clean");
 }
 
@@ -95,14 +95,14 @@ fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
 #[test]
 fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let script = "
         mount -t tmpfs tmpfs /var/lib
         mkdir -p /var/lib/incus /var/lib/other
         touch /var/lib/incus/unix.socket /var/lib/other/file
         $GARTH wrap -- ls -A /var/lib/incus /var/lib/other
         $GARTH wrap -v /var/lib/incus:/var/lib/incus -- ls -A /var/lib/incus";
-    let ran = yard.sh(script).run().ok();
+    let ran = host.sh(script).run().ok();
     assert_eq!(ran, "/var/lib/incus:\n\n/var/lib/other:\nfile\nunix.socket");
 }
 
@@ -110,7 +110,7 @@ fn sockets_that_make_root_of_their_clients_are_out_of_sight() {
 #[test]
 fn a_gc_beside_a_start_leaves_it_its_lease() {
     needs!(root, netns, "strace");
-    let yard = Yard::new();
+    let host = Host::new();
     // Each read of a directory takes half a second; a sandbox starts during one of them.
     let script = "
         $GARTH wrap -d --name old --network private -- sleep 60
@@ -122,9 +122,9 @@ fn a_gc_beside_a_start_leaves_it_its_lease() {
         wait $gc
         ls -l /run/garth/leases | grep -c -- '-> '
         for name in old new1 new2 new3 new4; do $GARTH delete --force $name; done";
-    let ran = yard.sh(script).run().ok();
+    let ran = host.sh(script).run().ok();
     assert!(ran.ends_with("\n5"), "{ran}");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 /// Names in the kernel's files can be chosen by any user and need not be UTF-8: of processes,
@@ -132,13 +132,13 @@ fn a_gc_beside_a_start_leaves_it_its_lease() {
 #[test]
 fn a_name_that_is_no_text_hides_nobody() {
     needs!(root, netns, "ip", cgroups);
-    let yard = Yard::new();
+    let host = Host::new();
     // Also with parentheses, followed by what looks like a record of the kernel.
     let rename = "printf '\\377) R 1 1' >/proc/$$/comm; while :; do sleep 1; done";
-    let mut bundle = Bundle::new(&yard);
+    let mut bundle = Bundle::new(&host);
     bundle.script(rename);
     bundle.detach().ok();
-    let stat = yard.path(&format!("/proc/{}/stat", bundle.pid()));
+    let stat = host.path(&format!("/proc/{}/stat", bundle.pid()));
     let named = || std::fs::read(&stat).unwrap().windows(9).any(|some| some == b"\xff) R 1 1)");
     until("it has the name", || named().then_some(()));
     assert_eq!(bundle.status(), "running");
@@ -147,29 +147,29 @@ fn a_name_that_is_no_text_hides_nobody() {
     bundle.delete().ok();
     bundle.assert_nothing_left();
 
-    yard.garth("wrap -d --name web --network private").script(rename).run().ok();
+    host.garth("wrap -d --name web --network private").script(rename).run().ok();
     let pid = until("it runs", || {
-        let list = yard.garth("ps --json").run().ok();
+        let list = host.garth("ps --json").run().ok();
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         list[0]["pid"].as_u64().filter(|_| list[0]["state"] == "running")
     });
     // Its link is renamed, and both are limited all the same.
     let link = format!("nsenter -n -t {pid} ip link set eth0 down");
-    yard.sh(&format!("{link}; nsenter -n -t {pid} ip link set eth0 name \"$(printf '\\377x')\""))
+    host.sh(&format!("{link}; nsenter -n -t {pid} ip link set eth0 name \"$(printf '\\377x')\""))
         .run()
         .ok();
-    let ran = yard.garth("limit --name web --rate 1MB/s --for 200ms").run();
+    let ran = host.garth("limit --name web --rate 1MB/s --for 200ms").run();
     assert!(ran.code == 0 && ran.stdout.contains("\"count\":\"link\""), "{ran}");
-    let ran = yard.garth("limit --name web --duty 50% --for 200ms").run();
+    let ran = host.garth("limit --name web --duty 50% --for 200ms").run();
     assert!(ran.code == 0 && ran.stdout.contains("\"processes\":3"), "{ran}");
-    yard.garth("delete --force web").run().ok();
+    host.garth("delete --force web").run().ok();
 
     // A mount that any user may have made, as with FUSE, must not prevent a start.
     let mount = "d=\"/tmp/$(printf 'x\\377')\"; mkdir \"$d\"; mount -t tmpfs none \"$d\"";
     let start = "$GARTH wrap --pids-limit 50 -- echo started; umount \"$d\"";
-    let ran = yard.sh(&format!("{mount}; {start}")).run();
+    let ran = host.sh(&format!("{mount}; {start}")).run();
     assert_eq!(ran.ok(), "started");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 /// A process that joins by `exec` is visible to all processes inside, and a container that may
@@ -178,13 +178,13 @@ fn a_name_that_is_no_text_hides_nobody() {
 #[test]
 fn who_joins_a_container_brings_no_directory_of_the_host() {
     needs!(root, "strace");
-    let yard = Yard::new();
+    let host = Host::new();
     let spy = "while :; do for p in /proc/[0-9]*; do
             case \"$(readlink $p/exe)\" in ''|*busybox) continue;; esac
             for fd in $p/fd/*; do echo \"$fd $(readlink $fd)\"; done
         done; done >/seen 2>/dev/null";
     let caps = ["CAP_SYS_PTRACE", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"];
-    let mut container = Bundle::new(&yard);
+    let mut container = Bundle::new(&host);
     container.script(spy);
     container.capabilities(&["bounding", "effective", "permitted"], &caps);
     container.detach().ok();
@@ -195,7 +195,7 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
     };
     let ran = join(&format!("$GARTH --root /run/spec exec {} true", container.id));
     assert_eq!(ran.code, 0, "{ran}");
-    let seen = || yard.read(&container.rootfs("seen"));
+    let seen = || host.read(&container.rootfs("seen"));
     let joined = seen();
     assert!(joined.contains("socket:"), "nobody was seen: {joined}");
     let outside = |line: &&str| {
@@ -211,9 +211,9 @@ fn who_joins_a_container_brings_no_directory_of_the_host() {
 #[test]
 fn a_container_that_has_frozen_itself_is_killed_and_deleted() {
     needs!(root, "v1:freezer");
-    let yard = Yard::new();
+    let host = Host::new();
     for verb in ["kill", "delete --force"] {
-        let mut container = Bundle::new(&yard);
+        let mut container = Bundle::new(&host);
         container.namespace("cgroup", None);
         container.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "nodev", "noexec", "rw"]);
         container.script(
@@ -223,7 +223,7 @@ fn a_container_that_has_frozen_itself_is_killed_and_deleted() {
         );
         container.detach().ok();
         until("it is frozen", || {
-            std::fs::metadata(yard.path(&container.rootfs("ready"))).ok().map(drop)
+            std::fs::metadata(host.path(&container.rootfs("ready"))).ok().map(drop)
         });
         if verb == "kill" {
             container.kill("KILL").ok();

@@ -2,13 +2,13 @@
 //! room for a few more; if one is exceeded, look for what the start does twice.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, Call, Yard, needs};
+use garth_tests::{Bundle, Call, Host, needs};
 
 /// The lowest of three runs, as waiting for other processes takes calls too.
-fn fewest(yard: &Yard, traced: impl Fn() -> Call) -> usize {
+fn fewest(host: &Host, traced: impl Fn() -> Call) -> usize {
     let run = |_| {
         traced().run().ok();
-        calls(&yard.read("/srv/trace"))
+        calls(&host.read("/srv/trace"))
     };
     (0..3).map(run).min().unwrap()
 }
@@ -18,21 +18,21 @@ fn calls(trace: &str) -> usize {
 }
 
 /// How many: the file has one line for each.
-fn lines(yard: &Yard, file: &str) -> usize {
-    yard.sh(&format!("cat {file}")).run().ok().lines().count()
+fn lines(host: &Host, file: &str) -> usize {
+    host.sh(&format!("cat {file}")).run().ok().lines().count()
 }
 
 #[test]
 fn a_container_starts_and_goes_with_few_system_calls() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exit 0");
     // A mount for each tree, at a mount point that has to be made.
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "nodev", "noexec"]);
     let run = || bundle.sh("exec strace -f -qq -o /srv/trace $R run --bundle $B $ID");
-    let count = fewest(&yard, run);
-    let trees = lines(&yard, "/proc/self/cgroup");
+    let count = fewest(&host, run);
+    let trees = lines(&host, "/proc/self/cgroup");
     let most = 640 + 18 * trees;
     assert!(count <= most, "{count} calls with {trees} cgroup trees, more than {most}");
     bundle.assert_nothing_left();
@@ -41,18 +41,18 @@ fn a_container_starts_and_goes_with_few_system_calls() {
 #[test]
 fn a_sandbox_starts_and_goes_with_few_system_calls() {
     needs!(root, netns, "strace");
-    let yard = Yard::new();
-    let mounts = lines(&yard, "/proc/self/mountinfo");
+    let host = Host::new();
+    let mounts = lines(&host, "/proc/self/mountinfo");
     for (flags, most) in [("", 560), ("--network private -p 8080:80", 770)] {
         let wrap = format!("$GARTH wrap {flags} -- true");
         // The first one makes the firewall's table and starts its holder.
-        yard.sh(&wrap).run().ok();
-        let count = fewest(&yard, || yard.sh(&format!("exec strace -f -qq -o /srv/trace {wrap}")));
+        host.sh(&wrap).run().ok();
+        let count = fewest(&host, || host.sh(&format!("exec strace -f -qq -o /srv/trace {wrap}")));
         let most = most + 8 * mounts;
         assert!(
             count <= most,
             "wrap {flags}: {count} calls with {mounts} mounts, more than {most}"
         );
     }
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }

@@ -1,7 +1,7 @@
 //! What a service manager passes down reaches the command: sockets, readiness notification,
 //! directories, the watchdog.
 
-use garth_tests::{Yard, needs};
+use garth_tests::{Host, needs};
 
 /// A service manager that waits for a notification, and prints it and its sender. Its arguments are
 /// garth's.
@@ -26,21 +26,21 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", os.environ["
 #[test]
 fn a_command_says_that_it_is_ready() {
     needs!(root, "python3", userns);
-    let yard = Yard::new();
-    yard.write("/srv/manager.py", MANAGER);
-    yard.write("/srv/ready.py", READY);
+    let host = Host::new();
+    host.write("/srv/manager.py", MANAGER);
+    host.write("/srv/ready.py", READY);
     for flags in ["", "-u nobody", "--userns=100000:65536", "--profile compat", "-d --name web"] {
         let call = format!("python3 /srv/manager.py wrap {flags} -- python3 /srv/ready.py");
-        let said = yard.sh(&call).run();
+        let said = host.sh(&call).run();
         assert!(said.stdout.ends_with("READY=1 0"), "{flags}: {said}");
     }
     // The socket's neighbours are not visible.
     let call = "NOTIFY_SOCKET=/run/manager/notify $GARTH wrap -- ls -A /run /run/manager";
-    yard.sh("touch /run/manager/other /run/x").run().ok();
-    let said = yard.sh(call).run().ok();
+    host.sh("touch /run/manager/other /run/x").run().ok();
+    let said = host.sh(call).run().ok();
     assert!(said.contains("notify") && !said.contains("other") && !said.contains('x'), "{said}");
     // A socket that does not exist is not required.
-    yard.sh("NOTIFY_SOCKET=/run/manager/gone $GARTH wrap -- true").run().ok();
+    host.sh("NOTIFY_SOCKET=/run/manager/gone $GARTH wrap -- true").run().ok();
 }
 
 /// Executes its arguments with a listening socket as descriptor 3 and another as 4.
@@ -72,9 +72,9 @@ print(sorted(os.listdir("/proc/self/fd"), key=int)[:-1])
 #[test]
 fn a_command_is_activated_by_sockets() {
     needs!(root, "python3", userns, cgroups);
-    let yard = Yard::new();
-    yard.write("/srv/activate.py", ACTIVATE);
-    yard.write("/srv/activated.py", ACTIVATED);
+    let host = Host::new();
+    host.write("/srv/activate.py", ACTIVATE);
+    host.write("/srv/activated.py", ACTIVATED);
     let expected = "web 127.0.0.1 1\nadmin 127.0.0.1 1\n['0', '1', '2', '3', '4']";
     for flags in [
         "",
@@ -87,35 +87,35 @@ fn a_command_is_activated_by_sockets() {
     ] {
         let call =
             format!("python3 /srv/activate.py $GARTH wrap {flags} -- python3 /srv/activated.py");
-        assert_eq!(yard.sh(&call).run().ok(), expected, "{flags}");
+        assert_eq!(host.sh(&call).run().ok(), expected, "{flags}");
     }
     let call = "python3 /srv/activate.py $GARTH wrap -d --name web --log /srv/log -- \
         python3 /srv/activated.py; $GARTH wait web >/dev/null; cat /srv/log";
-    assert_eq!(yard.sh(call).run().ok(), format!("web\n{expected}"));
+    assert_eq!(host.sh(call).run().ok(), format!("web\n{expected}"));
 }
 
 #[test]
 fn sockets_for_another_process_are_not_passed_on() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let call = "LISTEN_PID=1 LISTEN_FDS=1 $GARTH wrap -- sh -c 'echo $LISTEN_FDS; ls /proc/self/fd' 3</dev/null";
-    assert_eq!(yard.sh(call).run().ok(), "\n0\n1\n2\n3");
+    assert_eq!(host.sh(call).run().ok(), "\n0\n1\n2\n3");
     let call = "LISTEN_PID=$$ LISTEN_FDS=2 exec $GARTH wrap -- true 3</dev/null 4<&-";
-    yard.sh(call).run().refused(125, "descriptor 4 is not open");
+    host.sh(call).run().refused(125, "descriptor 4 is not open");
 }
 
 #[test]
 fn directories_that_were_made_for_a_command_are_there() {
     needs!(root);
-    let yard = Yard::new();
-    yard.sh("mkdir -p /run/web/x /run/credentials/web; echo secret >/run/credentials/web/key")
+    let host = Host::new();
+    host.sh("mkdir -p /run/web/x /run/credentials/web; echo secret >/run/credentials/web/key")
         .run()
         .ok();
     let call = "CREDENTIALS_DIRECTORY=/run/credentials/web RUNTIME_DIRECTORY=/run/web:/run/garth \
         $GARTH wrap --name web -- sh -c 'echo pid >/run/web/pid; cat $CREDENTIALS_DIRECTORY/key
         echo x >/run/credentials/web/key; ls /run'";
-    let ran = yard.sh(call).run();
+    let ran = host.sh(call).run();
     assert_eq!(ran.stdout, "secret\ncredentials\nweb", "{ran}");
     assert!(ran.stderr.contains("Read-only file system"), "{ran}");
-    assert_eq!(yard.read("/run/web/pid"), "pid\n");
+    assert_eq!(host.read("/run/web/pid"), "pid\n");
 }

@@ -1,12 +1,12 @@
 //! The harness itself: it notices what is left behind, and leaves nothing behind itself.
 
-use garth_tests::{Yard, needs};
+use garth_tests::{Host, needs};
 
 #[test]
-fn what_is_left_in_a_yard_is_seen() {
+fn what_is_left_on_a_host_is_seen() {
     needs!(root, netns);
-    let yard = Yard::new();
-    yard.assert_nothing_left();
+    let host = Host::new();
+    host.assert_nothing_left();
     let script = "sleep 60 >/dev/null 2>&1 &
         mount -t tmpfs tmpfs /mnt
         ip link add garth0 type veth peer name garth1
@@ -18,8 +18,8 @@ fn what_is_left_in_a_yard_is_seen() {
         awk '$3 ~ /^cgroup/ { print $2 }' /proc/mounts | while read tree; do
             mkdir -p $tree/garth/web
         done";
-    yard.sh(script).run().ok();
-    let left = yard.left();
+    host.sh(script).run().ok();
+    let left = host.left();
     for what in [
         "process ",
         "mount ",
@@ -31,18 +31,18 @@ fn what_is_left_in_a_yard_is_seen() {
         assert!(left.iter().any(|line| line.starts_with(what)), "{what} is not in {left:#?}");
     }
     let cgroups = left.iter().filter(|line| line.starts_with("cgroup ")).count();
-    let trees = yard.sh("grep -c ' cgroup2* ' /proc/mounts").run().stdout;
+    let trees = host.sh("grep -c ' cgroup2* ' /proc/mounts").run().stdout;
     assert!(cgroups >= trees.parse::<usize>().unwrap_or_default(), "{left:#?}");
 }
 
 #[test]
-fn a_yard_takes_everything_with_it() {
+fn a_host_takes_everything_with_it() {
     needs!(root, netns);
-    let yard = Yard::with_neighbour();
-    let running = yard.sh("echo $$; exec sleep 600").start();
+    let host = Host::with_neighbour();
+    let running = host.sh("echo $$; exec sleep 600").start();
     running.line();
     let pid = running.pid();
-    drop(yard);
+    drop(host);
     assert!(
         !std::path::Path::new(&format!("/proc/{pid}/ns")).exists() || running.wait().code == -9
     );
@@ -51,8 +51,8 @@ fn a_yard_takes_everything_with_it() {
 #[test]
 fn results_and_output_of_commands_come_back() {
     needs!(root);
-    let yard = Yard::new();
-    let ran = yard.sh("cat; echo error >&2; exit 7").input("text").run();
+    let host = Host::new();
+    let ran = host.sh("cat; echo error >&2; exit 7").input("text").run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (7, "text", "error"));
-    assert_eq!(yard.sh("kill -TERM $$").run().code, -15);
+    assert_eq!(host.sh("kill -TERM $$").run().code, -15);
 }

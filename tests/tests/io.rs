@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use garth_tests::{Bundle, Yard, needs, second_kernel};
+use garth_tests::{Bundle, Host, needs, second_kernel};
 
 /// How far a rate may be from the requested one, and how often to try: other load may keep the
 /// machine from reaching it, but nothing may let it be exceeded.
@@ -48,7 +48,7 @@ impl Drop for OnDisk {
 #[test]
 fn reading_is_limited_on_this_kernel() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let file = OnDisk::new("read");
     let words = |limit: &str| {
         format!(
@@ -58,7 +58,7 @@ fn reading_is_limited_on_this_kernel() {
         )
     };
     // Where the tests are not built on a disk, or no tree has the controller, that is reported.
-    let explained = yard.garth(&format!("explain {}", words("read=4MB/s"))).run();
+    let explained = host.garth(&format!("explain {}", words("read=4MB/s"))).run();
     if explained.code != 0 {
         assert!(explained.stderr.contains("--io "), "{explained}");
         return garth_tests::skip(
@@ -69,7 +69,7 @@ fn reading_is_limited_on_this_kernel() {
     assert!(explained.stdout.contains("out  limit "), "{explained}");
     let mut ratios = Vec::new();
     for _ in 0..TRIES {
-        let ran = yard.garth(&words("read=4MB/s")).run();
+        let ran = host.garth(&words("read=4MB/s")).run();
         assert_eq!(ran.code, 0, "{ran}");
         ratios.push(ratio(&ran.stderr, 4e6));
         if ratios.last().is_some_and(|ratio| *ratio > 1.0 - BOUND) {
@@ -78,23 +78,23 @@ fn reading_is_limited_on_this_kernel() {
     }
     assert_close("read", &ratios);
     // 192 requests at 64 a second, of 128 KiB each.
-    let ran = yard.garth(&words("riops=64")).run();
+    let ran = host.garth(&words("riops=64")).run();
     assert!(ratio(&ran.stderr, 64.0 * f64::from(128 << 10)) < 1.0 + BOUND, "{ran}");
     // A control: without a limit it is faster.
     let words = words("read=1GB/s");
-    assert!(ratio(&yard.garth(&words).run().stderr, 4e6) > 2.0);
-    yard.assert_nothing_left();
+    assert!(ratio(&host.garth(&words).run().stderr, 4e6) > 2.0);
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_sandbox_that_runs_is_given_another_limit() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let file = OnDisk::new("live");
     let path = file.0.display();
     // A checkout may be below /tmp, which is a different one inside.
     let wrap = format!("wrap -d --name web --io read=100MB/s:{path} -v {path}:{path} -- sleep 600");
-    let started = yard.garth(&wrap).run();
+    let started = host.garth(&wrap).run();
     if started.code != 0 {
         assert!(started.stderr.contains("--io "), "{started}");
         return garth_tests::skip(
@@ -102,29 +102,29 @@ fn a_sandbox_that_runs_is_given_another_limit() {
             "a disk below the target directory and the io controller",
         );
     }
-    yard.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
+    host.garth(&format!("update --io read=4MB/s:{path} web")).run().ok();
     let dd = format!("exec web -- dd if={path} of=/dev/null bs=128k count=64 iflag=direct");
-    let ran = yard.garth(&dd).run();
+    let ran = host.garth(&dd).run();
     // In two seconds, the first tenth of a second, which is free, counts for more.
     assert!(ratio(&ran.stderr, 4e6) < 1.1, "{ran}");
-    yard.garth(&format!("update --io read=none:{path} web")).run().ok();
-    let ran = yard.garth(&dd).run();
+    host.garth(&format!("update --io read=none:{path} web")).run().ok();
+    let ran = host.garth(&dd).run();
     assert!(ratio(&ran.stderr, 4e6) > 2.0, "the limit was taken off: {ran}");
-    yard.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
-    yard.garth("delete --force web").run().ok();
-    yard.garth("wrap -d --name bare -- sleep 600").run().ok();
+    host.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
+    host.garth("delete --force web").run().ok();
+    host.garth("wrap -d --name bare -- sleep 600").run().ok();
     let update = format!("update --io read=4MB/s:{path} bare");
-    yard.garth(&update).run().refused(125, "made without the io controller");
-    yard.garth("delete --force bare").run().ok();
+    host.garth(&update).run().refused(125, "made without the io controller");
+    host.garth("delete --force bare").run().ok();
     let update = format!("update --io read=4MB/s:{path} nobody");
-    yard.garth(&update).run().refused(1, "container \"nobody\" does not exist");
-    yard.assert_nothing_left();
+    host.garth(&update).run().refused(1, "container \"nobody\" does not exist");
+    host.assert_nothing_left();
 }
 
 #[test]
 fn bad_input_is_refused_in_one_line() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     for (limit, why) in [
         ("read=50:/", "rate \"50\": missing unit"),
         ("read=0MB/s:/", "less than one bit per second"),
@@ -136,35 +136,35 @@ fn bad_input_is_refused_in_one_line() {
         ("read=1MB/s:/srv,speed=2MB/s", "unknown key \"speed\""),
         ("read=1MB/s:/dev/null", "has no effect"),
     ] {
-        let ran = yard.garth(&format!("wrap --io {limit} -- true")).run();
+        let ran = host.garth(&format!("wrap --io {limit} -- true")).run();
         if ran.stderr.contains("no io controller") {
             return garth_tests::skip("disk", "the io controller");
         }
         ran.refused(125, why);
     }
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_container_that_runs_is_given_limits_by_path() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let file = OnDisk::new("update");
     let explain = format!("explain wrap --io read=5MB/s:{} -- true", file.0.display());
-    if yard.garth(&explain).run().code != 0 {
+    if host.garth(&explain).run().code != 0 {
         return garth_tests::skip(
             "disk",
             "a disk below the target directory and the io controller",
         );
     }
-    let mut bundle = Bundle::new(&yard);
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     let update = |limits: &str| {
         let words = format!("update --io {limits}:{} {}", file.0.display(), bundle.id);
         bundle.call(&words).run()
     };
     update("read=5MB/s,riops=70").ok();
-    let limits = |file: &str| yard.sh(&format!("cat /sys/fs/cgroup/blkio/{}/{file}", bundle.id));
+    let limits = |file: &str| host.sh(&format!("cat /sys/fs/cgroup/blkio/{}/{file}", bundle.id));
     let v1 = limits("blkio.throttle.read_bps_device").run();
     match v1.code {
         0 => {
@@ -209,9 +209,9 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
             try riops riops=80 /run/a if=/mnt/file of=/dev/null iflag=direct bs=50k
             try array-read read=4MB/s /run/b if=/mnt/file of=/dev/null iflag=direct
             try array-write write=4MB/s /run/b if=/dev/zero of=/mnt/new count=80 oflag=direct
-            $GARTH wrap -d --name yard --io read=4MB/s,wiops=50:/run/a -- sleep 60
-            cat /sys/fs/cgroup/garth/yard/io.max
-            $GARTH delete --force yard; $GARTH gc
+            $GARTH wrap -d --name host --io read=4MB/s,wiops=50:/run/a -- sleep 60
+            cat /sys/fs/cgroup/garth/host/io.max
+            $GARTH delete --force host; $GARTH gc
             $GARTH explain wrap --io read=4MB/s:/run/b -- true | grep limit
             $GARTH wrap --io read=4MB/s:/usr -- true; echo hostfs $?
             mkdir -p /run/one/rootfs; mount --bind / /run/one/rootfs; cd /run/one; $GARTH spec

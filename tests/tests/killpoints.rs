@@ -5,7 +5,7 @@
 //!
 //! `KILLPOINTS=all` takes every point, a number takes that many; the default is 16.
 
-use garth_tests::{CHANGES, Point, Ran, Running, Tally, Yard, needs, points, sample, until};
+use garth_tests::{CHANGES, Host, Point, Ran, Running, Tally, needs, points, sample, until};
 
 /// Its mark, if it stays, is a file below the state root.
 const PLUGIN: &str = r#"#!/bin/sh
@@ -16,18 +16,18 @@ esac
 "#;
 
 /// `-f` or nothing, and garth's words.
-fn strace(yard: &Yard, follow: &str, options: &str, words: &str) -> Running {
-    let call = yard.sh(&format!("exec strace {follow} {options} $GARTH {words}"));
+fn strace(host: &Host, follow: &str, options: &str, words: &str) -> Running {
+    let call = host.sh(&format!("exec strace {follow} {options} $GARTH {words}"));
     call.env("GARTH_PLUGIN_PATH", "/srv/plugins").start()
 }
 
 /// Killed at `point`. `strace -f` waits for every process started, and the holder of the firewall's
 /// table may have lost the process that would have ended it: it lives until `garth gc`.
-fn killed_at(yard: &Yard, follow: &str, point: &Point, words: &str) -> Ran {
-    let mut running = strace(yard, follow, &point.strace("/srv/trace"), words);
+fn killed_at(host: &Host, follow: &str, point: &Point, words: &str) -> Ran {
+    let mut running = strace(host, follow, &point.strace("/srv/trace"), words);
     until(&format!("strace of a kill at {point} ends"), || {
-        if !running.has_ended() && yard.read("/srv/trace").contains("+++ killed by SIGKILL") {
-            yard.garth("gc").run().ok();
+        if !running.has_ended() && host.read("/srv/trace").contains("+++ killed by SIGKILL") {
+            host.garth("gc").run().ok();
         }
         running.has_ended().then_some(())
     });
@@ -35,37 +35,37 @@ fn killed_at(yard: &Yard, follow: &str, point: &Point, words: &str) -> Ran {
 }
 
 /// The points of a command.
-fn points_of(yard: &Yard, follow: &str, words: &str) -> Vec<Point> {
-    strace(yard, follow, &format!("-o /srv/trace -e trace={CHANGES}"), words).wait().ok();
-    yard.assert_nothing_left();
-    sample(&points(&yard.read("/srv/trace"), !follow.is_empty()), 16)
+fn points_of(host: &Host, follow: &str, words: &str) -> Vec<Point> {
+    strace(host, follow, &format!("-o /srv/trace -e trace={CHANGES}"), words).wait().ok();
+    host.assert_nothing_left();
+    sample(&points(&host.read("/srv/trace"), !follow.is_empty()), 16)
 }
 
 fn survives(follow: &str, words: &str) {
-    let yard = Yard::with_neighbour();
-    yard.write("/srv/plugins/mark", PLUGIN);
-    yard.sh("chmod 755 /srv/plugins /srv/plugins/mark").run().ok();
-    let points = points_of(&yard, follow, words);
+    let host = Host::with_neighbour();
+    host.write("/srv/plugins/mark", PLUGIN);
+    host.sh("chmod 755 /srv/plugins /srv/plugins/mark").run().ok();
+    let points = points_of(&host, follow, words);
     let mut tally = Tally::default();
     for point in points {
-        let killed = killed_at(&yard, follow, &point, words);
-        let reached = point.was_reached(|| yard.read("/srv/trace"), !follow.is_empty());
+        let killed = killed_at(&host, follow, &point, words);
+        let reached = point.was_reached(|| host.read("/srv/trace"), !follow.is_empty());
         tally.count(&point, reached);
         let point = format!("{point}, exit code {}", killed.code);
         // The first may come while the kernel is still ending the sandbox, or a keeper also cleans
         // up.
         for _ in 0..20 {
-            let gc = yard.garth("gc").run();
+            let gc = host.garth("gc").run();
             assert_eq!(gc.code, 0, "gc after a kill at {point}: {gc}");
-            if yard.left().is_empty() {
+            if host.left().is_empty() {
                 break;
             }
         }
-        yard.assert_nothing_left();
+        host.assert_nothing_left();
         // And everything can be used again.
-        let again = yard.garth(words).env("GARTH_PLUGIN_PATH", "/srv/plugins").run();
+        let again = host.garth(words).env("GARTH_PLUGIN_PATH", "/srv/plugins").run();
         assert_eq!(again.code, 0, "again after a kill at {point}: {again}");
-        yard.assert_nothing_left();
+        host.assert_nothing_left();
     }
     tally.finish(&format!("{follow} {words}"));
 }
@@ -128,25 +128,25 @@ fn the_first_and_last_of_a_rate_group_may_be_killed_at_any_point() {
 #[test]
 fn an_update_may_be_killed_at_any_point() {
     needs!(root, netns, "strace");
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     let start = || {
-        yard.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
+        host.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
     };
     start();
     const UPDATE: &str = "update web --rate up=10Mbit/s,down=2MB/s";
-    strace(&yard, "", &format!("-o /srv/trace -e trace={CHANGES}"), UPDATE).wait().ok();
-    yard.garth("delete --force web").run().ok();
-    yard.assert_nothing_left();
+    strace(&host, "", &format!("-o /srv/trace -e trace={CHANGES}"), UPDATE).wait().ok();
+    host.garth("delete --force web").run().ok();
+    host.assert_nothing_left();
     let mut tally = Tally::default();
-    for point in sample(&points(&yard.read("/srv/trace"), false), 16) {
+    for point in sample(&points(&host.read("/srv/trace"), false), 16) {
         start();
-        strace(&yard, "", &point.strace("/srv/trace"), UPDATE).wait();
-        tally.count(&point, point.was_reached(|| yard.read("/srv/trace"), false));
+        strace(&host, "", &point.strace("/srv/trace"), UPDATE).wait();
+        tally.count(&point, point.was_reached(|| host.read("/srv/trace"), false));
         // What was begun can be finished, and what was left behind can be released.
-        yard.garth("update web --rate up=1Mbit/s").run().ok();
-        assert!(yard.garth("ps").run().ok().contains("up=1Mbit/s"), "after a kill at {point}");
-        yard.garth("delete --force web").run().ok();
-        yard.assert_nothing_left();
+        host.garth("update web --rate up=1Mbit/s").run().ok();
+        assert!(host.garth("ps").run().ok().contains("up=1Mbit/s"), "after a kill at {point}");
+        host.garth("delete --force web").run().ok();
+        host.assert_nothing_left();
     }
     tally.finish(UPDATE);
 }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use garth_tests::{Running, Yard, children, kill, needs, until};
+use garth_tests::{Host, Running, children, kill, needs, until};
 
 /// Sends or receives endlessly, as each client that connects asks.
 const SERVER: &str = "
@@ -37,26 +37,26 @@ fn all() -> bool {
 }
 
 /// A test host and its neighbour, the wire between them shaped to 200 Mbit/s each way.
-fn shaped() -> (Yard, Running) {
-    let yard = Yard::with_neighbour();
+fn shaped() -> (Host, Running) {
+    let host = Host::with_neighbour();
     let shape = "tc qdisc add dev lan0 root tbf rate 200mbit burst 256k latency 50ms";
-    yard.sh(shape).run().ok();
-    yard.neighbour(shape).run().ok();
+    host.sh(shape).run().ok();
+    host.neighbour(shape).run().ok();
     // The kernel's own bound on a receive window until 6.16. Since then it is 32 MB, which a
     // download may take at any moment, all at once, and which is more than 10 s of the slowest rate
     // here.
-    yard.sh("echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem").run().ok();
-    yard.write("/srv/server.py", SERVER);
-    yard.write("/srv/client.py", CLIENT);
-    let server = yard.neighbour("exec python3 /srv/server.py").start();
-    until("the server listens", || yard.sh("nc -z 192.0.2.2 9000").run().code.eq(&0).then_some(()));
-    (yard, server)
+    host.sh("echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem").run().ok();
+    host.write("/srv/server.py", SERVER);
+    host.write("/srv/client.py", CLIENT);
+    let server = host.neighbour("exec python3 /srv/server.py").start();
+    until("the server listens", || host.sh("nc -z 192.0.2.2 9000").run().code.eq(&0).then_some(()));
+    (host, server)
 }
 
 /// Payload bytes that the test host's wire has carried in a direction: what the link counted,
 /// without 66 bytes of headers for each packet.
-fn carried(yard: &Yard, direction: &str) -> f64 {
-    let text = yard.read("/proc/1/net/dev");
+fn carried(host: &Host, direction: &str) -> f64 {
+    let text = host.read("/proc/1/net/dev");
     let line = text.lines().find_map(|line| line.trim().strip_prefix("lan0:")).unwrap();
     let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
     let at = if direction == "up" { 8 } else { 0 };
@@ -65,11 +65,11 @@ fn carried(yard: &Yard, direction: &str) -> f64 {
 
 /// Mbit/s over windows of this many seconds, the mean of those that begin within two seconds: a
 /// process runs in bursts, and a single window has one more or one less by chance.
-fn rate_over(yard: &Yard, direction: &str, window: f64) -> f64 {
+fn rate_over(host: &Host, direction: &str, window: f64) -> f64 {
     let begin = Instant::now();
     let mut points = Vec::new();
     while begin.elapsed().as_secs_f64() < window + 2.0 {
-        points.push((begin.elapsed().as_secs_f64(), carried(yard, direction)));
+        points.push((begin.elapsed().as_secs_f64(), carried(host, direction)));
         std::thread::sleep(Duration::from_millis(20));
     }
     let from = |(at, bytes): &(f64, f64)| {
@@ -81,46 +81,46 @@ fn rate_over(yard: &Yard, direction: &str, window: f64) -> f64 {
 }
 
 /// TCP segments retransmitted by either side.
-fn repeated(yard: &Yard) -> u64 {
+fn repeated(host: &Host) -> u64 {
     let count = |text: String| -> u64 {
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
         let at = lines[0].split(' ').position(|name| name == "RetransSegs").unwrap();
         lines[1].split(' ').nth(at).unwrap().parse().unwrap()
     };
-    count(yard.read("/proc/1/net/snmp"))
-        + count(yard.neighbour("cat /proc/self/net/snmp").run().ok())
+    count(host.read("/proc/1/net/snmp"))
+        + count(host.neighbour("cat /proc/self/net/snmp").run().ok())
 }
 
 /// A process on the test host that prints its pid first.
-fn target(yard: &Yard, script: &str) -> (Running, i32) {
-    let running = yard.sh(&format!("echo $$; {script}")).start();
+fn target(host: &Host, script: &str) -> (Running, i32) {
+    let running = host.sh(&format!("echo $$; {script}")).start();
     let pid = running.line().parse().unwrap();
     (running, pid)
 }
 
 /// The state letter of a process on the test host.
-fn state(yard: &Yard, pid: i32) -> char {
-    let text = fs::read_to_string(yard.path(&format!("/proc/{pid}/stat"))).unwrap_or_default();
+fn state(host: &Host, pid: i32) -> char {
+    let text = fs::read_to_string(host.path(&format!("/proc/{pid}/stat"))).unwrap_or_default();
     text.rsplit_once(") ").map_or('-', |(_, rest)| rest.chars().next().unwrap())
 }
 
-fn until_state(yard: &Yard, pid: i32, wanted: impl Fn(char) -> bool) {
-    until(&format!("process {pid} changes its state"), || wanted(state(yard, pid)).then_some(()));
+fn until_state(host: &Host, pid: i32, wanted: impl Fn(char) -> bool) {
+    until(&format!("process {pid} changes its state"), || wanted(state(host, pid)).then_some(()));
 }
 
-fn until_stopped(yard: &Yard, pid: i32) {
-    until_state(yard, pid, |state| state == 'T');
+fn until_stopped(host: &Host, pid: i32) {
+    until_state(host, pid, |state| state == 'T');
 }
 
-fn until_running(yard: &Yard, pid: i32) {
-    until_state(yard, pid, |state| matches!(state, 'R' | 'S' | 'D'));
+fn until_running(host: &Host, pid: i32) {
+    until_state(host, pid, |state| matches!(state, 'R' | 'S' | 'D'));
 }
 
 /// Stays running: for longer than one period.
-fn assert_stays_running(yard: &Yard, pid: i32) {
+fn assert_stays_running(host: &Host, pid: i32) {
     let end = Instant::now() + Duration::from_millis(300);
     while Instant::now() < end {
-        assert_ne!(state(yard, pid), 'T');
+        assert_ne!(state(host, pid), 'T');
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -128,7 +128,7 @@ fn assert_stays_running(yard: &Yard, pid: i32) {
 #[test]
 fn a_rate_is_held_on_a_real_link() {
     needs!(root, netns, "python3", "tc", "nc");
-    let (yard, _server) = shaped();
+    let (host, _server) = shaped();
     let (window, bound) = if all() { (10.0, 0.05) } else { (4.0, 0.2) };
     let cases: &[(&str, u32)] = match all() {
         true => &[("up", 10), ("up", 30), ("up", 60), ("down", 10), ("down", 30), ("down", 60)],
@@ -136,23 +136,23 @@ fn a_rate_is_held_on_a_real_link() {
     };
     let seconds = |seconds: f64| std::thread::sleep(Duration::from_secs_f64(seconds));
     for (direction, percent) in cases {
-        let client = yard.sh(&format!("exec python3 /srv/client.py {direction} 192.0.2.2")).start();
+        let client = host.sh(&format!("exec python3 /srv/client.py {direction} 192.0.2.2")).start();
         let pid = client.line();
         seconds(1.0);
-        let open = repeated(&yard);
+        let open = repeated(&host);
         // As long as with the limit: TCP probes for the end of a link every few seconds.
         seconds(window);
-        let open = (repeated(&yard) - open) as f64 / window;
+        let open = (repeated(&host) - open) as f64 / window;
         let rate = 2 * percent;
         let words = format!("limit --pid {pid} --rate {rate}Mbit/s --direction {direction}");
-        let limiter = yard.garth(&words).start();
+        let limiter = host.garth(&words).start();
         limiter.error_line("payload of its TCP sockets");
         // What the other side may send without being asked is paid for first.
         seconds(3.0 + if *direction == "down" { 200.0 / f64::from(rate) } else { 0.0 });
-        let (start, sent) = (Instant::now(), repeated(&yard));
-        let got = rate_over(&yard, direction, window);
+        let (start, sent) = (Instant::now(), repeated(&host));
+        let got = rate_over(&host, direction, window);
         let took = start.elapsed().as_secs_f64();
-        let sent = (repeated(&yard) - sent) as f64 / took;
+        let sent = (repeated(&host) - sent) as f64 / took;
         println!(
             "{direction} {percent} %: asked {rate}, got {got:.2} Mbit/s; repeated {sent:.1}/s, without a limit {open:.1}/s"
         );
@@ -167,33 +167,33 @@ fn a_rate_is_held_on_a_real_link() {
             serde_json::from_str(figures.lines().last().unwrap()).unwrap();
         assert_eq!(last["summary"], true, "{figures}");
         assert_eq!(last["asked"], rate * 1_000_000);
-        until_running(&yard, pid.parse().unwrap());
+        until_running(&host, pid.parse().unwrap());
     }
 }
 
 #[test]
 fn a_real_transfer_holds_its_rate_from_the_beginning() {
     needs!(root, "curl", "python3", "rsync");
-    let yard = Yard::new();
-    yard.sh("mkdir -p /srv/www; head -c 12000000 /dev/urandom >/srv/www/file").run().ok();
-    let _server = yard.sh("exec python3 -m http.server 8080 -d /srv/www").start();
+    let host = Host::new();
+    host.sh("mkdir -p /srv/www; head -c 12000000 /dev/urandom >/srv/www/file").run().ok();
+    let _server = host.sh("exec python3 -m http.server 8080 -d /srv/www").start();
     until("it serves", || {
-        yard.sh("curl -sI http://127.0.0.1:8080/").run().code.eq(&0).then_some(())
+        host.sh("curl -sI http://127.0.0.1:8080/").run().code.eq(&0).then_some(())
     });
     let daemon = "exec rsync --daemon --no-detach --port 8730 --config=/srv/rsyncd.conf";
-    yard.write("/srv/rsyncd.conf", "[www]\npath=/srv/www\nuse chroot=no\nuid=0\n");
-    let _daemon = yard.sh(daemon).start();
+    host.write("/srv/rsyncd.conf", "[www]\npath=/srv/www\nuse chroot=no\nuid=0\n");
+    let _daemon = host.sh(daemon).start();
     until("it serves", || {
-        yard.sh("rsync rsync://127.0.0.1:8730/www/").run().code.eq(&0).then_some(())
+        host.sh("rsync rsync://127.0.0.1:8730/www/").run().code.eq(&0).then_some(())
     });
     for command in [
         "curl -s -o /srv/copy http://127.0.0.1:8080/file",
         "rsync --whole-file rsync://127.0.0.1:8730/www/file /srv/copy",
     ] {
-        yard.sh("rm -f /srv/copy").run().ok();
+        host.sh("rm -f /srv/copy").run().ok();
         let words = format!("limit --rate 2MB/s --direction down --format json -- {command}");
-        let ran = yard.garth(&words).run();
-        yard.sh("cmp /srv/www/file /srv/copy").run().ok();
+        let ran = host.garth(&words).run();
+        host.sh("cmp /srv/www/file /srv/copy").run().ok();
         let figures = ran.stderr.lines().last().unwrap().to_owned();
         assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran}");
         let last: serde_json::Value = serde_json::from_str(&figures).unwrap();
@@ -210,10 +210,10 @@ fn a_real_transfer_holds_its_rate_from_the_beginning() {
 #[test]
 fn a_killed_limiter_leaves_nobody_stopped() {
     needs!(root, "python3");
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "sleep 1000 & sh -c 'sleep 1000 & wait' & wait");
+    let host = Host::new();
+    let (_target, pid) = target(&host, "sleep 1000 & sh -c 'sleep 1000 & wait' & wait");
     let below = |pid: &i32| -> Vec<i32> {
-        let list = fs::read_to_string(yard.path(&format!("/proc/{pid}/task/{pid}/children")));
+        let list = fs::read_to_string(host.path(&format!("/proc/{pid}/task/{pid}/children")));
         list.unwrap_or_default().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
     };
     let tree = || {
@@ -231,19 +231,19 @@ fn a_killed_limiter_leaves_nobody_stopped() {
     let (mut slowest, mut stopped) = (Duration::ZERO, 0);
     for round in 0..times {
         let duty = if round % 2 == 0 { "--duty 5%" } else { "--duty 50%" };
-        let limiter = yard.garth(&format!("limit --pid {pid} {duty} --period 100ms")).start();
+        let limiter = host.garth(&format!("limit --pid {pid} {duty} --period 100ms")).start();
         let garth = limiter.pid();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         // From before it has begun until its third period.
         std::thread::sleep(Duration::from_micros((random >> 33) % 300_000));
         // On a busy machine it may not have begun by then, so some are killed during a stop.
         if round % 4 == 0 {
-            until_stopped(&yard, pid);
+            until_stopped(&host, pid);
         }
-        stopped += usize::from(tree.iter().any(|pid| state(&yard, *pid) == 'T'));
+        stopped += usize::from(tree.iter().any(|pid| state(&host, *pid) == 'T'));
         kill("KILL", garth);
         let killed = Instant::now();
-        while tree.iter().any(|pid| state(&yard, *pid) == 'T') {
+        while tree.iter().any(|pid| state(&host, *pid) == 'T') {
             assert!(
                 killed.elapsed() < Duration::from_millis(bound),
                 "round {round}: still stopped"
@@ -251,9 +251,9 @@ fn a_killed_limiter_leaves_nobody_stopped() {
         }
         slowest = slowest.max(killed.elapsed());
         // Killed before it had a watchdog, it leaves a record in which no process is stopped.
-        yard.garth("limit --release-all").run().ok();
-        until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
-        tree.iter().for_each(|pid| until_running(&yard, *pid));
+        host.garth("limit --release-all").run().ok();
+        until("the record is gone", || (!host.path("/run/garth/limits").exists()).then_some(()));
+        tree.iter().for_each(|pid| until_running(&host, *pid));
         drop(limiter);
     }
     println!("{times} killed, {stopped} while somebody was stopped; at most {slowest:?}");
@@ -271,87 +271,87 @@ fn watchdog(limiter: u32) -> u32 {
 #[test]
 fn a_killed_watchdog_is_replaced() {
     needs!(root);
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "exec sleep 1000");
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
-    until_stopped(&yard, pid);
+    let host = Host::new();
+    let (_target, pid) = target(&host, "exec sleep 1000");
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    until_stopped(&host, pid);
     let first = watchdog(limiter.pid());
     kill("KILL", first);
     limiter.error_line("has been restarted");
     let second = watchdog(limiter.pid());
     assert_ne!(first, second);
     // It does its work.
-    until_stopped(&yard, pid);
+    until_stopped(&host, pid);
     limiter.signal("KILL");
-    until_running(&yard, pid);
-    assert_stays_running(&yard, pid);
+    until_running(&host, pid);
+    assert_stays_running(&host, pid);
 }
 
 #[test]
 fn a_target_goes_on_when_its_limiter_is_killed_and_the_record_is_lost() {
     needs!(root);
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let host = Host::new();
+    let (_target, pid) = target(&host, "exec sleep 1000");
     for lost in ["/run/garth/limits", "/run/garth", "/run/garth/limits/*/record.json"] {
-        let limiter = yard.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
+        let limiter = host.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
         watchdog(limiter.pid());
-        until_stopped(&yard, pid);
-        yard.sh(&format!("rm -r {lost}")).run().ok();
+        until_stopped(&host, pid);
+        host.sh(&format!("rm -r {lost}")).run().ok();
         limiter.signal("KILL");
-        until_running(&yard, pid);
+        until_running(&host, pid);
         drop(limiter);
-        yard.garth("limit --release-all").run().ok();
+        host.garth("limit --release-all").run().ok();
     }
 }
 
 #[test]
 fn both_killed_at_once_is_what_release_all_and_gc_are_for() {
     needs!(root);
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let host = Host::new();
+    let (_target, pid) = target(&host, "exec sleep 1000");
     for (verb, said) in
         [("limit --release-all", "1 process continued"), ("gc", "1 process continued")]
     {
-        let limiter = yard.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
+        let limiter = host.garth(&format!("limit --pid {pid} --duty 1% --period 10s")).start();
         let garth = limiter.pid();
         let dog = watchdog(garth);
-        until_stopped(&yard, pid);
+        until_stopped(&host, pid);
         // The watchdog must not be faster than we are.
         kill("STOP", dog);
         kill("KILL", garth);
         kill("KILL", dog);
         drop(limiter);
-        assert_eq!(state(&yard, pid), 'T');
+        assert_eq!(state(&host, pid), 'T');
         let told = until("the record is free", || {
-            let told = yard.garth(verb).run().ok();
+            let told = host.garth(verb).run().ok();
             told.contains("process").then_some(told)
         });
         assert!(told.contains(said), "{told}");
-        until_running(&yard, pid);
-        assert!(!yard.path("/run/garth/limits").exists());
+        until_running(&host, pid);
+        assert!(!host.path("/run/garth/limits").exists());
     }
-    assert_eq!(yard.garth("limit --release-all").run().ok(), "nothing to release");
+    assert_eq!(host.garth("limit --release-all").run().ok(), "nothing to release");
 }
 
 #[test]
 fn a_stopped_limiter_does_not_keep_its_target_stopped() {
     needs!(root);
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "exec sleep 1000");
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
-    until_stopped(&yard, pid);
+    let host = Host::new();
+    let (_target, pid) = target(&host, "exec sleep 1000");
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    until_stopped(&host, pid);
     limiter.signal("STOP");
-    until_running(&yard, pid);
-    assert_stays_running(&yard, pid);
+    until_running(&host, pid);
+    assert_stays_running(&host, pid);
     limiter.signal("CONT");
-    until_stopped(&yard, pid);
+    until_stopped(&host, pid);
 }
 
 /// A program whose first thread has ended looks as if it were over, and is not.
 #[test]
 fn a_target_goes_on_without_its_first_thread_and_is_held_all_the_same() {
     needs!(root, "python3");
-    let yard = Yard::new();
+    let host = Host::new();
     let script = "
 import ctypes, threading, time
 def work():
@@ -361,87 +361,87 @@ threading.Thread(target=work).start()
 time.sleep(0.2)
 ctypes.CDLL(None).syscall(60, 0)
 ";
-    yard.write("/srv/threads.py", script);
-    let (program, pid) = target(&yard, "exec python3 /srv/threads.py");
+    host.write("/srv/threads.py", script);
+    let (program, pid) = target(&host, "exec python3 /srv/threads.py");
     let thread: i32 = program.line().parse().unwrap();
-    until_state(&yard, pid, |state| state == 'Z');
+    until_state(&host, pid, |state| state == 'Z');
     let state = || {
-        let stat = fs::read_to_string(yard.path(&format!("/proc/{pid}/task/{thread}/stat")));
+        let stat = fs::read_to_string(host.path(&format!("/proc/{pid}/task/{thread}/stat")));
         stat.unwrap().rsplit_once(") ").unwrap().1.chars().next().unwrap()
     };
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 5% --period 200ms")).start();
     until("the thread is stopped", || (state() == 'T').then_some(()));
     limiter.signal("KILL");
     until("the thread goes on", || (state() != 'T').then_some(()));
-    until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
+    until("the record is gone", || (!host.path("/run/garth/limits").exists()).then_some(()));
     // One that another process has stopped can be told from one that runs.
-    yard.sh(&format!("kill -STOP {pid}")).run().ok();
+    host.sh(&format!("kill -STOP {pid}")).run().ok();
     until("the thread is stopped", || (state() == 'T').then_some(()));
-    yard.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "already stopped");
+    host.garth(&format!("limit --pid {pid} --duty 5%")).run().refused(125, "already stopped");
 }
 
 #[test]
 fn who_was_stopped_by_somebody_else_stays_so() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let script = "sleep 1000 & echo $!; sleep 1000 & echo $!; wait";
-    let (shell, pid) = target(&yard, script);
+    let (shell, pid) = target(&host, script);
     let [job, other] = [(); 2].map(|()| shell.line().parse::<i32>().unwrap());
-    yard.sh(&format!("kill -STOP {job}")).run().ok();
-    until_stopped(&yard, job);
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 50% --period 50ms")).start();
-    until_stopped(&yard, other);
+    host.sh(&format!("kill -STOP {job}")).run().ok();
+    until_stopped(&host, job);
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 50% --period 50ms")).start();
+    until_stopped(&host, other);
     for _ in 0..200 {
-        assert_eq!(state(&yard, job), 'T');
+        assert_eq!(state(&host, job), 'T');
         std::thread::sleep(Duration::from_millis(2));
     }
     limiter.signal("TERM");
     limiter.wait().ok();
-    until_running(&yard, other);
-    assert_eq!(state(&yard, job), 'T');
+    until_running(&host, other);
+    assert_eq!(state(&host, job), 'T');
     // Nor is a target that is stopped as a whole.
     let words = format!("limit --pid {job} --duty 50%");
-    yard.garth(&words).run().refused(125, "already stopped");
+    host.garth(&words).run().refused(125, "already stopped");
 }
 
 #[test]
 fn children_born_later_are_held_as_well_and_orphans_too() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let (shell, pid) = target(
-        &yard,
+        &host,
         "while :; do sleep 0.05; [ -e /srv/go ] && break; done
         sleep 1000 & echo $!; (sleep 1000 & echo $!); exec sleep 1000",
     );
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 40% --period 100ms")).start();
-    until_stopped(&yard, pid);
-    yard.write("/srv/go", "");
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 40% --period 100ms")).start();
+    until_stopped(&host, pid);
+    host.write("/srv/go", "");
     let born = [(); 2].map(|()| shell.line().parse::<i32>().unwrap());
     // The second loses its parent immediately; without a session led by the target, only luck finds
     // it.
-    until_stopped(&yard, born[0]);
+    until_stopped(&host, born[0]);
     limiter.signal("INT");
     limiter.wait().ok();
-    [pid, born[0], born[1]].iter().for_each(|pid| until_running(&yard, *pid));
+    [pid, born[0], born[1]].iter().for_each(|pid| until_running(&host, *pid));
 
     // Orphans of a command that we start come to us, whatever their session.
     let script = "(setsid sleep 1000 >/dev/null 2>&1 & echo $! >/srv/orphan); exec sleep 1000";
-    let limiter = yard.garth("limit --duty 10% --period 100ms").script(script).start();
+    let limiter = host.garth("limit --duty 10% --period 100ms").script(script).start();
     let orphan = until("it was born", || {
-        fs::read_to_string(yard.path("/srv/orphan")).ok()?.trim().parse::<i32>().ok()
+        fs::read_to_string(host.path("/srv/orphan")).ok()?.trim().parse::<i32>().ok()
     });
-    until_stopped(&yard, orphan);
+    until_stopped(&host, orphan);
     limiter.signal("TERM");
     assert_eq!(limiter.wait().code, -15);
-    until_running(&yard, orphan);
-    yard.sh(&format!("kill {orphan}")).run().ok();
+    until_running(&host, orphan);
+    host.sh(&format!("kill {orphan}")).run().ok();
 }
 
 #[test]
 fn a_command_is_what_it_would_be_without_a_limit() {
     needs!(root);
-    let yard = Yard::new();
-    let limit = || yard.garth("limit --duty 50% --period 20ms");
+    let host = Host::new();
+    let limit = || host.garth("limit --duty 50% --period 20ms");
     let ran = limit().script("cat; echo err >&2; exit 7").input("in").run();
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (7, "in", "err"), "{ran}");
     limit().arg("--").arg("no-such-command").run().refused(127, "no-such-command");
@@ -450,47 +450,47 @@ fn a_command_is_what_it_would_be_without_a_limit() {
     // Descriptors and ignored signals are passed through.
     let script = "exec 5>/srv/five; trap '' HUP; $GARTH limit --duty 50% -- \
         sh -c 'echo five >&5; kill -HUP $$; echo alive'";
-    assert_eq!(yard.sh(script).run().ok(), "alive");
-    assert_eq!(yard.read("/srv/five"), "five\n");
+    assert_eq!(host.sh(script).run().ok(), "alive");
+    assert_eq!(host.read("/srv/five"), "five\n");
     // Signals are passed on, even to a command that is stopped nearly all of the time.
     let trap = "trap 'echo got; exit 3' USR1; echo ready; while :; do sleep 0.01; done";
-    let slow = yard.garth("limit --duty 1% --period 5s").script(trap).start();
+    let slow = host.garth("limit --duty 1% --period 5s").script(trap).start();
     assert_eq!(slow.line(), "ready");
     slow.signal("USR1");
     let ran = slow.wait();
     assert_eq!((ran.code, ran.stdout.as_str()), (3, "got"), "{ran}");
     // After the requested time the command continues without a limit.
-    let ran = yard.garth("limit --duty 50% --for 100ms").script("sleep 0.3; echo done").run();
+    let ran = host.garth("limit --duty 50% --for 100ms").script("sleep 0.3; echo done").run();
     assert_eq!(ran.ok(), "done");
-    assert!(!yard.path("/run/garth/limits").exists());
+    assert!(!host.path("/run/garth/limits").exists());
 }
 
 #[test]
 fn two_limiters_do_not_share_a_target() {
     needs!(root);
-    let yard = Yard::new();
-    let (shell, pid) = target(&yard, "sleep 1000 & echo $!; wait");
+    let host = Host::new();
+    let (shell, pid) = target(&host, "sleep 1000 & echo $!; wait");
     let child = shell.line();
-    let limiter = yard.garth(&format!("limit --pid {pid} --duty 90% --period 100ms")).start();
+    let limiter = host.garth(&format!("limit --pid {pid} --duty 90% --period 100ms")).start();
     limiter.error_line("limiting process");
     for pid in [pid.to_string(), child.clone()] {
         let words = format!("limit --pid {pid} --rate 1MB/s");
-        yard.garth(&words).run().refused(125, "already limited");
+        host.garth(&words).run().refused(125, "already limited");
     }
     limiter.signal("INT");
     limiter.wait().ok();
-    let below = yard.garth(&format!("limit --pid {child} --duty 90%")).start();
+    let below = host.garth(&format!("limit --pid {child} --duty 90%")).start();
     below.error_line("limiting process");
-    yard.garth(&format!("limit --pid {pid} --duty 50%")).run().refused(125, "in the same tree");
+    host.garth(&format!("limit --pid {pid} --duty 50%")).run().refused(125, "in the same tree");
 }
 
 #[test]
 fn what_cannot_be_limited_is_refused_in_a_line() {
     needs!(root);
-    let yard = Yard::new();
-    let (_target, pid) = target(&yard, "exec sleep 1000");
+    let host = Host::new();
+    let (_target, pid) = target(&host, "exec sleep 1000");
     let refused =
-        |words: &str, text: &str| yard.garth(&format!("limit {words}")).run().refused(125, text);
+        |words: &str, text: &str| host.garth(&format!("limit {words}")).run().refused(125, text);
     for (rate, text) in [
         ("10", "missing unit"),
         ("10Mb", "bits or bytes?"),
@@ -525,17 +525,17 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
 
     // Ourselves, and our ancestors.
     let own = "sh -c 'exec $GARTH limit --pid $$ --duty 50%'";
-    yard.sh(own).run().refused(125, "cannot stop itself");
-    yard.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "is its descendant");
+    host.sh(own).run().refused(125, "cannot stop itself");
+    host.sh("$GARTH limit --pid $$ --duty 50%; exit $?").run().refused(125, "is its descendant");
     // Another user's.
     let other = "exec setpriv --reuid 65534 --clear-groups $GARTH --root /tmp/none limit";
-    let ran = yard.sh(&format!("{other} --pid {pid} --duty 50%")).run();
+    let ran = host.sh(&format!("{other} --pid {pid} --duty 50%")).run();
     ran.refused(125, "belongs to another user");
     // One that has ended and was not reaped.
     let script = "sh -c 'exit' & sleep 0.2; $GARTH limit --pid $! --duty 50%; exit $?";
-    yard.sh(script).run().refused(125, "no process");
-    assert!(!yard.path("/run/garth/limits").exists());
-    assert_stays_running(&yard, pid);
+    host.sh(script).run().refused(125, "no process");
+    assert!(!host.path("/run/garth/limits").exists());
+    assert_stays_running(&host, pid);
 }
 
 #[test]
@@ -566,24 +566,24 @@ fn a_thread_of_the_kernel_is_refused() {
 #[test]
 fn a_cgroup_of_its_own_is_frozen_and_thawed_whatever_happens() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let make = "for top in /sys/fs/cgroup/freezer /sys/fs/cgroup/unified /sys/fs/cgroup; do
             mkdir $top/limited 2>/dev/null || continue
             [ -e $top/limited/freezer.state ] || [ -e $top/limited/cgroup.freeze ] || continue
             echo $$ >$top/limited/cgroup.procs && echo $top/limited && exec sleep 1000
         done; echo none";
-    let (target, pid) = target(&yard, make);
+    let (target, pid) = target(&host, make);
     let dir = target.line();
     if dir == "none" {
         return garth_tests::skip("freezer", "a cgroup with a freezer");
     }
     let frozen = || {
-        let read = |name: &str| fs::read_to_string(yard.path(&format!("{dir}/{name}")));
+        let read = |name: &str| fs::read_to_string(host.path(&format!("{dir}/{name}")));
         let text = read("freezer.state").or_else(|_| read("cgroup.freeze")).unwrap();
         matches!(text.trim(), "FROZEN" | "FREEZING" | "1")
     };
     let start = || {
-        let limiter = yard.garth(&format!("limit --pid {pid} --duty 10% --period 200ms")).start();
+        let limiter = host.garth(&format!("limit --pid {pid} --duty 10% --period 200ms")).start();
         limiter.error_line("the freezer");
         until("it is frozen", || frozen().then_some(()));
         limiter
@@ -594,31 +594,31 @@ fn a_cgroup_of_its_own_is_frozen_and_thawed_whatever_happens() {
     assert!(figures.contains("\"hold\":\"freezer\"") && !frozen(), "{figures}");
     start().signal("KILL");
     until("it is thawed", || (!frozen()).then_some(()));
-    until("the record is gone", || (!yard.path("/run/garth/limits").exists()).then_some(()));
+    until("the record is gone", || (!host.path("/run/garth/limits").exists()).then_some(()));
     kill("KILL", target.pid());
     drop(target);
-    yard.sh(&format!("rmdir {dir}; true")).run().ok();
+    host.sh(&format!("rmdir {dir}; true")).run().ok();
 }
 
 #[test]
 fn a_sandbox_is_limited_by_its_name_and_by_its_link() {
     needs!(root, netns);
-    let yard = Yard::new();
-    yard.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
-    let ran = yard.garth("limit --name web --rate 1MB/s --for 300ms").run();
+    let host = Host::new();
+    host.garth("wrap -d --name web --network private -- sleep 1000").run().ok();
+    let ran = host.garth("limit --name web --rate 1MB/s --for 300ms").run();
     assert_eq!(ran.code, 0, "{ran}");
     assert!(ran.stderr.contains("bytes on the links of its network namespace"), "{ran}");
     let last: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["count"], &last["duty"]), (&"link".into(), &1.0.into()), "{ran}");
-    yard.garth("delete --force web").run().ok();
-    yard.assert_nothing_left();
+    host.garth("delete --force web").run().ok();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_member_that_an_ordinary_user_may_not_look_into_ends_nothing() {
     needs!(root, "setpriv", "python3");
-    let yard = Yard::new();
-    yard.sh(
+    let host = Host::new();
+    host.sh(
         "install -m 4755 $(command -v sleep) /srv/sleep; install -d -o 65534 -g 65534 /srv/state",
     )
     .run()
@@ -627,7 +627,7 @@ fn a_member_that_an_ordinary_user_may_not_look_into_ends_nothing() {
                  limit --rate 1MB/s";
     // Hundreds of processes end, and any of them may be examined at that moment.
     let many = "i=0; while [ $i -lt 300 ]; do /bin/true; i=$((i+1)); done; echo finished; exit 7";
-    let ran = yard.sh(&format!("{limit} -- sh -c \"$SCRIPT\"")).env("SCRIPT", many).run();
+    let ran = host.sh(&format!("{limit} -- sh -c \"$SCRIPT\"")).env("SCRIPT", many).run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (7, "finished", ""), "{ran}");
     let undumpable = "python3 -c 'import ctypes, time
 ctypes.CDLL(None).prctl(4, 0)
@@ -638,14 +638,14 @@ exit(3)'";
         [("sockets", undumpable), ("io", undumpable), ("sockets", set_uid), ("io", set_uid)]
     {
         let words = format!("{limit} --count {count} --format json -- {command}");
-        let ran = yard.sh(&words).run();
+        let ran = host.sh(&words).run();
         assert_eq!(ran.code, 3, "{ran}");
         assert!(ran.stderr.contains("is not counted"), "{ran}");
         let last = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
         assert!(last.contains("\"uncounted\":\"1 process of another user\""), "{ran}");
     }
     // Itself the command.
-    let ran = yard.sh(&format!("{limit} -- /srv/sleep 0.3")).run();
+    let ran = host.sh(&format!("{limit} -- /srv/sleep 0.3")).run();
     assert_eq!(ran.code, 0, "{ran}");
     // One that is running was itself meant.
     let script = format!(
@@ -653,5 +653,5 @@ exit(3)'";
         sleep 0.2; {} --pid $!",
         limit.trim_start_matches("exec ")
     );
-    yard.sh(&script).run().refused(125, "may not inspect it");
+    host.sh(&script).run().refused(125, "may not inspect it");
 }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use garth_tests::{Running, Yard, needs, until};
+use garth_tests::{Host, Running, needs, until};
 
 /// Sends as many bytes as requested, and closes.
 const SERVER: &str = "
@@ -25,28 +25,28 @@ for i in range(int(sys.argv[1])):
     c.close()
 ";
 
-fn served() -> (Yard, Running) {
-    let yard = Yard::with_neighbour();
-    yard.write("/srv/server.py", SERVER);
-    yard.write("/srv/client.py", CLIENT);
-    let server = yard.neighbour("exec python3 /srv/server.py").start();
+fn served() -> (Host, Running) {
+    let host = Host::with_neighbour();
+    host.write("/srv/server.py", SERVER);
+    host.write("/srv/client.py", CLIENT);
+    let server = host.neighbour("exec python3 /srv/server.py").start();
     until("the server listens", || {
-        yard.sh("python3 /srv/client.py 1 1 192.0.2.2").run().code.eq(&0).then_some(())
+        host.sh("python3 /srv/client.py 1 1 192.0.2.2").run().code.eq(&0).then_some(())
     });
-    (yard, server)
+    (host, server)
 }
 
 /// Runs a script at a rate in bytes per second: how much was moved in how many seconds, and the
 /// summary.
-fn limited(yard: &Yard, rate: u32, script: &str) -> (f64, f64, serde_json::Value) {
+fn limited(host: &Host, rate: u32, script: &str) -> (f64, f64, serde_json::Value) {
     let received = || -> f64 {
-        let text = yard.read("/proc/1/net/dev");
+        let text = host.read("/proc/1/net/dev");
         let line = text.lines().find_map(|line| line.trim().strip_prefix("lan0:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
     let (before, begun) = (received(), Instant::now());
     let rate = rate / 1000;
-    let ran = yard.garth(&format!("limit --rate {rate}kB/s --format json")).script(script).run();
+    let ran = host.garth(&format!("limit --rate {rate}kB/s --format json")).script(script).run();
     let (moved, took) = (received() - before, begun.elapsed().as_secs_f64());
     assert_eq!(ran.code, 0, "{ran}");
     let figures = ran.stderr.lines().rfind(|line| line.starts_with('{')).unwrap();
@@ -56,13 +56,13 @@ fn limited(yard: &Yard, rate: u32, script: &str) -> (f64, f64, serde_json::Value
 #[test]
 fn short_connections_are_counted_and_held() {
     needs!(root, netns, "python3");
-    let (yard, _server) = served();
+    let (host, _server) = served();
     for (script, bytes, asked) in [
         ("exec python3 /srv/client.py 100 100000 192.0.2.2", 10e6, 2_000_000),
         // One process for each.
         ("for i in $(seq 8); do python3 /srv/client.py 1 100000 192.0.2.2; done", 0.8e6, 200_000),
     ] {
-        let (moved, took, said) = limited(&yard, asked, script);
+        let (moved, took, said) = limited(&host, asked, script);
         assert!(moved >= bytes, "{moved}");
         let rate = moved / took / f64::from(asked);
         // A process that has ended need not pay for what it moved last.
@@ -75,9 +75,9 @@ fn short_connections_are_counted_and_held() {
 #[test]
 fn a_small_job_at_a_slow_rate_is_held() {
     needs!(root, netns, "python3");
-    let (yard, _server) = served();
+    let (host, _server) = served();
     // All of it is over in a few milliseconds without a limit.
-    let (_, took, said) = limited(&yard, 100_000, "python3 /srv/client.py 8 50000 192.0.2.2");
+    let (_, took, said) = limited(&host, 100_000, "python3 /srv/client.py 8 50000 192.0.2.2");
     assert!(took > 2.0, "{took} s, {said}");
     assert!(said["moved"].as_f64().unwrap() >= 400e3 * 0.98, "{said}");
 }
@@ -85,12 +85,12 @@ fn a_small_job_at_a_slow_rate_is_held() {
 #[test]
 fn what_others_may_have_moved_is_said_and_not_counted() {
     needs!(root, netns, "python3");
-    let (yard, _server) = served();
-    let idle = yard.sh("echo $$; exec sleep 600").start();
+    let (host, _server) = served();
+    let idle = host.sh("echo $$; exec sleep 600").start();
     let pid = idle.line();
-    let limiter = yard.garth(&format!("limit --pid {pid} --rate 1MB/s --format json")).start();
+    let limiter = host.garth(&format!("limit --pid {pid} --rate 1MB/s --format json")).start();
     limiter.line();
-    yard.sh("python3 /srv/client.py 20 100000 192.0.2.2").run().ok();
+    host.sh("python3 /srv/client.py 20 100000 192.0.2.2").run().ok();
     limiter.line();
     limiter.signal("INT");
     let ran = limiter.wait();
@@ -103,45 +103,45 @@ fn what_others_may_have_moved_is_said_and_not_counted() {
 #[test]
 fn a_job_that_uses_files_only_is_told_how_that_is_limited() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     let copy = "dd if=/dev/zero of=/srv/file bs=64k count=1000 status=none; sleep 0.2";
-    let ran = yard.garth("limit --rate 1MB/s").script(copy).run();
+    let ran = host.garth("limit --rate 1MB/s").script(copy).run();
     assert!(ran.code == 0 && ran.stderr.contains("--count io"), "{ran}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran}");
-    let ran = yard.garth("limit --rate 100MB/s --count io").script(copy).run();
+    let ran = host.garth("limit --rate 100MB/s --count io").script(copy).run();
     assert_eq!((ran.code, &*ran.stderr), (0, ""), "{ran}");
-    let ran = yard.garth("limit --rate 1MB/s").script("cat /dev/null; sleep 0.2").run();
+    let ran = host.garth("limit --rate 1MB/s").script("cat /dev/null; sleep 0.2").run();
     assert_eq!((ran.code, &*ran.stderr), (0, ""), "{ran}");
 }
 
 #[test]
 fn what_a_command_leaves_behind_is_named_as_it_has_no_limit_any_more() {
     needs!(root);
-    let yard = Yard::new();
+    let host = Host::new();
     for wait in ["", "sleep 0.3; "] {
         let script = format!("sleep 600 </dev/null >/dev/null 2>&1 & echo $!; {wait}exit 3");
-        let ran = yard.garth("limit --duty 50% --period 50ms").script(&script).run();
+        let ran = host.garth("limit --duty 50% --period 50ms").script(&script).run();
         let pid = ran.stdout.clone();
         assert_eq!(ran.code, 3, "{ran}");
         assert!(ran.stderr.contains(&format!("garth limit --pid {pid} ")), "{ran}");
-        let state = yard.read(&format!("/proc/{pid}/stat"));
+        let state = host.read(&format!("/proc/{pid}/stat"));
         assert!(state.contains(") S "), "{state}");
-        yard.sh(&format!("kill {pid}")).run().ok();
+        host.sh(&format!("kill {pid}")).run().ok();
     }
-    let ran = yard.garth("limit --duty 50%").script("sleep 0.1 | cat; exit 4").run();
+    let ran = host.garth("limit --duty 50%").script("sleep 0.1 | cat; exit 4").run();
     assert_eq!((ran.code, &*ran.stderr), (4, ""), "{ran}");
 }
 
 /// A limiter that has stopped its target for the next ten seconds.
-fn held(yard: &Yard, what: &str) -> (Running, String) {
+fn held(host: &Host, what: &str) -> (Running, String) {
     let words = format!("limit {what} --duty 1% --period 20s");
     let limiter = match what {
-        "" => yard.garth(&words).script("exec sleep 600").start(),
-        _ => yard.garth(&words).start(),
+        "" => host.garth(&words).script("exec sleep 600").start(),
+        _ => host.garth(&words).start(),
     };
     let pid = until("the target is stopped", || {
-        let found = yard.sh("pgrep -x sleep").run().stdout;
-        let status = yard.sh(&format!("cat /proc/{found}/status")).run().stdout;
+        let found = host.sh("pgrep -x sleep").run().stdout;
+        let status = host.sh(&format!("cat /proc/{found}/status")).run().stdout;
         status.contains("T (stopped)").then_some(found)
     });
     (limiter, pid)
@@ -150,42 +150,42 @@ fn held(yard: &Yard, what: &str) -> (Running, String) {
 #[test]
 fn a_second_limiter_is_told_how_the_first_ends_also_while_that_holds_the_target() {
     needs!(root);
-    let yard = Yard::new();
-    let target = yard.sh("sleep 600 & echo $!; wait").start();
+    let host = Host::new();
+    let target = host.sh("sleep 600 & echo $!; wait").start();
     let pid = target.line();
-    let (limiter, _) = held(&yard, &format!("--pid {pid}"));
-    let ran = yard.garth(&format!("limit --pid {pid} --duty 50%")).run();
+    let (limiter, _) = held(&host, &format!("--pid {pid}"));
+    let ran = host.garth(&format!("limit --pid {pid} --duty 50%")).run();
     let said = ran.fails(125);
     let advice = said.split("; ").find(|part| part.starts_with("kill ")).unwrap();
     assert!(said.contains("already limited"), "{said}");
-    yard.sh(advice.split(" ends").next().unwrap()).run().ok();
+    host.sh(advice.split(" ends").next().unwrap()).run().ok();
     limiter.wait().ok();
-    assert!(yard.read(&format!("/proc/{pid}/stat")).contains(") S "));
-    yard.sh(&format!("kill {pid}")).run().ok();
+    assert!(host.read(&format!("/proc/{pid}/stat")).contains(") S "));
+    host.sh(&format!("kill {pid}")).run().ok();
     drop(target);
 
     // A limiter that started its target passes signals on to it.
-    let (limiter, pid) = held(&yard, "");
-    let said = yard.garth(&format!("limit --pid {pid} --duty 50%")).run().fails(125);
+    let (limiter, pid) = held(&host, "");
+    let said = host.garth(&format!("limit --pid {pid} --duty 50%")).run().fails(125);
     assert!(said.contains("started it: kill -KILL"), "{said}");
     let advice = said.split(": ").find(|part| part.starts_with("kill -KILL")).unwrap();
-    yard.sh(advice.split(" takes").next().unwrap()).run().ok();
+    host.sh(advice.split(" takes").next().unwrap()).run().ok();
     until("the target goes on", || {
-        yard.read(&format!("/proc/{pid}/stat")).contains(") S ").then_some(())
+        host.read(&format!("/proc/{pid}/stat")).contains(") S ").then_some(())
     });
-    yard.sh(&format!("kill {pid}")).run().ok();
+    host.sh(&format!("kill {pid}")).run().ok();
     drop(limiter);
 }
 
 #[test]
 fn a_target_that_is_asked_to_end_while_it_is_stopped_can() {
     needs!(root);
-    let yard = Yard::new();
-    let target = yard.sh("sleep 600 & echo $!; wait $!; echo $?").start();
+    let host = Host::new();
+    let target = host.sh("sleep 600 & echo $!; wait $!; echo $?").start();
     let pid = target.line();
-    let (limiter, _) = held(&yard, &format!("--pid {pid}"));
+    let (limiter, _) = held(&host, &format!("--pid {pid}"));
     let asked = Instant::now();
-    yard.sh(&format!("kill {pid}")).run().ok();
+    host.sh(&format!("kill {pid}")).run().ok();
     assert_eq!(target.line(), "143");
     // Not at the end of the stop, which is twenty seconds long.
     assert!(asked.elapsed().as_secs() < 10);
@@ -195,7 +195,7 @@ fn a_target_that_is_asked_to_end_while_it_is_stopped_can() {
 #[test]
 fn a_command_on_a_terminal_is_limited_without_a_word_about_a_shell() {
     needs!(root, "script");
-    let yard = Yard::new();
+    let host = Host::new();
     let script = "script -qec '$GARTH limit --duty 50% --period 20ms -- sleep 0.3' /dev/null";
-    assert_eq!(yard.sh(script).run().ok(), "");
+    assert_eq!(host.sh(script).run().ok(), "");
 }

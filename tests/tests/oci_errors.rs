@@ -2,7 +2,7 @@
 //! line, also where engines read it (`--log`), and nothing is left of the attempt.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, ROOT, Ran, Socket, Yard, needs};
+use garth_tests::{Bundle, Host, ROOT, Ran, Socket, needs};
 use serde_json::json;
 
 /// One line from garth, exit code 1, the same in the log, nothing left.
@@ -26,10 +26,10 @@ fn create_refused(bundle: &Bundle<'_>, words: &str, text: &str) {
 #[test]
 fn a_config_that_cannot_be_read_is_refused() {
     needs!(root);
-    let yard = Yard::new();
-    let bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let bundle = Bundle::new(&host);
     let whole = bundle.config.to_string();
-    let file = yard.path(&bundle.dir("config.json"));
+    let file = host.path(&bundle.dir("config.json"));
     let try_it = |what: &str, text: &[u8]| {
         bundle.save();
         std::fs::write(&file, text).unwrap();
@@ -75,8 +75,8 @@ fn a_config_that_cannot_be_read_is_refused() {
 #[test]
 fn a_large_config_is_no_error() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let long = "x".repeat(10 << 20);
     bundle.config["annotations"] = json!({"long": long});
     assert_eq!(bundle.script("echo it runs").run().ok(), "it runs");
@@ -88,8 +88,8 @@ fn a_large_config_is_no_error() {
 #[test]
 fn a_bundle_that_is_none_is_refused() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.save();
     create_refused(&bundle, "--bundle /srv/nowhere $ID", "/srv/nowhere");
     create_refused(&bundle, "--bundle /srv $ID", "config.json");
@@ -115,7 +115,7 @@ fn a_bundle_that_is_none_is_refused() {
     create_refused(&bundle, "--bundle $B $ID", "config.json");
     bundle.config["root"]["path"] = "".into();
     create_refused(&bundle, "--bundle $B $ID", "root");
-    yard.sh(&format!("ln -s rootfs {}", bundle.dir("link"))).run().ok();
+    host.sh(&format!("ln -s rootfs {}", bundle.dir("link"))).run().ok();
     bundle.config["root"]["path"] = "link".into();
     assert_eq!(bundle.script("echo it runs").run().ok(), "it runs");
 }
@@ -123,11 +123,11 @@ fn a_bundle_that_is_none_is_refused() {
 #[test]
 fn verbs_at_the_wrong_time_say_so() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    let mut neighbour = Bundle::named(&yard, "neighbour");
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    let mut neighbour = Bundle::named(&host, "neighbour");
     neighbour.sleeping();
-    let log = yard.path(&bundle.dir("log"));
+    let log = host.path(&bundle.dir("log"));
     let refused = |ran: Ran, text: &str| {
         assert_eq!(ran.code, 1, "{ran}");
         assert!(ran.stderr.contains(text) && ran.stderr.lines().count() == 1, "{text:?}: {ran}");
@@ -167,10 +167,10 @@ fn verbs_at_the_wrong_time_say_so() {
 #[test]
 fn a_name_that_is_none_is_refused_by_every_verb() {
     needs!(root);
-    let yard = Yard::new();
-    let mut neighbour = Bundle::named(&yard, "neighbour");
+    let host = Host::new();
+    let mut neighbour = Bundle::named(&host, "neighbour");
     neighbour.sleeping();
-    let bundle = Bundle::new(&yard);
+    let bundle = Bundle::new(&host);
     bundle.save();
     let create = format!("create --bundle {}", bundle.dir(""));
     let run = format!("run --bundle {}", bundle.dir(""));
@@ -202,7 +202,7 @@ fn a_name_that_is_none_is_refused_by_every_verb() {
         for verb in
             [&*create, &run, "state", "start", "kill", "delete", "delete --force", "pause", "exec"]
         {
-            std::fs::write(yard.path(&bundle.dir("log")), "").unwrap();
+            std::fs::write(host.path(&bundle.dir("log")), "").unwrap();
             let mut call = bundle.call(verb).arg(id);
             if verb == "exec" {
                 call = call.arg("true");
@@ -221,7 +221,7 @@ fn a_name_that_is_none_is_refused_by_every_verb() {
         }
     }
     assert_eq!(neighbour.status(), "running");
-    let left = yard.sh(&format!("ls -A {ROOT}/containers")).run().ok();
+    let left = host.sh(&format!("ls -A {ROOT}/containers")).run().ok();
     assert_eq!(left, "neighbour");
     neighbour.delete_force().ok();
     // Dots are fine elsewhere, and so is every name that fits.
@@ -237,11 +237,11 @@ fn a_name_that_is_none_is_refused_by_every_verb() {
 #[test]
 fn a_damaged_entry_can_be_deleted_by_force() {
     needs!(root);
-    let yard = Yard::new();
-    let mut neighbour = Bundle::named(&yard, "neighbour");
+    let host = Host::new();
+    let mut neighbour = Bundle::named(&host, "neighbour");
     neighbour.sleeping();
     let others = neighbour.pid();
-    let mut bundle = Bundle::new(&yard);
+    let mut bundle = Bundle::new(&host);
     for damage in [
         "true",
         "rm record.json",
@@ -274,12 +274,12 @@ fn a_damaged_entry_can_be_deleted_by_force() {
         let ran = bundle.sh(&script).run();
         assert_eq!(ran.code, 0, "{damage}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "{damage}: {ran}");
-        let left = yard.sh(&format!("ls -A {ROOT}/containers; pgrep -x -r DRST sleep")).run().ok();
+        let left = host.sh(&format!("ls -A {ROOT}/containers; pgrep -x -r DRST sleep")).run().ok();
         assert_eq!(left, format!("neighbour\n{others}"), "{damage}");
         let trees = "'(' -fstype cgroup -o -fstype cgroup2 ')'";
-        let left = yard.sh(&format!("find /sys/fs/cgroup {trees} -name box0")).run().ok();
+        let left = host.sh(&format!("find /sys/fs/cgroup {trees} -name box0")).run().ok();
         assert_eq!(left, "", "{damage}");
-        assert!(yard.path("/etc/passwd").exists());
+        assert!(host.path("/etc/passwd").exists());
     }
     assert_eq!(neighbour.status(), "running");
     neighbour.delete_force().ok();
@@ -291,10 +291,10 @@ fn a_damaged_entry_can_be_deleted_by_force() {
 #[test]
 fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
     needs!(root);
-    let yard = Yard::new();
-    let mut neighbour = Bundle::named(&yard, "neighbour");
+    let host = Host::new();
+    let mut neighbour = Bundle::named(&host, "neighbour");
     neighbour.sleeping();
-    let mut bundle = Bundle::new(&yard);
+    let mut bundle = Bundle::new(&host);
     for state in ["created", "stopped"] {
         for damage in [
             ": >record.json",
@@ -310,7 +310,7 @@ fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
             }
             bundle.sh(&format!("cd {ROOT}/containers/box0; {damage}")).run().ok();
             for words in ["state box0", "start box0", "kill box0", "delete box0", "pause box0"] {
-                std::fs::write(yard.path(&bundle.dir("log")), "").unwrap();
+                std::fs::write(host.path(&bundle.dir("log")), "").unwrap();
                 let ran = bundle.call(words).run();
                 // A verb that needs only the process, or finds nothing left, may succeed.
                 if ran.code == 0 {
@@ -336,17 +336,17 @@ fn a_damaged_record_is_said_and_can_be_deleted_in_every_state() {
 #[test]
 fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
     needs!(root);
-    let yard = Yard::new();
-    let mut neighbour = Bundle::named(&yard, "neighbour");
+    let host = Host::new();
+    let mut neighbour = Bundle::named(&host, "neighbour");
     neighbour.sleeping();
-    let mut bundle = Bundle::new(&yard);
+    let mut bundle = Bundle::new(&host);
     bundle.script("echo it runs");
     bundle.save();
     for (options, fill) in [
         ("size=8m", "head -c 9m /dev/zero >/srv/full/fill 2>/dev/null"),
         ("nr_inodes=1000", "for i in $(seq 1000); do true >/srv/full/fill.$i; done 2>/dev/null"),
     ] {
-        yard.sh(&format!(
+        host.sh(&format!(
             "mkdir -p /srv/full; mount -t tmpfs -o {options} tmpfs /srv/full
             cp -a /srv/box0/. /srv/full/; {fill}; true"
         ))
@@ -376,7 +376,7 @@ fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
                     assert_eq!(ran.code, 1, "{options} {verb} {what}: {ran}");
                     assert!(ran.stderr.contains("ENOSPC"), "{options} {verb} {what}: {ran}");
                     assert_eq!(ran.stderr.lines().count(), 1, "{options} {verb} {what}: {ran}");
-                    let logged = || garth_tests::parsed(&yard.read("/srv/log"));
+                    let logged = || garth_tests::parsed(&host.read("/srv/log"));
                     if what != "the log" {
                         assert_eq!(logged()["level"], "error");
                         assert!(logged()["msg"].as_str().unwrap().contains("ENOSPC"));
@@ -397,7 +397,7 @@ fn a_bundle_on_a_full_disk_is_refused_and_leaves_nothing() {
                 assert_eq!(neighbour.status(), "running", "{options} {verb} {what}");
             }
         }
-        yard.sh("umount /srv/full").run().ok();
+        host.sh("umount /srv/full").run().ok();
     }
     neighbour.delete_force().ok();
 }
@@ -410,17 +410,17 @@ fn on_a_full_disk_creating_fails_and_deleting_works() {
         ("size=256k", "head -c 300k /dev/zero >/run/spec/fill 2>/dev/null; true"),
         ("nr_inodes=64", "for i in $(seq 100); do true >/run/spec/fill.$i; done 2>/dev/null; true"),
     ] {
-        let yard = Yard::new();
-        yard.sh(&format!("mkdir {ROOT}; mount -t tmpfs -o mode=700,{options} tmpfs {ROOT}"))
+        let host = Host::new();
+        host.sh(&format!("mkdir {ROOT}; mount -t tmpfs -o mode=700,{options} tmpfs {ROOT}"))
             .run()
             .ok();
-        let mut neighbour = Bundle::named(&yard, "neighbour");
+        let mut neighbour = Bundle::named(&host, "neighbour");
         neighbour.sleeping();
-        let mut other = Bundle::named(&yard, "other");
+        let mut other = Bundle::named(&host, "other");
         other.script("exec sleep 600").create().ok();
-        let mut bundle = Bundle::new(&yard);
+        let mut bundle = Bundle::new(&host);
         bundle.config["annotations"] = json!({"long": "x".repeat(10_000)});
-        let before = yard.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
+        let before = host.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
         let full = format!("{fill}\nexec </dev/null\n");
         for verb in ["create", "run", "run -d"] {
             // With nothing free, and with just enough free to get part of the way.
@@ -444,7 +444,7 @@ fn on_a_full_disk_creating_fails_and_deleting_works() {
                 }
                 let deleted = bundle.sh("$R delete --force $ID").run();
                 assert_eq!(deleted.code, 0, "{options} {verb}: {deleted}");
-                let left = yard.sh("ls -A /run/spec/containers").run().ok();
+                let left = host.sh("ls -A /run/spec/containers").run().ok();
                 assert_eq!(left, "neighbour\nother", "{options} {verb} {room}");
             }
         }
@@ -456,39 +456,39 @@ fn on_a_full_disk_creating_fails_and_deleting_works() {
         neighbour.until("stopped");
         neighbour.delete().ok();
         other.delete_force().ok();
-        yard.sh("rm -f /run/spec/fill*").run().ok();
-        let after = yard.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
+        host.sh("rm -f /run/spec/fill*").run().ok();
+        let after = host.sh("ls -d /proc/[0-9]*; find /sys/fs/cgroup -name box0").run().ok();
         assert!(after.lines().count() < before.lines().count() + 2, "{before}\n{after}");
         bundle.config.as_object_mut().unwrap().remove("annotations");
         assert_eq!(bundle.script("echo again").run().ok(), "again");
-        yard.sh(&format!("umount {ROOT}")).run().ok();
+        host.sh(&format!("umount {ROOT}")).run().ok();
     }
 }
 
 #[test]
 fn a_state_directory_of_somebody_else_is_not_used() {
     needs!(root);
-    let yard = Yard::new();
-    let bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let bundle = Bundle::new(&host);
     bundle.save();
     for (how, what) in [("chown 1000", "belongs to another"), ("chmod 777", "writable by others")] {
-        yard.sh(&format!("rm -rf {ROOT}; mkdir -m 700 {ROOT}; {how} {ROOT}")).run().ok();
+        host.sh(&format!("rm -rf {ROOT}; mkdir -m 700 {ROOT}; {how} {ROOT}")).run().ok();
         for words in ["create --bundle /srv/box0 box0", "state box0", "list", "delete box0"] {
             let ran = bundle.call(words).run();
             assert_eq!(ran.code, 1, "{how} {words}: {ran}");
             assert!(ran.stderr.contains(what), "{how} {words}: {ran}");
         }
-        let left = yard.sh(&format!("ls -A {ROOT}; rm -rf {ROOT}/*")).run().ok();
+        let left = host.sh(&format!("ls -A {ROOT}; rm -rf {ROOT}/*")).run().ok();
         assert!(["", "containers"].contains(&left.as_str()), "{left}");
-        yard.sh(&format!("rm -rf {ROOT}")).run().ok();
+        host.sh(&format!("rm -rf {ROOT}")).run().ok();
     }
 }
 
 #[test]
 fn a_state_directory_that_cannot_be_made_is_said() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.save();
     for root in ["/proc/nowhere/root", "/etc/passwd", "/dev/null/root", "/sys/garth"] {
         let script = format!("$GARTH --root {root} create --bundle $B $ID </dev/null");
@@ -504,8 +504,8 @@ fn a_state_directory_that_cannot_be_made_is_said() {
 #[test]
 fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     for verb in ["create", "run -d"] {
         for (options, text) in [
@@ -536,7 +536,7 @@ fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
     ] {
         let ran = bundle.sh(&format!("$R exec {options} $ID sleep 700 </dev/null")).run();
         assert_eq!(ran.code, 255, "{options}: {ran}");
-        let others = yard.sh("pgrep -fx 'sleep 700'").run();
+        let others = host.sh("pgrep -fx 'sleep 700'").run();
         assert_eq!(others.stdout, "", "{options}");
     }
     assert_eq!(bundle.status(), "running");
@@ -547,10 +547,10 @@ fn what_the_caller_asks_to_be_told_and_cannot_be_leaves_no_container() {
 #[test]
 fn a_log_that_cannot_be_written_is_refused_but_not_to_those_who_remove() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for log in ["/srv/nowhere/log", "/srv", "/proc/log"] {
-        let call = |words: &str| yard.garth(&format!("--root {ROOT} --log {log} {words}")).run();
+        let call = |words: &str| host.garth(&format!("--root {ROOT} --log {log} {words}")).run();
         for words in ["create -b /srv/box0 box0", "run -b /srv/box0 box0", "state box0", "list"] {
             bundle.save();
             let ran = call(words);
@@ -569,14 +569,14 @@ fn a_log_that_cannot_be_written_is_refused_but_not_to_those_who_remove() {
     }
     // A log that accepts nothing any more does not hide the error.
     let words = format!("--root {ROOT} --log /dev/full --log-format json state x");
-    assert!(yard.garth(&words).run().fails(1).contains("does not exist"));
+    assert!(host.garth(&words).run().fails(1).contains("does not exist"));
 }
 
 #[test]
 fn what_the_caller_has_done_to_itself_does_not_matter() {
     needs!(root, "python3");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "true; true"]}]);
     for list in ["createRuntime", "createContainer", "poststart", "poststop"] {
         bundle.config["hooks"][list] = hook.clone();
@@ -585,7 +585,7 @@ fn what_the_caller_has_done_to_itself_does_not_matter() {
         .script("grep -E '^(SigBlk|SigIgn|ShdPnd|SigPnd)' /proc/self/status; umask; echo it runs");
     // The descriptors it finds: no shell is involved, the caller is python.
     let odd = |setup: &str| {
-        yard.write(
+        host.write(
             "/srv/caller.py",
             &format!(
                 "import os, signal, sys, resource\n{setup}\nos.execvp(sys.argv[1], sys.argv[1:])\n"
@@ -629,8 +629,8 @@ fn what_the_caller_has_done_to_itself_does_not_matter() {
 #[test]
 fn a_container_in_a_cgroup_that_cannot_be_its_own_is_refused() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for path in ["/", "..", "../..", "/.."] {
         bundle.config["linux"]["cgroupsPath"] = path.into();
         create_refused(&bundle, "--bundle $B $ID", "cgroupsPath");
@@ -640,16 +640,16 @@ fn a_container_in_a_cgroup_that_cannot_be_its_own_is_refused() {
 #[test]
 fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     needs!(root);
-    let yard = Yard::new();
-    let mut owner = Bundle::named(&yard, "owner");
+    let host = Host::new();
+    let mut owner = Bundle::named(&host, "owner");
     owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     owner.sleeping();
-    let mut guest = Bundle::named(&yard, "guest");
+    let mut guest = Bundle::named(&host, "guest");
     guest.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     guest.script("true").save();
     // It is not needed for anything.
-    yard.write("/srv/criu", "#!/bin/sh\nexit 1\n");
-    yard.sh("mkdir /srv/images; chmod +x /srv/criu").run().ok();
+    host.write("/srv/criu", "#!/bin/sh\nexit 1\n");
+    host.sh("mkdir /srv/images; chmod +x /srv/criu").run().ok();
     for words in ["create", "run", "--criu /srv/criu restore --image-path /srv/images"] {
         let refused = guest.call(&format!("{words} --bundle {} guest", guest.dir(""))).run();
         let said = refused.fails(1);
@@ -660,14 +660,14 @@ fn who_is_refused_the_cgroup_of_another_leaves_that_one_alone() {
     guest.call("delete --force guest").run().ok();
     assert_eq!(owner.status(), "running");
     owner.call("delete --force owner").run().ok();
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn who_was_never_in_its_cgroup_ends_nobody_there() {
     needs!(root);
-    let yard = Yard::new();
-    let mut owner = Bundle::named(&yard, "owner");
+    let host = Host::new();
+    let mut owner = Bundle::named(&host, "owner");
     owner.config["linux"]["cgroupsPath"] = "/owner-and-guest".into();
     owner.sleeping();
     // As left by a process that was killed between its record and its claim.
@@ -679,19 +679,19 @@ fn who_was_never_in_its_cgroup_ends_nobody_there() {
         owner.sh(&script).run().ok();
         assert_eq!(owner.status(), "running", "{record}");
         assert_eq!(owner.exec("", "echo lives").ok(), "lives", "{record}");
-        let guest = yard.sh(&format!("ls {ROOT}/containers")).run().ok();
+        let guest = host.sh(&format!("ls {ROOT}/containers")).run().ok();
         assert_eq!(guest, "owner", "{record}");
     }
     owner.call("delete --force owner").run().ok();
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_terminal_that_its_receiver_lets_go_of_is_refused() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    let socket = Socket::listen(&yard.path(&bundle.dir("console")));
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    let socket = Socket::listen(&host.path(&bundle.dir("console")));
     let receiver = std::thread::spawn(move || {
         for _ in 0..3 {
             drop(socket.receive());

@@ -8,7 +8,7 @@
 use std::env;
 use std::path::Path;
 
-use garth_tests::{Bundle, Yard, needs, runtime, which};
+use garth_tests::{Bundle, Host, needs, runtime, which};
 
 /// Words without a container: `$R` is the runtime with its own state directory.
 const WITHOUT: &[&str] = &[
@@ -146,8 +146,8 @@ const DIFFERENT: &[(&str, i32, i32, &str)] = &[
 
 /// A line `CODE STATE: WORDS` for each.
 fn codes(program: &Path) -> Vec<String> {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     bundle.save();
     let whole = bundle.config.clone();
@@ -161,7 +161,7 @@ fn codes(program: &Path) -> Vec<String> {
         let mut config = whole.clone();
         config["process"]["args"] = args.into();
         config["root"]["path"] = "../rootfs".into();
-        yard.write(&bundle.dir(&format!("{name}/config.json")), &config.to_string());
+        host.write(&bundle.dir(&format!("{name}/config.json")), &config.to_string());
     }
     let functions = format!(
         "P={program}; R=\"$P --root /run/codes\"

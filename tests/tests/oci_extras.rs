@@ -5,14 +5,14 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 
-use garth_tests::{Bundle, Ran, Socket, Yard, needs};
+use garth_tests::{Bundle, Host, Ran, Socket, needs};
 use serde_json::{Value, json};
 
 #[test]
 fn kill_and_delete_take_every_container_that_a_pattern_matches() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundles = ["web-1", "web-2", "db"].map(|id| Bundle::named(&yard, id));
+    let host = Host::new();
+    let mut bundles = ["web-1", "web-2", "db"].map(|id| Bundle::named(&host, id));
     for bundle in &mut bundles {
         bundle.sleeping();
     }
@@ -34,8 +34,8 @@ fn kill_and_delete_take_every_container_that_a_pattern_matches() {
 #[test]
 fn a_pattern_goes_on_behind_a_container_that_refuses() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundles = ["a-runs", "b-stopped"].map(|id| Bundle::named(&yard, id));
+    let host = Host::new();
+    let mut bundles = ["a-runs", "b-stopped"].map(|id| Bundle::named(&host, id));
     for bundle in &mut bundles {
         bundle.sleeping();
     }
@@ -49,15 +49,15 @@ fn a_pattern_goes_on_behind_a_container_that_refuses() {
 #[test]
 fn kill_all_reaches_those_that_the_first_process_has_left() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.without_namespace("pid");
     bundle.script("setsid sleep 600 & exit 0").detach().ok();
     bundle.until("stopped");
-    assert_ne!(yard.sh("pgrep -x sleep").run().stdout, "");
+    assert_ne!(host.sh("pgrep -x sleep").run().stdout, "");
     bundle.call(&format!("kill --all {} KILL", bundle.id)).run().ok();
     garth_tests::until("nobody sleeps", || {
-        yard.sh("pgrep -x sleep").run().stdout.is_empty().then_some(())
+        host.sh("pgrep -x sleep").run().stdout.is_empty().then_some(())
     });
 }
 
@@ -70,10 +70,10 @@ fn mounts(bundle: &Bundle, verb: &str, list: &Value) -> Ran {
 #[test]
 fn mounts_are_added_to_a_container_that_runs_and_removed_again() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.write("/srv/data/file", "text");
-    yard.write(&bundle.dir("beside/file"), "from the bundle");
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.write("/srv/data/file", "text");
+    host.write(&bundle.dir("beside/file"), "from the bundle");
     bundle.sleeping();
     let list = json!([
         {"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["rbind", "ro"]},
@@ -98,10 +98,10 @@ fn mounts_are_added_to_a_container_that_runs_and_removed_again() {
 #[test]
 fn added_mounts_stay_inside_whatever_links_are_there() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.write("/srv/data/file", "text");
-    yard.write("/srv/victim/file", "outside");
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.write("/srv/data/file", "text");
+    host.write("/srv/victim/file", "outside");
     bundle.sleeping();
     bundle.exec("", "mkdir -p /srv/victim; ln -s /srv/victim /link; ln -s ../../../srv /up").ok();
     for destination in ["/link", "/up/made"] {
@@ -111,15 +111,15 @@ fn added_mounts_stay_inside_whatever_links_are_there() {
     }
     let script = "cat /srv/victim/file; cat /srv/made/file";
     assert_eq!(bundle.exec("", script).ok(), "texttext");
-    assert_eq!(yard.read("/srv/victim/file"), "outside");
-    assert!(!yard.path("/srv/made").exists());
+    assert_eq!(host.read("/srv/victim/file"), "outside");
+    assert!(!host.path("/srv/made").exists());
 }
 
 #[test]
 fn what_cannot_be_added_or_removed_is_an_error() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     for (verb, list, words) in [
         ("add", json!([{"destination": "made", "type": "tmpfs"}]), "not an absolute path"),
@@ -149,9 +149,9 @@ fn what_cannot_be_added_or_removed_is_an_error() {
 #[test]
 fn a_mount_of_type_bind_is_one_and_its_source_may_be_relative() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.write(&bundle.dir("beside/file"), "text");
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.write(&bundle.dir("beside/file"), "text");
     bundle.mount("/data", "bind", "beside", &["ro"]);
     let script = "cat /data/file; touch /data/made 2>/dev/null || echo ro";
     assert_eq!(bundle.script(script).run().ok(), "textro");
@@ -169,9 +169,9 @@ fn assert_pidfd(socket: &Socket, of: impl Fn(&[&str]) -> bool) {
 #[test]
 fn a_pidfd_of_the_process_is_sent() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    let socket = Socket::listen(&yard.path("/srv/pidfd.sock"));
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    let socket = Socket::listen(&host.path("/srv/pidfd.sock"));
     bundle.script("exec sleep 600").create_with("--pidfd-socket /srv/pidfd.sock").ok();
     let pid = bundle.pid().to_string();
     assert_pidfd(&socket, |numbers| numbers.contains(&&*pid));

@@ -11,7 +11,7 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-use garth_tests::{Bundle, CHANGES, Point, Socket, Tally, Yard, needs, points, sample};
+use garth_tests::{Bundle, CHANGES, Host, Point, Socket, Tally, needs, points, sample};
 
 const DETACH: &str =
     "$R run --detach --bundle $B $ID >/dev/null 2>&1 </dev/null || echo PREPARE $?";
@@ -26,7 +26,7 @@ fn kill_at_each(bundle: &Bundle<'_>, follow: &str, before: &str, words: &str) {
             echo code $?"
         )
     };
-    let trace = || bundle.yard().read(&bundle.dir("trace"));
+    let trace = || bundle.host().read(&bundle.dir("trace"));
     let count = || {
         let options = format!("-o $B/trace -e trace={CHANGES}");
         let counted = bundle.sh(&format!("{}\n$R delete --force $ID", strace(&options))).run();
@@ -102,8 +102,8 @@ fn settled(bundle: &Bundle<'_>) -> Vec<String> {
 
 /// In Garth's own process, then in everything that it starts.
 fn survives(before: &str, words: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     for follow in ["", "-f"] {
         kill_at_each(&bundle, follow, before, words);
@@ -125,8 +125,8 @@ fn start() {
 #[test]
 fn run() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("true");
     for follow in ["", "-f"] {
         kill_at_each(&bundle, follow, "", "run --bundle $B $ID");
@@ -189,8 +189,8 @@ fn mounts_add() {
 #[test]
 fn create_with_hooks() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     for hook in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
         let path = if hook == "startContainer" { "/bin/true" } else { "/usr/bin/true" };
@@ -205,8 +205,8 @@ fn create_with_hooks() {
 #[test]
 fn create_with_a_user_namespace() {
     needs!(root, "strace", userns);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     bundle.user_namespace(100_000);
     for follow in ["", "-f"] {
@@ -218,8 +218,8 @@ fn create_with_a_user_namespace() {
 #[test]
 fn create_in_a_pid_namespace_that_is_there() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     bundle.namespace("pid", Some("/proc/1/ns/pid"));
     for follow in ["", "-f"] {
@@ -230,12 +230,12 @@ fn create_in_a_pid_namespace_that_is_there() {
 #[test]
 fn create_with_a_terminal() {
     needs!(root, "strace");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     bundle.config["process"]["terminal"] = true.into();
     // Receive each terminal and keep it: without its master a terminal no longer has a name.
-    let path = yard.path(&bundle.dir("console"));
+    let path = host.path(&bundle.dir("console"));
     let socket = Socket::listen(&path);
     let receiver = std::thread::spawn(move || {
         let mut held = Vec::new();

@@ -4,7 +4,7 @@
 //! `RACES=full` runs as many rounds as a release needs; otherwise only a few.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use garth_tests::{Bundle, Ran, Yard, needs, until};
+use garth_tests::{Bundle, Host, Ran, needs, until};
 
 /// `full` rounds, or `few` of them.
 fn rounds(full: u32, few: u32) -> u32 {
@@ -43,8 +43,8 @@ fn assert_said(ran: &Ran, known: &[&str]) {
 #[test]
 fn of_24_creates_of_one_name_one_wins() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     for round in 0..rounds(100, 15) {
         let ran = bundle.sh(&at_once(24, "$R create --bundle $B $ID")).run();
@@ -59,13 +59,13 @@ fn of_24_creates_of_one_name_one_wins() {
 #[test]
 fn of_8_creates_in_one_cgroup_one_wins() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("exec sleep 600");
     for round in 0..rounds(200, 25) {
         // In every other round, its directory already exists.
         if round % 2 == 1 {
-            yard.sh("for tree in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do
+            host.sh("for tree in $(awk '$3 ~ /^cgroup/ {print $2}' /proc/mounts); do
                     mkdir -p $tree/box0
                 done")
                 .run()
@@ -89,8 +89,8 @@ fn of_8_creates_in_one_cgroup_one_wins() {
 #[test]
 fn forty_runs_at_once_all_run() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
     bundle.script("echo it runs");
     let (mut ran, rounds) = (0, rounds(20, 3));
@@ -107,8 +107,8 @@ fn forty_runs_at_once_all_run() {
 #[test]
 fn of_eight_starts_one_wins() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for round in 0..rounds(100, 10) {
         bundle.script("echo once; exec sleep 600").create().ok();
         let ran = bundle.sh(&at_once(8, "$R start $ID")).run();
@@ -125,8 +125,8 @@ fn of_eight_starts_one_wins() {
 #[test]
 fn deletes_at_once_leave_nothing_and_say_so() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for round in 0..rounds(100, 10) {
         bundle.sleeping();
         let ran = bundle.sh(&at_once(8, "$R delete --force $ID")).run();
@@ -144,8 +144,8 @@ fn deletes_at_once_leave_nothing_and_say_so() {
 #[test]
 fn execs_beside_a_delete_end_one_way_or_the_other() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for round in 0..rounds(100, 10) {
         bundle.sleeping();
         let script = at_once(
@@ -157,9 +157,9 @@ fn execs_beside_a_delete_end_one_way_or_the_other() {
         assert!(!ran.stdout.contains("DELETE"), "round {round}: {ran}");
         assert!(!ran.stdout.contains("panicked"), "round {round}: {ran}");
         // Those that joined in time were in the container, and the others were nowhere.
-        let host = yard.sh("hostname").run().ok();
-        assert_ne!(host, "box");
-        assert_eq!(count(&ran, &host), 0, "round {round}: outside: {ran}");
+        let hostname = host.sh("hostname").run().ok();
+        assert_ne!(hostname, "box");
+        assert_eq!(count(&ran, &hostname), 0, "round {round}: outside: {ran}");
         bundle.assert_nothing_left();
     }
 }
@@ -169,9 +169,9 @@ fn execs_beside_a_delete_end_one_way_or_the_other() {
 #[test]
 fn an_exec_whose_container_ends_while_it_looks_is_not_run_outside() {
     needs!(root, "strace");
-    let yard = Yard::new();
+    let host = Host::new();
     for kind in ["user", "mnt", "pid"] {
-        let mut bundle = Bundle::new(&yard);
+        let mut bundle = Bundle::new(&host);
         bundle.sleeping();
         let pid = bundle.pid();
         let script = format!(
@@ -193,8 +193,8 @@ fn an_exec_whose_container_ends_while_it_looks_is_not_run_outside() {
 #[test]
 fn a_kill_beside_the_end_hits_or_says_that_there_is_nobody() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     for round in 0..rounds(100, 10) {
         bundle.script("usleep 20000").detach().ok();
         let ran = bundle.sh(&at_once(12, "$R kill $ID KILL")).run();
@@ -209,8 +209,8 @@ fn a_kill_beside_the_end_hits_or_says_that_there_is_nobody() {
 #[test]
 fn who_lists_beside_creates_and_deletes_sees_whole_containers() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
     bundle.script("exec sleep 600");
     let churn = rounds(60, 8);
@@ -238,7 +238,7 @@ fn who_lists_beside_creates_and_deletes_sees_whole_containers() {
     );
     let ran = bundle.sh(&script).run();
     assert_eq!(ran.stdout, "", "{ran}");
-    let seen = yard.read(&bundle.dir("seen"));
+    let seen = host.read(&bundle.dir("seen"));
     let mut lists = 0;
     for line in seen.lines() {
         if line == "null" || line == "[]" {

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use garth_tests::{Bundle, Yard, needs, parsed, until};
+use garth_tests::{Bundle, Host, needs, parsed, until};
 use serde_json::json;
 
 /// `$R $words` on a sleeping container.
@@ -15,8 +15,8 @@ fn call(bundle: &Bundle, words: &str) -> garth_tests::Ran {
 #[test]
 fn ps_shows_the_processes_of_the_container_alone() {
     needs!(root, "ps");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("sleep 500 & exec sleep 600").detach().ok();
     let pids = until("both sleep", || {
         let pids = parsed(&call(&bundle, "ps --format json ID").ok());
@@ -34,8 +34,8 @@ fn ps_shows_the_processes_of_the_container_alone() {
 #[test]
 fn a_paused_container_stands_still_and_says_so() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     assert!(call(&bundle, "resume ID").fails(1).contains("container not paused"));
     call(&bundle, "pause ID").ok();
@@ -52,8 +52,8 @@ fn a_paused_container_stands_still_and_says_so() {
 #[test]
 fn a_created_container_can_be_paused_and_is_created_again_afterwards() {
     needs!(root);
-    let yard = Yard::new();
-    let bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let bundle = Bundle::new(&host);
     bundle.create().ok();
     call(&bundle, "pause ID").ok();
     assert_eq!(bundle.status(), "paused");
@@ -65,8 +65,8 @@ fn a_created_container_can_be_paused_and_is_created_again_afterwards() {
 #[test]
 fn update_changes_the_cgroup_and_the_record() {
     needs!(root, cgroups);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 40});
     bundle.sleeping();
     call(&bundle, "update --memory 40m --cpu-share 512 --cpu-quota 50000 --cpu-period 100000 ID")
@@ -79,7 +79,7 @@ fn update_changes_the_cgroup_and_the_record() {
     update.input(r#"{"pids": {"limit": 50}, "cpu": {"cpus": "0"}}"#).run().ok();
     assert_eq!(bundle.cgroup("pids", "pids.max"), "50");
     assert_eq!(bundle.cgroup("cpuset", "cpuset.cpus"), "0");
-    let record = yard.read(&format!("/run/spec/containers/{}/record.json", bundle.id));
+    let record = host.read(&format!("/run/spec/containers/{}/record.json", bundle.id));
     let resources = &parsed(&record)["asked"]["config"]["linux"]["resources"];
     assert_eq!(resources["memory"]["limit"], 40 << 20);
     assert_eq!(resources["pids"]["limit"], 50);
@@ -92,15 +92,15 @@ fn update_changes_the_cgroup_and_the_record() {
 #[test]
 fn an_update_that_is_refused_changes_nothing() {
     needs!(root, cgroups);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 40});
     bundle.sleeping();
     let record = format!("/run/spec/containers/{}/record.json", bundle.id);
-    let before = yard.read(&record);
+    let before = host.read(&record);
     call(&bundle, "update --pids-limit 30 --cpuset-cpus 4000 ID").fails(1);
     assert_eq!(bundle.cgroup("pids", "pids.max"), "40");
-    assert_eq!(yard.read(&record), before);
+    assert_eq!(host.read(&record), before);
     assert!(call(&bundle, "update --memory 4q ID").fails(1).contains("--memory"));
     assert!(call(&bundle, "update --l3-cache-schema L3:0=f ID").fails(1).contains("Intel RDT"));
     bundle.kill("KILL").ok();
@@ -111,8 +111,8 @@ fn an_update_that_is_refused_changes_nothing() {
 #[test]
 fn events_count_once_and_again_and_again() {
     needs!(root, cgroups);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     let once = parsed(&call(&bundle, "events --stats ID").ok());
     assert_eq!((&once["type"], &once["id"]), (&json!("stats"), &json!(bundle.id)));
@@ -131,8 +131,8 @@ fn events_count_once_and_again_and_again() {
 #[test]
 fn events_tell_when_memory_runs_out() {
     needs!(root, cgroups);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
     bundle.sleeping();
     let events = bundle.call(&format!("events --interval 1h {}", bundle.id)).start();
@@ -149,47 +149,47 @@ fn events_tell_when_memory_runs_out() {
 #[test]
 fn spec_writes_a_bundle_that_runs_and_overwrites_nothing() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    fs::create_dir_all(yard.path("/srv/new")).unwrap();
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    fs::create_dir_all(host.path("/srv/new")).unwrap();
     call(&bundle, "spec --bundle /srv/new").ok();
-    let written = yard.read("/srv/new/config.json");
+    let written = host.read("/srv/new/config.json");
     assert!(written.starts_with("{\n\t\"ociVersion\": \"1."), "{written}");
     assert!(call(&bundle, "spec -b /srv/new").fails(1).contains("config.json already exists"));
-    assert_eq!(yard.read("/srv/new/config.json"), written);
+    assert_eq!(host.read("/srv/new/config.json"), written);
     bundle.config = parsed(&written);
     bundle.config["process"]["terminal"] = json!(false);
     bundle.script("echo $HOME; uname -n");
     assert_eq!(bundle.run().ok(), "/root\ngarth");
-    fs::create_dir_all(yard.path("/srv/user")).unwrap();
+    fs::create_dir_all(host.path("/srv/user")).unwrap();
     call(&bundle, "spec --rootless -b /srv/user").ok();
-    let rootless = parsed(&yard.read("/srv/user/config.json"));
+    let rootless = parsed(&host.read("/srv/user/config.json"));
     assert_eq!(rootless["linux"]["uidMappings"][0]["size"], 1);
 }
 
 #[test]
 fn features_and_version_are_what_engines_read() {
     needs!(root);
-    let yard = Yard::new();
-    let bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let bundle = Bundle::new(&host);
     let features = parsed(&call(&bundle, "features").ok());
     assert_eq!(features["ociVersionMax"], "1.3.0");
     assert!(features["hooks"].as_array().unwrap().contains(&json!("createRuntime")));
-    let version = yard.garth("--version").run().ok();
+    let version = host.garth("--version").run().ok();
     let lines: Vec<&str> = version.lines().collect();
     assert!(lines[0].starts_with("garth version 0."), "{version}");
     assert!(lines.contains(&"spec: 1.3.0"), "{version}");
-    assert_eq!(yard.garth("-v").run().ok(), version);
+    assert_eq!(host.garth("-v").run().ok(), version);
 }
 
 #[test]
 fn exec_joins_cgroups_below_the_containers_own() {
     needs!(root, v1);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     let below = format!("/sys/fs/cgroup/pids/{}/sub", bundle.id);
-    yard.sh(&format!("mkdir {below}")).run().ok();
+    host.sh(&format!("mkdir {below}")).run().ok();
     let inside = bundle.exec("--cgroup pids:sub", "cat /proc/self/cgroup").ok();
     let pids = inside.lines().find(|line| line.contains(":pids:")).unwrap();
     assert!(pids.ends_with("/sub"), "{inside}");
@@ -205,26 +205,26 @@ fn exec_joins_cgroups_below_the_containers_own() {
         let said = bundle.exec(option, "true").fails(255);
         assert!(said.contains(words), "{option}: {said}");
     }
-    yard.sh(&format!("rmdir {below}")).run().ok();
+    host.sh(&format!("rmdir {below}")).run().ok();
 }
 
 #[test]
 fn home_is_that_of_the_containers_own_passwd() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let passwd = bundle.rootfs("/etc/passwd");
-    yard.write(&passwd, "root:x:0:0::/throne:/bin/sh\nuser:x:1000:1000::/yard:/bin/sh\n");
+    host.write(&passwd, "root:x:0:0::/throne:/bin/sh\nuser:x:1000:1000::/host:/bin/sh\n");
     assert_eq!(bundle.script("echo $HOME").run().ok(), "/throne");
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
-    assert_eq!(bundle.run().ok(), "/yard");
+    assert_eq!(bundle.run().ok(), "/host");
     bundle.config["process"]["user"] = json!({"uid": 77, "gid": 77});
     assert_eq!(bundle.run().ok(), "/");
     bundle.config["process"]["env"] = json!(["PATH=/bin", "HOME=/given"]);
     assert_eq!(bundle.run().ok(), "/given");
     // What is bound over the file counts.
     bundle.config["process"]["env"] = json!(["PATH=/bin"]);
-    yard.write("/srv/passwd", "other:x:77:77::/bound:/bin/sh\n");
+    host.write("/srv/passwd", "other:x:77:77::/bound:/bin/sh\n");
     bundle.mount("/etc/passwd", "bind", "/srv/passwd", &["bind"]);
     assert_eq!(bundle.run().ok(), "/bound");
     bundle.sleeping();
@@ -236,10 +236,10 @@ fn home_is_that_of_the_containers_own_passwd() {
 #[test]
 fn sockets_that_were_passed_on_are_counted_in_the_environment() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("echo $LISTEN_FDS $LISTEN_PID; cat <&3");
-    yard.write("/srv/text", "three");
+    host.write("/srv/text", "three");
     let ran =
         bundle.sh("exec 3</srv/text; LISTEN_FDS=1 LISTEN_PID=$$ exec $R run --bundle $B $ID").run();
     assert_eq!(ran.ok(), "1 1\nthree");
@@ -248,8 +248,8 @@ fn sockets_that_were_passed_on_are_counted_in_the_environment() {
 #[test]
 fn errors_of_usage_and_warnings_are_in_the_log() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     call(&bundle, "create --nonsense ID").fails(1);
     assert!(bundle.logged_error().contains("--nonsense"), "{}", bundle.log_text());
     let sets = ["bounding", "effective", "permitted"];
@@ -264,8 +264,8 @@ fn errors_of_usage_and_warnings_are_in_the_log() {
 #[test]
 fn kill_and_exec_refuse_in_runcs_words() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     bundle.kill("0").ok();
     assert!(bundle.kill("NOSUCH").fails(1).contains("NOSUCH"));
@@ -289,8 +289,8 @@ fn kill_and_exec_refuse_in_runcs_words() {
 #[test]
 fn without_criu_and_with_one_that_fails_the_error_names_it() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.sleeping();
     let images = bundle.dir("images");
     let words = format!("--criu /nowhere/criu checkpoint --image-path {images} ID");
@@ -303,11 +303,11 @@ fn without_criu_and_with_one_that_fails_the_error_names_it() {
         done
         echo '(00.1) Error (criu/x.c:1): no luck' >$work/$log
         exit 1";
-    yard.write("/srv/criu", fake);
-    yard.sh("chmod +x /srv/criu").run().ok();
+    host.write("/srv/criu", fake);
+    host.sh("chmod +x /srv/criu").run().ok();
     let words = format!("--criu /srv/criu checkpoint --image-path {images} --leave-running ID");
     assert!(call(&bundle, &words).fails(1).contains("criu failed: no luck"));
-    let told = yard.read("/srv/told");
+    let told = host.read("/srv/told");
     let pid = bundle.pid();
     for part in
         [format!("dump --images-dir {images} "), format!("--tree {pid} "), "--leave-running".into()]
@@ -374,9 +374,9 @@ fn assert_terminal(answer: &str) {
 #[test]
 fn the_foreground_has_a_terminal_through_the_callers_own() {
     needs!(root, "python3");
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.write("/srv/terminal.py", TERMINAL);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.write("/srv/terminal.py", TERMINAL);
     bundle.config["process"]["terminal"] = json!(true);
     bundle.script("echo ready; exec sh -i");
     let ran = bundle.sh("python3 /srv/terminal.py $R run --bundle $B $ID").run();
@@ -390,8 +390,8 @@ fn the_foreground_has_a_terminal_through_the_callers_own() {
 #[test]
 fn a_terminal_that_nobody_would_hold_is_refused() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.config["process"]["terminal"] = json!(true);
     bundle.script("true");
     assert!(bundle.create().fails(1).contains("cannot allocate tty"));
@@ -407,8 +407,8 @@ fn a_terminal_that_nobody_would_hold_is_refused() {
 #[test]
 fn signals_in_the_foreground_reach_the_program() {
     needs!(root);
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.script("trap 'echo caught; exit 9' USR1; echo ready; while :; do sleep 0.05; done");
     let running = bundle.start_run("").start();
     assert_eq!(running.line(), "ready");

@@ -8,7 +8,7 @@
 //! % for the shares of a group. Without it one rate is measured briefly, with bounds that hold on a
 //! busy machine.
 
-use garth_tests::{Bundle, Running, Yard, needs, until};
+use garth_tests::{Bundle, Host, Running, needs, until};
 
 const METER: &str = include_str!("rate.py");
 /// How many seconds a transfer continues after it has been measured.
@@ -20,10 +20,10 @@ const TCP6: f64 = 1428. / 1514.;
 /// 1448 bytes per datagram.
 const UDP4: f64 = 1448. / 1490.;
 
-fn with_meter() -> Yard {
-    let yard = Yard::with_neighbour();
-    yard.write("/srv/rate.py", METER);
-    yard
+fn with_meter() -> Host {
+    let host = Host::with_neighbour();
+    host.write("/srv/rate.py", METER);
+    host
 }
 
 fn all() -> bool {
@@ -38,7 +38,7 @@ enum Way {
 }
 
 /// The neighbour's end of a transfer of `protocol` (tcp or udp), ready for the sandbox.
-fn neighbour(yard: &Yard, way: Way, protocol: &str, address: &str, seconds: f64) -> Running {
+fn neighbour(host: &Host, way: Way, protocol: &str, address: &str, seconds: f64) -> Running {
     let does = match way {
         Way::Up => "receive",
         Way::Down => "send",
@@ -46,7 +46,7 @@ fn neighbour(yard: &Yard, way: Way, protocol: &str, address: &str, seconds: f64)
     let script = format!(
         "exec python3 -u /srv/rate.py {does} listen {protocol} {address} {seconds} {AFTER}"
     );
-    let running = yard.neighbour(&script).start();
+    let running = host.neighbour(&script).start();
     assert_eq!(running.line(), "ready");
     running
 }
@@ -62,15 +62,15 @@ fn inside(way: Way, protocol: &str, address: &str, seconds: f64) -> String {
 
 /// Payload bits per second, as counted by the receiver.
 fn measure(
-    yard: &Yard,
+    host: &Host,
     flags: &str,
     way: Way,
     (protocol, address): (&str, &str),
     seconds: f64,
 ) -> f64 {
-    let there = neighbour(yard, way, protocol, address, seconds);
+    let there = neighbour(host, way, protocol, address, seconds);
     let command = inside(way, protocol, address, seconds);
-    let here = yard.garth(&format!("wrap --network private {flags} -- {command}")).run();
+    let here = host.garth(&format!("wrap --network private {flags} -- {command}")).run();
     let counted = match way {
         Way::Up => there.line(),
         Way::Down => here.ok(),
@@ -88,7 +88,7 @@ fn assert_near(got: f64, asked: f64, bound: f64, what: &str) {
 #[test]
 fn a_rate_is_kept_each_way() {
     needs!(root, netns, "python3");
-    let yard = with_meter();
+    let host = with_meter();
     let (rates, seconds, bound): (&[u32], f64, f64) =
         if all() { (&[1, 10, 100, 1000], 5., 0.02) } else { (&[20], 1., 0.1) };
     for &mbit in rates {
@@ -98,23 +98,23 @@ fn a_rate_is_kept_each_way() {
                 Way::Up => format!("--rate up={mbit}Mbit/s,down=1Gbit/s"),
                 Way::Down => format!("--rate down={mbit}Mbit/s,up=1Gbit/s"),
             };
-            let got = measure(&yard, &flags, way, ("tcp", "192.0.2.2"), seconds);
+            let got = measure(&host, &flags, way, ("tcp", "192.0.2.2"), seconds);
             let asked = f64::from(mbit) * 1e6 * TCP4;
             assert_near(got, asked, bound, &format!("{mbit} Mbit/s {way:?}"));
         }
     }
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_rate_is_one_of_ipv6_and_udp_too() {
     needs!(root, netns, ipv6, "python3");
-    let yard = with_meter();
+    let host = with_meter();
     let (seconds, bound) = if all() { (5., 0.02) } else { (1., 0.1) };
     for way in [Way::Up, Way::Down] {
         for (protocol, address, share) in [("tcp", "2001:db8::2", TCP6), ("udp", "192.0.2.2", UDP4)]
         {
-            let got = measure(&yard, "--rate 20Mbit/s", way, (protocol, address), seconds);
+            let got = measure(&host, "--rate 20Mbit/s", way, (protocol, address), seconds);
             let what = format!("{protocol} to {address} {way:?}");
             assert_near(got, 20e6 * share, bound, &what);
         }
@@ -124,11 +124,11 @@ fn a_rate_is_one_of_ipv6_and_udp_too() {
 #[test]
 fn a_rate_is_changed_while_it_is_used() {
     needs!(root, netns, "python3");
-    let yard = with_meter();
-    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 0.);
+    let host = with_meter();
+    let there = neighbour(&host, Way::Up, "tcp", "192.0.2.2", 0.);
     let command = inside(Way::Up, "tcp", "192.0.2.2", 0.);
     let flags = "wrap --network private --name web --rate up=10Mbit/s";
-    let here = yard.garth(&format!("{flags} -- {command}")).start();
+    let here = host.garth(&format!("{flags} -- {command}")).start();
     // One figure per half second.
     let within = |running: &Running, mbit: f64, what: &str| {
         until(what, || {
@@ -137,7 +137,7 @@ fn a_rate_is_changed_while_it_is_used() {
         });
     };
     let rate = || {
-        yard.garth("ps")
+        host.garth("ps")
             .run()
             .ok()
             .split_whitespace()
@@ -146,38 +146,38 @@ fn a_rate_is_changed_while_it_is_used() {
     };
     within(&there, 10., "10 Mbit/s are sent");
     assert_eq!(rate().as_deref(), Some("up=10Mbit/s"));
-    yard.garth("update web --rate up=40Mbit/s,down=1Gbit/s").run().ok();
+    host.garth("update web --rate up=40Mbit/s,down=1Gbit/s").run().ok();
     within(&there, 40., "40 Mbit/s are sent");
     assert_eq!(rate().as_deref(), Some("up=40Mbit/s,down=1Gbit/s"));
-    yard.garth("update --rate up=5Mbit/s web").run().ok();
+    host.garth("update --rate up=5Mbit/s web").run().ok();
     within(&there, 5., "5 Mbit/s are sent");
-    yard.garth("update web --rate none").run().ok();
+    host.garth("update web --rate none").run().ok();
     until("more than 100 Mbit/s are sent", || {
         (there.line().parse::<f64>().unwrap() > 100e6).then_some(())
     });
     assert_eq!(rate(), None);
     // One that started without a rate has one now, and leaves the same things behind.
-    yard.garth("update web --rate up=8Mbit/s").run().ok();
+    host.garth("update web --rate up=8Mbit/s").run().ok();
     within(&there, 8., "8 Mbit/s are sent");
-    yard.garth("kill -s KILL web").run().ok();
+    host.garth("kill -s KILL web").run().ok();
     here.wait();
     drop(there);
 
     // A member of a group has other bounds within it.
-    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 0.);
+    let there = neighbour(&host, Way::Up, "tcp", "192.0.2.2", 0.);
     let group = "wrap --network private --name web --rate-group all:up=20Mbit/s";
-    let here = yard.garth(&format!("{group} -- {command}")).start();
+    let here = host.garth(&format!("{group} -- {command}")).start();
     within(&there, 20., "20 Mbit/s are sent");
-    yard.garth("update web --rate up=5Mbit/s").run().ok();
+    host.garth("update web --rate up=5Mbit/s").run().ok();
     within(&there, 5., "5 Mbit/s are sent");
-    yard.garth("update web --rate up=15Mbit/s").run().ok();
+    host.garth("update web --rate up=15Mbit/s").run().ok();
     within(&there, 15., "15 Mbit/s are sent");
-    yard.garth("update web --rate none").run().ok();
+    host.garth("update web --rate none").run().ok();
     within(&there, 20., "20 Mbit/s are sent again");
-    yard.garth("kill -s KILL web").run().ok();
+    host.garth("kill -s KILL web").run().ok();
     here.wait();
     drop(there);
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 /// The neighbour's two addresses, so that two transfers can run in parallel, and their payload per
@@ -185,12 +185,12 @@ fn a_rate_is_changed_while_it_is_used() {
 const SIDES: [(&str, f64); 2] = [("192.0.2.2", TCP4), ("2001:db8::2", TCP6)];
 
 /// Bits per second, counted in frames, of two sandboxes that transfer in parallel.
-fn measure_two(yard: &Yard, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2] {
+fn measure_two(host: &Host, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2] {
     // Both continue for another second, as they do not start at the same moment.
-    let there = SIDES.map(|(address, _)| neighbour(yard, way, "tcp", address, seconds));
+    let there = SIDES.map(|(address, _)| neighbour(host, way, "tcp", address, seconds));
     let here = [0, 1].map(|n| {
         let command = inside(way, "tcp", SIDES[n].0, seconds);
-        yard.garth(&format!("wrap --network private {} -- {command}", flags[n])).start()
+        host.garth(&format!("wrap --network private {} -- {command}", flags[n])).start()
     });
     let got = [0, 1].map(|n| {
         let counted = match way {
@@ -207,12 +207,12 @@ fn measure_two(yard: &Yard, flags: [&str; 2], way: Way, seconds: f64) -> [f64; 2
 #[test]
 fn a_group_divides_its_budget_by_shares() {
     needs!(root, netns, ipv6, "python3");
-    let yard = with_meter();
+    let host = with_meter();
     let (seconds, bound) = if all() { (5., 0.1) } else { (3., 0.4) };
     for way in [Way::Up, Way::Down] {
         let group =
             |share: u32| format!("--rate-group all:up=20Mbit/s,down=20Mbit/s,share={share}");
-        let [one, three] = measure_two(&yard, [&group(1), &group(3)], way, seconds);
+        let [one, three] = measure_two(&host, [&group(1), &group(3)], way, seconds);
         println!("{way:?}: {one} and {three} of 20 Mbit/s");
         // On a busy machine one of the two may start late, or end late and be alone for a while.
         let [of_one, of_three] = if all() { [bound, bound] } else { [1.0, bound] };
@@ -220,37 +220,37 @@ fn a_group_divides_its_budget_by_shares() {
         assert_near(three, 15e6, of_three, &format!("a share of 3 {way:?}"));
         assert!(three > 1.3 * one, "{way:?}: {one} and {three}");
         // A sandbox on its own gets everything, and no more.
-        let got = measure(&yard, &group(1), way, ("tcp", "192.0.2.2"), seconds);
+        let got = measure(&host, &group(1), way, ("tcp", "192.0.2.2"), seconds);
         assert_near(got, 20e6 * TCP4, bound, &format!("alone {way:?}"));
     }
     // A bound on one leaves the rest to the other.
     let group = "--rate-group all:up=20Mbit/s";
     let bounded = format!("{group} --rate up=4Mbit/s");
-    let [own, rest] = measure_two(&yard, [&bounded, group], Way::Up, seconds);
+    let [own, rest] = measure_two(&host, [&bounded, group], Way::Up, seconds);
     assert_near(own, 4e6, bound, "a bound of its own");
     assert_near(rest, 16e6, bound, "the rest");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_group_is_one_for_all_and_goes_with_the_last() {
     needs!(root, netns, "tc");
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     let member = |name: &str, group: &str| {
-        yard.garth(&format!(
+        host.garth(&format!(
             "wrap -d --name {name} --network private --rate-group {group} -- sleep 600"
         ))
     };
-    let devices = || yard.sh("ip -o link show type ifb | cut -d: -f2 | sort | xargs").run().ok();
+    let devices = || host.sh("ip -o link show type ifb | cut -d: -f2 | sort | xargs").run().ok();
     let told =
-        yard.garth("explain wrap --network private --rate-group all:up=9Mbit/s -- true").run();
+        host.garth("explain wrap --network private --rate-group all:up=9Mbit/s -- true").run();
     assert!(told.ok().contains("ifb gifbu-all, unless it exists: htb with 9Mbit/s"));
     member("one", "all:up=10Mbit/s,down=2MB/s").run().ok();
     member("two", "all:up=10Mbit/s,down=2MB/s,share=2").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
-    let shown = yard.garth("ps").run().ok();
+    let shown = host.garth("ps").run().ok();
     assert!(shown.contains("up=10Mbit/s,down=16Mbit/s in all"), "{shown}");
-    let there = yard.garth("check two").run().ok();
+    let there = host.garth("check two").run().ok();
     assert!(there.contains("of at most 10Mbit/s on gifbu-all"), "{there}");
     for (group, why) in [
         ("all:up=11Mbit/s,down=2MB/s", "has 10Mbit/s on gifbu-all"),
@@ -266,7 +266,7 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     }
     for network in ["none", "host"] {
         let words = format!("wrap --network {network} --rate-group all:up=1Mbit/s -- true");
-        yard.garth(&words).run().refused(125, "--rate-group all:up=1Mbit/s");
+        host.garth(&words).run().refused(125, "--rate-group all:up=1Mbit/s");
     }
     for (change, shown) in [
         ("up=1Mbit/s", "up=1Mbit/s of up=10Mbit/s,down=16Mbit/s in all"),
@@ -274,39 +274,39 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
         ("up=none", " down=500kbit/s of up=10Mbit/s"),
         ("none", " up=10Mbit/s,down=16Mbit/s in all"),
     ] {
-        yard.garth(&format!("update one --rate {change}")).run().ok();
-        let list = yard.garth("ps").run().ok();
+        host.garth(&format!("update one --rate {change}")).run().ok();
+        let list = host.garth("ps").run().ok();
         let one = list.lines().find(|line| line.starts_with("one ")).unwrap();
         assert!(one.contains(shown), "{change}: {list}");
     }
-    let above = yard.garth("update one --rate up=11Mbit/s").run();
+    let above = host.garth("update one --rate up=11Mbit/s").run();
     above.refused(125, "of rate group all");
     // One that is killed together with its keepers is removed later, and the other stays.
-    yard.garth("delete --force one").run().ok();
+    host.garth("delete --force one").run().ok();
     assert_eq!(devices(), "gifbd-all gifbu-all");
-    yard.sh("echo x > /run/garth/sandboxes/two/record.json").run().ok();
-    yard.garth("delete --force two").run().ok();
+    host.sh("echo x > /run/garth/sandboxes/two/record.json").run().ok();
+    host.garth("delete --force two").run().ok();
     assert_eq!(devices(), "");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
     // Nothing of it is left on record.
     member("one", "all:up=10Mbit/s").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/one /run/garth/leases")
+    host.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/one /run/garth/leases")
         .run()
         .ok();
-    yard.sh("pkill -KILL -x sleep").run().ok();
+    host.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {
-        yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
+        host.left().iter().all(|line| !line.contains("link garth")).then_some(())
     });
-    let told = yard.garth("gc").run().ok();
+    let told = host.garth("gc").run().ok();
     assert!(told.contains("removed ifb gifbu-all"), "{told}");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn what_a_program_wrote_before_it_ended_arrives() {
     needs!(root, netns, "python3", "nc");
-    let yard = Yard::with_neighbour();
-    let there = yard.neighbour("nc -l 5001 | wc -c").start();
+    let host = Host::with_neighbour();
+    let there = host.neighbour("nc -l 5001 | wc -c").start();
     let connects = "for i in range(100):
         try:
             end = socket.create_connection(('192.0.2.2', 5001))
@@ -314,24 +314,24 @@ fn what_a_program_wrote_before_it_ended_arrives() {
         except OSError:
             time.sleep(0.05)";
     // More than the queue holds, and as much as a socket accepts in one go.
-    yard.write(
+    host.write(
         "/srv/send.py",
         &format!(
             "import socket, time\nif 1:\n    {connects}\nend.send(bytes(60000))\nend.close()\n"
         ),
     );
     let flags = "--network private --rate up=1Mbit/s";
-    yard.garth(&format!("wrap {flags} -- python3 /srv/send.py")).run().ok();
+    host.garth(&format!("wrap {flags} -- python3 /srv/send.py")).run().ok();
     assert_eq!(there.line().trim(), "60000");
     drop(there);
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn whoever_may_do_everything_inside_cannot_lift_it() {
     needs!(root, netns, "python3", "tc");
-    let yard = with_meter();
-    let there = neighbour(&yard, Way::Up, "tcp", "192.0.2.2", 1.);
+    let host = with_meter();
+    let there = neighbour(&host, Way::Up, "tcp", "192.0.2.2", 1.);
     let command = inside(Way::Up, "tcp", "192.0.2.2", 1.);
     // Any of this that works only affects its own end.
     let tricks = format!(
@@ -347,7 +347,7 @@ fn whoever_may_do_everything_inside_cannot_lift_it() {
         {command}"
     );
     let flags = "wrap --network private --cap-add all --seccomp unconfined --rate up=20Mbit/s";
-    let ran = yard.garth(flags).script(&format!("exec 2>/dev/null; {tricks}")).run();
+    let ran = host.garth(flags).script(&format!("exec 2>/dev/null; {tricks}")).run();
     assert_eq!(ran.ok(), "", "of the host's disciplines nothing is seen");
     let got: f64 = there.line().parse().unwrap();
     assert_near(got, 20e6 * TCP4, 0.1, "20 Mbit/s, with all capabilities");
@@ -356,7 +356,7 @@ fn whoever_may_do_everything_inside_cannot_lift_it() {
 #[test]
 fn a_rate_that_cannot_be_kept_is_refused() {
     needs!(root, netns);
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     for (flags, why) in [
         ("--network private --rate 10", "missing unit"),
         ("--network private --rate up=10,down=1Mbit/s", "missing unit"),
@@ -371,12 +371,12 @@ fn a_rate_that_cannot_be_kept_is_refused() {
         ("--network host --rate 1Mbit/s", "shares the host's network"),
         ("--network ns:/run/netns/lan --rate 1Mbit/s", "joins another's network"),
     ] {
-        yard.garth(&format!("wrap {flags} -- true")).run().refused(125, why);
+        host.garth(&format!("wrap {flags} -- true")).run().refused(125, why);
     }
     let without_root = "exec setpriv --reuid=12345 --regid=12345 --clear-groups \
         $GARTH wrap --network private --rate 1Mbit/s -- true";
-    yard.sh(without_root).run().refused(125, "needs root");
-    yard.garth("wrap -d --name alone -- sleep 1000").run().ok();
+    host.sh(without_root).run().refused(125, "needs root");
+    host.garth("wrap -d --name alone -- sleep 1000").run().ok();
     for (words, why) in [
         ("alone --rate 1Mbit/s", "the sandbox has no network"),
         ("alone --rate 1", "missing unit"),
@@ -384,75 +384,75 @@ fn a_rate_that_cannot_be_kept_is_refused() {
         ("alone --cpu-burst 5", "this limit cannot be changed"),
         ("alone", "nothing to change"),
     ] {
-        yard.garth(&format!("update {words}")).run().refused(125, why);
+        host.garth(&format!("update {words}")).run().refused(125, why);
     }
-    let unknown = yard.garth("update nobody --rate 1Mbit/s").run();
+    let unknown = host.garth("update nobody --rate 1Mbit/s").run();
     assert!(unknown.fails(1).contains("does not exist"));
-    yard.garth("kill -s KILL alone").run().ok();
-    yard.assert_nothing_left();
+    host.garth("kill -s KILL alone").run().ok();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn explain_tells_what_the_kernel_gets() {
     needs!(root, netns, "tc");
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     let flags = "--name web --network private --rate up=10Mbit/s,down=2MB/s -- sleep 1000";
-    let told = yard.garth(&format!("explain wrap {flags}")).run().ok();
+    let told = host.garth(&format!("explain wrap {flags}")).run().ok();
     let told: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("out  ")).collect();
     let of = |start: &str| *told.iter().find(|line| line.starts_with(start)).unwrap();
     let (down, up) = (of("qdisc tbf on garth"), of("qdisc tbf on gifb"));
-    yard.garth(&format!("wrap -d {flags}")).run().ok();
+    host.garth(&format!("wrap -d {flags}")).run().ok();
     for (line, rate) in [(down, "16Mbit"), (up, "10Mbit")] {
         let device = line.split([' ', ':']).nth(3).unwrap();
         let burst = line.split(' ').skip_while(|word| *word != "burst").nth(1).unwrap();
         let limit = line.split(' ').skip_while(|word| *word != "limit").nth(1).unwrap();
-        let shown = yard.sh(&format!("tc -d -r qdisc show dev {device} root")).run().ok();
+        let shown = host.sh(&format!("tc -d -r qdisc show dev {device} root")).run().ok();
         assert!(shown.contains(&format!("rate {rate} burst {burst}b")), "{line}\n{shown}");
-        let json = yard.sh(&format!("tc -j qdisc show dev {device} root")).run().ok();
+        let json = host.sh(&format!("tc -j qdisc show dev {device} root")).run().ok();
         let latency = (limit.parse::<f64>().unwrap() - burst.parse::<f64>().unwrap()) * 8.
             / rate.trim_end_matches("Mbit").parse::<f64>().unwrap();
         let lat = json.split("\"lat\":").nth(1).and_then(|t| t.split([',', '}']).next()).unwrap();
         let lat: f64 = lat.parse().unwrap();
         assert!((lat - latency).abs() < 2., "{line}\n{json}");
     }
-    yard.garth("kill -s KILL web").run().ok();
-    yard.assert_nothing_left();
+    host.garth("kill -s KILL web").run().ok();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_damaged_record_keeps_nothing_from_being_released() {
     needs!(root, netns);
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     for damage in ["echo x > record.json", "rm record.json", ": > record.json"] {
-        yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-        yard.sh(&format!("cd /run/garth/sandboxes/web; {damage}")).run().ok();
-        yard.garth("delete --force web").run().ok();
-        yard.assert_nothing_left();
+        host.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
+        host.sh(&format!("cd /run/garth/sandboxes/web; {damage}")).run().ok();
+        host.garth("delete --force web").run().ok();
+        host.assert_nothing_left();
     }
     // Even if nothing of it is left on record, and its keeper is gone.
-    yard.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
-    yard.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/web /run/garth/leases")
+    host.garth("wrap -d --name web --network private --rate 1Mbit/s -- sleep 1000").run().ok();
+    host.sh("pkill -KILL -x garth-keeper; rm -r /run/garth/sandboxes/web /run/garth/leases")
         .run()
         .ok();
-    assert!(yard.left().iter().any(|line| line.contains("gifb")));
-    yard.sh("pkill -KILL -x sleep").run().ok();
+    assert!(host.left().iter().any(|line| line.contains("gifb")));
+    host.sh("pkill -KILL -x sleep").run().ok();
     until("the link is gone", || {
-        yard.left().iter().all(|line| !line.contains("link garth")).then_some(())
+        host.left().iter().all(|line| !line.contains("link garth")).then_some(())
     });
-    let told = yard.garth("gc").run().ok();
+    let told = host.garth("gc").run().ok();
     assert!(told.contains("removed ifb gifb"), "{told}");
-    yard.assert_nothing_left();
+    host.assert_nothing_left();
 }
 
 #[test]
 fn a_rate_costs_a_start_few_system_calls() {
     needs!(root, netns, "strace");
-    let yard = Yard::with_neighbour();
+    let host = Host::with_neighbour();
     let calls = |flags: &str| {
-        yard.sh(&format!("strace -o /srv/calls $GARTH wrap --network private {flags} -- true"))
+        host.sh(&format!("strace -o /srv/calls $GARTH wrap --network private {flags} -- true"))
             .run()
             .ok();
-        f64::from(yard.read("/srv/calls").lines().count() as u32)
+        f64::from(host.read("/srv/calls").lines().count() as u32)
     };
     // The first one makes the firewall's table.
     calls("");
@@ -464,8 +464,8 @@ fn a_rate_costs_a_start_few_system_calls() {
 // ---- Containers -----------------------------------------------------------------------------------
 
 /// A network as engines make it: a namespace that outlives the container, with a veth pair into it.
-fn engine(yard: &Yard) {
-    yard.sh(
+fn engine(host: &Host) {
+    host.sh(
         "unshare -n sh -c 'touch /run/netns/box; mount --bind /proc/self/ns/net /run/netns/box'
         ip link add veth0 type veth peer name eth0 netns box
         box() { nsenter --net=/run/netns/box ip \"$@\"; }
@@ -478,12 +478,12 @@ fn engine(yard: &Yard) {
 }
 
 /// The engine's part at the end.
-fn dismantle(yard: &Yard) {
-    yard.sh("ip link del veth0; umount /run/netns/box; rm /run/netns/box").run().ok();
+fn dismantle(host: &Host) {
+    host.sh("ip link del veth0; umount /run/netns/box; rm /run/netns/box").run().ok();
 }
 
-fn bundle<'a>(yard: &'a Yard, id: &str, rates: &[(&str, &str)]) -> Bundle<'a> {
-    let mut bundle = Bundle::named(yard, id);
+fn bundle<'a>(host: &'a Host, id: &str, rates: &[(&str, &str)]) -> Bundle<'a> {
+    let mut bundle = Bundle::named(host, id);
     bundle.script("exec sleep 600");
     bundle.namespace("network", Some("/run/netns/box"));
     for (way, rate) in rates {
@@ -493,54 +493,54 @@ fn bundle<'a>(yard: &'a Yard, id: &str, rates: &[(&str, &str)]) -> Bundle<'a> {
 }
 
 /// The output of tc(8) for the engine's link, and the devices that were made.
-fn kept(yard: &Yard) -> String {
-    yard.sh("tc qdisc show dev veth0; tc qdisc show | grep gifb || true").run().ok()
+fn kept(host: &Host) -> String {
+    host.sh("tc qdisc show dev veth0; tc qdisc show | grep gifb || true").run().ok()
 }
 
 #[test]
 fn a_containers_link_is_held_to_its_annotations() {
     needs!(root, netns, "tc", "busybox");
-    let yard = Yard::new();
-    yard.sh("mkdir -p /run/netns").run().ok();
-    engine(&yard);
-    let before = kept(&yard);
-    let container = bundle(&yard, "web", &[("up", "10Mbit/s"), ("down", "2MB/s")]);
+    let host = Host::new();
+    host.sh("mkdir -p /run/netns").run().ok();
+    engine(&host);
+    let before = kept(&host);
+    let container = bundle(&host, "web", &[("up", "10Mbit/s"), ("down", "2MB/s")]);
     container.create().ok();
-    let limited = kept(&yard);
+    let limited = kept(&host);
     assert!(limited.contains("rate 16Mbit") && limited.contains("rate 10Mbit"), "{limited}");
     container.start().ok();
     container.call("update web --rate up=none").run().ok();
-    let changed = kept(&yard);
+    let changed = kept(&host);
     assert!(changed.contains("rate 16Mbit") && !changed.contains("gifb"), "{changed}");
     container.call("update --rate up=1Mbit/s,down=3Mbit/s web").run().ok();
-    let changed = kept(&yard);
+    let changed = kept(&host);
     assert!(changed.contains("rate 3Mbit") && changed.contains("rate 1Mbit"), "{changed}");
     // The engine's link lives on, unchanged.
     container.call("delete --force web").run().ok();
-    assert_eq!(kept(&yard), before);
+    assert_eq!(kept(&host), before);
     // One that had no rate gets one.
-    let container = bundle(&yard, "plain", &[]);
+    let container = bundle(&host, "plain", &[]);
     container.detach().ok();
-    assert_eq!(kept(&yard), before);
+    assert_eq!(kept(&host), before);
     container.call("update plain --rate down=7Mbit/s").run().ok();
-    assert!(kept(&yard).contains("rate 7Mbit"));
-    yard.sh("echo x > /run/spec/containers/plain/record.json").run().ok();
+    assert!(kept(&host).contains("rate 7Mbit"));
+    host.sh("echo x > /run/spec/containers/plain/record.json").run().ok();
     container.call("delete --force plain").run().ok();
-    assert_eq!(kept(&yard), before);
-    dismantle(&yard);
+    assert_eq!(kept(&host), before);
+    dismantle(&host);
 }
 
 #[test]
 fn the_containers_of_a_pod_share_a_rate() {
     needs!(root, netns, "tc", "busybox");
-    let yard = Yard::new();
-    yard.sh("mkdir -p /run/netns").run().ok();
-    engine(&yard);
-    let before = kept(&yard);
-    let pause = bundle(&yard, "pause", &[("up", "10Mbit/s")]);
+    let host = Host::new();
+    host.sh("mkdir -p /run/netns").run().ok();
+    engine(&host);
+    let before = kept(&host);
+    let pause = bundle(&host, "pause", &[("up", "10Mbit/s")]);
     pause.detach().ok();
-    let limited = kept(&yard);
-    let other = bundle(&yard, "other", &[("up", "11Mbit/s")]);
+    let limited = kept(&host);
+    let other = bundle(&host, "other", &[("up", "11Mbit/s")]);
     let refused = other.create();
     assert_ne!(refused.code, 0);
     assert!(
@@ -548,30 +548,30 @@ fn the_containers_of_a_pod_share_a_rate() {
         "{}",
         other.errors()
     );
-    let same = bundle(&yard, "same", &[("up", "10Mbit/s")]);
+    let same = bundle(&host, "same", &[("up", "10Mbit/s")]);
     same.detach().ok();
     same.call("delete --force same").run().ok();
-    assert_eq!(kept(&yard), limited);
+    assert_eq!(kept(&host), limited);
     pause.call("delete --force pause").run().ok();
-    assert_eq!(kept(&yard), before);
-    dismantle(&yard);
+    assert_eq!(kept(&host), before);
+    dismantle(&host);
 }
 
 #[test]
 fn containers_and_sandboxes_share_a_group() {
     needs!(root, netns, "tc", "busybox");
-    let yard = Yard::with_neighbour();
-    yard.sh("mkdir -p /run/netns").run().ok();
-    engine(&yard);
-    let before = kept(&yard);
+    let host = Host::with_neighbour();
+    host.sh("mkdir -p /run/netns").run().ok();
+    engine(&host);
+    let before = kept(&host);
     let classes = || {
         let list = "tc class show dev gifbu-all | grep -o 'ceil [^ ]*' | sort | xargs";
-        yard.sh(list).run().ok()
+        host.sh(list).run().ok()
     };
-    let web = bundle(&yard, "web", &[("group", "all:up=10Mbit/s,share=2"), ("up", "4Mbit/s")]);
+    let web = bundle(&host, "web", &[("group", "all:up=10Mbit/s,share=2"), ("up", "4Mbit/s")]);
     web.detach().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 4Mbit");
-    yard.garth("wrap -d --name yard --network private --rate-group all:up=10Mbit/s -- sleep 600")
+    host.garth("wrap -d --name host --network private --rate-group all:up=10Mbit/s -- sleep 600")
         .run()
         .ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 4Mbit");
@@ -579,32 +579,32 @@ fn containers_and_sandboxes_share_a_group() {
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
     web.call("update web --rate up=11Mbit/s").run().fails(1);
     // Another container of the pod may ask for the same, and changes nothing.
-    let same = bundle(&yard, "same", &[("group", "all:up=10Mbit/s"), ("up", "5Mbit/s")]);
+    let same = bundle(&host, "same", &[("group", "all:up=10Mbit/s"), ("up", "5Mbit/s")]);
     same.detach().ok();
     same.call("delete --force same").run().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit ceil 5Mbit");
     // The engine's link lives on, without a limit; the group keeps working for the other.
     web.call("delete --force web").run().ok();
     assert_eq!(classes(), "ceil 10Mbit ceil 10Mbit");
-    yard.garth("delete --force yard").run().ok();
-    assert_eq!(kept(&yard), before);
+    host.garth("delete --force host").run().ok();
+    assert_eq!(kept(&host), before);
     // A filter installed by another program is left alone.
-    yard.sh("tc qdisc add dev veth0 clsact").run().ok();
-    let watched = kept(&yard);
-    let refused = bundle(&yard, "refused", &[("group", "all:up=10Mbit/s")]);
+    host.sh("tc qdisc add dev veth0 clsact").run().ok();
+    let watched = kept(&host);
+    let refused = bundle(&host, "refused", &[("group", "all:up=10Mbit/s")]);
     assert_ne!(refused.create().code, 0);
     let error = refused.errors();
     assert!(error.contains("veth0 has an ingress filter that was not set by Garth"), "{error}");
-    assert_eq!(kept(&yard), watched);
-    dismantle(&yard);
+    assert_eq!(kept(&host), watched);
+    dismantle(&host);
 }
 
 #[test]
 fn an_annotation_that_cannot_be_met_is_refused() {
     needs!(root, netns, "busybox");
-    let yard = Yard::new();
-    yard.sh("mkdir -p /run/netns").run().ok();
-    engine(&yard);
+    let host = Host::new();
+    host.sh("mkdir -p /run/netns").run().ok();
+    engine(&host);
     let mut refused = Vec::new();
     for (rate, why) in [
         ("10", "missing unit"),
@@ -612,21 +612,21 @@ fn an_annotation_that_cannot_be_met_is_refused() {
         ("1bit/s", "less than 8kbit/s"),
         ("fast", "not a number"),
     ] {
-        let wrong = bundle(&yard, &format!("wrong{}", refused.len()), &[("up", rate)]);
+        let wrong = bundle(&host, &format!("wrong{}", refused.len()), &[("up", rate)]);
         assert_ne!(wrong.create().code, 0);
         let errors = wrong.errors();
         assert!(errors.contains("annotation") && errors.contains(why), "{errors}");
         refused.push(wrong);
     }
-    let mut host = bundle(&yard, "host", &[("down", "1Mbit/s")]);
-    host.without_namespace("network");
-    assert_ne!(host.create().code, 0);
-    assert!(host.errors().contains("shares the host's network"), "{}", host.errors());
+    let mut shared = bundle(&host, "host", &[("down", "1Mbit/s")]);
+    shared.without_namespace("network");
+    assert_ne!(shared.create().code, 0);
+    assert!(shared.errors().contains("shares the host's network"), "{}", shared.errors());
     // A device without a queue and without another end.
-    let mut lonely = bundle(&yard, "lonely", &[("down", "1Mbit/s")]);
+    let mut lonely = bundle(&host, "lonely", &[("down", "1Mbit/s")]);
     lonely.namespace("network", None);
     assert_ne!(lonely.create().code, 0);
     assert!(lonely.errors().contains("no network device but loopback"), "{}", lonely.errors());
-    assert!(!kept(&yard).contains("tbf"));
-    dismantle(&yard);
+    assert!(!kept(&host).contains("tbf"));
+    dismantle(&host);
 }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use garth_tests::{Call, Yard, needs, until};
+use garth_tests::{Call, Host, needs, until};
 use serde_json::{Value, json};
 
 /// Creates the user walker on this test host only, with a directory, a copy of the binary, and a
@@ -32,13 +32,13 @@ fi
 "#;
 
 struct Walker {
-    yard: Yard,
+    host: Host,
 }
 
 impl Walker {
-    fn new(yard: Yard) -> Walker {
-        yard.sh(WALKER).run().ok();
-        Walker { yard }
+    fn new(host: Host) -> Walker {
+        host.sh(WALKER).run().ok();
+        Walker { host }
     }
 
     /// A shell script run by walker; `$G` is the binary.
@@ -46,7 +46,7 @@ impl Walker {
         let prefix = "cd /srv/home && exec env -i PATH=${WALKER_PATH:-/usr/bin:/bin:/usr/sbin} \
             HOME=/srv/home USER=walker XDG_RUNTIME_DIR=/run/user/4321 G=/srv/bin/garth \
             setpriv --reuid 4321 --regid 4321 --init-groups -- sh -c \"$WALKER_SCRIPT\"";
-        self.yard.sh(prefix).env("WALKER_SCRIPT", script)
+        self.host.sh(prefix).env("WALKER_SCRIPT", script)
     }
 
     /// `garth spec --rootless`, and a busybox root file system.
@@ -58,7 +58,7 @@ impl Walker {
             .run()
             .ok();
         let mut config: Value =
-            serde_json::from_str(&self.yard.read("/srv/home/config.json")).unwrap();
+            serde_json::from_str(&self.host.read("/srv/home/config.json")).unwrap();
         config["process"]["terminal"] = false.into();
         config
     }
@@ -76,17 +76,17 @@ impl Walker {
         let undo = "umount /etc/passwd /etc/group /etc/subuid /etc/subgid; \
             ! [ -c /srv/tun ] || umount -l /dev/net/tun; \
             ip addr del fe80::1/64 dev lan0 2>/dev/null; :";
-        self.yard.sh(undo).run().ok();
-        self.yard.assert_nothing_left();
+        self.host.sh(undo).run().ok();
+        self.host.assert_nothing_left();
     }
 
     fn write(&self, config: &Value) {
-        fs::write(self.yard.path("/srv/home/config.json"), config.to_string()).unwrap();
+        fs::write(self.host.path("/srv/home/config.json"), config.to_string()).unwrap();
     }
 }
 
 fn walker() -> Walker {
-    Walker::new(Yard::new())
+    Walker::new(Host::new())
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn an_ordinary_user_runs_a_container_by_the_first_page() {
     // Not traceable before its program is executed: its files belong to root.
     let pid = g("list --format json").ok();
     let pid = serde_json::from_str::<Value>(&pid).unwrap()[0]["pid"].to_string();
-    assert_eq!(walker.yard.sh(&format!("stat -c %u /proc/{pid}/environ")).run().ok(), "0");
+    assert_eq!(walker.host.sh(&format!("stat -c %u /proc/{pid}/environ")).run().ok(), "0");
     g("start box").ok();
     assert!(g("list").ok().contains("running"));
     assert!(g("ps box").ok().contains("sleep 600"));
@@ -170,13 +170,13 @@ fn a_score_is_set_as_far_as_the_user_may() {
 
 /// With a route for pasta, which wants a link-local address for IPv6.
 fn online() -> Walker {
-    let yard = Yard::with_neighbour();
-    yard.sh("ip addr add fe80::1/64 dev lan0 nodad").run().ok();
-    Walker::new(yard)
+    let host = Host::with_neighbour();
+    host.sh("ip addr add fe80::1/64 dev lan0 nodad").run().ok();
+    Walker::new(host)
 }
 
 fn has_tun(walker: &Walker) -> bool {
-    let there = walker.yard.path("/dev/net/tun").exists();
+    let there = walker.host.path("/dev/net/tun").exists();
     if !there {
         garth_tests::skip("tun", "/dev/net/tun");
     }
@@ -190,15 +190,15 @@ fn the_networks_process_ends_with_the_sandbox_and_lets_its_ports_go() {
     if !has_tun(&walker) {
         return;
     }
-    let listening = || walker.yard.sh("ss -Hlnt 'sport = :8080'").run().ok();
+    let listening = || walker.host.sh("ss -Hlnt 'sport = :8080'").run().ok();
     for wrap in ["wrap", "wrap -d"] {
         let start = format!(
             "exec $G {wrap} --name web -p 0.0.0.0:8080:80 -p [::]:8080:80 -- \
                 busybox httpd -f -p 80 -h /etc"
         );
         let running = walker.sh(&start).start();
-        assert!(walker.yard.get("http://127.0.0.1:8080/hostname").len() > 1);
-        walker.yard.get("http://[::1]:8080/hostname");
+        assert!(walker.host.get("http://127.0.0.1:8080/hostname").len() > 1);
+        walker.host.get("http://[::1]:8080/hostname");
         walker.sh("exec $G kill web").run().ok();
         let _ = running.wait();
         until("the port is free", || listening().is_empty().then_some(()));
@@ -224,28 +224,28 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
         return;
     }
     let pasta = "#!/bin/sh\necho \"Couldn't open user namespace: Permission denied\" >&2\nexit 1\n";
-    walker.yard.write("/srv/bin/pasta", pasta);
-    let path = walker.yard.path("/srv/bin/pasta");
+    walker.host.write("/srv/bin/pasta", pasta);
+    let path = walker.host.path("/srv/bin/pasta");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     let sh = |script: &str| walker.sh(script).env("WALKER_PATH", "/srv/bin:/usr/bin:/bin");
     assert!(sh("exec $G doctor").run().stdout.contains("by slirp4netns"));
     sh("exec $G wrap -d --name web -p 8080:80 -- busybox httpd -f -p 80 -h /etc").run().ok();
-    walker.yard.get("http://127.0.0.1:8080/hostname");
+    walker.host.get("http://127.0.0.1:8080/hostname");
     assert!(sh("exec $G check web").run().ok().contains("slirp4netns, process"));
     let said = sh("exec $G wrap -p 8080:80 -- true").run().fails(125);
     assert!(said.contains("-p 8080:80") && said.contains("slirp4netns"), "{said}");
     sh("exec $G kill web").run().ok();
     until("the port is free", || {
-        walker.yard.sh("ss -Hlnt 'sport = :8080'").run().ok().is_empty().then_some(())
+        walker.host.sh("ss -Hlnt 'sport = :8080'").run().ok().is_empty().then_some(())
     });
     // Without the device it reports the reason, not just its usual warning.
-    walker.yard.sh("chmod 600 /srv/tun").run().ok();
+    walker.host.sh("chmod 600 /srv/tun").run().ok();
     let said = sh("exec $G wrap --network private -- true").run().fails(125);
     assert!(said.contains("/dev/net/tun"), "{said}");
     // If neither works, both say why.
     let slirp = "#!/bin/sh\necho no slirp today\nexit 1\n";
-    walker.yard.write("/srv/bin/slirp4netns", slirp);
-    let path = walker.yard.path("/srv/bin/slirp4netns");
+    walker.host.write("/srv/bin/slirp4netns", slirp);
+    let path = walker.host.path("/srv/bin/slirp4netns");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     let said = sh("exec $G wrap --network private -- true").run().fails(125);
     assert!(said.contains("Couldn't open user namespace"), "{said}");
@@ -257,38 +257,38 @@ fn slirp4netns_takes_the_place_of_a_pasta_that_is_not_allowed_to_work() {
 #[test]
 fn root_in_a_user_namespace_is_not_the_hosts_root() {
     needs!(root, netns, "busybox", userns);
-    let yard = Yard::new();
-    yard.write("/srv/subuid", "other:200000:65536\n");
-    yard.sh("for f in subuid subgid; do mount --bind /srv/subuid /etc/$f; done").run().ok();
-    let said = yard.garth("wrap --userns -- true").run().fails(125);
+    let host = Host::new();
+    host.write("/srv/subuid", "other:200000:65536\n");
+    host.sh("for f in subuid subgid; do mount --bind /srv/subuid /etc/$f; done").run().ok();
+    let said = host.garth("wrap --userns -- true").run().fails(125);
     assert!(said.contains("/etc/subuid has no ids for root"), "{said}");
     for wrong in ["0", "0:65536", "100000:0", "x"] {
-        yard.garth(&format!("wrap --userns={wrong} -- true")).run().refused(125, "--userns");
+        host.garth(&format!("wrap --userns={wrong} -- true")).run().refused(125, "--userns");
     }
-    yard.write("/srv/subuid", "root:300000:65536\n");
+    host.write("/srv/subuid", "root:300000:65536\n");
     let map = "cat /proc/self/uid_map /proc/self/gid_map | tr -s ' '";
-    let ids = |flag: &str| yard.garth(&format!("wrap {flag}")).script(map).run().ok();
+    let ids = |flag: &str| host.garth(&format!("wrap {flag}")).script(map).run().ok();
     assert_eq!(ids("--userns"), " 0 300000 65536\n 0 300000 65536");
     assert_eq!(ids("--userns=100000:5"), " 0 100000 5\n 0 100000 5");
-    yard.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "no id 5");
+    host.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "no id 5");
     // It may not read what only the host's root may; what it makes belongs to it.
-    yard.write("/srv/private", "secret");
-    yard.sh("chmod 600 /srv/private").run().ok();
+    host.write("/srv/private", "secret");
+    host.sh("chmod 600 /srv/private").run().ok();
     let tries = "id -u; cat /srv/private; stat -c %u /srv/private /tmp; echo x >/tmp/x; echo x >/dev/null; \
         stat -c %u /tmp/x";
-    let ran = yard.garth("wrap --userns").script(tries).run();
+    let ran = host.garth("wrap --userns").script(tries).run();
     assert_eq!(ran.stdout, "0\n65534\n0\n0", "{}", ran.stderr);
     assert!(ran.stderr.contains("Permission denied"), "{}", ran.stderr);
     // As a daemon with a port, another user, and a limit where available.
     let daemon =
         "wrap -d --name web --userns -u www-data -p 8080:80 -- busybox httpd -f -p 80 -h /etc";
-    yard.garth(daemon).run().ok();
-    yard.get("http://127.0.0.1:8080/hostname");
-    assert_eq!(yard.garth("exec web -- id -u").run().ok(), "33");
+    host.garth(daemon).run().ok();
+    host.get("http://127.0.0.1:8080/hostname");
+    assert_eq!(host.garth("exec web -- id -u").run().ok(), "33");
     let outside = "stat -c %u /proc/$(pgrep -x busybox)";
-    assert_eq!(yard.sh(outside).run().ok(), "300033");
-    yard.garth("kill web").run().ok();
-    until("it has ended", || yard.garth("ps -q").run().stdout.is_empty().then_some(()));
-    yard.sh("umount /etc/subuid /etc/subgid").run().ok();
-    yard.assert_nothing_left();
+    assert_eq!(host.sh(outside).run().ok(), "300033");
+    host.garth("kill web").run().ok();
+    until("it has ended", || host.garth("ps -q").run().stdout.is_empty().then_some(()));
+    host.sh("umount /etc/subuid /etc/subgid").run().ok();
+    host.assert_nothing_left();
 }

@@ -12,10 +12,10 @@ fn limits_hold_in_the_unified_tree() {
         "limits",
         "$GARTH wrap --memory 24m -- sh -c 'x=$(head -c 60000000 /dev/zero | tr \"\\0\" x)'; echo memory $?
          $GARTH wrap --pids-limit 8 -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 9 & done; wait'; echo pids $?
-         $GARTH wrap -d --name yard --cpus 0.5 --memory 64m -- sleep 60; echo
-         cat /sys/fs/cgroup/garth/yard/cpu.max /sys/fs/cgroup/garth/yard/memory.max
-         $GARTH exec yard -- cat /proc/self/cgroup
-         $GARTH delete --force yard; ls /sys/fs/cgroup | grep -c garth",
+         $GARTH wrap -d --name host --cpus 0.5 --memory 64m -- sleep 60; echo
+         cat /sys/fs/cgroup/garth/host/cpu.max /sys/fs/cgroup/garth/host/memory.max
+         $GARTH exec host -- cat /proc/self/cgroup
+         $GARTH delete --force host; ls /sys/fs/cgroup | grep -c garth",
     );
     for line in ["memory 137", "pids 2", "50000 100000", "67108864", "0::/", "\n0\n"] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use garth_tests::{PATIENCE, Yard, missing, needs, skip, until};
+use garth_tests::{Host, PATIENCE, missing, needs, skip, until};
 
 /// Debian's daemons, by the names of their sandboxes.
 const DAEMONS: [&str; 21] = [
@@ -115,13 +115,13 @@ impl Block {
                 return skip("program", &reason);
             }
         }
-        let yard = Yard::with_changes_of(&["/etc", "/var"]);
-        yard.sh("mkdir /srv/bin && ln -s $GARTH /srv/bin/garth").run().ok();
-        let account = yard.sh(ACCOUNT).run();
+        let host = Host::with_changes_of(&["/etc", "/var"]);
+        host.sh("mkdir /srv/bin && ln -s $GARTH /srv/bin/garth").run().ok();
+        let account = host.sh(ACCOUNT).run();
         if account.code != 0 {
             skip("accounting", &format!("process accounting: {}", account.stderr));
         }
-        let shell = |command: &str| yard.sh(&format!("PATH=/srv/bin:$PATH:/usr/sbin; {command}"));
+        let shell = |command: &str| host.sh(&format!("PATH=/srv/bin:$PATH:/usr/sbin; {command}"));
         let log = || shell("tail -n 20 /srv/log").run().stdout;
 
         let starts = |command: &String| command.starts_with("garth wrap ");
@@ -142,7 +142,7 @@ impl Block {
         }
         let killed = shell(KILLED).run().ok();
         assert!(killed.is_empty(), "ended by SIGKILL: {killed}; the log:\n{}", log());
-        yard.assert_nothing_left();
+        host.assert_nothing_left();
     }
 }
 

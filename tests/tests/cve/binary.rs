@@ -1,6 +1,6 @@
 //! The runtime's own file, which a process about to become the container's is still executing.
 
-use garth_tests::{Bundle, Yard, until};
+use garth_tests::{Bundle, Host, until};
 use serde_json::json;
 
 /// A process inside looks for one that is not busybox, keeps its file open for reading, and opens
@@ -27,26 +27,26 @@ const COPY: &str = "set -- $R; cp $1 /srv/runtime; shift; R=\"/srv/runtime $*\"
 
 /// The process in this pid file is the one the attacker has found; it is killed then.
 #[track_caller]
-fn assert_refused(yard: &Yard, bundle: &Bundle, pid_file: &str) {
+fn assert_refused(host: &Host, bundle: &Bundle, pid_file: &str) {
     let (open, result) =
-        (yard.path(&bundle.rootfs("/tmp/open")), yard.path(&bundle.rootfs("/tmp/result")));
+        (host.path(&bundle.rootfs("/tmp/open")), host.path(&bundle.rootfs("/tmp/result")));
     until("the file is open", || open.exists().then_some(()));
-    yard.sh(&format!("kill -9 $(cat {pid_file})")).run().ok();
+    host.sh(&format!("kill -9 $(cat {pid_file})")).run().ok();
     let text = until("the attack has ended", || std::fs::read_to_string(&result).ok());
     assert!(text.contains("Read-only file system"), "{text}");
 }
 
 fn attacked_in_exec(program: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let script = bundle.rootfs("/bin/script");
-    yard.write(&script, "#!/proc/self/exe update\n");
-    yard.sh(&format!("chmod 755 {script}")).run().ok();
+    host.write(&script, "#!/proc/self/exe update\n");
+    host.sh(&format!("chmod 755 {script}")).run().ok();
     bundle.script(ATTACK);
     bundle.sh(&format!("{COPY} exec $R run --detach --bundle $B $ID")).run().ok();
     let exec = format!("{COPY} exec $R exec --detach --pid-file /srv/pid $ID {program} <&9");
     bundle.sh(&exec).run().ok();
-    assert_refused(&yard, &bundle, "/srv/pid");
+    assert_refused(&host, &bundle, "/srv/pid");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn cve_2019_5736_exec_of_a_script_for_proc_self_exe() {
 
 #[test]
 fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // So that the attacker does not end with it.
     bundle.without_namespace("pid");
     bundle.config["process"]["args"] = json!(["/proc/self/exe", "mounts", "add", "x"]);
@@ -71,13 +71,13 @@ fn cve_2019_5736_the_container_itself_is_proc_self_exe() {
     bundle.sh(&format!("{COPY} {run}")).run().ok();
     let exec = bundle.sh(&format!("{COPY} exec $R exec --detach $ID sh -c \"$ATTACK\""));
     exec.env("ATTACK", ATTACK).run().ok();
-    assert_refused(&yard, &bundle, "/srv/pid");
+    assert_refused(&host, &bundle, "/srv/pid");
 }
 
 /// There is no loader that a root file system could provide.
 #[test]
 fn cve_2019_5736_no_library_of_the_image_is_loaded() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(["/proc/self/exe", "--version"]);
     let text = bundle.run().ok();
     assert!(text.starts_with("garth"), "{text}");
@@ -87,7 +87,7 @@ fn cve_2019_5736_no_library_of_the_image_is_loaded() {
 fn traced(bundle: &Bundle, flags: &str) -> (Vec<String>, String) {
     let run = format!("{COPY} exec strace -o /srv/trace {flags} $R run --bundle $B $ID");
     bundle.sh(&run).run().ok();
-    let trace = std::fs::read_to_string(bundle.yard().path("/srv/trace")).unwrap();
+    let trace = std::fs::read_to_string(bundle.host().path("/srv/trace")).unwrap();
     let name = |line: &str| line.split('(').next().unwrap_or_default().to_owned();
     (trace.lines().map(name).collect(), trace)
 }
@@ -96,7 +96,7 @@ fn traced(bundle: &Bundle, flags: &str) -> (Vec<String>, String) {
 #[test]
 fn the_start_from_a_read_only_mount_comes_first() {
     garth_tests::needs!(root, strace);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("true");
     let (calls, trace) = traced(&bundle, "");
     let begin = ["execve", "statfs", "open_tree", "mount_setattr", "execveat", "statfs", "brk"];
@@ -107,7 +107,7 @@ fn the_start_from_a_read_only_mount_comes_first() {
 #[test]
 fn without_a_mount_a_sealed_copy_is_started() {
     garth_tests::needs!(root, strace);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("true");
     let (calls, trace) = traced(&bundle, "-e inject=open_tree:error=EPERM:when=1..2");
     let began = calls.iter().filter(|call| call.starts_with("exec")).count();

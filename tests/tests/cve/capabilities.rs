@@ -6,7 +6,7 @@ use crate::status_of;
 
 #[test]
 fn cve_2022_29162_exec_cap() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let status = bundle.exec("--cap CAP_NET_RAW", "cat /proc/self/status").ok();
     let effective = u64::from_str_radix(status_of(&status, "CapEff"), 16).unwrap();
@@ -19,7 +19,7 @@ fn cve_2022_29162_exec_cap() {
 /// Nor the caller's.
 #[test]
 fn cve_2022_24769_nothing_is_inheritable_unless_asked_for() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("setpriv");
     let inherit = "exec setpriv --inh-caps=+chown,+net_raw,+kill";
     let show = "cat /proc/self/status";
@@ -34,7 +34,7 @@ fn cve_2022_24769_nothing_is_inheritable_unless_asked_for() {
 
 #[test]
 fn cve_2022_24769_no_capabilities_are_none() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!(null);
     let status = bundle.script("cat /proc/self/status").run().ok();
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {

@@ -7,8 +7,8 @@ use garth_tests::Bundle;
 fn cve_2022_0492_no_release_agent_is_in_sight() {
     garth_tests::needs!(root, userns);
     for own_namespace in [false, true] {
-        let yard = garth_tests::Yard::new();
-        let mut bundle = Bundle::new(&yard);
+        let host = garth_tests::Host::new();
+        let mut bundle = Bundle::new(&host);
         if own_namespace {
             bundle.namespace("cgroup", None);
         }
@@ -27,7 +27,7 @@ fn cve_2022_0492_no_release_agent_is_in_sight() {
 /// A read-only mount of them is read-only, down to the last tree.
 #[test]
 fn cve_2022_0492_read_only_trees_are_read_only() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let script = "for tree in /sys/fs/cgroup/*/; do mkdir $tree/x 2>/dev/null && echo $tree
             (exec 3>>$tree/notify_on_release) 2>/dev/null && echo $tree
@@ -50,7 +50,7 @@ fn hiding(bundle: &mut Bundle) {
 
 #[test]
 fn a_cgroup_too_deep_to_be_named_is_deleted() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     hiding(&mut bundle);
     bundle.kill("KILL").ok();
     bundle.until("stopped");
@@ -60,21 +60,21 @@ fn a_cgroup_too_deep_to_be_named_is_deleted() {
 
 #[test]
 fn a_process_in_a_cgroup_too_deep_to_be_named_is_found() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // When the first process ends, the others do not.
     bundle.without_namespace("pid");
     hiding(&mut bundle);
     let hidden = "pgrep -x -f 'sleep 700'";
-    let pid = yard.sh(hidden).run().ok();
+    let pid = host.sh(hidden).run().ok();
     let listed = bundle.call(&format!("ps --format json {}", bundle.id)).run().ok();
     assert!(listed.contains(&pid), "{pid} is not in {listed}");
     bundle.call(&format!("kill --all {} TERM", bundle.id)).run().ok();
-    garth_tests::until("it ends", || (yard.sh(hidden).run().code == 1).then_some(()));
+    garth_tests::until("it ends", || (host.sh(hidden).run().code == 1).then_some(()));
 }
 
 #[test]
 fn nobody_in_a_cgroup_too_deep_to_be_named_survives() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.without_namespace("pid");
     hiding(&mut bundle);
     bundle.delete_force().ok();

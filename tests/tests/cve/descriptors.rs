@@ -8,7 +8,7 @@ const NUMBERS: std::ops::Range<u32> = 3..32;
 /// An image's working directory is a link to a descriptor of the runtime.
 #[test]
 fn cve_2024_21626_the_working_directory_of_a_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo it runs");
     for number in NUMBERS {
         bundle.config["process"]["cwd"] = format!("/proc/self/fd/{number}").into();
@@ -20,8 +20,8 @@ fn cve_2024_21626_the_working_directory_of_a_container() {
 /// The same for exec, and a link to such a link; the caller even passes a directory on.
 #[test]
 fn cve_2024_21626_the_working_directory_of_exec() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("ln -s /proc/self/fd {}", bundle.rootfs("/fds"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("ln -s /proc/self/fd {}", bundle.rootfs("/fds"))).run().ok();
     bundle.sleeping();
     for number in NUMBERS {
         for dir in ["/proc/self/fd", "/fds", "/proc/thread-self/fd", "/proc/self/task/../fd"] {
@@ -37,8 +37,8 @@ fn cve_2024_21626_the_working_directory_of_exec() {
 /// A program is looked up by a path through a descriptor of the runtime, up to the host's root.
 #[test]
 fn cve_2024_21626_the_path_of_the_program() {
-    bundle!(yard, bundle);
-    yard.sh("cp $(command -v busybox) /srv/echo").run().ok();
+    bundle!(host, bundle);
+    host.sh("cp $(command -v busybox) /srv/echo").run().ok();
     let program = |number| {
         let up = "../".repeat(12);
         json!([format!("/proc/self/fd/{number}/{up}srv/echo"), "it runs"])
@@ -58,7 +58,7 @@ fn cve_2024_21626_the_path_of_the_program() {
 /// The caller has more open than it meant to pass on.
 #[test]
 fn cve_2024_21626_only_the_standard_descriptors_are_inherited() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // The fourth is the directory that ls(1) reads.
     let list = "echo $(ls /proc/self/fd)";
     bundle.config["hooks"] = json!({"startContainer": [
@@ -75,15 +75,15 @@ fn cve_2024_21626_only_the_standard_descriptors_are_inherited() {
     assert_eq!(bundle.output(), "0 1 2 3");
     let ran = bundle.sh(&format!("{leak} exec $R exec $ID sh -c '{list}'")).run();
     assert_eq!(ran.ok(), "0 1 2 3");
-    let hook = yard.read(&bundle.rootfs("/tmp/hook"));
+    let hook = host.read(&bundle.rootfs("/tmp/hook"));
     assert_eq!(hook.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
 }
 
 /// The variables of a service above the caller refer to descriptors that are not the runtime's.
 #[test]
 fn cve_2024_21626_listen_fds_of_somebody_else() {
-    bundle!(yard, bundle);
-    yard.write("/srv/marker", "");
+    bundle!(host, bundle);
+    host.write("/srv/marker", "");
     bundle.script("test -e /proc/self/fd/3/marker && echo it leaks; echo $LISTEN_FDS");
     let script =
         |pid: &str| format!("exec 3</srv; export LISTEN_FDS=1 {pid}; exec $R run --bundle $B $ID");

@@ -18,7 +18,7 @@ const SPY: &str = "while :; do
 /// A joining process already has the powers of the container, and is still a copy of the runtime.
 #[test]
 fn cve_2016_9962_a_process_that_joins_is_out_of_reach() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("strace");
     bundle.script(SPY).detach().ok();
     // The last steps take a while; keyctl is one of them.
@@ -38,8 +38,8 @@ fn cve_2016_9962_a_process_that_joins_is_out_of_reach() {
 
 /// A container without any capability, but among the host's processes. As their owner's user, it
 /// has all capabilities in every user namespace that the runtime makes.
-fn spy_of_the_host<'a>(yard: &'a garth_tests::Yard) -> Bundle<'a> {
-    let mut spy = Bundle::named(yard, "spy");
+fn spy_of_the_host<'a>(host: &'a garth_tests::Host) -> Bundle<'a> {
+    let mut spy = Bundle::named(host, "spy");
     spy.without_namespace("pid");
     spy.config["process"]["capabilities"] = json!({});
     spy.script(SPY).detach().ok();
@@ -49,9 +49,9 @@ fn spy_of_the_host<'a>(yard: &'a garth_tests::Yard) -> Bundle<'a> {
 #[test]
 fn cve_2016_9962_a_container_in_a_user_namespace_is_out_of_reach_from_its_birth() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("strace");
-    let spy = spy_of_the_host(&yard);
+    let spy = spy_of_the_host(&host);
     bundle.user_namespace(200_000);
     let trace = "strace -f -o /dev/null -e trace=prctl -e inject=prctl:delay_enter=500000:when=1";
     bundle.script("true").sh(&format!("exec {trace} $R run --bundle $B $ID")).run().ok();
@@ -61,10 +61,10 @@ fn cve_2016_9962_a_container_in_a_user_namespace_is_out_of_reach_from_its_birth(
 
 #[test]
 fn cve_2016_9962_the_process_behind_an_id_mapped_mount_is_out_of_reach() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("strace");
-    let spy = spy_of_the_host(&yard);
-    yard.sh("mkdir /srv/mapped").run().ok();
+    let spy = spy_of_the_host(&host);
+    host.sh("mkdir /srv/mapped").run().ok();
     let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
     bundle.mount("/mnt", "bind", "/srv/mapped", &["bind"]);
     let mounts = bundle.config["mounts"].as_array_mut().unwrap();
@@ -82,10 +82,10 @@ fn cve_2016_9962_the_process_behind_an_id_mapped_mount_is_out_of_reach() {
 /// whose namespaces need not be joined.
 #[test]
 fn a_number_that_has_come_to_mean_somebody_else_leads_nowhere() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("strace");
     bundle.sleeping();
-    yard.write("/srv/outside", "");
+    host.write("/srv/outside", "");
     let script = format!(
         "strace -f -o /srv/trace -e trace=readlink,readlinkat \
             -e inject=readlink,readlinkat:delay_enter=1500000 -P /proc/self/ns/user \
@@ -100,6 +100,6 @@ fn a_number_that_has_come_to_mean_somebody_else_leads_nowhere() {
     );
     let pid = bundle.pid();
     let ran = bundle.sh(&script).run();
-    assert_eq!(yard.read("/srv/number").trim(), pid.to_string(), "the number was not had again");
+    assert_eq!(host.read("/srv/number").trim(), pid.to_string(), "the number was not had again");
     assert!(ran.code != 0 && ran.stdout.is_empty(), "{ran}");
 }

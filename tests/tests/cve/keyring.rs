@@ -6,8 +6,8 @@ use crate::with_intruder;
 
 #[test]
 fn a_keyring_that_another_container_has_laid_is_not_joined() {
-    bundle!(yard, bundle);
-    let mut other = Bundle::named(&yard, &format!("keys{}", std::process::id()));
+    bundle!(host, bundle);
+    let mut other = Bundle::named(&host, &format!("keys{}", std::process::id()));
     with_intruder(&bundle);
     with_intruder(&other);
     bundle.script(&format!("exec intruder lay-keyring _ses.{}", other.id)).detach().ok();
@@ -24,10 +24,10 @@ fn a_keyring_that_another_container_has_laid_is_not_joined() {
 
 #[test]
 fn the_callers_keyring_stays_outside() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     with_intruder(&bundle);
     let program = bundle.rootfs("/bin/intruder");
-    let outside = yard.sh(&format!("exec {program} session-keyring")).run().ok();
+    let outside = host.sh(&format!("exec {program} session-keyring")).run().ok();
     let inside = bundle.script("intruder session-keyring").run().ok();
     assert!(inside.parse::<i64>().is_ok() && outside.parse::<i64>().is_ok(), "{inside} {outside}");
     assert_ne!(inside, outside);

@@ -8,11 +8,11 @@
 
 /// A test host and a bundle on it.
 macro_rules! bundle {
-    ($yard:ident, $bundle:ident) => {
+    ($host:ident, $bundle:ident) => {
         garth_tests::needs!(root);
-        let $yard = garth_tests::Yard::new();
+        let $host = garth_tests::Host::new();
         #[allow(unused_mut, reason = "not every test changes its bundle")]
-        let mut $bundle = garth_tests::Bundle::new(&$yard);
+        let mut $bundle = garth_tests::Bundle::new(&$host);
     };
 }
 
@@ -37,7 +37,7 @@ use garth_tests::Bundle;
 
 /// Puts the program `intruder` into the root file system.
 fn with_intruder(bundle: &Bundle) {
-    let file = bundle.yard().path(&bundle.rootfs("/bin/intruder"));
+    let file = bundle.host().path(&bundle.rootfs("/bin/intruder"));
     fs::copy(env!("CARGO_BIN_EXE_intruder"), file).unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! Links and renames on the way to a mount's target.
 
-use garth_tests::{Bundle, Yard};
+use garth_tests::{Bundle, Host};
 use serde_json::json;
 
 use crate::with_intruder;
@@ -22,11 +22,11 @@ fn redirected(bundle: &mut Bundle, target: &str) {
 
 #[test]
 fn cve_2021_30465_a_link_in_a_volume_does_not_lead_out() {
-    bundle!(yard, bundle);
-    yard.sh(LINK).run().ok();
+    bundle!(host, bundle);
+    host.sh(LINK).run().ok();
     redirected(&mut bundle, "/vol/link");
     // Where it leads inside.
-    yard.sh(&format!("mkdir -p {}", bundle.rootfs("/srv/open"))).run().ok();
+    host.sh(&format!("mkdir -p {}", bundle.rootfs("/srv/open"))).run().ok();
     let text = bundle.script("cat /mnt/file /srv/open/file").run().ok();
     assert_eq!(text, "open\nsecret");
 }
@@ -34,9 +34,9 @@ fn cve_2021_30465_a_link_in_a_volume_does_not_lead_out() {
 /// Another container keeps exchanging the link and a directory.
 #[test]
 fn cve_2021_30465_a_race_on_a_target_does_not_lead_out() {
-    bundle!(yard, bundle);
-    yard.sh(LINK).run().ok();
-    let mut attacker = Bundle::named(&yard, "attacker");
+    bundle!(host, bundle);
+    host.sh(LINK).run().ok();
+    let mut attacker = Bundle::named(&host, "attacker");
     with_intruder(&attacker);
     attacker.mount("/vol", "bind", "/srv/vol", &["bind"]);
     attacker.script("exec intruder swap /vol/link /vol/dir").detach().ok();
@@ -47,16 +47,16 @@ fn cve_2021_30465_a_race_on_a_target_does_not_lead_out() {
         // A refusal is as good.
         assert!(ran.stdout.is_empty() || ran.stdout == "open", "{ran}");
     }
-    assert_eq!(yard.sh("cat /srv/open/file; ls /srv/open").run().ok(), "open\nfile");
+    assert_eq!(host.sh("cat /srv/open/file; ls /srv/open").run().ok(), "open\nfile");
     attacker.delete_force();
 }
 
 /// Nor are directories and files for targets made outside.
 #[test]
 fn cve_2024_45310_nothing_is_made_outside() {
-    bundle!(yard, bundle);
-    yard.sh(LINK).run().ok();
-    yard.write("/srv/file", "");
+    bundle!(host, bundle);
+    host.sh(LINK).run().ok();
+    host.write("/srv/file", "");
     bundle.mount("/vol", "bind", "/srv/vol", &["bind"]);
     bundle.mount("/vol/link/new/dir", "bind", "/srv/secret", &["bind"]);
     bundle.mount("/vol/link/new/file", "bind", "/srv/file", &["bind"]);
@@ -66,14 +66,14 @@ fn cve_2024_45310_nothing_is_made_outside() {
         {"path": "/vol/link/new/null", "type": "c", "major": 1, "minor": 3},
     ]);
     bundle.run();
-    assert_eq!(yard.sh("ls /srv/open").run().ok(), "file");
+    assert_eq!(host.sh("ls /srv/open").run().ok(), "file");
 }
 
 #[test]
 fn cve_2024_45310_nothing_is_made_outside_by_a_race() {
-    bundle!(yard, bundle);
-    yard.sh(LINK).run().ok();
-    let mut attacker = Bundle::named(&yard, "attacker");
+    bundle!(host, bundle);
+    host.sh(LINK).run().ok();
+    let mut attacker = Bundle::named(&host, "attacker");
     with_intruder(&attacker);
     attacker.mount("/vol", "bind", "/srv/vol", &["bind"]);
     attacker.script("exec intruder swap /vol/link /vol/dir").detach().ok();
@@ -81,18 +81,18 @@ fn cve_2024_45310_nothing_is_made_outside_by_a_race() {
     bundle.mount("/vol/link/a/b/c/d", "bind", "/srv/secret", &["bind"]);
     for _ in 0..ROUNDS {
         bundle.run();
-        assert_eq!(yard.sh("ls /srv/open").run().ok(), "file");
-        yard.sh("rm -rf /srv/vol/dir/a").run();
+        assert_eq!(host.sh("ls /srv/open").run().ok(), "file");
+        host.sh("rm -rf /srv/vol/dir/a").run();
     }
     attacker.delete_force();
 }
 
 /// The root file system has a link in place of `name`, into a volume with false contents.
 fn refused_with_link(name: &str, fake: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let place = bundle.rootfs(name);
-    yard.sh(&format!("mkdir -p /srv/vol/{fake}; rmdir {place}; ln -s /vol/{fake} {place}"))
+    host.sh(&format!("mkdir -p /srv/vol/{fake}; rmdir {place}; ln -s /vol/{fake} {place}"))
         .run()
         .ok();
     let volume =
@@ -118,9 +118,9 @@ fn cve_2023_28642_sys_is_a_link() {
 /// Also where the host's own is bound there.
 #[test]
 fn cve_2023_28642_a_bound_proc_is_not_mounted_through_a_link() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let place = bundle.rootfs("proc");
-    yard.sh(&format!("rmdir {place}; ln -s /mnt {place}")).run().ok();
+    host.sh(&format!("rmdir {place}; ln -s /mnt {place}")).run().ok();
     bundle.config["mounts"] = json!([]);
     bundle.mount("/proc", "bind", "/proc", &["rbind"]);
     let ran = bundle.script("echo it runs").run();
@@ -130,12 +130,12 @@ fn cve_2023_28642_a_bound_proc_is_not_mounted_through_a_link() {
 /// What programs and later joiners read in /proc does not come from a volume.
 #[test]
 fn cve_2019_16884_nothing_lies_over_a_part_of_proc() {
-    bundle!(yard, bundle);
-    yard.sh("mkdir -p /srv/fake/attr; echo x >/srv/fake/attr/exec; echo x >/srv/file").run().ok();
+    bundle!(host, bundle);
+    host.sh("mkdir -p /srv/fake/attr; echo x >/srv/fake/attr/exec; echo x >/srv/file").run().ok();
     let links = ["self", "sys", "1", "thread-self/attr", "sys/net/ipv4"];
     for (number, link) in links.iter().enumerate() {
         let link = format!("ln -s /proc/{link} {}", bundle.rootfs(&format!("/link{number}")));
-        yard.sh(&link).run().ok();
+        host.sh(&link).run().ok();
     }
     let before = bundle.config["mounts"].clone();
     let tried = [
@@ -173,11 +173,11 @@ fn cve_2019_16884_nothing_lies_over_a_part_of_proc() {
 /// A mount's options change that mount, wherever its path leads by then.
 #[test]
 fn a_path_that_is_exchanged_does_not_redirect_the_options_of_a_mount() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("strace");
     bundle.sleeping();
     bundle.exec("", "mkdir -p /tmp/hub/proc").ok();
-    yard.write(
+    host.write(
         "/srv/mounts.json",
         r#"[{"destination": "/tmp/hub/proc", "type": "tmpfs",
         "source": "tmpfs", "options": ["tmpcopyup", "ro", "shared"]}]"#,
@@ -202,7 +202,7 @@ fn a_path_that_is_exchanged_does_not_redirect_the_options_of_a_mount() {
 /// A file system that shows its maker's namespaces would show the host's.
 #[test]
 fn proc_is_not_added_to_a_running_container_from_outside() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     for kind in ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"] {
         let list = format!(r#"[{{"destination": "/mnt", "type": "{kind}", "source": "x"}}]"#);

@@ -7,9 +7,9 @@ const SYSCTL: &str = "net.ipv4.ip_default_ttl";
 /// Another mount namespace, in which a file has been mounted over the one to be written.
 #[test]
 fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
-    bundle!(yard, bundle);
-    yard.write("/srv/victim", "");
-    yard.sh("mkdir -p /srv/fake/sys/net/ipv4; echo >/srv/fake/sys/net/ipv4/ip_default_ttl")
+    bundle!(host, bundle);
+    host.write("/srv/victim", "");
+    host.sh("mkdir -p /srv/fake/sys/net/ipv4; echo >/srv/fake/sys/net/ipv4/ip_default_ttl")
         .run()
         .ok();
     let file = "/proc/sys/net/ipv4/ip_default_ttl";
@@ -20,9 +20,9 @@ fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
         "mount --bind /proc/sys/net/ipv6 /proc/sys/net/ipv4".into(),
     ] {
         let script = format!("unshare -m -n sh -c '{hostile}; echo; exec sleep 600'");
-        let holder = yard.sh(&format!("exec {script}")).start();
+        let holder = host.sh(&format!("exec {script}")).start();
         holder.line();
-        let pid = yard.sh("for p in /proc/[0-9]*; do test \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 600 ' && echo ${p#/proc/}; done 2>/dev/null; true").run().ok();
+        let pid = host.sh("for p in /proc/[0-9]*; do test \"$(tr '\\0' ' ' <$p/cmdline)\" = 'sleep 600 ' && echo ${p#/proc/}; done 2>/dev/null; true").run().ok();
         bundle.namespace("mount", Some(&format!("/proc/{pid}/ns/mnt")));
         // Each network namespace has its own files there.
         bundle.namespace("network", Some(&format!("/proc/{pid}/ns/net")));
@@ -32,7 +32,7 @@ fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
         bundle.config["linux"]["sysctl"] = json!({SYSCTL: "77"});
         let ran = bundle.script("echo it runs").run();
         assert!(ran.code != 0 && ran.stdout.is_empty(), "{hostile}: {ran}");
-        let files = yard.sh("cat /srv/victim /srv/fake/sys/net/ipv4/*").run().ok();
+        let files = host.sh("cat /srv/victim /srv/fake/sys/net/ipv4/*").run().ok();
         assert_eq!(files, "", "{hostile}");
         drop(holder);
     }
@@ -41,21 +41,21 @@ fn cve_2025_52881_a_sysctl_is_not_written_to_what_is_mounted_over_it() {
 /// The root file system has files where a proc file system would be, and a volume lies over it.
 #[test]
 fn cve_2025_52881_sysctls_are_the_kernels() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let fake = bundle.rootfs("/proc/sys/net/ipv4/ip_default_ttl");
-    yard.write(&fake, "");
+    host.write(&fake, "");
     bundle.config["linux"]["sysctl"] = json!({SYSCTL: "77"});
     assert_eq!(bundle.script("cat /proc/sys/net/ipv4/ip_default_ttl").run().ok(), "77");
     bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/proc");
     bundle.config["linux"]["maskedPaths"] = json!([]);
     bundle.config["linux"]["readonlyPaths"] = json!([]);
     bundle.script("true").run().ok();
-    assert_eq!(yard.read(&fake), "");
+    assert_eq!(host.read(&fake), "");
 }
 
 #[test]
 fn sysctls_of_the_whole_host_are_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for name in [
         "kernel.core_pattern",
         "kernel/core_pattern",
@@ -83,7 +83,7 @@ fn sysctls_of_the_whole_host_are_refused() {
 /// By any path: nothing is written, and each file that can be opened is named.
 #[test]
 fn core_pattern_and_the_like_cannot_be_opened_for_writing() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "for root in '' /proc/self/root /proc/1/root /proc/self/cwd /proc/self/task/1/root; do
             for file in sys/kernel/core_pattern sys/kernel/modprobe sysrq-trigger irq/default_smp_affinity \
                 sys/fs/binfmt_misc/register sys/vm/drop_caches bus/pci; do

@@ -16,7 +16,7 @@ const USUAL: &str = "access arch_prctl brk capget capset chdir clone close close
 
 #[test]
 fn a_denied_call_is_denied_by_every_door() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     with_intruder(&bundle);
     let filter = |architectures: &[&str]| {
         json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures, "syscalls": [
@@ -39,7 +39,7 @@ fn a_denied_call_is_denied_by_every_door() {
 /// permitted" as one to give up; the same goes for every call that a profile does not know.
 #[test]
 fn what_a_profile_does_not_know_is_not_there() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     with_intruder(&bundle);
     let names: Vec<&str> = USUAL.split_whitespace().collect();
     bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO",
@@ -59,7 +59,7 @@ fn what_a_profile_does_not_know_is_not_there() {
 /// A container's filter also applies to a process that joins it.
 #[test]
 fn exec_is_under_the_filter_too() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     with_intruder(&bundle);
     bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
         "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [

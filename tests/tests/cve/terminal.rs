@@ -6,7 +6,7 @@ use crate::with_intruder;
 /// session of its own has none.
 #[test]
 fn cve_2016_2568_the_callers_terminal_does_not_control_a_program_inside() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("script");
     with_intruder(&bundle);
     let look = "test -t 0 && echo terminal
@@ -18,7 +18,7 @@ fn cve_2016_2568_the_callers_terminal_does_not_control_a_program_inside() {
         let rest = text.strip_prefix("terminal 0 ").unwrap_or_else(|| panic!("{text}"));
         assert!(rest.split("errno").skip(1).count() == 4, "{text}");
     };
-    yard.write(&bundle.rootfs("/look"), look);
+    host.write(&bundle.rootfs("/look"), look);
     bundle.script("sh /look");
     let run = bundle.sh("exec script -qec \"$R run --bundle $B $ID\" /dev/null").run().ok();
     refused(&clean(run));

@@ -8,7 +8,7 @@ fn ids(bundle: &Bundle, user: &str) -> String {
 
 #[test]
 fn only_numbers_are_users() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let bad = [
         "root",
@@ -48,10 +48,10 @@ fn only_numbers_are_users() {
 /// The image has a user whose name is a number.
 #[test]
 fn a_number_is_no_name() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let passwd = "1000:x:0:0::/:/bin/sh\n+:x:0:0::/:/bin/sh\nuser:x:1000:0::/root:/bin/sh\n";
-    yard.write(&bundle.rootfs("/etc/passwd"), passwd);
-    yard.write(&bundle.rootfs("/etc/group"), "1000:x:0:\nwheel:x:0:1000,user\n");
+    host.write(&bundle.rootfs("/etc/passwd"), passwd);
+    host.write(&bundle.rootfs("/etc/group"), "1000:x:0:\nwheel:x:0:1000,user\n");
     bundle.sleeping();
     assert_eq!(ids(&bundle, "1000:1000"), "1000 1000 1000");
     assert_eq!(ids(&bundle, "4294967294:4294967294"), "4294967294 4294967294 4294967294");
@@ -60,7 +60,7 @@ fn a_number_is_no_name() {
 /// Another user is not in root's group because of that.
 #[test]
 fn without_a_group_it_stays_that_of_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1000});
     bundle.sleeping();
     assert_eq!(ids(&bundle, "1001"), "1001 1000 1000");
@@ -70,7 +70,7 @@ fn without_a_group_it_stays_that_of_the_container() {
 /// The caller's other groups stay outside.
 #[test]
 fn supplementary_groups_are_those_asked_for() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("setpriv");
     bundle.script("id -G; exec sleep 600");
     let with_groups = "setpriv --groups=4,27,999 --";

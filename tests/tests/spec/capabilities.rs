@@ -21,7 +21,7 @@ fn five(status: &str) -> [u64; 5] {
 
 #[test]
 fn of_root() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN", "CAP_KILL"]);
     let status = bundle.script("cat /proc/self/status").run().ok();
@@ -31,7 +31,7 @@ fn of_root() {
 
 #[test]
 fn of_another_user_all_five_sets() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     bundle.config["process"]["capabilities"] = json!({
         "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"],
@@ -48,7 +48,7 @@ fn of_another_user_all_five_sets() {
 
 #[test]
 fn of_another_user_without_ambient_are_none() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN"]);
@@ -58,7 +58,7 @@ fn of_another_user_without_ambient_are_none() {
 
 #[test]
 fn none_at_all() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     for set in SETS {
         bundle.capabilities(&[set], &[]);
@@ -70,7 +70,7 @@ fn none_at_all() {
 #[test]
 fn in_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(200_000);
     bundle.config["process"]["capabilities"] = json!({});
     bundle
@@ -82,7 +82,7 @@ fn in_a_user_namespace() {
 
 #[test]
 fn an_unknown_name_is_a_warning() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN", "CAP_TEA"]);
     let status = bundle.script("cat /proc/self/status").run().ok();
@@ -96,7 +96,7 @@ fn an_unknown_name_is_a_warning() {
 
 #[test]
 fn one_that_cannot_be_granted_is_a_warning() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN", "CAP_SYS_TIME"]);
     bundle.script("cat /proc/self/status").save();
@@ -108,7 +108,7 @@ fn one_that_cannot_be_granted_is_a_warning() {
 
 #[test]
 fn no_new_privileges() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for (asked, found) in [(true, "1"), (false, "0")] {
         bundle.config["process"]["noNewPrivileges"] = asked.into();
         let status = bundle.script("cat /proc/self/status").run().ok();
@@ -118,7 +118,7 @@ fn no_new_privileges() {
 
 #[test]
 fn hold_for_exec() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_CHOWN"]);
     bundle.sleeping();
@@ -129,7 +129,7 @@ fn hold_for_exec() {
 
 #[test]
 fn a_name_that_is_said_to_be_left_out_is_left_out() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     let names = ["CAP_KILL", "chown", "CHOWN", "cap_chown"];
     bundle.capabilities(&["bounding", "effective", "permitted"], &names);

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::refused;
 
 macro_rules! bundle_v2 {
-    ($yard:ident, $bundle:ident) => {
+    ($host:ident, $bundle:ident) => {
         garth_tests::needs!(v2);
-        bundle!($yard, $bundle);
+        bundle!($host, $bundle);
     };
 }
 
@@ -21,12 +21,12 @@ fn limited(bundle: &mut Bundle, name: &str, value: Value) {
 
 fn file(bundle: &Bundle, name: &str) -> String {
     let path = format!("/sys/fs/cgroup/{}/{name}", bundle.id);
-    bundle.yard().read(&path).trim_end().to_owned()
+    bundle.host().read(&path).trim_end().to_owned()
 }
 
 #[test]
 fn memory() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     limited(&mut bundle, "memory", json!({"limit": 64 * MIB, "reservation": 32 * MIB}));
     assert_eq!(file(&bundle, "memory.max"), (64 * MIB).to_string());
     assert_eq!(file(&bundle, "memory.low"), (32 * MIB).to_string());
@@ -35,9 +35,9 @@ fn memory() {
 /// Version 2 limits swap alone; the configuration gives memory and swap together.
 #[test]
 fn memory_and_swap() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     let find = "ls /sys/fs/cgroup/*/memory.swap.max /sys/fs/cgroup/memory.swap.max";
-    if yard.sh(find).run().stdout.is_empty() {
+    if host.sh(find).run().stdout.is_empty() {
         return garth_tests::skip("v2", "a kernel that counts swap");
     }
     limited(&mut bundle, "memory", json!({"limit": 64 * MIB, "swap": 80 * MIB}));
@@ -46,7 +46,7 @@ fn memory_and_swap() {
 
 #[test]
 fn memory_is_felt() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
     let ran = bundle.script("dd if=/dev/zero of=/dev/null bs=64M count=1").run();
     assert_eq!(ran.code, 137, "{ran}");
@@ -54,7 +54,7 @@ fn memory_is_felt() {
 
 #[test]
 fn memory_check_before_update() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["memory"] =
         json!({"limit": 64 * MIB, "checkBeforeUpdate": true});
     let script =
@@ -70,7 +70,7 @@ fn memory_check_before_update() {
 
 #[test]
 fn cpu() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     let cpu = json!({"shares": 1024, "quota": 20_000, "period": 50_000, "burst": 10_000});
     limited(&mut bundle, "cpu", cpu);
     // Newer runtimes map the default to the default, older ones map the ranges.
@@ -81,14 +81,14 @@ fn cpu() {
 
 #[test]
 fn cpu_idle() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     limited(&mut bundle, "cpu", json!({"idle": 1}));
     assert_eq!(file(&bundle, "cpu.idle"), "1");
 }
 
 #[test]
 fn cpuset() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     if !controllers().contains("cpuset") {
         return garth_tests::skip("v2", "the cpuset controller of version 2");
     }
@@ -101,8 +101,8 @@ fn cpuset() {
 
 #[test]
 fn block_io_throttling() {
-    bundle_v2!(yard, bundle);
-    let device = yard.sh("cat /sys/block/*/dev | head -n 1").run().stdout;
+    bundle_v2!(host, bundle);
+    let device = host.sh("cat /sys/block/*/dev | head -n 1").run().stdout;
     let Some((major, minor)) = device.split_once(':') else {
         return garth_tests::skip("disk", "a block device");
     };
@@ -120,7 +120,7 @@ fn controllers() -> String {
 
 #[test]
 fn a_limit_without_its_controller_is_refused() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     let there = controllers();
     for (controller, limit) in [
         ("cpuset", json!({"cpu": {"cpus": "0"}})),
@@ -137,7 +137,7 @@ fn a_limit_without_its_controller_is_refused() {
 /// A setting that version 2 has no equivalent for is not ignored.
 #[test]
 fn what_only_version_1_has_is_refused() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     for limit in [
         json!({"memory": {"kernelTCP": MIB}}),
         json!({"memory": {"swappiness": 10}}),
@@ -151,14 +151,14 @@ fn what_only_version_1_has_is_refused() {
 
 #[test]
 fn pids() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     limited(&mut bundle, "pids", json!({"limit": 23}));
     assert_eq!(file(&bundle, "pids.max"), "23");
 }
 
 #[test]
 fn unified() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     let unified = json!({"memory.high": "33554432", "pids.max": "17", "cpu.weight": "77"});
     limited(&mut bundle, "unified", unified);
     assert_eq!(file(&bundle, "memory.high"), "33554432");
@@ -168,21 +168,21 @@ fn unified() {
 
 #[test]
 fn unified_with_a_controller_that_is_not_there_is_refused() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["unified"] = json!({"tea.max": "1"});
     refused(&mut bundle);
 }
 
 #[test]
 fn unified_with_a_path_is_refused() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["unified"] = json!({"../memory.max": "33554432"});
     refused(&mut bundle);
 }
 
 #[test]
 fn the_mount_in_a_cgroup_namespace() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let script = "cat /proc/self/cgroup; head -n 1 /sys/fs/cgroup/cgroup.procs
@@ -193,7 +193,7 @@ fn the_mount_in_a_cgroup_namespace() {
 #[test]
 fn a_mount_that_can_be_written_belongs_to_the_user() {
     garth_tests::needs!(userns);
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.user_namespace(200_000);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
@@ -205,7 +205,7 @@ fn a_mount_that_can_be_written_belongs_to_the_user() {
 
 #[test]
 fn a_mount_that_can_be_written_belongs_to_the_processs_own_user() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
@@ -216,7 +216,7 @@ fn a_mount_that_can_be_written_belongs_to_the_processs_own_user() {
 
 #[test]
 fn a_mount_that_cannot_be_written_stays_roots() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
@@ -225,7 +225,7 @@ fn a_mount_that_cannot_be_written_stays_roots() {
 
 #[test]
 fn pause_and_resume() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.sleeping();
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     assert_eq!((file(&bundle, "cgroup.freeze"), bundle.status()), ("1".into(), "paused".into()));
@@ -235,7 +235,7 @@ fn pause_and_resume() {
 
 #[test]
 fn a_process_of_exec_is_in_the_cgroup() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.sleeping();
     let inside = bundle.exec("", "cat /proc/self/cgroup").ok();
     assert!(inside.ends_with(&format!("/{}", bundle.id)), "{inside}");
@@ -244,7 +244,7 @@ fn a_process_of_exec_is_in_the_cgroup() {
 
 #[test]
 fn update() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.sleeping();
     let resources = json!({"memory": {"limit": 48 * MIB}, "pids": {"limit": 19},
         "cpu": {"quota": 30_000, "period": 60_000}, "unified": {"memory.high": "33554432"}});
@@ -259,7 +259,7 @@ fn update() {
 
 #[test]
 fn update_of_one_value_leaves_the_others() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"] = json!({"memory": {"limit": 64 * MIB}});
     bundle.config["linux"]["resources"]["cpu"] = json!({"quota": 20_000, "period": 50_000});
     bundle.sleeping();
@@ -270,7 +270,7 @@ fn update_of_one_value_leaves_the_others() {
 
 #[test]
 fn events_stats() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 23});
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 64 * MIB});
     bundle.sleeping();
@@ -284,7 +284,7 @@ fn events_stats() {
 
 #[test]
 fn events_tell_when_memory_runs_out() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 24 * MIB});
     bundle.script(
         "until test -e /tmp/go; do sleep 0.05; done
@@ -302,7 +302,7 @@ fn events_tell_when_memory_runs_out() {
 /// cgroup.
 #[test]
 fn delete_force_ends_every_process_also_of_frozen_ones() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.without_namespace("pid");
     bundle.script("sleep 600 & setsid sleep 600 & echo ready; wait").detach().ok();
     garth_tests::until("it is ready", || (bundle.output() == "ready").then_some(()));
@@ -313,12 +313,12 @@ fn delete_force_ends_every_process_also_of_frozen_ones() {
 
 #[test]
 fn devices() {
-    bundle_v2!(yard, bundle);
+    bundle_v2!(host, bundle);
     bundle.config["linux"]["resources"]["devices"] = json!([
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
     ]);
-    yard.sh(&format!(
+    host.sh(&format!(
         "mknod -m 666 {0} c 1 11; mknod -m 666 {1} c 1 4",
         bundle.rootfs("kmsg"),
         bundle.rootfs("port")

@@ -4,7 +4,7 @@ use garth_tests::parsed;
 
 #[test]
 fn version() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let text = bundle.call("--version").run().ok();
     let mut lines = text.lines();
     let words: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
@@ -15,9 +15,9 @@ fn version() {
 
 #[test]
 fn spec_writes_a_config_that_runs() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sh("rm $B/config.json; $R spec --bundle $B").run().ok();
-    let mut config = parsed(&yard.read(&bundle.dir("config.json")));
+    let mut config = parsed(&host.read(&bundle.dir("config.json")));
     assert_eq!(config["process"]["args"][0], "sh");
     assert_eq!(config["root"]["path"], "rootfs");
     config["process"]["terminal"] = false.into();
@@ -32,18 +32,18 @@ fn spec_writes_a_config_that_runs() {
 
 #[test]
 fn spec_does_not_overwrite() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.dir("config.json"), "mine");
+    bundle!(host, bundle);
+    host.write(&bundle.dir("config.json"), "mine");
     let ran = bundle.call(&format!("spec --bundle {}", bundle.dir(""))).run();
     assert_ne!(ran.code, 0, "{ran}");
-    assert_eq!(yard.read(&bundle.dir("config.json")), "mine");
+    assert_eq!(host.read(&bundle.dir("config.json")), "mine");
 }
 
 #[test]
 fn spec_rootless() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sh("rm $B/config.json; $R spec --rootless --bundle $B").run().ok();
-    let config = parsed(&yard.read(&bundle.dir("config.json")));
+    let config = parsed(&host.read(&bundle.dir("config.json")));
     let namespaces = config["linux"]["namespaces"].as_array().unwrap();
     assert!(namespaces.iter().any(|namespace| namespace["type"] == "user"), "{config}");
     assert!(config["linux"]["uidMappings"].is_array(), "{config}");
@@ -51,7 +51,7 @@ fn spec_rootless() {
 
 #[test]
 fn features() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let features = parsed(&bundle.call("features").run().ok());
     for key in ["ociVersionMin", "ociVersionMax"] {
         assert!(features[key].as_str().unwrap().starts_with("1."), "{features}");
@@ -79,7 +79,7 @@ fn features() {
 
 #[test]
 fn features_of_1_3() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let features = parsed(&bundle.call("features").run().ok());
     assert!(
         features["potentiallyUnsafeConfigAnnotations"].is_array()
@@ -93,7 +93,7 @@ fn features_of_1_3() {
 
 #[test]
 fn a_failure_is_a_line_of_json_in_the_log() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = serde_json::json!(["no-such-command"]);
     assert_ne!(bundle.create().code, 0);
     let last = bundle.log().into_iter().rfind(|line| line["level"] == "error");
@@ -105,8 +105,8 @@ fn a_failure_is_a_line_of_json_in_the_log() {
 
 #[test]
 fn the_log_is_appended_to() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.dir("log"), "{\"level\":\"info\",\"msg\":\"before\",\"time\":\"x\"}\n");
+    bundle!(host, bundle);
+    host.write(&bundle.dir("log"), "{\"level\":\"info\",\"msg\":\"before\",\"time\":\"x\"}\n");
     bundle.call("start nothing").run();
     let log = bundle.log();
     assert!(log.len() >= 2 && log[0]["msg"] == "before", "{log:?}");
@@ -114,23 +114,23 @@ fn the_log_is_appended_to() {
 
 #[test]
 fn a_log_as_text() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let log = bundle.dir("text");
     bundle.call(&format!("--log {log} --log-format text start nothing")).run();
-    let text = yard.read(&log);
+    let text = host.read(&log);
     assert!(text.contains("level=error") && text.contains("msg="), "{text}");
 }
 
 #[test]
 fn nothing_is_logged_when_all_is_well() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.run().ok();
     assert_eq!(bundle.log_text(), "");
 }
 
 #[test]
 fn help() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let text = bundle.call("--help").run().ok();
     for verb in [
         "create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "pause",
@@ -142,7 +142,7 @@ fn help() {
 
 #[test]
 fn options_may_come_after_the_id() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec sleep 600").create().ok();
     bundle.call(&format!("kill {} KILL", bundle.id)).run().ok();
     bundle.until("stopped");
@@ -152,7 +152,7 @@ fn options_may_come_after_the_id() {
 
 #[test]
 fn an_unknown_verb_or_option_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for words in ["brew", "list --tea", "--tea list"] {
         let ran = bundle.call(words).run();
         assert_ne!(ran.code, 0, "{ran}");
@@ -161,7 +161,7 @@ fn an_unknown_verb_or_option_is_refused() {
 
 #[test]
 fn an_id_is_needed() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // Only `ps` may list anything other than the processes of a container.
     for verb in ["create", "start", "state", "kill", "delete", "run", "exec", "pause", "resume"] {
         let ran = bundle.call(verb).run();
@@ -171,7 +171,7 @@ fn an_id_is_needed() {
 
 #[test]
 fn containers_of_another_root_are_not_seen() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.call("--root /run/elsewhere list -q").run().ok(), "");
     assert_ne!(bundle.call(&format!("--root /run/elsewhere state {}", bundle.id)).run().code, 0);
@@ -179,7 +179,7 @@ fn containers_of_another_root_are_not_seen() {
 
 #[test]
 fn checkpoint_without_criu_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     // Where none is found, whether or not this machine has one.
     let ran = bundle.sh("PATH=/srv/empty exec $R checkpoint --image-path /srv/image $ID").run();
@@ -189,7 +189,7 @@ fn checkpoint_without_criu_is_refused() {
 
 #[test]
 fn debug_tells_step_by_step_what_is_done() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo runs");
     let ran = bundle.sh("$R --debug create --bundle $B $ID </dev/null >$B/out 2>$B/err").run();
     ran.ok();

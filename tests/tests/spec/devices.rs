@@ -6,7 +6,7 @@ use crate::refused;
 
 #[test]
 fn the_default_devices() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "umask 0; cd /dev; stat -c '%n %F %t:%T %a' null zero full random urandom tty";
     let all = "null character special file 1:3 666
 zero character special file 1:5 666
@@ -19,7 +19,7 @@ tty character special file 5:0 666";
 
 #[test]
 fn the_default_devices_work() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script =
         "echo x >/dev/null && head -c 1 /dev/zero | wc -c && head -c 1 /dev/urandom | wc -c
         echo x >/dev/full || echo full";
@@ -28,7 +28,7 @@ fn the_default_devices_work() {
 
 #[test]
 fn the_links() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "cd /dev; for link in fd stdin stdout stderr; do readlink $link; done";
     let found = bundle.script(script).run().ok();
     assert_eq!(found, "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2");
@@ -36,7 +36,7 @@ fn the_links() {
 
 #[test]
 fn ptmx_is_that_of_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "readlink -f /dev/ptmx; stat -L -c %t:%T /dev/ptmx; stat -c %d /dev/pts; stat -L -c %d /dev/ptmx";
     let text = bundle.script(script).run().ok();
     let lines: Vec<&str> = text.lines().collect();
@@ -46,13 +46,13 @@ fn ptmx_is_that_of_the_container() {
 
 #[test]
 fn no_console_without_a_terminal() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     assert_ne!(bundle.script("test -c /dev/console").run().code, 0);
 }
 
 #[test]
 fn a_character_device_with_mode_and_owner() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] = json!([{"path": "/dev/tea", "type": "c", "major": 1,
         "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8}]);
     bundle.script("stat -c '%F %t:%T %a %u:%g' /dev/tea").save();
@@ -62,7 +62,7 @@ fn a_character_device_with_mode_and_owner() {
 
 #[test]
 fn an_unbuffered_device() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/tea", "type": "u", "major": 1, "minor": 3, "fileMode": 0o666}]);
     let script = "stat -c '%F %t:%T' /dev/tea";
@@ -71,7 +71,7 @@ fn an_unbuffered_device() {
 
 #[test]
 fn a_block_device() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/tea", "type": "b", "major": 7, "minor": 3, "fileMode": 0o600}]);
     let script = "stat -c '%F %t:%T %a' /dev/tea";
@@ -80,7 +80,7 @@ fn a_block_device() {
 
 #[test]
 fn a_fifo() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/tea", "type": "p", "fileMode": 0o622, "uid": 7, "gid": 8}]);
     let script = "stat -c '%F %a %u:%g' /dev/tea";
@@ -89,7 +89,7 @@ fn a_fifo() {
 
 #[test]
 fn outside_of_dev_in_directories_that_are_made() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] = json!([
         {"path": "/some/where/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666},
         {"path": "/dev/net/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666},
@@ -102,7 +102,7 @@ fn outside_of_dev_in_directories_that_are_made() {
 #[test]
 fn in_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(200_000);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/full", "type": "c", "major": 1, "minor": 7, "fileMode": 0o666}]);
@@ -112,8 +112,8 @@ fn in_a_user_namespace() {
 
 #[test]
 fn a_file_in_its_place_is_refused() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.rootfs("tea"), "leaves");
+    bundle!(host, bundle);
+    host.write(&bundle.rootfs("tea"), "leaves");
     bundle.config["linux"]["devices"] =
         json!([{"path": "/tea", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
     refused(&mut bundle);
@@ -121,8 +121,8 @@ fn a_file_in_its_place_is_refused() {
 
 #[test]
 fn another_device_in_its_place_is_refused() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mknod {} c 1 5", bundle.rootfs("tea"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mknod {} c 1 5", bundle.rootfs("tea"))).run().ok();
     bundle.config["linux"]["devices"] =
         json!([{"path": "/tea", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
     refused(&mut bundle);
@@ -130,8 +130,8 @@ fn another_device_in_its_place_is_refused() {
 
 #[test]
 fn the_same_device_in_its_place_is_taken() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mknod {} c 1 3", bundle.rootfs("tea"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mknod {} c 1 3", bundle.rootfs("tea"))).run().ok();
     bundle.config["linux"]["devices"] =
         json!([{"path": "/tea", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
     bundle.script("stat -c %t:%T /tea; rm -f /tea");
@@ -140,7 +140,7 @@ fn the_same_device_in_its_place_is_taken() {
 
 #[test]
 fn an_unknown_type_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/tea", "type": "t", "major": 1, "minor": 3}]);
     refused(&mut bundle);
@@ -148,18 +148,18 @@ fn an_unknown_type_is_refused() {
 
 #[test]
 fn a_path_by_a_symbolic_link_stays_inside() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mkdir /srv/victim; ln -s /srv/victim {}", bundle.rootfs("link"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mkdir /srv/victim; ln -s /srv/victim {}", bundle.rootfs("link"))).run().ok();
     bundle.config["linux"]["devices"] =
         json!([{"path": "/link/tea", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]);
     bundle.run();
-    assert_eq!(yard.sh("ls /srv/victim").run().ok(), "");
+    assert_eq!(host.sh("ls /srv/victim").run().ok(), "");
 }
 
 #[test]
 fn in_a_user_namespace_under_a_name_that_the_host_lacks() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(100_000);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3}]);
@@ -178,7 +178,7 @@ fn in_a_user_namespace_under_a_name_that_the_host_lacks() {
 #[test]
 fn in_a_user_namespace_one_that_the_host_lacks_is_refused() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(100_000);
     bundle.config["linux"]["devices"] =
         json!([{"path": "/dev/nothing", "type": "c", "major": 240, "minor": 77}]);

@@ -5,8 +5,8 @@ use serde_json::json;
 
 /// A create with this text as config.json must fail.
 fn config_is_refused(text: &str) {
-    bundle!(yard, bundle);
-    yard.write("/srv/config.json", text);
+    bundle!(host, bundle);
+    host.write("/srv/config.json", text);
     let create = "mv /srv/config.json $B/config.json; exec $R create --bundle $B $ID </dev/null";
     let ran = bundle.sh(create).run();
     assert!(ran.code > 0, "{ran}");
@@ -17,7 +17,7 @@ fn config_is_refused(text: &str) {
 
 #[test]
 fn no_config() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let ran = bundle.sh("rm $B/config.json; exec $R create --bundle $B $ID </dev/null").run();
     assert!(ran.code > 0, "{ran}");
     bundle.assert_nothing_left();
@@ -25,7 +25,7 @@ fn no_config() {
 
 #[test]
 fn no_bundle() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let ran = bundle.call(&format!("create --bundle /srv/nothing {}", bundle.id)).run();
     assert!(ran.code > 0, "{ran}");
     bundle.assert_nothing_left();
@@ -67,7 +67,7 @@ fn a_config_that_is_nested_without_end() {
 
 #[test]
 fn a_config_with_a_nul_in_an_argument() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(["echo", "one\u{0}two"]);
     let ran = bundle.run();
     assert_ne!(ran.code, 0, "{ran}");
@@ -76,7 +76,7 @@ fn a_config_with_a_nul_in_an_argument() {
 
 #[test]
 fn a_huge_config_that_is_right_runs() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for number in 0..20_000 {
         bundle.config["annotations"][format!("org.example.{number}")] = "x".repeat(50).into();
     }
@@ -85,7 +85,7 @@ fn a_huge_config_that_is_right_runs() {
 
 #[test]
 fn unknown_properties_are_ignored() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["tea"] = json!({"green": true});
     bundle.config["process"]["tea"] = "green".into();
     bundle.config["linux"]["tea"] = json!([1, 2]);
@@ -93,9 +93,9 @@ fn unknown_properties_are_ignored() {
 }
 
 fn id_is_refused(id: &str) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.save();
-    let look = || yard.sh("find /run -not -path '/run/garth*' -not -path /run/spec").run().ok();
+    let look = || host.sh("find /run -not -path '/run/garth*' -not -path /run/spec").run().ok();
     let before = look();
     let create = format!("create --bundle {}", bundle.dir(""));
     let ran = bundle.call(&create).arg(id).run();
@@ -135,16 +135,16 @@ fn an_id_of_1025_characters() {
 
 #[test]
 fn an_id_with_everything_that_is_allowed() {
-    bundle!(yard, one);
+    bundle!(host, one);
     drop(one);
-    let mut bundle = Bundle::named(&yard, "A-z_0.9+x");
+    let mut bundle = Bundle::named(&host, "A-z_0.9+x");
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
 }
 
 /// Makes `/bin/entry` the program: `start` must fail with these words, as `run` does, and name it.
 fn start_fails(file: &[u8], words: &str) {
-    bundle!(yard, bundle);
-    let path = yard.path(&bundle.rootfs("bin/entry"));
+    bundle!(host, bundle);
+    let path = host.path(&bundle.rootfs("bin/entry"));
     std::fs::write(&path, file).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     bundle.config["process"]["args"] = json!(["/bin/entry"]);
@@ -209,12 +209,12 @@ looking.join()
 #[test]
 fn the_end_of_a_container_whose_start_failed_is_seen_before_start_returns() {
     needs!("python3");
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(["/bin/entry"]);
-    yard.write(&bundle.rootfs("bin/entry"), "no program\n");
+    host.write(&bundle.rootfs("bin/entry"), "no program\n");
     bundle.sh("chmod 755 $B/rootfs/bin/entry").run().ok();
     bundle.save();
-    yard.write("/srv/engine.py", ENGINE);
+    host.write("/srv/engine.py", ENGINE);
     assert_eq!(bundle.sh("exec python3 /srv/engine.py").run().ok(), "True True");
     bundle.delete().ok();
     bundle.assert_nothing_left();

@@ -6,7 +6,7 @@ use crate::status_of;
 
 #[test]
 fn the_exit_code_and_the_streams() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let call = bundle.call(&format!("exec {} sh -c", bundle.id));
     let ran = call.arg("cat; echo error >&2; exit 7").input("text").run();
@@ -15,7 +15,7 @@ fn the_exit_code_and_the_streams() {
 
 #[test]
 fn a_signal_that_ends_it_becomes_128_plus_its_number() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.exec("", "kill -9 $$").code, 137);
 }
@@ -23,7 +23,7 @@ fn a_signal_that_ends_it_becomes_128_plus_its_number() {
 #[test]
 fn it_is_in_the_namespaces_of_the_container() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.sleeping();
     let script = "cd /proc; for n in mnt net pid uts ipc cgroup user; do \
@@ -35,7 +35,7 @@ fn it_is_in_the_namespaces_of_the_container() {
 
 #[test]
 fn cwd() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.exec("--cwd /etc", "pwd").ok(), "/etc");
     assert_eq!(bundle.exec("", "pwd").ok(), "/");
@@ -43,7 +43,7 @@ fn cwd() {
 
 #[test]
 fn env_is_added_to_that_of_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["env"] = json!(["PATH=/bin", "OWN=1", "SAME=old"]);
     bundle.sleeping();
     let script = "echo $OWN $SAME $ONE $TWO";
@@ -53,7 +53,7 @@ fn env_is_added_to_that_of_the_container() {
 
 #[test]
 fn user() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.exec("--user 1000:100", "id -u; id -g").ok(), "1000\n100");
     assert_eq!(bundle.exec("-u 7", "id -u").ok(), "7");
@@ -61,7 +61,7 @@ fn user() {
 
 #[test]
 fn additional_gids() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let text =
         bundle.exec("--user 7:8 --additional-gids 100 --additional-gids 65534", "id -G").ok();
@@ -72,7 +72,7 @@ fn additional_gids() {
 
 #[test]
 fn cap() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_KILL"]);
     bundle.sleeping();
@@ -83,7 +83,7 @@ fn cap() {
 
 #[test]
 fn no_new_privs() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["noNewPrivileges"] = false.into();
     bundle.sleeping();
     let script = "cat /proc/self/status";
@@ -93,7 +93,7 @@ fn no_new_privs() {
 
 #[test]
 fn a_process_file() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.exec_process("", |process| {
         process["args"] = json!(["sh", "-c", "echo $TEA; pwd; id -u; ulimit -n"]);
@@ -107,7 +107,7 @@ fn a_process_file() {
 
 #[test]
 fn the_umask_of_a_process_file() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.exec_process("", |process| {
         process["args"] = json!(["sh", "-c", "umask"]);
@@ -118,7 +118,7 @@ fn the_umask_of_a_process_file() {
 
 #[test]
 fn short_options() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(
         bundle.exec("-e ONE=one -u 7:8 -g 9", "echo $ONE; id -u; id -G").ok(),
@@ -128,33 +128,33 @@ fn short_options() {
 
 #[test]
 fn detach_with_a_pid_file() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let file = bundle.dir("exec.pid");
     bundle.apart(&format!("exec --detach --pid-file {file} $ID sleep 900")).ok();
-    let pid = yard.read(&file);
-    assert_eq!(yard.read(&format!("/proc/{pid}/cmdline")), "sleep\u{0}900\u{0}");
+    let pid = host.read(&file);
+    assert_eq!(host.read(&format!("/proc/{pid}/cmdline")), "sleep\u{0}900\u{0}");
 }
 
 #[test]
 fn preserve_fds() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
-    yard.write("/srv/three", "three");
+    host.write("/srv/three", "three");
     let exec = "exec 3</srv/three; exec $R exec --preserve-fds 1 $ID sh -c 'cat <&3'";
     assert_eq!(bundle.sh(exec).run().ok(), "three");
 }
 
 #[test]
 fn options_may_come_with_an_equals_sign() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.exec("--cwd=/etc --user=7:8", "pwd; id -u").ok(), "/etc\n7");
 }
 
 #[test]
 fn what_follows_the_id_is_the_commands() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.call(&format!("exec {} echo --cwd -e --help", bundle.id)).run();
     assert_eq!(ran.ok(), "--cwd -e --help");
@@ -162,7 +162,7 @@ fn what_follows_the_id_is_the_commands() {
 
 #[test]
 fn in_a_created_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec sleep 600").create().ok();
     assert_eq!(bundle.exec("", "echo hello").ok(), "hello");
 }
@@ -170,7 +170,7 @@ fn in_a_created_container() {
 #[test]
 fn in_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(200_000);
     bundle.sleeping();
     let text = bundle.exec("--user 7:8", "id -u; id -g; cat /proc/self/uid_map").ok();
@@ -181,7 +181,7 @@ fn in_a_user_namespace() {
 #[test]
 fn in_a_time_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.namespace("time", None);
     bundle.sleeping();
     let script = "test $(readlink /proc/self/ns/time) = $(readlink /proc/1/ns/time) && echo same";
@@ -192,7 +192,7 @@ fn in_a_time_namespace() {
 
 #[test]
 fn in_a_paused_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     let ran = bundle.exec("", "echo it runs");
@@ -203,7 +203,7 @@ fn in_a_paused_container_is_refused() {
 
 #[test]
 fn ignore_paused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     let words = format!("exec --ignore-paused {} echo hello", bundle.id);
@@ -215,7 +215,7 @@ fn ignore_paused() {
 }
 
 fn not_executed(command: &str, words: &[&str]) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.call(&format!("exec {} {command}", bundle.id)).run();
     assert_ne!(ran.code, 0, "{ran}");
@@ -236,18 +236,18 @@ fn of_a_file_that_is_not_executable() {
 
 #[test]
 fn without_a_command_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_ne!(bundle.call(&format!("exec {}", bundle.id)).run().code, 0);
 }
 
 #[test]
 fn it_ends_with_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let running = bundle.call(&format!("exec {} sleep 600", bundle.id)).start();
     garth_tests::until("it runs", || {
-        (yard
+        (host
             .sh(&format!("cat /sys/fs/cgroup/pids/{}/cgroup.procs", bundle.id))
             .run()
             .stdout
@@ -262,7 +262,7 @@ fn it_ends_with_the_container() {
 
 #[test]
 fn a_process_file_without_capabilities_and_limits_has_those_of_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_KILL", "CAP_CHOWN"]);
     bundle.config["process"]["rlimits"] =
@@ -284,7 +284,7 @@ fn a_process_file_without_capabilities_and_limits_has_those_of_the_container() {
 
 #[test]
 fn cap_reaches_another_user_where_there_are_inheritable_ones() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["capabilities"] = json!({});
     let names = ["CAP_KILL", "CAP_CHOWN"];
     bundle.capabilities(&["bounding", "effective", "permitted", "inheritable"], &names);

@@ -26,17 +26,17 @@ fn hook(bundle: &mut Bundle, kind: &str, script: &str) {
 
 fn share(bundle: &mut Bundle) {
     let share = bundle.dir("share");
-    bundle.yard().sh(&format!("mkdir {share}")).run().ok();
+    bundle.host().sh(&format!("mkdir {share}")).run().ok();
     bundle.mount("/share", "bind", &share, &["bind"]);
 }
 
 fn read(bundle: &Bundle, file: &str) -> String {
-    bundle.yard().read(&bundle.dir(&format!("share/{file}")))
+    bundle.host().read(&bundle.dir(&format!("share/{file}")))
 }
 
 #[test]
 fn all_six_in_their_order() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in KINDS {
         for number in 1..=2 {
@@ -61,7 +61,7 @@ fn all_six_in_their_order() {
 
 #[test]
 fn all_six_in_run() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in KINDS {
         hook(&mut bundle, kind, &format!("echo {kind} >>order"));
@@ -71,12 +71,12 @@ fn all_six_in_run() {
 }
 
 fn namespaces(kind: &str, where_runs_the_process: bool) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     let names = "for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done";
     hook(&mut bundle, kind, &format!("({names}) >hook"));
     bundle.script(&format!("({names}) >/share/process; sleep 0.1")).run().ok();
-    let runtime = yard.sh(names).run().ok() + "\n";
+    let runtime = host.sh(names).run().ok() + "\n";
     let (hook, process) = (read(&bundle, "hook"), read(&bundle, "process"));
     let expected = if where_runs_the_process { &process } else { &runtime };
     assert_eq!(&hook, expected, "{kind}");
@@ -114,9 +114,9 @@ fn poststop_runs_in_the_runtimes_namespaces() {
 
 #[test]
 fn create_container_runs_before_the_root_is_changed() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
-    yard.write("/srv/outside", "outside");
+    host.write("/srv/outside", "outside");
     hook(&mut bundle, "createContainer", "cat /srv/outside >seen");
     bundle.run().ok();
     assert_eq!(read(&bundle, "seen"), "outside");
@@ -124,9 +124,9 @@ fn create_container_runs_before_the_root_is_changed() {
 
 #[test]
 fn create_container_can_mount_for_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
-    yard.write("/srv/data/file", "text");
+    host.write("/srv/data/file", "text");
     let target = bundle.rootfs("mnt");
     hook(&mut bundle, "createContainer", &format!("mount --bind /srv/data {target}"));
     assert_eq!(bundle.script("cat /mnt/file").run().ok(), "text");
@@ -134,10 +134,10 @@ fn create_container_can_mount_for_the_container() {
 
 #[test]
 fn start_container_is_looked_up_in_the_root_file_system() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
-    yard.write(&bundle.rootfs("hook"), "#!/bin/sh\necho $1 >/share/seen\n");
-    yard.sh(&format!("chmod +x {}", bundle.rootfs("hook"))).run().ok();
+    host.write(&bundle.rootfs("hook"), "#!/bin/sh\necho $1 >/share/seen\n");
+    host.sh(&format!("chmod +x {}", bundle.rootfs("hook"))).run().ok();
     bundle.config["hooks"]["startContainer"] = json!([{"path": "/hook", "args": ["hook", "word"]}]);
     bundle.run().ok();
     assert_eq!(read(&bundle, "seen"), "word\n");
@@ -161,7 +161,7 @@ fn states(bundle: &mut Bundle) -> (u64, Vec<(&'static str, Value)>) {
 
 #[test]
 fn the_state_is_on_their_input() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let (pid, states) = states(&mut bundle);
     for (kind, state) in states {
         assert_eq!(state["id"], bundle.id, "{kind}: {state}");
@@ -177,7 +177,7 @@ fn the_state_is_on_their_input() {
 
 #[test]
 fn the_status_in_the_state_is_that_of_the_moment() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let (_, states) = states(&mut bundle);
     let found: Vec<(&str, &str)> =
         states.iter().map(|(kind, state)| (*kind, state["status"].as_str().unwrap())).collect();
@@ -194,7 +194,7 @@ fn the_status_in_the_state_is_that_of_the_moment() {
 
 #[test]
 fn arguments_and_environment_are_those_given() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in ["createRuntime", "createContainer", "poststop"] {
         // Variables that a shell adds itself are ignored.
@@ -217,14 +217,14 @@ fn arguments_and_environment_are_those_given() {
 }
 
 fn fails_create(kind: &str) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, kind, "echo broken-hook >&2; exit 3");
     hook(&mut bundle, kind, "touch after");
     let ran = bundle.create();
     assert_ne!(ran.code, 0, "{ran}");
     assert!(!(bundle.log_text() + &ran.stderr).is_empty());
-    assert!(!yard.path(&bundle.dir("share/after")).exists(), "the next hook has run");
+    assert!(!host.path(&bundle.dir("share/after")).exists(), "the next hook has run");
     assert_ne!(bundle.call(&format!("state {}", bundle.id)).run().code, 0);
     bundle.assert_nothing_left();
 }
@@ -246,7 +246,7 @@ fn create_container_that_fails_fails_create() {
 
 #[test]
 fn start_container_that_fails_fails_start() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "startContainer", "exit 3");
     bundle.script("touch /share/process").create().ok();
@@ -256,12 +256,12 @@ fn start_container_that_fails_fails_start() {
         let ran = bundle.call(&format!("state {}", bundle.id)).run();
         (ran.code != 0 || ran.stdout.contains("\"stopped\"")).then_some(())
     });
-    assert!(!yard.path(&bundle.dir("share/process")).exists(), "the process has run");
+    assert!(!host.path(&bundle.dir("share/process")).exists(), "the process has run");
 }
 
 #[test]
 fn start_container_that_fails_fails_run() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "startContainer", "exit 3");
     let ran = bundle.script("echo it runs").run();
@@ -271,7 +271,7 @@ fn start_container_that_fails_fails_run() {
 
 #[test]
 fn poststart_that_fails_fails_start_and_stops_the_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "poststart", "exit 3");
     bundle.script("exec sleep 600").create().ok();
@@ -285,7 +285,7 @@ fn poststart_that_fails_fails_start_and_stops_the_container() {
 
 #[test]
 fn poststop_that_fails_is_a_warning() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "poststop", "exit 3");
     hook(&mut bundle, "poststop", "touch after");
@@ -294,13 +294,13 @@ fn poststop_that_fails_is_a_warning() {
     bundle.kill("KILL").ok();
     bundle.until("stopped");
     bundle.delete().ok();
-    assert!(yard.path(&bundle.dir("share/after")).exists(), "the next hook has not run");
+    assert!(host.path(&bundle.dir("share/after")).exists(), "the next hook has not run");
     assert!(!bundle.log_text().is_empty(), "no warning");
 }
 
 #[test]
 fn a_timeout_ends_the_hook() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "createRuntime", "exec sleep 600");
     bundle.config["hooks"]["createRuntime"][0]["timeout"] = 1.into();
@@ -310,7 +310,7 @@ fn a_timeout_ends_the_hook() {
 
 #[test]
 fn a_timeout_of_zero_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "createRuntime", "exec sleep 1");
     bundle.config["hooks"]["createRuntime"][0]["timeout"] = 0.into();
@@ -321,7 +321,7 @@ fn a_timeout_of_zero_is_refused() {
 
 #[test]
 fn a_hook_that_is_not_there_fails_create() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["hooks"]["createRuntime"] = json!([{"path": "/no/such/hook"}]);
     assert_ne!(bundle.create().code, 0);
     bundle.assert_nothing_left();
@@ -329,7 +329,7 @@ fn a_hook_that_is_not_there_fails_create() {
 
 #[test]
 fn a_relative_path_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["hooks"]["createRuntime"] = json!([{"path": "true"}]);
     assert_ne!(bundle.create().code, 0);
     bundle.assert_nothing_left();
@@ -337,7 +337,7 @@ fn a_relative_path_is_refused() {
 
 #[test]
 fn prestart_can_give_the_network_namespace_an_interface() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     let script = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); \
         ip link add veth7 type veth peer name veth8 netns $pid";
@@ -348,7 +348,7 @@ fn prestart_can_give_the_network_namespace_an_interface() {
 #[test]
 fn the_reason_on_standard_error_is_in_the_error() {
     for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
-        bundle!(yard, bundle);
+        bundle!(host, bundle);
         share(&mut bundle);
         hook(&mut bundle, kind, "echo working; echo no such device >&2; exit 3");
         let created = bundle.script("exec sleep 600").create();
@@ -367,7 +367,7 @@ fn the_reason_on_standard_error_is_in_the_error() {
 
 #[test]
 fn what_they_write_is_in_the_log_and_never_in_the_containers_output() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in KINDS {
         hook(&mut bundle, kind, "echo out-$KIND; echo err-$KIND >&2");
@@ -388,7 +388,7 @@ fn what_they_write_is_in_the_log_and_never_in_the_containers_output() {
 
 #[test]
 fn those_of_the_runtime_run_in_the_bundles_directory() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         let script = format!("pwd >{}", bundle.dir(&format!("share/{kind}")));
@@ -402,7 +402,7 @@ fn those_of_the_runtime_run_in_the_bundles_directory() {
 
 #[test]
 fn without_an_environment_of_their_own_they_have_that_of_the_caller() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     for kind in ["createRuntime", "createContainer", "poststop"] {
         let script = format!("echo $CALLER >{}", bundle.dir(&format!("share/{kind}")));
@@ -416,7 +416,7 @@ fn without_an_environment_of_their_own_they_have_that_of_the_caller() {
 
 #[test]
 fn an_empty_environment_stays_empty() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     let script = format!("echo \"caller:$CALLER\" >{}", bundle.dir("share/seen"));
     bundle.config["hooks"]["createRuntime"] =
@@ -427,7 +427,7 @@ fn an_empty_environment_stays_empty() {
 
 #[test]
 fn start_container_without_an_environment_has_that_of_the_process() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     bundle.config["process"]["env"] = json!(["PATH=/bin", "TEA=green"]);
     bundle.config["hooks"]["startContainer"] =
@@ -439,7 +439,7 @@ fn start_container_without_an_environment_has_that_of_the_process() {
 #[test]
 fn start_container_runs_under_the_filter_of_the_container() {
     for no_new_privileges in [true, false] {
-        bundle!(yard, bundle);
+        bundle!(host, bundle);
         share(&mut bundle);
         bundle.config["process"]["noNewPrivileges"] = no_new_privileges.into();
         bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
@@ -452,10 +452,10 @@ fn start_container_runs_under_the_filter_of_the_container() {
 
 #[test]
 fn one_that_goes_on_in_the_background_is_not_waited_for() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     share(&mut bundle);
     hook(&mut bundle, "createRuntime", "sleep 3 & echo $! >pid");
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
     let pid = read(&bundle, "pid");
-    assert_eq!(yard.sh(&format!("kill {pid}")).run().code, 0, "it was waited for");
+    assert_eq!(host.sh(&format!("kill {pid}")).run().code, 0, "it was waited for");
 }

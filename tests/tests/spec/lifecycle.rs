@@ -12,7 +12,7 @@ fn fails(bundle: &Bundle, ran: garth_tests::Ran) {
 
 #[test]
 fn run_returns_the_exit_code() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for code in [0, 1, 7, 255] {
         // Long enough for a runtime that waits late.
         assert_eq!(bundle.script(&format!("sleep 0.05; exit {code}")).run().code, code);
@@ -21,7 +21,7 @@ fn run_returns_the_exit_code() {
 
 #[test]
 fn run_of_a_process_that_ends_at_once() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for _ in 0..8 {
         bundle.run().ok();
     }
@@ -29,7 +29,7 @@ fn run_of_a_process_that_ends_at_once() {
 
 #[test]
 fn run_returns_128_and_the_signal() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // Pid 1 of a pid namespace only gets signals it handles, except SIGKILL from outside.
     let running = bundle.script("exec sleep 600").start_run("").start();
     let state = format!("state {}", bundle.id);
@@ -41,7 +41,7 @@ fn run_returns_128_and_the_signal() {
 
 #[test]
 fn run_forwards_signals() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo ready; while :; do sleep 0.02; done";
     let running = bundle.script(script).start_run("").start();
     assert_eq!(running.line(), "ready");
@@ -54,7 +54,7 @@ fn run_forwards_signals() {
 
 #[test]
 fn run_keep() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exit 3");
     assert_eq!(bundle.run_with("--keep").code, 3);
     assert_eq!(bundle.status(), "stopped");
@@ -63,7 +63,7 @@ fn run_keep() {
 
 #[test]
 fn create_does_not_run_the_process_and_start_does() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo started; exec sleep 600").create().ok();
     assert_eq!(bundle.status(), "created");
     assert_eq!(bundle.output(), "");
@@ -78,9 +78,9 @@ fn create_does_not_run_the_process_and_start_does() {
 
 #[test]
 fn what_becomes_of_config_json_after_create_does_not_matter() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo first").create().ok();
-    yard.write(&bundle.dir("config.json"), "{}");
+    host.write(&bundle.dir("config.json"), "{}");
     bundle.start().ok();
     bundle.until("stopped");
     assert_eq!(bundle.output(), "first");
@@ -89,29 +89,29 @@ fn what_becomes_of_config_json_after_create_does_not_matter() {
 
 #[test]
 fn detach() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     assert_eq!(bundle.status(), "running");
-    assert_eq!(yard.read(&format!("/proc/{}/cmdline", bundle.pid())), "sleep\x00600\x00");
+    assert_eq!(host.read(&format!("/proc/{}/cmdline", bundle.pid())), "sleep\x00600\x00");
 }
 
 #[test]
 fn pid_file() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let file = bundle.dir("pid");
     bundle.script("exec sleep 600").create_with(&format!("--pid-file {file}")).ok();
-    assert_eq!(yard.read(&file), bundle.pid().to_string());
+    assert_eq!(host.read(&file), bundle.pid().to_string());
     bundle.start().ok();
     let exec = bundle.dir("exec.pid");
     let words = format!("exec --detach --pid-file {exec} $ID sleep 77");
     bundle.apart(&words).ok();
-    let pid = yard.read(&exec);
-    assert_eq!(yard.read(&format!("/proc/{pid}/cmdline")), "sleep\x0077\0");
+    let pid = host.read(&exec);
+    assert_eq!(host.read(&format!("/proc/{pid}/cmdline")), "sleep\x0077\0");
 }
 
 #[test]
 fn a_second_container_with_the_same_id_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let before = bundle.state();
     fails(&bundle, bundle.create());
@@ -122,7 +122,7 @@ fn a_second_container_with_the_same_id_is_refused() {
 
 #[test]
 fn an_id_can_be_used_again() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for _ in 0..2 {
         bundle.script("exec sleep 600").create().ok();
         bundle.delete_force().ok();
@@ -132,7 +132,7 @@ fn an_id_can_be_used_again() {
 
 #[test]
 fn start_of_a_running_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     fails(&bundle, bundle.start());
     assert_eq!(bundle.status(), "running");
@@ -140,7 +140,7 @@ fn start_of_a_running_container_is_refused() {
 
 #[test]
 fn start_of_a_stopped_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.detach().ok();
     bundle.until("stopped");
     fails(&bundle, bundle.start());
@@ -149,7 +149,7 @@ fn start_of_a_stopped_container_is_refused() {
 
 #[test]
 fn kill_of_a_created_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.create().ok();
     bundle.kill("KILL").ok();
     bundle.until("stopped");
@@ -158,7 +158,7 @@ fn kill_of_a_created_container() {
 
 #[test]
 fn kill_of_a_stopped_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.detach().ok();
     bundle.until("stopped");
     let ran = bundle.kill("TERM");
@@ -171,7 +171,7 @@ fn kill_of_a_stopped_container_is_refused() {
 
 #[test]
 fn kill_by_names_and_numbers() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "for s in USR1 USR2 HUP WINCH; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.02; done";
     bundle.script(script).detach().ok();
     let mut expected = String::from("ready");
@@ -191,7 +191,7 @@ fn kill_by_names_and_numbers() {
 
 #[test]
 fn kill_sends_term_by_default() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("trap 'echo term; exit' TERM; echo ready; while :; do sleep 0.02; done");
     bundle.detach().ok();
     until("it is ready", || (bundle.output() == "ready").then_some(()));
@@ -202,7 +202,7 @@ fn kill_sends_term_by_default() {
 
 #[test]
 fn kill_with_an_unknown_signal_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     for signal in ["TEA", "900", "-3"] {
         fails(&bundle, bundle.kill(signal));
@@ -212,7 +212,7 @@ fn kill_with_an_unknown_signal_is_refused() {
 
 #[test]
 fn kill_all() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // Without a pid namespace the others do not end with the first process.
     bundle.without_namespace("pid");
     bundle.script("sleep 600 & sleep 600 & echo ready; wait").detach().ok();
@@ -225,7 +225,7 @@ fn kill_all() {
 
 #[test]
 fn delete_of_a_running_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     fails(&bundle, bundle.delete());
     assert_eq!(bundle.status(), "running");
@@ -233,7 +233,7 @@ fn delete_of_a_running_container_is_refused() {
 
 #[test]
 fn delete_of_a_created_container_takes_it_with_it_or_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.create().ok();
     // runc kills it; the specification asks for an error, since it is not stopped.
     if bundle.delete().code == 0 {
@@ -245,7 +245,7 @@ fn delete_of_a_created_container_takes_it_with_it_or_is_refused() {
 
 #[test]
 fn delete_force_of_a_running_container() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     bundle.delete_force().ok();
     bundle.assert_nothing_left();
@@ -253,7 +253,7 @@ fn delete_force_of_a_running_container() {
 
 #[test]
 fn delete_force_without_a_pid_namespace_takes_every_process() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.without_namespace("pid");
     bundle.script("sleep 600 & echo ready; wait").detach().ok();
     until("it is ready", || (bundle.output() == "ready").then_some(()));
@@ -263,13 +263,13 @@ fn delete_force_without_a_pid_namespace_takes_every_process() {
 
 #[test]
 fn delete_force_of_nothing_is_no_error() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.delete_force().ok();
 }
 
 #[test]
 fn of_nothing_everything_else_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for words in [
         "state",
         "start",
@@ -289,7 +289,7 @@ fn of_nothing_everything_else_is_refused() {
 
 #[test]
 fn exec_in_a_stopped_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.detach().ok();
     bundle.until("stopped");
     fails(&bundle, bundle.exec("", "true"));
@@ -297,7 +297,7 @@ fn exec_in_a_stopped_container_is_refused() {
 
 #[test]
 fn a_process_without_args_is_needed_to_start() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"] = json!(null);
     let ran = bundle.create();
     // Some runtimes see it immediately, some when it is started.
@@ -308,7 +308,7 @@ fn a_process_without_args_is_needed_to_start() {
 
 #[test]
 fn pause_and_resume() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("while :; do echo tick; sleep 0.01; done").detach().ok();
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     assert_eq!(bundle.status(), "paused");
@@ -321,7 +321,7 @@ fn pause_and_resume() {
 
 #[test]
 fn pause_of_a_stopped_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.detach().ok();
     bundle.until("stopped");
     fails(&bundle, bundle.call(&format!("pause {}", bundle.id)).run());
@@ -329,14 +329,14 @@ fn pause_of_a_stopped_container_is_refused() {
 
 #[test]
 fn resume_of_a_running_container_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     fails(&bundle, bundle.call(&format!("resume {}", bundle.id)).run());
 }
 
 #[test]
 fn a_paused_container_can_be_killed_and_deleted() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     bundle.call(&format!("pause {}", bundle.id)).run().ok();
     bundle.delete_force().ok();
@@ -345,8 +345,8 @@ fn a_paused_container_can_be_killed_and_deleted() {
 
 #[test]
 fn many_at_once() {
-    bundle!(yard, bundle);
-    let bundles: Vec<Bundle> = (0..6).map(|n| Bundle::named(&yard, &format!("many{n}"))).collect();
+    bundle!(host, bundle);
+    let bundles: Vec<Bundle> = (0..6).map(|n| Bundle::named(&host, &format!("many{n}"))).collect();
     let running: Vec<_> = bundles.iter().map(|bundle| bundle.start_run("").start()).collect();
     for run in running {
         run.wait().ok();
@@ -356,7 +356,7 @@ fn many_at_once() {
 
 #[test]
 fn one_of_many_creates_with_the_same_id_wins() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec sleep 600");
     let script = "for n in 1 2 3 4 5 6; do
             ($R create --bundle $B $ID </dev/null >/dev/null 2>&1 && echo won) &

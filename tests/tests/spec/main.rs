@@ -7,11 +7,11 @@
 
 /// A test host and a bundle on it.
 macro_rules! bundle {
-    ($yard:ident, $bundle:ident) => {
+    ($host:ident, $bundle:ident) => {
         garth_tests::needs!(root);
-        let $yard = garth_tests::Yard::new();
+        let $host = garth_tests::Host::new();
         #[allow(unused_mut, reason = "not every test changes its bundle")]
-        let mut $bundle = garth_tests::Bundle::new(&$yard);
+        let mut $bundle = garth_tests::Bundle::new(&$host);
     };
 }
 

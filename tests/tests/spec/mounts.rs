@@ -1,6 +1,6 @@
 //! mounts.
 
-use garth_tests::{Bundle, Yard, needs, until};
+use garth_tests::{Bundle, Host, needs, until};
 use serde_json::{Value, json};
 
 use crate::{Mounted, mount_of, mounted, refused};
@@ -11,7 +11,7 @@ fn has(list: &[String], word: &str) -> bool {
 
 #[test]
 fn the_default_file_systems() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let table = bundle.script("cat /proc/self/mountinfo").run().ok();
     for (point, kind) in [
         ("/proc", "proc"),
@@ -28,7 +28,7 @@ fn the_default_file_systems() {
 
 #[test]
 fn tmpfs_with_size_and_mode() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/scratch", "tmpfs", "scratch", &["size=64k", "mode=1700", "nosuid"]);
     let mount = mount_of(&mut bundle, "/scratch");
     assert_eq!((&*mount.kind, &*mount.source), ("tmpfs", "scratch"));
@@ -38,7 +38,7 @@ fn tmpfs_with_size_and_mode() {
 
 #[test]
 fn devpts_with_gid_and_mode() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let mount = mount_of(&mut bundle, "/dev/pts");
     for word in ["gid=5", "mode=620", "ptmxmode=666"] {
         assert!(has(&mount.superblock, word), "{mount:?}");
@@ -47,7 +47,7 @@ fn devpts_with_gid_and_mode() {
 
 #[test]
 fn proc_with_options() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["mounts"][0]["options"] = json!(["nosuid", "nodev", "noexec", "hidepid=2"]);
     let mount = mount_of(&mut bundle, "/proc");
     assert!(has(&mount.options, "noexec"), "{mount:?}");
@@ -56,7 +56,7 @@ fn proc_with_options() {
 
 #[test]
 fn are_made_in_the_listed_order() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/a", "tmpfs", "first", &[]);
     bundle.mount("/a/b", "tmpfs", "second", &[]);
     bundle.mount("/a/b/c", "tmpfs", "third", &[]);
@@ -68,28 +68,28 @@ fn are_made_in_the_listed_order() {
 
 #[test]
 fn bind_can_be_written() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "text");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "text");
     bundle.mount("/data", "bind", "/srv/data", &["bind"]);
     let text = bundle.script("cat /data/file; echo new >/data/made").run().ok();
-    assert_eq!((&*text, &*yard.read("/srv/data/made")), ("text", "new\n"));
+    assert_eq!((&*text, &*host.read("/srv/data/made")), ("text", "new\n"));
 }
 
 #[test]
 fn bind_ro() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "text");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "text");
     bundle.mount("/data", "none", "/srv/data", &["bind", "ro"]);
     let text = bundle.script("cat /data/file; touch /data/made 2>&1").run().stdout;
     assert!(text.starts_with("text") && text.contains("Read-only file system"), "{text}");
     // The source stays unchanged.
-    yard.write("/srv/data/other", "");
+    host.write("/srv/data/other", "");
 }
 
 #[test]
 fn bind_of_a_file() {
-    bundle!(yard, bundle);
-    yard.write("/srv/file", "text");
+    bundle!(host, bundle);
+    host.write("/srv/file", "text");
     bundle.mount("/etc/inside", "bind", "/srv/file", &["bind", "ro"]);
     let text = bundle.script("cat /etc/inside; (echo x >/etc/inside) 2>&1").run().stdout;
     assert!(text.starts_with("text") && text.contains("Read-only file system"), "{text}");
@@ -97,62 +97,62 @@ fn bind_of_a_file() {
 
 #[test]
 fn bind_from_a_relative_source() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.dir("beside/file"), "text");
+    bundle!(host, bundle);
+    host.write(&bundle.dir("beside/file"), "text");
     bundle.mount("/data", "bind", "beside", &["bind"]);
     assert_eq!(bundle.script("cat /data/file").run().ok(), "text");
 }
 
 #[test]
 fn bind_by_its_option_alone() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "text");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "text");
     let mount = json!({"destination": "/data", "source": "/srv/data", "options": ["bind"]});
     bundle.config["mounts"].as_array_mut().unwrap().push(mount);
     assert_eq!(bundle.script("cat /data/file").run().ok(), "text");
 }
 
 /// /srv/data with a mount in it, on /srv/data/sub.
-fn tree(yard: &Yard) {
+fn tree(host: &Host) {
     let script =
         "mkdir -p /srv/data/sub; mount -t tmpfs sub /srv/data/sub; echo text >/srv/data/sub/file";
-    yard.sh(script).run().ok();
+    host.sh(script).run().ok();
 }
 
-fn fell(yard: &Yard) {
-    yard.sh("umount /srv/data/sub").run().ok();
+fn fell(host: &Host) {
+    host.sh("umount /srv/data/sub").run().ok();
 }
 
 #[test]
 fn bind_leaves_what_is_mounted_below() {
-    bundle!(yard, bundle);
-    tree(&yard);
+    bundle!(host, bundle);
+    tree(&host);
     bundle.mount("/data", "bind", "/srv/data", &["bind"]);
     assert_eq!(bundle.script("ls /data/sub").run().ok(), "");
-    fell(&yard);
+    fell(&host);
 }
 
 #[test]
 fn rbind_takes_what_is_mounted_below() {
-    bundle!(yard, bundle);
-    tree(&yard);
+    bundle!(host, bundle);
+    tree(&host);
     bundle.mount("/data", "bind", "/srv/data", &["rbind", "ro"]);
     let script = "cat /data/sub/file; touch /data/new || echo top; touch /data/sub/new && echo sub";
     assert_eq!(bundle.script(script).run().ok(), "text\ntop\nsub");
-    fell(&yard);
+    fell(&host);
 }
 
 fn recursive(option: &str, found: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    tree(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    tree(&host);
     bundle.mount("/data", "bind", "/srv/data", &["rbind", option]);
     let table = bundle.script("cat /proc/self/mountinfo").run().ok();
     for point in ["/data", "/data/sub"] {
         let mount = mounted(&table, point).unwrap();
         assert!(has(&mount.options, found), "{option}: {mount:?}");
     }
-    fell(&yard);
+    fell(&host);
 }
 
 macro_rules! recursive {
@@ -168,14 +168,14 @@ recursive!(recursive_rro "rro" "ro", recursive_rnosuid "rnosuid" "nosuid",
 
 /// An option of the mount below is removed.
 fn recursive_clears(option: &str, from: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    tree(&yard);
-    yard.sh(&format!("mount -o remount,bind,{from} /srv/data/sub")).run().ok();
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    tree(&host);
+    host.sh(&format!("mount -o remount,bind,{from} /srv/data/sub")).run().ok();
     bundle.mount("/data", "bind", "/srv/data", &["rbind", option]);
     let mount = mount_of(&mut bundle, "/data/sub");
     assert!(!has(&mount.options, from), "{option}: {mount:?}");
-    fell(&yard);
+    fell(&host);
 }
 
 macro_rules! recursive_clears {
@@ -191,18 +191,18 @@ recursive_clears!(recursive_rsuid "rsuid" "nosuid", recursive_rdev "rdev" "nodev
 
 #[test]
 fn recursive_rrw_takes_read_only_away() {
-    bundle!(yard, bundle);
-    tree(&yard);
-    yard.sh("mount -o remount,bind,ro /srv/data/sub").run().ok();
+    bundle!(host, bundle);
+    tree(&host);
+    host.sh("mount -o remount,bind,ro /srv/data/sub").run().ok();
     bundle.mount("/data", "bind", "/srv/data", &["rbind", "rrw"]);
     assert!(has(&mount_of(&mut bundle, "/data/sub").options, "rw"));
-    fell(&yard);
+    fell(&host);
 }
 
 fn flag(options: &[&str], found: &[&str], missing: &[&str]) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.write("/srv/data/file", "text");
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.write("/srv/data/file", "text");
     let bind: Vec<&str> = [&["bind"], options].concat();
     bundle.mount("/bound", "bind", "/srv/data", &bind);
     bundle.mount("/made", "tmpfs", "made", options);
@@ -236,8 +236,8 @@ flags!(
 );
 
 fn sync_flag(option: &str) {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     bundle.mount("/made", "tmpfs", "made", &[option]);
     let mount = mount_of(&mut bundle, "/made");
     assert!(has(&mount.superblock, option), "{mount:?}");
@@ -257,7 +257,7 @@ fn flag_lazytime() {
 
 #[test]
 fn flag_remount_changes_what_is_mounted() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/made", "tmpfs", "made", &["mode=755"]);
     bundle.mount("/made", "tmpfs", "made", &["remount", "ro", "nosuid"]);
     let script = "grep -c ' /made ' /proc/self/mountinfo; touch /made/x 2>&1";
@@ -268,7 +268,7 @@ fn flag_remount_changes_what_is_mounted() {
 
 #[test]
 fn flag_remount_of_what_is_not_mounted_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/etc", "tmpfs", "made", &["remount", "ro"]);
     refused(&mut bundle);
 }
@@ -281,8 +281,8 @@ fn flag_dirsync() {
 
 #[test]
 fn nosymfollow_is_felt() {
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; echo text >/srv/data/file; ln -s file /srv/data/link").run().ok();
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; echo text >/srv/data/file; ln -s file /srv/data/link").run().ok();
     bundle.mount("/data", "bind", "/srv/data", &["bind", "nosymfollow"]);
     let text = bundle.script("cat /data/file; cat /data/link 2>&1").run().stdout;
     assert!(text.starts_with("text\n") && text.contains("Too many levels"), "{text}");
@@ -290,14 +290,14 @@ fn nosymfollow_is_felt() {
 
 /// The propagation of /data, from a mount that is shared.
 fn propagation(option: &str) -> Mounted {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
-    yard.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data")
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
+    host.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data")
         .run()
         .ok();
     bundle.mount("/data", "bind", "/srv/data", &["rbind", option]);
     let mount = mount_of(&mut bundle, "/data");
-    yard.sh("umount /srv/data").run().ok();
+    host.sh("umount /srv/data").run().ok();
     mount
 }
 
@@ -330,26 +330,26 @@ propagation!(
 #[test]
 fn propagation_slave_sees_what_is_mounted_later() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data
         mkdir /srv/data/later")
         .run()
         .ok();
     bundle.config["linux"]["rootfsPropagation"] = "rslave".into();
     bundle.mount("/data", "bind", "/srv/data", &["rbind", "rslave"]);
     bundle.sleeping();
-    yard.sh("mount -t tmpfs later /srv/data/later; echo text >/srv/data/later/file").run().ok();
+    host.sh("mount -t tmpfs later /srv/data/later; echo text >/srv/data/later/file").run().ok();
     until("it is seen inside", || {
         (bundle.exec("", "cat /data/later/file").stdout == "text").then_some(())
     });
     bundle.delete_force().ok();
-    yard.sh("umount /srv/data/later /srv/data").run().ok();
+    host.sh("umount /srv/data/later /srv/data").run().ok();
 }
 
 #[test]
 fn propagation_shared_is_seen_outside() {
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; mount -t tmpfs data /srv/data; mount --make-shared /srv/data
         mkdir /srv/data/later")
         .run()
         .ok();
@@ -358,21 +358,21 @@ fn propagation_shared_is_seen_outside() {
     bundle.capabilities(&["bounding", "effective", "permitted"], &["CAP_SYS_ADMIN"]);
     bundle.script("mount -t tmpfs later /data/later && echo text >/data/later/file; sleep 600");
     bundle.detach().ok();
-    until("it is seen outside", || yard.path("/srv/data/later/file").exists().then_some(()));
+    until("it is seen outside", || host.path("/srv/data/later/file").exists().then_some(()));
     bundle.delete_force().ok();
-    yard.sh("umount /srv/data/later /srv/data").run().ok();
+    host.sh("umount /srv/data/later /srv/data").run().ok();
 }
 
 #[test]
 fn tmpcopyup() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.rootfs("tree/dir/file"), "text");
-    yard.sh(&format!("chmod 750 {0}; chown 7:8 {0}/dir/file", bundle.rootfs("tree"))).run().ok();
+    bundle!(host, bundle);
+    host.write(&bundle.rootfs("tree/dir/file"), "text");
+    host.sh(&format!("chmod 750 {0}; chown 7:8 {0}/dir/file", bundle.rootfs("tree"))).run().ok();
     bundle.mount("/tree", "tmpfs", "tmpfs", &["tmpcopyup"]);
     let script = "cat /tree/dir/file; echo; stat -c %u:%g /tree/dir/file; echo new >/tree/new
         grep -c ' /tree ' /proc/self/mountinfo";
     assert_eq!(bundle.script(script).run().ok(), "text\n7:8\n1");
-    assert!(!yard.path(&bundle.rootfs("tree/new")).exists());
+    assert!(!host.path(&bundle.rootfs("tree/new")).exists());
 }
 
 fn map(host: u32, container: u32) -> Value {
@@ -390,8 +390,8 @@ fn mapped(bundle: &mut Bundle, options: &[&str]) {
 #[test]
 fn idmap() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; touch /srv/data/file; chown 7:8 /srv/data/file").run().ok();
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; touch /srv/data/file; chown 7:8 /srv/data/file").run().ok();
     mapped(&mut bundle, &["bind", "idmap"]);
     let script = "stat -c %u:%g /data /data/file";
     assert_eq!(bundle.script(script).run().ok(), "5000:6000\n5007:6008");
@@ -400,22 +400,22 @@ fn idmap() {
 #[test]
 fn idmap_with_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
     bundle.user_namespace(5000);
     bundle.config["linux"]["gidMappings"] = map(6000, 0);
-    yard.sh(&format!("chown -hR 5000:6000 {}", bundle.rootfs(""))).run().ok();
+    host.sh(&format!("chown -hR 5000:6000 {}", bundle.rootfs(""))).run().ok();
     mapped(&mut bundle, &["bind", "idmap"]);
     bundle.script("stat -c %u:%g /data/file; touch /data/made");
     assert_eq!(bundle.run().ok(), "0:0");
-    assert_eq!(yard.sh("stat -c %u:%g /srv/data/made").run().ok(), "0:0");
+    assert_eq!(host.sh("stat -c %u:%g /srv/data/made").run().ok(), "0:0");
 }
 
 #[test]
 fn idmap_with_the_mapping_of_the_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/data; touch /srv/data/file").run().ok();
     bundle.user_namespace(200_000);
     bundle.mount("/data", "bind", "/srv/data", &["bind", "idmap"]);
     assert_eq!(bundle.script("stat -c %u:%g /data/file").run().ok(), "0:0");
@@ -424,44 +424,44 @@ fn idmap_with_the_mapping_of_the_user_namespace() {
 #[test]
 fn idmap_is_not_recursive() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    tree(&yard);
+    bundle!(host, bundle);
+    tree(&host);
     mapped(&mut bundle, &["rbind", "idmap"]);
     let script = "stat -c %u:%g /data /data/sub/file";
     assert_eq!(bundle.script(script).run().ok(), "5000:6000\n0:0");
-    fell(&yard);
+    fell(&host);
 }
 
 #[test]
 fn ridmap_is_recursive() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    tree(&yard);
+    bundle!(host, bundle);
+    tree(&host);
     mapped(&mut bundle, &["rbind", "ridmap"]);
     let script = "stat -c %u:%g /data /data/sub/file";
     assert_eq!(bundle.script(script).run().ok(), "5000:6000\n5000:6000");
-    fell(&yard);
+    fell(&host);
 }
 
 #[test]
 fn idmap_without_any_mapping_is_refused() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "");
     bundle.mount("/data", "bind", "/srv/data", &["bind", "idmap"]);
     refused(&mut bundle);
 }
 
 #[test]
 fn a_relative_destination_is_below_the_root() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("some/where", "tmpfs", "tmpfs", &[]);
     assert_eq!(mount_of(&mut bundle, "/some/where").kind, "tmpfs");
 }
 
 #[test]
 fn a_destination_that_is_not_there_is_made() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "text");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "text");
     bundle.mount("/a/b/dir", "bind", "/srv/data", &["bind"]);
     bundle.mount("/c/d/file", "bind", "/srv/data/file", &["bind"]);
     bundle.mount("/e/f", "tmpfs", "tmpfs", &[]);
@@ -471,8 +471,8 @@ fn a_destination_that_is_not_there_is_made() {
 
 #[test]
 fn a_destination_by_symbolic_links_stays_inside() {
-    bundle!(yard, bundle);
-    yard.sh(&format!(
+    bundle!(host, bundle);
+    host.sh(&format!(
         "mkdir /srv/victim; cd {}; mkdir -p real srv/victim; ln -s /real absolute; ln -s ../../../../srv/victim up
         ln -s /srv/victim out",
         bundle.rootfs("")
@@ -489,62 +489,62 @@ fn a_destination_by_symbolic_links_stays_inside() {
         let mount = mounted(&table, point).unwrap_or_else(|| panic!("no {point} in\n{table}"));
         assert_eq!(mount.source, source);
     }
-    assert_eq!(yard.sh("ls /srv/victim").run().ok(), "");
+    assert_eq!(host.sh("ls /srv/victim").run().ok(), "");
 }
 
 #[test]
 fn a_bind_on_a_symbolic_link_to_a_file_stays_inside() {
-    bundle!(yard, bundle);
-    yard.write("/srv/file", "new");
-    yard.write("/srv/victim", "old");
-    yard.write(&bundle.rootfs("srv/victim"), "inner");
-    yard.sh(&format!("ln -s /srv/victim {}", bundle.rootfs("etc/link"))).run().ok();
+    bundle!(host, bundle);
+    host.write("/srv/file", "new");
+    host.write("/srv/victim", "old");
+    host.write(&bundle.rootfs("srv/victim"), "inner");
+    host.sh(&format!("ln -s /srv/victim {}", bundle.rootfs("etc/link"))).run().ok();
     bundle.mount("/etc/link", "bind", "/srv/file", &["bind"]);
     assert_eq!(bundle.script("cat /etc/link").run().ok(), "new");
-    assert_eq!(yard.read("/srv/victim"), "old");
+    assert_eq!(host.read("/srv/victim"), "old");
 }
 
 #[test]
 fn a_source_that_is_not_there_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/data", "bind", "/srv/nothing", &["bind"]);
     refused(&mut bundle);
 }
 
 #[test]
 fn an_unknown_file_system_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/data", "teafs", "tea", &[]);
     refused(&mut bundle);
 }
 
 #[test]
 fn an_option_that_the_file_system_rejects_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/data", "tmpfs", "tmpfs", &["tea=green"]);
     refused(&mut bundle);
 }
 
 #[test]
 fn a_file_on_a_directory_is_refused() {
-    bundle!(yard, bundle);
-    yard.write("/srv/file", "");
+    bundle!(host, bundle);
+    host.write("/srv/file", "");
     bundle.mount("/etc", "bind", "/srv/file", &["bind"]);
     refused(&mut bundle);
 }
 
 #[test]
 fn proc_anywhere_but_on_a_real_proc_is_refused() {
-    bundle!(yard, bundle);
-    yard.write("/srv/data/file", "");
+    bundle!(host, bundle);
+    host.write("/srv/data/file", "");
     bundle.mount("/proc/self", "bind", "/srv/data", &["bind"]);
     refused(&mut bundle);
 }
 
 #[test]
 fn overlay() {
-    bundle!(yard, bundle);
-    yard.sh("cd /srv; mkdir lower upper work; echo text >lower/file").run().ok();
+    bundle!(host, bundle);
+    host.sh("cd /srv; mkdir lower upper work; echo text >lower/file").run().ok();
     bundle.mount(
         "/data",
         "overlay",
@@ -552,13 +552,13 @@ fn overlay() {
         &["lowerdir=/srv/lower", "upperdir=/srv/upper", "workdir=/srv/work"],
     );
     assert_eq!(bundle.script("cat /data/file; echo new >/data/new").run().ok(), "text");
-    assert_eq!(yard.read("/srv/upper/new"), "new\n");
+    assert_eq!(host.read("/srv/upper/new"), "new\n");
 }
 
 #[test]
 fn cgroup_shows_the_containers_own() {
     garth_tests::needs!(v1);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let script = "head -n 1 /sys/fs/cgroup/memory/cgroup.procs
         touch /sys/fs/cgroup/x && echo made; mkdir /sys/fs/cgroup/memory/x && echo made; true";
@@ -567,7 +567,7 @@ fn cgroup_shows_the_containers_own() {
 
 #[test]
 fn cgroup_rro() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rro"]);
     let script = "touch /sys/fs/cgroup/x && echo made
@@ -578,7 +578,7 @@ fn cgroup_rro() {
 #[test]
 fn cgroup_in_a_cgroup_namespace() {
     garth_tests::needs!(v1);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let script = "cat /sys/fs/cgroup/memory/cgroup.procs | head -n 1
@@ -593,7 +593,7 @@ fn cgroup_in_a_cgroup_namespace() {
 #[test]
 fn cgroup_that_can_be_written() {
     garth_tests::needs!(v1);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.namespace("cgroup", None);
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
     let script =
@@ -603,8 +603,8 @@ fn cgroup_that_can_be_written() {
 
 #[test]
 fn a_read_only_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mkdir -m 751 {}", bundle.rootfs("data"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mkdir -m 751 {}", bundle.rootfs("data"))).run().ok();
     bundle.mount("/data", "tmpfs", "tmpfs", &["ro"]);
     let script = "stat -c %a /data; touch /data/file 2>/dev/null || echo read-only";
     assert_eq!(bundle.script(script).run().ok(), "751\nread-only");
@@ -612,7 +612,7 @@ fn a_read_only_tmpfs_has_the_mode_of_the_directory_that_it_covers() {
 
 #[test]
 fn a_tmpfs_with_nothing_to_copy_is_everybodys() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.mount("/none", "tmpfs", "tmpfs", &["tmpcopyup"]);
     assert_eq!(bundle.script("stat -c %a /none").run().ok(), "1777");
 }
@@ -620,14 +620,14 @@ fn a_tmpfs_with_nothing_to_copy_is_everybodys() {
 #[test]
 fn a_source_that_is_locked_read_only_stays_so_or_is_refused_with_the_reason() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    yard.sh("mkdir /srv/locked; mount --bind /srv/locked /srv/locked; mount -o remount,bind,ro /srv/locked")
+    bundle!(host, bundle);
+    host.sh("mkdir /srv/locked; mount --bind /srv/locked /srv/locked; mount -o remount,bind,ro /srv/locked")
         .run()
         .ok();
     bundle.user_namespace(100_000);
     bundle.mount("/mnt", "bind", "/srv/locked", &["rbind", "rw"]);
     let ran = bundle.script("touch /mnt/file && echo written || cat /proc/self/mountinfo").run();
-    yard.sh("umount /srv/locked").run().ok();
+    host.sh("umount /srv/locked").run().ok();
     if ran.code == 0 {
         assert!(mounted(&ran.ok(), "/mnt").unwrap().options.contains(&"ro".to_owned()));
     } else {

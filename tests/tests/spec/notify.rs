@@ -2,13 +2,13 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use garth_tests::{Bundle, PATIENCE, Yard};
+use garth_tests::{Bundle, Host, PATIENCE};
 
 /// A program that says that it is ready, with other words before and after that must not be passed
 /// on.
 fn ready(bundle: &mut Bundle<'_>) {
     for (link, to) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
-        std::os::unix::fs::symlink(to, bundle.yard().path(&bundle.rootfs(link))).unwrap();
+        std::os::unix::fs::symlink(to, bundle.host().path(&bundle.rootfs(link))).unwrap();
     }
     bundle.mount("/usr", "bind", "/usr", &["rbind", "ro"]);
     let script = "import os, socket, time
@@ -18,8 +18,8 @@ time.sleep(600)";
     bundle.config["process"]["args"] = serde_json::json!(["/usr/bin/python3", "-c", script]);
 }
 
-fn listen(yard: &Yard) -> UnixDatagram {
-    let socket = UnixDatagram::bind(yard.path("/srv/notify")).unwrap();
+fn listen(host: &Host) -> UnixDatagram {
+    let socket = UnixDatagram::bind(host.path("/srv/notify")).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
@@ -36,8 +36,8 @@ fn hear(socket: &UnixDatagram) -> Vec<String> {
 
 #[test]
 fn start_passes_on_that_the_program_is_ready() {
-    bundle!(yard, bundle);
-    let socket = listen(&yard);
+    bundle!(host, bundle);
+    let socket = listen(&host);
     ready(&mut bundle);
     let create = "export NOTIFY_SOCKET=/srv/notify
         $R create --bundle $B $ID </dev/null >$B/out 2>$B/err && $R start $ID";
@@ -47,8 +47,8 @@ fn start_passes_on_that_the_program_is_ready() {
 
 #[test]
 fn run_detached_waits_until_the_program_is_ready() {
-    bundle!(yard, bundle);
-    let socket = listen(&yard);
+    bundle!(host, bundle);
+    let socket = listen(&host);
     ready(&mut bundle);
     let run = "export NOTIFY_SOCKET=/srv/notify
         $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
@@ -59,8 +59,8 @@ fn run_detached_waits_until_the_program_is_ready() {
 
 #[test]
 fn in_the_foreground_the_runtime_is_the_main_process() {
-    bundle!(yard, bundle);
-    let socket = listen(&yard);
+    bundle!(host, bundle);
+    let socket = listen(&host);
     ready(&mut bundle);
     let run = bundle.sh("NOTIFY_SOCKET=/srv/notify exec $R run --bundle $B $ID").start();
     let lines = hear(&socket);
@@ -73,8 +73,8 @@ fn in_the_foreground_the_runtime_is_the_main_process() {
 
 #[test]
 fn a_program_that_ends_before_it_is_ready_is_not_waited_for() {
-    bundle!(yard, bundle);
-    let _socket = listen(&yard);
+    bundle!(host, bundle);
+    let _socket = listen(&host);
     bundle.script("exit 3");
     let run =
         "NOTIFY_SOCKET=/srv/notify $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
@@ -84,7 +84,7 @@ fn a_program_that_ends_before_it_is_ready_is_not_waited_for() {
 
 #[test]
 fn nobody_is_told_where_nobody_asks() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo \"<$NOTIFY_SOCKET>\"; test -e /run/notify; echo $?");
     assert_eq!(bundle.run().ok(), "<>\n1");
 }
@@ -92,12 +92,12 @@ fn nobody_is_told_where_nobody_asks() {
 #[test]
 fn in_a_user_namespace_it_is_passed_on_as_well() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
-    let socket = listen(&yard);
+    bundle!(host, bundle);
+    let socket = listen(&host);
     ready(&mut bundle);
     bundle.user_namespace(100_000);
     // Its root must be able to reach the root file system.
-    yard.sh("chmod 755 /srv /srv/box0").run().ok();
+    host.sh("chmod 755 /srv /srv/box0").run().ok();
     let run = "export NOTIFY_SOCKET=/srv/notify
         $R run --detach --bundle $B $ID </dev/null >$B/out 2>$B/err";
     bundle.sh(run).run().ok();
@@ -106,8 +106,8 @@ fn in_a_user_namespace_it_is_passed_on_as_well() {
 
 #[test]
 fn a_socket_that_an_engine_mounts_stays() {
-    bundle!(yard, bundle);
-    yard.write("/srv/own/file", "the engine's");
+    bundle!(host, bundle);
+    host.write("/srv/own/file", "the engine's");
     bundle.mount("/run/notify", "bind", "/srv/own", &["bind"]);
     bundle.config["process"]["args"] = serde_json::json!(["cat", "/run/notify/file"]);
     let run = "NOTIFY_SOCKET=/srv/notify exec $R run --bundle $B $ID";

@@ -3,14 +3,14 @@
 
 use std::fs;
 
-use garth_tests::{Bundle, Yard, needs};
+use garth_tests::{Bundle, Host, needs};
 use serde_json::json;
 
 use crate::{refused, status_of};
 
 #[test]
 fn arguments() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "for word; do echo \"<$word>\"; done";
     bundle.config["process"]["args"] = json!(["sh", "-c", script, "zero", "a b", "", "*", "ü"]);
     assert_eq!(bundle.run().ok(), "<a b>\n<>\n<*>\n<ü>");
@@ -18,7 +18,7 @@ fn arguments() {
 
 #[test]
 fn an_absolute_executable() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(["/bin/echo", "hello"]);
     bundle.config["process"]["env"] = json!([]);
     assert_eq!(bundle.run().ok(), "hello");
@@ -26,7 +26,7 @@ fn an_absolute_executable() {
 
 #[test]
 fn an_executable_relative_to_the_working_directory() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["cwd"] = "/bin".into();
     bundle.config["process"]["args"] = json!(["./echo", "hello"]);
     assert_eq!(bundle.run().ok(), "hello");
@@ -34,8 +34,8 @@ fn an_executable_relative_to_the_working_directory() {
 
 #[test]
 fn the_path_of_the_config_is_searched() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mkdir {0}; ln -s /bin/busybox {0}/echo", bundle.rootfs("tools"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mkdir {0}; ln -s /bin/busybox {0}/echo", bundle.rootfs("tools"))).run().ok();
     bundle.config["process"]["env"] = json!(["PATH=/nothing:/tools"]);
     bundle.config["process"]["args"] = json!(["echo", "hello"]);
     assert_eq!(bundle.run().ok(), "hello");
@@ -43,16 +43,16 @@ fn the_path_of_the_config_is_searched() {
 
 #[test]
 fn a_script_with_an_interpreter() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.rootfs("script"), "#!/bin/sh\necho \"$1 $#\"\n");
-    yard.sh(&format!("chmod +x {}", bundle.rootfs("script"))).run().ok();
+    bundle!(host, bundle);
+    host.write(&bundle.rootfs("script"), "#!/bin/sh\necho \"$1 $#\"\n");
+    host.sh(&format!("chmod +x {}", bundle.rootfs("script"))).run().ok();
     bundle.config["process"]["args"] = json!(["/script", "one", "two"]);
     assert_eq!(bundle.run().ok(), "one 2");
 }
 
 #[test]
 fn environment() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["env"] =
         json!(["PATH=/bin", "ONE=1", "TWO=a b  c", "EMPTY=", "EQUALS=a=b", "HOME=/tmp"]);
     bundle.config["process"]["args"] = json!(["env"]);
@@ -64,7 +64,7 @@ fn environment() {
 
 #[test]
 fn nothing_of_the_callers_environment() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(["env"]);
     let text = bundle.start_run("").env("SECRET", "secret").env("LANG", "xx").run().ok();
     for line in text.lines() {
@@ -75,8 +75,8 @@ fn nothing_of_the_callers_environment() {
 
 #[test]
 fn home_is_that_of_the_user() {
-    bundle!(yard, bundle);
-    yard.write(
+    bundle!(host, bundle);
+    host.write(
         &bundle.rootfs("etc/passwd"),
         "root:x:0:0::/root:/bin/sh\nu:x:7:7::/home/u:/bin/sh\n",
     );
@@ -87,36 +87,36 @@ fn home_is_that_of_the_user() {
 
 #[test]
 fn cwd() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["cwd"] = "/etc".into();
     assert_eq!(bundle.script("pwd; readlink /proc/self/cwd").run().ok(), "/etc\n/etc");
 }
 
 #[test]
 fn a_cwd_that_is_not_there_is_made() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["cwd"] = "/some/where".into();
     assert_eq!(bundle.script("pwd").run().ok(), "/some/where");
 }
 
 #[test]
 fn a_relative_cwd_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["cwd"] = "etc".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn a_cwd_that_is_a_file_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["cwd"] = "/etc/passwd".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn a_cwd_that_the_user_cannot_enter_is_refused() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("chmod 700 {}", bundle.rootfs("root"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("chmod 700 {}", bundle.rootfs("root"))).run().ok();
     bundle.config["process"]["cwd"] = "/root".into();
     bundle.config["process"]["user"] = json!({"uid": 7, "gid": 7});
     let script = "ls /root && echo seen";
@@ -125,7 +125,7 @@ fn a_cwd_that_the_user_cannot_enter_is_refused() {
 
 #[test]
 fn input_and_both_outputs_are_passed_on() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("cat; echo error >&2");
     let ran = bundle.start_run("").input("some\ntext").run();
     assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (0, "some\ntext", "error"));
@@ -137,7 +137,7 @@ const OPEN: &str = "ls /proc/$$/fd >/tmp/open; grep -x '[0-9]' /tmp/open; true";
 
 #[test]
 fn no_other_file_descriptor_is_open() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script(OPEN);
     let run = "exec 5</etc/passwd 8</ 9</dev/null; exec $R run --bundle $B $ID";
     assert_eq!(bundle.sh(run).run().ok(), "0\n1\n2");
@@ -145,9 +145,9 @@ fn no_other_file_descriptor_is_open() {
 
 #[test]
 fn preserve_fds() {
-    bundle!(yard, bundle);
-    yard.write("/srv/three", "three");
-    yard.write("/srv/four", "four");
+    bundle!(host, bundle);
+    host.write("/srv/three", "three");
+    host.write("/srv/four", "four");
     bundle.script(&format!("cat <&3; echo; cat <&4; echo; {OPEN}"));
     let run =
         "exec 3</srv/three 4</srv/four 5</etc/passwd; exec $R run --preserve-fds 2 --bundle $B $ID";
@@ -156,8 +156,8 @@ fn preserve_fds() {
 
 #[test]
 fn listen_fds() {
-    bundle!(yard, bundle);
-    yard.write("/srv/three", "three");
+    bundle!(host, bundle);
+    host.write("/srv/three", "three");
     bundle.script(&format!("cat <&3; echo; echo $LISTEN_FDS $LISTEN_PID; {OPEN}"));
     let run =
         "exec 3</srv/three 4</etc/passwd; LISTEN_FDS=1 LISTEN_PID=$$ exec $R run --bundle $B $ID";
@@ -166,7 +166,7 @@ fn listen_fds() {
 
 #[test]
 fn signals_that_the_caller_ignores_are_not_ignored() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec cat /proc/self/status").save();
     let status = bundle.sh("trap '' HUP TERM; exec $R run --bundle $B $ID").run().ok();
     assert_eq!(status_of(&status, "SigBlk"), "0000000000000000");
@@ -176,14 +176,14 @@ fn signals_that_the_caller_ignores_are_not_ignored() {
 
 #[test]
 fn no_args_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!([]);
     let ran = bundle.run();
     assert_ne!(ran.code, 0, "{ran}");
 }
 
 fn not_executed(args: &[&str], words: &[&str]) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!(args);
     let ran = bundle.run();
     assert_ne!(ran.code, 0, "{ran}");
@@ -214,14 +214,14 @@ fn a_directory_is_refused_in_the_words_of_runc() {
 
 #[test]
 fn oom_score_adj() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["oomScoreAdj"] = 700.into();
     assert_eq!(bundle.script("cat /proc/self/oom_score_adj").run().ok(), "700");
 }
 
 #[test]
 fn without_oom_score_adj_it_stays_as_it_was() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("cat /proc/self/oom_score_adj").save();
     let run = "echo 300 >/proc/self/oom_score_adj; exec $R run --bundle $B $ID";
     assert_eq!(bundle.sh(run).run().ok(), "300");
@@ -229,21 +229,21 @@ fn without_oom_score_adj_it_stays_as_it_was() {
 
 #[test]
 fn an_oom_score_adj_out_of_range_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["oomScoreAdj"] = 2000.into();
     refused(&mut bundle);
 }
 
 #[test]
 fn personality_linux32() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["personality"] = json!({"domain": "LINUX32"});
     assert_eq!(bundle.script("uname -m").run().ok(), "i686");
 }
 
 #[test]
 fn personality_linux() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["personality"] = json!({"domain": "LINUX"});
     bundle.script("uname -m").save();
     assert_eq!(bundle.sh("exec linux32 $R run --bundle $B $ID").run().ok(), "x86_64");
@@ -251,14 +251,14 @@ fn personality_linux() {
 
 #[test]
 fn an_unknown_personality_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["personality"] = json!({"domain": "TEA"});
     refused(&mut bundle);
 }
 
 #[test]
 fn io_priority() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for (class, level, found) in
         [("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"), ("IOPRIO_CLASS_IDLE", 0, "idle")]
     {
@@ -269,7 +269,7 @@ fn io_priority() {
 
 #[test]
 fn an_unknown_io_priority_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_TEA", "priority": 4});
     refused(&mut bundle);
 }
@@ -279,21 +279,21 @@ const SCHEDULING: &str = "awk '{ print $41, $19 }' /proc/self/stat";
 
 #[test]
 fn scheduler_batch_with_nice() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 7});
     assert_eq!(bundle.script(SCHEDULING).run().ok(), "3 7");
 }
 
 #[test]
 fn scheduler_other_with_nice() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 5});
     assert_eq!(bundle.script(SCHEDULING).run().ok(), "0 5");
 }
 
 #[test]
 fn scheduler_idle() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_IDLE"});
     // This policy has no nice value; the one shown for it is the caller's.
     assert_eq!(bundle.script(SCHEDULING).run().ok().split(' ').next(), Some("5"));
@@ -301,7 +301,7 @@ fn scheduler_idle() {
 
 #[test]
 fn scheduler_with_reset_on_fork() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] =
         json!({"policy": "SCHED_OTHER", "nice": -5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     // The shell itself has it, and its forks do not (sched(7)).
@@ -311,14 +311,14 @@ fn scheduler_with_reset_on_fork() {
 
 #[test]
 fn an_unknown_scheduler_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_TEA"});
     refused(&mut bundle);
 }
 
 #[test]
 fn a_scheduler_flag_that_is_unknown_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["scheduler"] =
         json!({"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_TEA"]});
     refused(&mut bundle);
@@ -326,7 +326,7 @@ fn a_scheduler_flag_that_is_unknown_is_refused() {
 
 #[test]
 fn exec_cpu_affinity() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.exec_process("", |process| {
         process["args"] = json!(["cat", "/proc/self/status"]);
@@ -337,7 +337,7 @@ fn exec_cpu_affinity() {
 
 #[test]
 fn exec_cpu_affinity_of_the_config() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
     bundle.sleeping();
     let status = bundle.exec("", "cat /proc/self/status").ok();
@@ -346,7 +346,7 @@ fn exec_cpu_affinity_of_the_config() {
 
 #[test]
 fn an_exec_cpu_affinity_that_is_no_list_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.exec_process("", |process| {
         process["args"] = json!(["echo", "it runs"]);
@@ -357,7 +357,7 @@ fn an_exec_cpu_affinity_that_is_no_list_is_refused() {
 
 #[test]
 fn memory_policy_bind() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
     let script = "grep -m 1 -o 'bind[^ ]*' /proc/self/numa_maps";
     assert_eq!(bundle.script(script).run().ok(), "bind:0");
@@ -365,7 +365,7 @@ fn memory_policy_bind() {
 
 #[test]
 fn memory_policy_interleave_with_a_flag() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE", "nodes": "0",
         "flags": ["MPOL_F_STATIC_NODES"]});
     let script = "grep -m 1 -o 'interleave[^ ]*' /proc/self/numa_maps";
@@ -374,7 +374,7 @@ fn memory_policy_interleave_with_a_flag() {
 
 #[test]
 fn memory_policy_local() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_LOCAL"});
     let script = "grep -m 1 -o ' local ' /proc/self/numa_maps";
     assert_eq!(bundle.script(script).run().ok().trim(), "local");
@@ -382,25 +382,25 @@ fn memory_policy_local() {
 
 #[test]
 fn an_unknown_memory_policy_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_TEA", "nodes": "0"});
     refused(&mut bundle);
 }
 
 #[test]
 fn a_memory_policy_with_a_node_that_is_not_there_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "900"});
     refused(&mut bundle);
 }
 
 /// Does the container have the caller's session keyring?
 fn keyring_is_the_callers(options: &str) -> bool {
-    let yard = Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = Host::new();
+    let mut bundle = Bundle::new(&host);
     let program = bundle.rootfs("/bin/intruder");
-    fs::copy(env!("CARGO_BIN_EXE_intruder"), yard.path(&program)).unwrap();
-    let outside = yard.sh(&format!("exec {program} session-keyring")).run().ok();
+    fs::copy(env!("CARGO_BIN_EXE_intruder"), host.path(&program)).unwrap();
+    let outside = host.sh(&format!("exec {program} session-keyring")).run().ok();
     outside == bundle.script("intruder session-keyring").run_with(options).ok()
 }
 
@@ -418,40 +418,40 @@ fn no_new_keyring() {
 
 #[test]
 fn an_apparmor_profile_is_refused_without_apparmor() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // Where the kernel has it, this host is made to look as if it did not.
-    yard.sh("cd /sys/module/apparmor/parameters 2>/dev/null && mount -t tmpfs tmpfs .").run();
+    host.sh("cd /sys/module/apparmor/parameters 2>/dev/null && mount -t tmpfs tmpfs .").run();
     bundle.config["process"]["apparmorProfile"] = "tea".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn an_selinux_label_is_refused_without_selinux() {
-    bundle!(yard, bundle);
-    yard.sh("umount -l /sys/fs/selinux").run();
+    bundle!(host, bundle);
+    host.sh("umount -l /sys/fs/selinux").run();
     bundle.config["process"]["selinuxLabel"] = "system_u:system_r:container_t:s0:c1,c2".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn a_mount_label_is_refused_without_selinux() {
-    bundle!(yard, bundle);
-    yard.sh("umount -l /sys/fs/selinux").run();
+    bundle!(host, bundle);
+    host.sh("umount -l /sys/fs/selinux").run();
     bundle.config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn intel_rdt_is_refused_without_resctrl() {
-    bundle!(yard, bundle);
-    yard.sh("umount -l /sys/fs/resctrl").run();
+    bundle!(host, bundle);
+    host.sh("umount -l /sys/fs/resctrl").run();
     bundle.config["linux"]["intelRdt"] = json!({"closID": "tea", "l3CacheSchema": "L3:0=f"});
     refused(&mut bundle);
 }
 
 #[test]
 fn of_a_variable_that_is_given_twice_the_last_value_counts() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["env"] = json!(["PATH=/bin", "TEA=green", "TEA=black", "HOME=/"]);
     bundle.config["process"]["args"] = json!(["env"]);
     let text = bundle.run().ok();
@@ -462,7 +462,7 @@ fn of_a_variable_that_is_given_twice_the_last_value_counts() {
 #[test]
 fn an_empty_home_is_that_of_the_user() {
     for env in [json!(["PATH=/bin", "HOME="]), json!(["PATH=/bin", "HOME=/x", "HOME="])] {
-        bundle!(yard, bundle);
+        bundle!(host, bundle);
         bundle.config["process"]["env"] = env;
         assert_eq!(bundle.script("echo $HOME").run().ok(), "/root");
     }
@@ -470,7 +470,7 @@ fn an_empty_home_is_that_of_the_user() {
 
 #[test]
 fn a_program_without_a_name_is_not_found() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["args"] = json!([""]);
     let ran = bundle.run();
     assert_ne!(ran.code, 0, "{ran}");
@@ -482,9 +482,9 @@ fn a_program_without_a_name_is_not_found() {
 
 /// A start of `entry`, which is in `/` and in `/tmp`, fails with these words and this PATH.
 fn search_fails(path: &str, words: &str) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     for entry in ["entry", "tmp/entry"].map(|entry| bundle.rootfs(entry)) {
-        yard.sh(&format!("cp {} {entry}", bundle.rootfs("bin/busybox"))).run().ok();
+        host.sh(&format!("cp {} {entry}", bundle.rootfs("bin/busybox"))).run().ok();
     }
     bundle.config["process"]["args"] = json!(["entry"]);
     bundle.config["process"]["env"] = json!([format!("PATH={path}")]);
@@ -507,8 +507,8 @@ fn an_empty_path_finds_nothing() {
 
 #[test]
 fn the_processors_are_those_of_the_cgroup_and_not_the_callers() {
-    bundle!(yard, bundle);
-    let all = status_of(&yard.sh("cat /proc/self/status").run().ok(), "Cpus_allowed_list");
+    bundle!(host, bundle);
+    let all = status_of(&host.sh("cat /proc/self/status").run().ok(), "Cpus_allowed_list");
     bundle.script("cat /proc/self/status");
     let run = bundle.sh("exec taskset -c 0 $R run --bundle $B $ID").run().ok();
     assert_eq!(status_of(&run, "Cpus_allowed_list"), all);
@@ -519,7 +519,7 @@ fn the_processors_are_those_of_the_cgroup_and_not_the_callers() {
 
 #[test]
 fn an_exec_cpu_affinity_stays_as_it_is_given() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let ran = bundle.exec_process("", |process| {
         process["args"] = json!(["cat", "/proc/self/status"]);

@@ -33,7 +33,7 @@ fn limit(table: &str, name: &str) -> (String, String) {
 
 #[test]
 fn every_type() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let entry = |&(kind, _, soft, hard): &_| json!({"type": kind, "soft": soft, "hard": hard});
     bundle.config["process"]["rlimits"] = ALL.iter().map(entry).collect();
     let table = bundle.script("cat /proc/self/limits").run().ok();
@@ -44,7 +44,7 @@ fn every_type() {
 
 #[test]
 fn infinity() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_CPU", "soft": u64::MAX, "hard": u64::MAX}]);
     let table = bundle.script("cat /proc/self/limits").run().ok();
@@ -53,7 +53,7 @@ fn infinity() {
 
 #[test]
 fn hold_for_exec() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
     bundle.sleeping();
@@ -63,14 +63,14 @@ fn hold_for_exec() {
 
 #[test]
 fn an_unknown_type_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["rlimits"] = json!([{"type": "RLIMIT_TEA", "soft": 1, "hard": 1}]);
     refused(&mut bundle);
 }
 
 #[test]
 fn a_type_twice_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let entry = json!({"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200});
     bundle.config["process"]["rlimits"] = json!([entry, entry]);
     refused(&mut bundle);
@@ -78,7 +78,7 @@ fn a_type_twice_is_refused() {
 
 #[test]
 fn a_soft_limit_above_the_hard_one_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 100}]);
     refused(&mut bundle);
@@ -86,7 +86,7 @@ fn a_soft_limit_above_the_hard_one_is_refused() {
 
 #[test]
 fn a_limit_that_the_kernel_does_not_grant_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     // More than fs.nr_open is refused to every process.
     bundle.config["process"]["rlimits"] =
         json!([{"type": "RLIMIT_NOFILE", "soft": 1u64 << 40, "hard": 1u64 << 40}]);

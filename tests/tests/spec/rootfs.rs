@@ -6,21 +6,21 @@ use crate::{mount_of, refused};
 
 #[test]
 fn it_is_the_root_of_the_process() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let names = bundle.script("ls / | tr '\\n' ' '").run().ok();
     assert_eq!(names, "bin dev etc home mnt proc root sys tmp");
 }
 
 #[test]
 fn it_can_be_written() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("echo text >/made").run().ok();
-    assert_eq!(yard.read(&bundle.rootfs("made")), "text\n");
+    assert_eq!(host.read(&bundle.rootfs("made")), "text\n");
 }
 
 #[test]
 fn readonly() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["root"]["readonly"] = true.into();
     let text = bundle.script("touch /made 2>&1; touch /dev/shm/made && echo shm").run().ok();
     assert!(text.contains("Read-only file system") && text.contains("shm"), "{text}");
@@ -29,30 +29,30 @@ fn readonly() {
 
 #[test]
 fn an_absolute_path() {
-    bundle!(yard, bundle);
-    yard.sh(&format!("mv {} /srv/elsewhere", bundle.rootfs(""))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("mv {} /srv/elsewhere", bundle.rootfs(""))).run().ok();
     bundle.config["root"]["path"] = "/srv/elsewhere".into();
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
 }
 
 #[test]
 fn a_path_that_is_not_there_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["root"]["path"] = "nothing".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn a_path_that_is_a_file_is_refused() {
-    bundle!(yard, bundle);
-    yard.write(&bundle.dir("file"), "");
+    bundle!(host, bundle);
+    host.write(&bundle.dir("file"), "");
     bundle.config["root"]["path"] = "file".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn nothing_of_the_host_is_mounted() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let table = bundle.script("cat /proc/self/mountinfo").run().ok();
     for line in table.lines() {
         let point = line.split(' ').nth(4).unwrap();
@@ -64,20 +64,20 @@ fn nothing_of_the_host_is_mounted() {
 
 #[test]
 fn no_pivot() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let ran = bundle.script("ls / | head -n 1; touch /made").run_with("--no-pivot");
     assert_eq!(ran.ok(), "bin");
-    yard.read(&bundle.rootfs("made"));
+    host.read(&bundle.rootfs("made"));
 }
 
 fn propagation(value: &str) -> Vec<String> {
-    let yard = garth_tests::Yard::new();
-    let mut bundle = garth_tests::Bundle::new(&yard);
+    let host = garth_tests::Host::new();
+    let mut bundle = garth_tests::Bundle::new(&host);
     // Shared, so that there is something to be a slave of.
-    yard.sh("mount --make-shared /srv").run().ok();
+    host.sh("mount --make-shared /srv").run().ok();
     bundle.config["linux"]["rootfsPropagation"] = value.into();
     let found = mount_of(&mut bundle, "/").propagation;
-    yard.sh("mount --make-private /srv").run().ok();
+    host.sh("mount --make-private /srv").run().ok();
     found
 }
 
@@ -109,14 +109,14 @@ fn propagation_unbindable() {
 
 #[test]
 fn an_unknown_propagation_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["rootfsPropagation"] = "sideways".into();
     refused(&mut bundle);
 }
 
 #[test]
 fn no_root_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["root"] = json!(null);
     refused(&mut bundle);
 }

@@ -12,8 +12,8 @@ fn filter(bundle: &mut Bundle, rules: Value) {
 
 /// What happens to mkdir(1) under a rule for its system calls.
 fn mkdir(rule: Value) -> garth_tests::Ran {
-    let yard = garth_tests::Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = garth_tests::Host::new();
+    let mut bundle = Bundle::new(&host);
     let mut rule = rule;
     rule["names"] = json!(["mkdir", "mkdirat"]);
     filter(&mut bundle, json!([rule]));
@@ -101,7 +101,7 @@ const USUAL: &str = "access arch_prctl brk capget capset chdir clone clone3 clos
 
 #[test]
 fn default_errno_ret() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["seccomp"] = json!({
         "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": libc::ENOSPC,
         "architectures": ["SCMP_ARCH_X86_64"],
@@ -113,7 +113,7 @@ fn default_errno_ret() {
 
 #[test]
 fn default_action_errno_is_eperm() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["seccomp"] = json!({
         "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"],
         "syscalls": [{"names": USUAL.split_whitespace().collect::<Vec<_>>(), "action": "SCMP_ACT_ALLOW"}],
@@ -125,8 +125,8 @@ fn default_action_errno_is_eperm() {
 /// Which of these signals, all ignored by default, kill(1) may not send under this condition on its
 /// second argument.
 fn denied(op: &str, value: u64, value_two: u64) -> String {
-    let yard = garth_tests::Yard::new();
-    let mut bundle = Bundle::new(&yard);
+    let host = garth_tests::Host::new();
+    let mut bundle = Bundle::new(&host);
     let arg = json!({"index": 1, "value": value, "valueTwo": value_two, "op": op});
     filter(&mut bundle, json!([{"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [arg]}]));
     let script = "for n in 0 17 18 23 28; do kill -$n $$ 2>/dev/null || echo $n; done";
@@ -151,7 +151,7 @@ operator!(
 
 #[test]
 fn arguments_are_compared_in_64_bits() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let rule = |op: &str, value: u64| {
         json!({"names": ["ftruncate"], "action": "SCMP_ACT_ERRNO",
             "args": [{"index": 1, "value": value, "op": op}]})
@@ -168,7 +168,7 @@ fn arguments_are_compared_in_64_bits() {
 
 #[test]
 fn all_arguments_of_a_rule_must_match() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let args = json!([
         {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"},
         {"index": 1, "value": 18, "op": "SCMP_CMP_EQ"},
@@ -180,7 +180,7 @@ fn all_arguments_of_a_rule_must_match() {
 
 #[test]
 fn one_rule_of_a_call_must_match() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let rule = |signal: u32, errno: i32| {
         json!({"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno,
             "args": [{"index": 1, "value": signal, "op": "SCMP_CMP_EQ"}]})
@@ -194,7 +194,7 @@ fn one_rule_of_a_call_must_match() {
 
 #[test]
 fn a_filter_is_reported_by_the_kernel() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]));
     let status = bundle.script("cat /proc/self/status").run().ok();
     assert_eq!(status_of(&status, "Seccomp"), "2");
@@ -202,7 +202,7 @@ fn a_filter_is_reported_by_the_kernel() {
 
 #[test]
 fn without_no_new_privileges() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["noNewPrivileges"] = false.into();
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
     let status = bundle.script("mkdir /tmp/made; cat /proc/self/status").run();
@@ -212,7 +212,7 @@ fn without_no_new_privileges() {
 
 #[test]
 fn for_another_user_without_no_new_privileges() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["noNewPrivileges"] = false.into();
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
@@ -222,7 +222,7 @@ fn for_another_user_without_no_new_privileges() {
 
 #[test]
 fn holds_for_exec() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
     bundle.sleeping();
     let ran = bundle.exec("", "mkdir /tmp/made");
@@ -231,7 +231,7 @@ fn holds_for_exec() {
 
 #[test]
 fn flags() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
     for flags in [
         json!(["SECCOMP_FILTER_FLAG_LOG"]),
@@ -245,7 +245,7 @@ fn flags() {
 
 #[test]
 fn an_unknown_flag_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([]));
     bundle.config["linux"]["seccomp"]["flags"] = json!(["SECCOMP_FILTER_FLAG_TEA"]);
     refused(&mut bundle);
@@ -253,7 +253,7 @@ fn an_unknown_flag_is_refused() {
 
 #[test]
 fn several_architectures() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
     bundle.config["linux"]["seccomp"]["architectures"] =
         json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
@@ -262,7 +262,7 @@ fn several_architectures() {
 
 #[test]
 fn the_native_architecture_without_being_named() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
     bundle.config["linux"]["seccomp"].as_object_mut().unwrap().remove("architectures");
     assert_eq!(bundle.script("mkdir /tmp/made 2>/dev/null; echo $?").run().ok(), "1");
@@ -270,7 +270,7 @@ fn the_native_architecture_without_being_named() {
 
 #[test]
 fn an_unknown_architecture_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([]));
     bundle.config["linux"]["seccomp"]["architectures"] = json!(["SCMP_ARCH_TEA"]);
     refused(&mut bundle);
@@ -278,7 +278,7 @@ fn an_unknown_architecture_is_refused() {
 
 #[test]
 fn names_that_this_kernel_does_not_know_are_passed_over() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(
         &mut bundle,
         json!([{"names": ["tea_leaves", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]),
@@ -287,7 +287,7 @@ fn names_that_this_kernel_does_not_know_are_passed_over() {
 }
 
 fn rule_is_refused(rule: Value) {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([rule]));
     refused(&mut bundle);
 }
@@ -321,7 +321,7 @@ fn an_errno_for_an_action_that_has_none_is_refused() {
 
 #[test]
 fn an_unknown_default_action_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_TEA"});
     refused(&mut bundle);
 }
@@ -335,10 +335,10 @@ fn notified(bundle: &mut Bundle) {
 
 #[test]
 fn notify() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     notified(&mut bundle);
     bundle.config["annotations"] = json!({"org.example.key": "value"});
-    let socket = Socket::listen(&yard.path("/srv/listener"));
+    let socket = Socket::listen(&host.path("/srv/listener"));
     let running = bundle.script("mkdir /tmp/made; echo $?").start_run("").start();
     let (text, fds) = socket.receive();
     let state = parsed(&text);
@@ -357,9 +357,9 @@ fn notify() {
 
 #[test]
 fn notify_closes_the_connection() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     notified(&mut bundle);
-    let socket = Socket::listen(&yard.path("/srv/listener"));
+    let socket = Socket::listen(&host.path("/srv/listener"));
     let running = bundle.script("mkdir /tmp/made; echo $?").start_run("").start();
     let (_, fds) = socket.receive_all();
     garth_tests::answer_notification(&fds[0], libc::ENOTEMPTY);
@@ -368,9 +368,9 @@ fn notify_closes_the_connection() {
 
 #[test]
 fn notify_for_exec() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     notified(&mut bundle);
-    let socket = Socket::listen(&yard.path("/srv/listener"));
+    let socket = Socket::listen(&host.path("/srv/listener"));
     bundle.sleeping();
     let (_, first) = socket.receive();
     let words = format!("exec {} mkdir /tmp/made", bundle.id);
@@ -385,21 +385,21 @@ fn notify_for_exec() {
 
 #[test]
 fn notify_without_a_listener_path_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]));
     refused(&mut bundle);
 }
 
 #[test]
 fn notify_without_a_listener_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     notified(&mut bundle);
     refused(&mut bundle);
 }
 
 #[test]
 fn listener_metadata_without_a_listener_path_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     filter(&mut bundle, json!([]));
     bundle.config["linux"]["seccomp"]["listenerMetadata"] = "tea".into();
     refused(&mut bundle);
@@ -408,14 +408,14 @@ fn listener_metadata_without_a_listener_path_is_refused() {
 /// Under a filter for the calls of a failing start, the failure is still reported, and the process
 /// ends.
 fn failure_is_told(action: &str, names: Value) {
-    bundle!(yard, bundle);
-    yard.sh(&format!("echo no program >{0}; chmod 755 {0}", bundle.rootfs("entry"))).run().ok();
+    bundle!(host, bundle);
+    host.sh(&format!("echo no program >{0}; chmod 755 {0}", bundle.rootfs("entry"))).run().ok();
     filter(&mut bundle, json!([{"names": names, "action": action}]));
     bundle.config["process"]["args"] = json!(["/entry"]);
     let ran = bundle.sh("timeout -k 1 20 $R run --bundle $B $ID").run();
     assert!(ran.code != 0, "{ran}");
     assert!(bundle.logged_error().to_lowercase().contains("exec format error"), "run: {ran}");
-    yard.sh(&format!("rm {}", bundle.dir("log"))).run().ok();
+    host.sh(&format!("rm {}", bundle.dir("log"))).run().ok();
     bundle.create().ok();
     let ran = bundle.sh("timeout -k 1 20 $R start $ID").run();
     assert!(ran.code != 0, "{ran}");
@@ -435,7 +435,7 @@ fn a_failure_is_told_where_telling_it_would_kill() {
 
 #[test]
 fn a_death_before_the_program_is_told() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["noNewPrivileges"] = false.into();
     filter(&mut bundle, json!([{"names": ["capset"], "action": "SCMP_ACT_KILL"}]));
     assert_ne!(bundle.run().code, 0);
@@ -448,7 +448,7 @@ fn a_death_before_the_program_is_told() {
 #[test]
 fn one_under_which_no_program_can_start_is_refused() {
     for action in ["SCMP_ACT_KILL", "SCMP_ACT_TRAP"] {
-        bundle!(yard, bundle);
+        bundle!(host, bundle);
         filter(&mut bundle, json!([{"names": ["execve"], "action": action}]));
         assert!(refused(&mut bundle).contains("execve"));
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn state_has_what_is_specified() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["annotations"] = json!({"org.example.key": "value", "other": "two words"});
     bundle.script("exec sleep 600").create().ok();
     let state = bundle.state();
@@ -16,13 +16,13 @@ fn state_has_what_is_specified() {
     assert_eq!(state["annotations"]["other"], "two words");
     let version = state["ociVersion"].as_str().unwrap();
     assert!(version.starts_with("1."), "{state}");
-    let command = yard.read(&format!("/proc/{}/cgroup", state["pid"]));
+    let command = host.read(&format!("/proc/{}/cgroup", state["pid"]));
     assert!(command.contains(&bundle.id), "the pid is another's: {state}");
 }
 
 #[test]
 fn state_of_a_bundle_given_by_a_relative_path_has_the_absolute_one() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec sleep 600");
     let create = "cd /srv && $R create --bundle ./${B#/srv/} $ID </dev/null >$B/out 2>&1";
     bundle.sh(create).run().ok();
@@ -31,7 +31,7 @@ fn state_of_a_bundle_given_by_a_relative_path_has_the_absolute_one() {
 
 #[test]
 fn state_of_the_working_directory_as_bundle() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("exec sleep 600");
     bundle.sh("cd $B && $R create $ID </dev/null >$B/out 2>&1").run().ok();
     assert_eq!(bundle.state()["bundle"], bundle.dir(""));
@@ -39,7 +39,7 @@ fn state_of_the_working_directory_as_bundle() {
 
 #[test]
 fn state_of_a_stopped_container_has_no_pid() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.detach().ok();
     bundle.until("stopped");
     let state = bundle.state();
@@ -48,11 +48,11 @@ fn state_of_a_stopped_container_has_no_pid() {
 
 #[test]
 fn state_has_the_fields_of_runc() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let state = bundle.state();
     assert_eq!(
-        yard.sh(&format!("readlink -f {}", bundle.rootfs(""))).run().ok(),
+        host.sh(&format!("readlink -f {}", bundle.rootfs(""))).run().ok(),
         state["rootfs"].as_str().unwrap()
     );
     // RFC 3339
@@ -69,14 +69,14 @@ fn listed(bundle: &Bundle) -> Vec<Value> {
 
 #[test]
 fn list_of_nothing() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     assert!(listed(&bundle).is_empty());
     assert_eq!(bundle.call("list --quiet").run().ok(), "");
 }
 
 #[test]
 fn list_as_json() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["annotations"] = json!({"org.example.key": "value"});
     bundle.sleeping();
     let list = listed(&bundle);
@@ -93,8 +93,8 @@ fn list_as_json() {
 
 #[test]
 fn list_quiet_has_ids_only() {
-    bundle!(yard, bundle);
-    let mut second = Bundle::named(&yard, "another");
+    bundle!(host, bundle);
+    let mut second = Bundle::named(&host, "another");
     bundle.sleeping();
     second.sleeping();
     let text = bundle.call("list -q").run().ok();
@@ -106,7 +106,7 @@ fn list_quiet_has_ids_only() {
 
 #[test]
 fn list_as_a_table() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let text = bundle.call("list").run().ok();
     let mut lines = text.lines();
@@ -121,13 +121,13 @@ fn list_as_a_table() {
 
 #[test]
 fn ps_as_json_has_the_pids_of_the_caller() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("sleep 600 & exec sleep 600").detach().ok();
     garth_tests::until("both are listed", || {
         let text = bundle.call(&format!("ps --format json {}", bundle.id)).run().ok();
         let pids: Vec<u64> = serde_json::from_str(&text).expect("a list of numbers");
         let all = pids.iter().all(|pid| {
-            std::fs::read_to_string(yard.path(&format!("/proc/{pid}/cgroup")))
+            std::fs::read_to_string(host.path(&format!("/proc/{pid}/cgroup")))
                 .is_ok_and(|text| text.contains(&bundle.id))
         });
         (pids.len() == 2 && pids.contains(&bundle.pid()) && all).then_some(())
@@ -136,7 +136,7 @@ fn ps_as_json_has_the_pids_of_the_caller() {
 
 #[test]
 fn ps_as_a_table_is_that_of_ps() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("ps");
     bundle.sleeping();
     let text = bundle.call(&format!("ps {}", bundle.id)).run().ok();
@@ -151,7 +151,7 @@ fn ps_as_a_table_is_that_of_ps() {
 
 #[test]
 fn ps_with_options_of_ps() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     garth_tests::needs!("ps");
     bundle.sleeping();
     let text = bundle.call(&format!("ps {} -o pid,comm", bundle.id)).run().ok();
@@ -162,7 +162,7 @@ fn ps_with_options_of_ps() {
 #[test]
 fn events_stats() {
     garth_tests::needs!(cgroups);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 20});
     bundle.sleeping();
@@ -185,7 +185,7 @@ fn events_stats() {
 #[test]
 fn events_go_on_until_the_end() {
     garth_tests::needs!(cgroups);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
     let events = bundle.call(&format!("events --interval 100ms {}", bundle.id)).start();
     for _ in 0..2 {

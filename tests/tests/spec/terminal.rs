@@ -23,7 +23,7 @@ fn read_until(terminal: &mut File, word: &str) -> String {
 /// Creates and starts the container, and returns its terminal.
 fn started(bundle: &mut Bundle, script: &str) -> File {
     bundle.config["process"]["terminal"] = true.into();
-    let socket = Socket::listen(&bundle.yard().path(&bundle.dir("console.sock")));
+    let socket = Socket::listen(&bundle.host().path(&bundle.dir("console.sock")));
     let option = format!("--console-socket {}", bundle.dir("console.sock"));
     bundle.script(script).create_with(&option).ok();
     let (_, mut fds) = socket.receive();
@@ -34,7 +34,7 @@ fn started(bundle: &mut Bundle, script: &str) -> File {
 
 #[test]
 fn its_other_end_is_sent_to_the_console_socket() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let mut terminal = started(&mut bundle, "read word; echo \"<$word>\"; sleep 600");
     terminal.write_all(b"hello\n").unwrap();
     read_until(&mut terminal, "<hello>\r\n");
@@ -42,7 +42,7 @@ fn its_other_end_is_sent_to_the_console_socket() {
 
 #[test]
 fn it_is_on_the_three_standard_streams_and_controls_the_session() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script = "for fd in 0 1 2; do test -t $fd && echo fd $fd; done
         echo hello >/dev/tty; cat /proc/self/stat | cut -d' ' -f6,7; echo end; sleep 600";
     let mut terminal = started(&mut bundle, script);
@@ -53,7 +53,7 @@ fn it_is_on_the_three_standard_streams_and_controls_the_session() {
 
 #[test]
 fn it_is_dev_console_and_in_dev_pts() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     let script =
         "tty; stat -c %t:%T /dev/console; stat -L -c %t:%T /proc/self/fd/0; echo end; sleep 600";
     let mut terminal = started(&mut bundle, script);
@@ -65,7 +65,7 @@ fn it_is_dev_console_and_in_dev_pts() {
 
 #[test]
 fn console_size() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["consoleSize"] = json!({"height": 33, "width": 117});
     let mut terminal = started(&mut bundle, "stty size; echo end; sleep 600");
     assert_eq!(read_until(&mut terminal, "end\r\n"), "33 117\r\nend\r\n");
@@ -73,14 +73,14 @@ fn console_size() {
 
 #[test]
 fn console_size_without_a_terminal_is_ignored() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["consoleSize"] = json!({"height": 33, "width": 117});
     assert_eq!(bundle.script("echo runs").run().ok(), "runs");
 }
 
 #[test]
 fn of_another_user() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     let script = "stat -L -c %u /proc/self/fd/0; echo hello >/dev/pts/0; echo end; sleep 600";
     let mut terminal = started(&mut bundle, script);
@@ -90,7 +90,7 @@ fn of_another_user() {
 #[test]
 fn in_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(200_000);
     let mut terminal = started(&mut bundle, "test -t 0 && echo hello >/dev/tty; sleep 600");
     read_until(&mut terminal, "hello\r\n");
@@ -98,9 +98,9 @@ fn in_a_user_namespace() {
 
 #[test]
 fn of_exec() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
-    let socket = Socket::listen(&yard.path(&bundle.dir("console.sock")));
+    let socket = Socket::listen(&host.path(&bundle.dir("console.sock")));
     let words = format!(
         "exec --tty --detach --console-socket {} {} sh -c",
         bundle.dir("console.sock"),
@@ -116,9 +116,9 @@ fn of_exec() {
 
 #[test]
 fn of_exec_by_a_process_file_with_its_size() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.sleeping();
-    let socket = Socket::listen(&yard.path(&bundle.dir("console.sock")));
+    let socket = Socket::listen(&host.path(&bundle.dir("console.sock")));
     let options = format!("--detach --console-socket {}", bundle.dir("console.sock"));
     bundle
         .exec_process(&options, |process| {
@@ -134,7 +134,7 @@ fn of_exec_by_a_process_file_with_its_size() {
 
 #[test]
 fn of_run_in_the_foreground_is_the_callers() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     // The size may arrive a little later.
     bundle.script(
@@ -155,7 +155,7 @@ fn of_run_in_the_foreground_is_the_callers() {
 
 #[test]
 fn create_without_a_console_socket_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     assert_ne!(bundle.create().code, 0);
     bundle.assert_nothing_left();
@@ -163,8 +163,8 @@ fn create_without_a_console_socket_is_refused() {
 
 #[test]
 fn a_console_socket_without_a_terminal_is_refused() {
-    bundle!(yard, bundle);
-    let _socket = Socket::listen(&yard.path(&bundle.dir("console.sock")));
+    bundle!(host, bundle);
+    let _socket = Socket::listen(&host.path(&bundle.dir("console.sock")));
     let option = format!("--console-socket {}", bundle.dir("console.sock"));
     assert_ne!(bundle.create_with(&option).code, 0);
     bundle.assert_nothing_left();
@@ -172,7 +172,7 @@ fn a_console_socket_without_a_terminal_is_refused() {
 
 #[test]
 fn a_console_socket_that_is_not_there_is_refused() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     let option = format!("--console-socket {}", bundle.dir("no.sock"));
     assert_ne!(bundle.create_with(&option).code, 0);
@@ -181,13 +181,13 @@ fn a_console_socket_that_is_not_there_is_refused() {
 
 #[test]
 fn a_console_socket_may_have_a_long_path() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     let long = bundle.dir(&format!("{0}/{0}/{0}", "x".repeat(90)));
-    yard.sh(&format!("mkdir -p {long}")).run().ok();
+    host.sh(&format!("mkdir -p {long}")).run().ok();
     // Made under a short name: a socket address has no room for the whole path.
-    let link = yard.path("/srv/c");
-    std::os::unix::fs::symlink(yard.path(&long), &link).unwrap();
+    let link = host.path("/srv/c");
+    std::os::unix::fs::symlink(host.path(&long), &link).unwrap();
     let socket = Socket::listen(&link.join("s"));
     bundle.script("sleep 600").create_with(&format!("--console-socket {long}/s")).ok();
     assert_eq!(socket.receive().1.len(), 1);
@@ -195,7 +195,7 @@ fn a_console_socket_may_have_a_long_path() {
 
 #[test]
 fn a_console_socket_at_which_nobody_accepts_is_an_error_at_once() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     let script = "import os, socket, subprocess, sys
 s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(0)
@@ -216,7 +216,7 @@ sys.exit(subprocess.call(sys.argv[2:], timeout=20))";
 
 #[test]
 fn lines_that_go_to_a_pipe_end_as_the_program_wrote_them() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["terminal"] = true.into();
     // A program that writes immediately, in a runtime that has a terminal only as its input.
     bundle.config["process"]["args"] = json!(["echo", "word"]);
@@ -224,7 +224,7 @@ fn lines_that_go_to_a_pipe_end_as_the_program_wrote_them() {
     for _ in 0..20 {
         let call = bundle.sh("exec script --quiet --return --command \"$RUN\" /dev/null");
         call.env("RUN", run).run().ok();
-        let seen = yard.read(&bundle.dir("seen"));
+        let seen = host.read(&bundle.dir("seen"));
         assert!(seen.contains("w   o   r   d  \\n") && !seen.contains("\\r"), "{seen}");
     }
 }

@@ -4,21 +4,21 @@ use serde_json::json;
 
 #[test]
 fn uid_and_gid() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 100});
     assert_eq!(bundle.script("id -u; id -g; id -G").run().ok(), "1000\n100\n100");
 }
 
 #[test]
 fn ids_that_no_file_knows() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 4_000_000, "gid": 3_000_000});
     assert_eq!(bundle.script("id -u; id -g").run().ok(), "4000000\n3000000");
 }
 
 #[test]
 fn real_effective_saved_and_file_system_ids_are_the_same() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] = json!({"uid": 7, "gid": 8});
     let text = bundle.script("grep -E '^(Uid|Gid):' /proc/self/status").run().ok();
     assert_eq!(text, "Uid:\t7\t7\t7\t7\nGid:\t8\t8\t8\t8");
@@ -26,7 +26,7 @@ fn real_effective_saved_and_file_system_ids_are_the_same() {
 
 #[test]
 fn additional_gids() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"] =
         json!({"uid": 1000, "gid": 100, "additionalGids": [7, 2_000_000]});
     let text = bundle.script("grep ^Groups: /proc/self/status").run().ok();
@@ -38,7 +38,7 @@ fn additional_gids() {
 
 #[test]
 fn no_additional_gids_are_inherited_from_the_caller() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("grep ^Groups: /proc/self/status").save();
     let text = bundle.sh("exec setpriv --groups 4,5,6 $R run --bundle $B $ID").run().ok();
     assert!(["Groups:", "Groups:\t0"].contains(&text.trim()), "{text}");
@@ -46,7 +46,7 @@ fn no_additional_gids_are_inherited_from_the_caller() {
 
 #[test]
 fn umask() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.config["process"]["user"]["umask"] = 0o27.into();
     assert_eq!(bundle.script("umask").run().ok(), "0027");
 }
@@ -54,7 +54,7 @@ fn umask() {
 /// The specification says it should be the caller's; runc and crun always use 0022.
 #[test]
 fn the_default_umask_is_the_callers_or_0022() {
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.script("umask").save();
     let text = bundle.sh("umask 077; exec $R run --bundle $B $ID").run().ok();
     assert!(["0022", "0077"].contains(&&*text), "{text}");
@@ -63,7 +63,7 @@ fn the_default_umask_is_the_callers_or_0022() {
 #[test]
 fn in_a_user_namespace() {
     garth_tests::needs!(userns);
-    bundle!(yard, bundle);
+    bundle!(host, bundle);
     bundle.user_namespace(200_000);
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 100, "additionalGids": [7]});
     bundle.sleeping();

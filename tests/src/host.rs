@@ -14,24 +14,24 @@ use crate::{Call, PATIENCE, Snapshot, binary, children, until, which};
 ///
 /// Pid 1 is a shell that reaps and waits for the end of its input, which the test holds: however
 /// the test ends, the host ends too, and with it every process, mount, link and rule.
-pub struct Yard {
+pub struct Host {
     holder: Child,
     init: u32,
     before: Option<Snapshot>,
     cgroups: Cgroups,
 }
 
-impl Yard {
+impl Host {
     /// A host with loopback only.
-    pub fn new() -> Yard {
-        Yard::with("")
+    pub fn new() -> Host {
+        Host::with("")
     }
 
     /// A host with a neighbour: 192.0.2.1 and 2001:db8::1 here, and on the same wire another host,
     /// 192.0.2.2 and 2001:db8::2, which is the default gateway and has no route back to any address
-    /// but these. [`Yard::neighbour`] runs commands there.
-    pub fn with_neighbour() -> Yard {
-        Yard::with(
+    /// but these. [`Host::neighbour`] runs commands there.
+    pub fn with_neighbour() -> Host {
+        Host::with(
             "mkdir /run/netns
             unshare -n sh -c 'touch /run/netns/lan; mount --bind /proc/self/ns/net /run/netns/lan'
             ip link add lan0 type veth peer name lan0 netns lan
@@ -50,8 +50,8 @@ impl Yard {
 
     /// A host in which these directories may be changed: changes are kept in memory and vanish with
     /// the host.
-    pub fn with_changes_of(dirs: &[&str]) -> Yard {
-        Yard::with(&format!(
+    pub fn with_changes_of(dirs: &[&str]) -> Host {
+        Host::with(&format!(
             "for dir in {}; do
                 mkdir -p /srv/changes$dir/upper /srv/changes$dir/work
                 mount -t overlay overlay $dir \
@@ -61,7 +61,7 @@ impl Yard {
         ))
     }
 
-    fn with(setup: &str) -> Yard {
+    fn with(setup: &str) -> Host {
         let cgroups = Cgroups::new();
         let script = format!(
             "set -e
@@ -87,15 +87,15 @@ impl Yard {
             .unwrap();
         let mut line = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "making a yard failed; its words are above");
+        assert_eq!(line, "ready\n", "making a host failed; its words are above");
         let init = children(holder.id())[0];
-        let mut yard = Yard { holder, init, before: None, cgroups };
-        until("the yard is quiet", || {
+        let mut host = Host { holder, init, before: None, cgroups };
+        until("the host is quiet", || {
             let cat = *children(init).first()?;
             (fs::read_to_string(format!("/proc/{cat}/cmdline")).ok()? == "cat\0").then_some(())
         });
-        yard.before = Some(yard.snapshot());
-        yard
+        host.before = Some(host.snapshot());
+        host
     }
 
     /// `garth` with these words, split at spaces.
@@ -191,13 +191,13 @@ impl Yard {
     }
 }
 
-impl Default for Yard {
-    fn default() -> Yard {
-        Yard::new()
+impl Default for Host {
+    fn default() -> Host {
+        Host::new()
     }
 }
 
-impl Drop for Yard {
+impl Drop for Host {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
         self.holder.wait().unwrap();
