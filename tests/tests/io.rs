@@ -110,7 +110,7 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     host.garth(&format!("update --io read=none:{path} web")).run().ok();
     let ran = host.garth(&dd).run();
     assert!(ratio(&ran.stderr, 4e6) > 2.0, "the limit was taken off: {ran}");
-    host.garth("update --io read=4MB/s:/srv web").run().refused(125, "on tmpfs a limit would do");
+    host.garth("update --io read=4MB/s:/srv web").run().refused(125, "a limit has no effect on tmpfs");
     host.garth("delete --force web").run().ok();
     host.garth("wrap -d --name bare -- sleep 600").run().ok();
     let update = format!("update --io read=4MB/s:{path} bare");
@@ -130,7 +130,7 @@ fn bad_input_is_refused_in_one_line() {
         ("read=0MB/s:/", "less than one bit per second"),
         ("riops=0:/", "not between 1 and 4294967295"),
         ("read=5MB/s", "no PATH"),
-        ("read=5MB/s:/not/there", "--io /not/there: look at /not/there: ENOENT"),
+        ("read=5MB/s:/not/there", "--io /not/there: stat /not/there: ENOENT"),
         ("read=5MB/s:/run", "--io /run: a limit has no effect on tmpfs: it is in memory"),
         ("riops=5:/proc", "a limit has no effect on proc"),
         ("read=1MB/s:/srv,speed=2MB/s", "unknown key \"speed\""),

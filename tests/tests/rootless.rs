@@ -270,7 +270,7 @@ fn root_in_a_user_namespace_is_not_the_hosts_root() {
     let ids = |flag: &str| host.garth(&format!("wrap {flag}")).script(map).run().ok();
     assert_eq!(ids("--userns"), " 0 300000 65536\n 0 300000 65536");
     assert_eq!(ids("--userns=100000:5"), " 0 100000 5\n 0 100000 5");
-    host.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "no id 5");
+    host.garth("wrap --userns=100000:5 -u 5 -- true").run().refused(125, "id 5 is not mapped");
     // It may not read what only the host's root may; what it makes belongs to it.
     host.write("/srv/private", "secret");
     host.sh("chmod 600 /srv/private").run().ok();
