@@ -171,6 +171,6 @@ fn the_hosts_ends_of_a_container_are_found_and_no_others() {
             third.pid()
         ));
         let error = bandwidth::ends_of(third.pid()).unwrap_err().to_string();
-        assert!(error.contains("y of the container (veth) has no other end"), "{error}");
+        assert!(error.contains("y of the container (veth) has no peer"), "{error}");
     });
 }

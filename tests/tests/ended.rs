@@ -137,7 +137,7 @@ fn what_is_remembered_is_forgotten_in_time() {
     // What a killed delete left half removed.
     host.sh("mkdir /run/garth/ended/half; touch /run/garth/ended/half/output.0").run().ok();
     let said = host.garth("gc").run().ok();
-    assert!(said.contains("remembered of old") && !said.contains("new"), "{said}");
+    assert!(said.contains("trace of old") && !said.contains("new"), "{said}");
     assert_eq!(host.sh("ls /run/garth/ended").run().stdout, "new");
 }
 

@@ -110,11 +110,13 @@ fn a_sandbox_that_runs_is_given_another_limit() {
     host.garth(&format!("update --io read=none:{path} web")).run().ok();
     let ran = host.garth(&dd).run();
     assert!(ratio(&ran.stderr, 4e6) > 2.0, "the limit was taken off: {ran}");
-    host.garth("update --io read=4MB/s:/srv web").run().refused(125, "a limit has no effect on tmpfs");
+    host.garth("update --io read=4MB/s:/srv web")
+        .run()
+        .refused(125, "a limit has no effect on tmpfs");
     host.garth("delete --force web").run().ok();
     host.garth("wrap -d --name bare -- sleep 600").run().ok();
     let update = format!("update --io read=4MB/s:{path} bare");
-    host.garth(&update).run().refused(125, "made without the io controller");
+    host.garth(&update).run().refused(125, "created without the io controller");
     host.garth("delete --force bare").run().ok();
     let update = format!("update --io read=4MB/s:{path} nobody");
     host.garth(&update).run().refused(1, "container \"nobody\" does not exist");

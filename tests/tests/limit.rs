@@ -519,7 +519,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     refused(&format!("--pid {pid} --duty 50% --rate 1MB/s"), "cannot be used with");
     refused("--pid 0 --duty 50%", "not a process id");
     refused("--pid x --duty 50%", "not a process id");
-    refused("--pid 4000000 --duty 50%", "no process 4000000");
+    refused("--pid 4000000 --duty 50%", "no such process 4000000");
     refused("--pid 1 --duty 50%", "init cannot be stopped");
     refused("--name nobody --duty 50%", "nobody");
 

@@ -75,7 +75,7 @@ fn of_8_creates_in_one_cgroup_one_wins() {
         assert_eq!((count(&ran, "code 0"), count(&ran, "code 1")), (1, 7), "round {round}: {ran}");
         assert_said(
             &ran,
-            &["container's cgroup is not empty", "is being taken by another container"],
+            &["container's cgroup is not empty", "is being claimed by another container"],
         );
         let winner = bundle.sh("$R list --quiet").run().ok();
         bundle.call(&format!("start {winner}")).run().ok();

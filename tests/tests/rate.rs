@@ -251,7 +251,7 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     let shown = host.garth("ps").run().ok();
     assert!(shown.contains("up=10Mbit/s,down=16Mbit/s in all"), "{shown}");
     let there = host.garth("check two").run().ok();
-    assert!(there.contains("of at most 10Mbit/s on gifbu-all"), "{there}");
+    assert!(there.contains("with ceil 10Mbit/s on gifbu-all"), "{there}");
     for (group, why) in [
         ("all:up=11Mbit/s,down=2MB/s", "has 10Mbit/s on gifbu-all"),
         ("all:up=10Mbit/s", "has a limit on gifbd-all"),
@@ -544,7 +544,7 @@ fn the_containers_of_a_pod_share_a_rate() {
     let refused = other.create();
     assert_ne!(refused.code, 0);
     assert!(
-        other.errors().contains("veth0 is held to up=10Mbit/s by another"),
+        other.errors().contains("veth0 is already limited to up=10Mbit/s by another"),
         "{}",
         other.errors()
     );

@@ -66,7 +66,7 @@ pub(super) fn left_behind(command: i32) -> Option<String> {
     };
     Some(format!(
         "the command has ended but left process {first} ({name}){others} running without a limit: use \
-         garth limit --pid {first}, or run it in the foreground"
+         garth limit --pid {first} to limit it, or run it in the foreground"
     ))
 }
 

@@ -75,7 +75,7 @@ fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
                     "that process started it: kill -KILL {by} removes the limit, and the command \
                      continues"
                 ),
-                false => format!("stop that one first with kill {by}; its target then continues"),
+                false => format!("kill {by} ends that one first, and its target continues"),
             }));
         }
     }
