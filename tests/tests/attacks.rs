@@ -88,7 +88,7 @@ fn a_sandbox_that_ends_while_gc_looks_is_no_failure() {
         echo >&3
         wait $start && wait $gc";
     let ran = host.sh(&format!("mkfifo /srv/fifo; {script}")).run();
-    assert_eq!(ran.ok(), "nothing to clean");
+    assert_eq!(ran.ok(), "nothing to clean up");
 }
 
 /// Connecting to a socket is not a write, so a read-only view is no obstacle.

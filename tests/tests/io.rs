@@ -241,7 +241,7 @@ fn limits_are_held_within_three_percent_in_the_unified_tree() {
     assert!((0.8..1.0 + BOUND).contains(&buffered), "buffered: {buffered}");
     for line in [
         "7:0 rbps=4000000 wbps=max riops=max wiops=50",
-        "nothing to clean",
+        "nothing to clean up",
         "ext4 on dm-0 (five) over loop1 over the file /tmp/image1, loop2",
         "a limit has no effect on hostfs: it is not on a block device",
         "hostfs 125",

@@ -533,7 +533,7 @@ fn what_cannot_be_limited_is_refused_in_a_line() {
     ran.refused(125, "belongs to another user");
     // One that has ended and was not reaped.
     let script = "sh -c 'exit' & sleep 0.2; $GARTH limit --pid $! --duty 50%; exit $?";
-    host.sh(script).run().refused(125, "no process");
+    host.sh(script).run().refused(125, "no such process");
     assert!(!host.path("/run/garth/limits").exists());
     assert_stays_running(&host, pid);
 }

@@ -169,7 +169,7 @@ fn a_second_limiter_is_told_how_the_first_ends_also_while_that_holds_the_target(
     let said = host.garth(&format!("limit --pid {pid} --duty 50%")).run().fails(125);
     assert!(said.contains("started it: kill -KILL"), "{said}");
     let advice = said.split(": ").find(|part| part.starts_with("kill -KILL")).unwrap();
-    host.sh(advice.split(" takes").next().unwrap()).run().ok();
+    host.sh(advice.split(" removes").next().unwrap()).run().ok();
     until("the target goes on", || {
         host.read(&format!("/proc/{pid}/stat")).contains(") S ").then_some(())
     });

@@ -68,7 +68,7 @@ fn what_this_kernel_lacks_is_said_and_the_rest_works() {
         "network 125",
         "missing  landlock",
         "doctor 1",
-        "nothing to clean",
+        "nothing to clean up",
     ] {
         assert!(said.contains(line), "{line:?} is not in\n{said}");
     }

@@ -439,10 +439,10 @@ fn a_death_before_the_program_is_told() {
     bundle.config["process"]["noNewPrivileges"] = false.into();
     filter(&mut bundle, json!([{"names": ["capset"], "action": "SCMP_ACT_KILL"}]));
     assert_ne!(bundle.run().code, 0);
-    assert!(bundle.logged_error().contains("ended"), "{}", bundle.log_text());
+    assert!(bundle.logged_error().contains("killed"), "{}", bundle.log_text());
     bundle.create().ok();
     assert_ne!(bundle.start().code, 0);
-    assert!(bundle.logged_error().contains("ended"), "{}", bundle.log_text());
+    assert!(bundle.logged_error().contains("killed"), "{}", bundle.log_text());
 }
 
 #[test]
