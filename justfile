@@ -33,6 +33,10 @@ limits:
 vm *cases:
     tests/vm/run {{cases}}
 
+# Build for aarch64, and try it on Debian's arm64 kernel in qemu. Needs a cross compiler and qemu-system-arm.
+aarch64:
+    tests/aarch64/run
+
 # The tables of docs/benchmarks.md. Needs root, bubblewrap and a quiet machine.
 bench:
     tests/bench
