@@ -3,13 +3,13 @@
 
 use libc::{
     IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
-    RT_SCOPE_UNIVERSE, RTM_GETADDR, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK,
+    RT_SCOPE_UNIVERSE, RTM_GETADDR, RTM_NEWADDR, RTM_NEWLINK,
 };
 
-use super::link::ifinfomsg;
+use super::listing::{self, ifinfomsg};
 use crate::error::{Error, Result};
 use crate::sys::netlink::{Batch, Family, Refusal, Socket, attribute, attributes};
-use crate::sys::netns;
+use crate::sys::{Errno, netns};
 
 /// An address as the kernel reports it: struct ifaddrmsg without the index, and the attributes.
 struct Address {
@@ -61,21 +61,12 @@ pub fn give(name: &str, new_name: &str, pid: i32) -> Result<()> {
     inside.execute(batch).map_err(refused)
 }
 
+/// The index of device `name`, in the socket's namespace.
 fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal> {
-    let mut batch = Batch::new();
-    batch.message("find network device", RTM_GETLINK, 0, &ifinfomsg(0, false));
-    batch.text(IFLA_IFNAME, name);
-    let mut found = Ok(0);
-    socket.exchange(batch, |_, answer| match answer {
-        // struct ifinfomsg: the index is its second word.
-        Ok((_, body)) => {
-            if let Some(index) = body.get(4..8).and_then(|bytes| bytes.try_into().ok()) {
-                found = Ok(u32::from_ne_bytes(index));
-            }
-        }
-        Err(refusal) => found = Err(refusal),
-    })?;
-    found
+    let doing = "find network device";
+    let (errno, text) = (Errno(libc::ENODEV), None);
+    let link = listing::named(socket, name)?;
+    link.map(|link| link.index).ok_or(Refusal { message: 0, doing, errno, text })
 }
 
 /// The addresses that would be lost in the move: permanent ones of global scope (the others come
@@ -85,8 +76,7 @@ fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Addr
     let mut batch = Batch::new();
     batch.message("list the addresses of network device", RTM_GETADDR, NLM_F_DUMP, &[0; HEAD]);
     let mut found = Vec::new();
-    socket.exchange(batch, |_, answer| {
-        let Ok((_, body)) = answer else { return };
+    socket.ask(batch, &[], |body| {
         let (Some(head), Some(rest)) = (body.get(..HEAD), body.get(HEAD..)) else { return };
         let flags = attribute(rest, IFA_FLAGS)
             .and_then(|bytes| bytes.try_into().ok())

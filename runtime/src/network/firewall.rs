@@ -394,16 +394,12 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Ipv4Addr>, Refusal> {
 pub fn owner_of(socket: &mut Socket, inner4: Ipv4Addr) -> Result<Option<String>, Refusal> {
     let mut batch = Batch::new();
     nft::get_element(&mut batch, "sandboxes4", &pair4(inner4));
-    let mut found = Ok(None);
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => {
-            let comment = nft::comment(body).unwrap_or_default();
-            found = Ok(Some(String::from_utf8_lossy(comment).into_owned()));
-        }
-        Err(refusal) if is_missing(&refusal) => {}
-        Err(refusal) => found = Err(refusal),
+    let mut found = None;
+    socket.ask(batch, &[libc::ENOENT], |body| {
+        let comment = nft::comment(body).unwrap_or_default();
+        found = Some(String::from_utf8_lossy(comment).into_owned());
     })?;
-    found
+    Ok(found)
 }
 
 /// Removes every element that leads to the sandbox with this address, without knowing its ports.
@@ -436,17 +432,12 @@ fn dump(socket: &mut Socket, set: &str) -> Result<Vec<Pair>, Refusal> {
     let mut batch = Batch::new();
     nft::list_elements(&mut batch, set);
     let mut found = Vec::new();
-    let mut refused = Ok(());
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => {
-            let elements = nft::elements(body);
-            found.extend(elements.map(|(k, v)| (k.to_vec(), v.unwrap_or_default().to_vec())));
-        }
-        // No table, so no elements.
-        Err(refusal) if is_missing(&refusal) => {}
-        Err(refusal) => refused = Err(refusal),
+    // ENOENT: no table, so no elements.
+    socket.ask(batch, &[libc::ENOENT], |body| {
+        let elements = nft::elements(body);
+        found.extend(elements.map(|(k, v)| (k.to_vec(), v.unwrap_or_default().to_vec())));
     })?;
-    refused.map(|()| found)
+    Ok(found)
 }
 
 /// Removes elements, whether or not they are present.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
-use super::{LINK_PREFIX, firewall, lease, link, link_name, uplink};
+use super::{LINK_PREFIX, firewall, lease, link, link_name, listing};
 use crate::error::Result;
 
 /// What exists and belongs to no live sandbox.
@@ -29,7 +29,7 @@ impl Leftovers {
     ) -> Result<Leftovers> {
         // In the opposite order of a start, which is entry, lease, elements, link: if a later part
         // of a sandbox that starts meanwhile is seen here, so are its earlier ones.
-        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+        let links = listing::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
         let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         let leases = lease::list(state_root)?;
         let live = live()?;

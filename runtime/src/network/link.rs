@@ -11,15 +11,16 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use libc::{
-    AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFF_UP, IFLA_ADDRESS,
-    IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU,
-    IFLA_NET_NS_PID, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, NDA_DST, NDA_LLADDR, NLM_F_CREATE,
-    NLM_F_EXCL, NLM_F_REPLACE, NUD_PERMANENT, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RT_TABLE_LOCAL,
-    RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, RTM_DELLINK, RTM_NEWADDR,
-    RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWROUTE, RTN_LOCAL, RTN_UNICAST, RTPROT_BOOT,
+    AF_INET, AF_INET6, IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_AF_SPEC,
+    IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MTU, IFLA_NET_NS_PID,
+    IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, NDA_DST, NDA_LLADDR, NLM_F_CREATE, NLM_F_EXCL,
+    NLM_F_REPLACE, NUD_PERMANENT, RT_SCOPE_HOST, RT_SCOPE_UNIVERSE, RT_TABLE_LOCAL, RT_TABLE_MAIN,
+    RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PRIORITY, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK,
+    RTM_NEWNEIGH, RTM_NEWROUTE, RTN_LOCAL, RTN_UNICAST, RTPROT_BOOT,
 };
 
 use super::PrivateNetwork;
+use super::listing::ifinfomsg;
 use crate::sys::netlink::{Batch, Refusal, Socket};
 
 // linux/if_link.h, linux/veth.h, linux/ip.h; not in libc.
@@ -185,17 +186,6 @@ fn accept_loopback6(batch: &mut Batch, index: u32) {
     batch.attr(RTA_DST, &Ipv6Addr::LOCALHOST.octets());
     batch.u32(RTA_OIF, index);
     batch.u32(RTA_PRIORITY, 1000);
-}
-
-/// struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).
-pub(crate) fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
-    let mut fixed = [0; 16];
-    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
-    if up {
-        fixed[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
-        fixed[12..16].copy_from_slice(&IFF_UP.to_ne_bytes());
-    }
-    fixed
 }
 
 /// struct ifaddrmsg: family, prefix length, flags, scope, index (4).

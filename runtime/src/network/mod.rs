@@ -18,6 +18,7 @@ mod foreign;
 mod lease;
 mod leftovers;
 pub(super) mod link;
+pub(crate) mod listing;
 mod names;
 pub mod pasta;
 pub(crate) mod refusal;
@@ -110,10 +111,6 @@ impl Pools {
             let pool: Ipv4Network = text.parse().map_err(|_| {
                 Error::new(format!("--pool4 {text}: not an IPv4 network")).hint("e.g. 10.99.0.0/16")
             })?;
-            if pool.prefix() > 31 {
-                let error = Error::new(format!("--pool4 {text}: no room for a pair of addresses"));
-                return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
-            }
             config.pool4 = vec![pool];
         }
         if let Some(text) = pool6 {
@@ -121,13 +118,23 @@ impl Pools {
                 Error::new(format!("--pool6 {text}: not an IPv6 network"))
                     .hint("e.g. fd00:1234::/64")
             })?;
-            if pool.prefix() > 96 {
-                let error = Error::new(format!("--pool6 {text}: the prefix is longer than 96"));
-                return Err(error.hint("the last 32 bits are those of the IPv4 address"));
-            }
             config.pool6 = Some(pool);
         }
+        config.check()?;
         Ok(config)
+    }
+
+    /// Refuses pools that have no room for a sandbox's addresses.
+    fn check(&self) -> Result<()> {
+        if let Some(pool) = self.pool4.iter().find(|pool| pool.prefix() > 31) {
+            let error = Error::new(format!("--pool4 {pool}: no room for a pair of addresses"));
+            return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
+        }
+        if let Some(pool) = self.pool6.filter(|pool| pool.prefix() > 96) {
+            let error = Error::new(format!("--pool6 {pool}: the prefix is longer than 96"));
+            return Err(error.hint("the last 32 bits are those of the IPv4 address"));
+        }
+        Ok(())
     }
 }
 
@@ -191,6 +198,7 @@ impl PrivateNetwork {
         publish: Vec<Publish>,
         take: impl Fn(Ipv4Addr) -> Result<bool>,
     ) -> Result<PrivateNetwork> {
+        config.check()?;
         let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
         let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
         if let (Some(publish), None) = (wants6, pool6) {
@@ -232,7 +240,7 @@ impl PrivateNetwork {
                 }
                 let links = match ways_out.as_slice() {
                     [] => Vec::new(),
-                    indexes => uplink::links(&mut socket, indexes).map_err(|r| worded(r, ""))?,
+                    indexes => listing::of(&mut socket, indexes).map_err(|r| worded(r, ""))?,
                 };
                 let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
                 return Ok(PrivateNetwork {
@@ -380,8 +388,7 @@ impl PrivateNetwork {
             lacks.push(format!("{missing} firewall element{s} of {address} missing"));
         }
         let mut socket = route_socket()?;
-        let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
-        if !links.iter().any(|link| link.name == self.link) {
+        if !self.has_link(&mut socket)? {
             lacks.push(format!("link {} is missing", self.link));
         }
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
@@ -403,14 +410,15 @@ impl PrivateNetwork {
     pub fn await_end(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut socket = route_socket()?;
-        let mut is_there = || {
-            let links = uplink::all_links(&mut socket).map_err(|r| worded(r, ""))?;
-            Ok::<_, Error>(links.iter().any(|link| link.name == self.link))
-        };
-        while is_there()? && Instant::now() < deadline {
+        while self.has_link(&mut socket)? && Instant::now() < deadline {
             sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    fn has_link(&self, socket: &mut Socket) -> Result<bool> {
+        let link = listing::named(socket, &self.link);
+        link.map(|link| link.is_some()).map_err(|r| worded(r, &format!(" {}", self.link)))
     }
 
     /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
@@ -496,8 +504,7 @@ impl Resource for PrivateNetwork {
         if elements.contains(&address) {
             there.push(format!("firewall elements of {address}"));
         }
-        let links = uplink::all_links(&mut route_socket()?).map_err(|r| worded(r, ""))?;
-        if links.iter().any(|link| link.name == self.link) {
+        if self.has_link(&mut route_socket()?)? {
             there.push(format!("link {}", self.link));
         }
         Ok(there)
@@ -520,7 +527,7 @@ fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
 
 fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
     let Some(index) = index else { return Ok(None) };
-    let links = uplink::links(socket, &[index]).map_err(|r| worded(r, ""))?;
+    let links = listing::of(socket, &[index]).map_err(|r| worded(r, ""))?;
     Ok(links.into_iter().next().map(|link| link.name))
 }
 
@@ -536,5 +543,22 @@ fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
         libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
             .hint("each published port needs a descriptor for each address: raise `ulimit -Hn`"),
         _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_without_room_is_refused_also_of_the_library() {
+        let propose = |pools: &Pools| {
+            PrivateNetwork::propose(Path::new("/nonexistent"), "web", pools, Vec::new())
+        };
+        let small = Pools { pool4: vec!["10.0.0.4/32".parse().unwrap()], ..Pools::default() };
+        assert!(propose(&small).unwrap_err().to_string().contains("no room for a pair"));
+        // Its first 96 bits are those of addresses outside of it.
+        let long = Pools { pool6: Some("fd00::/120".parse().unwrap()), ..Pools::default() };
+        assert!(propose(&long).unwrap_err().to_string().contains("longer than 96"));
     }
 }

@@ -13,21 +13,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use libc::{RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_FIB_MATCH, RTM_GETLINK, RTM_GETROUTE};
+use libc::{RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_FIB_MATCH, RTM_GETROUTE};
 
+use super::listing::{self, Link};
 use super::names::{IFB_PREFIX, LINK_PREFIX};
 use crate::sys::file::read_kernel;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 use crate::{Error, Result};
-
-/// A link of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// Its name.
-    pub name: String,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-}
 
 /// How the host would reach an address now.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,42 +110,8 @@ pub fn ways_out(socket: &mut Socket, ipv6: bool) -> Result<Vec<Link>, Refusal> {
     }
     match indexes.is_empty() {
         true => Ok(Vec::new()),
-        false => links(socket, &indexes),
+        false => listing::of(socket, &indexes),
     }
-}
-
-/// The links with these indexes; those that are gone are left out.
-pub fn links(socket: &mut Socket, indexes: &[u32]) -> Result<Vec<Link>, Refusal> {
-    let mut batch = Batch::new();
-    for index in indexes {
-        let mut fixed = [0u8; 16];
-        fixed[4..8].copy_from_slice(&index.to_ne_bytes());
-        batch.message("query a link", RTM_GETLINK, 0, &fixed);
-        batch.u32(libc::IFLA_EXT_MASK, 1 << 3); // RTEXT_FILTER_SKIP_STATS
-    }
-    let mut found = Vec::new();
-    socket
-        .exchange(batch, |_, answer| found.extend(answer.ok().and_then(|(_, b)| read_link(b))))?;
-    Ok(found)
-}
-
-/// All links.
-pub fn all_links(socket: &mut Socket) -> Result<Vec<Link>, Refusal> {
-    let mut batch = Batch::new();
-    batch.message("list the links", RTM_GETLINK, libc::NLM_F_DUMP, &[0u8; 16]);
-    batch.u32(libc::IFLA_EXT_MASK, 1 << 3); // RTEXT_FILTER_SKIP_STATS
-    let mut found = Vec::new();
-    socket
-        .exchange(batch, |_, answer| found.extend(answer.ok().and_then(|(_, b)| read_link(b))))?;
-    Ok(found)
-}
-
-fn read_link(body: &[u8]) -> Option<Link> {
-    let attributes = body.get(16..)?;
-    let name = attribute(attributes, libc::IFLA_IFNAME)?;
-    let name = String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
-    let mtu = attribute(attributes, libc::IFLA_MTU).and_then(u32_of)?;
-    Some(Link { name, mtu })
 }
 
 fn u32_of(bytes: &[u8]) -> Option<u32> {

@@ -189,6 +189,23 @@ impl Socket {
         first
     }
 
+    /// Sends requests and passes the data of every answer to `each`. A refusal is an error, unless its
+    /// number is one of `none`: those that mean there is nothing to report.
+    pub fn ask(
+        &mut self,
+        batch: Batch,
+        none: &[i32],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), Refusal> {
+        let mut refused = Ok(());
+        self.exchange(batch, |_, answer| match answer {
+            Ok((_, body)) => each(body),
+            Err(refusal) if none.contains(&refusal.errno.0) => {}
+            Err(refusal) => refused = Err(refusal),
+        })?;
+        refused
+    }
+
     /// Sends the batch and passes every answer, with the index of its message, to `each`: data (the
     /// message's kind and what follows the header) or a refusal. The error is about the socket.
     pub fn exchange(

@@ -186,7 +186,7 @@ pub fn find_table(socket: &mut Socket) -> Result<Option<NftTable>, Refusal> {
     begin(&mut batch, "look for the table", libc::NFT_MSG_GETTABLE, 0);
     batch.text(NFTA_TABLE_NAME, TABLE);
     let mut found = None;
-    each(socket, batch, |body| {
+    socket.ask(batch, &[libc::ENOENT], |body| {
         let number = |kind| be32_of(attribute(body.get(4..)?, kind)?);
         let flags = number(NFTA_TABLE_FLAGS).unwrap_or(0);
         let owner = number(NFTA_TABLE_OWNER).filter(|_| flags & NFT_TABLE_F_OWNER != 0);
@@ -336,7 +336,7 @@ pub fn chains(socket: &mut Socket) -> Result<Vec<Chain>, Refusal> {
     let verb = kind(libc::NFT_MSG_GETCHAIN);
     batch.message("list the chains", verb, libc::NLM_F_DUMP, &header(libc::NFPROTO_UNSPEC));
     let mut found = Vec::new();
-    each(socket, batch, |body| {
+    socket.ask(batch, &[libc::ENOENT], |body| {
         let (Some(&family), Some(rest)) = (body.first(), body.get(4..)) else { return };
         let hook = attribute(rest, NFTA_CHAIN_HOOK)
             .and_then(|nest| be32_of(attribute(nest, NFTA_HOOK_HOOKNUM)?));
@@ -359,7 +359,7 @@ pub fn rules(socket: &mut Socket, family: u8, table: &str) -> Result<Vec<NftRule
     batch.message("list the rules", verb, libc::NLM_F_DUMP, &header(i32::from(family)));
     batch.text(NFTA_RULE_TABLE, table);
     let mut found = Vec::new();
-    each(socket, batch, |body| {
+    socket.ask(batch, &[libc::ENOENT], |body| {
         let rest = body.get(4..).unwrap_or_default();
         let expressions = attribute(rest, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
         // Kernels that do not know the filter list the rules of all tables.
@@ -389,17 +389,6 @@ pub fn drops_all(expressions: &[u8]) -> bool {
         }
     }
     drops
-}
-
-/// Calls `each` with the answers to a query about something that may not exist.
-fn each(socket: &mut Socket, batch: Batch, mut each: impl FnMut(&[u8])) -> Result<(), Refusal> {
-    let mut refused = Ok(());
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => each(body),
-        Err(refusal) if refusal.errno.0 == libc::ENOENT => {}
-        Err(refusal) => refused = Err(refusal),
-    })?;
-    refused
 }
 
 fn be32_of(bytes: &[u8]) -> Option<u32> {

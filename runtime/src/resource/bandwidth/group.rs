@@ -20,7 +20,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::ends::{self, has_ipv6, worded};
+use super::ends::{has_ipv6, worded};
 use super::shape::Bucket;
 use super::{htb, tc};
 use crate::config::rate::Change;
@@ -29,6 +29,7 @@ use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
 use crate::journal::lock_file;
 use crate::network::link::FIRST_INDEX;
+use crate::network::listing::{self, Link};
 use crate::network::refusal::route_socket;
 use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Refusal, Socket};
@@ -62,7 +63,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
     let _lock = lock(root)?;
     let mut socket = route_socket()?;
     let class = class_of(end.index);
-    let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
     let mut batch = Batch::new();
     let mut redirected = Batch::new();
     tc::add_clsact(&mut redirected, end.index);
@@ -95,7 +96,7 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
             }
         }
         // The same lower half of an address, in pools larger than a /16, or an index 32,766 higher.
-        let same = |link: &&HostEnd| link.index != end.index && class_of(link.index) == class;
+        let same = |link: &&Link| link.index != end.index && class_of(link.index) == class;
         if let Some(other) = links.iter().find(same)
             && classes.iter().any(|known| known.minor == class)
         {
@@ -124,7 +125,7 @@ pub fn change(root: &Path, end: &HostEnd, group: &RateGroup, change: Change) -> 
     let _lock = lock(root)?;
     let mut socket = route_socket()?;
     let within = |r| worded(r, &format!(" of {} in rate group {}", end.name, group.name));
-    let links = ends::all(&mut socket).map_err(within)?;
+    let links = listing::all(&mut socket).map_err(within)?;
     let members = Members::read(&mut socket, &links).map_err(within)?;
     let gone = || Error::new(format!("{} is not in rate group {}", end.name, group.name));
     let own = change.of(members.of(end.index, group).ok_or_else(gone)?);
@@ -163,7 +164,7 @@ pub struct Members {
 
 impl Members {
     /// The members of all groups whose ifbs are among `links`.
-    pub fn read(socket: &mut Socket, links: &[HostEnd]) -> Result<Members, Refusal> {
+    pub fn read(socket: &mut Socket, links: &[Link]) -> Result<Members, Refusal> {
         let mut ceilings = Vec::new();
         for ifb in links.iter().filter(|link| is_group(&link.name)) {
             for class in htb::classes(socket, ifb.index)? {
@@ -259,7 +260,7 @@ pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
 /// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let mut socket = route_socket()?;
-    let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
     let lives = |minor: u16| links.iter().any(|link| class_of(link.index) == minor);
     let mut found = Vec::new();
     for end in links.iter().filter(|end| is_group(&end.name)) {

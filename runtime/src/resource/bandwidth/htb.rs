@@ -118,12 +118,8 @@ pub fn classes(socket: &mut Socket, ifb: u32) -> Result<Vec<Class>, Refusal> {
     let mut batch = Batch::new();
     batch.message("list the classes", RTM_GETTCLASS, NLM_F_DUMP, &tcmsg(ifb, 0, 0, 0));
     let mut found = Vec::new();
-    let mut refused = Ok(());
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => found.extend(read(body)),
-        Err(refusal) => refused = Err(refusal),
-    })?;
-    refused.map(|()| found)
+    socket.ask(batch, &[], |body| found.extend(read(body)))?;
+    Ok(found)
 }
 
 /// struct tcmsg, and the attributes.

@@ -1,12 +1,13 @@
 //! Setting, changing and removing the queues of one link, and reading the queues of all.
 
-use super::ends::{self, has_ipv6, worded};
+use super::ends::{has_ipv6, worded};
 use super::group::Members;
 use super::shape::Bucket;
 use super::tc::{self, Qdisc};
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
+use crate::network::listing::{self, Link};
 use crate::network::refusal::route_socket;
 use crate::network::{HostEnd, IFB_PREFIX};
 use crate::sys::netlink::{Batch, Socket};
@@ -26,8 +27,8 @@ fn link_of(ifb: &str) -> Option<u32> {
 /// # Errors
 /// The kernel does not say.
 pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<HostEnd>> {
-    let ends = ends::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
-    Ok(ends.into_iter().filter(|end| indexes.contains(&end.index)).collect())
+    let links = listing::of(&mut route_socket()?, indexes).map_err(|r| worded(r, ""))?;
+    Ok(links.iter().map(Link::end).collect())
 }
 
 /// What already exists on a link.
@@ -173,7 +174,7 @@ impl Kept {
     /// The kernel does not say.
     pub fn read() -> Result<Kept> {
         let mut socket = route_socket()?;
-        let links = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+        let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
         let members = Members::read(&mut socket, &links).map_err(|r| worded(r, ""))?;
         let mut kept = Kept { members, ..Kept::default() };
         for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
@@ -246,7 +247,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     }
     let mut socket = route_socket()?;
     let mut there = Vec::new();
-    let all = ends::all(&mut socket).map_err(|r| worded(r, ""))?;
+    let all = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
     for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
         let device = all.iter().find(|end| end.index == qdisc.link).map(|end| &end.name);
         if let (Some(rate), Some(device)) = (qdisc.rate, device)
@@ -263,9 +264,9 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
 /// # Errors
 /// The kernel does not say.
 pub fn strays() -> Result<Vec<(String, u32)>> {
-    let links = ends::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
+    let links = listing::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     let lives = |link: u32| links.iter().any(|end| end.index == link);
-    let is_stray = |end: &&HostEnd| link_of(&end.name).is_some_and(|link| !lives(link));
+    let is_stray = |end: &&Link| link_of(&end.name).is_some_and(|link| !lives(link));
     Ok(links.iter().filter(is_stray).map(|end| (end.name.clone(), end.index)).collect())
 }
 

@@ -3,13 +3,13 @@
 use libc::{
     AF_INET6, ETH_P_ALL, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
     IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
-    RTM_DELLINK, RTM_DELQDISC, RTM_GETLINK, RTM_GETQDISC, RTM_NEWLINK, RTM_NEWQDISC,
-    RTM_NEWTFILTER, TCA_KIND, TCA_OPTIONS,
+    RTM_DELLINK, RTM_DELQDISC, RTM_GETQDISC, RTM_NEWLINK, RTM_NEWQDISC, RTM_NEWTFILTER, TCA_KIND,
+    TCA_OPTIONS,
 };
 
 use super::shape::Bucket;
 use crate::config::units::Rate;
-use crate::network::link::ifinfomsg;
+use crate::network::listing::{self, ifinfomsg};
 use crate::sys::Errno;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 
@@ -186,17 +186,7 @@ pub fn delete_link_behind(socket: &mut Socket, index: u32) -> Result<(), Errno> 
 
 /// The index of a device; `None`: there is no such device.
 pub fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, Refusal> {
-    let mut batch = Batch::new();
-    batch.message("find", RTM_GETLINK, 0, &ifinfomsg(0, false));
-    batch.text(IFLA_IFNAME, name);
-    let mut found = Ok(None);
-    socket.exchange(batch, |_, answer| match answer {
-        // struct ifinfomsg: the index is its second word.
-        Ok((_, body)) => found = Ok(word(body, 4)),
-        Err(refusal) if refusal.errno.0 == libc::ENODEV => {}
-        Err(refusal) => found = Err(refusal),
-    })?;
-    found
+    Ok(listing::named(socket, name)?.map(|link| link.index))
 }
 
 /// A discipline that a device has.
@@ -226,12 +216,8 @@ pub fn qdiscs(socket: &mut Socket) -> Result<Vec<Qdisc>, Refusal> {
     let mut batch = Batch::new();
     batch.message("list queueing disciplines", RTM_GETQDISC, NLM_F_DUMP, &tcmsg(0, 0, 0, 0));
     let mut found = Vec::new();
-    let mut refused = Ok(());
-    socket.exchange(batch, |_, answer| match answer {
-        Ok((_, body)) => found.extend(qdisc(body)),
-        Err(refusal) => refused = Err(refusal),
-    })?;
-    refused.map(|()| found)
+    socket.ask(batch, &[], |body| found.extend(qdisc(body)))?;
+    Ok(found)
 }
 
 /// struct tcmsg, and the attributes.
