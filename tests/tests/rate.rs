@@ -254,7 +254,7 @@ fn a_group_is_one_for_all_and_goes_with_the_last() {
     assert!(there.contains("with ceil 10Mbit/s on gifbu-all"), "{there}");
     for (group, why) in [
         ("all:up=11Mbit/s,down=2MB/s", "with 10Mbit/s on gifbu-all"),
-        ("all:up=10Mbit/s", "has a limit on gifbd-all"),
+        ("all:up=10Mbit/s", "with another limit on gifbd-all"),
         ("all:10", "missing unit"),
         ("all:up=1bit/s", "less than 8kbit/s"),
         ("all", "missing : after the name"),

@@ -71,60 +71,39 @@ impl Global {
     }
 }
 
+// A verb without a comment is described by that of its options.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a command or daemon in a sandbox
     Wrap(wrap::Wrap),
     /// Print what a command would do, step by step, without doing it
     #[command(subcommand)]
     Explain(Explain),
-    /// Create a container from an OCI bundle; `start` runs its program
     Create(oci::Create),
-    /// Start the program of a created container
     Start(oci::Start),
-    /// Create and start a container, wait for it to end, and delete it
     Run(oci::Run),
-    /// Print the state of a container as JSON
     State(oci::State),
-    /// List containers
     List(oci::List),
-    /// Suspend all processes of a container
     Pause(oci::Pause),
-    /// Resume a paused container
     Resume(oci::Resume),
-    /// Change the limits of a running sandbox or container
     Update(oci::Update),
-    /// Show the resource usage and out-of-memory events of a container
     Events(oci::Events),
-    /// Write an example config.json; with --rootless, one for an unprivileged user
     Spec(oci::Spec),
     /// Print the supported features as JSON
     Features,
-    /// Checkpoint a running container with criu(8)
     Checkpoint(oci::Checkpoint),
-    /// Restore a container from a checkpoint
     Restore(oci::Restore),
     /// Change the mounts of a running container
     #[command(subcommand)]
     Mounts(oci::Mounts),
-    /// List sandboxes that have a name, a network or limits; with an ID, the processes of that
-    /// container
     Ps(manage::Ps),
-    /// Run a command in a running sandbox or container
     Exec(enter::Exec),
-    /// Send a signal to a sandbox or container
     Kill(manage::Kill),
-    /// Delete an ended sandbox or container and release its resources
     Delete(manage::Delete),
-    /// Show the host resources a sandbox or container holds
     Check(manage::Check),
-    /// Limit the data rate or run time of a running process or a command
     Limit(limit::Limit),
-    /// Wait for a detached sandbox to end, and show how it ended
     Wait(manage::Wait),
     /// Clean up after crashes
     Gc,
-    /// Check what this host supports, and how to fix what it does not
     Doctor(doctor::Doctor),
 }
 
