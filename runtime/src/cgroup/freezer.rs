@@ -128,8 +128,10 @@ impl Freezer {
                 let path = self.dir.join("cgroup.events");
                 let events = read_kernel(&path)
                     .map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
-                let wanted = if frozen { "frozen 1" } else { "frozen 0" };
-                Ok(events.lines().any(|line| line == wanted))
+                let says = |wanted: &str| events.lines().any(|line| line == wanted);
+                // Where the last processes are killed while they are thawed, Linux 6.18 now and then
+                // goes on calling the empty cgroup frozen.
+                Ok(if frozen { says("frozen 1") } else { says("frozen 0") || says("populated 0") })
             }
         }
     }

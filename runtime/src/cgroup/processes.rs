@@ -100,17 +100,18 @@ impl Cgroup {
         }
         let was_frozen = self.is_frozen();
         let frozen = !was_frozen && self.freezer().is_some() && self.freeze().is_ok();
-        let mut result = Ok(());
-        self.each_process(&mut |pid, process| match pidfd::send_signal(process, signal) {
-            Err(errno) if errno.0 != libc::ESRCH => {
-                result = Err(Error::os(format!("send signal {signal} to process {pid}"), errno));
-            }
-            _ => {}
-        })?;
-        if frozen {
-            self.thaw()?;
-        }
-        result
+        let mut refused = Ok(());
+        let found =
+            self.each_process(&mut |pid, process| match pidfd::send_signal(process, signal) {
+                Err(errno) if errno.0 != libc::ESRCH => {
+                    refused =
+                        Err(Error::os(format!("send signal {signal} to process {pid}"), errno));
+                }
+                _ => {}
+            });
+        // Whatever went wrong: what was stopped here goes on.
+        let thawed = if frozen { self.thaw() } else { Ok(()) };
+        found.and(refused).and(thawed)
     }
 
     /// Sends SIGKILL to every process inside. They are gone some time later.
