@@ -164,7 +164,7 @@ fn start(
     Err(Failed::Start(match (why.contains("tun"), denied && Path::new(PROFILE).exists()) {
         (true, _) => error.hint("this user must be able to open /dev/net/tun"),
         (_, true) => error.hint(format!(
-            "the AppArmor profile {PROFILE} forbids it to enter a sandbox: install slirp4netns, which is then used instead"
+            "the AppArmor profile {PROFILE} forbids it from entering a sandbox: install slirp4netns, which is then used instead"
         )),
         _ => error,
     }))
