@@ -236,7 +236,8 @@ fn a_provider_brings_a_volume_and_a_device() {
     host.assert_nothing_left();
     assert_eq!(verbs(&host)[2..], ["provide", "del"]);
 
-    // What was provided is part of what was requested: another process in the container sees it too.
+    // What was provided is part of what was requested: another process in the container sees it
+    // too.
     bundle.config["process"]["args"] = json!(["sleep", "600"]);
     bundle.save();
     create(&bundle).ok();

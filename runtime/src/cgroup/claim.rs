@@ -1,11 +1,11 @@
 //! Whose a cgroup is (decision 018). The same for sandboxes and containers.
 //!
 //! A directory is made under a lock (flock(2)), or made anew if it is there and empty; of two
-//! owners that want the same one, one gets it, whatever state directories they have. Then a link in the
-//! owner's place in the journal, the *mark*, tells which directories are its own, by inode number,
-//! which the kernel does not give twice between two boots. What is not marked, or is another
-//! directory by now, is another's: no process in it is ended, and it is removed only if it is empty
-//! and not held.
+//! owners that want the same one, one gets it, whatever state directories they have. Then a link in
+//! the owner's place in the journal, the *mark*, tells which directories are its own, by inode
+//! number, which the kernel does not give twice between two boots. What is not marked, or is
+//! another directory by now, is another's: no process in it is ended, and it is removed only if it
+//! is empty and not held.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -161,8 +161,8 @@ impl Cgroup {
         cgroup.map(Some).ok_or_else(|| Error::new(format!("{}: invalid mark", mark.display())))
     }
 
-    /// Those of its directories that are the owner's, as `mark` says: in them processes may be ended.
-    /// In use, or not to be seen, is not gone.
+    /// Those of its directories that are the owner's, as `mark` says: in them processes may be
+    /// ended. In use, or not to be seen, is not gone.
     ///
     /// # Errors
     /// What cannot be looked at.
@@ -195,8 +195,8 @@ impl Cgroup {
         Ok(self.with(dirs))
     }
 
-    /// Undoes what was done for the owner of `mark`, however far it came; may be repeated. With `kill`
-    /// the processes that are left in what is its own are ended.
+    /// Undoes what was done for the owner of `mark`, however far it came; may be repeated. With
+    /// `kill` the processes that are left in what is its own are ended.
     ///
     /// # Errors
     /// The directory that stays, why, and the processes in it.

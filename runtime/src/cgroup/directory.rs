@@ -17,7 +17,8 @@ pub(super) fn write(file: &Path, value: &str) -> Result<()> {
         .map_err(|error| Error::io(format!("write \"{value}\" to {}", file.display()), &error))
 }
 
-/// The file to which a process of one thread writes "0" to join ([`super::Cgroup::own_join_paths`]).
+/// The file to which a process of one thread writes "0" to join
+/// ([`super::Cgroup::own_join_paths`]).
 pub(super) fn join_file(version: Version) -> &'static str {
     match version {
         Version::V1 => "tasks",

@@ -2,10 +2,10 @@
 //!
 //! The kernel throttles at whole disks: a partition is refused (ENODEV), its disk is meant. Devices
 //! made of others (dm, md, loop) are disks of their own, and the topmost is the one to limit: there
-//! a byte that the sandbox writes is one byte, while below a mirror writes it twice, a stripe a part
-//! of it on each, and RAID 5 in a kernel thread of its own. (Measured on Linux 6.1,
-//! 4 MB/s asked at each disk of a RAID 5 of three: reading 12.9 MB/s, writing 430; at the array 4.1
-//! and 4.1.) What is below is looked up for people, in [`Found::words`].
+//! a byte that the sandbox writes is one byte, while below a mirror writes it twice, a stripe a
+//! part of it on each, and RAID 5 in a kernel thread of its own. (Measured on Linux 6.1, 4 MB/s
+//! asked at each disk of a RAID 5 of three: reading 12.9 MB/s, writing 430; at the array 4.1 and
+//! 4.1.) What is below is looked up for people, in [`Found::words`].
 //!
 //! Everything is read below a directory and from a text that are given, so made-up machines can be
 //! looked at.

@@ -99,8 +99,9 @@ impl Freezer {
         }
     }
 
-    /// Thaws all. A frozen process of a v1 tree does not take even SIGKILL before that; and a process
-    /// that may write to its cgroup can freeze itself in one below, which has a state of its own.
+    /// Thaws all. A frozen process of a v1 tree does not take even SIGKILL before that; and a
+    /// process that may write to its cgroup can freeze itself in one below, which has a state of
+    /// its own.
     pub(super) fn let_die(&self) {
         // One that has gone meanwhile has no processes.
         let _ = self.set(false);
@@ -113,8 +114,8 @@ impl Freezer {
         }
     }
 
-    /// Have all of them stopped, or has it let all go? A v1 freezer says FREEZING as long as a process
-    /// has not stopped yet.
+    /// Have all of them stopped, or has it let all go? A v1 freezer says FREEZING as long as a
+    /// process has not stopped yet.
     ///
     /// # Errors
     /// The cgroup is gone.
@@ -129,8 +130,8 @@ impl Freezer {
                 let events = read_kernel(&path)
                     .map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
                 let says = |wanted: &str| events.lines().any(|line| line == wanted);
-                // Where the last processes are killed while they are thawed, Linux 6.18 now and then
-                // goes on calling the empty cgroup frozen.
+                // Where the last processes are killed while they are thawed, Linux 6.18 now and
+                // then goes on calling the empty cgroup frozen.
                 Ok(if frozen { says("frozen 1") } else { says("frozen 0") || says("populated 0") })
             }
         }

@@ -1,9 +1,9 @@
 //! Where in the unified tree the cgroup of a sandbox may be made.
 //!
-//! The tree has one writer at each place. Where systemd manages it, that is systemd, but for what it has
-//! delegated: so a sandbox's cgroup is below the caller's own, if that was delegated (`Delegate=` in the
-//! unit), and otherwise in a scope that systemd makes for it. Elsewhere it is at the top for root, and for
-//! others in the closest directory that is theirs.
+//! The tree has one writer at each place. Where systemd manages it, that is systemd, but for what
+//! it has delegated: so a sandbox's cgroup is below the caller's own, if that was delegated
+//! (`Delegate=` in the unit), and otherwise in a scope that systemd makes for it. Elsewhere it is
+//! at the top for root, and for others in the closest directory that is theirs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,8 +16,8 @@ use crate::facts;
 use crate::sys::{process, xattr};
 use crate::{Error, Result};
 
-/// Where the processes of a delegated cgroup go, the launcher among them: a cgroup that has processes
-/// passes no controllers on. systemd 254 can do it by itself (`DelegateSubgroup=`).
+/// Where the processes of a delegated cgroup go, the launcher among them: a cgroup that has
+/// processes passes no controllers on. systemd 254 can do it by itself (`DelegateSubgroup=`).
 const LEAF: &str = "garth.launcher";
 
 /// What manages the place.
@@ -105,9 +105,9 @@ pub fn place_in_words(host: &Hierarchy) -> Result<String> {
     })
 }
 
-/// Whether the unit that has `own` has left its cgroup to the payload. The system's systemd marks it: for
-/// all to read since 251, for root since 244; and gives it to the unit's user. A user's systemd is asked,
-/// as all that it has is the user's.
+/// Whether the unit that has `own` has left its cgroup to the payload. The system's systemd marks
+/// it: for all to read since 251, for root since 244; and gives it to the unit's user. A user's
+/// systemd is asked, as all that it has is the user's.
 fn is_delegated(point: &str, own: &str, user: bool) -> Result<bool> {
     if user && systemd::is_of_user(own) {
         return systemd::delegates_to_caller();
@@ -149,8 +149,8 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     Err(Error::new(format!("new processes keep appearing in {}", top.display())))
 }
 
-/// Whether this caller, which is in `own`, may move a process of its own into `path`: the directory above
-/// both must be its to write.
+/// Whether this caller, which is in `own`, may move a process of its own into `path`: the directory
+/// above both must be its to write.
 pub(super) fn may_move(host: &Hierarchy, path: &Path) -> bool {
     let Some(mount) = host.v2() else { return true };
     let own = PathBuf::from(format!("{}{}", mount.point, mount.own.as_deref().unwrap_or("")));

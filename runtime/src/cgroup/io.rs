@@ -1,4 +1,5 @@
-//! `--io`: throttles on paths become limits on disks, or an error that says why one would do nothing.
+//! `--io`: throttles on paths become limits on disks, or an error that says why one would do
+//! nothing.
 //!
 //! Reading is done by the process that reads, so it can be limited everywhere. Writing goes to
 //! memory first, and is done later by a thread of the kernel. Who it is for is known in the unified

@@ -20,10 +20,10 @@ impl Cgroup {
         self.dirs.iter().map(|dir| self.path(dir).join("cgroup.procs")).collect()
     }
 
-    /// As [`Cgroup::join_paths`], for a process of one thread that writes "0", itself. In v1 that is
-    /// `tasks`: only there does the kernel know that no other thread of the process can be forking,
-    /// and leaves out a lock that waits for every processor (5 to 15 ms where no process was moved
-    /// for a while; cgroup_procs_write_start(), Linux 5.16).
+    /// As [`Cgroup::join_paths`], for a process of one thread that writes "0", itself. In v1 that
+    /// is `tasks`: only there does the kernel know that no other thread of the process can be
+    /// forking, and leaves out a lock that waits for every processor (5 to 15 ms where no process
+    /// was moved for a while; cgroup_procs_write_start(), Linux 5.16).
     pub fn own_join_paths(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.path(dir).join(join_file(dir.version))).collect()
     }
@@ -33,8 +33,9 @@ impl Cgroup {
         if self.is_scope() { Vec::new() } else { self.own_join_paths() }
     }
 
-    /// As [`Cgroup::own_join_paths`], for a process that comes later. An ordinary user in a login session may
-    /// not write to them; systemd moves this process then, and its children are inside from the start.
+    /// As [`Cgroup::own_join_paths`], for a process that comes later. An ordinary user in a login
+    /// session may not write to them; systemd moves this process then, and its children are inside
+    /// from the start.
     ///
     /// # Errors
     /// What systemd answers.

@@ -17,12 +17,12 @@ use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 impl Cgroup {
-    /// Gives what `resources` says to a cgroup that is in use; the rest stays as it is. In the unified
-    /// tree a controller that a sandbox was not started with comes now.
+    /// Gives what `resources` says to a cgroup that is in use; the rest stays as it is. In the
+    /// unified tree a controller that a sandbox was not started with comes now.
     ///
     /// # Errors
-    /// A controller that is not to be had, and what the kernel, or systemd, refused; what was written
-    /// before stays.
+    /// A controller that is not to be had, and what the kernel, or systemd, refused; what was
+    /// written before stays.
     pub fn update(&self, resources: &Resources) -> Result<()> {
         if !self.is_empty() {
             self.check_names()?;

@@ -1,8 +1,9 @@
-//! Making a cgroup: its directories, in each tree, with the limits in force before a process is inside.
+//! Making a cgroup: its directories, in each tree, with the limits in force before a process is
+//! inside.
 //!
-//! The directories above its own may be others' (all sandboxes', an engine's, a pod's): what is missing
-//! of them is made. Its own may be there already, if no process is in it: it is made anew then, so that
-//! it is the owner's alone ([`Claim`]).
+//! The directories above its own may be others' (all sandboxes', an engine's, a pod's): what is
+//! missing of them is made. Its own may be there already, if no process is in it: it is made anew
+//! then, so that it is the owner's alone ([`Claim`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -143,8 +144,8 @@ impl Cgroup {
         }
     }
 
-    /// The controllers that `dir` must have, with what asked for them. A container finds the others in
-    /// the trees of v1.
+    /// The controllers that `dir` must have, with what asked for them. A container finds the others
+    /// in the trees of v1.
     fn needed(&self, dir: &Dir, source: LimitSource) -> Vec<(Controller, String)> {
         let asked = asked(source).into_iter();
         if self.is_containers() {

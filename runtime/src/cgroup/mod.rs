@@ -1,16 +1,18 @@
 //! The cgroup of a sandbox or container: one directory in each tree that has something to say.
 //!
-//! Those of `garth wrap` are `<top>/garth/<id>`. Where systemd manages the unified tree, the top is a cgroup
-//! that it has delegated, or a scope that it makes for the sandbox (`ground`). Elsewhere it is where the
-//! tree is mounted for root, and for everyone else a directory that was delegated to them. The shared
-//! directory `garth` is made by the first sandbox and goes with the last.
+//! Those of `garth wrap` are `<top>/garth/<id>`. Where systemd manages the unified tree, the top is
+//! a cgroup that it has delegated, or a scope that it makes for the sandbox (`ground`). Elsewhere
+//! it is where the tree is mounted for root, and for everyone else a directory that was delegated
+//! to them. The shared directory `garth` is made by the first sandbox and goes with the last.
 //!
-//! `choose` decides for a sandbox and `choose_container` for a container, which is where config.json
-//! wants it: they refuse, and make nothing. The answer is the record for the journal, [`Cgroup`], and
-//! from there on both are the same: a resource that is made, joined, changed and released.
+//! `choose` decides for a sandbox and `choose_container` for a container, which is where
+//! config.json wants it: they refuse, and make nothing. The answer is the record for the journal,
+//! [`Cgroup`], and from there on both are the same: a resource that is made, joined, changed and
+//! released.
 //!
-//! Whose a directory is, `claim` settles; [`Cgroup::give_up`] needs nothing but the record and the mark
-//! in the journal: it kills the processes that are left, removes the directories, and may be repeated.
+//! Whose a directory is, `claim` settles; [`Cgroup::give_up`] needs nothing but the record and the
+//! mark in the journal: it kills the processes that are left, removes the directories, and may be
+//! repeated.
 //!
 //! | files | |
 //! |---|---|

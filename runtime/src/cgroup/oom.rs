@@ -73,8 +73,8 @@ impl Cgroup {
 }
 
 impl Cgroup {
-    /// How often the kernel has killed here for want of memory; none: no memory controller, or a kernel
-    /// that does not count (v1 since Linux 4.13).
+    /// How often the kernel has killed here for want of memory; none: no memory controller, or a
+    /// kernel that does not count (v1 since Linux 4.13).
     pub fn oom_kills(&self) -> Option<u64> {
         let (version, dir) = self.directory(Controller::Memory)?;
         match version {

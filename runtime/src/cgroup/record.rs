@@ -1,5 +1,5 @@
-//! The record of a cgroup: where its directories are, in each tree. Plain data, from which it can be
-//! made, found and removed.
+//! The record of a cgroup: where its directories are, in each tree. Plain data, from which it can
+//! be made, found and removed.
 
 use std::path::{Path, PathBuf};
 
@@ -77,8 +77,8 @@ impl Cgroup {
         self.unit().is_some()
     }
 
-    /// A container is in all trees, and its first directory stands for the others; a sandbox is in those
-    /// that it needs.
+    /// A container is in all trees, and its first directory stands for the others; a sandbox is in
+    /// those that it needs.
     pub(super) fn is_containers(&self) -> bool {
         matches!(self.placement, Placement::Named | Placement::Unit(_))
     }
@@ -134,8 +134,8 @@ impl Cgroup {
         Some((dir.version, self.path(dir)))
     }
 
-    /// The directory that decides about `controller`: that in the v1 tree which has it, otherwise that
-    /// in the unified tree.
+    /// The directory that decides about `controller`: that in the v1 tree which has it, otherwise
+    /// that in the unified tree.
     pub(super) fn deciding(&self, controller: Controller) -> Option<&Dir> {
         self.dirs
             .iter()

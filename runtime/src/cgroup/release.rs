@@ -1,9 +1,9 @@
 //! Taking a cgroup away, and finding those that were forgotten.
 //!
-//! Of what is its own (`claim`), release ends the processes first, as only an empty directory can be
-//! removed. In the unified tree one write to cgroup.kill does it (Linux 5.14), forks in flight
-//! included. In v1 each process is signalled, round after round: new ones may be forked meanwhile, so
-//! where the cgroup has a pids controller, its limit is set to 0 first.
+//! Of what is its own (`claim`), release ends the processes first, as only an empty directory can
+//! be removed. In the unified tree one write to cgroup.kill does it (Linux 5.14), forks in flight
+//! included. In v1 each process is signalled, round after round: new ones may be forked meanwhile,
+//! so where the cgroup has a pids controller, its limit is set to 0 first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -129,7 +129,8 @@ impl Cgroup {
 ///
 /// `alive` is asked after the directories have been listed. As the intent record of a sandbox is
 /// written before its cgroup is made, one that is just being started is never taken for dead. Those
-/// of other state directories are among them: they are to be left ([`Cgroup::leave`]), not released.
+/// of other state directories are among them: they are to be left ([`Cgroup::leave`]), not
+/// released.
 ///
 /// # Errors
 /// What cannot be looked at.

@@ -2,9 +2,9 @@
 //! may.
 //!
 //! The rules are read in order, and for each kind of access (read, write, mknod) the last one that
-//! fits the device decides; where none fits, access is denied. That is what a program in the unified tree
-//! does ([`super::filter`]). v1 has a default and exceptions from it, and rules that take
-//! a part out of an exception cannot be said there: they are refused.
+//! fits the device decides; where none fits, access is denied. That is what a program in the
+//! unified tree does ([`super::filter`]). v1 has a default and exceptions from it, and rules that
+//! take a part out of an exception cannot be said there: they are refused.
 
 use crate::config::oci::Resources;
 use crate::{Error, Result};

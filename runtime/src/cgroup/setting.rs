@@ -133,7 +133,8 @@ pub(super) fn throttles(
     ]
 }
 
-/// The controllers whose files are the same in both generations; limits of huge pages end in `suffix`.
+/// The controllers whose files are the same in both generations; limits of huge pages end in
+/// `suffix`.
 ///
 /// # Errors
 /// Values that no kernel takes.
@@ -156,8 +157,8 @@ pub(super) fn add_common(
         }
         Controller::Pids => match resources.pids.as_ref().and_then(|pids| pids.limit) {
             None => {}
-            // 0 is a limit, too (config-linux.md, "PIDs"). The first process needs one; systemd takes
-            // no less, either.
+            // 0 is a limit, too (config-linux.md, "PIDs"). The first process needs one; systemd
+            // takes no less, either.
             Some(limit @ 0..) => add(Setting::new("pids.limit", "pids.max", limit.max(1))),
             Some(_) => add(Setting::new("pids.limit", "pids.max", "max").optional(true)),
         },
@@ -191,7 +192,8 @@ pub(super) fn add_common(
     Ok(())
 }
 
-/// The weight, in `file`. An idle cgroup takes none, and gets the default one when it is no longer idle.
+/// The weight, in `file`. An idle cgroup takes none, and gets the default one when it is no longer
+/// idle.
 pub(super) fn add_weight(cpu: &Cpu, file: &str, of: fn(u64) -> u64, add: &mut dyn FnMut(Setting)) {
     let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));
     let (before, after) = if cpu.idle == Some(0) { (idle, None) } else { (None, idle) };

@@ -1,5 +1,5 @@
-//! What must be true of a directory before limits can be written in it or below it: controllers passed
-//! down, a valid type, an inherited cpuset.
+//! What must be true of a directory before limits can be written in it or below it: controllers
+//! passed down, a valid type, an inherited cpuset.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! Walking the cgroups that a sandbox has made in its own, where it may. Their names and their depth
-//! are its choice: a name need not be text, and a path can be longer than any that the kernel takes
-//! (PATH_MAX). So each is reached from the one above it, with one descriptor open at a time.
+//! Walking the cgroups that a sandbox has made in its own, where it may. Their names and their
+//! depth are its choice: a name need not be text, and a path can be longer than any that the kernel
+//! takes (PATH_MAX). So each is reached from the one above it, with one descriptor open at a time.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -226,8 +226,8 @@ fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 impl Profile {
-    /// Reads a profile; `what` names it in errors. Unknown keys, an oversized file and contradictory
-    /// contents are errors.
+    /// Reads a profile; `what` names it in errors. Unknown keys, an oversized file and
+    /// contradictory contents are errors.
     pub fn parse(json: &[u8], what: &str) -> Result<Profile> {
         let refused = |cause: String| Error::new(format!("seccomp profile {what}: {cause}"));
         if json.len() > MAX_BYTES {

@@ -309,8 +309,8 @@ impl Journal {
         }
     }
 
-    /// Is there an entry of this name that can be told about, and not only one that is being made, whose
-    /// maker has not written its record yet?
+    /// Is there an entry of this name that can be told about, and not only one that is being made,
+    /// whose maker has not written its record yet?
     ///
     /// # Errors
     /// It cannot be determined.
@@ -318,8 +318,8 @@ impl Journal {
         Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || self.lacks_record(id)?))
     }
 
-    /// Has an entry lost its record? Looked at in an order in which one that is made, written or removed
-    /// meanwhile is not taken for that.
+    /// Has an entry lost its record? Looked at in an order in which one that is made, written or
+    /// removed meanwhile is not taken for that.
     fn lacks_record(&self, id: &str) -> Result<bool> {
         if self.check_id(id).is_err() || self.is_held(id)? {
             return Ok(false);
@@ -510,8 +510,8 @@ pub fn outlives_reboot(root: &Path) -> bool {
     !(plain && (below("/run") || below("/var/run")))
 }
 
-/// Locks a file or directory for one change at a time; others wait for up to ten seconds. `busy` says
-/// what is being changed, as in `web is`.
+/// Locks a file or directory for one change at a time; others wait for up to ten seconds. `busy`
+/// says what is being changed, as in `web is`.
 ///
 /// # Errors
 /// It cannot be opened or locked, or is busy for too long.

@@ -35,8 +35,8 @@ pub fn protect(sandbox: &Sandbox) -> Result<()> {
     }
 }
 
-/// A tree of its own is not trusted, nor is what the caller has bound: a sandbox before this one may
-/// have written there. What plugins provide is not known yet.
+/// A tree of its own is not trusted, nor is what the caller has bound: a sandbox before this one
+/// may have written there. What plugins provide is not known yet.
 pub(super) fn is_needed(placed: &Sandbox) -> bool {
     if matches!(placed.root, Root::Dir { .. }) || !placed.plugins.is_empty() {
         return true;

@@ -189,8 +189,8 @@ impl Socket {
         first
     }
 
-    /// Sends requests and passes the data of every answer to `each`. A refusal is an error, unless its
-    /// number is one of `none`: those that mean there is nothing to report.
+    /// Sends requests and passes the data of every answer to `each`. A refusal is an error, unless
+    /// its number is one of `none`: those that mean there is nothing to report.
     pub fn ask(
         &mut self,
         batch: Batch,

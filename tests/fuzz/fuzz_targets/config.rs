@@ -1,7 +1,7 @@
-//! A `config.json` of anybody's, as far as it goes without a machine: parsed, checked, its filters and
-//! the values of its cgroup computed, its place in the cgroup trees chosen, compiled to plans. An
-//! answer or an error in one line, never a panic; what is taken is written as it was read; and the
-//! plans keep the rules that must hold for any of them.
+//! A `config.json` of anybody's, as far as it goes without a machine: parsed, checked, its filters
+//! and the values of its cgroup computed, its place in the cgroup trees chosen, compiled to plans.
+//! An answer or an error in one line, never a panic; what is taken is written as it was read; and
+//! the plans keep the rules that must hold for any of them.
 #![no_main]
 
 mod json;

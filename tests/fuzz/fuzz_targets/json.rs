@@ -1,7 +1,7 @@
-//! Changes of JSON that leave it JSON. Of bytes changed at random next to none come through a parser;
-//! here a document is changed where it has values, with the keys and values that stand in the same
-//! places of the seeds, and with those at the edges of their types. One change in eight is libFuzzer's
-//! own, of bytes, for the parser's sake.
+//! Changes of JSON that leave it JSON. Of bytes changed at random next to none come through a
+//! parser; here a document is changed where it has values, with the keys and values that stand in
+//! the same places of the seeds, and with those at the edges of their types. One change in eight is
+//! libFuzzer's own, of bytes, for the parser's sake.
 //!
 //! The seeds need not be in the corpus: what is no JSON becomes one of them.
 
@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 /// The seeds, and what stands where in them.
 pub struct Seeds {
     texts: Vec<&'static str>,
-    /// By the key of an object: its keys with their values. The items of a list are of the list's key.
+    /// By the key of an object: its keys with their values. The items of a list are of the list's
+    /// key.
     fields: BTreeMap<String, Vec<(String, Value)>>,
     /// By the key of a list: its items.
     items: BTreeMap<String, Vec<Value>>,

@@ -1,5 +1,5 @@
-//! Made-up machines: the links of /sys as the kernel lays them out, and a line of mountinfo for each
-//! mount. A path leads to the mount or device that its text names.
+//! Made-up machines: the links of /sys as the kernel lays them out, and a line of mountinfo for
+//! each mount. A path leads to the mount or device that its text names.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! A scope for a sandbox that `garth wrap` limits: beside the unit that the caller is in, in the same
-//! slice and under the same limits, as the unit's own cgroup is not Garth's to write
+//! A scope for a sandbox that `garth wrap` limits: beside the unit that the caller is in, in the
+//! same slice and under the same limits, as the unit's own cgroup is not Garth's to write
 //! (<https://systemd.io/CGROUP_DELEGATION>, "single-writer rule").
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use super::{MANAGER, Unit, connect, expand_slice, manager_cgroup, system_bus, te
 use crate::wire::dbus::{Bus, Callee, DbusValue};
 use crate::{Error, Result};
 
-/// What holds for a unit as a whole, and so for what it starts: it goes with the sandbox. Freezing and
-/// counting cannot go with it (systemd.resource-control(5)).
+/// What holds for a unit as a whole, and so for what it starts: it goes with the sandbox. Freezing
+/// and counting cannot go with it (systemd.resource-control(5)).
 const CARRIED: [&str; 29] = [
     "AllowedCPUs",
     "AllowedMemoryNodes",

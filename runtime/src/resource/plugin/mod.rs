@@ -4,8 +4,8 @@
 //! Each plugin has at most three kinds of calls in a sandbox's life: `add` when the namespaces
 //! exist (or `provide`, of one that is found among the providers, before anything else is made),
 //! `del` when the processes are dead, `check` in between. What it makes derives from the id and the
-//! configuration, both on record before the first, so `del` does not need the answer of `add`, and is
-//! called again until it succeeds.
+//! configuration, both on record before the first, so `del` does not need the answer of `add`, and
+//! is called again until it succeeds.
 
 mod call;
 
