@@ -1,6 +1,6 @@
 //! linux.resources on cgroups of version 2.
 
-use garth_tests::Bundle;
+use garth_tests::{Bundle, Host};
 use serde_json::{Value, json};
 
 use crate::refused;
@@ -89,7 +89,7 @@ fn cpu_idle() {
 #[test]
 fn cpuset() {
     bundle_v2!(host, bundle);
-    if !controllers().contains("cpuset") {
+    if !controllers(&host).contains("cpuset") {
         return garth_tests::skip("v2", "the cpuset controller of version 2");
     }
     limited(&mut bundle, "cpu", json!({"cpus": "0", "mems": "0"}));
@@ -114,14 +114,15 @@ fn block_io_throttling() {
     assert_eq!(file(&bundle, "io.max"), expected);
 }
 
-fn controllers() -> String {
-    std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap()
+/// Those that the test host has, which are not all of the machine's.
+fn controllers(host: &Host) -> String {
+    host.read("/sys/fs/cgroup/cgroup.controllers")
 }
 
 #[test]
 fn a_limit_without_its_controller_is_refused() {
     bundle_v2!(host, bundle);
-    let there = controllers();
+    let there = controllers(&host);
     for (controller, limit) in [
         ("cpuset", json!({"cpu": {"cpus": "0"}})),
         ("hugetlb", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2 * MIB}]})),
@@ -318,14 +319,17 @@ fn devices() {
         {"allow": false, "access": "rwm"},
         {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
     ]);
+    // Without it, a kernel with dmesg_restrict does not let the log be read.
+    bundle.capabilities(&["bounding", "permitted", "effective"], &["CAP_SYSLOG"]);
+    // No driver has 1:2, so that it is the cgroup that does not permit it.
     host.sh(&format!(
-        "mknod -m 666 {0} c 1 11; mknod -m 666 {1} c 1 4",
+        "mknod -m 666 {0} c 1 11; mknod -m 666 {1} c 1 2",
         bundle.rootfs("kmsg"),
-        bundle.rootfs("port")
+        bundle.rootfs("kmem")
     ))
     .run()
     .ok();
     let script = "(exec 3</kmsg) 2>/dev/null && echo read; (exec 3>/kmsg) 2>/dev/null && echo write
-        head -c 1 /port 2>&1 | grep -o 'not permitted'; head -c 1 /dev/zero >/dev/null && echo zero";
+        head -c 1 /kmem 2>&1 | grep -o 'not permitted'; head -c 1 /dev/zero >/dev/null && echo zero";
     assert_eq!(bundle.script(script).run().ok(), "read\nnot permitted\nzero");
 }
