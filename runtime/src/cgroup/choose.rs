@@ -1,4 +1,4 @@
-//! Which trees the limits of a sandbox need, and the words for when they are not to be had.
+//! Which trees the limits of a sandbox need, and the messages for when they are not available.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use crate::sys::Errno;
 use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
-/// Finds the trees for `limits`, and one to freeze by if `freezer` is asked for. Nothing is made.
+/// Finds the trees for `limits`, and one with a freezer if `freezer` is set. Creates nothing.
 ///
 /// # Errors
-/// A limit whose controller is not mounted, not delegated to the caller, or read-only is refused
-/// by the name of its flag: a sandbox never runs with less of a fence than was asked for.
+/// A limit whose controller is not mounted, not delegated to the caller, or read-only is refused by
+/// the name of its flag: a sandbox never runs with weaker limits than were asked for.
 pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Result<Cgroup> {
     limits.check()?;
     let mut cgroup = Cgroup { id: id.into(), parent: host.parent.clone(), ..Cgroup::default() };
@@ -93,7 +93,7 @@ pub fn choose(host: &Hierarchy, id: &str, limits: &Limits, freezer: bool) -> Res
     Ok(cgroup)
 }
 
-/// Whose a buffered write is the kernel knows by whose memory it was written to.
+/// A buffered write is attributed by the memory that was written to.
 fn by_memory(host: &Hierarchy, unified: &mut Vec<Controller>) -> Result<()> {
     if host.v1(Controller::Memory).is_some() {
         return Err(io::memory_is_elsewhere());
@@ -118,7 +118,7 @@ fn v1_usable(mount: &MountedTree, parent: &str) -> Result<()> {
     })
 }
 
-/// Words why the unified tree will not do.
+/// Why the unified tree cannot be used.
 fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Unfit) -> Error {
     let name = controller.name();
     let delegate = "run as root, or under systemd-run --user --scope -p Delegate=yes";
@@ -162,8 +162,7 @@ fn refusal(host: &Hierarchy, ground: &TreeTop, controller: Controller, unfit: Un
 }
 
 impl Cgroup {
-    /// In v1 the file is missing where the kernel does not account swap; in v2 that shows in the
-    /// new directory only.
+    /// Without swap accounting the file is missing: in v1 visibly, in v2 only in the new directory.
     fn check_swap(&self, limits: &Limits) -> Result<()> {
         if let Some(swap) = limits.swap
             && let Some(dir) = self.dirs.iter().find(|dir| {
@@ -179,7 +178,8 @@ impl Cgroup {
         Ok(())
     }
 
-    /// v1 would answer a processor that is not there with EINVAL; v2 would take it and give all.
+    /// For a processor that does not exist, v1 would return EINVAL; v2 would accept it and allow
+    /// all.
     fn check_cpuset(&self, limits: &Limits) -> Result<()> {
         let has_cpuset = |dir: &&Dir| dir.controllers.contains(&Controller::Cpuset);
         let (Some(asked), Some(dir)) = (&limits.cpuset, self.dirs.iter().find(has_cpuset)) else {

@@ -1,11 +1,11 @@
-//! Whose a cgroup is (decision 018). The same for sandboxes and containers.
+//! Who owns a cgroup (decision 018). The same for sandboxes and containers.
 //!
-//! A directory is made under a lock (flock(2)), or made anew if it is there and empty; of two
-//! owners that want the same one, one gets it, whatever state directories they have. Then a link in
-//! the owner's place in the journal, the *mark*, tells which directories are its own, by inode
-//! number, which the kernel does not give twice between two boots. What is not marked, or is
-//! another directory by now, is another's: no process in it is ended, and it is removed only if it
-//! is empty and not held.
+//! A directory is created under a lock (flock(2)), or recreated if it exists and is empty; of two
+//! owners that want the same one, one gets it, whatever their state directories are. Then a link in
+//! the owner's place in the journal, the *mark*, records which directories are its own, by inode
+//! number, which the kernel does not reuse within one boot. What is not marked, or has become a
+//! different directory, belongs to another: no process in it is killed, and it is removed only if
+//! it is empty and not held.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -26,29 +26,29 @@ use crate::{Error, Result};
 /// The name of the mark in the owner's place in the journal.
 pub const MARK: &str = "cgroup";
 
-/// Directories that are held: no other takes or removes them. The kernel lets go of them when the
-/// holder ends, however it ends.
+/// Directories that are held: no other process takes or removes them. The kernel releases the locks
+/// when the holder exits, however it exits.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Claim {
-    /// Which of the cgroup's directories, and the lock on it.
+    /// The index of the cgroup's directory, and the lock on it.
     locks: Vec<(usize, File)>,
 }
 
 impl Claim {
-    /// The descriptors, to be held longer.
+    /// The descriptors, to hold them longer.
     pub fn into_files(self) -> impl Iterator<Item = File> {
         self.locks.into_iter().map(|(_, file)| file)
     }
 }
 
 impl Cgroup {
-    /// Makes directory `index`, or takes it if it is there and unused, and holds it if that is what
-    /// shows whose it is: in a sandbox's cgroup each, as another of its name may be in other trees;
-    /// in a container's the first, as all are in all.
+    /// Creates directory `index`, or takes it if it exists unused. Holds it if it shows the
+    /// ownership: for a sandbox every directory, as another of its name may be in other trees; for
+    /// a container only the first, as every container is in all trees.
     ///
     /// # Errors
-    /// It is in use, or held by another, or cannot be made.
+    /// It is in use or held by another, or cannot be created.
     pub(super) fn take(
         &self,
         index: usize,
@@ -58,13 +58,13 @@ impl Cgroup {
         let dir = &self.dirs[index];
         let own = self.path(dir);
         let shows = index == 0 || !self.is_containers();
-        // An owner that gives it back holds it for a moment, too, and removes the directory.
+        // An owner that gives it up also holds it briefly, and removes the directory.
         for _ in 0..200 {
             let new = make()?;
             if new && !shows {
                 return Ok(());
             }
-            // A scope is new, and its process is in it already.
+            // A scope is new, and already contains its process.
             let fit = new || self.is_scope();
             match hold(&own)? {
                 Some(lock) if fit => {
@@ -75,7 +75,7 @@ impl Cgroup {
                 Some(lock) => {
                     self.check_unused(dir)?;
                     if !self.remove_unused(&own)? {
-                        // Others have made it for us, above whom we may not change anything.
+                        // Others created it for us; we may not change anything above it.
                         claim.locks.extend(shows.then_some((index, lock)));
                         return Ok(());
                     }
@@ -91,7 +91,7 @@ impl Cgroup {
             .hint("it may belong to another state directory"))
     }
 
-    /// Another's cgroup is not shared, and processes that join a frozen one stop.
+    /// A cgroup of another owner is not shared, and processes that join a frozen one stop.
     fn check_unused(&self, dir: &Dir) -> Result<()> {
         let own = self.path(dir);
         let mut pids = Vec::new();
@@ -116,9 +116,9 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Removes a directory that is held and looks unused; in the end it is the kernel that says so,
-    /// which also knows the processes that this pid namespace does not show. False: it may be used,
-    /// and not removed.
+    /// Removes a directory that is held and looks unused. The kernel has the last word: it also
+    /// knows the processes that this pid namespace does not show. False: it may be in use, and was
+    /// not removed.
     fn remove_unused(&self, own: &Path) -> Result<bool> {
         match remove_tree(own).map_err(|error| (error.raw_os_error(), error)) {
             Ok(()) => Ok(true),
@@ -136,10 +136,10 @@ impl Cgroup {
         Error::new(format!("{}'s cgroup is not empty: {how} {}", self.whose(), own.display()))
     }
 
-    /// Writes down which directories are the owner's, before any process is in them.
+    /// Records which directories are the owner's, before any process is in them.
     ///
     /// # Errors
-    /// When the journal cannot be written.
+    /// The journal cannot be written.
     pub fn mark(&self, claim: &Claim, mark: &Path) -> Result<()> {
         let inode = |(index, lock): &(usize, File)| {
             lock.metadata().map(|held| format!(" {index}:{}", held.ino()))
@@ -151,21 +151,21 @@ impl Cgroup {
         symlink(text, mark).map_err(|e| failed(&e))
     }
 
-    /// What `mark` says of a cgroup whose record is lost; none: nothing was claimed.
+    /// What `mark` says about a cgroup whose record is lost. `None`: nothing was claimed.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// It cannot be read.
     pub fn marked(mark: &Path) -> Result<Option<Cgroup>> {
         let Some(text) = read_mark(mark)? else { return Ok(None) };
         let cgroup = text.split_once('\n').and_then(|(_, text)| Cgroup::from_text(text));
         cgroup.map(Some).ok_or_else(|| Error::new(format!("{}: invalid mark", mark.display())))
     }
 
-    /// Those of its directories that are the owner's, as `mark` says: in them processes may be
-    /// ended. In use, or not to be seen, is not gone.
+    /// The directories that `mark` names as the owner's: only in them may processes be killed. A
+    /// directory that is in use or not visible does not count as gone.
     ///
     /// # Errors
-    /// What cannot be looked at.
+    /// A directory cannot be inspected.
     pub fn owned(&self, mark: &Path) -> Result<Cgroup> {
         let none = self.with(Vec::new());
         let Some(text) = read_mark(mark)? else { return Ok(none) };
@@ -184,7 +184,7 @@ impl Cgroup {
             match fs::metadata(&own) {
                 Ok(now) if now.ino() == inode && self.is_containers() => return Ok(self.clone()),
                 Ok(now) if now.ino() == inode => dirs.push(dir.clone()),
-                // It is another's scope, too.
+                // The scope belongs to another, too.
                 Ok(_) if self.is_containers() => return Ok(none),
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::io(format!("stat cgroup {}", own.display()), &error));
@@ -195,11 +195,11 @@ impl Cgroup {
         Ok(self.with(dirs))
     }
 
-    /// Undoes what was done for the owner of `mark`, however far it came; may be repeated. With
-    /// `kill` the processes that are left in what is its own are ended.
+    /// Undoes what was done for the owner of `mark`, however far it got; may be repeated. `kill`
+    /// kills the processes left in its own directories.
     ///
     /// # Errors
-    /// The directory that stays, why, and the processes in it.
+    /// The directory that remains, the reason, and the processes in it.
     pub fn give_up(&self, mark: &Path, kill: bool) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -215,11 +215,11 @@ impl Cgroup {
         self.with(others).leave().map(drop)
     }
 
-    /// Removes the directories that are unused and not held; the others stay. Says whether
-    /// there were any.
+    /// Removes the directories that are unused and not held; the others stay. Returns whether there
+    /// were any.
     ///
     /// # Errors
-    /// What cannot be looked at or removed, but for being in use.
+    /// What cannot be inspected or removed, except because it is in use.
     pub fn leave(&self) -> Result<bool> {
         if self.dirs.is_empty() {
             return Ok(false);
@@ -230,7 +230,7 @@ impl Cgroup {
         for (index, dir) in self.dirs.iter().enumerate() {
             let own = self.path(dir);
             match hold(&own)? {
-                // It is the first that shows whose they are: it goes last.
+                // The first directory shows the ownership, so it goes last.
                 Some(lock) if self.is_containers() && index == 0 => held = Some((lock, dir)),
                 Some(_) => removed |= remove_if_unused(dir.version, &own)?,
                 None if self.is_containers() && index == 0 && is_there(&own)? => return Ok(false),
@@ -245,7 +245,7 @@ impl Cgroup {
     }
 }
 
-/// The lock on a directory; none: another holds it, or has removed it.
+/// The lock on a directory. `None`: another process holds it, or has removed it.
 fn hold(own: &Path) -> Result<Option<File>> {
     let failed = |errno| Error::os(format!("lock cgroup {}", own.display()), errno);
     let lock = match File::open(own) {
@@ -256,7 +256,7 @@ fn hold(own: &Path) -> Result<Option<File>> {
     Ok((locked && file::is_at(lock.as_fd(), own).map_err(failed)?).then_some(lock))
 }
 
-/// Removes a directory that is held, unless a process is in it. Says whether it did.
+/// Removes a directory that is held, unless a process is in it. Returns whether it did.
 fn remove_if_unused(version: Version, own: &Path) -> Result<bool> {
     let mut pids = Vec::new();
     pids_below(own, &mut pids)?;
@@ -270,7 +270,7 @@ fn remove_if_unused(version: Version, own: &Path) -> Result<bool> {
     }
 }
 
-/// In the unified tree the kernel tells of processes that this pid namespace does not show.
+/// In the unified tree the kernel also reports processes that this pid namespace does not show.
 fn is_populated(version: Version, own: &Path) -> Result<bool> {
     let file = own.join("cgroup.events");
     match read_kernel(&file) {

@@ -1,12 +1,12 @@
-//! Where the cgroup of a container is: what config.json says of it, in the trees of this machine.
+//! Where the cgroup of a container is: what config.json says, mapped to the trees of this machine.
 //!
-//! A container is in every tree there is, at the same path in each, limits or not: engines read
+//! A container is in every tree, at the same path in each, with limits or without: engines read
 //! their figures there, and /proc/PID/cgroup leads to the container and not to its caller.
 //!
-//! - `/a/b` counts from where a tree is mounted, `a/b` from the cgroup of the caller; where only
-//!   the unified tree is mounted, from the one above the caller's, because the caller is in its
-//!   own and so nothing can be passed on from there. Nothing given is the id, which is relative.
-//! - `..` is taken out of the path first, as `chroot` does it: no path leads above its start.
+//! - `/a/b` is relative to the mount point of a tree, `a/b` to the cgroup of the caller; where only
+//!   the unified tree is mounted, to the parent of the caller's cgroup, because the caller's own
+//!   has processes and so cannot pass controllers on. The default is the id, which is relative.
+//! - `..` is resolved first, as under `chroot`: no path leads above its start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,39 +19,39 @@ use crate::config::{LimitSource, oci};
 use crate::sys::Errno;
 use crate::{Error, Result};
 
-/// What makes the cgroup.
+/// What creates the cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
     /// Garth, in the file system.
     #[default]
     Cgroupfs,
-    /// systemd, asked over its bus for a scope (`--systemd-cgroup`).
+    /// systemd, which is asked over its bus for a scope (`--systemd-cgroup`).
     Systemd,
-    /// Nothing: the container stays where its caller is.
+    /// Nothing: the container stays in its caller's cgroup.
     Disabled,
 }
 
-/// What is asked for.
+/// What is requested.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// The container.
     pub id: &'a str,
     /// `linux.cgroupsPath`.
     pub cgroups_path: Option<&'a str>,
-    /// What makes it.
+    /// What creates it.
     pub driver: Driver,
-    /// Where making is not permitted, and nothing is limited, the container goes without.
+    /// Where the cgroup may not be created and nothing is limited, the container goes without one.
     pub rootless: bool,
     /// `linux.resources`.
     pub resources: &'a oci::Resources,
-    /// `annotations`: those that begin with `org.systemd.property.` are for systemd.
+    /// `annotations`: those with the prefix `org.systemd.property.` are for systemd.
     pub annotations: &'a BTreeMap<String, String>,
 }
 
-/// Finds the directories. Nothing is made.
+/// Finds the directories. Creates nothing.
 ///
 /// # Errors
-/// A path that is none, and a limit without the controller for it.
+/// An invalid path, or a limit without a controller for it.
 pub fn choose_container(host: &Hierarchy, wanted: &Wanted) -> Result<Cgroup> {
     let mut cgroup = Cgroup { placement: Placement::Named, ..Cgroup::default() };
     let mut refused = Vec::new();
@@ -110,13 +110,13 @@ impl Cgroup {
         self.check_names().map_err(|error| error.within(format_args!("cgroupsPath {path:?}")))
     }
 
-    /// Why the directory cannot be made by the caller, if it is a matter of permission.
+    /// Why the caller cannot create the directory, if for lack of permission.
     fn refused(&self, dir: &Dir, mount: &MountedTree) -> Option<Error> {
         let own = self.path(dir);
         let there = own.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new(&mount.point));
         let closest = there.to_string_lossy();
-        // The process comes from the caller's cgroup: in the unified tree the directory above both
-        // must be the caller's to write, too (cgroups(7), "delegation containment").
+        // The process comes from the caller's cgroup: in the unified tree the common ancestor must
+        // be writable for the caller, too (cgroups(7), "delegation containment").
         let from = PathBuf::from(format!("{}{}", mount.point, mount.own.as_deref().unwrap_or("")));
         let both = from.ancestors().find(|path| own.starts_with(path));
         let both = both.filter(|path| {
@@ -140,10 +140,11 @@ impl Cgroup {
         None
     }
 
-    /// Each limit has its controller, as far as can be told before the directories are there.
+    /// Checks that each limit has its controller, as far as that shows before the directories
+    /// exist.
     fn check_controllers(&self, wanted: &Wanted, refused: Vec<(Dir, Error)>) -> Result<()> {
         for (controller, what) in asked(LimitSource::Config(wanted.resources)) {
-            // Devices cannot be had without privilege, and their nodes neither.
+            // Neither device rules nor device nodes are possible without privilege.
             if controller == Controller::Devices && (wanted.rootless || self.dirs.is_empty()) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Putting the rules for devices into force: the files of v1, a program in the unified tree.
+//! Applying the device rules: the files of v1, a BPF program in the unified tree.
 
 use std::fs;
 use std::io::Write;
@@ -19,8 +19,8 @@ impl Cgroup {
     /// Allows and denies devices as `resources` says.
     ///
     /// # Errors
-    /// Rules that cannot be said, and what the kernel refused: but in a user namespace the kernel
-    /// keeps devices from everyone by itself.
+    /// Rules that cannot be expressed, or that the kernel refused, except in a user namespace:
+    /// there the kernel blocks device nodes anyway.
     pub(super) fn write_devices(&self, resources: &Resources) -> Result<()> {
         let Some(dir) = self.deciding(Controller::Devices) else { return Ok(()) };
         let rules = rules(resources)?;
@@ -43,8 +43,8 @@ impl Cgroup {
     }
 }
 
-/// Writes the difference between what is there and what is to be: a device that stays allowed is
-/// so all the time.
+/// Writes only the difference between the current and the wanted rules: a device that stays allowed
+/// is never denied in between.
 fn write_v1(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     let wanted = exceptions(rules)?;
     let list = dir.join("devices.list");
@@ -54,7 +54,7 @@ fn write_v1(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     let there: Vec<&str> = text.lines().map(str::trim).collect();
     let all_allowed = there.contains(&"a *:* rwm");
     if wanted.allowed {
-        // The exceptions that there are do not show; they go with this.
+        // The existing exceptions cannot be read; this clears them.
         if !(all_allowed && wanted.rules.is_empty()) {
             write(&allow, "a").map_err(|error| error.within("devices"))?;
         }
@@ -88,7 +88,7 @@ fn write_v1(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     Ok(())
 }
 
-/// Puts our program in the place of the one that is there.
+/// Replaces the attached program with ours.
 fn attach(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     let failed = |what: &str, errno| {
         Error::os(format!("devices: {what} {}", dir.display()), errno)
@@ -109,7 +109,7 @@ fn attach(dir: &Path, rules: &[AccessRule]) -> Result<()> {
     {
         return Ok(());
     }
-    // All that are attached must agree; so ours comes first, and the others go after it.
+    // All attached programs must agree, so ours is attached before the old ones are detached.
     bpf::attach(&cgroup, &program).map_err(|errno| failed("attach a BPF program to", errno))?;
     old.iter().try_for_each(|old| {
         bpf::detach(&cgroup, old).map_err(|errno| failed("detach a BPF program from", errno))

@@ -9,7 +9,7 @@ use crate::sys::Errno;
 use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
-/// One write(2) of the whole value, as the files of cgroups want it.
+/// One write(2) of the whole value, as cgroup files require.
 pub(super) fn write(file: &Path, value: &str) -> Result<()> {
     use std::io::Write as _;
     let open = OpenOptions::new().write(true).open(file);
@@ -17,7 +17,7 @@ pub(super) fn write(file: &Path, value: &str) -> Result<()> {
         .map_err(|error| Error::io(format!("write \"{value}\" to {}", file.display()), &error))
 }
 
-/// The file to which a process of one thread writes "0" to join
+/// The file to which a single-threaded process writes "0" to join
 /// ([`super::Cgroup::own_join_paths`]).
 pub(super) fn join_file(version: Version) -> &'static str {
     match version {
@@ -26,11 +26,11 @@ pub(super) fn join_file(version: Version) -> &'static str {
     }
 }
 
-/// The processes in `dir` itself. One that is gone has none.
+/// The processes in `dir` itself; none if it no longer exists.
 pub(super) fn pids_in(dir: &Path) -> Result<Vec<i32>> {
     let file = dir.join("cgroup.procs");
     let text = match read_kernel(&file).map_err(Errno::from) {
-        // In a threaded v2 cgroup this read is refused; its processes are listed above it.
+        // For a threaded v2 cgroup this read fails; its processes are listed in an ancestor.
         Err(Errno(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => return Ok(Vec::new()),
         text => text.map_err(|errno| Error::os(format!("read {}", file.display()), errno))?,
     };
@@ -38,7 +38,7 @@ pub(super) fn pids_in(dir: &Path) -> Result<Vec<i32>> {
     Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
 }
 
-/// Collects the processes in `dir` and in the cgroups the sandbox has made in it.
+/// Collects the processes in `dir` and in the cgroups that the sandbox created in it.
 pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
     pids.extend(pids_in(dir)?);
     let mut refused = Ok(());
@@ -60,12 +60,12 @@ pub(super) fn pids_below(dir: &Path, pids: &mut Vec<i32>) -> Result<()> {
     }
 }
 
-/// Removes `dir` and the cgroups in it, the innermost first. Never follows a link, never removes
-/// a file: those of a cgroup go with it, and any other stop the removal.
+/// Removes `dir` and the cgroups in it, innermost first. Never follows a symlink and never removes
+/// a file: cgroup files go with their directory, and any other file stops the removal.
 pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
     match fs::remove_dir(dir) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
-        // Someone is inside, or cgroups are.
+        // A process or a cgroup is inside.
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
         result => return result,
     }
@@ -83,7 +83,7 @@ pub(super) fn remove_tree(dir: &Path) -> std::io::Result<()> {
     fs::remove_dir(dir)
 }
 
-/// Those whose names are text, as ids and names of containers are.
+/// Those whose names are UTF-8, as ids and names of containers are.
 pub(super) fn subdirectories(dir: &Path) -> Result<Vec<String>> {
     let names = walk::inside(dir)
         .map_err(|error| Error::io(format!("read cgroup {}", dir.display()), &error))?;

@@ -1,14 +1,14 @@
 //! From a path to the device whose throttle counts what is read and written there.
 //!
-//! The kernel throttles at whole disks: a partition is refused (ENODEV), its disk is meant. Devices
-//! made of others (dm, md, loop) are disks of their own, and the topmost is the one to limit: there
-//! a byte that the sandbox writes is one byte, while below a mirror writes it twice, a stripe a
-//! part of it on each, and RAID 5 in a kernel thread of its own. (Measured on Linux 6.1, 4 MB/s
-//! asked at each disk of a RAID 5 of three: reading 12.9 MB/s, writing 430; at the array 4.1 and
-//! 4.1.) What is below is looked up for people, in [`Found::words`].
+//! The kernel throttles whole disks: for a partition it returns ENODEV, so its disk is used.
+//! Stacked devices (dm, md, loop) are disks of their own, and the topmost is the one to limit:
+//! there a byte that the sandbox writes is one byte, while below it a mirror writes it twice, a
+//! stripe splits it, and RAID 5 writes it from a kernel thread of its own. (Measured on Linux 6.1,
+//! 4 MB/s asked at each disk of a RAID 5 of three: reading 12.9 MB/s, writing 430; at the array 4.1
+//! and 4.1.) What is below is looked up only for the message, [`Found::words`].
 //!
-//! Everything is read below a directory and from a text that are given, so made-up machines can be
-//! looked at.
+//! Everything is read below a given directory and from a given text, so that fake machines can be
+//! tested.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,31 +27,31 @@ pub(super) struct Machine<'a> {
     pub sys: PathBuf,
     /// /proc/self/mountinfo.
     pub mounts: Vec<u8>,
-    /// Says what a path leads to.
+    /// Resolves a path.
     pub locate: &'a dyn Fn(&Path) -> Result<Spot>,
 }
 
-/// What a path leads to.
+/// What a path resolves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     /// A block device, by its numbers.
     Device(u32, u32),
-    /// Something on the mount of this id.
+    /// Something on the mount with this id.
     Mount(u64),
 }
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The disks to limit, `major:minor` and name; one, but for a file system on several.
+    /// The disks to limit, `major:minor` and name; one, unless the file system spans several.
     pub disks: Vec<(String, String)>,
-    /// The file system, unless the path is that of a device.
+    /// The file system, unless the path is a device.
     pub kind: Option<String>,
-    /// How the path came to be these.
+    /// How the path led to these disks.
     pub words: String,
 }
 
-/// Those that keep nothing on a disk.
+/// File systems that store nothing on a disk.
 const MEMORY: [&str; 22] = [
     "tmpfs",
     "ramfs",
@@ -77,18 +77,18 @@ const MEMORY: [&str; 22] = [
     "resctrl",
 ];
 
-/// Those whose disk is on another machine.
+/// File systems whose disk is on another machine.
 const NETWORK: [&str; 9] =
     ["nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "lustre", "virtiofs"];
 
-/// How deep an overlay on an overlay may be: the kernel has two (FILESYSTEM_MAX_STACK_DEPTH).
+/// How deep overlays may be stacked: the kernel allows two (FILESYSTEM_MAX_STACK_DEPTH).
 const DEEPEST: u32 = 2;
 
 impl Machine<'_> {
     /// This machine.
     ///
     /// # Errors
-    /// Without /proc.
+    /// /proc is missing.
     pub fn read() -> Result<Machine<'static>> {
         Ok(Machine { sys: "/sys".into(), mounts: mountinfo::read()?, locate: &locate })
     }
@@ -96,7 +96,7 @@ impl Machine<'_> {
     /// The disks below `path`.
     ///
     /// # Errors
-    /// Where there is none that a limit would have an effect on, and why.
+    /// There is no disk on which a limit would have an effect; says why.
     pub fn find(&self, path: &Path) -> Result<Found> {
         self.find_below(path, DEEPEST)
     }
@@ -142,7 +142,7 @@ impl Machine<'_> {
         }
     }
 
-    /// What is written goes to the upper directory; without one, reading is all there is.
+    /// Writes go to the upper directory; without one, the overlay is read-only.
     fn overlay(&self, mount: &MountLine, depth: u32) -> Result<Found> {
         let option = |name| option(mount.super_options, name);
         let lower = option("lowerdir=").or_else(|| option("lowerdir+="));
@@ -157,8 +157,8 @@ impl Machine<'_> {
         Ok(found)
     }
 
-    /// These have no device number of their own, and perhaps several devices; those of btrfs are in
-    /// /sys/fs/btrfs/UUID/devices, by their names.
+    /// These have no device number of their own, and perhaps several devices; those of btrfs are
+    /// listed by name in /sys/fs/btrfs/UUID/devices.
     fn several(&self, kind: &str, mount: &MountLine) -> Result<Found> {
         let source = unescape(mount.source);
         let source = String::from_utf8_lossy(&source);
@@ -168,7 +168,7 @@ impl Machine<'_> {
             Spot::Mount(_) => Err(failed(Error::new(format!("{path} is not a block device")))),
         };
         let devices: Vec<(u32, u32)> = match kind {
-            // Here all are named as the source.
+            // The source names all of them.
             "bcachefs" => source.split(':').map(device).collect::<Result<_>>()?,
             _ => {
                 let (major, minor) = device(&source)?;
@@ -189,7 +189,7 @@ impl Machine<'_> {
         Ok(Found { disks, kind: Some(kind.to_owned()), words })
     }
 
-    /// The devices of the file system that has this one among them.
+    /// The devices of the file system that includes this one.
     fn members(&self, kind: &str, name: &str) -> Option<Vec<(u32, u32)>> {
         let lists = list(&self.sys.join("fs").join(kind)).into_iter();
         let mut lists = lists.map(|directory| list(&directory.join("devices")));
@@ -197,7 +197,7 @@ impl Machine<'_> {
         Some(all.iter().filter_map(|one| numbers(&one.join("dev"))).collect())
     }
 
-    /// The whole disk of a device, and how it is one.
+    /// The whole disk of a device, and how the two are related.
     fn disk(&self, major: u32, minor: u32) -> Result<((String, String), String)> {
         let directory = self.directory(major, minor)?;
         let own = name_of(&directory);
@@ -247,10 +247,10 @@ impl Machine<'_> {
     }
 }
 
-/// What a path of this machine leads to.
+/// Resolves a path on this machine.
 fn locate(path: &Path) -> Result<Spot> {
     let failed = |e: &std::io::Error| Error::io(format!("stat {}", path.display()), e);
-    // Only for looking: a fifo is not waited for, and a device does not notice.
+    // O_PATH: does not wait for a fifo, and does not touch a device.
     let file = fs::File::options().read(true).custom_flags(libc::O_PATH).open(path);
     let file = file.map_err(|e| failed(&e))?;
     let meta = file.metadata().map_err(|e| failed(&e))?;
@@ -258,7 +258,7 @@ fn locate(path: &Path) -> Result<Spot> {
         let device = meta.rdev();
         return Ok(Spot::Device(libc::major(device), libc::minor(device)));
     }
-    // The mount, and not the longest of the mount points: others may be hidden below it.
+    // By mount id, not by the longest matching mount point: others may be hidden below it.
     let info = format!("/proc/self/fdinfo/{}", file.as_raw_fd());
     let text = read_kernel(&info).map_err(|e| Error::io(format!("read {info}"), &e))?;
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
@@ -269,7 +269,7 @@ fn name_of(directory: &Path) -> String {
     directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The entries of a directory, in the order of their names; none if it is not there.
+/// The entries of a directory, sorted by name; none if it does not exist.
 fn list(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -281,7 +281,7 @@ fn numbers(file: &Path) -> Option<(u32, u32)> {
     pair(read_kernel(file).ok()?.trim())
 }
 
-/// What is behind `name` among options, where a comma of a path is escaped.
+/// The value of `name` among mount options, in which a comma in a path is escaped.
 fn option<'a>(options: &'a [u8], name: &str) -> Option<&'a [u8]> {
     options.split(|byte| *byte == b',').find_map(|one| one.strip_prefix(name.as_bytes()))
 }

@@ -1,9 +1,9 @@
-//! Device rules as a program of the kernel's virtual machine (BPF_PROG_TYPE_CGROUP_DEVICE,
-//! Linux 4.15), which the kernel runs whenever a process in the cgroup opens or makes a device.
+//! Device rules as a program of the kernel's virtual machine (BPF_PROG_TYPE_CGROUP_DEVICE, Linux
+//! 4.15), which the kernel runs whenever a process in the cgroup opens or creates a device node.
 //!
-//! The program goes through the rules from the last to the first, and keeps in r3 the kinds of
-//! access that no rule has decided about yet. A rule that denies one of them ends it; one that
-//! allows takes its own out, and when none is left, access is given.
+//! The program checks the rules from the last to the first, and keeps in r3 the kinds of access
+//! that no rule has decided yet. A rule that denies one of them ends it; one that allows clears its
+//! own, and when none is left, access is granted.
 //!
 //! | register | |
 //! |---|---|
@@ -15,7 +15,7 @@
 use super::rules::{ANY, AccessRule, DeviceKind};
 use crate::sys::bpf::Instruction;
 
-/// The rules that matter, the last first, and what holds where none decides.
+/// The rules that matter, last first, and the default where none decides.
 pub(super) struct DeviceFilter {
     rules: Vec<AccessRule>,
     otherwise: bool,
@@ -28,7 +28,7 @@ const MOVE_REGISTER: u8 = 0xbf;
 const AND: u8 = 0x57;
 const SHIFT_RIGHT: u8 = 0x77;
 const JUMP: u8 = 0x05;
-/// Compares 32 bits (Linux 5.1); with 64, a number above 2^31 would not be what it is.
+/// Compares 32 bits (Linux 5.1); with 64, a number above 2^31 would be sign-extended.
 const JUMP_NOT_EQUAL: u8 = 0x56;
 const JUMP_ANY_BIT: u8 = 0x45;
 const EXIT: u8 = 0x95;
@@ -46,18 +46,18 @@ fn insn(code: u8, to: u8, from: u8, offset: i16, number: i32) -> Instruction {
 }
 
 impl DeviceFilter {
-    /// Of `rules`, in the order of the config.
+    /// From `rules`, in the order of the config.
     pub(super) fn new(rules: &[AccessRule]) -> DeviceFilter {
         let mut filter = DeviceFilter { rules: Vec::new(), otherwise: false };
         for rule in rules.iter().rev() {
             if (rule.kind, rule.major, rule.minor, rule.access) == (None, None, None, ANY) {
-                // What comes before it decides nothing.
+                // The rules before it decide nothing.
                 filter.otherwise = rule.allow;
                 break;
             }
             filter.rules.push(*rule);
         }
-        // Rules at the end that say what holds anyway.
+        // Trailing rules that only repeat the default.
         while filter.rules.last().is_some_and(|rule| rule.allow == filter.otherwise) {
             filter.rules.pop();
         }
@@ -87,7 +87,7 @@ impl DeviceFilter {
             ];
             let compared: Vec<(u8, i32)> =
                 compared.iter().filter_map(|(at, n)| n.map(|n| (*at, n))).collect();
-            // What follows the comparisons is four instructions long.
+            // The code after the comparisons is four instructions long.
             let count = compared.len() as i16;
             for (at, (register, number)) in compared.into_iter().enumerate() {
                 let over = count - at as i16 - 1 + 4;

@@ -1,4 +1,4 @@
-//! The freezer of a cgroup: of one of ours, or of a foreign one, found from a process.
+//! The freezer of a cgroup: one of ours, or a foreign one, found from a process.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::journal::is_there;
 use crate::sys::file::read_kernel;
 
-/// A directory whose processes can be stopped at once (cgroups(7)).
+/// A directory whose processes can all be stopped together (cgroups(7)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freezer {
     version: Version,
@@ -20,16 +20,17 @@ pub struct Freezer {
 }
 
 impl Freezer {
-    /// That of a directory which is known to have one.
+    /// The freezer of a directory that is known to have one.
     pub(super) fn new(version: Version, dir: PathBuf) -> Freezer {
         Freezer { version, dir }
     }
 
-    /// Those of process `pid`, the one that Linux prefers first: of the unified tree, and of a v1
-    /// tree. The top of a tree is none: it holds all processes and cannot be frozen.
+    /// The freezers of process `pid`, in the kernel's order of preference: that of the unified
+    /// tree, and that of a v1 tree. The root of a tree does not count: it holds all processes and
+    /// cannot be frozen.
     ///
     /// # Errors
-    /// When this host's cgroups cannot be read.
+    /// This host's cgroups cannot be read.
     pub fn of(pid: i32) -> Result<Vec<Freezer>> {
         let host = Hierarchy::read()?;
         let path = format!("/proc/{pid}/cgroup");
@@ -52,7 +53,7 @@ impl Freezer {
         &self.dir
     }
 
-    /// The file whose writing freezes and thaws.
+    /// The file that freezes and thaws.
     pub fn file(&self) -> PathBuf {
         self.dir.join(match self.version {
             Version::V1 => "freezer.state",
@@ -60,28 +61,29 @@ impl Freezer {
         })
     }
 
-    /// All processes in it and below.
+    /// All processes in it and below it.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// They cannot be read.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
         pids_below(&self.dir, &mut pids)?;
         Ok(pids)
     }
 
-    /// Begins to stop the processes in it, or thaws them; does not wait until they have stopped.
+    /// Starts to stop the processes in it, or thaws them; does not wait until they have stopped.
     ///
     /// # Errors
-    /// The file cannot be written: it is not this caller's, or the cgroup is gone.
+    /// The file cannot be written: the caller has no permission, or the cgroup is gone.
     pub fn set(&self, frozen: bool) -> Result<()> {
         write(&self.file(), self.value(frozen))
     }
 
-    /// As [`Freezer::set`], by its open file: the cgroup that was meant, and no other of its name.
+    /// Same as [`Freezer::set`], through its open file: reaches the intended cgroup and no other of
+    /// its name.
     ///
     /// # Errors
-    /// As for `set`; ENODEV when the cgroup is gone.
+    /// As for `set`; ENODEV if the cgroup is gone.
     pub fn set_by(&self, mut file: &File, frozen: bool) -> Result<()> {
         use std::io::Write as _;
         let value = self.value(frozen);
@@ -99,11 +101,11 @@ impl Freezer {
         }
     }
 
-    /// Thaws all. A frozen process of a v1 tree does not take even SIGKILL before that; and a
-    /// process that may write to its cgroup can freeze itself in one below, which has a state of
-    /// its own.
+    /// Thaws everything. A frozen process in a v1 tree does not even take SIGKILL before that; and
+    /// a process that may write to its cgroup can freeze itself in a child cgroup, which has a
+    /// state of its own.
     pub(super) fn let_die(&self) {
-        // One that has gone meanwhile has no processes.
+        // If it is gone meanwhile, it has no processes.
         let _ = self.set(false);
         if self.version == Version::V1 {
             let mut below = |dir: &Path| {
@@ -114,8 +116,8 @@ impl Freezer {
         }
     }
 
-    /// Have all of them stopped, or has it let all go? A v1 freezer says FREEZING as long as a
-    /// process has not stopped yet.
+    /// Whether all of them have stopped, or all have been thawed. A v1 freezer reads FREEZING until
+    /// every process has stopped.
     ///
     /// # Errors
     /// The cgroup is gone.
@@ -130,20 +132,20 @@ impl Freezer {
                 let events = read_kernel(&path)
                     .map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
                 let says = |wanted: &str| events.lines().any(|line| line == wanted);
-                // Where the last processes are killed while they are thawed, Linux 6.18 now and
-                // then goes on calling the empty cgroup frozen.
+                // If the last processes are killed while being thawed, Linux 6.18 sometimes keeps
+                // reporting the empty cgroup as frozen.
                 Ok(if frozen { says("frozen 1") } else { says("frozen 0") || says("populated 0") })
             }
         }
     }
 
-    /// It has been frozen.
+    /// Whether it has been frozen.
     pub fn is_frozen(&self) -> bool {
         let text = read_kernel(self.file()).unwrap_or_default();
         matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
     }
 
-    /// Its file; none: this process may not freeze it.
+    /// Its file. `None`: this process may not freeze it.
     pub fn open(&self) -> Option<File> {
         File::options().write(true).open(self.file()).ok()
     }
@@ -186,7 +188,7 @@ mod tests {
             Path::new("/sys/fs/cgroup/unified/user.slice/a b:c.scope")
         );
         assert_eq!(found(Version::V1, v1), Path::new("/sys/fs/cgroup/freezer/a/b"));
-        // The top of a tree, and what is outside of what is mounted here, cannot be frozen.
+        // The root of a tree, and what is outside the mounted part, cannot be frozen.
         assert_eq!(place("0::/\n", Version::V2, v2), None);
         assert_eq!(place("4:freezer:/part\n", Version::V1, v1), None);
         assert_eq!(place("4:freezer:/other/a\n", Version::V1, v1), None);

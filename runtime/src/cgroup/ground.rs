@@ -1,9 +1,10 @@
-//! Where in the unified tree the cgroup of a sandbox may be made.
+//! Where in the unified tree the cgroup of a sandbox may be created.
 //!
-//! The tree has one writer at each place. Where systemd manages it, that is systemd, but for what
-//! it has delegated: so a sandbox's cgroup is below the caller's own, if that was delegated
-//! (`Delegate=` in the unit), and otherwise in a scope that systemd makes for it. Elsewhere it is
-//! at the top for root, and for others in the closest directory that is theirs.
+//! The tree has a single writer at each place. Where systemd manages it, that is systemd, except
+//! for what it has delegated: so a sandbox's cgroup is below the caller's own, if that was
+//! delegated (`Delegate=` in the unit), and otherwise in a scope that systemd creates for it.
+//! Elsewhere it is at the root of the tree for root, and for other users in the closest directory
+//! that is theirs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,33 +17,33 @@ use crate::facts;
 use crate::sys::{process, xattr};
 use crate::{Error, Result};
 
-/// Where the processes of a delegated cgroup go, the launcher among them: a cgroup that has
-/// processes passes no controllers on. systemd 254 can do it by itself (`DelegateSubgroup=`).
+/// Where the processes of a delegated cgroup are moved, the launcher among them: a cgroup that has
+/// processes cannot pass controllers on. systemd 254 can do this itself (`DelegateSubgroup=`).
 const LEAF: &str = "garth.launcher";
 
 /// What manages the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TreeTop {
-    /// The tree has no manager: each program makes directories as it may.
+    /// The tree has no manager: each program creates directories where it may.
     Free,
-    /// systemd has left this directory to the caller.
+    /// systemd has delegated this directory to the caller.
     Delegated(String),
-    /// systemd makes the scope; what controllers it can have stands in the directory.
+    /// systemd creates the scope; the directory shows which controllers it can have.
     Scope(Unit, String),
 }
 
 impl TreeTop {
-    /// The place for sandbox `id`. Nothing is made.
+    /// The place for sandbox `id`. Creates nothing.
     ///
     /// # Errors
-    /// Where systemd manages the tree, and cannot be asked by this caller.
+    /// systemd manages the tree, and this caller cannot ask it.
     pub(super) fn find(host: &Hierarchy, id: &str) -> Result<TreeTop> {
         let Some(mount) = host.v2().filter(|_| host.systemd || host.scope) else {
             return Ok(TreeTop::Free);
         };
         let own = mount.own.as_deref().unwrap_or("");
         let own = own.strip_suffix(LEAF).map_or(own, |above| above.trim_end_matches('/'));
-        // Root has a systemd of its own, too, beside the system's.
+        // Root, too, has a user manager, besides the system's.
         let user = !host.privileged || facts::confined() || own.contains("/user@0.service/");
         if !host.scope && is_delegated(&mount.point, own, user)? {
             return Ok(TreeTop::Delegated(format!("{}{own}", mount.point)));
@@ -51,7 +52,7 @@ impl TreeTop {
         Ok(TreeTop::Scope(unit, format!("{}{manager}", mount.point)))
     }
 
-    /// The directory to make `<parent>/<id>` in, so that it has `needed`.
+    /// The directory to create `<parent>/<id>` in, so that it has `needed`.
     pub(super) fn top(&self, host: &Hierarchy, needed: &[Controller]) -> Result<String, Unfit> {
         match self {
             TreeTop::Free => host.v2_top(needed),
@@ -70,7 +71,7 @@ impl TreeTop {
         }
     }
 
-    /// What would bring a controller that is lacking.
+    /// What would provide a missing controller.
     pub(super) fn hint(&self, host: &Hierarchy, lacking: &str) -> Option<String> {
         let all = "Delegate=cpu cpuset io memory pids";
         match self {
@@ -78,7 +79,7 @@ impl TreeTop {
                 "Delegate= of {} lacks {lacking}: use Delegate=yes",
                 systemd::innermost(top).unwrap_or("the unit")
             )),
-            // The system's own systemd has all that the kernel has.
+            // The system's systemd has all controllers that the kernel has.
             TreeTop::Scope(_, top) if host.v2().is_none_or(|mount| mount.point != *top) => Some(
                 format!("as root run `systemctl edit user@.service` and add {all} to [Service]"),
             ),
@@ -87,10 +88,10 @@ impl TreeTop {
     }
 }
 
-/// Where the cgroups of sandboxes are in the unified tree, and what makes them.
+/// Where the cgroups of sandboxes are in the unified tree, and what creates them.
 ///
 /// # Errors
-/// As of a start.
+/// Same as for a start.
 pub fn place_in_words(host: &Hierarchy) -> Result<String> {
     Ok(match TreeTop::find(host, "NAME")? {
         TreeTop::Delegated(top) => format!("below {top}, delegated by systemd"),
@@ -105,9 +106,9 @@ pub fn place_in_words(host: &Hierarchy) -> Result<String> {
     })
 }
 
-/// Whether the unit that has `own` has left its cgroup to the payload. The system's systemd marks
-/// it: for all to read since 251, for root since 244; and gives it to the unit's user. A user's
-/// systemd is asked, as all that it has is the user's.
+/// Whether the unit of cgroup `own` has delegated it to the payload. The system's systemd marks it
+/// with an xattr, readable by all since 251 and by root since 244, and gives it to the unit's user.
+/// A user's systemd is asked, as everything it has is the user's.
 fn is_delegated(point: &str, own: &str, user: bool) -> Result<bool> {
     if user && systemd::is_of_user(own) {
         return systemd::delegates_to_caller();
@@ -131,7 +132,7 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
         }
         _ => {}
     }
-    // Children that are forked meanwhile are moved in the next round.
+    // Children forked meanwhile are moved in the next round.
     for _ in 0..100 {
         let pids = pids_in(top)?;
         if pids.is_empty() {
@@ -149,8 +150,8 @@ pub(super) fn vacate(top: &Path) -> Result<()> {
     Err(Error::new(format!("new processes keep appearing in {}", top.display())))
 }
 
-/// Whether this caller, which is in `own`, may move a process of its own into `path`: the directory
-/// above both must be its to write.
+/// Whether this caller, which is in `own`, may move a process of its own into `path`: the common
+/// ancestor must be writable for it.
 pub(super) fn may_move(host: &Hierarchy, path: &Path) -> bool {
     let Some(mount) = host.v2() else { return true };
     let own = PathBuf::from(format!("{}{}", mount.point, mount.own.as_deref().unwrap_or("")));

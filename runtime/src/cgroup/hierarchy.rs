@@ -1,8 +1,8 @@
-//! Which cgroup trees this machine has and where the caller may make directories.
+//! Which cgroup trees this machine has, and where the caller may create directories.
 //!
 //! Controllers are found in mountinfo, never by a directory that happens to have the right name:
-//! engines leave empty look-alikes behind, and a directory in a tmpfs takes a limit without a word
-//! and enforces nothing.
+//! engines leave empty look-alikes behind, and a directory in a tmpfs silently accepts a limit and
+//! enforces nothing.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -36,27 +36,27 @@ pub enum Controller {
     Cpuset,
     /// Processes and threads.
     Pids,
-    /// Pausing; a controller in v1 only, in v2 every cgroup can do it.
+    /// Pausing; a controller only in v1, in v2 every cgroup can do it.
     Freezer,
-    /// Processor time, counted; in v1 only, in v2 the processor controller counts too.
+    /// Processor time accounting; only in v1, in v2 the cpu controller includes it.
     Cpuacct,
-    /// Which devices; in v1 only, in v2 a program attached to the cgroup decides.
+    /// Device access; only in v1, in v2 a program attached to the cgroup decides.
     Devices,
     /// Block devices; `blkio` in v1.
     Io,
     /// Huge pages.
     Hugetlb,
-    /// A mark on packets; in v1 only.
+    /// A mark on packets; only in v1.
     NetCls,
-    /// The priority of packets; in v1 only.
+    /// The priority of packets; only in v1.
     NetPrio,
     /// Sampling by perf; in v2 every cgroup has it.
     PerfEvent,
     /// Remote direct memory access.
     Rdma,
-    /// Countable things of this processor, such as encrypted guests.
+    /// Countable resources of this processor, such as encrypted guests.
     Misc,
-    /// The tree `name=systemd`, which controls nothing: systemd keeps its units apart by it.
+    /// The tree `name=systemd`, which controls nothing: systemd uses it to track its units.
     Systemd,
 }
 
@@ -79,7 +79,7 @@ impl Controller {
         Controller::Systemd,
     ];
 
-    /// The kernel's name of it.
+    /// Its kernel name.
     pub fn name(self) -> &'static str {
         match self {
             Controller::Memory => "memory",
@@ -100,18 +100,18 @@ impl Controller {
         }
     }
 
-    /// The kernel's name of it in v1.
+    /// Its kernel name in v1.
     pub fn v1_name(self) -> &'static str {
         if self == Controller::Io { "blkio" } else { self.name() }
     }
 
-    /// Words for a controller that no tree has.
+    /// The error for a controller that no tree has.
     pub(super) fn missing(self) -> Error {
         Error::new(format!("no {} controller in the cgroup hierarchies mounted here", self.name()))
             .hint("`grep cgroup /proc/self/mountinfo` lists them")
     }
 
-    /// Words for a controller that `dir` does not have.
+    /// The error for a controller that `dir` does not have.
     pub(super) fn missing_in(self, dir: &Path) -> Error {
         Error::new(format!("no {} controller in {}", self.name(), dir.display())).hint(
             "it is not enabled for this cgroup: see cgroup.controllers and cgroup.subtree_control of \
@@ -133,42 +133,42 @@ impl Controller {
 pub struct MountedTree {
     /// Its generation.
     pub version: Version,
-    /// What it controls; filled for v1 only, as v2 says it anew in each directory.
+    /// What it controls; only for v1, as in v2 each directory lists its own.
     pub controllers: Vec<Controller>,
-    /// The cgroup that is seen at `point`: `/`, or deeper where a container was given a part.
+    /// The cgroup that is seen at `point`: `/`, or deeper where a container got only a part.
     pub root: String,
     /// Where it is mounted.
     pub point: String,
-    /// The number of the tree: the same for all mounts of it.
+    /// The device number of the tree: the same for all its mounts.
     pub device: String,
     /// The caller's own cgroup in this tree, from `point`, such as `/a/b`; empty at `point` itself.
-    /// None where what is mounted does not have it.
+    /// `None` if the mounted part does not contain it.
     pub own: Option<String>,
-    /// Nothing can be made here.
+    /// Nothing can be created here.
     pub read_only: bool,
 }
 
 /// The cgroup trees as the caller sees them.
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
-    /// Visible trees, those with the most to see first.
+    /// Visible trees, those that show the most first.
     pub mounts: Vec<MountedTree>,
-    /// The caller is root, and starts at the top of each tree; others start at `own`.
+    /// The caller is root, and starts at the root of each tree; others start at `own`.
     pub privileged: bool,
     /// The directory that holds those of all sandboxes.
     pub parent: String,
     /// systemd manages the trees (sd_booted(3)).
     pub systemd: bool,
-    /// A scope of systemd's is asked for (`--systemd-cgroup`).
+    /// A systemd scope is requested (`--systemd-cgroup`).
     pub scope: bool,
 }
 
-/// Why a directory of the unified tree cannot hold sandboxes; later ones came closer.
+/// Why a directory of the unified tree cannot hold sandboxes; later variants came closer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Unfit {
-    /// No unified tree, or the caller is not in what is mounted of it.
+    /// No unified tree, or the caller is not in the mounted part of it.
     NotMounted,
-    /// The directory may not be written: not delegated to the caller (or a read-only mount).
+    /// The directory is not writable: not delegated to the caller, or mounted read-only.
     NotWritable(String, i32),
     /// Writable, but a controller has not been passed down to it.
     Lacks(String, &'static str),
@@ -190,13 +190,13 @@ impl Hierarchy {
         Ok(Hierarchy { systemd, ..host })
     }
 
-    /// Reads the text of /proc/PID/mountinfo and /proc/PID/cgroup.
+    /// Parses the text of /proc/PID/mountinfo and /proc/PID/cgroup.
     pub fn parse(mountinfo: impl AsRef<[u8]>, cgroup: &str, privileged: bool) -> Hierarchy {
         let lines: Vec<MountLine> = mountinfo::lines(mountinfo.as_ref()).collect();
         let seen = |line: &MountLine| tree(line).filter(|_| visible(line, &lines));
         let mut mounts: Vec<MountedTree> = lines.iter().filter_map(seen).collect();
         // Where a tree is mounted twice, the mount that shows more of it is the tree itself, and
-        // the other one a part that was bound into some container.
+        // the other a part that was bind-mounted into some container.
         mounts.sort_by_key(|mount| mount.root.len());
         for mount in &mut mounts {
             mount.own = cgroup.lines().find_map(|line| mount.own(line));
@@ -204,7 +204,7 @@ impl Hierarchy {
         Hierarchy { mounts, privileged, parent: "garth".into(), systemd: false, scope: false }
     }
 
-    /// The trees, each once: the mount that shows most of it.
+    /// Each tree once: the mount that shows most of it.
     pub(super) fn trees(&self) -> impl Iterator<Item = &MountedTree> {
         self.mounts.iter().enumerate().filter_map(|(at, mount)| {
             (!self.mounts[..at].iter().any(|other| other.device == mount.device)).then_some(mount)
@@ -221,13 +221,13 @@ impl Hierarchy {
         self.mounts.iter().find(|mount| mount.version == Version::V2)
     }
 
-    /// There is the unified tree and no other.
+    /// Whether the unified tree is the only one.
     pub fn unified_only(&self) -> bool {
         self.mounts.iter().all(|mount| mount.version == Version::V2)
     }
 
-    /// Directories of the unified tree that may hold sandboxes, best first: for root the top; for
-    /// everyone the caller's own cgroup and those above it, as far as they are seen.
+    /// Directories of the unified tree that may hold sandboxes, best first: for root the root of
+    /// the tree; for everyone the caller's own cgroup and its visible ancestors.
     pub(super) fn v2_tops(&self) -> Vec<String> {
         let Some(mount) = self.v2() else { return Vec::new() };
         let mut tops = Vec::new();
@@ -245,11 +245,11 @@ impl Hierarchy {
         tops
     }
 
-    /// The directory of the unified tree to make `<parent>/<id>` in, so that it has `needed`.
+    /// The directory of the unified tree to create `<parent>/<id>` in, so that it has `needed`.
     ///
-    /// A process moves into the sandbox from the caller's cgroup, and the kernel asks for write
-    /// access to cgroup.procs of the closest directory above both: that is the one chosen here,
-    /// because all candidates but root's lie above the caller.
+    /// A process moves into the sandbox from the caller's cgroup, and the kernel requires write
+    /// access to cgroup.procs of the nearest common ancestor: that is the one chosen here, because
+    /// all candidates but root's lie above the caller.
     pub(super) fn v2_top(&self, needed: &[Controller]) -> Result<String, Unfit> {
         let mut closest = Unfit::NotMounted;
         for top in self.v2_tops() {
@@ -286,7 +286,7 @@ impl MountedTree {
     }
 }
 
-/// Whether `top` can give `needed` to a directory in it; `vacated`: its processes will be moved.
+/// Whether `top` can pass `needed` on to a child; `vacated`: its processes will be moved.
 pub(super) fn fit(top: &str, needed: &[Controller], vacated: bool) -> Result<(), Unfit> {
     for file in ["", "/cgroup.procs", "/cgroup.subtree_control"] {
         writable(&format!("{top}{file}"))
@@ -298,7 +298,7 @@ pub(super) fn fit(top: &str, needed: &[Controller], vacated: bool) -> Result<(),
     }
     let passed_on = controllers(&format!("{top}/cgroup.subtree_control"));
     // Only the root of the tree may have both processes and controllers below (cgroups(7), "no
-    // internal processes"); it is the one directory without cgroup.type.
+    // internal processes"); it is the only directory without cgroup.type.
     if !vacated
         && !needed.iter().all(|controller| passed_on.contains(controller))
         && Path::new(&format!("{top}/cgroup.type")).exists()
@@ -309,7 +309,7 @@ pub(super) fn fit(top: &str, needed: &[Controller], vacated: bool) -> Result<(),
     Ok(())
 }
 
-/// The controllers named in a v2 file such as cgroup.controllers; none if it cannot be read.
+/// The controllers listed in a v2 file such as cgroup.controllers; none if it cannot be read.
 pub(super) fn controllers(path: &str) -> Vec<Controller> {
     let text = read_kernel(path).unwrap_or_default();
     Controller::listed(&text, char::is_whitespace)
@@ -320,11 +320,11 @@ pub(super) fn writable(path: &str) -> Result<(), Errno> {
     access::writable(&CString::new(path).map_err(|_| Errno(libc::EINVAL))?)
 }
 
-/// Whether the mount point leads there, and not to something mounted over it or over a directory on
-/// the way.
+/// Whether the mount point leads to this mount, and not to something mounted over it or over one of
+/// its ancestors.
 fn visible(mount: &MountLine, lines: &[MountLine]) -> bool {
     let (mut below, mut id) = (None, mount.id);
-    // The chain up ends at a mount that is not listed; the count guards against a forged loop.
+    // The chain ends at a mount that is not listed; the count guards against a forged loop.
     for _ in 0..=lines.len() {
         let covers = |line: &&MountLine| {
             line.above == id
@@ -341,7 +341,7 @@ fn visible(mount: &MountLine, lines: &[MountLine]) -> bool {
     true
 }
 
-/// A tree; none where its path is not UTF-8: no one mounts a cgroup tree there.
+/// A tree. `None` if its path is not UTF-8: cgroup trees are not mounted at such paths.
 fn tree(line: &MountLine) -> Option<MountedTree> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
     let read_only = |options| text(options).split(',').any(|option| option == "ro");

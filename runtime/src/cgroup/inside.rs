@@ -8,16 +8,15 @@ use super::record::{Cgroup, Dir, Placement};
 use crate::plan::CgroupMount;
 
 impl Cgroup {
-    /// The trees to mount in the container, in the order of the host's. In v1, and where both
-    /// generations are mounted, each has a directory of its own below a tmpfs; the unified tree
-    /// alone is mounted as it is.
+    /// The trees to mount in the container, in the host's order. In v1 and hybrid setups, each has
+    /// a directory of its own below a tmpfs; a lone unified tree is mounted directly.
     pub fn inside(&self, host: &Hierarchy) -> Vec<CgroupMount> {
         let mut all = self.shown(self.unified_only() && host.unified_only());
         all.extend(self.others(host));
         all
     }
 
-    /// A sandbox's own part of the trees that it has limits in.
+    /// A sandbox's own part of the trees in which it has limits.
     pub fn seen(&self) -> Vec<CgroupMount> {
         let hybrid = |dir: &Dir| dir.top.starts_with("/sys/fs/cgroup/unified");
         let unified_only = self.unified_only() && !self.dirs.iter().any(hybrid);
@@ -33,7 +32,7 @@ impl Cgroup {
                 all.push(CgroupMount { name: name.into(), own, ..CgroupMount::default() });
                 continue;
             }
-            // The name that the tree has on the host: programs look for that one.
+            // The name of the tree on the host, which programs look for.
             let Some(name) = Path::new(&dir.top).file_name().and_then(|name| name.to_str()) else {
                 continue;
             };
@@ -45,7 +44,7 @@ impl Cgroup {
             if dir.controllers.contains(&Controller::Systemd) {
                 options.insert(0, "none".into());
             }
-            // Also those of its controllers that are not asked for.
+            // Also for those of its controllers that were not requested.
             let mut links: Vec<&str> = dir.controllers.iter().map(|c| plain(*c)).collect();
             links.extend(name.split(','));
             links.retain(|link| *link != name);
@@ -57,8 +56,8 @@ impl Cgroup {
         all
     }
 
-    /// Trees in which the container has no cgroup of its own, as none could be made: it is in the
-    /// caller's, and that is what it sees. Beside v1 the unified tree is left out, as runc does.
+    /// Trees in which no cgroup could be created for the container: it is in the caller's, and sees
+    /// that one. In a hybrid setup the unified tree is left out, as runc does.
     fn others(&self, host: &Hierarchy) -> Vec<CgroupMount> {
         let unified_only = host.unified_only();
         let covered = |mount: &MountedTree| {
@@ -84,7 +83,7 @@ impl Cgroup {
         own.flat_map(|cgroup| cgroup.shown(unified_only)).collect()
     }
 
-    /// The container's directories by controller, as engines read them in a state file: `memory`,
+    /// The container's directories by controller, as engines read them from a state file: `memory`,
     /// `name=systemd`, and `""` for the unified tree.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
         let mut paths = BTreeMap::new();

@@ -1,11 +1,11 @@
-//! `--io`: throttles on paths become limits on disks, or an error that says why one would do
-//! nothing.
+//! `--io`: throttles on paths become limits on disks, or an error that says why a limit would have
+//! no effect.
 //!
-//! Reading is done by the process that reads, so it can be limited everywhere. Writing goes to
-//! memory first, and is done later by a thread of the kernel. Who it is for is known in the unified
-//! tree only, where the memory controller is in it too and the file system tells
-//! (Documentation/admin-guide/cgroup-v2.rst, "Writeback"). In v1, direct and synchronous writes are
-//! limited, and all others pass: so a limit on writing is refused there.
+//! Reads are issued by the reading process, so they can be limited everywhere. Writes go to memory
+//! first, and a kernel thread writes them back later. Only the unified tree attributes these to a
+//! cgroup, if the memory controller is in it too and the file system supports it
+//! (Documentation/admin-guide/cgroup-v2.rst, "Writeback"). In v1 only direct and synchronous writes
+//! are limited, and all others pass: so a limit on writing is refused there.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::config::io::{Throttle, bytes};
 use crate::config::oci::{BlockIo, ThrottleDevice};
 use crate::{Error, Result};
 
-/// The limits of one disk; what is none is left as it is, and zero is no limit.
+/// The limits of one disk; `None` leaves a limit unchanged, and zero lifts it.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(default)]
 pub struct DiskLimits {
@@ -23,27 +23,27 @@ pub struct DiskLimits {
     pub device: String,
     /// Its name in /sys/block.
     pub name: String,
-    /// How the path that was given led to it.
+    /// How the given path led to it.
     pub words: String,
-    /// Bytes read in a second.
+    /// Bytes read per second.
     pub read: Option<u64>,
-    /// Bytes written in a second.
+    /// Bytes written per second.
     pub write: Option<u64>,
-    /// Read operations in a second.
+    /// Read operations per second.
     pub riops: Option<u64>,
-    /// Write operations in a second.
+    /// Write operations per second.
     pub wiops: Option<u64>,
 }
 
-/// File systems that tell the kernel whose a write is (SB_I_CGROUPWB).
+/// File systems that attribute writeback to a cgroup (SB_I_CGROUPWB).
 const TELL: [&str; 7] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "bcachefs"];
 
 const UNIFIED: &str = "boot with cgroup v2 only (cgroup_no_v1=all), or limit only read= and riops=";
 
-/// Finds the disks below the paths of `throttles`, where `version` has the controller.
+/// Finds the disks below the paths of `throttles`; `version` has the controller.
 ///
 /// # Errors
-/// A path that is not there, one that is on no disk, a limit that would do nothing, and two that
+/// A path that does not exist or is not on a disk, a limit that would have no effect, or two that
 /// contradict each other.
 pub fn resolve(throttles: &[Throttle], version: Version) -> Result<Vec<DiskLimits>> {
     match throttles {
@@ -126,7 +126,7 @@ impl DiskLimits {
     }
 }
 
-/// Words for a hybrid setup with the io controller in the unified tree.
+/// The error for a hybrid setup with the io controller in the unified tree.
 pub(super) fn memory_is_elsewhere() -> Error {
     Error::new(
         "a write limit has no effect here: the memory controller is in cgroup v1, and buffered \
@@ -135,7 +135,7 @@ pub(super) fn memory_is_elsewhere() -> Error {
     .hint(UNIFIED)
 }
 
-/// In the words of config.json.
+/// The limits as in config.json.
 pub(super) fn block_io(limits: &[DiskLimits]) -> BlockIo {
     let list = |of: fn(&DiskLimits) -> Option<u64>| -> Vec<ThrottleDevice> {
         let one = |disk: &DiskLimits| {

@@ -14,31 +14,31 @@ use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 impl Cgroup {
-    /// Each `cgroup.procs`. The child writes "0" to each, and so joins by itself: its pid is not
+    /// Each `cgroup.procs`. The child writes "0" to each and so joins by itself: its pid is not
     /// needed. In v1, a real-time process (SCHED_FIFO, SCHED_RR) gets EINVAL from the cpu tree.
     pub fn join_paths(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.path(dir).join("cgroup.procs")).collect()
     }
 
-    /// As [`Cgroup::join_paths`], for a process of one thread that writes "0", itself. In v1 that
-    /// is `tasks`: only there does the kernel know that no other thread of the process can be
-    /// forking, and leaves out a lock that waits for every processor (5 to 15 ms where no process
-    /// was moved for a while; cgroup_procs_write_start(), Linux 5.16).
+    /// Same as [`Cgroup::join_paths`], for a single-threaded process that writes "0" itself. In v1
+    /// that is `tasks`: only there does the kernel know that no other thread of the process can be
+    /// forking, and skips a lock that waits for every processor (5 to 15 ms if no process was moved
+    /// for a while; cgroup_procs_write_start(), Linux 5.16).
     pub fn own_join_paths(&self) -> Vec<PathBuf> {
         self.dirs.iter().map(|dir| self.path(dir).join(join_file(dir.version))).collect()
     }
 
-    /// As [`Cgroup::own_join_paths`], at a start: into a scope the parent puts the process.
+    /// Same as [`Cgroup::own_join_paths`], at a start: the parent puts the process into a scope.
     pub fn first_join_paths(&self) -> Vec<PathBuf> {
         if self.is_scope() { Vec::new() } else { self.own_join_paths() }
     }
 
-    /// As [`Cgroup::own_join_paths`], for a process that comes later. An ordinary user in a login
-    /// session may not write to them; systemd moves this process then, and its children are inside
-    /// from the start.
+    /// Same as [`Cgroup::own_join_paths`], for a process that joins later. An ordinary user in a
+    /// login session may not write to them; then systemd moves this process, and its children start
+    /// inside.
     ///
     /// # Errors
-    /// What systemd answers.
+    /// The error from systemd.
     pub fn later_join_paths(&self) -> Result<Vec<PathBuf>> {
         let paths = self.own_join_paths();
         if let (Some(unit), Some(dir)) = (self.unit(), self.dirs.first())
@@ -50,19 +50,19 @@ impl Cgroup {
         Ok(paths)
     }
 
-    /// Puts process `pid` into each of the cgroups.
+    /// Moves process `pid` into each of the cgroups.
     ///
     /// # Errors
-    /// The file that could not be written.
+    /// A file that cannot be written.
     pub fn enter(&self, pid: i32) -> Result<()> {
         self.join_paths().iter().try_for_each(|file| write(file, &pid.to_string()))
     }
 
     /// Gives the directory in the unified tree to `uid`, root in a container that has a cgroup
-    /// namespace and the tree mounted writable. v1 cannot be handed to others safely.
+    /// namespace and the tree mounted writable. v1 cannot be delegated safely.
     ///
     /// # Errors
-    /// What could not be given.
+    /// What cannot be given.
     pub fn delegate(&self, uid: u32) -> Result<()> {
         if !self.unified_only() {
             return Ok(());
@@ -70,12 +70,12 @@ impl Cgroup {
         self.dirs.iter().try_for_each(|dir| subtree::delegate(&self.path(dir), uid))
     }
 
-    /// How another process of one thread joins, beside the first, `init`, if there is one already:
-    /// that may have moved into cgroups of the container's own making, and then the container's
-    /// directory takes no process (EBUSY, "no internal processes").
+    /// How another single-threaded process joins, beside the first, `init`, if there is one
+    /// already: `init` may have moved into a cgroup that the container created, and then the
+    /// container's directory accepts no process (EBUSY, "no internal processes").
     ///
     /// # Errors
-    /// When the directory in the unified tree cannot be opened.
+    /// The directory in the unified tree cannot be opened.
     pub fn entrance(&self, init: Option<i32>) -> Result<Entrance> {
         let mut entrance = Entrance::default();
         for dir in &self.dirs {
@@ -97,12 +97,12 @@ impl Cgroup {
         Ok(entrance)
     }
 
-    /// As [`Cgroup::entrance`], into directories below the container's own that are there already:
-    /// one for all trees under the name "", or by controller; trees without one are joined at the
+    /// Same as [`Cgroup::entrance`], into existing directories below the container's own: one for
+    /// all trees under the name "", or one per controller; trees without one are joined at the
     /// container's own.
     ///
     /// # Errors
-    /// A controller that no tree has, a path that leads elsewhere, a directory that is not there.
+    /// A controller that no tree has, a path that leads elsewhere, or a missing directory.
     pub fn entrance_below(&self, below: &BTreeMap<String, String>) -> Result<Entrance> {
         for name in below.keys().filter(|name| !name.is_empty()) {
             if !self.dirs.iter().any(|dir| dir.answers_to(name)) {
@@ -134,10 +134,10 @@ impl Cgroup {
     }
 }
 
-/// The ways into a cgroup that cost no wait for other processors, as moving a process does.
+/// Ways into a cgroup that, unlike moving a process, do not wait for other processors.
 #[derive(Debug, Default)]
 pub struct Entrance {
-    /// The directory in the unified tree, to begin in (CLONE_INTO_CGROUP of clone(2), Linux 5.7).
+    /// The directory in the unified tree to start in (CLONE_INTO_CGROUP of clone(2), Linux 5.7).
     pub unified: Option<OwnedFd>,
     /// The files in the v1 trees to which the process writes "0".
     pub files: Vec<PathBuf>,

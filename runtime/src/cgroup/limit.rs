@@ -1,4 +1,4 @@
-//! Writing limits into the files of controllers, when a cgroup is made and later.
+//! Writing limits into the files of controllers, at creation and later.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
 impl Cgroup {
-    /// Gives what `resources` says to a cgroup that is in use; the rest stays as it is. In the
-    /// unified tree a controller that a sandbox was not started with comes now.
+    /// Applies `resources` to a cgroup in use; everything else stays as it is. In the unified tree
+    /// a controller that the sandbox was not started with is added now.
     ///
     /// # Errors
-    /// A controller that is not to be had, and what the kernel, or systemd, refused; what was
-    /// written before stays.
+    /// A controller that is not available, or what the kernel or systemd refused; what was written
+    /// before stays.
     pub fn update(&self, resources: &Resources) -> Result<()> {
         if !self.is_empty() {
             self.check_names()?;
@@ -38,7 +38,7 @@ impl Cgroup {
         if resources.devices.is_empty() { Ok(()) } else { self.write_devices(resources) }
     }
 
-    /// Sees to it that `controller` limits the cgroup.
+    /// Makes sure that `controller` limits the cgroup.
     fn have(&self, controller: Controller) -> Result<()> {
         let Some(dir) = self.deciding(controller) else {
             return Err(match self.is_empty() {
@@ -58,11 +58,10 @@ impl Cgroup {
         subtree::pass_on(&self.shared(dir), &[controller])
     }
 
-    /// What `throttles` come to on the disks below their paths, in the words of config.json.
+    /// The limits that `throttles` mean for the disks below their paths, as in config.json.
     ///
     /// # Errors
-    /// Where the cgroup is not limited by the controllers that it takes, and as for
-    /// [`super::io::resolve`].
+    /// A controller that this needs does not limit the cgroup, and as for [`super::io::resolve`].
     pub fn throttles(&self, throttles: &[Throttle]) -> Result<BlockIo> {
         let version = |controller| match self.is_containers() {
             true => self.deciding(controller).map(|dir| dir.version),
@@ -88,7 +87,7 @@ impl Cgroup {
         Ok(block_io(&limits))
     }
 
-    /// What is asked, with the disks that `--io` has found.
+    /// The requested resources, with the disks that `--io` has found.
     fn resources<'a>(&self, source: &'a LimitSource) -> Cow<'a, Resources> {
         let mut resources = source.resources();
         if matches!(source, LimitSource::Flags(_)) && !self.disks.is_empty() {
@@ -97,10 +96,10 @@ impl Cgroup {
         resources
     }
 
-    /// What will be written, in this order: directory, controller, and its settings.
+    /// What will be written, in order: directory, controller, and its settings.
     ///
     /// # Errors
-    /// Values that no kernel takes.
+    /// Values that no kernel accepts.
     pub(super) fn settings(
         &self,
         source: LimitSource,
@@ -117,7 +116,8 @@ impl Cgroup {
             };
             if matches!(source, LimitSource::Flags(_)) {
                 for setting in &mut settings {
-                    // What follows from a flag is good to have; what a flag says must be.
+                    // What is derived from a flag is optional; what the flag itself says is
+                    // mandatory.
                     setting.optional = source.words(&setting.field, "").is_none();
                 }
             }
@@ -128,7 +128,7 @@ impl Cgroup {
         Ok(all)
     }
 
-    /// Writes every given value. What is not given stays as it is.
+    /// Writes every given value. What is not given stays unchanged.
     pub(super) fn write_settings(&self, source: LimitSource) -> Result<()> {
         for (own, controller, settings) in self.settings(source)? {
             write_all(&own, controller, settings, source)?;
@@ -146,8 +146,8 @@ impl Cgroup {
 
 /// Writes the values of one controller.
 ///
-/// What the kernel refuses because of another value that is still to come, as a quota without its
-/// period, or less swap than memory when both go down, is written again after the others.
+/// A value that the kernel refuses because of another that is still to come, such as a quota
+/// without its period, or less swap than memory when both go down, is retried after the others.
 fn write_all(
     dir: &Path,
     controller: Controller,
@@ -187,7 +187,7 @@ fn put(dir: &Path, controller: Controller, item: &Setting, source: LimitSource) 
     Err(error.within(source.words(&item.field, &item.value).unwrap_or(item.field.clone())))
 }
 
-/// The kernel takes any number of shares, and makes the nearest that it can have of it.
+/// The kernel accepts any number of shares, and clamps it to the nearest possible.
 fn check_shares(file: &Path, asked: &str) -> Result<()> {
     match read_kernel(file) {
         Ok(taken) if taken.trim() != asked => {
@@ -198,7 +198,7 @@ fn check_shares(file: &Path, asked: &str) -> Result<()> {
     }
 }
 
-/// Writes `linux.resources.unified`: files by name, as the config has them.
+/// Writes `linux.resources.unified`: files by name, as in the config.
 fn write_unified(dir: &Path, unified: &BTreeMap<String, String>) -> Result<()> {
     for (file, value) in unified {
         let words = || format!("unified {file:?}");

@@ -1,9 +1,9 @@
-//! Making a cgroup: its directories, in each tree, with the limits in force before a process is
+//! Creating a cgroup: its directories, in each tree, with the limits applied before a process is
 //! inside.
 //!
-//! The directories above its own may be others' (all sandboxes', an engine's, a pod's): what is
-//! missing of them is made. Its own may be there already, if no process is in it: it is made anew
-//! then, so that it is the owner's alone ([`Claim`]).
+//! The directories above its own may belong to others (all sandboxes, an engine, a pod): missing
+//! ones are created. Its own may exist already, if no process is in it: it is then recreated, so
+//! that it is the owner's alone ([`Claim`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,21 +19,21 @@ use crate::sys::Errno;
 use crate::{Error, Result};
 
 impl Cgroup {
-    /// Makes the directories and writes the limits. A process joins afterwards, by itself
-    /// ([`Cgroup::join_paths`]), while the answer is held.
+    /// Creates the directories and writes the limits. A process joins afterwards, by itself
+    /// ([`Cgroup::join_paths`]), while the returned claim is held.
     ///
-    /// systemd makes a scope around a process only: then `pid` is that process, and it is in every
-    /// cgroup when this returns.
+    /// systemd creates a scope only around a process: then `pid` is that process, and it is in
+    /// every cgroup when this returns.
     ///
     /// # Errors
-    /// A cgroup with processes in it, a frozen one, one that another holds, and what could not be
-    /// made or limited. What had been made is gone again, as far as no other uses it.
+    /// A cgroup that has processes in it, is frozen or held by another, or what cannot be created
+    /// or limited. What was created is removed again, unless another uses it.
     pub(super) fn make(&self, source: LimitSource, pid: Option<i32>) -> Result<Claim> {
         if self.is_empty() {
             return Ok(Claim::default());
         }
         self.check_names()?;
-        // A unit of this name that is there already is another's, and stays.
+        // An existing unit of this name belongs to another, and stays.
         match (&self.placement, pid) {
             (Placement::Scope(unit), Some(pid)) => unit.start_beside(pid, &self.id)?,
             (Placement::Unit(unit), Some(pid)) => {
@@ -51,7 +51,7 @@ impl Cgroup {
             if let Placement::Unit(unit) = &self.placement {
                 let _ = unit.stop();
             }
-            // No process has joined yet, but for the one that a scope was made for.
+            // No process has joined yet, except the one that a scope was created for.
             for dir in made.iter().rev() {
                 let _ = fs::remove_dir(dir);
             }
@@ -75,7 +75,7 @@ impl Cgroup {
                 Ok(new)
             });
             if let Err(error) = taken {
-                // What was there at the last look is another's by now, or has always been.
+                // What was there at the last check belongs to another now, or always did.
                 made.retain(|path| new || *path != own);
                 return Err(error);
             }
@@ -96,7 +96,7 @@ impl Cgroup {
         pid.map_or(Ok(()), |pid| self.enter(pid))
     }
 
-    /// Its directories in one tree from the outermost to its own.
+    /// Its directories in one tree, from the outermost to its own.
     fn below_top(&self, dir: &Dir) -> Vec<PathBuf> {
         let own = self.path(dir);
         let below = own.ancestors().take_while(|path| *path != dir.top());
@@ -108,7 +108,7 @@ impl Cgroup {
     /// Passes controllers down to its directory in the unified tree.
     fn make_ready(&self, dir: &Dir, source: LimitSource, pid: Option<i32>) -> Result<()> {
         let own = self.path(dir);
-        // A cgroup with processes in it passes no controllers on.
+        // A cgroup with processes in it cannot pass controllers on.
         match (&self.placement, pid) {
             (Placement::Scope(_), Some(pid)) => {
                 write(&own.join("cgroup.procs"), &pid.to_string())?;
@@ -118,7 +118,7 @@ impl Cgroup {
         }
         let below = self.below_top(dir);
         if self.is_containers() && self.unified_only() {
-            // From the root of what is mounted: an engine reads all the counters.
+            // From the root of the mounted tree: an engine reads all the counters.
             let above = own.ancestors().skip(1);
             let above = above.take_while(|path| path.join("cgroup.subtree_control").exists());
             let above: Vec<&Path> = above.collect();
@@ -144,8 +144,8 @@ impl Cgroup {
         }
     }
 
-    /// The controllers that `dir` must have, with what asked for them. A container finds the others
-    /// in the trees of v1.
+    /// The controllers that `dir` must have, with what requested them. A container finds the others
+    /// in the v1 trees.
     fn needed(&self, dir: &Dir, source: LimitSource) -> Vec<(Controller, String)> {
         let asked = asked(source).into_iter();
         if self.is_containers() {
@@ -161,12 +161,12 @@ impl Cgroup {
     }
 }
 
-/// Makes `path` and what is missing above it, down from `top`; adds what it made, and says whether
-/// `path` was not there.
+/// Creates `path` and its missing ancestors below `top`; adds what it created to `made`, and
+/// returns whether `path` was missing.
 fn make_path(top: &Path, path: &Path, made: &mut Vec<PathBuf>) -> Result<bool> {
     let failed =
         |error: &std::io::Error| Error::io(format!("create cgroup {}", path.display()), error);
-    // An empty directory above may be removed in between, as the one that all sandboxes share is.
+    // An empty ancestor may be removed in between, such as the one that all sandboxes share.
     for _ in 0..100 {
         match fs::create_dir(path) {
             Ok(()) => {

@@ -1,18 +1,17 @@
-//! The cgroup of a sandbox or container: one directory in each tree that has something to say.
+//! The cgroup of a sandbox or container: one directory in each tree that matters to it.
 //!
 //! Those of `garth wrap` are `<top>/garth/<id>`. Where systemd manages the unified tree, the top is
-//! a cgroup that it has delegated, or a scope that it makes for the sandbox (`ground`). Elsewhere
-//! it is where the tree is mounted for root, and for everyone else a directory that was delegated
-//! to them. The shared directory `garth` is made by the first sandbox and goes with the last.
+//! a cgroup that it has delegated, or a scope that it creates for the sandbox (`ground`). Elsewhere
+//! it is the mount point of the tree for root, and a directory delegated to them for other users.
+//! The first sandbox creates the shared directory `garth`, and the last one removes it.
 //!
-//! `choose` decides for a sandbox and `choose_container` for a container, which is where
-//! config.json wants it: they refuse, and make nothing. The answer is the record for the journal,
-//! [`Cgroup`], and from there on both are the same: a resource that is made, joined, changed and
+//! `choose` decides for a sandbox, and `choose_container` for a container, which goes where
+//! config.json says: they only refuse, and create nothing. They return the record for the journal,
+//! [`Cgroup`], and from there on both are the same: a resource that is created, joined, changed and
 //! released.
 //!
-//! Whose a directory is, `claim` settles; [`Cgroup::give_up`] needs nothing but the record and the
-//! mark in the journal: it kills the processes that are left, removes the directories, and may be
-//! repeated.
+//! `claim` settles who owns a directory; [`Cgroup::give_up`] needs only the record and the mark in
+//! the journal: it kills the processes that are left, removes the directories, and may be repeated.
 //!
 //! | files | |
 //! |---|---|

@@ -1,7 +1,7 @@
-//! Being told when the kernel kills in a cgroup for want of memory.
+//! Notification when the kernel kills a process in a cgroup for lack of memory.
 //!
-//! v1 has an eventfd for it, which is also written when the cgroup goes; in v2 memory.events can be
-//! watched by inotify.
+//! v1 has an eventfd for this, which also fires when the cgroup is removed; in v2 inotify can watch
+//! memory.events.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,34 +15,34 @@ use crate::sys::file::read_kernel;
 use crate::sys::watch;
 use crate::{Error, Result};
 
-/// A watch on one cgroup. Readable when something may have happened: then ask [`Oom::news`].
+/// A watch on one cgroup. If it is readable, something may have happened: call [`Oom::news`].
 #[derive(Debug)]
 pub struct Oom {
     fd: File,
     dir: PathBuf,
     version: Version,
-    /// Kills that have been told.
+    /// Kills already reported.
     reported: u64,
-    /// Must stay open as long as the registration lasts.
+    /// Must stay open for as long as the registration lasts.
     _control: Option<File>,
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomEvent {
-    /// The kernel has killed, or found that nothing can be killed.
+    /// The kernel has killed a process, or found none to kill.
     Oom,
-    /// Nothing that is told here.
+    /// Nothing to report.
     Nothing,
     /// The cgroup is gone.
     Gone,
 }
 
 impl Cgroup {
-    /// Begins to watch.
+    /// Starts the watch.
     ///
     /// # Errors
-    /// No memory controller, and what the kernel refused.
+    /// There is no memory controller, or the kernel refuses.
     pub fn notify_oom(&self) -> Result<Oom> {
         let dir = self
             .deciding(Controller::Memory)
@@ -73,8 +73,8 @@ impl Cgroup {
 }
 
 impl Cgroup {
-    /// How often the kernel has killed here for want of memory; none: no memory controller, or a
-    /// kernel that does not count (v1 since Linux 4.13).
+    /// How many processes the kernel has killed here for lack of memory. `None`: no memory
+    /// controller, or a kernel that does not count (v1 before Linux 4.13).
     pub fn oom_kills(&self) -> Option<u64> {
         let (version, dir) = self.directory(Controller::Memory)?;
         match version {
@@ -85,10 +85,11 @@ impl Cgroup {
 }
 
 impl Oom {
-    /// Takes what has arrived. Returns at once; meant to be called when the descriptor is readable.
+    /// Takes what has arrived, without blocking; meant to be called when the descriptor is
+    /// readable.
     ///
     /// # Errors
-    /// When the descriptor cannot be read.
+    /// The descriptor cannot be read.
     pub fn news(&mut self) -> Result<OomEvent> {
         let mut buffer = [0; 4096];
         match self.fd.read(&mut buffer) {
@@ -110,7 +111,7 @@ impl Oom {
         if more {
             return Ok(OomEvent::Oom);
         }
-        // A cgroup does not go while it is watched by an engine that waits for its last process.
+        // A cgroup is not removed while an engine that watches it waits for its last process.
         let populated = read_kernel(self.dir.join("cgroup.events"))
             .is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
         Ok(if populated { OomEvent::Nothing } else { OomEvent::Gone })

@@ -18,7 +18,7 @@ impl Cgroup {
     /// The processes inside, in ascending order, as far as this pid namespace shows them.
     ///
     /// # Errors
-    /// A directory that is there and cannot be read.
+    /// An existing directory cannot be read.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let mut pids = Vec::new();
         for dir in &self.dirs {
@@ -29,8 +29,8 @@ impl Cgroup {
         Ok(pids)
     }
 
-    /// Those in the container's own directory: not in cgroups that it has made inside. Of the v1
-    /// trees that of the devices counts, as it does for engines.
+    /// Those in the container's own directory, not in cgroups that it created inside. Of the v1
+    /// trees, that of the devices controller counts, as for engines.
     ///
     /// # Errors
     /// As for [`Cgroup::pids`].
@@ -42,8 +42,8 @@ impl Cgroup {
     /// Stops every process inside, and returns when all have stopped.
     ///
     /// # Errors
-    /// The cgroup was chosen without a freezer, or a process does not stop within two seconds
-    /// (it sleeps uninterruptibly); then all are let go again.
+    /// The cgroup was chosen without a freezer, or a process does not stop within two seconds (it
+    /// is in uninterruptible sleep); then all are thawed again.
     pub fn freeze(&self) -> Result<()> {
         let result = self.set_frozen(true);
         if result.is_err() {
@@ -52,7 +52,7 @@ impl Cgroup {
         result
     }
 
-    /// Lets the processes go on.
+    /// Thaws the processes.
     pub fn thaw(&self) -> Result<()> {
         self.set_frozen(false)
     }
@@ -63,7 +63,7 @@ impl Cgroup {
         })?;
         let end = Instant::now() + Duration::from_secs(2);
         loop {
-            // A v1 freezer that is asked again helps those along that have not stopped yet.
+            // Asking a v1 freezer again nudges the processes that have not stopped yet.
             freezer.set(frozen)?;
             if freezer.has_reached(frozen)? {
                 return Ok(());
@@ -80,7 +80,7 @@ impl Cgroup {
         }
     }
 
-    /// The one that Linux prefers, if there are two.
+    /// The one that the kernel prefers, if there are two.
     fn freezer(&self) -> Option<Freezer> {
         let unified = self.dirs.iter().find(|dir| dir.version == Version::V2);
         unified
@@ -88,9 +88,9 @@ impl Cgroup {
             .or_else(|| self.dirs.iter().find_map(|dir| self.freezer_in(dir)))
     }
 
-    /// Sends `signal` to every process inside, those of cgroups made inside included. From
-    /// SIGKILL none escapes; for other signals, processes stand still meanwhile, where they can be
-    /// made to, so that none forks one that is not signalled.
+    /// Sends `signal` to every process inside, including those in cgroups created inside. None
+    /// escapes SIGKILL; for other signals the processes are frozen meanwhile, if possible, so that
+    /// none forks a child that misses the signal.
     ///
     /// # Errors
     /// A process that may not be signalled.
@@ -109,15 +109,15 @@ impl Cgroup {
                 }
                 _ => {}
             });
-        // Whatever went wrong: what was stopped here goes on.
+        // Whatever failed, what was frozen here is thawed.
         let thawed = if frozen { self.thaw() } else { Ok(()) };
         found.and(refused).and(thawed)
     }
 
-    /// Sends SIGKILL to every process inside. They are gone some time later.
+    /// Sends SIGKILL to every process inside, without waiting for them to exit.
     ///
     /// # Errors
-    /// When it cannot be told which processes are inside.
+    /// The processes inside cannot be determined.
     pub fn kill(&self) -> Result<()> {
         for dir in &self.dirs {
             let own = self.path(dir);
@@ -134,7 +134,7 @@ impl Cgroup {
         killed
     }
 
-    /// Thaws every process that SIGKILL waits for, in whichever tree it is frozen.
+    /// Thaws every process for which SIGKILL is pending, in whichever tree it is frozen.
     pub fn let_die(&self) {
         self.dirs.iter().filter_map(|dir| self.freezer_in(dir)).for_each(|it| it.let_die());
     }
@@ -144,8 +144,8 @@ impl Cgroup {
         for some in self.pids()?.chunks(BATCH) {
             let open = |pid: &i32| pidfd::open(*pid).ok().map(|process| (*pid, process));
             let opened: Vec<(i32, OwnedFd)> = some.iter().filter_map(open).collect();
-            // A number may have come to mean another process since it was read. One that is inside
-            // now is the one that was opened: a number is not given away while it is in use.
+            // A pid may have been reused since it was read. If it is still inside, it is the
+            // process that was opened: a pid is not reused while it is in use.
             let inside = self.pids()?;
             for (pid, process) in opened {
                 if inside.binary_search(&pid).is_ok() {

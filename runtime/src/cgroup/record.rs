@@ -1,5 +1,5 @@
-//! The record of a cgroup: where its directories are, in each tree. Plain data, from which it can
-//! be made, found and removed.
+//! The record of a cgroup: where its directories are, in each tree. Plain data, enough to create,
+//! find and remove it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,10 @@ use super::io::DiskLimits;
 use super::systemd::Unit;
 use crate::{Error, Result};
 
-/// The directories of one sandbox or container, made or not.
+/// The directories of one sandbox or container, created or not.
 ///
-/// Without directories every operation does nothing, so an owner without a cgroup needs no case of
-/// its own.
+/// Without directories every operation does nothing, so an owner without a cgroup needs no special
+/// case.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroup {
     pub(super) id: String,
@@ -26,8 +26,8 @@ pub struct Cgroup {
     pub(super) disks: Vec<DiskLimits>,
 }
 
-/// `<top>/<parent>/<id>` in one tree. The path is put together at each use, so a record cannot
-/// name a directory outside of `<top>`.
+/// `<top>/<parent>/<id>` in one tree. The path is built at each use, so a record cannot name a
+/// directory outside `<top>`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dir {
     pub version: Version,
@@ -35,26 +35,27 @@ pub(super) struct Dir {
     pub controllers: Vec<Controller>,
 }
 
-/// What the directories above it are, and how it is made.
+/// What the directories above it are, and how it is created.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Placement {
-    /// A sandbox's, below a directory that all sandboxes share and that goes with the last of them.
+    /// A sandbox's, below a directory that all sandboxes share and the last one removes.
     #[default]
     Shared,
-    /// The same in a cgroup that was delegated to the caller, whose processes leave it for a child.
+    /// The same in a cgroup delegated to the caller, whose processes move to a child.
     Delegated,
-    /// The same in a scope of its own: systemd makes it around the first process, and removes it
+    /// The same in a scope of its own: systemd creates it around the first process, and removes it
     /// after the last.
     Scope(Unit),
-    /// A container's, where config.json says. The directories above are others', and stay.
+    /// A container's, where config.json says. The directories above belong to others, and stay.
     Named,
-    /// A container's that is a scope: systemd makes it around the process, and is told to stop it.
+    /// A container's that is a scope: systemd creates it around the process, and is told to stop
+    /// it.
     Unit(Unit),
 }
 
 impl Cgroup {
-    /// There is no directory in any tree.
+    /// Whether there is no directory in any tree.
     pub fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
@@ -64,7 +65,7 @@ impl Cgroup {
         &self.id
     }
 
-    /// The scope that systemd makes.
+    /// The scope that systemd creates.
     pub(super) fn unit(&self) -> Option<&Unit> {
         match &self.placement {
             Placement::Scope(unit) | Placement::Unit(unit) => Some(unit),
@@ -72,13 +73,13 @@ impl Cgroup {
         }
     }
 
-    /// It can only be made around a process.
+    /// Whether it can only be created around a process.
     pub fn is_scope(&self) -> bool {
         self.unit().is_some()
     }
 
-    /// A container is in all trees, and its first directory stands for the others; a sandbox is in
-    /// those that it needs.
+    /// A container is in all trees, and its first directory stands for the others; a sandbox is
+    /// only in those that it needs.
     pub(super) fn is_containers(&self) -> bool {
         matches!(self.placement, Placement::Named | Placement::Unit(_))
     }
@@ -87,7 +88,7 @@ impl Cgroup {
         if self.is_containers() { "container" } else { "sandbox" }
     }
 
-    /// The same cgroup as far as `dirs` go.
+    /// The same cgroup, limited to `dirs`.
     pub(super) fn with(&self, dirs: Vec<Dir>) -> Cgroup {
         Cgroup { dirs, ..self.clone() }
     }
@@ -104,7 +105,7 @@ impl Cgroup {
 
     /// The directory above its own.
     pub(super) fn shared(&self, dir: &Dir) -> PathBuf {
-        // Joined with nothing, a path would end in a slash.
+        // Joining an empty path would leave a trailing slash.
         let top = PathBuf::from(&dir.top);
         if self.parent.is_empty() { top } else { top.join(&self.parent) }
     }
@@ -113,7 +114,7 @@ impl Cgroup {
         self.shared(dir).join(&self.id)
     }
 
-    /// A record may have been read from a damaged file. Each name must be one step down.
+    /// A record may come from a damaged file. Each name must be a single path component.
     pub(super) fn check_names(&self) -> Result<()> {
         let above = self.parent.split('/');
         let above = above.filter(|_| !self.is_containers() || !self.parent.is_empty());
@@ -134,8 +135,8 @@ impl Cgroup {
         Some((dir.version, self.path(dir)))
     }
 
-    /// The directory that decides about `controller`: that in the v1 tree which has it, otherwise
-    /// that in the unified tree.
+    /// The directory that decides about `controller`: the one in the v1 tree that has it, otherwise
+    /// the one in the unified tree.
     pub(super) fn deciding(&self, controller: Controller) -> Option<&Dir> {
         self.dirs
             .iter()
@@ -143,7 +144,7 @@ impl Cgroup {
             .or_else(|| self.dirs.iter().find(|dir| dir.version == Version::V2))
     }
 
-    /// Only the unified tree is used.
+    /// Whether only the unified tree is used.
     pub fn unified_only(&self) -> bool {
         self.dirs.iter().all(|dir| dir.version == Version::V2)
     }
@@ -152,7 +153,7 @@ impl Cgroup {
         if self.unified_only() { Version::V2 } else { Version::V1 }
     }
 
-    /// Its processes are stopped, or about to be.
+    /// Whether its processes are stopped, or about to be.
     pub fn is_frozen(&self) -> bool {
         self.dirs.iter().any(|dir| self.dir_is_frozen(dir))
     }
@@ -169,8 +170,8 @@ impl Cgroup {
         has_one.then(|| Freezer::new(dir.version, self.path(dir)))
     }
 
-    /// The record as a text without quotes and braces, of a line for each tree: for where there is
-    /// little room.
+    /// The record as text without quotes and braces, a line for each tree: for where space is
+    /// limited.
     pub fn to_text(&self) -> String {
         let mut lines =
             vec![format!("{} {}/{}", u8::from(self.is_containers()), self.parent, self.id)];
@@ -205,21 +206,21 @@ impl Cgroup {
             dirs.push(Dir { version, top: top.to_owned(), controllers });
         }
         let placement = match (containers, unit) {
-            // Also where it was delegated, which matters for the making only.
+            // Also for a delegated cgroup; the difference matters only for creation.
             ("0", None) => Placement::Shared,
             ("0", Some(unit)) => Placement::Scope(unit),
             ("1", None) => Placement::Named,
             ("1", Some(unit)) => Placement::Unit(unit),
             _ => return None,
         };
-        // An id that is no name is found out at each use.
+        // An invalid id is detected at each use.
         let (id, parent) = (id.to_owned(), parent.to_owned());
         Some(Cgroup { id, parent, dirs, placement, disks: Vec::new() })
     }
 }
 
 impl Dir {
-    /// Is one of its controllers called so?
+    /// Whether one of its controllers has this name.
     pub(super) fn answers_to(&self, name: &str) -> bool {
         self.controllers.iter().any(|one| one.name() == name || one.v1_name() == name)
     }

@@ -1,9 +1,9 @@
-//! Taking a cgroup away, and finding those that were forgotten.
+//! Removing a cgroup, and finding those that were left behind.
 //!
-//! Of what is its own (`claim`), release ends the processes first, as only an empty directory can
+//! Release first kills the processes in what is its own (`claim`), as only an empty directory can
 //! be removed. In the unified tree one write to cgroup.kill does it (Linux 5.14), forks in flight
 //! included. In v1 each process is signalled, round after round: new ones may be forked meanwhile,
-//! so where the cgroup has a pids controller, its limit is set to 0 first.
+//! so if the cgroup has a pids controller, its limit is set to 0 first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,30 +17,28 @@ use super::record::{Cgroup, Dir, Placement};
 use super::systemd::Unit;
 use crate::{Error, Result};
 
-/// How long release waits for killed processes to be gone. A process that exits gives its memory
-/// back first, and that takes about 0.3 s for each gigabyte.
+/// How long release waits for killed processes to exit. An exiting process frees its memory first,
+/// which takes about 0.3 s per gigabyte.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long remove waits for processes that are being taken down already.
+/// How long remove waits for processes that are already exiting.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Cgroup {
-    /// Kills the processes that are left inside and removes the directories, of which the caller
-    /// knows that they are its own. May be repeated: what is gone already is fine.
+    /// Kills the processes that are left inside and removes the directories, which the caller knows
+    /// to be its own. May be repeated: what is gone already is not an error.
     ///
     /// # Errors
-    /// The directory that stays, why, and the processes in it. The others are removed all the
-    /// same.
+    /// The directory that stays, the reason, and the processes in it. The others are still removed.
     pub(super) fn release(&self) -> Result<()> {
         self.take_away(true, PATIENCE)
     }
 
-    /// Removes the directories and those in them, of a container that has ended. Kills no process,
+    /// Removes the directories, and those in them, of a container that has ended. Kills no process,
     /// needs only the record, and may be repeated.
     ///
     /// # Errors
-    /// The directory that stays, why, and the processes in it. The others are removed all the
-    /// same.
+    /// The directory that stays, the reason, and the processes in it. The others are still removed.
     pub(super) fn remove(&self) -> Result<()> {
         self.take_away(false, SHORT_PATIENCE)
     }
@@ -51,17 +49,17 @@ impl Cgroup {
         }
         self.check_names()?;
         let end = Instant::now() + patience;
-        // A sandbox's scope goes by itself with the last process.
+        // A sandbox's scope goes away by itself with the last process.
         if let Placement::Unit(unit) = &self.placement {
             self.stop(unit, kill, end)?;
         }
         let mut pause = Duration::from_micros(100);
-        // Send SIGKILL before giving up on a process: looking alone may take its time.
+        // Send SIGKILL before giving up on a process: looking for it may already take that long.
         let mut patient = kill;
         loop {
-            // Most sandboxes are empty by now; so try before looking.
+            // Most are empty by now, so try before looking inside.
             let mut left = Vec::new();
-            // The first directory shows whose they are: it goes last.
+            // The first directory shows the ownership: it goes last.
             for dir in self.dirs.iter().rev() {
                 if let Err(error) = remove_tree(&self.path(dir)) {
                     left.push((dir, error));
@@ -98,16 +96,16 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Removes the directory of all sandboxes, which fails while another is in it.
+    /// Removes the directory of all sandboxes; this fails while another sandbox is in it.
     pub(super) fn leave_shared(&self) {
         for dir in self.dirs.iter().filter(|_| !self.is_containers()) {
             let _ = fs::remove_dir(self.shared(dir));
         }
     }
 
-    /// Lets systemd take its scope away, which would kill the processes still inside: so they end
-    /// first, or it stays. That it is not there, or systemd is not, is no failure: what counts is
-    /// that the directories go.
+    /// Has systemd stop its scope, which would kill the processes still inside: so they end first,
+    /// or the scope stays. A missing scope or systemd is not an error: what counts is that the
+    /// directories go.
     fn stop(&self, unit: &Unit, kill: bool, end: Instant) -> Result<()> {
         loop {
             if self.pids()?.is_empty() {
@@ -125,15 +123,14 @@ impl Cgroup {
     }
 }
 
-/// Directories beside those of the living: for `garth gc`.
+/// Directories that belong to no live sandbox: for `garth gc`.
 ///
-/// `alive` is asked after the directories have been listed. As the intent record of a sandbox is
-/// written before its cgroup is made, one that is just being started is never taken for dead. Those
-/// of other state directories are among them: they are to be left ([`Cgroup::leave`]), not
-/// released.
+/// `alive` is called after the directories have been listed. As the intent record of a sandbox is
+/// written before its cgroup is created, one that is just starting is never taken for dead. Those
+/// of other state directories are included: they must be left ([`Cgroup::leave`]), not released.
 ///
 /// # Errors
-/// What cannot be looked at.
+/// What cannot be inspected.
 pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> Result<bool>) -> Result<Vec<Cgroup>> {
     let mut found: BTreeMap<String, Vec<Dir>> = BTreeMap::new();
     for dir in places(host) {
@@ -150,7 +147,7 @@ pub fn leftovers(host: &Hierarchy, alive: impl Fn(&str) -> Result<bool>) -> Resu
     Ok(dead)
 }
 
-/// Every place where this caller may have made cgroups.
+/// Every place where this caller may have created cgroups.
 fn places(host: &Hierarchy) -> Vec<Dir> {
     let mut dirs: Vec<Dir> = Vec::new();
     for mount in &host.mounts {
@@ -162,7 +159,7 @@ fn places(host: &Hierarchy) -> Vec<Dir> {
     for top in host.v2_tops() {
         dirs.push(Dir { version: Version::V2, top, controllers: Vec::new() });
     }
-    // What root has made under the same name is not this user's to see.
+    // What root created under the same name is not this user's concern.
     dirs.retain(|dir| hierarchy::writable(&format!("{}/{}", dir.top, host.parent)).is_ok());
     dirs
 }

@@ -11,8 +11,8 @@ use crate::journal::is_there;
 use crate::journal::resource::{Held, Owner, Resource};
 
 impl Cgroup {
-    /// Makes it, and marks it as the owner's before a process can be in it. systemd
-    /// makes a scope around process `pid` only.
+    /// Creates it, and marks it as the owner's before a process can be in it. systemd creates a
+    /// scope only around process `pid`.
     fn create(&self, owner: &Owner, pid: Option<i32>) -> Result<Claim> {
         let claim = self.make(owner.limits, pid)?;
         if !self.is_empty() {
@@ -21,7 +21,7 @@ impl Cgroup {
         Ok(claim)
     }
 
-    /// What a start will do, a line each, for `garth explain`.
+    /// What a start will do, one line each, for `garth explain`.
     pub(super) fn describe_making(&self, source: LimitSource) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(unit) = self.unit() {
@@ -46,7 +46,7 @@ impl Cgroup {
         for disk in &self.disks {
             lines.push(format!("limit {} as {}", disk.name, disk.words));
         }
-        // A value that no kernel takes has been refused by then.
+        // A value that no kernel accepts has been refused before.
         for (own, _, settings) in self.settings(source).unwrap_or_default() {
             for item in settings {
                 let condition =
@@ -61,19 +61,19 @@ impl Cgroup {
 
 impl Resource for Cgroup {
     fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
-        // A scope is made around a process only.
+        // A scope is created only around a process.
         if self.is_scope() {
             return Ok(());
         }
         let claim = self.create(owner, None)?;
-        // For a sandbox's life: where its processes cannot be seen, the lock can.
+        // For the life of the sandbox: where its processes are not visible, the lock is.
         held.extend(claim.into_files().map(OwnedFd::from));
         Ok(())
     }
 
     fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
         match self.is_scope() {
-            // The process is in it by now: that says enough to others.
+            // The process is already in it: that alone shows others that it is in use.
             true => self.create(owner, Some(pid)).map(drop),
             false => Ok(()),
         }

@@ -1,19 +1,18 @@
-//! Which devices a container may use: `linux.resources.devices`, and those that every container
-//! may.
+//! Which devices a container may use: `linux.resources.devices`, and the default devices.
 //!
 //! The rules are read in order, and for each kind of access (read, write, mknod) the last one that
-//! fits the device decides; where none fits, access is denied. That is what a program in the
-//! unified tree does ([`super::filter`]). v1 has a default and exceptions from it, and rules that
-//! take a part out of an exception cannot be said there: they are refused.
+//! fits the device decides; where none fits, access is denied. The program in the unified tree does
+//! exactly that ([`super::filter`]). v1 has a default and exceptions from it; rules that take a
+//! part out of an exception cannot be expressed there, and are refused.
 
 use crate::config::oci::Resources;
 use crate::{Error, Result};
 
-/// Reading; the kernel's numbers (linux/bpf.h).
+/// Reading; the values are the kernel's (linux/bpf.h).
 pub(super) const READ: u32 = 2;
 /// Writing.
 pub(super) const WRITE: u32 = 4;
-/// Making the node.
+/// Creating the node.
 pub(super) const MKNOD: u32 = 1;
 /// Everything.
 pub(super) const ANY: u32 = READ | WRITE | MKNOD;
@@ -26,7 +25,7 @@ pub(super) enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The letter of it, as in `ls -l`.
+    /// Its letter, as in `ls -l`.
     pub(super) fn letter(self) -> char {
         match self {
             DeviceKind::Block => 'b',
@@ -35,7 +34,7 @@ impl DeviceKind {
     }
 }
 
-/// A rule; `None` fits everything.
+/// A rule; `None` matches everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AccessRule {
     pub allow: bool,
@@ -43,12 +42,12 @@ pub(super) struct AccessRule {
     pub major: Option<u32>,
     pub minor: Option<u32>,
     pub access: u32,
-    /// It is not in the config: where a cgroup above denies it, it stays denied.
+    /// It is not from the config: where a cgroup above denies it, it stays denied.
     pub own: bool,
 }
 
 impl AccessRule {
-    /// Whether it decides everything.
+    /// Whether it matches everything.
     fn is_whole(&self) -> bool {
         (self.kind, self.major, self.minor, self.access) == (None, None, None, ANY)
     }
@@ -57,7 +56,7 @@ impl AccessRule {
         (self.kind, self.major, self.minor) == (other.kind, other.major, other.minor)
     }
 
-    /// Every device of `other` is one of these.
+    /// Whether every device that `other` matches is one of these.
     fn covers(&self, other: &AccessRule) -> bool {
         fn within<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.is_none() || one == other
@@ -67,7 +66,7 @@ impl AccessRule {
             && within(self.minor, other.minor)
     }
 
-    /// There is a device that both fit.
+    /// Whether some device matches both.
     fn meets(&self, other: &AccessRule) -> bool {
         fn both<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.is_none() || other.is_none() || one == other
@@ -77,7 +76,7 @@ impl AccessRule {
             && both(self.minor, other.minor)
     }
 
-    /// `c 1:3 rwm`, as v1's files take and show it.
+    /// `c 1:3 rwm`, the format of v1's files.
     pub(super) fn words(&self) -> String {
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
         let letters = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
@@ -89,7 +88,7 @@ impl AccessRule {
 }
 
 /// What every container may use, after what the config says: the nodes that every container has,
-/// and making nodes of any kind, which without the right to open them are good for nothing.
+/// and creating nodes of any kind, which are useless without the right to open them.
 /// config-linux.md, "Default Devices"; 10:200 is /dev/net/tun, which engines rely on.
 const OWN: [(DeviceKind, Option<u32>, Option<u32>, u32); 11] = [
     (DeviceKind::Char, None, None, MKNOD),
@@ -149,14 +148,14 @@ pub(super) fn rules(resources: &Resources) -> Result<Vec<AccessRule>> {
     Ok(rules)
 }
 
-/// What v1 can say: a default, and exceptions from it.
+/// What v1 can express: a default, and exceptions from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Exceptions {
     pub allowed: bool,
     pub rules: Vec<AccessRule>,
 }
 
-/// The same as `rules`, in v1's words.
+/// The same as `rules`, in v1's terms.
 pub(super) fn exceptions(rules: &[AccessRule]) -> Result<Exceptions> {
     let mut all = Exceptions { allowed: false, rules: Vec::new() };
     for rule in rules {
@@ -164,7 +163,7 @@ pub(super) fn exceptions(rules: &[AccessRule]) -> Result<Exceptions> {
             all = Exceptions { allowed: rule.allow, rules: Vec::new() };
             continue;
         }
-        // A rule for every kind of device is one for each.
+        // A rule for all kinds of device is split in two.
         for kind in [DeviceKind::Block, DeviceKind::Char] {
             if rule.kind.is_none_or(|one| one == kind) {
                 all.add(AccessRule { kind: Some(kind), ..*rule })?;
@@ -177,8 +176,8 @@ pub(super) fn exceptions(rules: &[AccessRule]) -> Result<Exceptions> {
 impl Exceptions {
     fn add(&mut self, rule: AccessRule) -> Result<()> {
         if rule.allow != self.allowed {
-            // The kernel wants one exception that allows all of an access at once, as of
-            // O_RDWR: where two meet, what they allow together is a third.
+            // The kernel requires a single exception that allows all of an access, such as O_RDWR:
+            // where two overlap, what they allow together becomes a third.
             let meeting = |known: &&AccessRule| rule.allow && known.meets(&rule);
             let together: Vec<AccessRule> = self
                 .rules
@@ -195,7 +194,7 @@ impl Exceptions {
             together.into_iter().chain([rule]).for_each(|rule| self.put(rule));
             return Ok(());
         }
-        // Back to the default: a whole exception goes, or some kinds of access of it.
+        // Back to the default: removes a whole exception, or some kinds of access from it.
         for known in &mut self.rules {
             if known.access & rule.access == 0 || !known.meets(&rule) {
                 continue;
@@ -215,7 +214,7 @@ impl Exceptions {
         Ok(())
     }
 
-    /// Adds an exception, unless another says the same already.
+    /// Adds an exception, unless another already covers it.
     fn put(&mut self, rule: AccessRule) {
         let says_it =
             |known: &AccessRule| known.covers(&rule) && known.access & rule.access == rule.access;

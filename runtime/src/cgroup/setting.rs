@@ -1,21 +1,21 @@
-//! What is asked of a cgroup, as values for the files of its controllers: pure. The files of each
-//! generation are in [`super::v1`] and [`super::v2`]; `limit` writes them.
+//! What is requested of a cgroup, as values for the files of its controllers: pure. The files of
+//! each generation are in [`super::v1`] and [`super::v2`]; `limit` writes them.
 //!
-//! Engines fill in fields that they have nothing to say about: 0 where 0 is no possible limit,
-//! -1 for no limit. Neither needs a controller.
+//! Engines fill in fields even if they request nothing: 0 where 0 is not a possible limit, -1 for
+//! no limit. Neither needs a controller.
 
 use super::hierarchy::Controller;
 use crate::config::LimitSource;
 use crate::config::oci::{BlockIo, Cpu, Resources, ThrottleDevice};
 use crate::{Error, Result};
 
-/// A value, the file it goes to, and the field of the config that asked for it.
+/// A value, the file it goes to, and the config field that requested it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
     pub field: String,
     pub file: String,
     pub value: String,
-    /// It changes nothing where the kernel has no such file.
+    /// Without effect where the kernel has no such file.
     pub optional: bool,
 }
 
@@ -30,7 +30,7 @@ impl Setting {
     }
 }
 
-/// The controllers that are needed, each with the words for what asked first.
+/// The controllers that are needed, each with the name of what requested it first.
 pub(super) fn asked(source: LimitSource) -> Vec<(Controller, String)> {
     let resources = &*source.resources();
     let mut asked: Vec<(Controller, String)> = Vec::new();
@@ -92,7 +92,7 @@ pub(super) fn asked(source: LimitSource) -> Vec<(Controller, String)> {
         add(Controller::NetPrio, "network.priorities", first);
     }
     add(Controller::Rdma, "rdma", resources.rdma.keys().next().cloned());
-    // Which disks are meant shows when it is known which tree limits them.
+    // Which disks are meant is known only once it is known which tree limits them.
     if let LimitSource::Flags(limits) = source
         && let Some(first) = limits.io.first()
     {
@@ -133,11 +133,10 @@ pub(super) fn throttles(
     ]
 }
 
-/// The controllers whose files are the same in both generations; limits of huge pages end in
-/// `suffix`.
+/// The controllers whose files are the same in both generations; huge page limits end in `suffix`.
 ///
 /// # Errors
-/// Values that no kernel takes.
+/// Values that no kernel accepts.
 pub(super) fn add_common(
     controller: Controller,
     resources: &Resources,
@@ -157,12 +156,12 @@ pub(super) fn add_common(
         }
         Controller::Pids => match resources.pids.as_ref().and_then(|pids| pids.limit) {
             None => {}
-            // 0 is a limit, too (config-linux.md, "PIDs"). The first process needs one; systemd
-            // takes no less, either.
+            // 0 is a limit, too (config-linux.md, "PIDs"). The first process needs one pid, and
+            // systemd does not accept less.
             Some(limit @ 0..) => add(Setting::new("pids.limit", "pids.max", limit.max(1))),
             Some(_) => add(Setting::new("pids.limit", "pids.max", "max").optional(true)),
         },
-        // A limit for each size, on pages in use and, since Linux 5.7, on those that are reserved.
+        // A limit for each size, on pages in use and, since Linux 5.7, on reserved ones.
         Controller::Hugetlb => {
             for page in &resources.hugepage_limits {
                 let (field, size) = ("hugepageLimits", &page.page_size);
@@ -192,7 +191,7 @@ pub(super) fn add_common(
     Ok(())
 }
 
-/// The weight, in `file`. An idle cgroup takes none, and gets the default one when it is no longer
+/// The weight, in `file`. An idle cgroup accepts none, and gets the default when it is no longer
 /// idle.
 pub(super) fn add_weight(cpu: &Cpu, file: &str, of: fn(u64) -> u64, add: &mut dyn FnMut(Setting)) {
     let idle = cpu.idle.map(|n| Setting::new("cpu.idle", "cpu.idle", n).optional(n == 0));

@@ -1,6 +1,6 @@
 //! What a container has used.
 //!
-//! A counter that this kernel does not have, or whose controller is not here, is left out or 0.
+//! A counter that this kernel does not have, or whose controller is unavailable, is left out or 0.
 
 pub mod counters;
 mod v1;

@@ -1,5 +1,5 @@
-//! What must be true of a directory before limits can be written in it or below it: controllers
-//! passed down, a valid type, an inherited cpuset.
+//! What a directory needs before limits can be written in it or below it: controllers passed down,
+//! a valid type, an inherited cpuset.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use crate::config::LimitSource;
 use crate::sys::file::read_kernel;
 use crate::{Error, Result};
 
-/// A new v1 cpuset is empty, and no process can join an empty one (ENOSPC): it gets what the
-/// directory above it has (cpuset(7)).
+/// A new v1 cpuset is empty, and no process can join an empty one (ENOSPC): it gets its parent's
+/// values (cpuset(7)).
 pub(super) fn inherit_cpuset(dir: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = dir.join(file);
@@ -26,7 +26,7 @@ pub(super) fn inherit_cpuset(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Lets the directories in `dir` have `controllers`.
+/// Makes `controllers` available to the directories in `dir`.
 pub(super) fn pass_on(dir: &Path, controllers: &[Controller]) -> Result<()> {
     let file = dir.join("cgroup.subtree_control");
     let there = hierarchy::controllers(&file.to_string_lossy());
@@ -46,14 +46,14 @@ pub(super) fn pass_on(dir: &Path, controllers: &[Controller]) -> Result<()> {
     })
 }
 
-/// This is a v2 directory, and it does not have the controller.
+/// Whether this is a v2 directory without the controller.
 pub(super) fn lacks(dir: &Path, controller: Controller) -> bool {
     let file = dir.join("cgroup.controllers");
     file.exists() && !hierarchy::controllers(&file.to_string_lossy()).contains(&controller)
 }
 
-/// Lets the directories in `dir` have every controller that it has itself, as far as possible:
-/// which of them matters shows when a limit is written.
+/// Makes every controller of `dir` available to the directories in it, as far as possible: which of
+/// them matter shows when a limit is written.
 pub(super) fn pass_on_all(dir: &Path) {
     let read = |file: &str| read_kernel(dir.join(file)).unwrap_or_default();
     let there = read("cgroup.subtree_control");
@@ -77,9 +77,8 @@ pub(super) fn kind(dir: &Path) -> String {
     read_kernel(dir.join("cgroup.type")).unwrap_or_default().trim().to_owned()
 }
 
-/// A directory below one with processes is in no valid state, and one below a threaded one is not
-/// either (cgroups(7), "threaded mode"). Controllers that work with threads can be had there,
-/// others not.
+/// A directory below one with processes has an invalid type, and so has one below a threaded one
+/// (cgroups(7), "threaded mode"). Threaded controllers are available there, others are not.
 pub(super) fn check_kind(dir: &Path, source: LimitSource) -> Result<()> {
     let kind = kind(dir);
     if kind.is_empty() || kind == "domain" {
@@ -101,14 +100,14 @@ pub(super) fn check_kind(dir: &Path, source: LimitSource) -> Result<()> {
     Ok(())
 }
 
-/// Gives the directory and the files by which it is passed on to `uid`.
+/// Gives the directory and the files needed for delegation to `uid`.
 pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
     use std::os::unix::fs::chown;
     let failed = |path: &Path, error: &std::io::Error| {
         Error::io(format!("change the owner of {} to user {uid}", path.display()), error)
     };
     chown(dir, Some(uid), None).map_err(|error| failed(dir, &error))?;
-    // Linux 4.15 says which ones.
+    // Since Linux 4.15 the kernel lists them.
     let files = read_kernel("/sys/kernel/cgroup/delegate")
         .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n".into());
     for file in files.lines().filter(|file| !file.is_empty() && !file.contains('/')) {
@@ -123,7 +122,7 @@ pub(super) fn delegate(dir: &Path, uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// The directories in `dir` have controllers: so it takes no processes itself.
+/// Whether the directories in `dir` have controllers: then it accepts no processes itself.
 pub(super) fn passes_on(dir: &Path) -> bool {
     read_kernel(dir.join("cgroup.subtree_control")).is_ok_and(|text| !text.trim().is_empty())
 }

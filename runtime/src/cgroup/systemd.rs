@@ -1,8 +1,8 @@
-//! A scope made by systemd: the cgroup of a container under `--systemd-cgroup`, so that systemd
-//! knows whose it is and leaves it alone (Delegate=).
+//! A scope created by systemd: the cgroup of a container under `--systemd-cgroup`, so that systemd
+//! knows the owner and leaves it alone (Delegate=).
 //!
-//! The unit is made around a process, with the limits that systemd has words for; those that it has
-//! not are written to the files afterwards, where systemd does not touch them.
+//! The unit is created around a process, with the limits for which systemd has properties; the
+//! others are written to the files afterwards, where systemd does not touch them.
 //! (systemd.scope(5), systemd.resource-control(5), org.freedesktop.systemd1(5).)
 
 mod properties;
@@ -21,18 +21,18 @@ use crate::sys::process;
 use crate::wire::dbus::{Bus, Callee, DIRECT, DbusValue};
 use crate::{Error, Result};
 
-/// A unit of systemd's.
+/// A systemd unit.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     /// Its name.
     pub name: String,
     /// The slice that it is in.
     pub slice: String,
-    /// Its cgroup, from the root of the trees.
+    /// Its cgroup, relative to the root of the trees.
     pub path: String,
-    /// Where its systemd is to be asked.
+    /// The bus of its systemd.
     pub bus: String,
-    /// What else it is to have, from annotations; not needed to stop it.
+    /// Further properties, from annotations; not needed to stop it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, String>,
 }
@@ -44,7 +44,7 @@ const MANAGER: Callee<'static> = Callee {
 };
 
 impl Unit {
-    /// The unit for `linux.cgroupsPath`, `slice:prefix:name`; nothing is made.
+    /// The unit for `linux.cgroupsPath`, `slice:prefix:name`. Creates nothing.
     pub(super) fn choose(
         id: &str,
         path: Option<&str>,
@@ -59,7 +59,7 @@ impl Unit {
         unit.bus = bus;
         for (name, value) in annotations {
             if let Some(name) = name.strip_prefix(ANNOTATION) {
-                // A property that cannot be read is found out before anything is made.
+                // An invalid property is detected before anything is created.
                 property(name, value)?;
                 unit.asked.insert(name.to_owned(), value.clone());
             }
@@ -99,7 +99,7 @@ impl Unit {
         Ok(Unit { name: unit, slice: slice.to_owned(), path, ..Unit::default() })
     }
 
-    /// Makes the unit around process `pid`, and waits until it is there.
+    /// Creates the unit around process `pid`, and waits until it exists.
     pub(super) fn start(&self, pid: i32, version: Version, resources: &Resources) -> Result<()> {
         let mut properties =
             vec![("Description".to_owned(), text(&format!("container {}", self.name)))];
@@ -136,7 +136,7 @@ impl Unit {
         ];
         let first = self.job(bus, "StartTransientUnit", &arguments);
         match first {
-            // One that failed before is still known by its name until it is forgotten.
+            // A failed unit is still known by its name until it is reset.
             Err(error) if error.to_string().contains(".UnitExists") => {
                 let _ = bus.call(MANAGER, "ResetFailedUnit", &[text(&self.name)]);
                 self.job(bus, "StartTransientUnit", &arguments)
@@ -145,7 +145,7 @@ impl Unit {
         }
     }
 
-    /// Changes what is given.
+    /// Changes the given properties.
     pub(super) fn update(&self, version: Version, resources: &Resources) -> Result<()> {
         let mut properties = of_resources(version, resources)?;
         if !resources.devices.is_empty() {
@@ -159,7 +159,7 @@ impl Unit {
         self.connect()?.call(MANAGER, "SetUnitProperties", &arguments).map(drop)
     }
 
-    /// Takes the unit away, and forgets how it ended. One that is gone already is fine.
+    /// Stops the unit, and resets its failed state. One that is gone already is not an error.
     pub(super) fn stop(&self) -> Result<()> {
         let mut bus = self.connect()?;
         let stopped = self.job(&mut bus, "StopUnit", &[text(&self.name), text("replace")]);
@@ -174,7 +174,7 @@ impl Unit {
         connect(&self.bus)
     }
 
-    /// Calls a method that makes a job, and waits until it has been done.
+    /// Calls a method that creates a job, and waits until the job is done.
     fn job(&self, bus: &mut Bus, method: &str, arguments: &[DbusValue]) -> Result<()> {
         bus.watch(
             "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
@@ -191,7 +191,7 @@ impl Unit {
         let removed = bus
             .signal(|signal| signal.member == "JobRemoved" && signal.texts.first() == Some(&job))
             .map_err(|error| error.within(format_args!("{method} {}", self.name)))?;
-        // Number and path of the job, the unit, the result.
+        // Job id and path, the unit, the result.
         match removed.texts.get(2).map(String::as_str) {
             Some("done") => Ok(()),
             other => Err(Error::new(format!(
@@ -217,10 +217,10 @@ fn text(text: &str) -> DbusValue {
     DbusValue::Text(text.to_owned())
 }
 
-/// Whether the systemd that would make a scope for this caller answers, and where.
+/// Whether the systemd that would create a scope for this caller responds, and where.
 ///
 /// # Errors
-/// When it does not.
+/// It does not respond.
 pub fn reached() -> Result<String> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok("not the init system of this machine".into());
@@ -252,8 +252,8 @@ fn system_bus() -> String {
     format!("unix:path={}", if without { &direct } else { bus })
 }
 
-/// The bus of a user's own systemd. In a user namespace ids are not what they are outside, but the
-/// environment is.
+/// The bus of a user's own systemd. In a user namespace the ids differ from those outside, but the
+/// environment is the same.
 fn user_bus() -> Result<String> {
     if let Ok(address) = std::env::var("DBUS_SESSION_BUS_ADDRESS") {
         return Ok(address);
@@ -270,7 +270,7 @@ fn user_bus() -> Result<String> {
     }
 }
 
-/// The cgroup that the user's systemd has for itself and all its units.
+/// The cgroup of the user's systemd, including all its units.
 fn manager_cgroup(bus: &str) -> Result<String> {
     let callee = Callee { interface: "org.freedesktop.DBus.Properties", ..MANAGER };
     let arguments = [text(MANAGER.interface), text("ControlGroup")];

@@ -1,5 +1,5 @@
-//! Choosing is tested on trees of plain files, everything else on this kernel, in directories
-//! that are named for the test and gone after it.
+//! Choosing is tested on trees of plain files, everything else on this kernel, in directories that
+//! are named after the test and removed at its end.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
@@ -21,7 +21,7 @@ pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A directory that goes when the test ends, also when it fails.
+/// A directory that is removed when the test ends, even if it fails.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
@@ -31,7 +31,7 @@ impl Scratch {
         Scratch(dir)
     }
 
-    /// Lays out files; a name that ends in `/` is a directory.
+    /// Creates files; a name that ends in `/` is a directory.
     pub(crate) fn with(self, files: &[(&str, &str)]) -> Scratch {
         for (name, text) in files {
             let path = self.0.join(name);
@@ -74,7 +74,7 @@ struct Real {
 }
 
 impl Real {
-    /// None, with the reason printed, where this machine does not have it.
+    /// `None`, with the reason printed, if this machine does not support it.
     fn make(limits: &Limits, freezer: bool) -> Option<Real> {
         let mut host = Hierarchy::read().unwrap();
         host.parent = unique("garth-test");
@@ -123,7 +123,7 @@ fn places_left(host: &Hierarchy) -> Vec<PathBuf> {
     host.mounts.iter().map(|mount| Path::new(&mount.point).join(&host.parent)).collect()
 }
 
-/// It has joined every tree and executed sleep(1).
+/// Whether it has joined every tree and executed sleep(1).
 fn is_sleeping(child: &Reaped) -> bool {
     let path = format!("/proc/{}/comm", child.0.id());
     fs::read_to_string(path).is_ok_and(|name| name == "sleep\n")
@@ -188,7 +188,7 @@ fn controllers_are_found_in_mountinfo() {
 #[test]
 fn a_tree_that_is_mounted_over_does_not_count() {
     let over = |line: &str| Hierarchy::parse(format!("{HYBRID}{line}\n"), "", true);
-    // On the tree itself, on the directory of all trees, and beside it in the same parent.
+    // On the tree itself, on its parent, and on a sibling.
     assert!(
         over("50 33 0:50 / /sys/fs/cgroup/memory rw - tmpfs tmpfs rw")
             .v1(Controller::Memory)
@@ -196,7 +196,7 @@ fn a_tree_that_is_mounted_over_does_not_count() {
     );
     let all = over("50 31 0:50 / /sys/fs/cgroup rw - tmpfs tmpfs rw");
     assert!(all.v1(Controller::Cpu).is_none() && all.v2().is_none());
-    // Not on the way.
+    // One that is not on its path.
     let beside = over("50 31 0:50 / /sys/fs/cgroup/mem rw - tmpfs tmpfs rw");
     assert_eq!(beside.v1(Controller::Memory).unwrap().root, "/");
 }
@@ -349,7 +349,7 @@ fn where_systemd_manages_the_tree_a_sandbox_is_in_a_scope_or_in_what_was_delegat
     assert!(scope.starts_with("ask systemd for garth-web-N.scope in a-b.slice\n"), "{scope}");
     let own = "T/a.slice/a-b.slice/garth-web-N.scope/garth/web";
     assert!(scope.contains(&format!("write \"9\" to {own}/pids.max")), "{scope}");
-    // From the root of the tree, from a cgroup that is no unit's, from a user's systemd.
+    // From the root of the tree, from a cgroup that is not a unit's, from a user's systemd.
     for (own, slice) in [
         ("/", "system.slice"),
         ("/stray", "system.slice"),
@@ -453,7 +453,7 @@ fn a_process_above_its_memory_is_killed() {
     let memory = Some(Size(16 << 20));
     let limits = Limits { memory, swap: memory, ..Default::default() };
     let Some(real) = Real::make(&limits, false) else { return };
-    // One process alone: another that runs while the first is taken down may be killed as well.
+    // One process alone: another that runs while the first is being killed may be killed as well.
     let script = "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; exit $?";
     assert_eq!(real.shell(script).status().unwrap().code(), Some(128 + libc::SIGKILL));
     let (version, dir) = real.cgroup.directory(Controller::Memory).unwrap();
@@ -493,8 +493,8 @@ fn processes_are_bounded() {
 fn release_ends_a_fork_bomb() {
     let limits = Limits { pids: Some(50), ..Default::default() };
     let Some(real) = Real::make(&limits, false) else { return };
-    // A shell ends when it cannot fork, so each of these has one that forks for it, and another
-    // to try again.
+    // A shell exits when it cannot fork, so each of these has one that forks for it, and another to
+    // retry.
     let bomb =
         "b() { while :; do sh -c 'sleep 0.01 & sleep 0.01 & sleep 0.01'; done & }; b; b; b; b";
     let _ = real.shell(bomb).spawn().unwrap().wait();
@@ -555,7 +555,7 @@ fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     assert!(words(&real).contains("is being claimed by another sandbox"));
     assert!(!real.cgroup.leave().unwrap());
     assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
-    // Nor is one that nobody holds and somebody is in.
+    // Nor is one that is not held but has a process in it.
     drop(real.claim.take());
     let child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
     wait_for(|| is_sleeping(&child));
@@ -564,7 +564,7 @@ fn the_cgroup_of_another_is_neither_taken_nor_removed() {
     assert!(!real.cgroup.leave().unwrap());
     assert_eq!(find(&real.host, "box").dirs.len(), real.cgroup.dirs.len());
     drop(child);
-    // One that is neither is made anew.
+    // One that is neither is recreated.
     let own = real.cgroup.path(&real.cgroup.dirs[0]);
     let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&own).unwrap());
     let before = inode();
@@ -582,7 +582,7 @@ fn what_is_marked_and_nothing_else_is_released() {
     let mut spare = Reaped(Command::new("true").spawn().unwrap());
     wait_for(|| is_sleeping(&child));
     assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
-    // Never claimed: what is there is another's.
+    // Never claimed: what is there belongs to another.
     real.cgroup.give_up(&mark, true).unwrap();
     assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
     let claim = real.claim.take().unwrap();
@@ -590,10 +590,10 @@ fn what_is_marked_and_nothing_else_is_released() {
     drop(claim);
     assert_eq!(real.cgroup.owned(&mark).unwrap(), real.cgroup);
     assert_eq!(Cgroup::marked(&mark).unwrap().unwrap().dirs, real.cgroup.dirs);
-    // Claimed, and nobody may be killed.
+    // Claimed, but no process may be killed.
     assert!(real.cgroup.give_up(&mark, false).unwrap_err().to_string().contains("EBUSY"));
     assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
-    // It has ended, and another has made a cgroup of this name.
+    // It has ended, and another has created a cgroup of this name.
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     real.claim = Some(make(&real.cgroup, &limits).unwrap());
@@ -604,7 +604,7 @@ fn what_is_marked_and_nothing_else_is_released() {
     assert!(real.cgroup.owned(&mark).unwrap().is_empty());
     real.cgroup.give_up(&mark, true).unwrap();
     assert_eq!(real.cgroup.pids().unwrap(), [child.0.id() as i32]);
-    // The mark of another boot is void.
+    // A mark from another boot is void.
     fs::remove_file(&mark).unwrap();
     real.cgroup.mark(real.claim.as_ref().unwrap(), &mark).unwrap();
     let text = fs::read_link(&mark).unwrap().to_str().unwrap().to_owned();
@@ -626,7 +626,7 @@ fn what_was_made_is_removed_when_a_write_fails() {
     let limits = all_limits_here();
     let Some(real) = Real::make(&limits, false) else { return };
     let other = Cgroup { id: "other".into(), ..real.cgroup.clone() };
-    // More than any kernel takes, past the check that would have refused it.
+    // More than any kernel accepts, past the check that would have refused it.
     let absurd = Limits { pids: Some(u64::MAX), ..limits };
     let words = make(&other, &absurd).unwrap_err().to_string();
     let flag = "--pids-limit 18446744073709551615: write \"9223372036854775807\" to ";
@@ -741,7 +741,7 @@ fn a_user_with_a_delegated_tree_has_limits_without_root() {
         garth_needs::skip("v2", "the pids controller of the unified tree");
         return;
     }
-    // As systemd does for Delegate=yes: a directory and three of its files change hands, and the
+    // Same as systemd for Delegate=yes: a directory and three of its files change owner, and the
     // user's process is in a leaf.
     let top = Path::new(&host.v2().unwrap().point).join(unique("garth-test"));
     let leaf = top.join("leaf");
@@ -784,7 +784,7 @@ fn all_limits_here() -> Limits {
     here
 }
 
-/// This test program once more, for one test, which sees GARTH_TEST_INSIDE. Needs root.
+/// Re-executes this test program for one test, with GARTH_TEST_INSIDE set. Needs root.
 fn again(test: &str) -> Option<Command> {
     if crate::sys::process::effective_ids().0 != 0 {
         garth_needs::skip("root", "root");

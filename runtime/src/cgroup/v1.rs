@@ -1,4 +1,4 @@
-//! Limits in the v1 trees, one tree a controller (Documentation/admin-guide/cgroup-v1).
+//! Limits in the v1 trees, one tree per controller (Documentation/admin-guide/cgroup-v1).
 
 use super::hierarchy::Controller;
 use super::setting::{Setting, add_common, add_weight, throttles};
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// What `resources` says about `controller`.
 ///
 /// # Errors
-/// Values that no kernel takes.
+/// Values that no kernel accepts.
 pub(super) fn settings(
     controller: Controller,
     resources: &Resources,
@@ -19,7 +19,7 @@ pub(super) fn settings(
     match (controller, resources) {
         (Controller::Memory, Resources { memory: Some(memory), .. }) => {
             let limit = memory.limit.filter(|n| *n != 0);
-            // No limit of memory alone is none: the sum with swap would still be one.
+            // Lifting the memory limit alone is not enough: the limit on memory+swap would remain.
             let unlimited = (limit == Some(-1)).then_some(-1);
             let asked = memory.swap.filter(|n| *n != 0);
             if let Some(limit) = limit {
@@ -35,7 +35,7 @@ pub(super) fn settings(
                 let file = "memory.soft_limit_in_bytes";
                 add(Setting::new("memory.reservation", file, reservation));
             }
-            // memory.kernel is deprecated, and its file takes nothing since Linux 6.1.
+            // memory.kernel is deprecated, and its file accepts nothing since Linux 6.1.
             if let Some(tcp) = memory.kernel_tcp.filter(|n| *n != 0) {
                 add(Setting::new("memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", tcp)
                     .optional(tcp == -1));
@@ -56,7 +56,7 @@ pub(super) fn settings(
         (Controller::Cpu, Resources { cpu: Some(cpu), .. }) => {
             let count = |value: Option<u64>| value.filter(|n| *n != 0);
             add_weight(cpu, "cpu.shares", |shares| shares, &mut add);
-            // Real-time limits first: a real-time process cannot join without.
+            // Real-time limits first: a real-time process cannot join without them.
             if let Some(period) = count(cpu.realtime_period) {
                 add(Setting::new("cpu.realtimePeriod", "cpu.rt_period_us", period));
             }
@@ -75,7 +75,7 @@ pub(super) fn settings(
             }
         }
         (Controller::Io, Resources { block_io: Some(io), .. }) => {
-            // The scheduler bfq has files of its own, and so had cfq until Linux 5.0.
+            // The scheduler bfq has files of its own, as cfq had until Linux 5.0.
             let weighs = io.weight.or(io.leaf_weight).is_some() || !io.weight_device.is_empty();
             let bfq = || look("blkio.weight").is_none() && look("blkio.bfq.weight").is_some();
             let prefix = if weighs && bfq() { "blkio.bfq" } else { "blkio" };

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// What `resources` says about `controller`; `look` reads a file of the cgroup.
 ///
 /// # Errors
-/// What this generation of cgroups does not have, and values that contradict each other.
+/// What cgroup v2 does not have, and values that contradict each other.
 pub(super) fn settings(
     controller: Controller,
     resources: &Resources,
@@ -30,7 +30,7 @@ pub(super) fn settings(
             add_weight(cpu, "cpu.weight", weight_of_shares, &mut add);
             let (quota, period) = (cpu.quota.filter(|n| *n != 0), cpu.period.filter(|n| *n != 0));
             if quota.is_some() || period.is_some() {
-                // One file for both: what is not given stays.
+                // One file for both: what is not given stays unchanged.
                 let partial = quota.is_none() || period.is_none();
                 let now = if partial { look("cpu.max").unwrap_or_default() } else { "".into() };
                 let (now_quota, now_period) = now.trim().split_once(' ').unwrap_or(("max", ""));
@@ -94,7 +94,7 @@ fn add_memory(
     if memory.check_before_update == Some(true)
         && let Some(used) = number("memory.current")
     {
-        // Otherwise the kernel takes back what it can, and kills for the rest.
+        // Otherwise the kernel reclaims what it can, and kills for the rest.
         for (field, value) in [("swap", asked), ("limit", limit)] {
             if let Some(value) = value.filter(|value| (0..=used).contains(value)) {
                 return Err(Error::new(format!(
@@ -104,7 +104,7 @@ fn add_memory(
             }
         }
     }
-    // Here swap is counted by itself; the config gives the sum of both.
+    // In v2 swap is counted separately; the config gives the sum of both.
     let swap = match (asked, limit) {
         (None, Some(-1)) => Some(-1),
         (None, _) => None,
@@ -127,7 +127,7 @@ fn add_memory(
         }
     };
     if let Some(swap) = swap {
-        // Absent from a kernel that does not account swap: none is as good as that.
+        // Missing in a kernel without swap accounting, where 0 and unlimited need no file.
         add(Setting::new("memory.swap", "memory.swap.max", max(swap)).optional(swap <= 0));
     }
     if let Some(limit) = limit {
@@ -149,7 +149,7 @@ fn add_io(
     if leaf(io.leaf_weight) || io.weight_device.iter().any(|device| leaf(device.leaf_weight)) {
         return Err(only_v1("blockIO.leafWeight"));
     }
-    // The scheduler bfq takes the weights as they are; io.cost has a scale of its own.
+    // The scheduler bfq uses the weights as they are; io.cost has a scale of its own.
     let weighs = io.weight.is_some() || !io.weight_device.is_empty();
     let bfq = weighs && look("io.bfq.weight").is_some();
     let file = if bfq { "io.bfq.weight" } else { "io.weight" };
@@ -185,8 +185,8 @@ fn add_io(
 }
 
 /// 2..=262144 (1024 by default) to 1..=10000 (100 by default): the curve through the three points,
-/// a parabola in the logarithms, that all runtimes have agreed on. The straight line they had
-/// before gave the default 39, less than any process outside.
+/// a parabola in the logarithms, that all runtimes have agreed on. The linear map they used before
+/// turned the default into 39, less than any process outside.
 pub(in crate::cgroup) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -194,13 +194,13 @@ pub(in crate::cgroup) fn weight_of_shares(shares: u64) -> u64 {
         _ => {
             let log = (shares as f64).log2();
             let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-            // Not one more because the last bit of a double was rounded up.
+            // Avoids rounding up by one because of the last bit of a double.
             (10f64.powf(exponent) - 1e-9).ceil() as u64
         }
     }
 }
 
-/// 10..=1000 to 1..=10000, in a straight line.
+/// 10..=1000 to 1..=10000, linearly.
 fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }

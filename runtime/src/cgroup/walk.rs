@@ -1,6 +1,6 @@
-//! Walking the cgroups that a sandbox has made in its own, where it may. Their names and their
-//! depth are its choice: a name need not be text, and a path can be longer than any that the kernel
-//! takes (PATH_MAX). So each is reached from the one above it, with one descriptor open at a time.
+//! Walking the cgroups that a sandbox has created in its own, where it may. It chooses their names
+//! and depth: a name need not be UTF-8, and a path can be longer than the kernel accepts
+//! (PATH_MAX). So each is reached from its parent, with one descriptor open at a time.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -8,14 +8,14 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// How many are looked at: a process inside may be making more meanwhile.
+/// How many are visited: a process inside may keep creating more.
 const MOST: usize = 1 << 18;
 
-/// Calls `down` with each cgroup below `dir`, from the outside in; it says whether those inside it
-/// are visited, after which `up` is called. The paths are good for the time of the call.
+/// Calls `down` with each cgroup below `dir`, from the outside in; it returns whether those inside
+/// are visited, after which `up` is called. The paths are valid only during the call.
 ///
 /// # Errors
-/// Those of the two, and EBUSY when there is no end of them.
+/// Those of the two, and EBUSY if there are too many.
 pub fn walk(
     dir: &Path,
     down: &mut dyn FnMut(&Path) -> io::Result<bool>,
@@ -53,15 +53,15 @@ pub fn walk(
     Ok(())
 }
 
-/// A path to an open directory, however deep that is.
+/// A path to an open directory, at any depth.
 fn path(dir: &File) -> PathBuf {
     format!("/proc/self/fd/{}", dir.as_raw_fd()).into()
 }
 
-/// The names of the directories in `dir`; none where it is not there.
+/// The names of the directories in `dir`; none if it does not exist.
 ///
 /// # Errors
-/// When it cannot be read.
+/// It cannot be read.
 pub fn inside(dir: &Path) -> io::Result<Vec<OsString>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,5 +1,5 @@
 //! Choosing is tested on text and on trees of plain files, everything else on this kernel, below a
-//! directory that is named for the test and gone after it.
+//! directory that is named after the test and removed at its end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,11 +74,11 @@ fn an_absolute_path_is_below_each_tree_and_a_relative_one_below_the_callers_cgro
         "/sys/fs/cgroup/unified/u/v/a/b",
     ];
     assert_eq!(paths(&hybrid(), "a/b"), relative);
-    // Alone, the unified tree passes nothing on from the caller's own cgroup.
+    // With only the unified tree, nothing can be passed on from the caller's own cgroup.
     assert_eq!(paths(&unified("/user/shell"), "a/b"), ["/sys/fs/cgroup/user/a/b"]);
     assert_eq!(paths(&unified("/"), "a"), ["/sys/fs/cgroup/a"]);
     assert_eq!(paths(&unified("/user/shell"), "/a"), ["/sys/fs/cgroup/a"]);
-    // Nothing given is the id.
+    // The default is the id.
     assert_eq!(paths(&unified("/user/shell"), ""), ["/sys/fs/cgroup/user/web"]);
 }
 
@@ -128,7 +128,7 @@ fn a_limit_without_its_controller_is_refused_by_name_and_no_limit_is_not() {
     assert!(words.starts_with("pids.limit 0: no pids controller"), "{words}");
     let words = refused(serde_json::json!({ "cpu": { "cpus": "0-1" } })).unwrap_err();
     assert!(words.starts_with("cpu.cpus 0-1: no cpuset controller"), "{words}");
-    // What engines fill in without meaning it.
+    // What engines fill in without meaning anything by it.
     refused(serde_json::json!({
         "memory": { "limit": 1 << 30, "disableOOMKiller": false },
         "cpu": { "shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": "" },
@@ -141,7 +141,7 @@ fn a_limit_without_its_controller_is_refused_by_name_and_no_limit_is_not() {
 #[test]
 fn without_permission_and_without_limits_there_is_no_cgroup() {
     if crate::sys::process::effective_ids().0 == 0 {
-        // Root may write everywhere: the mount says that nothing can be made.
+        // Root may write everywhere: only the mount options show that nothing can be created.
         let host = Hierarchy::parse("1 0 0:28 / /tmp ro - cgroup2 cgroup2 rw", "0::/\n", false);
         let none = Resources::default();
         let rootless = Wanted { rootless: true, ..wanted("/a", &none) };
@@ -182,12 +182,12 @@ fn the_record_fits_a_short_text() {
     for text in ["", "1", "1 a", "1 /a\nx y z", "1 /a\n1", "2 /a"] {
         assert_eq!(Cgroup::from_text(text), None, "{text:?}");
     }
-    // A damaged one names nothing outside.
+    // A damaged record names nothing outside.
     let damaged = Cgroup::from_text("1 ../..\n1 memory /sys/fs/cgroup/memory").unwrap();
     assert!(damaged.remove().is_err());
 }
 
-/// A container's cgroup on this machine, and a process in it; all gone when the test ends.
+/// A container's cgroup on this machine, and a process in it; everything is removed at the end.
 struct Real {
     cgroup: Cgroup,
     above: String,
@@ -270,13 +270,13 @@ fn a_container_is_in_every_tree_and_its_own_directory_goes_with_it() {
     let child = real.child();
     let text = fs::read_to_string(format!("/proc/{}/cgroup", child.0.id())).unwrap();
     let inside = text.lines().filter(|line| line.ends_with(&format!("/{}/pod/box", real.above)));
-    // There may be trees that are not mounted here.
+    // Some trees may not be mounted here.
     assert_eq!(inside.count(), real.dirs().len(), "{text}");
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
     let words = real.cgroup.remove().unwrap_err().to_string();
     assert!(words.contains("EBUSY") && words.contains(&child.0.id().to_string()), "{words}");
     drop(child);
-    // The container may have made some of its own.
+    // The container may have created cgroups inside.
     for dir in real.dirs() {
         fs::create_dir_all(dir.join("inner/most")).unwrap();
     }
@@ -310,7 +310,7 @@ fn a_cgroup_that_is_claimed_is_nobody_elses() {
     real.cgroup.leave().unwrap();
     assert!(real.dirs().iter().all(|dir| !dir.exists()));
     real.cgroup.leave().unwrap();
-    // Nor is one that somebody is in.
+    // Nor is one that has a process in it.
     drop(make(&real.cgroup, &Resources::default(), None).unwrap());
     let child = real.child();
     real.cgroup.leave().unwrap();
@@ -361,7 +361,7 @@ fn limits_are_in_force_and_can_be_changed_in_any_order() {
     assert_eq!(real.read(Controller::Cpu, "cpu.cfs_quota_us"), "50000");
     assert_eq!(real.read(Controller::Pids, "pids.max"), "50");
     let update = |json| real.cgroup.update(&resources(json)).map_err(|error| error.to_string());
-    // Both up, where the memory is more than the sum was; both down; and none.
+    // Both up, where the memory limit exceeds the old sum; both down; and no swap.
     for (memory, swap) in [(256, 512), (32, 48), (300, 300), (16, 16)] {
         update(serde_json::json!({ "memory": { "limit": memory << 20, "swap": swap << 20 } }))
             .unwrap();
@@ -369,12 +369,12 @@ fn limits_are_in_force_and_can_be_changed_in_any_order() {
     }
     update(serde_json::json!({ "memory": { "limit": -1 } })).unwrap();
     assert!(limits()[1] > 1 << 40);
-    // A quota above what the old period allows its parent, together with the new period.
+    // A quota above what the parent allows with the old period, together with the new period.
     update(serde_json::json!({ "cpu": { "quota": 2000, "period": 2000, "burst": 1000 } })).unwrap();
     assert_eq!(real.read(Controller::Cpu, "cpu.cfs_burst_us"), "1000");
     update(serde_json::json!({ "cpu": { "burst": 0 }, "pids": { "limit": -1 } })).unwrap();
     assert_eq!(real.read(Controller::Cpu, "cpu.cfs_burst_us"), "0");
-    // What is not given stays.
+    // What is not given stays unchanged.
     assert_eq!(real.read(Controller::Cpu, "cpu.shares"), "512");
     assert_eq!(real.read(Controller::Pids, "pids.max"), "max");
     let words = update(serde_json::json!({ "cpu": { "shares": 1 } })).unwrap_err();
@@ -419,7 +419,7 @@ fn the_counters_have_the_shape_that_engines_read() {
 #[test]
 fn a_signal_reaches_every_process_also_those_in_cgroups_inside() {
     let Some(real) = Real::make(serde_json::json!({})) else { return };
-    // A new v1 cpuset takes nobody, which does not matter here.
+    // A new v1 cpuset accepts no process, which does not matter here.
     let inner: String = real
         .dirs()
         .iter()
@@ -503,7 +503,7 @@ fn devices_are_denied_and_allowed_again() {
     })) else {
         return;
     };
-    // /dev/zero is everyone's, /dev/kmsg (1:11) is not.
+    // Everyone may open /dev/zero, but not /dev/kmsg (1:11).
     let open = |real: &Real, device: &str| {
         real.shell(&format!(": < {device}")).status().unwrap().success()
     };
@@ -525,7 +525,7 @@ fn devices_are_denied_and_allowed_again() {
 #[test]
 fn a_program_decides_about_devices_in_the_unified_tree() {
     let Some(mut real) = Real::make(serde_json::json!({})) else { return };
-    // As if it were alone: the rules of v1 stay out of it.
+    // As if only the unified tree were mounted: the v1 rules are not involved.
     real.cgroup.update(&resources(serde_json::json!({ "devices": [{ "allow": true }] }))).unwrap();
     let all = real.cgroup.clone();
     real.cgroup.dirs.retain(|dir| dir.version == Version::V2);
@@ -583,7 +583,7 @@ fn limits_of_the_unified_tree_are_in_force_and_can_be_changed() {
     update(serde_json::json!({ "cpu": { "period": 50_000 }, "memory": { "limit": -1 } })).unwrap();
     assert_eq!(memory("cpu.max"), "50000 50000");
     assert_eq!(memory("memory.max"), "max");
-    // What it had before it joined counts elsewhere.
+    // What it allocated before it joined is counted elsewhere.
     let _child = Reaped(real.shell("exec sleep 60").spawn().unwrap());
     wait_for(|| memory("memory.current").parse::<u64>().unwrap() > 4096);
     let words = update(serde_json::json!({
@@ -617,7 +617,7 @@ fn a_container_that_has_moved_inside_is_joined_where_it_is() {
         fs::write(own.join("cgroup.subtree_control"), "+pids").unwrap();
         let beside = way_in(&real.cgroup);
         assert_eq!(beside, own.join("a/b"));
-        // So the container's own takes nobody, and this one does.
+        // So the container's own cgroup accepts no process, but this one does.
         let other = Reaped(Command::new("sleep").arg("60").spawn().unwrap());
         let number = other.0.id().to_string();
         assert!(fs::write(own.join("cgroup.procs"), &number).is_err());
@@ -663,7 +663,7 @@ fn a_scope_has_its_process_in_every_tree() {
     assert_eq!(words, "create scope garth-web.scope: no process to put in it");
     drop(make(&real.cgroup, &none, Some(pid(&child.0))).unwrap());
     assert_eq!(real.cgroup.pids().unwrap(), [pid(&child.0)]);
-    // Another's of the same name is neither taken nor stopped.
+    // Another owner's unit of the same name is neither taken nor stopped.
     let words = make(&real.cgroup, &none, Some(1)).unwrap_err().to_string();
     assert!(words.contains("UnitExists"), "{words}");
     drop(child);
@@ -677,7 +677,7 @@ fn mock_said(mut mock: crate::cgroup::systemd::tests::Mock) -> Vec<String> {
     mock.said()
 }
 
-/// As runc shows it: the caller's own cgroup in each tree of v1, or in the unified tree alone.
+/// As runc shows it: the caller's own cgroup in each v1 tree, or in the unified tree alone.
 #[test]
 fn a_container_without_a_cgroup_sees_those_of_its_caller() {
     let none = Cgroup { placement: Placement::Named, ..Cgroup::default() };
@@ -695,7 +695,7 @@ fn a_container_without_a_cgroup_sees_those_of_its_caller() {
         ]
     );
     assert_eq!(shown(&unified("/a/b")), [pair("", "/sys/fs/cgroup/a/b")]);
-    // What the caller cannot see of itself, it cannot show.
+    // What the caller cannot see of its own cgroup, it cannot show.
     let elsewhere = "31 23 0:28 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
     assert_eq!(shown(&Hierarchy::parse(elsewhere, "0::/other\n", false)), []);
 }

@@ -1,5 +1,5 @@
-//! Made-up machines: the links of /sys as the kernel lays them out, and a line of mountinfo for
-//! each mount. A path leads to the mount or device that its text names.
+//! Fake machines: the links of /sys as the kernel creates them, and a line of mountinfo for each
+//! mount. A path resolves to the mount or device that its text names.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use super::*;
 use crate::config::Throttle;
 use crate::config::oci::Resources;
 
-/// A disk sda with two partitions, a whole disk sdb, a RAID md0 of sda2 and sdb, a volume of LVM
+/// A disk sda with two partitions, a whole disk sdb, a RAID md0 of sda2 and sdb, an LVM volume
 /// (dm-0) on that, a loop device on a file, and two devices of one btrfs.
 fn machine(mounts: &str) -> (Scratch, Machine<'static>) {
     let scratch = Scratch::new();
@@ -54,7 +54,7 @@ fn machine(mounts: &str) -> (Scratch, Machine<'static>) {
     (scratch, machine)
 }
 
-/// `/dev/8:1` is that device, `/30/any/thing` is on mount 30, and everything else is not there.
+/// `/dev/8:1` is that device, `/30/any/thing` is on mount 30, and nothing else exists.
 fn locate_by_name(path: &Path) -> Result<Spot> {
     let text = path.to_string_lossy();
     if let Some((major, minor)) = text.strip_prefix("/dev/").and_then(|text| text.split_once(':')) {

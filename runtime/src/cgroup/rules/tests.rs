@@ -1,12 +1,12 @@
-//! The program is run by a small machine here, and compared with the rules read one by one; the
-//! kernel has its say about it too, where it lets us.
+//! The program is run by a small interpreter here, and compared with the rules evaluated one by
+//! one; where permitted, also with the kernel.
 
 use super::super::filter::DeviceFilter;
 use super::*;
 use crate::sys::Errno;
 use crate::sys::bpf::{self, Instruction};
 
-/// A question of the kernel's.
+/// An access that the kernel asks about.
 #[derive(Clone, Copy, Debug)]
 struct Access {
     kind: DeviceKind,
@@ -15,7 +15,7 @@ struct Access {
     access: u32,
 }
 
-/// The sentence of the module's documentation, in code.
+/// The rule from the module's documentation, in code.
 fn model(rules: &[AccessRule], asked: Access) -> bool {
     [READ, WRITE, MKNOD].into_iter().filter(|bit| asked.access & bit != 0).all(|bit| {
         let fits = |rule: &&AccessRule| {
@@ -28,7 +28,7 @@ fn model(rules: &[AccessRule], asked: Access) -> bool {
     })
 }
 
-/// Runs a program as the kernel does. Panics where the verifier would refuse.
+/// Runs a program as the kernel does. Panics where the verifier would reject it.
 fn run(program: &[Instruction], asked: Access) -> bool {
     let kind = match asked.kind {
         DeviceKind::Block => 1,
@@ -60,8 +60,8 @@ fn run(program: &[Instruction], asked: Access) -> bool {
     panic!("it does not end");
 }
 
-/// How the kernel reads v1's exceptions: one must allow all of an access, one that denies a part of
-/// it is enough (security/device_cgroup.c).
+/// How the kernel evaluates v1's exceptions: one must allow all of an access, one that denies a
+/// part of it is enough (security/device_cgroup.c).
 fn v1_model(all: &Exceptions, asked: Access) -> bool {
     let fits = |rule: &&AccessRule| {
         rule.kind == Some(asked.kind)
@@ -89,7 +89,7 @@ fn questions() -> Vec<Access> {
     all
 }
 
-/// Numbers that look random and are the same each time (xorshift64).
+/// Pseudo-random numbers, the same each time (xorshift64).
 struct Dice(u64);
 
 impl Dice {
@@ -141,7 +141,7 @@ fn v1_says_the_same_or_refuses() {
             continue;
         };
         said += 1;
-        // Nobody opens and makes a node at once.
+        // No access opens and creates a node at the same time.
         let real = |asked: &&Access| asked.access == MKNOD || asked.access & MKNOD == 0;
         for asked in questions.iter().filter(real) {
             assert_eq!(v1_model(&all, *asked), model(&rules, *asked), "{rules:?} {asked:?}");
@@ -174,7 +174,7 @@ fn every_container_has_its_own_devices() {
     assert_eq!(sorted(&v1_words(serde_json::json!([]))), sorted(OWN_WORDS));
     let deny = serde_json::json!([{ "allow": false, "access": "rwm" }]);
     assert_eq!(sorted(&v1_words(deny.clone())), sorted(OWN_WORDS));
-    // Also where the config denies them.
+    // Even if the config denies them.
     let named = serde_json::json!([
         { "allow": true, "type": "b", "major": 8, "minor": 0, "access": "r" },
         { "allow": false, "type": "c", "major": 1, "minor": 3, "access": "rwm" },

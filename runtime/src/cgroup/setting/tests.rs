@@ -1,4 +1,4 @@
-//! What goes into which file, for both generations.
+//! Which values go into which file, for both generations.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The counters of a cgroup, in the shape in which `runc events --stats` prints them under `data`.
-//! Engines read it so.
+//! The counters of a cgroup, in the format that `runc events --stats` prints under `data`, and that
+//! engines read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ pub struct Stats {
     pub hugetlb: BTreeMap<String, HugetlbStats>,
     /// Filled in from resctrl, elsewhere.
     pub intel_rdt: BTreeMap<String, Value>,
-    /// Filled in elsewhere, with the container's interfaces.
+    /// Filled in elsewhere, from the container's interfaces.
     pub network_interfaces: Option<Vec<Value>>,
 }
 
@@ -56,7 +56,7 @@ pub struct CpuUsage {
     pub user: u64,
 }
 
-/// How often the quota was used up.
+/// How often the quota was exhausted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names are runc's")]
@@ -77,7 +77,7 @@ pub struct Pressure {
     pub full: Stalls,
 }
 
-/// Per cent of time, and microseconds in all.
+/// Percent of time, and microseconds in total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names are the kernel's")]
 pub struct Stalls {
@@ -135,7 +135,7 @@ pub struct MemoryEntry {
     pub failcnt: u64,
 }
 
-/// Processes; a limit of 0 is none.
+/// Processes; a limit of 0 means none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names are runc's")]
 pub struct PidsStats {
@@ -203,7 +203,7 @@ impl CounterFiles {
         read_kernel(self.0.join(file)).unwrap_or_default()
     }
 
-    /// A file of one number; `max` is the highest there is. 0 where it cannot be read.
+    /// A file with one number; `max` is the highest possible. 0 if it cannot be read.
     pub(super) fn number(&self, file: &str) -> u64 {
         match self.text(file).trim() {
             "max" => u64::MAX,
@@ -211,7 +211,7 @@ impl CounterFiles {
         }
     }
 
-    /// A file of lines `name number`.
+    /// A file with lines `name number`.
     pub(super) fn table(&self, file: &str) -> BTreeMap<String, u64> {
         let text = self.text(file);
         let pair = |line: &str| {
@@ -221,7 +221,7 @@ impl CounterFiles {
         text.lines().filter_map(pair).collect()
     }
 
-    /// A file of numbers in one line.
+    /// A file with numbers on one line.
     pub(super) fn numbers(&self, file: &str) -> Vec<u64> {
         self.text(file).split_whitespace().filter_map(|n| n.parse().ok()).collect()
     }
@@ -261,7 +261,7 @@ impl CounterFiles {
         Some(pressure)
     }
 
-    /// The sizes of huge pages that there are files for: `hugetlb.2MB.limit_in_bytes`.
+    /// The huge page sizes for which files exist: `hugetlb.2MB.limit_in_bytes`.
     pub(super) fn page_sizes(&self, suffix: &str) -> Vec<String> {
         let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let size = |name: String| {

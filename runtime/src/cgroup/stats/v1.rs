@@ -3,7 +3,7 @@
 use super::counters::{BlkioEntry, CounterFiles, HugetlbStats, MemoryEntry, Stats};
 use crate::cgroup::hierarchy::Controller;
 
-/// Nanoseconds in a tick of cpuacct.stat: USER_HZ is 100 on all that we run on.
+/// Nanoseconds per tick of cpuacct.stat: USER_HZ is 100 on all supported architectures.
 const TICK: u64 = 10_000_000;
 
 pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Stats) {
@@ -71,7 +71,7 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
         Controller::Io => read_blkio(files, stats),
         Controller::Hugetlb => {
             for size in files.page_sizes(".usage_in_bytes") {
-                // Pages that are reserved count as used, where the kernel tells them apart.
+                // Reserved pages count as used, where the kernel reports them separately.
                 let reserved = format!("hugetlb.{size}.rsvd.usage_in_bytes");
                 let middle = if files.text(&reserved).is_empty() { "" } else { ".rsvd" };
                 let number = |name: &str| files.number(&format!("hugetlb.{size}{middle}.{name}"));
@@ -87,7 +87,7 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
     }
 }
 
-/// bfq counts if it is the scheduler, cfq did; otherwise the throttle counters are what there is.
+/// bfq counts if it is the scheduler, as cfq did; otherwise only the throttle counters exist.
 fn read_blkio(files: &CounterFiles, stats: &mut Stats) {
     let blkio = &mut stats.blkio;
     let first = |names: &[&str]| {
@@ -118,7 +118,7 @@ fn read_blkio(files: &CounterFiles, stats: &mut Stats) {
     blkio.sectors_recursive = first(&["blkio.bfq.sectors_recursive", "blkio.sectors_recursive"]);
 }
 
-/// Lines `8:0 Read 4096` or `8:0 4096`; the last, `Total 4096`, is of no device.
+/// Lines `8:0 Read 4096` or `8:0 4096`; the last, `Total 4096`, has no device.
 fn entries(text: &str) -> Vec<BlkioEntry> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -66,7 +66,7 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
     }
 }
 
-/// In v1 swap is counted together with memory, and so it is here: readers subtract.
+/// In v1, memory+swap is counted together, and so it is here: readers subtract.
 fn read_memory(files: &CounterFiles, stats: &mut Stats) {
     let memory = &mut stats.memory;
     memory.raw = files.table("memory.stat");

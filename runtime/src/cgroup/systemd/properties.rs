@@ -1,4 +1,4 @@
-//! The properties of a unit: limits in systemd's words, and those that annotations give.
+//! The properties of a unit: limits in systemd's terms, and those given by annotations.
 //! (systemd.resource-control(5).)
 
 use crate::cgroup::hierarchy::Version;
@@ -10,10 +10,11 @@ use crate::sys::file::read_kernel;
 use crate::wire::dbus::DbusValue;
 use crate::{Error, Result};
 
-/// How annotations name properties of the unit.
+/// The prefix of annotations that name properties of the unit.
 pub(super) const ANNOTATION: &str = "org.systemd.property.";
 
-/// What systemd has words for; it keeps these, so they must be told to it, or it puts back its own.
+/// What systemd has properties for; it enforces these, so it must be told, or it restores its own
+/// values.
 pub(super) fn of_resources(
     version: Version,
     resources: &Resources,
@@ -36,7 +37,7 @@ pub(super) fn of_resources(
                     add("MemorySwapMax", number(swap - limit));
                 }
                 (None, Some(-1)) => add("MemorySwapMax", DbusValue::U64(u64::MAX)),
-                // What is wrong is said when the file is written.
+                // What is wrong is reported when the file is written.
                 _ => {}
             }
         }
@@ -53,8 +54,8 @@ pub(super) fn of_resources(
             add("CPUQuotaPeriodUSec", DbusValue::U64(period));
         }
         if let Some(quota) = cpu.quota.filter(|n| *n != 0) {
-            // Time in each second, and whole per cent only: more rather than less, for the exact
-            // value is written below it.
+            // Time per second, in whole percent: rounded up, as the exact value is written below
+            // it.
             let per_second = u64::try_from(quota).map_or(u64::MAX, |quota| {
                 let period = u128::from(period.unwrap_or(CPU_PERIOD));
                 let exact = u128::from(quota) * 1_000_000 / period;
@@ -75,7 +76,7 @@ pub(super) fn of_resources(
         }
     }
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        // It takes no 0.
+        // It does not accept 0.
         add("TasksMax", number(if limit == 0 { 1 } else { limit }));
     }
     if let Some(weight) = resources.block_io.as_ref().and_then(|io| io.weight).filter(|n| *n != 0)
@@ -86,7 +87,7 @@ pub(super) fn of_resources(
     Ok(all)
 }
 
-/// `0-2,9` as bytes of eight each, the lowest first.
+/// `0-2,9` as a bitmap, lowest byte first.
 fn bits(list: &str) -> Result<Vec<u8>> {
     let mut bytes: Vec<u8> = Vec::new();
     for (first, last) in cpu_list(list)? {
@@ -101,8 +102,8 @@ fn bits(list: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A property from an annotation. Its value is in the text format of GVariant: `'text'`, `true`,
-/// `5`, `uint64 5`, `['a', 'b']`.
+/// A property from an annotation. Its value is in GVariant text format: `'text'`, `true`, `5`,
+/// `uint64 5`, `['a', 'b']`.
 pub(super) fn property(name: &str, value: &str) -> Result<(String, DbusValue)> {
     let wrong = || {
         Error::new(format!("{ANNOTATION}{name}: {value:?} is not a valid value"))
@@ -113,7 +114,7 @@ pub(super) fn property(name: &str, value: &str) -> Result<(String, DbusValue)> {
         return Err(Error::new(format!("{ANNOTATION}{name}: not a valid property name")));
     }
     let parsed = parse_value(value.trim()).ok_or_else(wrong)?;
-    // The files of units have seconds, the bus has microseconds under another name.
+    // Unit files use seconds; the bus uses microseconds, under another name.
     if let Some(stem) = name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
         let seconds = match parsed {
             DbusValue::I32(n) => f64::from(n),
@@ -175,8 +176,8 @@ fn parse_value(text: &str) -> Option<DbusValue> {
     }
 }
 
-/// The same for systemd, which otherwise allows everything whenever it looks after the unit
-/// again. What it has no words for is left to the cgroup itself.
+/// The same for systemd, which otherwise allows everything whenever it reapplies the unit. What it
+/// cannot express is left to the cgroup itself.
 pub(super) fn of_devices(resources: &Resources) -> Result<Vec<(String, DbusValue)>> {
     let (policy, allowed) = match exceptions(&rules(resources)?) {
         Ok(Exceptions { allowed: false, rules }) => ("strict", rules),

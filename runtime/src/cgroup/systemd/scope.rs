@@ -1,5 +1,5 @@
-//! A scope for a sandbox that `garth wrap` limits: beside the unit that the caller is in, in the
-//! same slice and under the same limits, as the unit's own cgroup is not Garth's to write
+//! A scope for a sandbox that `garth wrap` limits: next to the caller's unit, in the same slice and
+//! under the same limits, as Garth may not write to the unit's own cgroup
 //! (<https://systemd.io/CGROUP_DELEGATION>, "single-writer rule").
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use super::{MANAGER, Unit, connect, expand_slice, manager_cgroup, system_bus, te
 use crate::wire::dbus::{Bus, Callee, DbusValue};
 use crate::{Error, Result};
 
-/// What holds for a unit as a whole, and so for what it starts: it goes with the sandbox. Freezing
-/// and counting cannot go with it (systemd.resource-control(5)).
+/// Settings of a unit that apply to everything it starts: the sandbox inherits them. Freezing and
+/// accounting cannot be carried over (systemd.resource-control(5)).
 const CARRIED: [&str; 29] = [
     "AllowedCPUs",
     "AllowedMemoryNodes",
@@ -44,12 +44,12 @@ const CARRIED: [&str; 29] = [
 
 impl Unit {
     /// The scope for sandbox `id` of a caller whose cgroup is `own`, and the directory from which
-    /// its systemd passes controllers on. Nothing is made.
+    /// its systemd passes controllers on. Creates nothing.
     ///
     /// # Errors
-    /// Where an ordinary user's systemd is not to be reached, or does not manage the caller.
+    /// An ordinary user's systemd cannot be reached, or does not manage the caller.
     pub(crate) fn beside(own: &str, id: &str, user: bool) -> Result<(Unit, String)> {
-        // The number of the launcher: the scope of one that ended just now may still be there.
+        // The pid of the launcher: the scope of a sandbox that ended just now may still exist.
         let name = format!("garth-{id}-{}.scope", std::process::id());
         if !user {
             let slice = slice_of(own).unwrap_or("system.slice");
@@ -73,8 +73,8 @@ impl Unit {
         Ok((unit, manager.to_owned()))
     }
 
-    /// Makes it around process `pid`, under the limits of the unit that the caller is in, and waits
-    /// until it is there. systemd takes it away when the last process has ended.
+    /// Creates it around process `pid`, under the limits of the caller's unit, and waits until it
+    /// exists. systemd removes it when the last process has ended.
     pub(crate) fn start_beside(&self, pid: i32, id: &str) -> Result<()> {
         let mut bus = self.connect()?;
         let mut properties = vec![
@@ -89,7 +89,7 @@ impl Unit {
         self.start_transient(&mut bus, properties)
     }
 
-    /// Puts this process into the cgroup `below` the scope.
+    /// Moves this process into the cgroup `below` the scope.
     pub(crate) fn attach(&self, below: &str) -> Result<()> {
         let own = DbusValue::Numbers(vec![std::process::id()]);
         let arguments = [text(&self.name), text(below), own];
@@ -97,13 +97,13 @@ impl Unit {
     }
 }
 
-/// Has the user's systemd delegated the cgroup of the unit that this process is in?
+/// Whether the user's systemd has delegated the cgroup of this process's unit.
 pub(crate) fn delegates_to_caller() -> Result<bool> {
     let properties = of_own_unit(&mut connect(&user_bus()?)?)?;
     Ok(properties.get("Delegate") == Some(&DbusValue::Bool(true)))
 }
 
-/// The properties of the unit that this process is in; none where it is of another systemd, as is a
+/// The properties of this process's unit; empty if the unit belongs to another systemd, like the
 /// login session of an ordinary user.
 fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, DbusValue>> {
     let unit = match bus.call(MANAGER, "GetUnitByPID", &[DbusValue::U32(0)]) {
@@ -111,7 +111,7 @@ fn of_own_unit(bus: &mut Bus) -> Result<BTreeMap<String, DbusValue>> {
         answer => answer?.texts.into_iter().next().unwrap_or_default(),
     };
     let interface = "org.freedesktop.DBus.Properties";
-    // With no interface named, those of all.
+    // Without an interface name, those of all interfaces.
     let all = bus.call(Callee { path: &unit, interface, ..MANAGER }, "GetAll", &[text("")])?;
     all.properties().ok_or_else(|| Error::new(format!("{interface} GetAll {unit}: invalid reply")))
 }
@@ -122,7 +122,7 @@ fn carries(name: &str, value: &DbusValue) -> bool {
         DbusValue::U32(n) => *n != 0,
         DbusValue::Text(words) => !["", "auto", "none"].contains(&words.as_str()),
         DbusValue::Array(_, items) => !items.is_empty(),
-        // A flag and a list that it is about.
+        // A flag and the list it applies to.
         DbusValue::Struct(items) => {
             !items.iter().any(|item| matches!(item, DbusValue::Array(_, list) if list.is_empty()))
         }
@@ -137,13 +137,13 @@ fn slice_of(own: &str) -> Option<&str> {
     names.take_while(|name| name.ends_with(".slice")).last()
 }
 
-/// The name of the unit that the cgroup `own` is of, or is below.
+/// The name of the innermost unit in the cgroup path `own`.
 pub(crate) fn innermost(own: &str) -> Option<&str> {
     const KINDS: [&str; 6] = [".service", ".scope", ".slice", ".socket", ".mount", ".swap"];
     own.rsplit('/').find(|name| KINDS.iter().any(|kind| name.ends_with(kind)))
 }
 
-/// Is the cgroup `own` of a unit of a user's systemd?
+/// Whether the cgroup `own` belongs to a unit of a user's systemd.
 pub(crate) fn is_of_user(own: &str) -> bool {
     own.contains("/user@")
 }

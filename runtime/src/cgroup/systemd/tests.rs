@@ -1,5 +1,5 @@
-//! Against a real bus, on which a small program of Python's answers as systemd would: what it
-//! prints is what it was asked.
+//! Against a real bus, on which a small Python program answers as systemd would: it prints the
+//! requests it receives.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ pub(crate) struct Mock {
 }
 
 impl Mock {
-    /// None, with the reason printed, where there is no bus or no Python for it.
+    /// `None`, with the reason printed, if there is no bus or no Python for it.
     pub(crate) fn start() -> Option<Mock> {
         let python = "/usr/bin/python3";
         let mut has = Command::new(python);
@@ -51,7 +51,7 @@ impl Mock {
         line.trim().to_owned()
     }
 
-    /// What was said up to the call of another method of ours, which marks the end.
+    /// The requests up to a call of another method of ours, which marks the end.
     pub(crate) fn said(&mut self) -> Vec<String> {
         let mut bus = Bus::connect(&self.address).unwrap();
         bus.call(MANAGER, "ResetFailedUnit", &[text("the end")]).unwrap();
