@@ -1,6 +1,6 @@
 //! Releasing what sandboxes have left behind: those that ended while no process looked after them,
-//! and things that bear our name but belong to no sandbox on record. Only [`force`] kills processes
-//! for that: what is in use is not left behind, whichever process uses it.
+//! and objects that bear our name but belong to no sandbox on record. Only [`force`] kills
+//! processes for that: what is in use, by whichever process, has not been left behind.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -57,19 +57,19 @@ fn is_gone(journal: &Journal, id: &str) -> bool {
     journal.has(id).is_ok_and(|there| !there)
 }
 
-/// Releases sandbox `id` if it has ended and no process looks after it; false: it is alive.
+/// Releases sandbox `id` if it has ended and no process looks after it; false if it is alive.
 ///
 /// # Errors
 /// Something could not be released; it stays on record.
 pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
     let Some(entry) = journal.lock(id)? else { return Ok(false) };
-    // A name that starts with a dot is an unfinished entry: nothing was made for it yet.
+    // A name that starts with a dot is an unfinished entry: nothing was created for it yet.
     if id.starts_with('.') {
         return entry.remove().map(|()| true);
     }
     if let Some(pidfd) = journal.open_process(id)? {
-        // It is alive, but no process holds it. A detached one has lost its keeper and may go on;
-        // any other was to die with its caller, and is about to.
+        // It is alive, but no process holds it. A detached one has lost its keeper and may
+        // continue; any other is about to die with its caller.
         let about_to_die =
             SandboxRecord::read(journal, id).is_ok_and(|record| record.asked.die_with_parent);
         if !about_to_die || !has_ended(&pidfd, id)? {
@@ -80,7 +80,7 @@ pub fn release_ended(journal: &Journal, id: &str) -> Result<bool> {
 }
 
 /// Releases the sandboxes that have ended and that no process looks after, if they had a network,
-/// and with it the ports and addresses that they held. Says whether there was one.
+/// and with it the ports and addresses that they held. Returns whether there was one.
 ///
 /// # Errors
 /// The state directory cannot be read. What could not be released stays on record.
@@ -101,7 +101,7 @@ pub fn release_networks(journal: &Journal) -> Result<bool> {
     Ok(released)
 }
 
-/// Ends sandbox `id`, whatever state it is in, and releases everything it had.
+/// Kills sandbox `id`, whatever state it is in, and releases everything it had.
 ///
 /// # Errors
 /// Something could not be released.
@@ -128,7 +128,7 @@ pub fn force(journal: &Journal, id: &str) -> Result<()> {
                     "sandbox {id} has ended, but another process still holds its record"
                 )));
             }
-            // It was to be removed and is gone: not a failure.
+            // It is gone, which was the aim: not a failure.
             Err(_) if is_gone(journal, id) => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -1,6 +1,6 @@
 //! The resources of one sandbox or container, in the order in which they are acquired; they are
 //! released in the opposite order, except for the cgroup, which takes the processes with it.
-//! Everything here is chosen and recorded before any of it is made.
+//! Everything here is chosen and recorded before any of it is created.
 
 pub mod bandwidth;
 pub mod gc;
@@ -42,7 +42,7 @@ pub struct Resources {
     /// How fast its links may be. A private network always has this, as a rate may be set later.
     #[serde(default)]
     pub bandwidth: Option<Bandwidth>,
-    /// What the operator's plugins make.
+    /// What the operator's plugins create.
     #[serde(default)]
     pub plugins: Vec<FoundPlugin>,
 }
@@ -132,7 +132,7 @@ impl Resources {
     }
 
     /// Releases what the owner's marks and its id lead to, when its record is lost. What bears its
-    /// name but is not marked may belong to another, of another state directory.
+    /// name but is not marked may belong to one of another state directory.
     ///
     /// # Errors
     /// Something could not be released, or found.
@@ -154,7 +154,7 @@ impl Resources {
         results.into_iter().collect()
     }
 
-    /// All of them, in the order in which they are made; the cgroup is first.
+    /// All of them, in the order in which they are created; the cgroup is first.
     fn list(&self) -> Vec<&dyn Resource> {
         let mut list: Vec<&dyn Resource> = vec![&self.cgroup];
         list.extend(self.rdt.iter().map(|one| one as &dyn Resource));
@@ -172,12 +172,12 @@ impl Resources {
         list
     }
 
-    /// Is there anything?
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.cgroup.is_empty() && self.rdt.is_none() && !self.connects()
     }
 
-    /// Is there anything to make once its process has namespaces?
+    /// Whether there is anything to create once its process has namespaces.
     pub fn connects(&self) -> bool {
         !self.connected().is_empty()
     }
@@ -192,43 +192,43 @@ impl Resources {
         self.cgroup.oom_kills().unwrap_or(0)
     }
 
-    /// Makes what appears inside: mounts and devices, of each plugin that provides some.
+    /// Creates what appears inside: mounts and devices, of each plugin that provides some.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     pub fn provide(&self, owner: &Owner) -> Result<Vec<Provided>> {
         self.list().into_iter().filter_map(|one| one.provide(owner).transpose()).collect()
     }
 
-    /// Makes what can be made before there is a process.
+    /// Creates what can be created before there is a process.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     pub fn acquire(&self, owner: &Owner) -> Result<Held> {
         let mut held = Held::new();
         self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
         Ok(held)
     }
 
-    /// Makes what is made around process `pid`, or moves it in, before anything is mounted; it
+    /// Creates what needs process `pid`, or moves the process in, before anything is mounted; it
     /// waits meanwhile.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     pub fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
         self.list().into_iter().try_for_each(|one| one.admit(owner, pid))
     }
 
-    /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
+    /// Creates what belongs to the namespaces of process `pid`, which waits meanwhile.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     pub fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
         self.list().into_iter().try_for_each(|one| one.connect(owner, pid))
     }
 
-    /// Releases everything, whether it was made or not; continues after a failure, and reports the
-    /// first.
+    /// Releases everything, whether it was created or not; continues after a failure, and reports
+    /// the first.
     ///
     /// # Errors
     /// Something could not be released.
@@ -263,8 +263,8 @@ impl Resources {
     }
 }
 
-/// Cgroups next to those of the sandboxes on record, if they are empty and no process holds them:
-/// others belong to a sandbox of another state directory, or are about to.
+/// Empty cgroups next to those of the sandboxes on record that no process holds: any others belong,
+/// or are about to belong, to a sandbox of another state directory.
 fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
     let mut removed = Vec::new();
     for cgroup in cgroup::leftovers(&Hierarchy::read()?, |id| journal.has(id))? {
@@ -275,8 +275,9 @@ fn stray_cgroups(journal: &Journal) -> Result<Vec<String>> {
     Ok(removed)
 }
 
-/// Leases and firewall elements. A link is not removed: where there is one, its namespace lives,
-/// and it may belong to a sandbox of another state directory, as do the elements of its address.
+/// Leases and firewall elements. A link is not removed: as long as it exists its namespace lives,
+/// and both the link and the elements of its address may belong to a sandbox of another state
+/// directory.
 fn stray_network(journal: &Journal) -> Result<Vec<String>> {
     let live = || Ok(journal.ids()?.into_iter().collect());
     let mut leftovers = without_links(Leftovers::find(journal.root(), live)?);
@@ -328,7 +329,7 @@ pub fn no_private_network() -> Option<Error> {
     Pasta::find(PathBuf::new(), Vec::new()).err()
 }
 
-/// Removes what bears our name and belongs to no sandbox on record; says what was removed.
+/// Removes what bears our name and belongs to no sandbox on record; returns what was removed.
 ///
 /// # Errors
 /// For each kind, what could not be removed.

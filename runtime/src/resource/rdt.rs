@@ -12,7 +12,7 @@ use crate::facts;
 use crate::journal::is_there;
 use crate::journal::resource::{Owner, Resource};
 
-/// A container's group in resctrl: the record from which it is made and removed.
+/// A container's group in resctrl: the record from which it is created and removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RdtGroup {
     /// Its directory, directly below the mount point of resctrl.
@@ -37,7 +37,7 @@ impl RdtGroup {
     /// The group of a container, below `top`: the named one, or one of its own.
     ///
     /// # Errors
-    /// A name is not a file name, a group named without a schema does not exist, or a named group
+    /// A name is not a file name, a group is named without a schema and does not exist, or it
     /// exists with another schema.
     pub fn choose(top: &Path, asked: &IntelRdt, id: &str) -> Result<RdtGroup> {
         let name = asked.clos_id.as_deref().unwrap_or(id);
@@ -55,9 +55,9 @@ impl RdtGroup {
         Ok(RdtGroup { directory, asked: asked.clone() })
     }
 
-    /// Makes the group if it is missing, writes its schema, and puts process `pid` into it. An
+    /// Creates the group if it is missing, writes its schema, and puts process `pid` into it. An
     /// existing group already has what l3CacheSchema and memBwSchema say, as [`RdtGroup::choose`]
-    /// has checked; `schemata` is written all the same.
+    /// has checked; `schemata` is still written.
     fn join(&self, pid: i32, id: &str) -> Result<()> {
         let made = make(&self.directory)?;
         let own = made || self.asked.clos_id.is_none();
@@ -154,7 +154,7 @@ fn first_lines(wanted: &IntelRdt) -> Vec<&str> {
     lines.filter(|line| !line.trim().is_empty()).collect()
 }
 
-/// A group that others have made must have the requested schema.
+/// A group that others created must have the requested schema.
 fn compare(group: &Path, wanted: &IntelRdt) -> Result<()> {
     let lines = first_lines(wanted);
     if lines.is_empty() {

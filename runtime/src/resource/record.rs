@@ -28,8 +28,8 @@ impl Recorded for Sandbox {
 /// The record of a sandbox.
 pub type SandboxRecord = Record<Sandbox>;
 
-/// The record of one entry, written before any of it is made. What plugins provide is added to it
-/// before there is a process; after that it is not changed.
+/// The record of one entry, written before any of it is created. What plugins provide is added
+/// before there is a process; after that it does not change.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record<Asked> {
     /// Its name in the journal.

@@ -1,11 +1,11 @@
 //! What is remembered of a detached sandbox after it has ended: how it ended, and its last output.
 //!
-//! While it runs, its output goes to two files of its entry in the journal. Their writer, the
-//! keeper, switches from one to the other when it has reached 64 KiB, so that they never hold more
-//! than twice that. At the end `ended.json` is written beside them; and once everything the sandbox
-//! had is released, the directory moves from `<root>/sandboxes/` to `<root>/ended/`, where nothing
-//! is held, counted or released any more. There it stays for a day, until `garth delete`, or until
-//! its name is used again.
+//! While it runs, its output goes to two files of its entry in the journal. The keeper writes them,
+//! and switches to the other when one has reached 64 KiB, so that they never hold more than twice
+//! that. At the end `ended.json` is written beside them; and once everything the sandbox had is
+//! released, the directory moves from `<root>/sandboxes/` to `<root>/ended/`, where nothing is
+//! held, counted or released any more. It stays there for a day, until `garth delete`, or until its
+//! name is reused.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -142,7 +142,7 @@ impl Trace {
             .map_err(|e| Error::new(format!("{}: invalid trace: {e}", path.display())))
     }
 
-    /// Removes the trace of `name`; false: there is none.
+    /// Removes the trace of `name`; returns false if there is none.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -174,7 +174,7 @@ impl Trace {
                 removed.push(trace.name);
             }
         }
-        // Left half removed by a kill.
+        // Left half removed by a process that was killed.
         for name in names(journal)? {
             if matches!(Trace::read(journal, &name), Ok(None)) {
                 Trace::remove(journal, &name)?;

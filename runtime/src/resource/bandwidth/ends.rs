@@ -1,8 +1,8 @@
-//! The host's ends of the links that an engine has made for a container.
+//! The host's ends of the links that an engine has created for a container.
 //!
 //! Engines set up the network themselves, each in its own way. What they have in common is a veth
-//! pair with one end in the container's network namespace, and the kernel tells which the other end
-//! is: its index (IFLA_LINK), and its namespace (IFLA_LINK_NETNSID, kernel 4.0).
+//! pair with one end in the container's network namespace, and the kernel identifies the other end:
+//! its index (IFLA_LINK) and its namespace (IFLA_LINK_NETNSID, Linux 4.0).
 
 use std::os::unix::fs::MetadataExt;
 
@@ -23,8 +23,8 @@ const NETNSA_PID: u16 = 2;
 /// The host's end of every link in process `pid`'s network namespace.
 ///
 /// # Errors
-/// A network device has no end here, or there is no network device at all: then no rate could be
-/// enforced.
+/// A network device has no end on the host, or there is no network device at all: then no rate
+/// could be enforced.
 pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let refuse = |why: &str| Error::new(why.to_owned());
     if namespace(pid)? == namespace_here()? {
@@ -76,7 +76,7 @@ fn namespace_here() -> Result<u64> {
     file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
 }
 
-/// The number by which the socket's namespace knows that of process `pid`, if it has one.
+/// The id by which the socket's namespace knows that of process `pid`, if it has one.
 fn number_of(socket: &mut Socket, pid: u32) -> std::result::Result<Option<u32>, Refusal> {
     let mut batch = Batch::new();
     // struct rtgenmsg is one byte.

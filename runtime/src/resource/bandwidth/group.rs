@@ -6,16 +6,16 @@
 //!                                               └─ 6763:3  quantum 2 ─┘
 //! ```
 //!
-//! One ifb for each direction, made by the first member and removed with the last. All traffic of a
-//! member's link in that direction is redirected to it, told apart there by the device it came
-//! from, which nothing inside can change, and continues from where it was taken. htb's classes have
-//! next to no rate of their own and borrow the rest of the budget in turns: a turn is as many bytes
-//! as the share says (tc-htb(8), quantum), so nothing has to be recomputed when members come and
-//! go. A member's own `--rate` is its class's ceiling.
+//! One ifb for each direction, created by the first member and removed with the last. All traffic
+//! of a member's link in that direction is redirected to it, classified there by the device it came
+//! from, which nothing inside can change, and then continues from where it was redirected. htb's
+//! classes have almost no rate of their own and borrow the rest of the budget in turns: the share
+//! sets the bytes of a turn (tc-htb(8), quantum), so nothing has to be recomputed when members come
+//! and go. A member's own `--rate` is its class's ceiling.
 //!
 //! The class number derives from the index of the link, and the index from the address, so a member
-//! that left nothing but its mark can still be taken out. The state of a group is read from the
-//! kernel; a lock keeps the last member to leave and the next to join apart.
+//! of which only the mark is left can still be removed. The state of a group is read from the
+//! kernel; a lock serializes the last member that leaves and the next that joins.
 
 use std::fs::File;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn of_way(way: char, rates: &Rates) -> Option<Rate> {
     if way == 'u' { rates.up } else { rates.down }
 }
 
-/// Puts a link that was just made into a group; `own` is its own ceiling.
+/// Puts a new link into a group; `own` is its own ceiling.
 ///
 /// # Errors
 /// The group exists with another budget, or the kernel lacks or refuses something.
@@ -95,7 +95,8 @@ pub fn join(root: &Path, end: &HostEnd, group: &RateGroup, own: &Rates) -> Resul
                 htb::begin(&mut batch, ifb, &Bucket::new(budget, end.mtu));
             }
         }
-        // The same lower half of an address, in pools larger than a /16, or an index 32,766 higher.
+        // The same lower half of an address, in pools larger than a /16, or an index that is 32,766
+        // higher.
         let same = |link: &&Link| link.index != end.index && class_of(link.index) == class;
         if let Some(other) = links.iter().find(same)
             && classes.iter().any(|known| known.minor == class)
@@ -188,7 +189,7 @@ impl Members {
     }
 }
 
-/// Takes the link with this index out of a group, and removes the group with its last member.
+/// Removes the link with this index from a group, and removes the group with its last member.
 /// Either may already be gone.
 ///
 /// # Errors
@@ -217,7 +218,7 @@ pub fn leave(root: &Path, link: u32, group: &str) -> Result<()> {
 /// What exists of a group for the links with these indexes, one line each.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel returns no answer.
 pub fn inspect(links: &[u32], group: &str) -> Result<Vec<String>> {
     let mut socket = route_socket()?;
     let mut there = Vec::new();
@@ -257,7 +258,7 @@ pub fn describe(end: &HostEnd, group: &RateGroup, own: &Rates) -> Vec<String> {
 /// Ifbs of groups in which no member has a link any more, by name and index.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel returns no answer.
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let mut socket = route_socket()?;
     let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
@@ -276,7 +277,7 @@ fn is_group(name: &str) -> bool {
     WAYS.iter().any(|(way, _)| name.starts_with(&ifb_name(*way, "")))
 }
 
-/// The bytes of one turn. With 10 ms of the budget, members do not notice each other's turns; and a
+/// The bytes of one turn: 10 ms of the budget, so that members do not notice each other's turns. A
 /// train of segments (GSO, 64 kB) larger than a turn would count as one.
 fn quantum(budget: Rate, mtu: u32, share: u32) -> u32 {
     let frames = 2 * u64::from(mtu + 14);

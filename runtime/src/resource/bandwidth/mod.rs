@@ -7,8 +7,8 @@
 //!  eth0 ◀─── veth ─── [tbf: down] garth0ae70001
 //! ```
 //!
-//! What the sandbox receives is what the host's end sends, and that has a queue. What comes in has
-//! none; so it is redirected to an ifb, a device that is nothing but a queue. The bucket of the
+//! What the sandbox receives is what the host's end sends, which has a queue. Incoming traffic has
+//! none, so it is redirected to an ifb, a device that is nothing but a queue. The bucket of the
 //! host's end dies with it, and so does the redirection; the ifb does not, so its name is derived
 //! from the link's index, and it is removed by the process that releases the sandbox, or by `gc`,
 //! which recognizes it by its missing link.
@@ -55,10 +55,10 @@ pub struct Bandwidth {
     pub link: Option<HostEnd>,
 }
 
-/// Can this caller have them, in a private network?
+/// Whether this caller can have them, in a private network.
 ///
 /// # Errors
-/// The caller is not root: the network is then pasta's.
+/// The caller is not root: then pasta provides the network.
 pub fn check(rates: &Rates, group: Option<&RateGroup>) -> Result<()> {
     let asked = match group {
         _ if facts::privileged() => return Ok(()),
@@ -76,7 +76,7 @@ const MARK: &str = "rate";
 const GROUP_MARK: &str = "rate-group";
 
 impl Bandwidth {
-    /// Changes the rates of the running `owner`, whose first process is `pid`, from now on.
+    /// Changes the rates of the running `owner`, whose first process is `pid`.
     ///
     /// # Errors
     /// The kernel refuses, or no rate can be enforced on the network.
@@ -110,8 +110,8 @@ impl Bandwidth {
         Ok(after)
     }
 
-    /// The host's ends of a container's links: those it was given, as long as they exist, and not
-    /// those that it may now pretend to have.
+    /// The host's ends of a container's links: those it was given, as long as they exist, not those
+    /// that it may now fake.
     fn links(&self, owner: &Owner, pid: i32) -> Result<Vec<HostEnd>> {
         let ends = queues::by_index(&marked(owner.journal, owner.id))?;
         match ends.is_empty() {
@@ -150,7 +150,7 @@ impl Bandwidth {
         match &self.group {
             _ if free.is_empty() => Ok(()),
             Some(group) => {
-                // Before the mark, as anything on a marked link is taken to be ours.
+                // Before the mark, as everything on a marked link is taken to be ours.
                 free.iter().try_for_each(queues::check_free)?;
                 self.join(owner, &free, group)
             }
@@ -240,7 +240,7 @@ fn mark(owner: &Owner, ends: &[HostEnd]) -> Result<()> {
     }
 }
 
-/// Written after the links' own mark, and before anything of the group is made.
+/// Written after the links' own mark, and before anything of the group is created.
 fn mark_group(owner: &Owner, group: &str) -> Result<()> {
     let path = owner.journal.file(owner.id, GROUP_MARK);
     symlink(group, &path).map_err(|e| Error::io(format!("write {}", path.display()), &e))

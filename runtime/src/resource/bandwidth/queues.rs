@@ -25,7 +25,7 @@ fn link_of(ifb: &str) -> Option<u32> {
 /// The existing links among these indexes.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel returns no answer.
 pub(super) fn by_index(indexes: &[u32]) -> Result<Vec<HostEnd>> {
     let links = listing::of(&mut route_socket()?, indexes).map_err(|r| worded(r, ""))?;
     Ok(links.iter().map(Link::end).collect())
@@ -56,7 +56,7 @@ impl Present {
     }
 }
 
-/// Sets the rates of a link that was just made and has no queue yet.
+/// Sets the rates of a new link that has no queue yet.
 ///
 /// # Errors
 /// The kernel lacks or refuses something.
@@ -65,7 +65,7 @@ pub fn begin(end: &HostEnd, rates: &Rates) -> Result<()> {
     apply(&mut socket, end, rates, Present::default())
 }
 
-/// Refuses an engine's link that another program watches.
+/// Refuses an engine's link that has another program's ingress filter.
 ///
 /// # Errors
 /// It has a filter on incoming packets.
@@ -128,7 +128,7 @@ fn apply(socket: &mut Socket, end: &HostEnd, rates: &Rates, present: Present) ->
     tc::set_tbf(&mut batch, ifb, Bucket::new(rate, end.mtu), root);
     tc::bring_up(&mut batch, ifb, has_ipv6());
     if !present.ingress {
-        // In one uninterrupted batch: no filter without its target, and never half of it.
+        // In one batch: never a filter without its target, nor half of the setup.
         tc::add_ingress(&mut batch, end.index);
         tc::redirect(&mut batch, end.index, tc::INGRESS_HANDLE, ifb);
     }
@@ -171,7 +171,7 @@ impl Kept {
     /// Reads the rates.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// The kernel returns no answer.
     pub fn read() -> Result<Kept> {
         let mut socket = route_socket()?;
         let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
@@ -194,18 +194,18 @@ impl Kept {
         Rates { up: find(&self.up), down: find(&self.down) }
     }
 
-    /// The rates of one link within a group; `None`: it is not in it.
+    /// The rates of one link within a group; `None`: it is not a member.
     pub fn within(&self, link: u32, group: &RateGroup) -> Option<Rates> {
         self.members.of(link, group)
     }
 }
 
-/// Removes what does not die with a link that is about to, in the background: nothing has to wait
-/// for the 20 ms that it takes. There may be nothing to remove.
+/// Removes what does not die with a link that is about to go, in the background, as it takes 20 ms
+/// that nothing needs to wait for. There may be nothing to remove.
 ///
 /// The link may live on for a while, as long as the kernel still has to send what a program wrote
-/// before it ended. That passes without a limit, and is no more than socket buffers hold; through
-/// an ifb that is gone it would not pass at all.
+/// before it ended. That passes without a limit, and is at most what socket buffers hold; through a
+/// removed ifb it would not pass at all.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -218,14 +218,14 @@ pub fn release(link: u32) -> Result<()> {
     tc::remove_ingress(&mut batch, link);
     // The link may be gone, or this may already have been done.
     let _ = socket.execute(batch);
-    // By its index, which is not reused: a sandbox with the same address may meanwhile make one of
-    // the same name.
+    // By its index, which is not reused: a sandbox with the same address may meanwhile create one
+    // of the same name.
     let deleted = tc::delete_link_behind(&mut socket, index);
     deleted.map_err(|errno| Error::os(format!("delete the ifb {name}"), errno))
 }
 
 /// Removes everything of ours from a link that lives on, as that of an engine's container may; a
-/// missing link is fine.
+/// missing link is not an error.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -240,7 +240,7 @@ pub fn take_off(link: u32) -> Result<()> {
 /// What of ours exists on these links, one line each.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel returns no answer.
 pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
     if links.is_empty() {
         return Ok(Vec::new());
@@ -262,7 +262,7 @@ pub(super) fn inspect(links: &[u32]) -> Result<Vec<String>> {
 /// Ifbs whose link is gone, by name and index.
 ///
 /// # Errors
-/// The kernel does not say.
+/// The kernel returns no answer.
 pub fn strays() -> Result<Vec<(String, u32)>> {
     let links = listing::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
     let lives = |link: u32| links.iter().any(|end| end.index == link);

@@ -4,9 +4,9 @@ use crate::config::units::Rate;
 
 /// A frame's header, which counts towards the rate: two addresses and a type.
 const HEADER: u32 = 14;
-/// A softirq may be late by two ticks of a kernel with CONFIG_HZ=250, and what was not sent
-/// meanwhile must not be lost: the bucket holds that much. More would only let a larger burst
-/// through after a pause: 8 ms are 0.16 % of five seconds.
+/// A softirq may be late by two ticks of a kernel with CONFIG_HZ=250, and the tokens of that time
+/// must not be lost: the bucket holds that many. More would only let a larger burst through after a
+/// pause: 8 ms are 0.16 % of five seconds.
 const BURST_MS: u64 = 8;
 /// How long a packet may wait, in addition to the burst. Long enough for TCP's usual round trips,
 /// and short enough not to be noticed by others on the link.

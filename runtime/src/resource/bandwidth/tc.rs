@@ -43,7 +43,7 @@ const HANDLES: [u32; 2] = [0x6761_0000, 0x6762_0000];
 ///
 /// Ours is changed in place and keeps its packets, unless the rate falls: it may hold a train of
 /// segments larger than the new burst, which would wait forever for that many tokens. So another
-/// bucket then takes its place, and what was waiting is lost; TCP sends it again.
+/// bucket then replaces it, and what was queued is lost; TCP retransmits it.
 pub fn set_tbf(batch: &mut Batch, index: u32, bucket: Bucket, before: Option<&Qdisc>) {
     let before = before.and_then(|qdisc| Some((qdisc.handle, qdisc.rate?)));
     let [one, other] = HANDLES;
@@ -79,7 +79,7 @@ fn tbf_qopt(bucket: Bucket) -> [u8; 36] {
     fixed
 }
 
-/// Removes a root discipline of ours from a device, which then has its default again.
+/// Removes our root discipline from a device, which then has its default again.
 pub fn remove_tbf(batch: &mut Batch, before: &Qdisc) {
     let fixed = tcmsg(before.link, before.handle, TC_H_ROOT, 0);
     batch.message("remove the rate", RTM_DELQDISC, 0, &fixed);
@@ -142,7 +142,7 @@ pub(super) fn match_all() -> [u8; 32] {
     selector
 }
 
-/// Makes an ifb. One queue, as it has one bucket; IPv6 sends nothing of its own through it.
+/// Creates an ifb. One queue, as it has one bucket; IPv6 sends nothing of its own through it.
 pub fn make_ifb(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     let mut batch = Batch::new();
     let flags = NLM_F_CREATE | NLM_F_EXCL;
@@ -194,7 +194,7 @@ pub fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, Refusal>
 pub struct Qdisc {
     /// Index of the device.
     pub link: u32,
-    /// Does it handle incoming packets? Otherwise it is the root.
+    /// Whether it handles incoming packets. Otherwise it is the root.
     pub ingress: bool,
     /// `tbf`, `noqueue`, ...
     pub kind: String,
@@ -205,7 +205,7 @@ pub struct Qdisc {
 }
 
 impl Qdisc {
-    /// Was it explicitly configured? A device's default has no handle.
+    /// Whether it was explicitly configured. A device's default has no handle.
     pub fn is_configured(&self) -> bool {
         self.handle != 0
     }

@@ -41,7 +41,7 @@ pub struct Answer {
 pub struct Response {
     protocol: u32,
     error: Option<String>,
-    /// For `check`: what exists, a line each.
+    /// For `check`: what exists, one line each.
     #[serde(default)]
     pub there: Vec<String>,
     /// For `provide`.
@@ -85,7 +85,7 @@ pub fn call(program: &Path, input: &[u8], timeout: Duration) -> Result<Answer> {
 }
 
 /// Serves all pipes at the same time, so that neither side waits for the other, until the program
-/// has ended. What it has started in the background may keep its output open for longer.
+/// has ended. A process that it started in the background may keep its output open for longer.
 fn talk(
     child: &mut Child,
     input: &[u8],

@@ -1,11 +1,11 @@
-//! External plugins: the operator's executables that make something for a sandbox, and release it.
-//! The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
+//! External plugins: the operator's executables that create something for a sandbox, and release
+//! it. The protocol is documented in docs/plugins.md, and its schema is specs/schema/plugin.json.
 //!
-//! Each plugin has at most three kinds of calls in a sandbox's life: `add` when the namespaces
-//! exist (or `provide`, of one that is found among the providers, before anything else is made),
-//! `del` when the processes are dead, `check` in between. What it makes derives from the id and the
-//! configuration, both on record before the first, so `del` does not need the answer of `add`, and
-//! is called again until it succeeds.
+//! Each plugin gets at most three kinds of calls in a sandbox's life: `add` when the namespaces
+//! exist (or, for one found among the providers, `provide` before anything else is created),
+//! `check` while it runs, and `del` when the processes are dead. What it creates derives from the
+//! id and the configuration, both on record before the first call, so `del` does not need the
+//! answer of `add`, and is called again until it succeeds.
 
 mod call;
 
@@ -31,13 +31,13 @@ use call::{NamedDevice, PROTOCOL, Response};
 /// libexec (FHS 3.0, 4.7).
 const DIRECTORIES: [&str; 2] = ["/usr/local/libexec/garth/plugins", "/usr/libexec/garth/plugins"];
 
-/// The directory among the plugins that has those which provide mounts and devices.
+/// The subdirectory for plugins that provide mounts and devices.
 const PROVIDERS: &str = "providers";
 
 /// The extension of a plugin's note, beside its directory.
 const NOTE: &str = "json";
 
-/// A plugin that was found: the record of what it is asked to make.
+/// A plugin that was found: the record of what it is asked to create.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundPlugin {
     /// What was requested.
@@ -45,7 +45,7 @@ pub struct FoundPlugin {
     pub asked: config::Plugin,
     /// The executable.
     pub program: PathBuf,
-    /// It provides mounts and devices.
+    /// Whether it provides mounts and devices.
     #[serde(default)]
     pub provides: bool,
     /// How long a call may take.
@@ -134,7 +134,7 @@ impl FoundPlugin {
         owner.journal.file(owner.id, "plugins").join(self.name())
     }
 
-    /// Makes the directory, and a note in case the record gets damaged.
+    /// Creates the directory, and a note in case the record gets damaged.
     fn note(&self, owner: &Owner) -> Result<()> {
         let directory = self.directory(owner);
         let failed = |e: &std::io::Error| Error::io(format!("create {}", directory.display()), e);
@@ -169,7 +169,7 @@ impl FoundPlugin {
     }
 }
 
-/// Its number is that of the host's file now.
+/// Its number is the current one of the host's file.
 fn provided_device(NamedDevice { path, source }: NamedDevice) -> Result<ProvidedDevice> {
     let source = source.unwrap_or_else(|| path.clone());
     if let Some(odd) = [&path, &source].into_iter().find(|path| !path.is_absolute()) {
@@ -211,7 +211,7 @@ impl Resource for FoundPlugin {
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        // Even if it was not called before: only the plugin knows what it may have made.
+        // Even if it was never called: only the plugin knows what it may have created.
         self.call(owner, Verb::Del, None).map(drop)
     }
 

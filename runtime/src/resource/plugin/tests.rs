@@ -21,8 +21,8 @@ impl Place {
         let name = format!("garth-plugin-{}-{number}", std::process::id());
         let place = Place(std::env::temp_dir().join(name));
         fs::create_dir(&place.0).unwrap();
-        // Written by another process: a child of another test briefly inherits what we have open
-        // for writing, and then it cannot be executed (ETXTBSY).
+        // Written by another process: a child forked by another test briefly inherits our file
+        // descriptor open for writing, and then the script cannot be executed (ETXTBSY).
         let mut write = std::process::Command::new("tee");
         write.arg(place.program()).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut write = write.spawn().unwrap();
