@@ -38,7 +38,7 @@ impl ProcessId {
     /// Opens it, if it is still the same process and has not ended.
     ///
     /// # Errors
-    /// The pid belongs to another pid namespace, or the kernel does not say.
+    /// The pid belongs to another pid namespace, or the kernel returns no answer.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
         let pid = self.pid;
         if boot_id()? != self.boot_id {

@@ -1,17 +1,17 @@
-//! The journal: what a sandbox will have outside, written down before it is made.
+//! The journal: what a sandbox will have outside, recorded before it is created.
 //!
 //! Each sandbox has a directory, `<root>/sandboxes/<id>/`, with a file `record.json`, which says
 //! what was requested and what is outside, and a symbolic link `process`, which identifies the
-//! first process: made atomically, and readable even when the record is not. The process that looks
-//! after the sandbox holds a lock (flock(2)) on the directory; the kernel releases it when that
-//! process ends, however it ends. A directory that no process holds, and whose first process is
-//! gone, is a leftover, and its record says what to release. The root is on a file system that a
-//! reboot empties, as a reboot ends everything that is recorded here.
+//! first process: it is created atomically, and readable even if the record is not. The process
+//! that looks after the sandbox holds a lock (flock(2)) on the directory; the kernel releases it
+//! when that process ends, however it ends. A directory that no process holds, and whose first
+//! process is gone, is a leftover, and its record says what to release. The root is on a file
+//! system that a reboot clears, as a reboot ends everything that is recorded here.
 //!
 //! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are parts of it too.
 //!
-//! A new directory is made and locked under a name that starts with a dot, and then renamed: under
-//! its own name it is never seen unlocked.
+//! A new directory is created and locked under a name that starts with a dot, and then renamed:
+//! under its own name it is never seen unlocked.
 
 mod identity;
 pub mod resource;
@@ -47,7 +47,7 @@ enum Part {
     Limits,
 }
 
-/// A sandbox's directory, held by this process.
+/// The directory of a sandbox, held by this process.
 #[derive(Debug)]
 pub struct Entry {
     journal: Journal,
@@ -91,7 +91,7 @@ impl Journal {
         &self.root
     }
 
-    /// Its entries are sandboxes, whose own links go with them.
+    /// Whether its entries are sandboxes, whose own links die with them.
     pub fn is_of_sandboxes(&self) -> bool {
         self.part == Part::Sandboxes
     }
@@ -185,7 +185,7 @@ impl Journal {
         for name in self.ids()?.into_iter().filter(unfinished) {
             match self.lock(&name).and_then(|entry| entry.map(Entry::remove).transpose()) {
                 Ok(removed) => swept.extend(removed.map(|()| Ok(name))),
-                // Its maker has finished, or another process has swept.
+                // Its creator has finished, or another process has swept.
                 Err(_) if is_there(&self.dir(&name)).is_ok_and(|there| !there) => {}
                 Err(error) => swept.push(Err(error)),
             }
@@ -238,10 +238,10 @@ impl Journal {
         }
     }
 
-    /// Is there an entry of this name?
+    /// Whether there is an entry of this name.
     ///
     /// # Errors
-    /// It cannot be determined: what cannot be examined may exist.
+    /// It cannot be determined: what cannot be inspected may exist.
     pub fn has(&self, id: &str) -> Result<bool> {
         Ok(self.check_id(id).is_ok() && is_there(&self.dir(id))?)
     }
@@ -264,7 +264,7 @@ impl Journal {
         Ok(ids)
     }
 
-    /// Removes empty directories too; a new sandbox makes them again.
+    /// Removes empty directories too; a new sandbox creates them again.
     fn remove_empty(&self) {
         let _ = fs::remove_dir(self.entries_dir());
         let _ = fs::remove_dir(self.root.join("leases"));
@@ -289,14 +289,14 @@ impl Journal {
             if error.kind() != ErrorKind::NotFound || self.lacks_record(id)? {
                 return Err(Error::io(format!("read {}", path.display()), &error));
             }
-            // A record that was written since is read.
+            // A record written in the meantime is read.
             if !is_there(&path)? {
                 return Err(self.unknown(id));
             }
         }
     }
 
-    /// Is a process working on this entry now?
+    /// Whether a process is working on this entry now.
     ///
     /// # Errors
     /// It cannot be determined.
@@ -309,8 +309,8 @@ impl Journal {
         }
     }
 
-    /// Is there an entry of this name that can be told about, and not only one that is being made,
-    /// whose maker has not written its record yet?
+    /// Whether there is an entry of this name to report, as opposed to one that is still being
+    /// created and has no record yet.
     ///
     /// # Errors
     /// It cannot be determined.
@@ -318,13 +318,13 @@ impl Journal {
         Ok(self.has(id)? && (is_there(&self.file(id, "record.json"))? || self.lacks_record(id)?))
     }
 
-    /// Has an entry lost its record? Looked at in an order in which one that is made, written or
-    /// removed meanwhile is not taken for that.
+    /// Whether an entry has lost its record. The order of the checks makes sure that one that is
+    /// being created, written or removed meanwhile is not mistaken for that.
     fn lacks_record(&self, id: &str) -> Result<bool> {
         if self.check_id(id).is_err() || self.is_held(id)? {
             return Ok(false);
         }
-        // Not held: either finished, or left behind. What is made anew from here on is held.
+        // Not held: either finished, or left behind. What is created from here on is held.
         let lost = self.has(id)? && !is_there(&self.file(id, "record.json"))?;
         Ok(lost && self.has(id)? && !self.is_held(id)?)
     }
@@ -370,8 +370,8 @@ impl Journal {
         }
     }
 
-    /// Is the directory of `id` the one that is open as `lock`? It may now belong to another, if
-    /// the state directory was lost.
+    /// Whether the directory of `id` is the one that is open as `lock`. It may now belong to
+    /// another, if the state directory was lost.
     ///
     /// # Errors
     /// It cannot be determined.
@@ -462,12 +462,12 @@ impl Entry {
     /// Removes the directory. To be called when everything that was recorded is released.
     pub fn remove(self) -> Result<()> {
         let mut dir = self.journal.dir(&self.id);
-        // The state directory may have been lost meanwhile, and the name reused.
+        // The state directory may have been lost, and the name reused.
         if !self.journal.is_held_by(&self.id, self.lock.as_fd())? {
             return Ok(());
         }
-        // In one step, so that no process sees a half-removed container; if we are killed here,
-        // what is left has a leftover's name.
+        // In one step, so that no process sees a half-removed container; if we are killed here, the
+        // rest has the name of a leftover.
         if self.journal.part == Part::Containers && !self.id.starts_with('.') {
             let name = format!(".{}-gone-{}", std::process::id(), self.id);
             let aside = self.journal.dir(&name);
@@ -501,9 +501,9 @@ impl Entry {
     }
 }
 
-/// May what is written below the state directory `root` still exist after a reboot? Below /run it
-/// is void then (file-hierarchy(7)), wherever /run is, so it need not be synced: what was written
-/// outlives its writer anyway, however that ends, and only a reboot could lose it.
+/// Whether what is written below the state directory `root` may still exist after a reboot. Below
+/// /run it does not (file-hierarchy(7)), wherever /run is, so it need not be synced: what was
+/// written outlives its writer anyway, however that ends, and only a reboot could lose it.
 pub fn outlives_reboot(root: &Path) -> bool {
     let below = |dir| root.starts_with(dir);
     let plain = !root.components().any(|part| part == Component::ParentDir);
@@ -528,7 +528,7 @@ pub fn lock_file(path: &Path, busy: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Does it exist? If it cannot be examined, that is an error.
+/// Whether it exists. If it cannot be inspected, that is an error.
 ///
 /// # Errors
 /// Any failure except that it does not exist.
@@ -536,7 +536,7 @@ pub fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(format!("stat {}", path.display()), &error))
 }
 
-/// A name becomes a file name, part of a cgroup's path and a host name.
+/// A name becomes a file name, part of a cgroup path, and a host name.
 pub fn check_id(id: &str) -> Result<()> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
     if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {

@@ -1,9 +1,9 @@
 //! What each resource can do. [`crate::resource`] is the list of them.
 //!
-//! A resource is a record: plain data, chosen and written down before any of it is made, from which
+//! A resource is a record: plain data, chosen and recorded before any of it is created, from which
 //! a later process can release it. Its names derive from the id. So each operation needs only the
-//! record and its [`Owner`], and all but `provide`, `acquire`, `admit` and
-//! `connect` may be repeated.
+//! record and its [`Owner`], and all but `provide`, `acquire`, `admit` and `connect` may be
+//! repeated.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ pub struct Owner<'a> {
     pub journal: &'a Journal,
     /// Its name there.
     pub id: &'a str,
-    /// What was requested for its cgroup: needed to make it, and for `describe`.
+    /// What was requested for its cgroup: needed to create it, and for `describe`.
     pub limits: LimitSource<'a>,
-    /// Whether a release kills the processes that are left in what the owner has; `gc` never does.
+    /// Whether a release kills the processes left in the owner's resources; `gc` never does.
     pub may_kill: bool,
 }
 
@@ -32,54 +32,54 @@ impl Owner<'_> {
     }
 }
 
-/// What must stay open as long as the sandbox lives. No process stays with a container.
+/// What must stay open as long as the sandbox lives. For a container no process stays.
 pub type Held = Vec<OwnedFd>;
 
 /// Something outside that must be released.
 pub trait Resource {
-    /// Makes what appears inside, and says what that is, before anything else is made: mounts and
-    /// devices become part of what was requested.
+    /// Creates what appears inside, and returns what that is, before anything else is created:
+    /// mounts and devices become part of what was requested.
     ///
     /// # Errors
-    /// It could not be made; the caller then releases everything.
+    /// It could not be created; the caller then releases everything.
     fn provide(&self, owner: &Owner) -> Result<Option<Provided>> {
         let _ = owner;
         Ok(None)
     }
 
-    /// Makes what can be made before there is a process.
+    /// Creates what can be created before there is a process.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
         let _ = (owner, held);
         Ok(())
     }
 
-    /// Makes what is made around process `pid`, or moves it in, before anything is mounted in its
+    /// Creates what needs process `pid`, or moves the process in, before anything is mounted in its
     /// namespaces; it waits meanwhile.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     fn admit(&self, owner: &Owner, pid: i32) -> Result<()> {
         let _ = (owner, pid);
         Ok(())
     }
 
-    /// Makes what belongs to the namespaces of process `pid`, which waits meanwhile.
+    /// Creates what belongs to the namespaces of process `pid`, which waits meanwhile.
     ///
     /// # Errors
-    /// Something could not be made; the caller then releases everything.
+    /// Something could not be created; the caller then releases everything.
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
         let _ = (owner, pid);
         Ok(())
     }
 
-    /// Undoes these, whether they were done, half done or not begun. The owner's processes are
+    /// Undoes these, whether they were done, half done or not started. The owner's processes are
     /// dead; any that are not die with its cgroup, which is released first.
     ///
     /// # Errors
-    /// Something could not be released: it stays on record, and is tried again.
+    /// Something could not be released: it stays on record, and is retried.
     fn release(&self, owner: &Owner) -> Result<()>;
 
     /// What of it exists now, one line each; nothing after a release.
@@ -97,6 +97,6 @@ pub trait Resource {
         Ok(Vec::new())
     }
 
-    /// What will be made, one line each in the order in which it is made, for `garth explain`.
+    /// What will be created, one line each, in that order, for `garth explain`.
     fn describe(&self, owner: &Owner) -> Vec<String>;
 }
