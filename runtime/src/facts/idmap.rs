@@ -38,22 +38,24 @@ const GIDS: Kind = Kind {
     capability: Capability::CAP_SETGID,
 };
 
-/// May the caller write the maps of an undumpable process? Its /proc files are root's (proc(5)).
+/// Whether the caller may write the maps of an undumpable process. Its /proc files are root's
+/// (proc(5)).
 pub fn reaches_undumpable() -> bool {
     process::effective_ids().0 == 0
 }
 
-/// Will setgroups(2) be denied in the namespace, because its map is written without privilege?
+/// Whether setgroups(2) will be denied in the namespace, because its map is written without
+/// privilege.
 pub fn denies_setgroups(gids: &[IdMapping]) -> bool {
     !GIDS.is_privileged() && is_own(gids, process::effective_ids().1)
 }
 
-/// Is it denied in the namespace of process `pid`, or `self`? Then also in those below it.
+/// Whether it is denied in the namespace of process `pid`, or `self`; then also in its descendants.
 pub fn setgroups_denied(pid: &str) -> bool {
     read_kernel(format!("/proc/{pid}/setgroups")).is_ok_and(|text| text.trim() == "deny")
 }
 
-/// Writes the maps of the user namespace of process `pid`, which cannot be reused meanwhile.
+/// Writes the maps of the user namespace of process `pid`, whose pid cannot be reused meanwhile.
 ///
 /// # Errors
 /// A file cannot be written, or the helper fails.
@@ -66,7 +68,7 @@ pub fn write(pid: i32, uids: &[IdMapping], gids: &[IdMapping]) -> Result<()> {
     GIDS.write(pid, gids, gid)
 }
 
-/// The maps of a user namespace that root makes for a sandbox: this range, or the first that
+/// The maps of a user namespace that root creates for a sandbox: this range, or the first that
 /// subuid(5) and subgid(5) give root.
 ///
 /// # Errors
@@ -159,7 +161,7 @@ fn list(ranges: &[IdMapping]) -> String {
     ranges.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
-/// Do these map the caller's own id, and no other?
+/// Whether these map the caller's own id, and no other.
 fn is_own(ranges: &[IdMapping], own: u32) -> bool {
     matches!(ranges, [IdMapping { host_id, size: 1, .. }] if *host_id == own)
 }

@@ -1,4 +1,4 @@
-//! The facts about the machine that a plan depends on, and no others.
+//! The facts about the machine that a plan depends on.
 
 pub mod idmap;
 pub mod mountinfo;
@@ -12,19 +12,19 @@ use crate::error::{Error, Result};
 use crate::plan::HostMount;
 use crate::sys::{file, process};
 
-/// May the caller make namespaces without a user namespace?
+/// Whether the caller may create namespaces without a user namespace.
 pub fn privileged() -> bool {
     has(Capability::CAP_SYS_ADMIN)
 }
 
-/// Does the calling thread have this capability? Not through the crate caps, whose reading takes 5
+/// Whether the calling thread has this capability. Not through the crate caps, which takes 5
 /// microseconds and returns a hash set.
 pub fn has(capability: Capability) -> bool {
     CapabilitySet(process::capabilities()).has(capability)
 }
 
-/// Is the caller in a user namespace other than the initial one? There, root has power over a part
-/// of the machine only. The initial one maps all ids to themselves.
+/// Whether the caller is in a user namespace other than the initial one. There, root has power only
+/// over a part of the machine. The initial one maps all ids to themselves.
 pub fn confined() -> bool {
     static CONFINED: OnceLock<bool> = OnceLock::new();
     *CONFINED.get_or_init(|| {
@@ -34,8 +34,8 @@ pub fn confined() -> bool {
     })
 }
 
-/// Is the caller anything but root of the whole machine? Then cgroups, device rules and the like
-/// are available only where they were delegated.
+/// Whether the caller is anything but root of the whole machine. Then cgroups, device rules and the
+/// like are available only where they were delegated.
 pub fn rootless() -> bool {
     confined() || process::effective_ids().0 != 0
 }

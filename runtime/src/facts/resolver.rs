@@ -27,7 +27,7 @@ pub fn mount(network: &Network) -> Option<Mount> {
     })
 }
 
-/// From a private network, a server on the host's loopback cannot be reached.
+/// A server on the host's loopback cannot be reached from a private network.
 fn source(network: &Network, target: &Path) -> PathBuf {
     let stub = |text: String| {
         let mut servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));

@@ -49,7 +49,7 @@ const GROUP: &CStr = c"etc/group";
 /// Ten times the likely maximum (a hundred thousand users); more is an attack on memory.
 const MOST: u64 = 64 << 20;
 
-/// The id that tells the kernel "leave it as it is", and belongs to no user or group.
+/// The id that means "unchanged" to the kernel, and belongs to no user or group.
 const NO_ID: u32 = u32::MAX;
 
 /// [`lookup`] in the files that a sandbox with this root sees.
