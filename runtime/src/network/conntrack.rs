@@ -1,9 +1,9 @@
-//! Forgetting UDP flows (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
+//! Deleting UDP flows (ctnetlink, linux/netfilter/nfnetlink_conntrack.h).
 //!
 //! The firewall decides where a flow goes when it sees its first packet. A UDP flow has no end, so
-//! a client that keeps sending would keep reaching what was behind a port before: nothing before
-//! the port was published, a sandbox that is gone afterwards. So the flows to a port are forgotten
-//! both times: those that lead to the sandbox, and those that were never answered.
+//! a client that keeps sending would keep reaching what was behind a port before: nothing if it was
+//! not published yet, or a sandbox that is gone. So the flows to a port are deleted both at the
+//! start and at the end: those that lead to the sandbox, and those that were never answered.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -27,7 +27,7 @@ const CT_GET: u16 = 1;
 const CT_DELETE: u16 = 2;
 const IPS_SEEN_REPLY: u8 = 1 << 1; // linux/netfilter/nf_conntrack_common.h
 
-/// Forgets the flows to the UDP ports in `publish` of the sandbox with these addresses. Dumps the
+/// Deletes the flows to the UDP ports in `publish` of the sandbox with these addresses. Dumps the
 /// connection table, but only if there is such a port.
 pub fn forget(
     socket: &mut Socket,
@@ -63,7 +63,7 @@ pub fn forget(
             }
         }
     })?;
-    // A flow that has expired meanwhile is refused; that is harmless.
+    // Deleting a flow that has expired meanwhile fails, which is harmless.
     socket.exchange(delete, |_, _| {})
 }
 

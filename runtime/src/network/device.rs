@@ -1,5 +1,5 @@
-//! A host network device given to a container (`linux.netDevices` of config.json): moved into its
-//! network namespace, renamed, given back its addresses, and brought up.
+//! A host network device given to a container (`linux.netDevices` of config.json): it is moved into
+//! the container's network namespace, renamed, gets its addresses back, and is brought up.
 
 use libc::{
     IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
@@ -69,8 +69,8 @@ fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal
     link.map(|link| link.index).ok_or(Refusal { message: 0, doing, errno, text })
 }
 
-/// The addresses that would be lost in the move: permanent ones of global scope (the others come
-/// back by themselves, or were not the device's own).
+/// The addresses that would be lost in the move: permanent ones of global scope (the others are
+/// regenerated, or were not the device's own).
 fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Address>, Refusal> {
     const HEAD: usize = 8;
     let mut batch = Batch::new();

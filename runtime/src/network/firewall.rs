@@ -13,14 +13,14 @@
 //!   destination. This comes before connection tracking rewrites the replies to a loopback client
 //!   back to 127.0.0.1.
 //! - *publish*: a published port is redirected to the sandbox. From outside (*prerouting*) never
-//!   for 127.0.0.0/8, which a neighbour on the same wire could put in a frame.
+//!   for 127.0.0.0/8, which a neighbour on the same network segment could send.
 //! - *postrouting*: a sandbox goes out with the host's address. A client otherwise keeps its own,
-//!   except where the reply would not find its way back: a loopback client, or a sandbox that calls
-//!   itself.
-//! - *forward*: into a sandbox only what was published. *Input*: to the host only replies and icmp.
+//!   except where the reply would not find its way back: a loopback client, or a sandbox that
+//!   connects to itself.
+//! - *forward*: into a sandbox only what was published. *Input*: to the host only replies and ICMP.
 //! - *opened*: where forwarding was off and a sandbox needed it on, traffic that belongs to no
-//!   sandbox is dropped as before, unless other rules redirected it on purpose or it is a reply to
-//!   what was let out.
+//!   sandbox is still dropped, unless other rules redirected it on purpose or it is a reply to
+//!   traffic that was let out.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -203,7 +203,7 @@ pub struct Elements<'a> {
     pub owner: &'a str,
 }
 
-/// Why an entry could not be made.
+/// Why an entry could not be created.
 pub enum AddError {
     /// Another sandbox has this sandbox's own address.
     AddressTaken,
@@ -220,7 +220,8 @@ impl From<Refusal> for AddError {
 }
 
 impl Elements<'_> {
-    /// Adds the entry, and `opened` interfaces. `exclusive`: what is already there is another's.
+    /// Adds the entry, and `opened` interfaces. `exclusive`: what is already there belongs to
+    /// another.
     pub fn add(
         &self,
         socket: &mut Socket,
@@ -272,7 +273,7 @@ impl Elements<'_> {
         Ok(missing)
     }
 
-    /// Removes the entry. Does nothing if it is not there, even if its ports or its address now
+    /// Removes the entry. Does nothing if it does not exist, even if its ports or its address now
     /// belong to another sandbox.
     pub fn remove(&self, socket: &mut Socket) -> Result<(), Refusal> {
         if owner_of(socket, self.inner4)?.is_none_or(|owner| owner != self.owner) {
@@ -359,7 +360,7 @@ pub fn opened(socket: &mut Socket) -> Result<Vec<Opened>, Refusal> {
     Ok(all.iter().filter_map(|(key, _)| Opened::of_element(key)).collect())
 }
 
-/// Does any sandbox publish a port on an address other than loopback?
+/// Whether any sandbox publishes a port on an address other than loopback.
 pub fn publishes_beyond(socket: &mut Socket) -> Result<bool, Refusal> {
     let loopback = |map: &str, key: &[u8]| match map {
         "publish4" => key.get(4) == Some(&127),
@@ -374,7 +375,7 @@ pub fn publishes_beyond(socket: &mut Socket) -> Result<bool, Refusal> {
     Ok(false)
 }
 
-/// Does any sandbox have an IPv6 address?
+/// Whether any sandbox has an IPv6 address.
 pub fn has_ipv6(socket: &mut Socket) -> Result<bool, Refusal> {
     Ok(!dump(socket, "sandboxes6")?.is_empty())
 }

@@ -2,7 +2,7 @@
 //!
 //! A packet that one base chain of a hook drops is dropped, whatever ours accepts. Docker and ufw
 //! set the policy of FORWARD to drop; firewalld ends its chain with a reject. Container engines put
-//! rules of their own into those chains; they are not ours, so we say what would help and leave
+//! rules of their own into those chains; they are not ours, so we report what would help and leave
 //! them alone.
 
 use super::firewall;

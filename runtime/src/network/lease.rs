@@ -1,6 +1,6 @@
 //! Which sandbox has which address: a lease is a symbolic link `<state root>/leases/<address>` to
-//! the id and a number. The number is random for each start, so a sandbox never takes for its own
-//! the lease of one that had the name before, or has it in another state directory.
+//! the id and a number. The number is random for each start, so a sandbox never mistakes for its
+//! own the lease of one that had the name before, or has it in another state directory.
 //!
 //! symlink(2) is atomic and fails if the name exists: no lock, no half-written file, and the whole
 //! table is one `ls -l`. The search starts at a slot derived from the id, so it ends after one try
@@ -36,8 +36,8 @@ pub fn owner(id: &str, number: u64) -> String {
     format!("{id} {number:016x}")
 }
 
-/// Takes `address` for `owner`; false if another has it. A lease left by an earlier start of the
-/// same name is taken over: the caller now holds that name in the journal.
+/// Takes `address` for `owner`; false if it is taken. A lease left by an earlier start of the same
+/// name is taken over: the caller now holds that name in the journal.
 pub fn take(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<bool> {
     let directory = directory(state_root);
     let path = directory.join(address.to_string());
@@ -90,7 +90,7 @@ pub fn holder(state_root: &Path, address: Ipv4Addr) -> Result<Option<String>> {
     }
 }
 
-/// Gives `address` back, if `owner` has it.
+/// Releases `address`, if `owner` has it.
 pub fn give_back(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<()> {
     if holder(state_root, address)?.is_none_or(|holder| holder != owner) {
         return Ok(());

@@ -22,7 +22,8 @@ pub struct Leftovers {
 
 impl Leftovers {
     /// Finds them: `live` returns the ids of the live sandboxes, and is called last. Those of
-    /// another state root in the same network namespace look like leftovers; ask that root.
+    /// another state root in the same network namespace look like leftovers, too: check with that
+    /// root.
     pub fn find(
         state_root: &Path,
         live: impl FnOnce() -> Result<HashSet<String>>,
@@ -48,7 +49,7 @@ impl Leftovers {
         })
     }
 
-    /// Is there nothing?
+    /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.links.is_empty() && self.elements.is_empty() && self.leases.is_empty()
     }

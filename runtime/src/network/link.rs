@@ -1,8 +1,8 @@
-//! The link: a veth pair, one end on the host, the other made inside the sandbox's namespace.
+//! The link: a veth pair, one end on the host, the other created inside the sandbox's namespace.
 //!
 //! The names, interface indexes and hardware addresses of both ends are ours to choose, and all are
 //! derived from the sandbox's IPv4 address. So everything can be specified before anything exists:
-//! one batch for the host's end, one for the inner end, and no query in between. Making the peer
+//! one batch for the host's end, one for the inner end, and no query in between. Creating the peer
 //! inside, rather than moving it there, saves 15-35 ms.
 //!
 //! The host knows the inner end's hardware address and needs no ARP or neighbour discovery to reach
@@ -52,7 +52,7 @@ fn hardware(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x67, a, b, c, d]
 }
 
-/// Makes the pair and sets up the host's end: addresses, neighbours, up.
+/// Creates the pair and sets up the host's end: addresses, neighbours, up.
 pub fn make(socket: &mut Socket, network: &PrivateNetwork, pid: i32) -> Result<(), Refusal> {
     let index = index(network.inner4);
     let inner_hardware = hardware(network.inner4);
@@ -127,8 +127,8 @@ pub fn delete(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The attributes of one end of the pair. A veth uses one queue anyway; if that is said here, the
-/// kernel does not first make one for each CPU and then wait 0.3-4 ms for an RCU grace period to
+/// The attributes of one end of the pair. A veth uses one queue anyway; specified here, it keeps
+/// the kernel from first creating one per CPU and then waiting 0.3-4 ms for an RCU grace period to
 /// drop them.
 fn end_of_link(batch: &mut Batch, name: &str, mtu: u32, hardware: [u8; 6]) {
     batch.text(IFLA_IFNAME, name);
@@ -146,7 +146,7 @@ fn add_address4(batch: &mut Batch, index: u32, address: Ipv4Addr) {
 }
 
 /// Without duplicate address detection, which would make the address unusable for the first second:
-/// there are two addresses on this wire and both are ours.
+/// there are only two addresses on this link and both are ours.
 fn add_address6(batch: &mut Batch, index: u32, address: Ipv6Addr) {
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     batch.message("add an IPv6 address", RTM_NEWADDR, flags, &ifaddrmsg(AF_INET6, 127, index));
@@ -178,8 +178,8 @@ fn add_default_route(batch: &mut Batch, family: i32, gateway: &[u8]) {
 /// IPv6 has no route_localnet. A packet to ::1 must match a route of the very interface it came in
 /// on, and the one of `lo` is not; so the replies to a client on ::1, translated back by connection
 /// tracking, would be lost. A local route for ::1 on our interface lets them in. Its metric keeps
-/// it behind that of `lo` for all other traffic; packets that say ::1 on the wire are dropped
-/// before routing.
+/// it behind that of `lo` for all other traffic; packets that arrive with ::1 are dropped before
+/// routing.
 fn accept_loopback6(batch: &mut Batch, index: u32) {
     let fixed = rtmsg(AF_INET6, 128, RT_TABLE_LOCAL, RT_SCOPE_HOST, RTN_LOCAL);
     batch.message("add a route for ::1", RTM_NEWROUTE, NLM_F_CREATE, &fixed);

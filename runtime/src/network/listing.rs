@@ -17,13 +17,13 @@ pub struct Link {
     pub index: u32,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Is it loopback?
+    /// Whether it is loopback.
     pub loopback: bool,
     /// `veth`, `bridge`, ...; empty for hardware.
     pub kind: String,
     /// The index of the link behind it: of a veth, its other end.
     pub peer: Option<u32>,
-    /// The number by which this namespace knows that of the peer; `None`: it is the same one.
+    /// The id by which this namespace knows that of the peer; `None`: it is the same one.
     pub peer_namespace: Option<u32>,
 }
 

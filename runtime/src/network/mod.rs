@@ -1,14 +1,14 @@
-//! The private network of a sandbox: a wire to the host, addresses, a way out, published ports.
+//! The private network of a sandbox: a link to the host, addresses, a way out, published ports.
 //!
 //! In the order of a start: [`PrivateNetwork::lease`] finds a free pair of addresses, from which
 //! all names are derived and which the journal records; [`PrivateNetwork::reserve`] takes the
 //! published ports; [`PrivateNetwork::prepare`] sets up the firewall; [`PrivateNetwork::connect`]
-//! makes the `link` while the sandbox's first process waits. [`PrivateNetwork::release`] undoes it,
-//! however far it got. The link needs no undoing: it dies with the sandbox's namespace. [`tend`]
-//! handles what no single sandbox is responsible for: the `table` when the last sandbox is gone,
-//! and forwarding when the host's way out changes.
+//! creates the `link` while the sandbox's first process waits. [`PrivateNetwork::release`] undoes
+//! it, however far it got. The link needs no undoing: it dies with the sandbox's namespace.
+//! [`tend`] handles what no single sandbox is responsible for: the `table` when the last sandbox is
+//! gone, and forwarding when the host's way out changes.
 //!
-//! There is no bridge and no wire between sandboxes: each has a /31 and a /127 of its own with the
+//! There is no bridge and no link between sandboxes: each has a /31 and a /127 of its own with the
 //! host, so everything between two sandboxes passes the `firewall`.
 
 mod conntrack;
@@ -139,8 +139,8 @@ impl Pools {
 }
 
 impl PrivateNetwork {
-    /// Undoes what was made for `id`, whose record is lost: its leases lead to its addresses, and
-    /// those to everything else.
+    /// Undoes what was created for `id`, whose record is lost: its leases lead to its addresses,
+    /// and those to everything else.
     pub fn forget(state_root: &Path, id: &str) -> Result<()> {
         let mut leases = lease::list(state_root)?;
         leases.retain(|(_, owner)| lease::id_of(owner) == id);
@@ -332,7 +332,7 @@ impl PrivateNetwork {
             }
             AddError::Refused(refusal) => refused(refusal),
         })?;
-        // Only now, so that others' packets do not pass even for a moment.
+        // Only now, so that other traffic does not pass even for a moment.
         for switch in &closed {
             switch.open()?;
         }
@@ -340,7 +340,7 @@ impl PrivateNetwork {
             .map_err(|r| worded(r, ""))
     }
 
-    /// Makes the link to the network namespace of `pid`, a child that waits meanwhile. When this
+    /// Creates the link to the network namespace of `pid`, a child that waits meanwhile. When this
     /// returns, the link passes packets. The child brings up `lo` itself.
     pub fn connect(&self, pid: i32) -> Result<()> {
         let mut socket = route_socket()?;
@@ -402,11 +402,11 @@ impl PrivateNetwork {
         Ok(lacks)
     }
 
-    /// Waits, for a limited time, until the link has gone with its namespace, which takes the
-    /// kernel a few milliseconds: only then does the address have no route.
+    /// Waits, for a limited time, until the link is gone with its namespace, which takes the kernel
+    /// a few milliseconds: only then does the address have no route.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// The kernel returns no answer.
     pub fn await_end(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(1);
         let mut socket = route_socket()?;
@@ -463,7 +463,7 @@ impl PrivateNetwork {
         lines
     }
 
-    /// Does a client on ::1 reach a port of this sandbox?
+    /// Whether a client on ::1 can reach a port of this sandbox.
     fn answers_loopback6(&self) -> bool {
         let six = |a: IpAddr| a == Ipv6Addr::LOCALHOST || a == Ipv6Addr::UNSPECIFIED;
         self.publish.iter().any(|publish| publish.addresses().any(six))
@@ -557,7 +557,7 @@ mod tests {
         };
         let small = Pools { pool4: vec!["10.0.0.4/32".parse().unwrap()], ..Pools::default() };
         assert!(propose(&small).unwrap_err().to_string().contains("no room for a pair"));
-        // Its first 96 bits are those of addresses outside of it.
+        // Its first 96 bits belong to addresses outside it.
         let long = Pools { pool6: Some("fd00::/120".parse().unwrap()), ..Pools::default() };
         assert!(propose(&long).unwrap_err().to_string().contains("longer than 96"));
     }

@@ -3,7 +3,7 @@
 //! does not work, slirp4netns, which does the same.
 //!
 //! It sees the sandbox's user and network namespaces, and nothing in the sandbox sees it. Not every
-//! version ends with them, so its pid is recorded.
+//! version exits with them, so its pid is recorded.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ use crate::sys::file::{read_kernel, read_kernel_bytes};
 use crate::sys::{self, Errno, pidfd, process};
 use crate::{Error, Result};
 
-/// How long a process that was told to end may take.
+/// How long a process that was told to exit may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A process that carries the packets, known by the file that holds its process id.
@@ -54,8 +54,8 @@ impl Pasta {
         Ok(Pasta { pasta, slirp, pid_file, publish })
     }
 
-    /// Starts the one that works for the namespaces of process `pid`, which waits meanwhile; says
-    /// which.
+    /// Starts the one that works for the namespaces of process `pid`, which waits meanwhile;
+    /// returns which.
     ///
     /// # Errors
     /// Neither works.
@@ -85,10 +85,10 @@ impl Pasta {
         }
     }
 
-    /// Ends it; one that never started or has already ended is fine.
+    /// Kills it; one that never started or has already exited is not an error.
     ///
     /// # Errors
-    /// It cannot be ended.
+    /// It cannot be killed.
     pub fn end(&self) -> Result<()> {
         stop(&self.pid_file)
     }
@@ -137,8 +137,8 @@ enum Failed {
 }
 
 /// Starts `program` for the namespaces of `pid`, a child that waits meanwhile; returns when the
-/// network is up. The pasta process that stays, to be killed when the sandbox has ended, writes its
-/// process id to `pid_file` itself, so a journal that knows the file loses nothing.
+/// network is up. The pasta process that stays in the background, and is killed when the sandbox
+/// has ended, writes its pid to `pid_file` itself, so a journal that knows the file never loses it.
 fn start(
     program: &Path,
     pid: i32,
@@ -173,10 +173,10 @@ fn start(
 /// Debian's profile, which only knows pasta by a command of its own.
 const PROFILE: &str = "/etc/apparmor.d/usr.bin.passt";
 
-/// The complaint of a pasta that binds a port number on one address, or on all.
+/// The error message of a pasta that binds a port number on one address, or on all.
 const ONCE: &str = "Overlapping port specifier";
 
-/// Runs it; the inner error is what it said.
+/// Runs it; the inner error is its output.
 fn run(
     program: &Path,
     arguments: Vec<String>,
@@ -260,8 +260,8 @@ fn arguments(pid: i32, ports: &[Port], pid_file: &Path) -> Vec<String> {
     arguments
 }
 
-/// Ends the process that wrote `pid_file`, so that its ports are free again when this returns; one
-/// that never started or has already ended is fine.
+/// Kills the process that wrote `pid_file`, so that its ports are free again when this returns; one
+/// that never started or has already exited is not an error.
 pub fn stop(pid_file: &Path) -> Result<()> {
     // While it goes into the background there are two processes.
     while let Some((pid, pidfd, name)) = running(pid_file)? {
@@ -290,7 +290,7 @@ fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
         return told_of(pid_file, pid);
     }
     // pasta opens its ports first, and the process that started it may have been killed by then. A
-    // pasta that has not yet opened the file ends when it cannot.
+    // pasta that has not yet opened the file exits if it cannot.
     let own = format!("Uid:\t{}\t", process::effective_ids().0);
     for pid in process::all() {
         let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -303,7 +303,7 @@ fn running(pid_file: &Path) -> Result<Option<(i32, OwnedFd, String)>> {
     Ok(None)
 }
 
-/// Process `pid`, if its command line names `pid_file`, or the socket beside it. The pid may have
+/// Process `pid`, if its command line names `pid_file`, or the socket next to it. The pid may have
 /// been reused, even by another pasta, so this checks the process that the descriptor holds.
 fn told_of(pid_file: &Path, pid: i32) -> Result<Option<(i32, OwnedFd, String)>> {
     let pidfd = match pidfd::open(pid) {

@@ -21,7 +21,8 @@ struct Resources {
     network: Option<PrivateNetwork>,
 }
 
-/// The networks of the running sandboxes on record. Those about to start take care of themselves.
+/// The networks of the running sandboxes on record. Those that are just starting take care of
+/// themselves.
 fn live(journal: &Journal) -> Result<Vec<PrivateNetwork>> {
     let mut networks = Vec::new();
     for id in journal.ids()? {
@@ -52,7 +53,7 @@ fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
 }
 
 /// Recreates the table and adds what is missing, or removes it if no sandbox needs it: for `garth
-/// gc`. Says what was done.
+/// gc`. Returns what was done.
 ///
 /// # Errors
 /// Something could not be done.
@@ -83,8 +84,8 @@ pub fn mend(journal: &Journal) -> Result<Vec<String>> {
     result.map(|()| Vec::new())
 }
 
-/// What the holder of the table calls for: removes the table when no sandbox is left; otherwise
-/// turns on forwarding on the interface of the host's current way out.
+/// What the holder of the table runs: removes the table when no sandbox is left; otherwise turns on
+/// forwarding on the interface of the host's current way out.
 ///
 /// # Errors
 /// Something could not be done.

@@ -1,8 +1,8 @@
 //! slirp4netns, in place of a pasta that is not allowed to work: Debian 12's AppArmor profile for
-//! passt forbids it to enter a namespace of another process.
+//! passt forbids entering a namespace of another process.
 //!
-//! It stays in the foreground and does not end with the namespace, so its process writes down its
-//! own pid before the exec. Ports are requested through a socket, and are IPv4 only.
+//! It stays in the foreground and does not exit with the namespace, so its process records its own
+//! pid before the exec. Ports are requested through a socket, and are IPv4 only.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -25,7 +25,7 @@ pub fn socket(pid_file: &Path) -> PathBuf {
 }
 
 /// Starts `program` for the namespaces of process `pid`; returns when the network is up and the
-/// ports are open. Its output and its socket are beside `pid_file`.
+/// ports are open. Its output and its socket are next to `pid_file`.
 pub fn start(program: &Path, pid: i32, publish: &[Publish], pid_file: &Path) -> Result<()> {
     let ports: Vec<(IpAddr, &Publish)> = publish.iter().map(address).collect::<Result<_>>()?;
     let (socket, log) = (socket(pid_file), pid_file.with_extension("log"));
@@ -102,7 +102,7 @@ fn open(socket: &Path, address: IpAddr, publish: &Publish) -> Result<()> {
 fn last_line(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    // The last lines of any failure: its warning about IPv6, and that its child has failed.
+    // Printed last in any failure: its warning about IPv6, and that its child has failed.
     let noise = ["WARNING:", "child failed"];
     let says =
         |line: &&str| !line.trim().is_empty() && !noise.iter().any(|begin| line.starts_with(begin));

@@ -3,11 +3,11 @@
 //! The table is owned (nftables' flags owner, Linux 5.12, and persist, 6.9): the kernel lets only
 //! one netlink socket change it, and a flush of the whole ruleset skips it. One process in each
 //! network namespace keeps that socket and lends it: the holder (`sys/init/main.rs`), a program of
-//! one page. It listens at an abstract address, which belongs to the network namespace just as the
-//! table does, and which is named after the owner's number as the kernel reports it: so there is no
-//! record that could be wrong, sandboxes of other state directories or pid namespaces find it too,
-//! and no process needs the right to inspect others. It lends to one process at a time; the
-//! connection is the turn.
+//! one memory page. It listens at an abstract address, which belongs to the network namespace just
+//! as the table does, and which is named after the owner's number as the kernel reports it: so
+//! there is no record that could be wrong, sandboxes of other state directories or pid namespaces
+//! find it too, and no process needs the right to inspect others. It lends to one process at a
+//! time; the connection is the turn.
 //!
 //! Each process that runs a sandbox keeps the socket open as well. So the table stays, and stays
 //! owned, when the holder is killed (with the unit in which it was started, for instance): the next
@@ -28,7 +28,7 @@ use crate::sys::netlink::{Family, Socket};
 use crate::sys::{Errno, again, channel, init, pidfd, process, sockopt};
 use crate::wire::nft;
 
-/// As defined in `sys/init/main.rs`: what a borrower says, and what is said to it.
+/// As defined in `sys/init/main.rs`: the messages of a borrower, and those to it.
 const RELEASED: u8 = b'r';
 const LAST: u8 = b'x';
 const TENDED: u8 = b't';
@@ -41,7 +41,7 @@ pub struct Table {
     /// The socket that owns it.
     pub socket: Socket,
     turn: Turn,
-    /// It was just made, or had no owner: elements that belong in it may be missing.
+    /// It was just created, or had no owner: elements that belong in it may be missing.
     pub new: bool,
 }
 
@@ -60,7 +60,7 @@ impl Table {
         Table::open(false)
     }
 
-    /// Waits for a turn; makes the table if there is none.
+    /// Waits for a turn; creates the table if there is none.
     pub fn make() -> Result<Table> {
         match Table::open(true)? {
             Some(table) => Ok(table),
@@ -74,7 +74,7 @@ impl Table {
             let mut own = firewall::socket()?;
             let found = nft::find_table(&mut own).map_err(refused)?;
             if let Some(nft::NftTable { owner: None, persists: false }) = found {
-                // From a version of Garth before tables had owners, or made by hand.
+                // From a version of Garth before tables had owners, or created by hand.
                 nft::delete_table(&mut own).map_err(refused)?;
             }
             own.abandon();
@@ -91,7 +91,7 @@ impl Table {
             if table.is_some() {
                 return Ok(table);
             }
-            // Another process was faster, or the holder has just ended.
+            // Another process was faster, or the holder has just exited.
             if Instant::now() > deadline {
                 return Err(Error::new("wait for access to nftables table inet garth: timed out")
                     .hint("`nft list table inet garth` shows its owner"));
@@ -130,7 +130,7 @@ impl Table {
         for switch in firewall::opened(&mut self.socket).map_err(refused)? {
             switch.shut()?;
         }
-        // Say so first: if we are killed after that, no holder is left without a table.
+        // Announce it first: if we are killed after that, no holder is left without a table.
         if let Turn::Lent { stream, .. } = &self.turn {
             say(stream, LAST)?;
         }
@@ -199,7 +199,7 @@ fn adopt() -> Result<Option<Table>> {
     }
 }
 
-/// Asks the holder; `None`: there is none, or it has just ended.
+/// Asks the holder; `None`: there is none, or it has just exited.
 fn borrow(owner: u32) -> Result<Option<Table>> {
     let failed = |e: &std::io::Error| Error::io("ask the holder of the firewall", e);
     let stream = match UnixStream::connect_addr(&address(owner)?) {
@@ -223,8 +223,8 @@ fn borrow(owner: u32) -> Result<Option<Table>> {
     Ok(socket.map(|socket| Table { socket, turn, new: false }))
 }
 
-/// Finds the socket in another process that has it open, as those that run sandboxes do; `None`:
-/// the table has lost its owner, or another process was faster.
+/// Finds the socket in another process that has it open, as processes that run sandboxes do;
+/// `None`: the table has lost its owner, or another process was faster.
 fn recover(owner: u32) -> Result<Option<Table>> {
     let listener = match UnixListener::bind_addr(&address(owner)?) {
         Ok(listener) => listener,
@@ -261,7 +261,7 @@ fn recover(owner: u32) -> Result<Option<Table>> {
         }
     }
     match refused {
-        // It may have been closed since.
+        // It may have been closed in the meantime.
         Some(_) if self::inode(owner)? == Some(inode) => {
             Err(Error::new("nftables table inet garth is still owned, but its holder was killed").hint(
                 "without CAP_SYS_PTRACE it cannot be replaced: run `garth gc` as root with all capabilities",

@@ -140,7 +140,7 @@ impl std::fmt::Display for Opened {
 }
 
 impl Opened {
-    /// The firewall's set, and the key in it, that still keep others' packets out.
+    /// The firewall's set, and the key in it, that still keep other traffic out.
     pub fn element(&self) -> (&'static str, Vec<u8>) {
         let (family, name) = match self {
             Opened::Ipv4(name) => (libc::NFPROTO_IPV4, name),
@@ -155,7 +155,7 @@ impl Opened {
         ("opened", key)
     }
 
-    /// The switch for a key made by [`Opened::element`].
+    /// The switch for a key from [`Opened::element`].
     pub fn of_element(key: &[u8]) -> Option<Opened> {
         let name = key.get(4..).unwrap_or_default();
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -251,7 +251,7 @@ fn interfaces() -> Vec<String> {
     names.filter(|n| !special.contains(&n.as_str()) && !ours(n)).collect()
 }
 
-/// Do interfaces get IPv6 here at all?
+/// Whether interfaces get IPv6 here at all.
 pub fn has_ipv6() -> bool {
     read(&conf("ipv6", "default", "disable_ipv6")).is_ok_and(|value| value == "0")
 }
