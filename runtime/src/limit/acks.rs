@@ -27,7 +27,7 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Asks for those of `places`, and returns when to ask again; `None`: never.
+    /// Asks for acknowledgments for `places`, and returns when to ask again; `None`: never.
     pub fn ask(&mut self, tree: &mut ProcessTree, places: &[Place]) -> Option<Duration> {
         if self.refused || places.is_empty() {
             return None;
@@ -43,7 +43,7 @@ impl Acks {
 fn ask_one(tree: &mut ProcessTree, place: &Place) -> Result<(), Errno> {
     let Place { pid, fd, inode } = *place;
     let Some(member) = tree.member(pid) else { return Ok(()) };
-    // It has run since the last look: another file may have this number, and that one is not ours.
+    // It has run since the last look: this descriptor may now be another file, which is not ours.
     if socket_inode(Path::new(&format!("/proc/{pid}/fd/{fd}"))) != Some(inode) {
         return Ok(());
     }

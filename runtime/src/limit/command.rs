@@ -1,5 +1,5 @@
-//! A command started to be limited: it inherits everything the limiter was given, and the limiter
-//! stands in for it towards the caller.
+//! A command started to be limited: it inherits everything the limiter was given, and towards the
+//! caller the limiter acts in its place.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -70,7 +70,7 @@ pub(super) fn left_behind(command: i32) -> Option<String> {
     ))
 }
 
-/// The limit is over; the command goes on.
+/// The limit is over; the command continues.
 pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<Ended> {
     while !ended(command.pidfd()) {
         let wait = process::readable([command.pidfd(), signals.as_fd()], None);

@@ -1,7 +1,7 @@
 //! When to run and when to stop. Pure: times and measurements in, a decision out.
 //!
 //! [`OpenLoop`] is the poor man's limiter: a fixed part of each period. It yields min(1, duty +
-//! B/(R·T)) of the link's rate R, B being what is queued below the process: whatever the process
+//! B/(R·T)) of the link's rate R, where B is what is queued below the process: whatever the process
 //! has put into its socket keeps moving while it is stopped.
 //!
 //! [`ClosedLoop`] keeps an account in bytes. It is credited at the requested rate, and debited with
@@ -10,7 +10,7 @@
 //! half a period's worth has accumulated. The account is the integral of the error, so there is no
 //! steady-state error, whatever the link, its queue or the measurement delay; an overshoot
 //! lengthens the next stop. There is no gain to tune, so none at which it would oscillate. An idle
-//! target does not save up (the credit is bounded), and a debt that would need a stop longer than
+//! target does not save up (the credit is bounded), and a debt that would need a longer stop than
 //! allowed is paid in several, with the shortest run in between.
 
 use std::str::FromStr;
@@ -62,7 +62,7 @@ pub struct OpenLoop {
 }
 
 impl OpenLoop {
-    /// Begins with a run at `now`, a time since any fixed moment.
+    /// Starts with a run at `now`, a time since any fixed moment.
     pub fn new(duty: Duty, period: Duration, now: Duration) -> OpenLoop {
         OpenLoop { duty: duty.0, period, begun: now }
     }
@@ -83,7 +83,7 @@ impl OpenLoop {
     }
 }
 
-/// What a closed loop is asked to hold.
+/// What a closed loop has to hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// Bytes per second.
@@ -117,17 +117,18 @@ impl Tuning {
 pub struct ClosedLoop {
     settings: Tuning,
     run: bool,
-    /// When it last began to run or was stopped.
+    /// When it last started to run or was stopped.
     since: Duration,
     last: Duration,
     committed: f64,
     /// Bytes that the target has written or read.
     handled: u64,
-    /// It has done something since it was continued.
+    /// Whether it has done something since it was continued.
     has_run: bool,
     /// Bytes in credit; negative: in debt.
     account: f64,
-    /// How fast the target commits while it runs, in bytes per second: when to look again.
+    /// How fast the target commits while it runs, in bytes per second: determines when to look
+    /// again.
     speed: f64,
     /// Bytes of debt written off, as they could not be paid.
     forgiven: f64,
@@ -137,8 +138,8 @@ pub struct ClosedLoop {
 const SHORTEST_LOOK: Duration = Duration::from_micros(100);
 
 impl ClosedLoop {
-    /// Begins with the target running at `now`, a time since any fixed moment. `moved` is what has
-    /// moved so far, in bytes; what is committed beyond it has still to be paid for.
+    /// Starts with the target running at `now`, a time since any fixed moment. `moved` is what has
+    /// moved so far, in bytes; what is committed beyond that still has to be paid for.
     pub fn new(settings: Tuning, now: Duration, moved: u64) -> ClosedLoop {
         ClosedLoop {
             settings,
@@ -180,7 +181,7 @@ impl ClosedLoop {
         let in_state = now.saturating_sub(self.since);
         let look_in = if self.run {
             if passed > 0.0 {
-                // Fast up, slowly down: a look too many costs less than one too late.
+                // Fast up, slowly down: an extra look costs less than a late one.
                 self.speed = (more / passed).max(self.speed * 0.9).max(rate);
             }
             if self.account > 0.0 {
@@ -212,7 +213,7 @@ impl ClosedLoop {
         (self.run, self.since, self.has_run) = (true, now, false);
     }
 
-    /// The target ran unmeasured for a while: begins anew.
+    /// The target ran unmeasured for a while: starts anew.
     pub fn begin_anew(&mut self, now: Duration, moved: u64) {
         *self =
             ClosedLoop { forgiven: self.forgiven, ..ClosedLoop::new(self.settings, now, moved) };

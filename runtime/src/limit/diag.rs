@@ -33,7 +33,7 @@ pub struct Place {
     pub pid: i32,
     /// As this descriptor.
     pub fd: i32,
-    /// It is still the same one if it has this inode.
+    /// If it has this inode, it is still the same one.
     pub inode: u64,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Sight {
 }
 
 impl Place {
-    /// Looks at a copy of the descriptor, which is closed immediately.
+    /// Inspects a copy of the descriptor, which is closed immediately.
     ///
     /// # Errors
     /// EPERM: the process may not be traced. Others: it is no longer open there.
@@ -161,7 +161,7 @@ pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(SocketReport)) -> Res
 }
 
 impl SocketReport {
-    /// For a socket known by its endpoints.
+    /// The same, for a socket known by its endpoints.
     pub(super) fn seen(&self) -> Seen {
         let Followed { id, family, inode, .. } = &self.socket;
         let mut end: End = [0; 18];

@@ -2,8 +2,8 @@
 //!
 //! Where a cgroup holds the whole tree and no other process, its freezer stops and continues all of
 //! it at once, and invisibly. Elsewhere SIGSTOP and SIGCONT do, each process held by descriptor. A
-//! process already stopped when its turn came is passed over, and not continued either; one that is
-//! stopped by another *while we hold it* looks like the others, and is continued with them.
+//! process already stopped when its turn came is passed over, and not continued either; one that
+//! another process stops *while we hold it* looks like the others, and is continued with them.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::sys::file::read_kernel;
 use crate::sys::{Errno, pidfd};
 
-/// The means.
+/// How it is done.
 #[derive(Clone, Debug)]
 pub enum Hold {
     /// SIGSTOP and SIGCONT.
@@ -29,7 +29,7 @@ pub enum Hold {
 
 impl Hold {
     /// The best means for `tree` as it is now: a freezer, if its cgroup holds exactly the processes
-    /// of the tree, and it may be written.
+    /// of the tree, and is writable.
     ///
     /// # Errors
     /// The cgroup is already frozen.
@@ -57,8 +57,8 @@ impl Hold {
         }
     }
 
-    /// Stops every process not held yet; may be repeated, for those born while it works. The record
-    /// says so before it is done.
+    /// Stops every process not held yet; may be repeated, for those born meanwhile. The record is
+    /// written first.
     ///
     /// # Errors
     /// The record or the cgroup cannot be written. What was stopped before that stays stopped.
@@ -107,8 +107,8 @@ impl Hold {
         self.tidy(tree, record)
     }
 
-    /// Whether a member was asked to end and cannot because it is stopped. Each signal is reported
-    /// once: a blocked one stays pending as long as its process likes.
+    /// Whether a member was asked to terminate and cannot because it is stopped. Each signal is
+    /// reported once: a blocked one stays pending as long as its process likes.
     pub fn keeps_from_ending(tree: &mut ProcessTree) -> bool {
         let mut found = false;
         for pid in tree.pids().to_vec() {
@@ -120,8 +120,8 @@ impl Hold {
         found
     }
 
-    /// The record grows by a line for each process ever stopped; now and then, when none is
-    /// stopped, it starts afresh.
+    /// The record grows by a line for each process ever stopped; it is reset occasionally, when
+    /// none is stopped.
     fn tidy(&self, tree: &mut ProcessTree, record: &mut Marks) -> Result<()> {
         const MANY: usize = 4096;
         if record.lines() < MANY {
@@ -136,7 +136,7 @@ impl Hold {
     }
 }
 
-/// Pending signals that ask a process to end, as bits as in proc_pid_status(5).
+/// Pending signals that ask a process to terminate, as bits as in proc_pid_status(5).
 fn asked_to_end(pid: i32) -> u64 {
     const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
     let status = read_kernel(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -81,7 +81,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts counting. Without a request it takes the first that is available: link, sockets, io.
+    /// Starts counting. Without a request, uses the first that is available: link, sockets, io.
     ///
     /// # Errors
     /// The requested count is not available here.
@@ -138,7 +138,7 @@ impl Meter {
         self.sockets.news()
     }
 
-    /// The target has been idle for so long that it did not close anything that ends now.
+    /// Whether the target has been idle for so long that it did not close anything that ends now.
     pub fn is_idle(&mut self, idle: bool) {
         self.sockets.idle = idle;
     }
@@ -151,7 +151,7 @@ impl Meter {
         }
     }
 
-    /// The ends of connections are not reported, or not all of them.
+    /// Whether some or all ends of connections are not reported.
     pub fn deaf(&self) -> bool {
         self.count == Count::Sockets && self.sockets.deaf()
     }
@@ -249,7 +249,7 @@ impl Meter {
     }
 }
 
-/// A target's file use, which is not counted otherwise, looked at now and then.
+/// A target's file use, which is not counted otherwise; checked occasionally.
 #[derive(Debug, Default)]
 pub struct FileUse {
     next: Duration,

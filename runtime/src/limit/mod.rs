@@ -1,4 +1,4 @@
-//! Limits for running processes: stop and continue, steered by what was moved.
+//! Limits for running processes: stop and continue, steered by what has moved.
 //!
 //! ```text
 //!  target   which process, and whether it may be

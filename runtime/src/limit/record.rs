@@ -1,10 +1,11 @@
-//! What is stopped now, written down before it is stopped: one directory per limiter,
+//! What is stopped now, recorded before it is stopped: one directory per limiter,
 //! `<root>/limits/<pid>-<start time of the target>`, which the limiter holds by a lock.
 //!
 //! `record.json` names the processes involved. `held` has what changes: a first line with the time
 //! by which the target runs again (CLOCK_MONOTONIC, in nanoseconds; 0: it runs), then a line for
 //! each process that may have been stopped, with a letter that is changed in place: `s`, stopped by
-//! the limiter or about to be, or `r`. One writer; the watchdog and any later cleanup read.
+//! the limiter or about to be, or `r`. There is one writer; the watchdog and any later cleanup only
+//! read.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -28,7 +29,7 @@ pub struct Limited {
     pub target: ProcessId,
     /// The limiter.
     pub limiter: ProcessId,
-    /// The cgroup that is frozen, where the means is not signals.
+    /// The cgroup that is frozen, if signals are not used.
     pub freezer: Option<Freezer>,
 }
 
@@ -74,7 +75,7 @@ impl Marks {
                 entry => break entry?,
             }
         };
-        // First the file without which nothing is known to be stopped.
+        // First the file without which nothing counts as stopped.
         let path = entry.file("held");
         let open = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let held = open.map_err(|e| Error::io(format!("create {}", path.display()), &e))?;
@@ -108,7 +109,7 @@ impl Marks {
         Ok(line)
     }
 
-    /// Marks what a process is about to be, or is again.
+    /// Records what a process is about to be, or is again.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -121,7 +122,7 @@ impl Marks {
         self.lines
     }
 
-    /// Forgets every process, when none is stopped.
+    /// Forgets all processes, when none is stopped.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -157,7 +158,7 @@ fn head(until: Duration) -> [u8; HEAD] {
     line
 }
 
-/// Its limiter has ended, so its watchdog or a gc holds the record, for a moment.
+/// Whether its limiter has exited: then its watchdog or a gc holds the record for a moment.
 fn is_being_cleared(journal: &Journal, id: &str) -> Result<bool> {
     read(journal, id)?.map_or(Ok(false), |limited| Ok(limited.limiter.open()?.is_none()))
 }
@@ -278,7 +279,7 @@ fn clear(entry: Entry) -> Result<Option<(i32, usize)>> {
     Ok(Some((limited.target.pid, released)))
 }
 
-/// Cleans up after all dead limiters: a line for each. A live limiter holds its record.
+/// Cleans up after all dead limiters; one line each. A live limiter holds its record.
 ///
 /// # Errors
 /// The state directory cannot be read.

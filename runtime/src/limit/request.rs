@@ -1,4 +1,4 @@
-//! What is asked of a limiter, and what it reports.
+//! What is requested of a limiter, and what it reports.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl LimitRequest {
             }
             _ => Ok(()),
         };
-        // A packet per second is the least that keeps a connection alive.
+        // One packet per second is the least that keeps a connection alive.
         if let Want::Rate(rate, _) = self.want
             && (rate.0 < 8_000 || rate.0 > 1_000_000_000_000)
         {
@@ -78,7 +78,7 @@ impl LimitRequest {
 /// The figures for the time since the previous ones.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Time since the beginning.
+    /// Time since the start.
     pub seconds: f64,
     /// Requested bits per second.
     pub asked: Option<u64>,
@@ -86,9 +86,9 @@ pub struct Figures {
     pub got: Option<u64>,
     /// The fraction of the time in which the target ran.
     pub duty: f64,
-    /// Bytes moved since the beginning.
+    /// Bytes moved since the start.
     pub moved: Option<u64>,
-    /// Seconds of the longest stop since the beginning.
+    /// Seconds of the longest stop since the start.
     pub longest_stop: f64,
     /// Number of processes.
     pub processes: usize,
@@ -103,7 +103,7 @@ pub struct Figures {
 /// What the caller may show.
 #[derive(Debug)]
 pub enum Note<'a> {
-    /// Once, at the beginning: how it works.
+    /// Once, at the start: how it works.
     Begun(&'a str),
     /// Something that the user should know.
     Caution(&'a str),

@@ -32,7 +32,7 @@ use crate::sys::{Errno, pidfd};
 ///
 /// # Errors
 /// The target may not be limited, or the request cannot be met. A command started for it is killed
-/// if the limit cannot even begin; later it goes on unlimited, and the caller is told.
+/// if the limit cannot even start; later it continues unlimited, and the caller is told.
 pub fn run(
     root: &Path,
     target: Target,
@@ -121,10 +121,10 @@ struct Limiter<'a> {
     cautions: Vec<String>,
     said_hopeless: bool,
     said_uncounted: bool,
-    /// Processes that could not be inspected, since the beginning.
+    /// Processes that could not be inspected, since the start.
     unseen: BTreeSet<i32>,
     said_unread: bool,
-    /// Until then the target runs, whatever the controller says: it was asked to end.
+    /// Until then the target runs, whatever the controller decides: it was asked to terminate.
     excused: Duration,
     files: FileUse,
     /// When the target was last found to have run, and its run time so far at that moment.
@@ -154,7 +154,8 @@ impl<'a> Limiter<'a> {
         let hold = Hold::choose(&tree)?;
         let mut cautions = Vec::new();
         let meter = match (Meter::begin(&tree, asked.count), asked.want) {
-            // A command may start others that can be inspected; a running process was itself meant.
+            // A command may start others that can be inspected; with a running process, that
+            // process itself was meant.
             (Ok(meter), want) if meter.unseen().contains(&pid) && !ours => match want {
                 Want::Duty(_) if asked.count.is_none() => None,
                 _ => {
@@ -332,7 +333,7 @@ impl<'a> Limiter<'a> {
         Ok(look_in.min(ask_in))
     }
 
-    /// Lets a target that is asked to end while stopped do so; returns when to ask again.
+    /// Lets a target that is asked to terminate while stopped do so; returns when to ask again.
     fn excuse(&mut self, now: Duration) -> Result<Duration> {
         const EVERY: Duration = Duration::from_millis(100);
         if self.running {
@@ -392,7 +393,7 @@ impl<'a> Limiter<'a> {
         }
     }
 
-    /// The target has been idle for so long that nothing that ends now is its doing.
+    /// Whether the target has been idle for so long that nothing that ends now is its doing.
     fn is_idle(&self, now: Duration) -> bool {
         now.saturating_sub(self.active.0) > IDLE
     }
@@ -489,7 +490,7 @@ impl<'a> Limiter<'a> {
         Ok(None)
     }
 
-    /// Ctrl-Z: a command stops with us, as it would have without us; any other target goes on.
+    /// Ctrl-Z: a command stops with us, as it would have without us; any other target continues.
     fn pause(&mut self, command: Option<&Process>, arrived: Arrived) -> Result<()> {
         let mut held = Vec::new();
         for pid in self.tree.pids().to_vec() {
@@ -531,7 +532,7 @@ impl<'a> Limiter<'a> {
         Ok(())
     }
 
-    /// Continues everything, whatever came before.
+    /// Continues everything, whatever happened before.
     fn end(mut self, result: Result<Ending>, tell: &mut dyn FnMut(Note<'_>)) -> Result<Ending> {
         let released = self.go_on();
         self.read();
@@ -552,7 +553,7 @@ impl<'a> Limiter<'a> {
 /// A reader copies megabytes in each millisecond that a stop is late, and the kernel grows a
 /// receive buffer that is drained that fast, up to 32 MB. So we take priority over every process,
 /// for the microseconds of a step. Where that is not allowed, bursts are longer; the account is
-/// paid all the same. Children do not inherit it.
+/// still paid. Children do not inherit it.
 fn be_prompt() {
     let fifo = SchedulerAttr {
         policy: libc::SCHED_FIFO as u32,

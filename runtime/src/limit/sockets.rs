@@ -1,12 +1,12 @@
 //! What the TCP sockets of a tree have moved, by the kernel's own counters (sock_diag(7)).
 //!
 //! Which sockets: those that a member has open (/proc/PID/fd). Each is then followed by its address
-//! and cookie, which costs microseconds and also finds it when it was closed and still sends. The
+//! and cookie, which takes microseconds and still finds it when it was closed but still sends. The
 //! address is that of a copy of the descriptor; where no copy may be taken, all sockets are listed
 //! to find it, for which the kernel walks its whole table (2.4 ms on a machine with 24 GB). When a
 //! socket is gone, the kernel reports its last counters to listeners (SKNLGRP_INET_TCP_DESTROY,
 //! Linux 4.5). For what was opened *and* closed between two looks at the descriptors, that is all
-//! there is: `strays` works out whose it was.
+//! there is: `strays` works out the owner.
 //!
 //! Two figures for each direction. *Moved*: acknowledged by the other side (bytes_acked), or
 //! arrived here (bytes_received); what a wire has carried, without headers and retransmissions.
@@ -51,7 +51,8 @@ struct Space {
     dying: HashMap<u64, (Followed, Instant)>,
     strays: Strays,
     next_list: Instant,
-    /// Not all deaths are reported: not to this user, not by this kernel, or they came too fast.
+    /// Whether some deaths are not reported: not to this user, not by this kernel, or they came too
+    /// fast.
     deaf: bool,
 }
 
@@ -71,9 +72,9 @@ pub struct Sockets {
     /// Processes that this user may not inspect, as of the last look.
     pub unseen: BTreeSet<i32>,
     begun: bool,
-    /// Something has been opened, or has ended unseen, since this was last asked for.
+    /// Whether something has been opened, or has ended unseen, since this was last read.
     news: bool,
-    /// The target has been idle for so long that it did not close anything that ends now.
+    /// Whether the target has been idle for so long that it did not close anything that ends now.
     pub idle: bool,
 }
 
@@ -125,7 +126,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Now and then, after a look, lists other processes' sockets too.
+    /// Occasionally, after a look, lists other processes' sockets too.
     ///
     /// # Errors
     /// The kernel does not answer.
@@ -157,7 +158,7 @@ impl Sockets {
         })
     }
 
-    /// The ends of connections are not reported, or not all of them.
+    /// Whether some or all ends of connections are not reported.
     pub fn deaf(&self) -> bool {
         self.spaces.values().any(|space| space.deaf)
     }
@@ -183,7 +184,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Another user's, set-uid, or not dumpable: it is not counted, and the others are. A process
+    /// Another user's, set-uid, or not dumpable: it is not counted, but the others are. A process
     /// that has ended has nothing to show, and the kernel refuses with the same error.
     fn not_seen(&mut self, pid: i32, errno: &Errno) {
         let refused = matches!(errno.0, libc::EACCES | libc::EPERM);
@@ -343,7 +344,7 @@ impl Space {
         let now = Instant::now();
         for cookie in missing {
             if let Some(mut socket) = self.followed.remove(&cookie) {
-                // Closed in good order, as far as we know: what was written has arrived.
+                // Closed properly, as far as we know: what was written has arrived.
                 socket.acked += socket.unacked;
                 self.dying.insert(cookie, (socket, now));
             }

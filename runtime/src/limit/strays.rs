@@ -3,10 +3,10 @@
 //! addresses, but not the owner. So the endpoints decide: a port that the target listens on is its
 //! own, and so is an address it was seen connected to, unless others are connected there too.
 //!
-//! For an endpoint at which no process was ever seen, trial decides: what ends there counts as the
-//! target's as long as nothing of the kind ends while it is idle. If other processes do the same, a
-//! target that pays for them is soon stopped for long enough to reveal it; it then gets back what
-//! it has paid, and from then on such connections are not counted, and this is reported.
+//! An endpoint at which no process was ever seen is on trial: what ends there counts as the
+//! target's as long as nothing of the kind ends while the target is idle. If other processes do the
+//! same, a target that pays for them is soon stopped for long enough to reveal it; it then gets
+//! back what it has paid, and from then on such connections are not counted, and this is reported.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -22,7 +22,7 @@ pub struct Seen {
     pub cookie: u64,
     /// 0: no process has it open.
     pub inode: u64,
-    /// It waits for connections.
+    /// Whether it waits for connections.
     pub listens: bool,
     /// The local port.
     pub port: u16,
@@ -30,7 +30,7 @@ pub struct Seen {
     pub end: End,
 }
 
-/// Whose a socket was.
+/// Which process owned a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     Ours,
@@ -50,10 +50,11 @@ pub struct Strays {
     /// A list made before the last look at the descriptors.
     list: Option<Vec<Seen>>,
     listed_before: bool,
-    /// Connections to endpoints of which nothing is known yet: how many, and what they have moved.
+    /// Connections to endpoints about which nothing is known yet: how many, and what they have
+    /// moved.
     unknown: BTreeMap<End, (u64, Traffic)>,
     either: (u64, Traffic),
-    /// Other processes have short connections here too.
+    /// Whether other processes have short connections here too.
     others_too: bool,
     /// How often something has ended at one of the target's endpoints while it was idle: after a
     /// few times, other processes evidently connect there as well.
@@ -71,7 +72,7 @@ impl Strays {
             self.ports[OURS].insert(seen.port);
             return Traffic::default();
         }
-        // The other end of an incoming connection may be anyone's.
+        // The other end of an incoming connection may belong to any process.
         if self.ports[OURS].contains(&seen.port) || !self.ends[OURS].insert(seen.end) {
             return Traffic::default();
         }
@@ -87,8 +88,8 @@ impl Strays {
         self.list = Some(list);
     }
 
-    /// The descriptors were looked at: what of the list is open there is the target's. What is not
-    /// may have been closed by the target in between, unless it was in the previous list as well.
+    /// The descriptors were read: what of the list is open there is the target's. What is not may
+    /// have been closed by the target in between, unless it was in the previous list as well.
     pub fn looked(&mut self, is_ours: impl Fn(u64) -> bool) {
         let Some(list) = self.list.take() else { return };
         let first = !std::mem::replace(&mut self.listed_before, true);

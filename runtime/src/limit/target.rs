@@ -50,8 +50,8 @@ pub fn check(root: &Path, pid: i32) -> Result<ProcessTree> {
     Ok(tree)
 }
 
-/// No other limiter may hold any of this tree, or a tree it is part of: each would take the other's
-/// stops for those of a third party.
+/// No other limiter may hold any of this tree, or a tree it is part of: each would mistake the
+/// other's stops for those of a third party.
 fn alone(root: &Path, tree: &ProcessTree) -> Result<()> {
     let above = tree::ancestry(tree.root());
     for record in record::living(root)? {

@@ -2,9 +2,9 @@
 //!
 //! A child is found as long as its parent lives, by /proc/PID/task/TID/children. A process seen
 //! once stays a member when its parent ends. One that was born *and* lost its parent between two
-//! looks is found by another mark, if any: the session (if the target leads one, as daemons and
+//! looks is found by another trait, if any: the session (if the target leads one, as daemons and
 //! what a terminal starts do), or, for a command that we start, its new parent, as we adopt orphans
-//! (PR_SET_CHILD_SUBREAPER). One that has also left the session has no mark: it escapes.
+//! (PR_SET_CHILD_SUBREAPER). One that has also left the session has none: it escapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +17,7 @@ use crate::sys::file::read_kernel;
 use crate::sys::timer::processor_time;
 use crate::sys::{Errno, pidfd, process};
 
-/// What /proc/PID/stat says (proc_pid_stat(5)).
+/// The fields of /proc/PID/stat (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessStat {
     /// `R`, `S`, `D`, `T` (stopped), `t` (traced), `Z` (ended), ...
@@ -60,7 +60,8 @@ impl ProcessStat {
         })
     }
 
-    /// Another process has stopped process `pid`, whose status this is, or traces all of it.
+    /// Whether another process has stopped process `pid`, whose status this is, or traces all of
+    /// it.
     pub fn is_stopped(&self, pid: i32) -> bool {
         let halted = |state| matches!(state, 'T' | 't');
         match self.state {
@@ -79,12 +80,13 @@ impl ProcessStat {
         }
     }
 
-    /// It is about to end: what it had open is gone or going, and only root may look.
+    /// Whether it is about to end: what it had open is gone or going, and only root may look.
     pub fn is_ending(&self) -> bool {
         self.is_over() || (self.flags & libc::PF_EXITING as u64 != 0 && self.threads <= 1)
     }
 
-    /// It has ended, perhaps without being waited for. Its other threads may outlive the first.
+    /// Whether it has ended, perhaps without being waited for. Its other threads may outlive the
+    /// first.
     pub fn is_over(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x') && self.threads <= 1
     }
@@ -97,7 +99,7 @@ fn tasks(pid: i32) -> impl Iterator<Item = PathBuf> {
 }
 
 /// The directory in /proc with a process's descriptors and namespaces: its own, or that of a
-/// thread, where the first has ended and others go on.
+/// thread, if the first has ended and others continue.
 pub fn directory(pid: i32) -> PathBuf {
     let own = PathBuf::from(format!("/proc/{pid}"));
     let tells = |dir: &PathBuf| dir.join("ns/net").metadata().is_ok();
@@ -128,15 +130,15 @@ pub fn ancestry(pid: i32) -> Vec<i32> {
 /// One process of the tree.
 #[derive(Debug)]
 pub struct Member {
-    /// Its start time tells it from a later process with its pid.
+    /// Its start time distinguishes it from a later process with the same pid.
     pub start_time: u64,
     /// The process itself.
     pub pidfd: OwnedFd,
     /// Its place in the record, once it has been stopped for the first time.
     pub line: Option<usize>,
-    /// We have stopped it, and no other process had.
+    /// Whether we have stopped it, and no other process had.
     pub held: bool,
-    /// It is not ours to signal: it has changed to another user.
+    /// Whether it is not ours to signal: it has changed to another user.
     pub refused: bool,
     /// Termination signals that were pending at the last look.
     pub asked_to_end: u64,
@@ -216,13 +218,13 @@ impl ProcessTree {
         self.order.iter().filter_map(|pid| processor_time(*pid)).sum()
     }
 
-    /// Every process has ended.
+    /// Whether every process has ended.
     pub fn is_over(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Looks for processes that were born or have ended; true: there is a new one. `now` is a time
-    /// since any fixed moment: all of /proc is scanned twice a second.
+    /// Looks for processes that were born or have ended; returns true if there is a new one. `now`
+    /// is a time since any fixed moment: all of /proc is scanned twice a second.
     pub fn look(&mut self, now: Duration) -> bool {
         let mut fresh = false;
         let (root, adopts) = (self.root, self.adopts.is_some());

@@ -1,8 +1,8 @@
-//! A small process beside the limiter that continues the target when the limiter cannot: when it
+//! A small process next to the limiter that continues the target when the limiter cannot: when it
 //! has ended, however it ended, and when it is itself stopped or hangs.
 //!
-//! It is out of reach of what ends a limiter: a session of its own (no signals of a terminal or of
-//! a group), every signal blocked, nothing open but what it needs, all of its memory resident. It
+//! It is out of reach of what can kill a limiter: a session of its own (no signals of a terminal or
+//! of a group), every signal blocked, nothing open but what it needs, all its memory locked. It
 //! trusts nothing but the record. If it is the one to die, the limiter sees that by its pidfd.
 
 use std::fs::{self, File};
@@ -74,7 +74,7 @@ fn watch(journal: &Journal, id: &str, ours: &ProcessId, ready: i32) -> i32 {
     let _ = raw::set_signal_mask(u64::MAX);
     let _ = raw::setsid();
     let _ = raw::prctl(libc::PR_SET_NAME, c"garth-watchdog".as_ptr() as usize, 0);
-    // What we would hold open must not keep a reader waiting for its end.
+    // Inherited descriptors must not keep a reader from seeing the end of its input.
     if ready != READY && raw::dup2(ready, READY).is_err() {
         return 1;
     }

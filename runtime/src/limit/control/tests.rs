@@ -20,7 +20,7 @@ impl Random {
     }
 }
 
-/// A process that sends or receives as fast as it can, over a link.
+/// A process that sends or receives as fast as it can over a link.
 #[derive(Clone, Debug)]
 struct Link {
     /// Bytes per second that the link carries.
@@ -97,7 +97,7 @@ fn run(link: &Link, settings: Tuning, seconds: f64, random: &mut Random) -> (Cou
         }
         let room = link.queue - queued;
         let available = if link.receives { room } else { queued };
-        // With nothing to send the flow falls off; with something it comes back within round trips.
+        // With nothing to send the flow drops; otherwise it recovers within a few round trips.
         let target = if available > 1.0 { link.capacity * share } else { link.capacity * 0.1 };
         flow += (target - flow) * (STEP / (STEP + link.round_trip));
         let wire = (flow * STEP).min(available);
@@ -138,7 +138,7 @@ fn some_link(random: &mut Random) -> Link {
     }
 }
 
-/// The period that matters for a link: as asked, or what it takes to pay for the largest burst.
+/// The period that matters for a link: as requested, or what it takes to pay for the largest burst.
 fn period(link: &Link, settings: &Tuning) -> f64 {
     let late = settings.shortest_run.as_secs_f64() + 2.0 * link.lateness;
     let burst = link.queue.min(link.memory * late) + link.capacity * late;
