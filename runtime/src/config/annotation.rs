@@ -1,5 +1,5 @@
-//! Annotations of config.json, by which containers ask for what the specification has no words for:
-//! the counterpart of `garth wrap`'s flags for a sandbox.
+//! Annotations of config.json, by which containers request what the specification has no fields
+//! for: the counterpart of `garth wrap`'s flags for a sandbox.
 //!
 //! The specification forbids an error for an unknown key (config.md, "Annotations"), so an unknown
 //! one with our prefix only causes a warning.
@@ -27,7 +27,7 @@ pub const GROUP: &str = "dev.garth.rate.group";
 /// The known ones; one that ends in a dot stands for all with that prefix.
 const KNOWN: [&str; 4] = [PLUGIN, RATE[0], RATE[1], GROUP];
 
-/// It has our prefix but is not one of ours.
+/// Whether it has our prefix but is not one of ours.
 pub fn is_unknown(key: &str) -> bool {
     let known = |known: &&str| match known.ends_with('.') {
         true => key.len() > known.len() && key.starts_with(known),

@@ -69,7 +69,7 @@ impl CapabilitySet {
         CapabilitySet(self.0 & !other.0)
     }
 
-    /// Does the set contain it?
+    /// Whether the set contains it.
     pub fn has(self, capability: Capability) -> bool {
         self.0 & capability.bitmask() != 0
     }

@@ -1,4 +1,5 @@
-//! Directories inside requested by name: a command's working directory, and its own below /run.
+//! Directories inside that are requested by name: a command's working directory, and its own below
+//! /run.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -129,7 +129,7 @@ impl Throttle {
         Ok(())
     }
 
-    /// Does it limit writing?
+    /// Whether it limits writing.
     pub fn limits_writes(&self) -> bool {
         self.write.is_some_and(|rate| rate.0 != 0) || self.wiops.is_some_and(|n| n != 0)
     }

@@ -10,7 +10,7 @@
 //! | `io` | `--io read=50MB/s:/srv` | reading and writing, per disk (`io.rs`) |
 //!
 //! With `memory` and no `swap`, docker lets the sandbox swap as much again as it may keep in
-//! memory, and so does Garth: unlimited swap would make a memory limit a way to burden a disk that
+//! memory, and so does Garth: unlimited swap would turn a memory limit into load on a disk that
 //! others use too.
 
 use std::borrow::Cow;
@@ -22,7 +22,7 @@ use super::oci::{Cpu, Memory, Pids, Resources};
 use super::units::Size;
 use crate::{Error, Result};
 
-/// The period that a share of processor time is counted over, in µs: the kernel's own default.
+/// The period over which a share of processor time is counted, in µs: the kernel's own default.
 pub const CPU_PERIOD: u64 = 100_000;
 
 /// The highest processor count a kernel can be built for (CONFIG_NR_CPUS on x86).
@@ -60,7 +60,7 @@ impl Limits {
     pub const NONE: &Limits =
         &Limits { memory: None, swap: None, cpus: None, cpuset: None, pids: None, io: Vec::new() };
 
-    /// Nothing is limited.
+    /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Limits::default()
     }

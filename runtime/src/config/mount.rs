@@ -19,7 +19,7 @@ pub struct Mount {
     pub kind: MountKind,
     /// What is allowed on it.
     pub access: Access,
-    /// Skip it when the target is missing (the private directories that a host may not have).
+    /// Skip it if the target is missing (private directories that a host may not have).
     pub optional: bool,
     /// Where the request came from, for `explain` and for errors: `-v /a:/b`, `default`.
     pub origin: String,
@@ -42,9 +42,9 @@ pub enum MountKind {
         size: Option<Size>,
         /// Mode of its root directory; `None`: 0770 for the user given for the command, and 1777 if
         /// none was given, as a daemon that starts as root shares the directory with the users it
-        /// changes to.
+        /// switches to.
         mode: Option<u32>,
-        /// Who owns its root directory.
+        /// The owner of its root directory.
         owner: MountOwner,
     },
     /// A new proc(5) of the sandbox's own pid namespace.

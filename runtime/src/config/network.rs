@@ -2,7 +2,7 @@
 //!
 //! `-p` is written as in docker and podman, `[ip:]host:container[/tcp|udp]`, with one difference:
 //! without an address a port is published on loopback only, of both families. To be reachable from
-//! elsewhere takes an address: `-p 0.0.0.0:8080:80`, `-p [::]:8080:80`.
+//! elsewhere, it needs an address: `-p 0.0.0.0:8080:80`, `-p [::]:8080:80`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

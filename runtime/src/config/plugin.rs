@@ -1,5 +1,5 @@
-//! `--plugin NAME[:key=value,...]`: which of the operator's executables is asked to make something
-//! for the sandbox, and with which configuration. Found and run by `resource/plugin/`.
+//! `--plugin NAME[:key=value,...]`: which of the operator's executables is asked to create
+//! something for the sandbox, and with which configuration. Found and run by `resource/plugin/`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,7 +62,7 @@ impl Plugin {
     }
 
     /// # Errors
-    /// One is requested twice: what it makes is named after it and the sandbox.
+    /// One is requested twice: what it creates is named after it and the sandbox.
     pub fn check_all(plugins: &[Plugin]) -> Result<()> {
         for (at, plugin) in plugins.iter().enumerate() {
             if plugins[..at].iter().any(|other| other.name == plugin.name) {

@@ -33,12 +33,12 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Nothing is limited.
+    /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
         *self == Rates::default()
     }
 
-    /// Refuses rates that no link can be held to.
+    /// Refuses rates that cannot be enforced on any link.
     ///
     /// # Errors
     /// The first rate that is too low or too high.

@@ -1,8 +1,8 @@
 //! A budget that several sandboxes share: `--rate-group office:up=100Mbit/s,down=50Mbit/s,share=2`.
 //!
 //! Every member states the whole budget, so that the order of starts does not matter; a member that
-//! states something else than the others is refused. One with nothing to send leaves its part to
-//! the rest, and when there is too little for all, they get it in proportion to their shares.
+//! differs from the others is refused. One with nothing to send leaves its part to the rest, and
+//! when there is too little for all, it is divided in proportion to their shares.
 
 use std::fmt;
 use std::str::FromStr;

@@ -43,7 +43,7 @@ pub struct Sandbox {
     pub user_ids: Option<IdRange>,
     /// The host name in a new UTS namespace; `None`: the sandbox's name, or `garth`.
     pub hostname: Option<String>,
-    /// The host name is that default: where none can be set, the sandbox starts without it.
+    /// Whether the host name is that default: if none can be set, the sandbox starts without it.
     #[serde(default)]
     pub usual_hostname: bool,
     /// `user[:group]`, names or numbers; `None`: the caller's own.
@@ -58,8 +58,8 @@ pub struct Sandbox {
     pub no_new_privileges: bool,
     /// Which system calls are allowed.
     pub seccomp: Seccomp,
-    /// The default filter lets the command make set-user-ID or set-group-ID files; they have no
-    /// effect inside, but do outside.
+    /// Whether the default filter lets the command create set-user-ID or set-group-ID files; they
+    /// have no effect inside, but do outside.
     #[serde(default)]
     pub allow_suid: bool,
     /// Directories below /run made for the command's user, by name.
@@ -75,8 +75,8 @@ pub struct Sandbox {
     pub umask: u32,
     /// Cgroup limits.
     pub limits: Limits,
-    /// Its cgroup is in a scope made by systemd, even without limits and where cgroups could go
-    /// elsewhere.
+    /// Whether its cgroup is in a scope created by systemd, even without limits and where cgroups
+    /// could go elsewhere.
     #[serde(default)]
     pub systemd_cgroup: bool,
     /// The network.
@@ -89,7 +89,7 @@ pub struct Sandbox {
     /// A budget shared with other sandboxes; `rates` are then this one's own bounds within it.
     #[serde(default)]
     pub rate_group: Option<RateGroup>,
-    /// The operator's executables that are asked to make something for it.
+    /// The operator's executables that are asked to create something for it.
     #[serde(default)]
     pub plugins: Vec<Plugin>,
     /// The command gets this many of the caller's descriptors, from 3 on; it finds the number in
@@ -130,7 +130,7 @@ pub enum Namespace {
 }
 
 impl Namespace {
-    /// Is it a new one?
+    /// Whether it is a new one.
     pub fn is_new(&self) -> bool {
         *self == Namespace::New
     }
@@ -350,7 +350,7 @@ impl Sandbox {
         self.limits.check()
     }
 
-    /// A rate is enforced on the wire between host and sandbox, so there must be one.
+    /// A rate is enforced on the link between host and sandbox, so there must be one.
     fn validate_rates(&self, flag: &str, value: &str) -> Result<()> {
         let refuse = |why: &str| Error::new(format!("--{flag} {value}: {why}"));
         match &self.network {
@@ -368,7 +368,7 @@ impl Sandbox {
         }
     }
 
-    /// It has something outside that must be released, and so is on record.
+    /// Whether it has something outside that must be released, and so is on record.
     pub fn has_outside(&self) -> bool {
         self.network == Network::Private
             || !self.limits.is_empty()

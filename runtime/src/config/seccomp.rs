@@ -1,6 +1,6 @@
 //! `linux.seccomp` of the OCI runtime specification 1.3 (config-linux.md, "Seccomp").
 //!
-//! The types accept what the specification allows and ignore unknown keys, as it demands of a
+//! The types accept what the specification allows and ignore unknown keys, as it requires for a
 //! `config.json`. A profile in a file of its own is read by [`Profile::parse`], which is strict: a
 //! misspelt key in a security profile must not pass for a looser profile.
 
@@ -205,8 +205,9 @@ pub struct Arg {
     pub op: Op,
 }
 
-/// Is it a file in the format of the crate seccompiler? That is an object of filters by name, where
-/// an OCI profile is an object of actions and lists. The contents are checked when it is compiled.
+/// Whether it is a file in the format of the crate seccompiler. That is an object of filters by
+/// name, where an OCI profile is an object of actions and lists. The contents are checked when it
+/// is compiled.
 pub fn is_seccompilers(json: &[u8]) -> bool {
     use serde_json::{Map, Value};
     if json.len() > MAX_BYTES {

@@ -135,7 +135,7 @@ impl FromStr for Span {
                 (unit, _) => unit,
             };
             let scale = scale(&CLOCK, unit).ok_or_else(|| wrong("unknown unit"))?;
-            // 1h30m, but neither 30m1h nor 1h1h: those are slips.
+            // 1h30m, but neither 30m1h nor 1h1h: those are mistakes.
             if scale >= smallest {
                 return Err(wrong("units must go from large to small"));
             }
@@ -199,7 +199,7 @@ impl Number {
         if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
             return Err("not a number with a unit");
         }
-        // More decimal places than a byte in an exabyte has cannot matter.
+        // More decimal places than a byte in an exabyte has do not matter.
         let fraction = &fraction[..fraction.len().min(18)];
         let mut digits = 0u128;
         for digit in whole.bytes().chain(fraction.bytes()) {

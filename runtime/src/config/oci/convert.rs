@@ -1,9 +1,10 @@
-//! Between the types here and those of the crate `oci-spec`, by way of the JSON that both stand
-//! for.
+//! Conversion between the types here and those of the crate `oci-spec`, through the JSON that both
+//! represent.
 //!
-//! Reading stays ours in both directions: what that crate can say and the specification does not
-//! allow is refused in the words of [`Config::parse`]; what the specification allows and that crate
-//! does not know cannot be given in its types, and is refused too (docs/oci-spec.md has the list).
+//! Both directions use our own parser: what that crate can express and the specification does not
+//! allow is refused with the messages of [`Config::parse`]; what the specification allows and that
+//! crate does not know cannot be expressed in its types, and is refused too (docs/oci-spec.md has
+//! the list).
 
 use oci_spec::runtime as theirs;
 use serde::Serialize;
@@ -143,8 +144,8 @@ mod tests {
         assert_eq!(convert.oci_version_max(), super::super::VERSION);
     }
 
-    /// Each of these is a gap of that crate's, and what there is of it in docs/oci-spec.md is to go
-    /// when this test fails.
+    /// Each of these is a gap in that crate; when this test fails, remove the gap from
+    /// docs/oci-spec.md.
     #[test]
     fn what_the_other_types_cannot_say() {
         let scheduler = |flag: &str| json!({"process": {"scheduler": {"policy": "SCHED_OTHER", "flags": [flag]}}});

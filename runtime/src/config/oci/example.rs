@@ -5,7 +5,7 @@ use super::{
     Resources, Rlimit, RlimitType, Root, VERSION,
 };
 
-/// Files of the host's kernel that a container has no use for.
+/// Files of the host's kernel that are of no use to a container.
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",

@@ -80,14 +80,14 @@ impl Linux {
         self.time_offsets.iter().map(line).collect()
     }
 
-    /// Are the offsets written from outside, as the container has a user namespace?
+    /// Whether the offsets are written from outside, because the container has a user namespace.
     pub fn sets_clocks_outside(&self) -> bool {
         self.is_new(NamespaceType::Time)
             && !self.time_offsets.is_empty()
             && self.namespace(NamespaceType::User).is_some()
     }
 
-    /// Is it listed without a path, and thus new?
+    /// Whether it is listed without a path, and thus new.
     pub fn is_new(&self, kind: NamespaceType) -> bool {
         self.namespace(kind).is_some_and(|namespace| namespace.path.is_none())
     }

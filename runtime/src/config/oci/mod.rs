@@ -5,8 +5,8 @@
 //! written in Go, which writes an empty list as `null` and has no other absent string. Unknown keys
 //! are ignored, as the specification demands; a value of the wrong type is an error.
 //!
-//! [`Config::parse`] reads, [`Config::validate`] checks what the types cannot. Neither looks at the
-//! machine.
+//! [`Config::parse`] reads it, and [`Config::validate`] checks what the types cannot. Neither looks
+//! at the machine.
 
 mod checks;
 mod convert;
@@ -107,7 +107,7 @@ pub struct Root {
     pub readonly: bool,
 }
 
-/// `null` is the default: Go writes an empty list as null.
+/// `null` means the default: Go writes an empty list as null.
 fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {

@@ -179,7 +179,7 @@ impl MountOptions {
         Ok(options)
     }
 
-    /// Is it a bind mount, recursive or not?
+    /// Whether it is a bind mount, recursive or not.
     pub fn is_bind(&self) -> bool {
         self.bind.is_some()
     }
@@ -337,7 +337,7 @@ mod tests {
         for not in ["atime", "norelatime", "nostrictatime", "noatime atime"] {
             assert_eq!(field(not), (0, 0x70), "{not}");
         }
-        // Not the one that does not exist anyway.
+        // Negating a value that is not set changes nothing.
         assert_eq!(field("noatime nostrictatime"), (0x10, 0x70));
         assert_eq!(field("strictatime norelatime"), (0x20, 0x70));
         assert_eq!(field("strictatime ro suid"), (0x21, 0x72));

@@ -232,7 +232,7 @@ impl Process {
         }
     }
 
-    /// Capabilities unknown here: they are left out, and the runtime says so.
+    /// Capabilities unknown here: they are left out, with a warning.
     pub fn warnings(&self) -> Vec<String> {
         let mut unknown: BTreeSet<&str> = BTreeSet::new();
         for (_, names) in self.capabilities.iter().flat_map(Capabilities::lists) {

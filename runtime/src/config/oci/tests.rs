@@ -56,7 +56,7 @@ fn good(change: Value) {
     with(change).validate().unwrap();
 }
 
-/// Refused, with a message that begins with `config.json: ` and contains `says`.
+/// Refused, with a message that starts with `config.json: ` and contains `says`.
 #[track_caller]
 fn bad(config: &Config, says: &str) {
     let error = config.validate().expect_err(says).to_string();

@@ -66,7 +66,7 @@ impl Config {
         linux.check()
     }
 
-    /// What every runtime ignores, so that only a log need mention it.
+    /// What every runtime ignores, so that it only belongs in a log.
     pub fn notes(&self) -> Vec<String> {
         let of = |(at, mount): (usize, &Mount)| {
             let note = move |option| {
