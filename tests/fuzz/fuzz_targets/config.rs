@@ -197,7 +197,7 @@ fn surroundings(config: &Config, seccomp: Option<Filter>, choices: &mut Choices)
         seccomp,
         trees: (0..config.mounts.len()).filter(|at| at % 3 == 2).map(|at| (at, 20)).collect(),
         preserve: [0, 1, 1 << 20][choices.below(3)],
-        line: 8,
+        channel: 8,
         listener: some(choices.below(2), 9),
         console: some(choices.below(4).min(1), 11),
         connects: choices.below(2) == 1,
