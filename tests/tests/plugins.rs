@@ -248,6 +248,28 @@ fn a_provider_brings_a_volume_and_a_device() {
 }
 
 #[test]
+fn what_the_source_of_a_provided_mount_forbids_stays_forbidden() {
+    needs!(root);
+    let host = host_with_provider();
+    host.sh("mount -t tmpfs -o noexec,ro none /srv/volume").run().ok();
+    let answer = r#"{"protocol":1,"mounts":[{"source":"/srv/volume","destination":"/mnt"}]}"#;
+    host.write("/srv/answer", answer);
+    let look = "grep ' /mnt ' /proc/self/mounts";
+    let of_sandbox = garth(&host, "wrap --plugin volume --").arg("sh").arg("-c").arg(look).run();
+    let mut bundle = Bundle::new(&host);
+    bundle.config["annotations"]["dev.garth.plugin.volume"] = "".into();
+    bundle.config["process"]["args"] = json!(["sh", "-c", look]);
+    let script = format!("GARTH_PLUGIN_PATH={PLUGINS} $R run --bundle $B $ID");
+    let of_container = bundle.sh(&script).run();
+    for ran in [of_sandbox, of_container] {
+        let line = ran.ok();
+        assert!(line.contains(" ro,") && line.contains("noexec"), "{line}");
+    }
+    host.sh("umount /srv/volume").run().ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn what_a_provider_gets_wrong_ends_the_start() {
     needs!(root);
     let host = host_with_provider();

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::oci::{self, DeviceRule, DeviceType};
-use super::{Access, Mount, MountKind};
+use super::{Mount, MountKind};
 use crate::error::{Error, Result};
 
 /// What one plugin provides.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provided {
     /// The plugin, for errors: `plugin data`.
     pub origin: String,
@@ -20,7 +20,7 @@ pub struct Provided {
 }
 
 /// A file or directory of the host, as a plugin answers; the keys are those of config.json.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ProvidedMount {
     /// Where it appears inside, absolute.
     pub destination: PathBuf,
@@ -81,11 +81,14 @@ impl Provided {
         for Mount { target, kind, access, .. } in mounts {
             let MountKind::Bind { source, recursive } = kind else { continue };
             let bind = if recursive { "rbind" } else { "bind" };
+            // `rw` would be more than `-v` does: make a read-only mount of the host's writable.
+            let words = access.words();
+            let words = words.split(',').filter(|word| *word != "rw");
             config.mounts.push(oci::Mount {
                 destination: text(target)?,
                 kind: Some("bind".into()),
                 source: Some(text(source)?),
-                options: [bind].into_iter().chain(words(access)).map(str::to_owned).collect(),
+                options: [bind].into_iter().chain(words).map(str::to_owned).collect(),
                 ..oci::Mount::default()
             });
         }
@@ -115,17 +118,6 @@ impl Provided {
         }
         Ok(())
     }
-}
-
-/// All four, as an option that is left out would be decided by the source's own mount.
-fn words(access: Access) -> [&'static str; 4] {
-    let word = |on: bool, yes, no| if on { yes } else { no };
-    [
-        word(access.read_only, "ro", "rw"),
-        word(access.nosuid, "nosuid", "suid"),
-        word(access.nodev, "nodev", "dev"),
-        word(access.noexec, "noexec", "exec"),
-    ]
 }
 
 #[cfg(test)]
@@ -160,7 +152,7 @@ mod tests {
         let mut config = oci::Config { linux: Some(linux), ..oci::Config::default() };
         provided.add_to(&mut config).unwrap();
         assert_eq!(config.mounts[0].destination, "/srv/data");
-        assert_eq!(config.mounts[0].options, ["bind", "ro", "nosuid", "nodev", "exec"]);
+        assert_eq!(config.mounts[0].options, ["bind", "ro", "nosuid", "nodev"]);
         let linux = config.linux.unwrap();
         assert_eq!((linux.devices[0].major, linux.devices[0].minor), (9, 7));
         let rules = linux.resources.unwrap().devices;
