@@ -5,7 +5,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::listen_fds;
+use super::environment::passed;
 pub(super) use super::prepare::CreateOptions;
 use super::prepare::{Prepared, prepare};
 use super::record::ContainerRecord;
@@ -22,18 +22,14 @@ pub(super) const CREATE: &str = "create";
 /// The word for a second start that runs [`run`].
 pub(super) const RUN: &str = "run";
 
-fn inherited(options: &CreateOptions) -> u32 {
-    options.preserve_fds + listen_fds()
-}
-
 /// Creates a container whose process waits for [`super::start`].
 ///
 /// # Errors
 /// The step that failed; nothing is left behind.
 pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()> {
     if second::is_needed() {
-        let second =
-            second::order(CREATE, (journal, id), options, inherited(options), &options.warn)?;
+        let passed = passed(options.preserve_fds);
+        let second = second::order(CREATE, (journal, id), options, passed, &options.warn)?;
         second::answer(&second, &options.warn)?;
         return second.process.wait().map(drop);
     }
@@ -81,7 +77,8 @@ pub fn run(
     };
     if second::is_needed() {
         let how = (options, detached, ending);
-        let second = second::order(RUN, (journal, id), &how, inherited(options), &options.warn)?;
+        let passed = passed(options.preserve_fds);
+        let second = second::order(RUN, (journal, id), &how, passed, &options.warn)?;
         if let Some(signals) = signals {
             terminal::attend(&second.process, &signals, None)?;
         }

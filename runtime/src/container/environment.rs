@@ -90,6 +90,11 @@ pub fn listen_fds() -> u32 {
     }
 }
 
+/// How many descriptors, from 3 on, a program gets: these, plus the sockets of LISTEN_FDS.
+pub fn passed(preserve: u32) -> u32 {
+    preserve.saturating_add(listen_fds())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,8 +77,8 @@ impl Joined {
 pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
     if second::is_needed() {
         // The second start passes on signals, and ends as the program does.
-        let inherited = exec.preserve_fds + listen_fds();
-        let second = second::order(EXEC, (journal, id), exec, inherited, &exec.warn)?;
+        let passed = environment::passed(exec.preserve_fds);
+        let second = second::order(EXEC, (journal, id), exec, passed, &exec.warn)?;
         second::answer(&second, &exec.warn)?;
         return Ok(Joined { process: second.process, terminal: None });
     }

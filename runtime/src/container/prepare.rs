@@ -446,7 +446,7 @@ fn completed(config: &Config, console: &Console) -> Config {
 /// # Errors
 /// The first descriptor that was not given.
 pub fn inherited(preserve: u32) -> Result<u32> {
-    let count = preserve.saturating_add(listen_fds());
+    let count = environment::passed(preserve);
     let missing = (3..).take(count as usize).find(|fd| !file::is_inherited(*fd));
     match missing {
         None => Ok(count),

@@ -102,7 +102,8 @@ pub(crate) fn ifinfomsg(index: u32, up: bool) -> [u8; 16] {
     fixed
 }
 
-fn u32_of(bytes: &[u8]) -> Option<u32> {
+/// The value of an attribute that is a number in host order.
+pub(super) fn u32_of(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 

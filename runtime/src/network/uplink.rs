@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{RTA_DST, RTA_MULTIPATH, RTA_OIF, RTM_F_FIB_MATCH, RTM_GETROUTE};
 
-use super::listing::{self, Link};
+use super::listing::{self, Link, u32_of};
 use super::names::{IFB_PREFIX, LINK_PREFIX};
 use crate::sys::file::read_kernel;
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
@@ -112,10 +112,6 @@ pub fn ways_out(socket: &mut Socket, ipv6: bool) -> Result<Vec<Link>, Refusal> {
         true => Ok(Vec::new()),
         false => listing::of(socket, &indexes),
     }
-}
-
-fn u32_of(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
 /// A forwarding switch that is off and has to be on.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::oci::DeviceType;
 use crate::config::units::Span;
 use crate::config::{self, Provided, ProvidedDevice};
-use crate::journal::resource::{Held, Owner, Resource};
+use crate::journal::resource::{Owner, Resource};
 use crate::journal::{Journal, ProcessId};
 use crate::sys::process;
 use crate::{Error, Result};
@@ -162,9 +162,9 @@ impl FoundPlugin {
         };
         let text = serde_json::to_vec(&request).map_err(|e| Error::new(e.to_string()));
         let called = text.and_then(|text| call::call(&self.program, &text, self.timeout.0));
+        let must = matches!(verb, Verb::Check | Verb::Provide);
         let verb = format!("{verb:?}").to_lowercase();
         let within = |error: Error| error.within(format_args!("plugin {}: {verb}", self.name()));
-        let must = verb == "check" || verb == "provide";
         called.and_then(|answer| call::read(must, &answer)).map_err(within)
     }
 }
@@ -188,19 +188,15 @@ fn provided_device(NamedDevice { path, source }: NamedDevice) -> Result<Provided
 
 impl Resource for FoundPlugin {
     fn provide(&self, owner: &Owner) -> Result<Option<Provided>> {
+        self.note(owner)?;
         if !self.provides {
             return Ok(None);
         }
-        self.note(owner)?;
         let response = self.call(owner, Verb::Provide, None)?;
         let origin = format!("plugin {}", self.name());
         let devices = response.devices.into_iter().map(provided_device).collect::<Result<_>>();
         let devices = devices.map_err(|error| error.within(&origin))?;
         Ok(Some(Provided { origin, mounts: response.mounts, devices }))
-    }
-
-    fn acquire(&self, owner: &Owner, _: &mut Held) -> Result<()> {
-        self.note(owner)
     }
 
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
