@@ -33,6 +33,11 @@ limits:
 vm *cases:
     tests/vm/run {{cases}}
 
+# RAID volumes over iSCSI on a kernel that has md, booted in qemu: servers die and return, everything is
+# killed. Ends with a line of figures; `just raid raid-repair` runs one file. Needs root.
+raid *cases:
+    tests/guest/run {{cases}}
+
 # Build for aarch64, and try it on Debian's arm64 kernel in qemu. Needs a cross compiler and qemu-system-arm.
 aarch64:
     tests/aarch64/run
@@ -41,7 +46,7 @@ aarch64:
 bench:
     tests/bench
 
-# Fuzz the parsers: flags, seccomp, config, host_files (nightly Rust, cargo-fuzz). Without a sanitizer it is
+# Fuzz the parsers: flags, seccomp, config, host_files, unit, volume (nightly Rust, cargo-fuzz). Without a sanitizer it is
 # six times as fast: there is no unsafe code in them.
 fuzz target="flags" seconds="60" sanitizer="none":
     cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . --sanitizer {{sanitizer}} {{target}} -- \

@@ -1,22 +1,25 @@
-//! Compiles `garth-init` (src/sys/init/main.rs), the program that becomes pid 1 of a sandbox, for
-//! the library to embed; and names the entry point of the `garth` command.
+//! Compiles `garth-init` and `garth-keeper` (src/sys/init/main.rs, src/sys/keeper/main.rs), the
+//! programs that stay in and beside a sandbox, for the library to embed; and names the entry point
+//! of the `garth` command.
 //!
-//! It is a separate program rather than a binary of this package because it has nothing in common
-//! with it: no std, no libc, a different panic strategy, a different way to link; and because the
-//! library must have its bytes before it is itself compiled. The flags are complete here, so that
-//! neither RUSTFLAGS nor .cargo/config.toml nor a profile can change it.
+//! They are separate programs rather than binaries of this package because they have nothing in
+//! common with it: no std, no libc, a different panic strategy, a different way to link; and because
+//! the library must have their bytes before it is itself compiled. The flags are complete here, so
+//! that neither RUSTFLAGS nor .cargo/config.toml nor a profile can change them.
 
 use std::env;
 use std::path::Path;
 use std::process::Command;
 
-const SOURCE: &str = "src/sys/init/main.rs";
+/// The programs: name, source, and the number of pages that each may take.
+const PROGRAMS: [(&str, &str, u64); 2] =
+    [("garth-init", "src/sys/init/main.rs", 1), ("garth-keeper", "src/sys/keeper/main.rs", 2)];
 const LAYOUT: &str = "src/sys/init/layout.ld";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-changed={LAYOUT}");
+    println!("cargo::rerun-if-changed=src/sys/init");
+    println!("cargo::rerun-if-changed=src/sys/keeper");
     println!("cargo::rerun-if-changed=src/sys/arch");
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
     let variable = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
@@ -31,10 +34,19 @@ fn main() {
     // src/sys/entry.rs.
     println!("cargo::rustc-link-arg-bins=-Wl,--entry=garth_entry");
 
-    let program = Path::new(&variable("OUT_DIR")).join("garth-init");
+    for (name, source, pages) in PROGRAMS {
+        compile(name, source, pages);
+    }
+}
+
+fn compile(name: &str, source: &str, pages: u64) {
+    let variable = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
+    let program = Path::new(&variable("OUT_DIR")).join(name);
+    let end = 0x40_0000 + 4096 * pages;
     let mut rustc = Command::new(variable("RUSTC"));
     rustc
-        .args(["--edition=2024", "--crate-name=garth_init", "--crate-type=bin", SOURCE])
+        .args(["--edition=2024", "--crate-type=bin", source, "--crate-name"])
+        .arg(name.replace('-', "_"))
         .arg("--target")
         .arg(variable("TARGET"))
         .arg("-o")
@@ -45,7 +57,8 @@ fn main() {
         // One fixed address: nothing to relocate, hence no data to write.
         .args(["-Crelocation-model=static", "-Ctarget-feature=+crt-static"])
         .args(["-Clink-args=-nostartfiles -nostdlib -static", "-Clink-arg=-Wl,--build-id=none"])
-        .arg(format!("-Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-T,{LAYOUT}"));
+        .arg(format!("-Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-T,{LAYOUT}"))
+        .arg(format!("-Clink-arg=-Wl,--defsym=GARTH_END={end:#x}"));
     if variable("CARGO_CFG_TARGET_ENV") == "musl" {
         // rustc would add musl's own crt1.o.
         rustc.arg("-Clink-self-contained=no");
@@ -56,5 +69,5 @@ fn main() {
         rustc.arg(flag);
     }
     let status = rustc.status().unwrap_or_else(|error| panic!("run {rustc:?}: {error}"));
-    assert!(status.success(), "compile {SOURCE} with {rustc:?}: {status}");
+    assert!(status.success(), "compile {source} with {rustc:?}: {status}");
 }

@@ -5,10 +5,10 @@
 //! list. Anything that must exist outside the sandbox and be released is a [`resource`]:
 //! [`cgroup`], [`network`], bandwidth, plugins; each is written to the [`journal`] before it is
 //! made. [`service`] has the operations on sandboxes, [`container`] the OCI life cycle, [`limit`]
-//! the limiter for running processes, [`cli`] the command line. [`facts`] are read from this
+//! the limiter for running processes, [`volume`] RAID volumes, [`cli`] the command line. [`facts`] are read from this
 //! machine; [`sys`] has the system calls and the only unsafe code, [`wire`] the messages. Each room
 //! uses only rooms before it in this list: `sys`, `wire` and `config`, `plan`, `facts`, `journal`,
-//! `cgroup` and `network`, `resource`, `start`, `container`, `service` and `limit`, `cli`.
+//! `cgroup`, `network` and `volume`, `resource`, `start`, `container`, `service` and `limit`, `cli`.
 //!
 //! Three ways in:
 //!
@@ -53,6 +53,8 @@ pub mod start;
 #[doc(hidden)]
 pub mod sys;
 #[doc(hidden)]
+pub mod volume;
+#[doc(hidden)]
 pub mod wire;
 
 sys::again::at_program_start!(service::again::main);
@@ -72,7 +74,10 @@ pub use service::{Background, Settings};
 #[doc(inline)]
 pub use start::seal::own_program as protect_own_program;
 #[doc(inline)]
-pub use start::{Child, Explanation, FileAction, Group, Options, Process, Spawn, Spawned, Stdio};
+pub use start::{
+    Child, Explanation, FileAction, Group, Options, Process, Spawn, Spawned, Stdio, Terminal,
+    Window,
+};
 #[doc(inline)]
 pub use sys::Errno;
 #[doc(inline)]

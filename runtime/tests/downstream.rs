@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
 use std::fs;
+use std::io::{IsTerminal, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -33,12 +34,15 @@ const ROLE: &str = "ROLE";
 fn main() {
     match std::env::var(ROLE).as_deref() {
         Ok("inside") => attack(),
+        Ok("shown") => println!("{}", std::io::stdin().is_terminal()),
+        Ok("terminal") => print!("{}", shown()),
         Ok("example bundle") => examples::bundle::main().unwrap(),
         Ok("example limit") => examples::limit::main().unwrap(),
         Ok("example publish") => examples::publish::main().unwrap(),
         Ok("example spawn") => examples::spawn::main().unwrap(),
         Ok("example wrap") => examples::wrap::main().unwrap(),
         Ok("container") => println!("{}", contained()),
+        Ok("activated") => activated(),
         Ok("naked") => println!(
             "{}",
             outcome(|sandbox| {
@@ -59,6 +63,24 @@ fn main() {
 fn attack() {
     let changed = fs::set_permissions("/proc/self/exe", PermissionsExt::from_mode(0o777));
     std::process::exit(i32::from(changed.is_err()));
+}
+
+/// What this program writes on a terminal, inside a tree that is not trusted.
+fn shown() -> String {
+    let sandbox = Sandbox {
+        command: vec!["/attack".into()],
+        env: vec![(ROLE.into(), "shown".into())],
+        root: Root::Dir { path: std::env::var("TREE").unwrap().into(), read_only: false },
+        terminal: true,
+        ..Sandbox::default()
+    };
+    let mut child = sandbox.spawn(&Options::default()).unwrap();
+    let terminal = child.take_terminal().unwrap();
+    let mut text = String::new();
+    // EIO: no process has it open any more.
+    let _end = terminal.master().read_to_string(&mut text);
+    assert_eq!(child.wait().unwrap().code(), 0);
+    text
 }
 
 fn spawn(sandbox: &Sandbox) -> garth::Result<i32> {
@@ -94,11 +116,11 @@ fn outcome(start: impl Fn(&Sandbox) -> garth::Result<i32>) -> String {
     }
 }
 
-/// As a created container, and as one that is run and waited for.
-fn contained() -> String {
+/// Runs this in the tree, as a created container, and as one that is run and waited for.
+fn in_containers(args: &[&str], env: &[String]) -> i32 {
     let process = oci::ProcessBuilder::default()
-        .args(["/attack".to_owned()])
-        .env([format!("{ROLE}=inside")])
+        .args(args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
+        .env(env.to_vec())
         .cwd("/")
         .build()
         .unwrap();
@@ -119,7 +141,11 @@ fn contained() -> String {
     let fate = (Detached::No, AfterEnd::Delete);
     let ended = container::run(&containers, "second", &options, fate).unwrap().unwrap();
     assert!(containers.ids().unwrap().is_empty());
-    format!("ended with {}", ended.code())
+    ended.code()
+}
+
+fn contained() -> String {
+    format!("ended with {}", in_containers(&["/attack"], &[format!("{ROLE}=inside")]))
 }
 
 /// Runs this as root on a private host: mounts, network, /run.
@@ -144,11 +170,13 @@ fn test() {
         return println!("skipped: needs root");
     }
     let dir = Path::new("/var/lib").join(format!("garth-downstream-{}", std::process::id()));
-    let tests: [(&str, Test); 4] = [
+    let tests: [(&str, Test); 6] = [
         ("the_file_of_a_program_is_not_written_by_what_it_starts", attempts),
+        ("a_second_start_passes_the_terminal_on", terminal),
         ("the_examples_do_what_they_say", what_examples_say),
         ("a_program_leaves_nginx_behind_with_a_port", nginx),
         ("a_bundle_is_given_in_the_types_of_oci_spec", bundle),
+        ("sockets_for_the_program_reach_its_containers", sockets),
     ];
     for (name, test) in tests {
         fs::create_dir_all(dir.join("tree")).unwrap();
@@ -196,6 +224,12 @@ fn attempts(dir: &Path) {
     }
 }
 
+fn terminal(dir: &Path) {
+    let mut program = Command::new(dir.join("program"));
+    let ran = program.env(ROLE, "terminal").env("TREE", dir.join("tree")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "true\r\n", "{ran:?}");
+}
+
 fn says(ran: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success() && words.iter().all(|word| said.contains(word)), "{ran:?}");
@@ -213,6 +247,22 @@ fn bundle(dir: &Path) {
     let script = "mkdir -p tree/bin; cp /bin/busybox tree/bin/echo
         ROLE='example bundle' ./program /run/garth tree";
     says(&on_a_host(script, dir), &["created\n", "inside\n", "stopped\n"]);
+}
+
+/// Each container says which sockets it has.
+fn activated() {
+    let script = "echo $LISTEN_FDS $LISTEN_PID; cat <&3; ls /dev/fd/4";
+    in_containers(&["/bin/sh", "-c", script], &[]);
+}
+
+/// The descriptors stay where they are, also through the second start of an unprotected program.
+/// Both containers read the same open file.
+fn sockets(dir: &Path) {
+    let script = "mkdir -p tree/bin; for name in sh cat ls; do cp /bin/busybox tree/bin/$name; done
+        echo one >one; echo two >two
+        LISTEN_FDS=1 TREE=$PWD/tree STATE=$PWD/state ROLE=activated \
+            sh -c 'LISTEN_PID=$$ exec ./program' 3<one 4<two";
+    says(&on_a_host(script, dir), &["1 1\none\n1 1\n"]);
 }
 
 /// The package's daemon: it changes its user, forks, and serves a page.

@@ -9,13 +9,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use garth::sys::init::sealed;
+use garth::sys::keeper;
 
 const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
@@ -345,13 +346,17 @@ fn wrong_arguments_are_our_own_failure() {
         ("garth-init", &["1x"]),
         ("garth-init", &["4294967297"]),
         ("garth-init", &["2147483647"]), // not our child
-        ("garth-keeper", &["1"]),
-        ("garth-keeper", &["1", "3"]),
         ("garth-other", &["1"]),
         ("", &[]),
     ] {
         let status = Command::new(&path).arg0(name).args(args).status().unwrap();
         assert_eq!(status.code(), Some(125), "{name} {args:?}");
+    }
+    let file = keeper::sealed().unwrap();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    for args in [&[][..], &["1"], &["1", "3", "-", "-", "-", "0", "0", "-", "-", "-", "sh"]] {
+        let status = Command::new(&path).arg0("garth-keeper").args(args).status().unwrap();
+        assert_eq!(status.code(), Some(125), "{args:?}");
     }
 }
 
@@ -365,22 +370,21 @@ struct Keeper {
 /// Things a keeper needs descriptors of, which a shell cannot open.
 const START: &str = "
 import os, signal, sys
-keeper, script, cleanup, files = sys.argv[1:]
-reader, writer = os.pipe()
+keeper, script, cleanup, dir = sys.argv[1:]
+pipes = [os.pipe() for _ in '12']
 child = os.fork()
 if child == 0:
-    os.close(reader)
-    if files != '-':
-        os.dup2(writer, 2)
+    os.dup2(pipes[1][1], 2)
     os.execvp('sh', ['sh', '-c', script])
-os.close(writer)
-os.set_blocking(reader, False)
+for reader, writer in pipes:
+    os.close(writer)
+    os.set_blocking(reader, False)
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-kept = [reader] + [os.open(files + n, os.O_CREAT | os.O_WRONLY | os.O_APPEND) for n in '01']
-first, shell = os.pidfd_open(child), os.open('/bin/sh', os.O_RDONLY)
-for fd in [first, shell] + kept:
+first, shell, dir = os.pidfd_open(child), os.open('/bin/sh', os.O_RDONLY), os.open(dir, os.O_RDONLY)
+outputs = [reader for reader, _ in pipes]
+for fd in [first, shell, dir] + outputs:
     os.set_inheritable(fd, True)
-words = [str(fd) for fd in [first, first] + kept + [shell]]
+words = [str(word) for word in [first, first] + outputs + [dir, 65536, 2, '-', '-', '-', shell]]
 os.execv(keeper, [keeper] + words + ['sh', '-c', cleanup, '_', str(child)])
 ";
 
@@ -391,9 +395,9 @@ impl Keeper {
             .args(["-c", "exec 9<&0 </dev/null; exec python3 -c \"$@\"", "_", START])
             .arg(links.join("garth-keeper"))
             .args([script, cleanup])
-            .arg(links.join("output."))
+            .arg(&links)
             .env("COLOUR", "green")
-            .stdin(sealed().unwrap())
+            .stdin(keeper::sealed().unwrap())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -448,13 +452,15 @@ fn the_keeper_keeps_the_last_of_the_output_and_no_more() {
     let script = "echo ready; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i >&2; done";
     let mut keeper = Keeper::start(script, "echo done");
     assert_eq!(keeper.line(), "done\n");
-    let read = |n| fs::read_to_string(keeper.links.join(format!("output.{n}"))).unwrap();
-    let (a, b) = (read(0), read(1));
-    assert!(a.len() <= 65536 && b.len() <= 65536, "{} {}", a.len(), b.len());
-    assert!(a.len() + b.len() > 65536, "{} {}", a.len(), b.len());
-    assert!(a.ends_with("line 20000\n") || b.ends_with("line 20000\n"));
-    // The older one can be told apart.
-    let older = usize::from(a.ends_with("line 20000\n"));
-    let written = |n| keeper.links.join(format!("output.{n}")).metadata().unwrap().mtime();
-    assert!(written(older) == 0 && written(1 - older) > 0);
+    let read = |name: &str| fs::read_to_string(keeper.links.join(name)).unwrap();
+    let (new, old) = (read("log"), read("log.1"));
+    // With no more than one line beyond it.
+    assert!(
+        new.len() < 65600 && (65536..65600).contains(&old.len()),
+        "{} {}",
+        new.len(),
+        old.len()
+    );
+    assert!(new.ends_with(" stderr F line 20000\n"), "{new}");
+    assert!(!keeper.links.join("log.2").exists());
 }

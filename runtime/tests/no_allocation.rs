@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 
-use garth::config::Sandbox;
+use garth::config::{Sandbox, Secret};
 use garth::sys::clone::{Ground, Memory, Request, scope};
 use garth::sys::raw;
 use garth::{Options, Spawn};
@@ -58,12 +58,17 @@ fn the_child_does_not_allocate() {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         ..Sandbox::default()
     };
-    // The whole default profile, as init and as pid 1; a step that fails; a plain spawn.
+    // The whole default profile, as init and as pid 1, with a terminal, with a secret; a step that fails; a plain spawn.
     let children = by_children(|| {
         let started = sandbox("true").spawn(&Options::default()).unwrap();
         assert_eq!(started.wait().unwrap().code(), 0);
         let pid_1 = Sandbox { init: false, ..sandbox("true") };
         assert_eq!(pid_1.spawn(&Options::default()).unwrap().wait().unwrap().code(), 0);
+        let on_terminal = Sandbox { terminal: true, ..sandbox("true") };
+        assert_eq!(on_terminal.spawn(&Options::default()).unwrap().wait().unwrap().code(), 0);
+        let secret = Secret { file: "/etc/hostname".into(), name: "key".into() };
+        let with_secret = Sandbox { secrets: vec![secret], ..sandbox("true") };
+        assert_eq!(with_secret.spawn(&Options::default()).unwrap().wait().unwrap().code(), 0);
         assert!(sandbox("no-such-program").spawn(&Options::default()).is_err());
         assert_eq!(Spawn::new(["true"]).spawn().unwrap().process.wait().unwrap().code(), 0);
     });

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use garth::config::oci::{Config, IdMapping};
-use garth::config::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox};
+use garth::config::{CapabilitySet, Mount, Namespace, Network, Publish, Root, Sandbox, Secret};
 use garth::plan::CgroupMount;
 use garth::plan::container::{self, Kernel, Surroundings};
 use garth::plan::seccomp::Filter;
@@ -36,8 +36,10 @@ fn given(uid: u32, privileged: bool) -> Facts {
         cgroups: Vec::new(),
         hosts: b"127.0.0.1 localhost\n".to_vec(),
         addresses: Vec::new(),
+        volumes: Vec::new(),
         seccomp: Some(Filter::default_profile()),
         init_seccomp: Filter::init(),
+        secrets: Vec::new(),
         recorded: false,
     }
 }
@@ -93,7 +95,25 @@ fn the_default_profile_for_a_daemon_with_a_port() {
     given.cgroup_files = vec!["/sys/fs/cgroup/memory/garth/web/cgroup.procs".into()];
     let own = "/sys/fs/cgroup/memory/garth/web".into();
     given.cgroups = vec![CgroupMount { name: "memory".into(), own, ..CgroupMount::default() }];
+    sandbox.mounts.push(Secret::mount());
+    given.secrets = vec![("tls".into(), b"hunter2".to_vec())];
     golden("daemon.txt", &compile(&sandbox, &given).unwrap());
+}
+
+#[test]
+fn a_mount_of_the_host_that_is_hidden_is_not_held() {
+    let home = |masked: &[&str], asked: Option<&str>| {
+        let mut sandbox = sandbox();
+        sandbox.masked.extend(masked.iter().map(PathBuf::from));
+        sandbox.mounts.extend(asked.map(|path| Mount::writable(path).unwrap()));
+        let plan = compile(&sandbox, &given(0, true)).unwrap();
+        plan.to_string().lines().filter(|line| line.contains("bind /home on /home")).count()
+    };
+    assert_eq!(home(&[], None), 1);
+    assert_eq!(home(&["/home/me"], None), 1);
+    assert_eq!(home(&["/home"], None), 0);
+    // What is asked for is not masked.
+    assert_eq!(home(&["/home"], Some("/home/me")), 1);
 }
 
 #[test]
@@ -118,7 +138,7 @@ fn compat_changes_only_tmp() {
 /// Every combination of the settings that change the list of steps.
 fn all_plans() -> Vec<(String, Plan)> {
     let mut plans = Vec::new();
-    for wish in 0..1u32 << 9 {
+    for wish in 0..1u32 << 10 {
         let on = |bit: u32| wish >> bit & 1 == 1;
         let mut sandbox = if on(0) { Sandbox::compat() } else { Sandbox::default() };
         sandbox.command = vec!["true".into()];
@@ -140,6 +160,7 @@ fn all_plans() -> Vec<(String, Plan)> {
         }
         sandbox.init = on(7);
         sandbox.die_with_parent = on(8);
+        sandbox.terminal = on(9);
         plans.push((format!("{wish:#b}"), compile(&sandbox, &given).unwrap()));
     }
     plans
@@ -241,6 +262,13 @@ fn the_steps_are_in_an_order_that_holds() {
             &|s| matches!(s, Step::Ids { .. } | Step::Capabilities(_) | Step::Landlock { .. }),
             &|s| matches!(s, Step::Fork { .. }),
         );
+        // The terminal is made by the command's user, and controls the session of the command alone.
+        let ids_or_fork =
+            |s: &Step| matches!(s, Step::Ids { .. } | Step::Capabilities(_) | Step::Fork { .. });
+        order(&ids_or_fork, &|s| matches!(s, Step::Terminal { .. }));
+        if let [terminal] = places(plan, |s| matches!(s, Step::Terminal { .. }))[..] {
+            assert!(matches!(plan.steps[terminal - 1].step, Step::Session), "{name}");
+        }
         // The command waits for an init that is no longer part of the caller.
         let awaits = places(plan, |s| matches!(s, Step::AwaitInit));
         assert_eq!(awaits.len(), places(plan, |s| matches!(s, Step::Fork { .. })).len(), "{name}");

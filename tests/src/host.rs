@@ -44,7 +44,9 @@ impl Host {
             lan link set lan0 addrgenmode none up
             lan link set lo up
             ip route add default via 192.0.2.2
-            ip route add default via 2001:db8::2",
+            ip route add default via 2001:db8::2
+            # Once the carrier is there, which takes a moment.
+            until ip -6 route show table local dev lan0 | grep -q 2001:db8::1; do sleep 0.01; done",
         )
     }
 
@@ -61,6 +63,12 @@ impl Host {
         ))
     }
 
+    /// A host whose /var/lib is empty: for services, whose records are there, and which are to be up
+    /// again after a reboot.
+    pub fn with_services() -> Host {
+        Host::with("mount -t tmpfs -o mode=0755 tmpfs /var/lib")
+    }
+
     fn with(setup: &str) -> Host {
         let cgroups = Cgroups::new();
         let script = format!(
@@ -68,6 +76,7 @@ impl Host {
             {}
             mount -t tmpfs -o mode=0755 tmpfs /run
             mount -t tmpfs -o mode=0755 tmpfs /srv
+            [ ! -d /var/lib/garth ] || mount -t tmpfs -o mode=0755 tmpfs /var/lib/garth
             ip link set lo up
             {setup}
             {}
@@ -174,6 +183,20 @@ impl Host {
     pub fn left(&self) -> Vec<String> {
         let before = self.before.as_ref().unwrap();
         self.snapshot().since(before)
+    }
+
+    /// Runs `garth gc` until nothing is left, after what `when` says, such as a kill; it never fails.
+    /// The first may come while the kernel is still ending a sandbox, or a keeper also cleans up.
+    #[track_caller]
+    pub fn collect(&self, when: &str) {
+        for _ in 0..20 {
+            let gc = self.garth("gc").run();
+            assert_eq!(gc.code, 0, "gc {when}: {gc}");
+            if self.left().is_empty() {
+                break;
+            }
+        }
+        self.assert_nothing_left();
     }
 
     /// Fails unless the host is as it was when it was made. Processes may take a while to end.

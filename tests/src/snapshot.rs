@@ -25,6 +25,7 @@ impl Snapshot {
             cgroups(&root, &tree.join("garth"), &mut lines);
         }
         files(&root, Path::new("/run/garth"), 0, &mut lines);
+        files(&root, Path::new("/var/lib/garth"), 0, &mut lines);
         Snapshot(lines)
     }
 

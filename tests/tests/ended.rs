@@ -91,7 +91,7 @@ fn one_that_runs_is_waited_for() {
     let host = Host::new();
     let script = "trap 'echo bye; exit 7' TERM; echo hello; while :; do sleep 0.01; done";
     host.garth("wrap -d --name web").script(script).run().ok();
-    let output = || host.sh("cat /run/garth/sandboxes/web/output.0").run().stdout;
+    let output = || host.sh("cat /run/garth/sandboxes/web/log").run().stdout;
     until("it is ready", || output().contains("hello").then_some(()));
     let waiting = host.garth("wait web").start();
     host.garth("kill web").run().ok();
@@ -135,7 +135,7 @@ fn what_is_remembered_is_forgotten_in_time() {
     }
     host.sh("sed -i 's/\"ended\":[0-9]*/\"ended\":1/' /run/garth/ended/old/ended.json").run().ok();
     // What a killed delete left half removed.
-    host.sh("mkdir /run/garth/ended/half; touch /run/garth/ended/half/output.0").run().ok();
+    host.sh("mkdir /run/garth/ended/half; touch /run/garth/ended/half/log").run().ok();
     let said = host.garth("gc").run().ok();
     assert!(said.contains("trace of old") && !said.contains("new"), "{said}");
     assert_eq!(host.sh("ls /run/garth/ended").run().stdout, "new");
@@ -145,10 +145,11 @@ fn what_is_remembered_is_forgotten_in_time() {
 fn the_output_that_is_kept_is_bounded() {
     needs!(root);
     let host = Host::new();
-    let script = "yes | head -c 3000000; echo; echo end; exec sleep 600";
+    let script = "yes | head -c 300000; echo; echo end; exec sleep 600";
     host.garth("wrap -d --name web").script(script).run().ok();
-    let kept =
-        || host.sh("cd /run/garth/sandboxes/web; cat output.?; cat output.? | wc -c").run().stdout;
+    let kept = || {
+        host.sh("cd /run/garth/sandboxes/web; cat log.1 log; cat log.1 log | wc -c").run().stdout
+    };
     until("all is written", || kept().contains("end").then_some(()));
     let size: u64 = kept().lines().last().unwrap_or_default().parse().unwrap_or(u64::MAX);
     assert!((65536..=131072).contains(&size), "{size}");

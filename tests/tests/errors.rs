@@ -88,11 +88,6 @@ fn a_flag_of_another_tool_is_answered_with_what_to_write_here() {
     needs!(root);
     let host = Host::new();
     for (flag, text) in [
-        ("-i", "leave it out: the command inherits standard input"),
-        ("-it", "leave it out: the command inherits standard input"),
-        ("-t", "leave it out: the command inherits the terminal"),
-        ("--interactive", "leave it out"),
-        ("--tty", "leave it out"),
         ("--rm", "remains when it ends"),
         ("--init", "--as-pid-1"),
         ("--timeout 5", "-- timeout 10 COMMAND"),
@@ -102,12 +97,6 @@ fn a_flag_of_another_tool_is_answered_with_what_to_write_here() {
         refused(&host, flag, text);
         host.garth(&format!("explain wrap {flag} -- true")).run().refused(125, text);
     }
-    host.garth("wrap -d --name web -- sleep 600").run().ok();
-    for flag in ["-i", "-t"] {
-        let ran = host.garth(&format!("exec {flag} web true")).run();
-        assert!(ran.code != 0 && ran.stderr.contains("leave it out"), "{ran}");
-    }
-    host.garth("delete -f web").run().ok();
     host.assert_nothing_left();
 }
 

@@ -184,6 +184,9 @@ fn no_mount_tells_where_garth_lives() {
     needs!(root);
     let host = Host::new();
     let table = host.garth("wrap -- cat /proc/self/mountinfo").run().ok();
+    // Where services are on record is known, and hidden.
+    let told = |line: &&str| !line.contains(" /var/lib/garth ");
+    let table = table.lines().filter(told).collect::<Vec<_>>().join("\n");
     for path in ["garth", "/run/netns", "put_old", "oldroot"] {
         assert!(!table.contains(path), "{path} in {table}");
     }
@@ -405,5 +408,92 @@ fn the_host_name_inside_has_an_address() {
     }
     assert!(!host.read("/srv/hosts").contains("127.0.1.1 garth"));
     host.sh("umount /etc/hosts").run().ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_secret_is_a_file_of_the_command_alone() {
+    needs!(root, "python3");
+    let host = Host::new();
+    host.write("/srv/key", "hunter2\n");
+    host.sh("chmod 600 /srv/key; seq 100000 > /srv/long").run().ok();
+    let look = "cat /run/secrets/tls; stat -c '%a %U' /run/secrets /run/secrets/tls
+        wc -c < /run/secrets/long; ls /run/secrets | xargs";
+    let wrap = "wrap -u nobody --secret /srv/key:tls --secret /srv/long";
+    let seen = host.garth(wrap).script(look).run().ok();
+    assert_eq!(seen, "hunter2\n500 nobody\n400 nobody\n588895\nlong tls");
+    // It can neither be changed, nor is it anywhere else.
+    for change in ["echo x > /run/secrets/tls", "rm -f /run/secrets/tls", "touch /run/secrets/x"] {
+        assert_ne!(
+            host.garth("wrap --secret /srv/key:tls").script(change).run().code,
+            0,
+            "{change}"
+        );
+    }
+    host.garth("wrap -d --name web --secret /srv/key:tls sleep 1000").run().ok();
+    assert_eq!(host.garth("exec web cat /run/secrets/tls").run().ok(), "hunter2");
+    assert_eq!(
+        host.sh("grep -r hunter2 /run/garth /proc/mounts; env | grep hunter").run().stdout,
+        ""
+    );
+    assert_eq!(host.garth("exec web env").run().ok().matches("hunter").count(), 0);
+    // What runs already does not need the file.
+    host.sh("rm /srv/key").run().ok();
+    assert_eq!(host.garth("exec web cat /run/secrets/tls").run().ok(), "hunter2");
+    host.garth("delete --force web").run().ok();
+    host.write("/srv/key", "x");
+    let explained = host.garth("explain wrap --secret /srv/key true").run().ok();
+    assert!(
+        explained.contains("write /run/secrets/key (1 bytes, mode 0400, 0:0)  [--secret]"),
+        "{explained}"
+    );
+    for (flags, says) in [
+        ("--secret /srv/none", "--secret /srv/none: ENOENT"),
+        ("--secret /srv/key: ", "its name is no file name"),
+        ("--secret /srv/key --secret /srv/long:key", "another one is named key"),
+        ("--secret /srv/key --profile compat", "no /run of its own"),
+        ("--secret /dev/zero", "more than 1m"),
+    ] {
+        host.garth(&format!("wrap {flags} -- true")).run().refused(125, says);
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_process_that_joins_sees_what_the_command_sees() {
+    needs!(root);
+    let host = Host::new();
+    host.write("/srv/dir/here", "volume\n");
+    host.write("/run/secret", "of the host\n");
+    let root = "mkdir -p /srv/root/bin /srv/root/run && cp /bin/busybox /srv/root/bin/cat
+        cp /bin/busybox /srv/root/bin/sleep && echo volume > /srv/root/here";
+    host.sh(root).run().ok();
+    for (nth, (words, file)) in [
+        ("-v /srv/dir:/mnt", "/mnt/here"),
+        // Mount points that are missing: a new root over the view of the host, twice.
+        ("-v /srv/dir:/missing", "/missing/here"),
+        ("--tmpfs /other -v /srv/dir:/missing/more", "/missing/more/here"),
+        ("--userns=100000:65536 -v /srv/dir:/missing", "/missing/here"),
+        // Another root over it, as asked for; and both.
+        ("-v /srv/root:/", "/here"),
+        ("-v /srv/root:/:ro -v /srv/dir:/missing", "/missing/here"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("joined{nth}");
+        host.garth(&format!("wrap -d --name {name} {words} sleep 1000")).run().ok();
+        let cat = |file: &str| host.garth(&format!("exec {name} cat {file}")).run();
+        assert_eq!(cat(file).ok(), "volume", "{words}");
+        assert_ne!(cat("/run/secret").code, 0, "{words}");
+        // No mount of the host's is left beneath.
+        let first = format!("$(readlink /run/garth/sandboxes/{name}/process | cut -d' ' -f1)");
+        let mounts = host.sh(&format!("cat /proc/{first}/mountinfo")).run().ok();
+        let roots = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
+        assert_eq!(roots, 1, "{words}: {mounts}");
+        host.garth(&format!("kill {name} KILL")).run().ok();
+        host.garth(&format!("wait {name}")).run();
+    }
+    host.garth("gc").run().ok();
     host.assert_nothing_left();
 }

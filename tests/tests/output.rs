@@ -22,6 +22,8 @@ fn output_that_cannot_be_written_is_an_error_of_every_verb() {
         ("--help", 125),
         ("wrap --help", 125),
         ("--version", 125),
+        ("completions bash", 125),
+        ("man /tmp/pages", 125),
         ("list", 1),
         ("list --format json", 1),
         ("features", 1),

@@ -61,11 +61,11 @@ fn paths_may_be_relative_have_dots_and_colons_and_need_be_no_text() {
     for (words, text) in [
         ("-v ./real:/mnt", "here"),
         ("-v real/../real:/mnt", "here"),
-        ("-v real:/usr/../mnt/.", "here"),
+        ("-v ./real:/usr/../mnt/.", "here"),
         // As the kernel resolves it: from where the link leads.
         ("-v ../other/link/..:/mnt", "up"),
-        (r"-v 'c\:d:/mnt'", "colon"),
-        (r#"--name bytes -v "$(printf 'x\377y')":/mnt"#, "bytes"),
+        (r"-v './c\:d:/mnt'", "colon"),
+        (r#"--name bytes -v "./$(printf 'x\377y')":/mnt"#, "bytes"),
     ] {
         assert_eq!(
             from(&host, "/srv/a", &format!("{words} -- cat /mnt/file")).ok(),

@@ -60,12 +60,89 @@ daemon() {
     eventually is_gone "$name"
 }
 
+# exported FILE SERVICE [FLAG...]: its unit is known to systemd.
+exported() {
+    local file=$1 service=$2
+    shift 2
+    chmod 644 "$file"
+    garth export systemd "$@" -f "$file" "$service" >"/run/systemd/system/garth-$service.service"
+    systemd-analyze verify "garth-$service.service"
+    systemctl daemon-reload
+}
+
+# ends_cleanly SERVICE: without a failure, and with nothing left of its sandbox.
+ends_cleanly() {
+    systemctl stop "garth-$1.service"
+    unit_is "garth-$1.service" Result success
+    eventually is_gone "$1"
+    rm "/run/systemd/system/garth-$1.service"
+    systemctl daemon-reload
+}
+
 # Of sandboxes, by name.
 is_there() { garth ps -q | grep -qx "$1"; }
 is_gone() { ! is_there "$1"; }
 
 # tree NAME: the processes in the cgroups of a unit.
 tree() { find "/sys/fs/cgroup$(systemctl show -P ControlGroup "$1")" -name cgroup.procs -exec grep -H . {} +; }
+
+# Of RAID volumes: three servers, each in a network namespace of its own, export two disks each by the
+# kernel's own target.
+# The size of a disk in MiB; the first case decides.
+DISK=48
+IQN=iqn.2015-06.net.example
+TARGETS=/sys/kernel/config/target
+# garth expands these braces, not the shell.
+DISKS=("iscsi://10.0.1.1/$IQN:s1.vol{1..2}" "iscsi://10.0.2.1/$IQN:s2.vol{1..2}" "iscsi://10.0.3.1/$IQN:s3.vol{1..2}")
+
+# The servers are up, and their disks blank: what an earlier volume had would be found on the next one,
+# and not overwritten.
+_servers() {
+    modprobe -a target_core_file iscsi_target_mod
+    mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
+    mkdir -p /srv/disks
+    local server disk backing portal
+    for disk in /srv/disks/*; do [ ! -f "$disk" ] || { truncate -s 0 "$disk"; truncate -s ${DISK}M "$disk"; }; done
+    for server in 1 2 3; do
+        [ ! -e "/run/netns/raid$server" ] || { _up "$server"; continue; }
+        ip netns add raid$server
+        ip link add raid$server type veth peer name eth0 netns raid$server
+        ip address add 10.0.$server.254/24 dev raid$server
+        ip link set raid$server up
+        ip -n raid$server address add 10.0.$server.1/24 dev eth0
+        ip -n raid$server link set eth0 up
+        for disk in 1 2; do
+            backing=$TARGETS/core/fileio_$server/vol$disk
+            truncate -s ${DISK}M /srv/disks/s${server}vol$disk
+            mkdir -p $backing
+            echo -n "fd_dev_name=/srv/disks/s${server}vol$disk,fd_dev_size=$((DISK << 20))" >$backing/control
+            echo 1 >$backing/enable
+            portal=$TARGETS/iscsi/$IQN:s$server.vol$disk/tpgt_1
+            mkdir -p $portal/lun/lun_0
+            ln -s $backing $portal/lun/lun_0/disk
+            echo 0 >$portal/attrib/authentication
+            echo 0 >$portal/attrib/demo_mode_write_protect
+            echo 1 >$portal/attrib/generate_node_acls
+            echo 1 >$portal/attrib/cache_dynamic_acls
+            # Not by ip netns exec, which mounts another /sys.
+            nsenter --net=/run/netns/raid$server mkdir $portal/np/10.0.$server.1:3260
+            echo 1 >$portal/enable
+        done
+    done
+}
+_up() { ip -n "raid$1" link set eth0 up; }
+_down() { ip -n "raid$1" link set eth0 down; }
+
+_device() { garth volume status data --format json | jq -r .device; }
+_health() { garth volume status data --format json | jq -r .health || true; }
+_health_is() { [ "$(_health)" = "$1" ]; }
+# Neither volumes, nor arrays, nor what open-iscsi knows.
+_nothing_is_left() {
+    equals "$(garth volume ls -q)" ""
+    lacks "$(cat /proc/mdstat)" active
+    ! ls -d /sys/class/iscsi_session/session* 2>/dev/null || fail "sessions"
+    ! ls -d /etc/iscsi/nodes/* 2>/dev/null || fail "node records"
+}
 
 . "$CASES/cases.sh"
 set -x

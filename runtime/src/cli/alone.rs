@@ -25,9 +25,7 @@ pub fn parse<V: Args>(
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
-    use super::super::{Cli, parse};
+    use super::super::{help, parse};
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -49,7 +47,7 @@ mod tests {
             "garth delete -f name",
         ] {
             let args = words(line);
-            let all = Cli::try_parse_from(&args).map(|cli| (cli.global, cli.verb)).unwrap();
+            let all = help::parse(&args).unwrap();
             assert_eq!(format!("{:?}", parse(&args).unwrap()), format!("{all:?}"), "{line}");
         }
     }
@@ -60,7 +58,7 @@ mod tests {
             ["garth run --bundel /b name", "garth run --help", "garth -v run x", "garth rum"]
         {
             let args = words(line);
-            let all = Cli::try_parse_from(&args).unwrap_err().to_string();
+            let all = help::parse(&args).unwrap_err().to_string();
             assert_eq!(parse(&args).unwrap_err().to_string(), all, "{line}");
         }
     }

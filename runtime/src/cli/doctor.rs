@@ -1,7 +1,10 @@
 //! `garth doctor`.
 
+use std::io::stdout;
+
 use clap::Args;
 
+use super::output::{CAUTION, FAILURE, GOOD, styled};
 use super::{Format, Global, print, to_json};
 use crate::error::Result;
 use crate::service::{Health, examine};
@@ -26,12 +29,13 @@ impl Doctor {
             print(&to_json(&found)?);
         } else {
             for finding in &found {
-                let word = match finding.state {
-                    Health::Ok => "ok",
-                    Health::Degraded => "missing",
-                    Health::Unusable => "FAILED",
+                let (word, style) = match finding.state {
+                    Health::Ok => ("ok", GOOD),
+                    Health::Degraded => ("missing", CAUTION),
+                    Health::Unusable => ("FAILED", FAILURE),
                 };
-                print(&format!("{word:<8} {:<16} {}\n", finding.name, finding.detail));
+                let word = styled(&format!("{word:<8}"), style, &stdout());
+                print(&format!("{word} {:<16} {}\n", finding.name, finding.detail));
             }
         }
         let worst = found.iter().map(|finding| finding.state).max();

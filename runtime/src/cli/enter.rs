@@ -8,14 +8,23 @@ use clap::Args;
 use super::{Global, oci};
 use crate::error::{Error, Result};
 use crate::service::{self, Entering, Face};
+use crate::start::relay::Caller;
 use crate::start::seal;
 use crate::sys::process::Signals;
 
-/// Run a command in a running sandbox or container, confined in the same way
+/// Run a command in a running sandbox or container
+///
+/// It is confined in the same way.
 #[derive(Debug, Args)]
 pub struct Exec {
     #[command(flatten)]
     oci: oci::ExecFlags,
+    /// Give the command a terminal of its own, connected to the caller's
+    #[arg(short, long)]
+    tty: bool,
+    /// Pass standard input on, which is the default, or what is typed with -t
+    #[arg(short, long)]
+    interactive: bool,
     /// User and group to run the command as [default: those of the sandbox]
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
@@ -41,15 +50,18 @@ impl Exec {
         // Among processes that are not trusted, this program's own file must be out of reach.
         seal::own_program()?;
         let journal = global.journal();
-        let Exec { oci, user, workdir, env, name, command } = self;
-        let entering = Entering { command, user, workdir, env };
+        let Exec { oci, tty, interactive: _, user, workdir, env, name, command } = self;
+        let mut entering = Entering { command, user, workdir, env, tty, ..Entering::default() };
         if Face::of(&journal, &name)? == Face::Container {
             return oci.run(global, &name, entering);
         }
         oci.expect_none()?;
+        let caller = tty.then(Caller::at_stdin).transpose()?;
+        entering.window = caller.as_ref().map(Caller::window).unwrap_or_default();
         let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
-        let process = service::enter(&journal, &name, entering)?;
-        service::supervise_process(&process, &signals, &super::warn)?;
+        let mut process = service::enter(&journal, &name, entering)?;
+        let terminal = process.take_terminal().zip(caller.as_ref());
+        service::supervise_process(&process, terminal, &signals, None, &super::warn)?;
         process.wait().map(service::end_as)
     }
 }

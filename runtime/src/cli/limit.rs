@@ -26,7 +26,7 @@ enum Way {
     Both,
 }
 
-/// Limit the data rate or run time of a running process or a command
+/// Limit the data rate or run time of a process or a command
 ///
 /// The target and all its descendants are stopped and continued; they need not cooperate. If the
 /// limiter dies, the target continues to run.

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::container::{Level, Warn, now, rfc3339};
+use crate::container::{Level, Warn, rfc3339};
 use crate::error::{Error, Result};
+use crate::facts::now;
 
 /// Format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines of time="..." level=error msg="..."
+    /// Lines with the fields time, level and msg
     #[default]
     Text,
-    /// One object per line, with the keys level, msg and time
+    /// One object per line, with the same keys
     Json,
 }
 
@@ -63,7 +64,7 @@ impl Log {
     pub fn warn(&self, message: &str) {
         match self.log {
             Some(_) => self.write("warning", message),
-            None => super::tell(&format!("warning: {message}")),
+            None => super::caution(message),
         }
     }
 

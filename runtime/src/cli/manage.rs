@@ -1,18 +1,18 @@
 //! `garth ps`, `kill`, `delete`, `gc`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use clap::Args;
 
-use super::{Format, Global, OURS, complain, oci, print, shown, to_json};
+use super::{Format, Global, OURS, complain, oci, print, shown, tell, to_json};
 use crate::container::{self, Targets};
 use crate::error::{Error, Result};
+use crate::facts;
 use crate::resource::gc::Report;
 use crate::service;
 use crate::sys::process;
 
-/// List sandboxes that have a name, a network or limits; with an ID, the processes of that
-/// container
+/// List sandboxes; with an ID, the processes of that container
+///
+/// Sandboxes without a name, a network or limits are not on record, and not listed.
 #[derive(Debug, Args)]
 pub struct Ps {
     /// Output format
@@ -44,6 +44,12 @@ impl Ps {
             let as_json = self.json || self.format == Format::Json;
             return oci::ps(&global.journal().containers(), id, as_json, &self.options);
         }
+        for (name, taken) in service::take_up_lost(&global.journal())? {
+            match taken {
+                Ok(()) => tell(&format!("service {name} had lost its keeper: it has a new one")),
+                Err(error) => complain(&error.within(format_args!("service {name}"))),
+            }
+        }
         let entries = match self.all {
             true => service::list_all(&global.journal())?,
             false => service::list(&global.journal())?,
@@ -56,20 +62,40 @@ impl Ps {
             entries.iter().for_each(|entry| print(&format!("{}\n", shown(&entry.name))));
             return Ok(0);
         }
-        let titles = ["NAME", "PID", "STATE", "AGE", "ADDRESS", "PORTS", "RATE", "COMMAND"];
-        let mut rows = vec![titles.map(String::from)];
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        // Without services, there is nothing to say of health and restarts.
+        let services = entries.iter().any(|entry| entry.service.is_some());
+        let titles = ["NAME", "PID", "STATE", "HEALTH", "RESTARTS", "AGE", "ADDRESS", "PORTS"];
+        let volumes = entries.iter().any(|entry| !entry.volumes.is_empty());
+        let mut rows = vec![
+            titles.into_iter().chain(["RATE", "VOLUMES", "COMMAND"]).map(String::from).collect(),
+        ];
+        let now = facts::now().as_secs();
         for entry in entries {
-            rows.push([
+            let of_service = |what: fn(service::ListedService) -> Option<String>| {
+                entry.service.clone().and_then(what).unwrap_or("-".into())
+            };
+            rows.push(vec![
                 entry.name,
                 entry.pid.map_or("-".into(), |pid| pid.to_string()),
                 entry.end.map_or_else(|| entry.state.into(), |end| end.words()),
+                of_service(|service| service.health.map(|health| health.word().into())),
+                of_service(|service| Some(service.restarts.to_string())),
                 entry.created.map_or("-".into(), |then| age(now.saturating_sub(then))),
                 entry.addresses.into_iter().next().unwrap_or("-".into()),
                 if entry.ports.is_empty() { "-".into() } else { entry.ports.join(" ") },
                 entry.rates.unwrap_or("-".into()),
+                match &entry.volumes[..] {
+                    [] => "-".into(),
+                    some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                },
                 entry.command.join(" "),
             ]);
+        }
+        if !volumes {
+            rows.iter_mut().for_each(|row: &mut Vec<String>| drop(row.remove(9)));
+        }
+        if !services {
+            rows.iter_mut().for_each(|row: &mut Vec<String>| drop(row.drain(3..5)));
         }
         print(&table(&rows));
         Ok(0)
@@ -87,7 +113,7 @@ fn age(seconds: u64) -> String {
 
 /// Columns as wide as their widest cell; longer cells are truncated to fit a terminal, but not with
 /// --json.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     const WIDEST: usize = 60;
     let cut = |cell: &String| -> String {
         let cell = shown(cell);
@@ -96,13 +122,14 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
             false => cell.into_owned(),
         }
     };
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(cut)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cut).collect()).collect();
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate() {
-            match column + 1 == N {
+            match column + 1 == columns {
                 true => text += cell,
                 false => text += &format!("{cell:<width$}  ", width = widths[column]),
             }
@@ -184,9 +211,9 @@ impl Delete {
     }
 }
 
-/// Wait for a detached sandbox to end, and show how it ended and its last output
+/// Wait for a detached sandbox to end, and show how it ended
 ///
-/// The exit status is the command's, or 128 + N if signal N killed it.
+/// Its last output is shown too. The exit status is the command's, or 128 + N if signal N killed it.
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Print as JSON
@@ -216,9 +243,9 @@ impl Wait {
     }
 }
 
-/// Show the host resources a sandbox or container holds: cgroup, network, plugins
+/// Show the host resources that a sandbox or container holds
 ///
-/// Fails if a resource of a running sandbox is missing or cannot work.
+/// These are its cgroup, network, RAID volumes and plugins. Fails if a resource of a running sandbox is missing or cannot work.
 #[derive(Debug, Args)]
 pub struct Check {
     /// Print as JSON
@@ -242,12 +269,15 @@ impl Check {
 }
 
 pub(super) fn gc(global: &Global) -> Result<i32> {
-    let Report { removed, failed } = service::collect(&global.journal())?;
+    let Report { removed, taken_up, failed } = service::collect(&global.journal())?;
+    for name in &taken_up {
+        print(&format!("service {} had lost its keeper: it has a new one\n", shown(name)));
+    }
     for what in &removed {
         print(&format!("removed {}\n", shown(what)));
     }
     failed.iter().for_each(complain);
-    if removed.is_empty() && failed.is_empty() {
+    if removed.is_empty() && taken_up.is_empty() && failed.is_empty() {
         print("nothing to clean up\n");
     }
     Ok(if failed.is_empty() { 0 } else { OURS })

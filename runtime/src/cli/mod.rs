@@ -2,18 +2,26 @@
 //! exit code. No decision about the kernel is made here.
 
 mod alone;
+mod attach;
 mod doctor;
 mod enter;
+mod export;
 mod habits;
+mod help;
 mod limit;
 mod log;
 mod manage;
 mod oci;
 mod output;
+mod services;
+mod systemd;
+mod volume;
+mod volume_tree;
+mod volume_upkeep;
 mod wrap;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -23,14 +31,18 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::service::Face;
 use crate::sys::process;
-use output::{complain, exit_code, print, shown, tell, warn};
+use output::{caution, complain, exit_code, print, shown, tell, warn};
 
 /// In the form engines parse: `garth version`, then further lines.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: ", "1.3.0");
 
 /// Run commands and daemons in sandboxes
+///
+/// A sandbox is a private environment for an installed program: processes, /tmp and network of its
+/// own, the host's files read-only, few privileges, and limits. The same program is an OCI runtime,
+/// which podman, docker and containerd use to run containers.
 #[derive(Debug, Parser)]
-#[command(name = "garth", version = VERSION, about, max_term_width = 100, args_override_self = true)]
+#[command(name = "garth", version = VERSION, max_term_width = 100, args_override_self = true)]
 #[command(disable_version_flag = true)]
 struct Cli {
     /// Print the version
@@ -74,7 +86,7 @@ impl Global {
 // A verb without a comment is described by that of its options.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Wrap(wrap::Wrap),
+    Wrap(Box<wrap::Wrap>),
     /// Print what a command would do, step by step, without doing it
     #[command(subcommand)]
     Explain(Explain),
@@ -95,16 +107,32 @@ enum Verb {
     /// Change the mounts of a running container
     #[command(subcommand)]
     Mounts(oci::Mounts),
+    Up(services::Up),
+    Down(services::Down),
+    Config(services::Config),
+    Logs(services::Logs),
     Ps(manage::Ps),
     Exec(enter::Exec),
+    Attach(attach::Attach),
     Kill(manage::Kill),
     Delete(manage::Delete),
     Check(manage::Check),
     Limit(limit::Limit),
     Wait(manage::Wait),
+    /// Print a service file made from a systemd unit
+    #[command(subcommand)]
+    Import(systemd::Import),
+    /// Print a systemd unit for a service, or serve disks
+    #[command(subcommand)]
+    Export(export::Export),
+    /// Make and look after RAID volumes
+    #[command(subcommand)]
+    Volume(volume::Volume),
     /// Clean up after crashes
     Gc,
     Doctor(doctor::Doctor),
+    Completions(help::Completions),
+    Man(help::Man),
 }
 
 impl Verb {
@@ -130,7 +158,12 @@ impl Verb {
 #[derive(Debug, Subcommand)]
 enum Explain {
     /// Explain `garth wrap`
-    Wrap(wrap::ExplainWrap),
+    Wrap(Box<wrap::ExplainWrap>),
+    /// Explain `garth up`
+    Up(services::ExplainUp),
+    /// Explain `garth volume`
+    #[command(subcommand)]
+    Volume(volume::ExplainVolume),
 }
 
 /// Output format.
@@ -161,7 +194,7 @@ pub fn main() -> i32 {
             complain(&error);
             return failed.unwrap_or(OURS);
         }
-        tell(&format!("warning: {error}"));
+        caution(&error.to_string());
     }
     match run(verb, &global) {
         Ok(code) => exit_code(code, failed.unwrap_or(OURS)),
@@ -180,7 +213,7 @@ pub fn main() -> i32 {
 
 fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
     let quick = match &*verb(args) {
-        "wrap" => alone::parse("wrap", args, Verb::Wrap),
+        "wrap" => alone::parse("wrap", args, |verb| Verb::Wrap(Box::new(verb))),
         "create" => alone::parse("create", args, Verb::Create),
         "start" => alone::parse("start", args, Verb::Start),
         "run" => alone::parse("run", args, Verb::Run),
@@ -192,7 +225,7 @@ fn parse(args: &[OsString]) -> Result<(Global, Verb), clap::Error> {
     };
     match quick {
         Some(parsed) => Ok(parsed),
-        None => Cli::try_parse_from(args).map(|cli| (cli.global, cli.verb)),
+        None => help::parse(args),
     }
 }
 
@@ -200,7 +233,16 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
     match verb {
         Verb::Wrap(verb) => verb.run(global),
         Verb::Wait(verb) => verb.run(global),
+        Verb::Import(verb) => verb.run(global),
+        Verb::Export(verb) => verb.run(global),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
+        Verb::Explain(Explain::Up(verb)) => verb.run(global),
+        Verb::Explain(Explain::Volume(verb)) => verb.run(),
+        Verb::Volume(verb) => verb.run(global),
+        Verb::Up(verb) => verb.run(global),
+        Verb::Down(verb) => verb.run(global),
+        Verb::Config(verb) => verb.run(),
+        Verb::Logs(verb) => verb.run(global),
         Verb::Create(verb) => verb.run(global),
         Verb::Start(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),
@@ -217,36 +259,35 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Restore(verb) => verb.run(global),
         Verb::Ps(verb) => verb.run(global),
         Verb::Exec(verb) => verb.run(global),
+        Verb::Attach(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),
         Verb::Delete(verb) => verb.run(global),
         Verb::Check(verb) => verb.run(global),
         Verb::Limit(verb) => verb.run(global),
         Verb::Gc => manage::gc(global),
         Verb::Doctor(verb) => verb.run(global),
+        Verb::Completions(verb) => verb.run(),
+        Verb::Man(verb) => verb.run(),
     }
 }
 
 /// Help and version go to standard output; usage errors are one line, like every other error.
 fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     if !error.use_stderr() {
-        let text = error.render();
-        match std::io::stdout().is_terminal() {
-            true => print(&text.ansi().to_string()),
-            false => print(&text.to_string()),
-        }
+        print(&output::rendered(&error.render(), &stdout()));
         return 0;
     }
-    let text = error.render().to_string();
     let failed = oci::usage(&verb(args), error).unwrap_or(OURS);
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Without arguments, print the same as --help, like runc.
         if args.len() <= 1 {
-            print(&text);
+            print(&output::rendered(&error.render(), &stdout()));
             return 0;
         }
-        let _ = error.print();
+        let _ = write!(stderr(), "{}", output::rendered(&error.render(), &stderr()));
         return failed;
     }
+    let text = error.render().to_string();
     // First comes the error, then possibly tips, then the usage of the verb.
     let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let mut words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -256,7 +297,9 @@ fn usage(error: &clap::Error, args: &[OsString]) -> i32 {
     let line = line.strip_prefix("error: ").unwrap_or(&line);
     let line = line.trim_end_matches("For more information, try '--help'.").trim_end();
     let tip = tip.and_then(|tip| tip.strip_prefix("tip: "));
-    let hint = habits::hint(&verb(args), error).or(tip).unwrap_or("see --help");
+    let nearest = help::nearest(error).map(|verb| format!("a similar subcommand exists: '{verb}'"));
+    let hint = habits::hint(&verb(args), error).or(tip).or(nearest.as_deref());
+    let hint = hint.unwrap_or("see --help");
     let error = Error::new(line).hint(hint);
     complain(&error);
     log::Log::of_arguments(args).write("error", &error.to_string());

@@ -1,10 +1,18 @@
 //! Output for people and programs, on standard output and standard error.
 
 use std::borrow::Cow;
-use std::io::{ErrorKind, Write};
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::Mutex;
 
+use clap::builder::StyledStr;
+use clap::builder::styling::{AnsiColor, Style};
+
 use crate::error::Error;
+
+pub(super) const GOOD: Style = AnsiColor::Green.on_default();
+pub(super) const CAUTION: Style = AnsiColor::Yellow.on_default().bold();
+pub(super) const FAILURE: Style = AnsiColor::Red.on_default().bold();
 
 /// The first error in writing to standard output.
 static UNWRITTEN: Mutex<Option<Error>> = Mutex::new(None);
@@ -39,16 +47,62 @@ pub(super) fn exit_code(code: i32, failed: i32) -> i32 {
 
 /// Prints an error as one line on standard error.
 pub(super) fn complain(error: &Error) {
-    tell(&error.to_string());
+    say(FAILURE, &error.to_string());
 }
 
 /// Prints a warning.
 pub(super) fn warn(error: Error) {
-    tell(&format!("warning: {error}"));
+    caution(&error.to_string());
 }
 
+/// Prints a warning.
+pub(super) fn caution(line: &str) {
+    say(CAUTION, &format!("warning: {line}"));
+}
+
+/// Prints a line on standard error that is neither an error nor a warning.
 pub(super) fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "garth: {}", shown(line));
+    say(Style::new(), line);
+}
+
+fn say(style: Style, line: &str) {
+    let mut stderr = std::io::stderr();
+    let name = styled("garth:", style, &stderr);
+    let _ = writeln!(stderr, "{name} {}", shown(line));
+}
+
+/// `text` in this style where `stream` is coloured. It must be safe to print.
+pub(super) fn styled(text: &str, style: Style, stream: &impl IsTerminal) -> String {
+    match is_coloured(stream) {
+        true => format!("{style}{text}{style:#}"),
+        false => text.to_owned(),
+    }
+}
+
+/// A text of the parser, such as a help text, as it is printed on `stream`.
+pub(super) fn rendered(text: &StyledStr, stream: &impl IsTerminal) -> String {
+    match is_coloured(stream) {
+        true => text.ansi().to_string(),
+        false => text.to_string(),
+    }
+}
+
+/// Whether what is printed on `stream` is coloured: on a terminal that has colours, unless the
+/// environment says otherwise (no-color.org, bixense.com/clicolors).
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    wants_colour(variable, stream.is_terminal())
+}
+
+fn wants_colour(variable: impl Fn(&str) -> Option<OsString>, terminal: bool) -> bool {
+    if variable("NO_COLOR").is_some() {
+        return false;
+    }
+    if variable("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    let refused = variable("CLICOLOR").is_some_and(|value| value == "0");
+    terminal && !refused && variable("TERM").is_some_and(|kind| kind != "dumb")
 }
 
 /// Text that is safe to print: control characters, which could move the cursor, set colours or
@@ -69,6 +123,30 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_unless_the_environment_says_otherwise() {
+        for (set, on_a_terminal, elsewhere) in [
+            ("TERM=xterm", true, false),
+            ("", false, false),
+            ("TERM=dumb", false, false),
+            ("TERM=xterm NO_COLOR=1", false, false),
+            ("TERM=xterm NO_COLOR=0", false, false),
+            ("TERM=xterm CLICOLOR=0", false, false),
+            ("TERM=xterm CLICOLOR=1", true, false),
+            ("CLICOLOR_FORCE=1", true, true),
+            ("TERM=xterm CLICOLOR_FORCE=0", true, false),
+            ("TERM=dumb CLICOLOR_FORCE=1 CLICOLOR=0", true, true),
+            ("CLICOLOR_FORCE=1 NO_COLOR=1", false, false),
+        ] {
+            let variable = |name: &str| {
+                let mut all = set.split(' ').filter_map(|pair| pair.split_once('='));
+                all.find(|(set, _)| *set == name).map(|(_, value)| value.into())
+            };
+            assert_eq!(wants_colour(variable, true), on_a_terminal, "on a terminal: {set}");
+            assert_eq!(wants_colour(variable, false), elsewhere, "elsewhere: {set}");
+        }
+    }
 
     #[test]
     fn what_would_steer_a_terminal_is_spelled_out() {

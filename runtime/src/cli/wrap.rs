@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, Global, print, shown, tell, to_json};
+use super::{Format, Global, caution, print, shown, tell, to_json};
 use crate::error::{Error, Result};
 use crate::service::{self, Resolved, Settings};
 use crate::start;
+use crate::start::relay::Caller;
 use crate::sys::process::Signals;
 
 /// Run a command or daemon in a sandbox
@@ -18,6 +19,9 @@ use crate::sys::process::Signals;
 pub struct Wrap {
     #[command(flatten)]
     settings: Settings,
+    /// Pass standard input on, which is the default, or what is typed with -t
+    #[arg(short, long)]
+    interactive: bool,
     /// Run the sandbox in the background, and print its name
     #[arg(short, long)]
     detach: bool,
@@ -32,6 +36,9 @@ pub struct Wrap {
 pub struct ExplainWrap {
     #[command(flatten)]
     settings: Settings,
+    /// Same as for wrap
+    #[arg(short, long, hide = true)]
+    interactive: bool,
     /// Same as for wrap
     #[arg(short, long, hide = true)]
     detach: bool,
@@ -50,24 +57,32 @@ pub struct ExplainWrap {
 fn resolve(settings: Settings, global: &Global) -> Result<Resolved> {
     let mut resolved = settings.resolve(global.root.clone())?;
     resolved.sandbox.systemd_cgroup = global.systemd_cgroup;
-    resolved.cautions.iter().for_each(super::complain);
+    resolved.cautions.iter().for_each(|without| tell(&without.to_string()));
     Ok(resolved)
 }
 
 impl Wrap {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
-        let Resolved { sandbox, options, .. } = resolve(self.settings, global)?;
+        let Resolved { sandbox, mut options, .. } = resolve(self.settings, global)?;
         if !self.detach {
+            let caller = sandbox.terminal.then(Caller::at_stdin).transpose()?;
+            options.window = caller.as_ref().map(Caller::window).unwrap_or_default();
             start::protect(&sandbox)?;
             let signals = Signals::block().map_err(|errno| Error::os("block signals", errno))?;
             let child = sandbox.spawn(&options)?;
             let spared = child.process().spared();
-            spared.iter().for_each(|loss| tell(&format!("warning: {loss}")));
+            spared.iter().for_each(|loss| caution(loss));
             service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
-            return service::supervise(child, &signals, &super::warn).map(service::end_as);
+            return service::supervise(child, caller.as_ref(), &signals, &super::warn)
+                .map(service::end_as);
         }
+        if self.interactive && !sandbox.terminal {
+            return Err(Error::new("-i: with -d, nothing can be passed on from standard input")
+                .hint("use -dt for a command that wants a terminal"));
+        }
+        options.window = Caller::at_stdin().map(|caller| caller.window()).unwrap_or_default();
         let background = sandbox.detach(&options, self.log.as_deref())?;
-        background.spared.iter().for_each(|loss| tell(&format!("warning: {loss}")));
+        background.spared.iter().for_each(|loss| caution(loss));
         print(&format!("{}\n", background.name));
         service::cautions(&sandbox).iter().for_each(|line| global.log.warn(line));
         Ok(0)
@@ -117,7 +132,7 @@ mod tests {
     use super::*;
 
     /// Flags of the verb, which are not settings of the sandbox.
-    const VERBS: [&str; 2] = ["detach", "log"];
+    const VERBS: [&str; 3] = ["detach", "interactive", "log"];
 
     fn flags() -> clap::Command {
         Wrap::augment_args(clap::Command::new("wrap"))

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use super::mount::{Mount, MountKind};
 use super::rate::Rates;
 use super::rate_group::RateGroup;
 use super::units::Rate;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The prefix of all of ours.
 const PREFIX: &str = "dev.garth.";
@@ -24,8 +25,12 @@ pub const RATE: [&str; 2] = ["dev.garth.rate.up", "dev.garth.rate.down"];
 /// `dev.garth.rate.group`: same as `--rate-group`; the two above are bounds within it.
 pub const GROUP: &str = "dev.garth.rate.group";
 
+/// `dev.garth.volume`: a RAID volume, as `-v NAME:TARGET[:OPTIONS]`; for more than one,
+/// `dev.garth.volume.ANYTHING` too.
+pub const VOLUME: [&str; 2] = ["dev.garth.volume", "dev.garth.volume."];
+
 /// The known ones; one that ends in a dot stands for all with that prefix.
-const KNOWN: [&str; 4] = [PLUGIN, RATE[0], RATE[1], GROUP];
+const KNOWN: [&str; 6] = [PLUGIN, RATE[0], RATE[1], GROUP, VOLUME[0], VOLUME[1]];
 
 /// Whether it has our prefix but is not one of ours.
 pub fn is_unknown(key: &str) -> bool {
@@ -67,6 +72,30 @@ pub fn rate_group(
     group.map(Some).map_err(|error| error.within(format_args!("annotation {GROUP}")))
 }
 
+/// The RAID volumes that are mounted in the container, in the order of the keys: the name of each, and
+/// the mount.
+///
+/// # Errors
+/// A value is not that of `-v`, or has a path instead of a name; the key is named.
+pub fn volumes(annotations: &BTreeMap<String, String>) -> Result<Vec<(String, Mount)>> {
+    let own = |key: &str| key == VOLUME[0] || (key.starts_with(VOLUME[1]) && !is_unknown(key));
+    let mut found = Vec::new();
+    for (key, text) in annotations.iter().filter(|(key, _)| own(key)) {
+        let within = |error: Error| error.within(format_args!("annotation {key}"));
+        let mount = Mount::volume(text).map_err(within)?;
+        match &mount.kind {
+            MountKind::Volume { name, .. } => found.push((name.clone(), mount)),
+            _ => {
+                return Err(within(
+                    Error::new(format!("{text:?} has no name of a volume"))
+                        .hint("write NAME:TARGET; paths are for the engine's own -v"),
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +125,34 @@ mod tests {
             assert!(error.contains(GROUP) && error.contains(why), "{error}");
         }
         assert!(!is_unknown(GROUP) && !is_unknown(RATE[1]) && is_unknown("dev.garth.rate"));
+    }
+
+    #[test]
+    fn volumes_are_as_those_of_the_flag() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(key, text)| (key.to_string(), text.to_string()));
+            volumes(&pairs.collect())
+        };
+        let found = of(&[
+            ("dev.garth.volume.more", "logs:/var/log/x:ro"),
+            ("dev.garth.volume", "data:/srv/data"),
+            ("dev.garth.volumes", "x"),
+        ]);
+        let found = found.unwrap();
+        let shown = found.iter().map(|(name, mount)| (&**name, mount.access.words()));
+        let expected =
+            [("data", "rw,nosuid,nodev".to_owned()), ("logs", "ro,nosuid,nodev".to_owned())];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        for (text, why) in
+            [("/srv:/x", "no name of a volume"), ("data", "no target"), ("data:x", "absolute")]
+        {
+            let error = of(&[("dev.garth.volume", text)]).unwrap_err().to_string();
+            assert!(
+                error.contains("annotation dev.garth.volume") && error.contains(why),
+                "{error}"
+            );
+        }
+        assert!(!is_unknown("dev.garth.volume.2") && is_unknown("dev.garth.volumes"));
     }
 
     #[test]

@@ -104,10 +104,8 @@ fn capability(text: &str) -> Result<Capability> {
     format!("CAP_{}", name.to_ascii_uppercase()).parse().map_err(|_| {
         let names: Vec<String> = CapabilitySet::ALL.iter().map(short).collect();
         let error = Error::new(format!("{text:?} is not a capability"));
-        match super::nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => error.hint(format!("did you mean {near}?")),
-            None => error.hint("capabilities(7) lists them"),
-        }
+        let error = error.hint("capabilities(7) lists them");
+        super::did_you_mean(error, name, names.iter().map(String::as_str))
     })
 }
 

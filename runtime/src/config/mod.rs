@@ -13,6 +13,7 @@ pub mod io;
 #[doc(hidden)]
 pub mod limits;
 pub(crate) mod mount;
+pub(crate) mod name;
 #[doc(hidden)]
 pub mod network;
 #[doc(hidden)]
@@ -27,15 +28,18 @@ mod rlimit;
 mod sandbox;
 #[doc(hidden)]
 pub mod seccomp;
+pub(crate) mod secret;
 #[doc(hidden)]
 pub mod units;
+
+use crate::error::Error;
 
 pub use capability::{Capability, CapabilitySet};
 pub use directory::Directory;
 pub use mount::{Access, Mount, MountKind, MountOwner};
-#[doc(hidden)]
-pub use sandbox::variable;
 pub use sandbox::{Namespace, Namespaces, Root, Sandbox, Seccomp};
+#[doc(hidden)]
+pub use sandbox::{USUAL_PATH, variable};
 
 pub use id_range::IdRange;
 pub use io::Throttle;
@@ -49,11 +53,20 @@ pub use rate::Rates;
 pub use rate_group::RateGroup;
 pub use rlimit::Rlimit;
 pub use seccomp::Profile;
+pub use secret::Secret;
 pub use units::{Rate, Size, Span};
 
-#[doc(hidden)]
-/// The known word nearest to `word`, for "did you mean": at most two edits away.
-pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The error, with the known word nearest to `word` as its hint, if there is one: at most two edits
+/// away, and not half of the word.
+pub(crate) fn did_you_mean<'a>(
+    error: Error,
+    word: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Error {
     let scored = known.map(|candidate| (strsim::levenshtein(word, candidate), candidate));
-    scored.filter(|(edits, _)| *edits <= 2).min().map(|(_, candidate)| candidate)
+    let near = scored.filter(|(edits, _)| *edits <= 2.min(word.len() / 2)).min();
+    match near {
+        Some((_, near)) => error.hint(format!("did you mean {near}?")),
+        None => error,
+    }
 }

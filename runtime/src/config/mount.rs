@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::name::{NAMES, is_name};
 use super::units::Size;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,13 @@ pub enum MountKind {
         /// Path outside; a relative one is resolved from the caller's directory.
         #[serde(with = "super::os_path")]
         source: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// A directory that Garth makes for the command's user when it is first used, and never removes.
+    Volume {
+        /// Its name.
+        name: String,
         /// With the mounts below it.
         recursive: bool,
     },
@@ -140,7 +148,8 @@ impl Mount {
     }
 
     /// `-v SOURCE:TARGET[:OPTION,...]`, the options of mount(8): ro, rw, noexec, nodev, nosuid and
-    /// their opposites; `rec` and `norec` for the mounts below. A colon in a path is written `\:`.
+    /// their opposites; `rec` and `norec` for the mounts below. A colon in a path is written `\:`. A
+    /// source without a slash is the name of a volume.
     pub fn volume(text: impl AsRef<OsStr>) -> Result<Mount> {
         let text = text.as_ref();
         let origin = format!("-v {}", text.display());
@@ -160,7 +169,39 @@ impl Mount {
                 .hint("for an empty directory in memory, use --tmpfs TARGET"));
         }
         let words = options.split(',').filter(|word| !word.is_empty());
-        Mount::bind(&source, &target, words, origin)
+        let mount = Mount::bind(&source, &target, words, origin)?;
+        match source.as_bytes().contains(&b'/') {
+            true => Ok(mount),
+            false => mount.of_volume(&source),
+        }
+    }
+
+    /// The same mount, of a volume.
+    fn of_volume(self, name: &OsStr) -> Result<Mount> {
+        let recursive = matches!(self.kind, MountKind::Bind { recursive: true, .. });
+        let name = name.to_string_lossy().into_owned();
+        let mount = Mount { kind: MountKind::Volume { name, recursive }, ..self };
+        mount.check().map(|()| mount)
+    }
+
+    /// Checks the name of a volume.
+    pub(super) fn check(&self) -> Result<()> {
+        let MountKind::Volume { name, .. } = &self.kind else { return Ok(()) };
+        if is_name(name) {
+            return Ok(());
+        }
+        let shown = name.escape_debug();
+        let path = match name.as_str() {
+            "." | ".." => format!("{shown}/"),
+            _ => format!("./{shown}"),
+        };
+        Err(Error::new(format!("{}: \"{shown}\" is not a valid volume name", self.origin))
+            .hint(format!("{NAMES}; the path of a file or directory has a slash: {path}")))
+    }
+
+    /// Whether the source of `-v` with this value is a path; otherwise it is the name of a volume.
+    pub(crate) fn is_of_path(volume: &OsStr) -> bool {
+        split(volume).first().is_some_and(|source| source.as_bytes().contains(&b'/'))
     }
 
     /// A bind mount with the options of `-v`.
@@ -313,10 +354,25 @@ mod tests {
             (":/x", "no source"),
             ("/srv:/x:ro:/y", "more than"),
             ("/srv:/x:rox", "unknown option \"rox\""),
+            ("..:/x", "\"..\" is not a valid volume name"),
+            ("a b:/x", "\"a b\" is not a valid volume name"),
+            ("-x:/x", "\"-x\" is not a valid volume name"),
         ] {
             let error = Mount::volume(text).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn a_source_without_a_slash_is_a_volume() {
+        let mount = Mount::volume("data:/var/lib/db:ro,norec").unwrap();
+        assert_eq!(mount.kind, MountKind::Volume { name: "data".into(), recursive: false });
+        assert_eq!(mount.access.words(), "ro,nosuid,nodev");
+        for (text, is_path) in [("data:/x", false), ("./data:/x", true), (r"a\:b/c:/x", true)] {
+            assert_eq!(Mount::is_of_path(OsStr::new(text)), is_path, "{text}");
+        }
+        let error = Mount::volume("..:/x").unwrap_err().to_string();
+        assert!(error.ends_with(" ../"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Network {
     /// Its own, with an address and a way out through the host.
     #[default]
     Private,
+    /// Its own, with an address but no way out: for what is connected to and does not connect.
+    Internal,
     /// Its own, with nothing but loopback.
     None,
     /// The host's.
@@ -29,13 +31,26 @@ pub enum Network {
     Join(PathBuf),
 }
 
+impl Network {
+    /// Whether the sandbox has an address of its own.
+    pub fn has_address(&self) -> bool {
+        matches!(self, Network::Private | Network::Internal)
+    }
+
+    /// Whether it is the sandbox's own.
+    pub fn is_own(&self) -> bool {
+        self.has_address() || *self == Network::None
+    }
+}
+
 impl FromStr for Network {
     type Err = Error;
 
-    /// `private`, `none`, `host` or `ns:PATH`.
+    /// `private`, `internal`, `none`, `host` or `ns:PATH`.
     fn from_str(text: &str) -> Result<Network> {
         match text {
             "private" => Ok(Network::Private),
+            "internal" => Ok(Network::Internal),
             "none" => Ok(Network::None),
             "host" => Ok(Network::Host),
             _ => match text.strip_prefix("ns:") {
@@ -43,7 +58,7 @@ impl FromStr for Network {
                 Some(_) => Err(Error::new(format!("network {text}: the path is not absolute"))
                     .hint("write it as ns:/run/netns/NAME")),
                 None => Err(Error::new(format!("network {text}: unknown kind"))
-                    .hint("use private, none, host or ns:PATH")),
+                    .hint("use private, internal, none, host or ns:PATH")),
             },
         }
     }
@@ -53,6 +68,7 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Network::Private => f.write_str("private"),
+            Network::Internal => f.write_str("internal"),
             Network::None => f.write_str("none"),
             Network::Host => f.write_str("host"),
             Network::Join(path) => write!(f, "ns:{}", path.display()),

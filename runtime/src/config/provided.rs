@@ -2,25 +2,27 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::oci::{self, DeviceRule, DeviceType};
 use super::{Mount, MountKind};
 use crate::error::{Error, Result};
 
-/// What one plugin provides.
-#[derive(Clone, Debug, PartialEq)]
+/// What a resource provides.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Provided {
-    /// The plugin, for errors: `plugin data`.
+    /// The resource, for errors: `plugin data`.
     pub origin: String,
     /// Bind mounts, in order.
     pub mounts: Vec<ProvidedMount>,
     /// Devices.
     pub devices: Vec<ProvidedDevice>,
+    /// What the user should know of it.
+    pub remarks: Vec<String>,
 }
 
 /// A file or directory of the host, as a plugin answers; the keys are those of config.json.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvidedMount {
     /// Where it appears inside, absolute.
     pub destination: PathBuf,
@@ -136,7 +138,8 @@ mod tests {
             kind: DeviceType::Block,
             number: (9, 7),
         };
-        Provided { origin: "plugin data".into(), mounts: vec![mount], devices: vec![device] }
+        let (mounts, devices) = (vec![mount], vec![device]);
+        Provided { origin: "plugin data".into(), mounts, devices, ..Provided::default() }
     }
 
     #[test]

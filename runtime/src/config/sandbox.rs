@@ -1,7 +1,7 @@
 //! The [`Sandbox`]: everything that can be requested, with defaults that confine.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use super::rate::Rates;
 use super::rate_group::RateGroup;
 use super::rlimit::Rlimit;
 use super::seccomp::{self, Profile};
+use super::secret::Secret;
 use crate::error::{Error, Result};
 
 /// A command and the sandbox around it. Plain data: fill in what differs from the default.
@@ -62,6 +63,9 @@ pub struct Sandbox {
     /// have no effect inside, but do outside.
     #[serde(default)]
     pub allow_suid: bool,
+    /// Files that only the command finds, below /run/secrets.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
     /// Directories below /run made for the command's user, by name.
     #[serde(default, with = "super::os_path::list")]
     pub run_dirs: Vec<PathBuf>,
@@ -96,6 +100,10 @@ pub struct Sandbox {
     /// LISTEN_FDS, and its process id in LISTEN_PID (sd_listen_fds(3)).
     #[serde(default)]
     pub listen_fds: u16,
+    /// A pseudo-terminal of its own as standard input, output and error; the command leads a session
+    /// that it controls. Otherwise these three are the caller's.
+    #[serde(default)]
+    pub terminal: bool,
     /// A small init as pid 1, which reaps and forwards signals; otherwise the command is pid 1.
     pub init: bool,
     /// Killed when the thread that started it ends.
@@ -253,6 +261,7 @@ impl Default for Sandbox {
             no_new_privileges: true,
             seccomp: Seccomp::Default,
             allow_suid: false,
+            secrets: Vec::new(),
             run_dirs: Vec::new(),
             landlock: true,
             rlimits: Vec::new(),
@@ -266,11 +275,15 @@ impl Default for Sandbox {
             rate_group: None,
             plugins: Vec::new(),
             listen_fds: 0,
+            terminal: false,
             init: true,
             die_with_parent: true,
         }
     }
 }
+
+/// Where programs are looked for if nothing else is said.
+pub const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The value of an environment variable.
 pub fn variable<'a>(env: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
@@ -312,12 +325,19 @@ impl Sandbox {
         }
     }
 
+    /// Whether something is mounted at this path or above it, the root aside: what is there need not
+    /// be what is below the root.
+    pub(crate) fn has_mount_over(&self, path: &Path) -> bool {
+        let over = |target: &Path| target != Path::new("/") && path.starts_with(target);
+        self.mounts.iter().any(|mount| over(&mount.target))
+    }
+
     /// Checks what a type cannot: parts that contradict each other.
     pub fn validate(&self) -> Result<()> {
         if self.command.is_empty() {
             return Err(Error::new("no command to run").hint("write it after --"));
         }
-        if !self.publish.is_empty() && self.network != Network::Private {
+        if !self.publish.is_empty() && !self.network.has_address() {
             return Err(Error::new("-p needs a private network")
                 .hint("use --network private, or leave --network out"));
         }
@@ -340,21 +360,38 @@ impl Sandbox {
         {
             return Err(Error::new("a proc file system needs a new pid namespace"));
         }
+        self.mounts.iter().try_for_each(Mount::check)?;
         for (name, _) in &self.sysctls {
             self.validate_sysctl(name)?;
         }
         for name in &self.run_dirs {
             directory::check_run_dir(name, &self.mounts)?;
         }
+        self.validate_secrets()?;
         Plugin::check_all(&self.plugins)?;
         self.limits.check()
+    }
+
+    fn validate_secrets(&self) -> Result<()> {
+        let own_view = self.root != Root::Untouched && self.namespaces.mount.is_new();
+        for (nth, secret) in self.secrets.iter().enumerate() {
+            let refuse =
+                |why: &str| Err(Error::new(format!("--secret {}: {why}", secret.file.display())));
+            if !own_view {
+                return refuse("the sandbox has no /run of its own to keep it in");
+            }
+            if self.secrets[..nth].iter().any(|other| other.name == secret.name) {
+                return refuse(&format!("another one is named {}", secret.name));
+            }
+        }
+        Ok(())
     }
 
     /// A rate is enforced on the link between host and sandbox, so there must be one.
     fn validate_rates(&self, flag: &str, value: &str) -> Result<()> {
         let refuse = |why: &str| Error::new(format!("--{flag} {value}: {why}"));
         match &self.network {
-            Network::Private => self.rates.check(),
+            Network::Private | Network::Internal => self.rates.check(),
             Network::None => Err(refuse("the sandbox has no network")
                 .hint("add --network private, or publish a port with -p")),
             Network::Host => Err(refuse(
@@ -370,7 +407,7 @@ impl Sandbox {
 
     /// Whether it has something outside that must be released, and so is on record.
     pub fn has_outside(&self) -> bool {
-        self.network == Network::Private
+        self.network.has_address()
             || !self.limits.is_empty()
             || self.systemd_cgroup
             || !self.plugins.is_empty()
@@ -392,9 +429,8 @@ impl Sandbox {
         if name.contains("..") || name.contains('/') {
             return Err(Error::new(format!("--sysctl {name}: not a dotted name")));
         }
-        let own_net = matches!(self.network, Network::Private | Network::None);
         let belongs = if name.starts_with("net.") {
-            own_net
+            self.network.is_own()
         } else if IPC.iter().any(|known| name == *known || name.starts_with("fs.mqueue.")) {
             self.namespaces.ipc.is_new()
         } else {
@@ -420,7 +456,7 @@ mod tests {
     fn a_tmpfs_takes_the_place_of_one_and_what_lies_on_it_stays() {
         let mut sandbox = Sandbox::default();
         let place = |sandbox: &Sandbox, path: &str| {
-            sandbox.mounts.iter().rposition(|mount| mount.target == std::path::Path::new(path))
+            sandbox.mounts.iter().rposition(|mount| mount.target == Path::new(path))
         };
         let (before, many) = (place(&sandbox, "/tmp"), sandbox.mounts.len());
         sandbox.add_mount(Mount::volume("/srv:/tmp/srv").unwrap());

@@ -48,6 +48,10 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
         return Err(Error::new("checkpoint: the container has a terminal connected to the host")
             .hint("give --shell-job, or run it without a terminal"));
     }
+    if let Some(volume) = record.resources.volumes.first() {
+        return Err(Error::new(format!("checkpoint: RAID volume {} is mounted", volume.name))
+            .hint("criu could not mount it again: it is mounted for this container alone"));
+    }
     let images = how.images.path()?;
     fs::create_dir_all(&images)
         .map_err(|e| Error::io(format!("create --image-path {}", images.display()), &e))?;

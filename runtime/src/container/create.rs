@@ -9,7 +9,7 @@ use super::environment::passed;
 pub(super) use super::prepare::CreateOptions;
 use super::prepare::{Prepared, prepare};
 use super::record::ContainerRecord;
-use super::terminal::{self, Terminal};
+use super::terminal;
 use super::{CREATED, CREATING, Warn, delete, hooks, second};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
@@ -122,7 +122,7 @@ pub(super) struct Foreground<'a> {
     /// Blocked since before the container was started.
     pub signals: &'a Signals,
     /// The master of its terminal, if we hold it.
-    pub terminal: Option<Terminal>,
+    pub terminal: Option<terminal::Attached>,
     /// What happens to the container afterwards.
     pub ending: AfterEnd,
     /// Receives warnings.

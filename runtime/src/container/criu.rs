@@ -4,7 +4,6 @@
 //! External resources are named on both sides: mounts whose source is on the host, namespaces that
 //! were joined, and the files given to the container as its standard descriptors.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,7 +65,7 @@ impl Images {
     /// criu with the verb and the options both verbs share.
     pub fn command(&self, verb: &str, log: &str) -> Result<Criu> {
         let criu = self.criu.clone().unwrap_or("criu".into());
-        if !is_there(&criu) {
+        if !program::is_there(&criu) {
             return Err(Error::new(format!("{verb}: criu is not installed"))
                 .hint("install the package criu"));
         }
@@ -177,15 +176,6 @@ pub fn external_namespaces(record: &ContainerRecord) -> Vec<(&'static str, PathB
         path(*kind).map(|path| (*word, PathBuf::from(path), *name))
     });
     joined.collect()
-}
-
-/// Is it a path to a file, or a name found in PATH?
-fn is_there(program: &Path) -> bool {
-    if program.components().count() > 1 {
-        return program.is_file();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin"));
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::config::oci::{Config, Process};
 use crate::facts::users;
@@ -79,10 +80,21 @@ pub fn home_in_container(pid: i32, uid: u32) -> String {
     home.unwrap_or_else(|| "/".into())
 }
 
+/// How many sockets the first start of this program was given.
+static OF_FIRST_START: OnceLock<u32> = OnceLock::new();
+
+/// In a second start: LISTEN_PID names the first, whose order says how many sockets there are.
+pub fn take_over(sockets: u32) {
+    let _ = OF_FIRST_START.set(sockets);
+}
+
 /// sd_listen_fds(3): how many sockets this process was given; the program gets them. The variables
 /// of a parent service that did not unset its own are not meant for us: those descriptor numbers
 /// are something else here.
 pub fn listen_fds() -> u32 {
+    if let Some(sockets) = OF_FIRST_START.get() {
+        return *sockets;
+    }
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     match number("LISTEN_PID") {
         Some(pid) if pid == std::process::id() => number("LISTEN_FDS").unwrap_or(0),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{self, listen_fds};
 use super::prepare::surroundings;
-use super::terminal::{self, Console, Terminal};
+use super::terminal::{self, Console};
 use super::{Container, Warn, linux, second};
 use crate::config::oci::{NamespaceType, Process as Program, Status};
 use crate::container::parent::{self, connect, write_pid_file};
@@ -55,7 +55,7 @@ pub struct Exec {
 pub struct Joined {
     /// Its process.
     pub process: Process,
-    terminal: Option<Terminal>,
+    terminal: Option<terminal::Attached>,
 }
 
 impl Joined {
@@ -196,7 +196,11 @@ fn fill_in(program: &mut Program, own: &Program) {
 }
 
 /// Reports the running program to the pid file and the sockets.
-fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<Terminal>> {
+fn hand_over(
+    exec: &Exec,
+    console: Console,
+    process: &Process,
+) -> Result<Option<terminal::Attached>> {
     if let Some(path) = &exec.pid_file {
         write_pid_file(path, process.pid())?;
     }

@@ -74,7 +74,7 @@ pub use ps::{pids, table};
 #[doc(hidden)]
 pub use restore::{Restore, restore};
 #[doc(hidden)]
-pub use time::{now, rfc3339};
+pub use time::rfc3339;
 #[doc(hidden)]
 pub use update::throttles;
 pub use warn::{Level, Warn};

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::{Asked, ContainerRecord};
-use super::terminal::{Console, Terminal};
+use super::terminal::{Attached, Console};
 use super::warn::Warn;
 use super::{CREATING, devices, hooks, linux, own, trees};
 use crate::cgroup::{self, Driver, Entrance, Hierarchy};
 use crate::config::CapabilitySet;
-use crate::config::oci::{self, Config, Hooks, NamespaceType, Status};
+use crate::config::oci::{self, Config, Hooks, IdMapping, NamespaceType, Status};
 use crate::container::parent;
 use crate::error::{Error, Result};
 use crate::facts;
@@ -70,7 +70,7 @@ pub struct Prepared {
     /// Its first process.
     pub process: Process,
     /// The master of its terminal, if we hold it.
-    pub terminal: Option<Terminal>,
+    pub terminal: Option<Attached>,
     /// The program's notifications, if it already runs and the caller wants them.
     pub notify: Option<Notify>,
 }
@@ -96,7 +96,7 @@ pub fn prepare(
     let (entry, mut record) = place_config(journal, id, &bundle, config, (options, &trees))?;
     // Held until a failed start has given up its cgroup.
     let mut held = Held::new();
-    let launched = provide(&entry, &mut record)
+    let launched = provide(&entry, &mut record, &options.warn)
         .and_then(|()| launch(&entry, &record, (options, &trees), console, waits, &mut held));
     match launched {
         Ok((process, terminal, notify)) => {
@@ -170,7 +170,8 @@ fn begin(
         Some(wanted) => Some(RdtGroup::choose(&rdt::mounted()?, wanted, entry.id())?),
         None => None,
     };
-    let resources = Resources { cgroup, rdt, ..Resources::of_container(&config.annotations)? };
+    let others = Resources::of_container(&config.annotations, entry.journal())?;
+    let resources = Resources { cgroup, rdt, ..others };
     let (bundle, owner) = (bundle.to_owned(), process::effective_ids().0);
     let record = ContainerRecord::new(entry.id(), Asked { bundle, owner, config }, resources);
     // The intent is on record before the first side effect outside the journal.
@@ -178,16 +179,17 @@ fn begin(
     Ok(record)
 }
 
-/// Adds what plugins provide to the configuration on record.
+/// Adds what resources provide to the configuration on record.
 ///
 /// # Errors
-/// A plugin failed, or what it provides is not valid.
-pub fn provide(entry: &Entry, record: &mut ContainerRecord) -> Result<()> {
+/// A resource failed, or what it provides is not valid.
+pub fn provide(entry: &Entry, record: &mut ContainerRecord, warn: &Warn) -> Result<()> {
     let provided = record.resources.provide(&record.owner(entry.journal()))?;
     if provided.is_empty() {
         return Ok(());
     }
     for one in &provided {
+        one.remarks.iter().for_each(|remark| warn.tell(remark));
         one.add_to(&mut record.asked.config)?;
         record.asked.config.validate().map_err(|error| error.within(&one.origin))?;
     }
@@ -278,10 +280,7 @@ fn cgroup_owner(config: &Config) -> Option<u32> {
     let uid = config.process.as_ref().map_or(0, |program| program.user.uid);
     let outside = match linux.namespace(NamespaceType::User) {
         None => Some(uid),
-        Some(_) => linux.uid_mappings.iter().find_map(|map| {
-            let offset = uid.checked_sub(map.container_id)?;
-            (offset < map.size).then_some(map.host_id + offset)
-        }),
+        Some(_) => IdMapping::outside(&linux.uid_mappings, uid),
     };
     outside.filter(|uid| *uid != 0)
 }
@@ -307,7 +306,7 @@ fn launch(
     console: Console,
     waits: bool,
     held: &mut Held,
-) -> Result<(Process, Option<Terminal>, Option<Notify>)> {
+) -> Result<(Process, Option<Attached>, Option<Notify>)> {
     let mut config = completed(&record.asked.config, &console);
     let offered = notify::offer(entry, &mut config)?;
     let config = &config;
@@ -332,7 +331,9 @@ fn launch(
             cgroup.entrance(None)?
         }
     };
-    let mut trees = trees::open(config)?;
+    let mut trees = trees::of_volumes(config, &record.resources.volumes)?;
+    let rest = trees::open(config, &trees)?;
+    trees.extend(rest);
     trees.retain(|(index, _)| offered.as_ref().is_none_or(|(own, _)| index != own));
     trees.extend(offered);
     let new_userns = linux.is_new(NamespaceType::User);

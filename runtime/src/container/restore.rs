@@ -49,7 +49,7 @@ pub fn restore(
     let mut criu = how.images.command("restore", "restore.log")?;
     let (entry, mut record) = prepare::place(journal, id, &how.options)?;
     let mut held = Held::new();
-    let revived = prepare::provide(&entry, &mut record)
+    let revived = prepare::provide(&entry, &mut record, &how.options.warn)
         .and_then(|()| revive(&entry, &record, how, &mut criu, &mut held));
     let process = match revived {
         Ok(process) => process,

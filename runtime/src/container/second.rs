@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::environment;
 use super::warn::{Level, Warn};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
@@ -21,6 +22,8 @@ struct VerbOrder<T> {
     root: PathBuf,
     id: String,
     debug: bool,
+    /// How many sockets the program gets (sd_listen_fds(3)).
+    sockets: u32,
     how: T,
 }
 
@@ -44,6 +47,7 @@ pub(super) fn order(
         root: journal.root().to_owned(),
         id: id.to_owned(),
         debug: warn.is_debug(),
+        sockets: environment::listen_fds(),
         how,
     };
     let listen_fds =
@@ -53,7 +57,9 @@ pub(super) fn order(
 
 /// Its result; passes on its messages.
 pub(super) fn answer(second: &Ordered, warn: &Warn) -> Result<Option<Ended>> {
-    let (answer, _) = second.answer::<Answer>()?;
+    let answer = second.answer::<Answer>("the process that works on the container");
+    let (answer, _) =
+        answer.map_err(|error| error.hint("garth delete --force removes a container"))?;
     let (said, ended) = answer?;
     said.iter().for_each(|(level, text)| warn.at(*level, text));
     if ended.is_err() {
@@ -74,7 +80,8 @@ pub(super) struct Taken<T> {
 
 impl<T: DeserializeOwned> Taken<T> {
     pub(super) fn from(words: &[OsString]) -> Result<Taken<T>> {
-        let (VerbOrder { root, id, debug, how }, reply) = again::take(words)?;
+        let (VerbOrder { root, id, debug, sockets, how }, reply) = again::take(words)?;
+        environment::take_over(sockets);
         let said = Arc::new(Mutex::new(Vec::new()));
         let heard = said.clone();
         let warn = Warn::by(debug, move |level, text| {

@@ -1,17 +1,12 @@
 //! Times as the specification and engines write them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// `2026-03-01T09:08:07.123456789Z` (RFC 3339), in UTC.
 pub fn rfc3339(since_epoch: Duration) -> String {
     // The end of the year 9999, the last one the format allows: beyond it, this would panic.
     let time = UNIX_EPOCH + since_epoch.min(Duration::from_secs(253_402_300_799));
     humantime::format_rfc3339_nanos(time).to_string()
-}
-
-/// Since the epoch.
-pub fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use crate::config::oci::{Config, IdMapping, Mount, MountOptions, NamespaceType};
 use crate::error::{Error, Result};
@@ -12,12 +13,45 @@ use crate::facts;
 use crate::facts::idmap;
 use crate::sys::raw::{self, MountAttr};
 use crate::sys::{file, fork, pidfd, process};
+use crate::volume::usage::VolumeUse;
 
-/// The mounts of `config` that the parent opens, with their index.
+/// The mounts of RAID volumes, with their index. An empty volume is first given to the program's user.
+///
+/// # Errors
+/// One cannot be mounted.
+pub fn of_volumes(config: &Config, volumes: &[VolumeUse]) -> Result<Vec<(usize, OwnedFd)>> {
+    let mut trees = Vec::new();
+    for volume in volumes {
+        for provided in &volume.provides {
+            let is_it = |mount: &Mount| {
+                Path::new(&mount.destination) == provided.destination
+                    && mount.source.as_deref().map(Path::new) == Some(&provided.source)
+            };
+            let Some(index) = config.mounts.iter().rposition(is_it) else { continue };
+            let read_only = provided.options.iter().any(|word| word == "ro");
+            let owner = owner_outside(config).filter(|_| !read_only);
+            trees.push((index, volume.mount(owner)?));
+        }
+    }
+    Ok(trees)
+}
+
+/// The program's user and group as the host knows them, as far as they are mapped.
+fn owner_outside(config: &Config) -> Option<(u32, u32)> {
+    let user = config.process.as_ref().map(|program| &program.user)?;
+    let linux = config.linux.as_ref();
+    match linux.filter(|linux| linux.namespace(NamespaceType::User).is_some()) {
+        None => Some((user.uid, user.gid)),
+        Some(linux) => IdMapping::outside(&linux.uid_mappings, user.uid)
+            .zip(IdMapping::outside(&linux.gid_mappings, user.gid)),
+    }
+}
+
+/// The mounts of `config` that the parent opens, with their index, but for those that are `known`.
 ///
 /// # Errors
 /// A source cannot be opened, or its file system does not support id mapping.
-pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
+pub fn open(config: &Config, known: &[(usize, OwnedFd)]) -> Result<Vec<(usize, OwnedFd)>> {
     let linux = config.linux.as_ref();
     let shared = matches!(
         linux.and_then(|linux| linux.rootfs_propagation.as_deref()),
@@ -28,11 +62,15 @@ pub fn open(config: &Config) -> Result<Vec<(usize, OwnedFd)>> {
     let mut trees = Vec::new();
     for (index, mount) in config.mounts.iter().enumerate() {
         let options = mount.parse_options()?;
+        if known.iter().any(|(of, _)| *of == index) {
+            continue;
+        }
         let mapped = options.idmap.is_some() || !mount.uid_mappings.is_empty();
         if options.is_bind() && !options.remount && (mapped || shared || confined) {
             let open = open_one(config, mount, &options, mapped).and_then(|tree| {
                 if confined && !shared {
-                    leave_peers(&tree)?;
+                    file::leave_peers(&tree)
+                        .map_err(|errno| Error::os("make a mount a slave of the host's", errno))?;
                 }
                 Ok(tree)
             });
@@ -82,14 +120,6 @@ fn open_one(
             .hint("not every file system supports id-mapped mounts, and none can be mapped twice: see KERNEL.md")
     })?;
     Ok(tree)
-}
-
-/// What the container mounts in it must not appear on the host, as in a copy the child makes; the
-/// reverse may.
-fn leave_peers(tree: &OwnedFd) -> Result<()> {
-    let attr = MountAttr { propagation: libc::MS_SLAVE, ..MountAttr::default() };
-    raw::mount_setattr(tree.as_raw_fd(), &attr, true)
-        .map_err(|errno| Error::os("make a mount a slave of the host's", errno))
 }
 
 /// A user namespace with these maps and no process in it.

@@ -6,11 +6,17 @@ pub mod resolver;
 pub mod users;
 
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{Capability, CapabilitySet};
 use crate::error::{Error, Result};
 use crate::plan::HostMount;
 use crate::sys::{file, process};
+
+/// The time, since 1970.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
 
 /// Whether the caller may create namespaces without a user namespace.
 pub fn privileged() -> bool {

@@ -33,7 +33,7 @@ fn source(network: &Network, target: &Path) -> PathBuf {
         let mut servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
         servers.all(|server| server.trim().starts_with("127."))
     };
-    let only_stub = *network == Network::Private
+    let only_stub = network.has_address()
         && std::fs::read_to_string(target).is_ok_and(stub)
         && Path::new(RESOLVED).exists();
     if only_stub { RESOLVED.into() } else { target.to_owned() }

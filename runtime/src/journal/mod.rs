@@ -8,25 +8,37 @@
 //! process is gone, is a leftover, and its record says what to release. The root is on a file
 //! system that a reboot clears, as a reboot ends everything that is recorded here.
 //!
-//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are parts of it too.
+//! OCI containers (`<root>/containers/`) and limits (`<root>/limits/`) are parts of it too, and so
+//! are services (`services/`), which are to be up again after a reboot, and are therefore below
+//! /var/lib/garth, if the root is the default one. Named volumes (`volumes/`) are beside the services;
+//! they are no entries, and no record says who uses them. RAID volumes (`raid/`) are there too, as
+//! entries, which a verb holds while it works on one.
 //!
 //! A new directory is created and locked under a name that starts with a dot, and then renamed:
 //! under its own name it is never seen unlocked.
 
+mod files;
 mod identity;
+mod names;
+mod part;
 pub mod resource;
+mod volumes;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::facts;
+pub use crate::journal::files::{read_json, remove_file, write_json, write_whole};
 pub use crate::journal::identity::{ProcessId, boot_id};
+pub use crate::journal::names::check_id;
+use crate::journal::names::{check_container_id, check_limit_id};
+use crate::journal::part::Part;
 use crate::sys::{Errno, file, process};
 
 /// The state directory of one user on one host, and one part of it.
@@ -34,17 +46,6 @@ use crate::sys::{Errno, file, process};
 pub struct Journal {
     root: PathBuf,
     part: Part,
-}
-
-/// The parts, kept apart because their entries end in different ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// Sandboxes, which the process that started them looks after.
-    Sandboxes,
-    /// OCI containers, which stay until they are deleted, and which no process holds between calls.
-    Containers,
-    /// Limits on processes, which their limiter holds.
-    Limits,
 }
 
 /// The directory of a sandbox, held by this process.
@@ -69,6 +70,38 @@ impl Journal {
     /// The limits of the same state directory.
     pub fn limits(&self) -> Journal {
         Journal { root: self.root.clone(), part: Part::Limits }
+    }
+
+    /// The services of the same user.
+    pub fn services(&self) -> Journal {
+        Journal { root: self.lasting(), part: Part::Services }
+    }
+
+    /// The RAID volumes of the same user.
+    pub fn raid(&self) -> Journal {
+        Journal { root: self.lasting(), part: Part::Raid }
+    }
+
+    /// Where what is to outlive a reboot is recorded: /var/lib/garth for root, `XDG_STATE_HOME` for
+    /// others; and the state directory itself if it is not the default one, or if the home directory
+    /// is another user's, as after su(1).
+    pub fn lasting(&self) -> PathBuf {
+        if self.root != Journal::default_root() {
+            return self.root.clone();
+        }
+        if self.root == Path::new("/run/garth") {
+            return "/var/lib/garth".into();
+        }
+        let is_own = |dir: &PathBuf| {
+            let (uid, _) = process::effective_ids();
+            dir.is_absolute() && fs::metadata(dir).is_ok_and(|meta| meta.uid() == uid)
+        };
+        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(is_own);
+        let home = || variable("HOME").map(|home| home.join(".local/state"));
+        match variable("XDG_STATE_HOME").or_else(home) {
+            Some(dir) => dir.join("garth"),
+            None => self.root.clone(),
+        }
     }
 
     /// /run/garth for root; the user's own runtime directory for others, including a user who is
@@ -96,21 +129,18 @@ impl Journal {
         self.part == Part::Sandboxes
     }
 
-    /// The kind of its entries: `sandbox`, `container` or `limit`.
+    /// Whether its entries are services.
+    pub fn is_of_services(&self) -> bool {
+        self.part == Part::Services
+    }
+
+    /// The kind of its entries: `sandbox`, `container`, `limit`, `service` or `volume`.
     pub fn kind(&self) -> &'static str {
-        match self.part {
-            Part::Sandboxes => "sandbox",
-            Part::Containers => "container",
-            Part::Limits => "limit",
-        }
+        self.part.kind()
     }
 
     fn entries_dir(&self) -> PathBuf {
-        self.root.join(match self.part {
-            Part::Sandboxes => "sandboxes",
-            Part::Containers => "containers",
-            Part::Limits => "limits",
-        })
+        self.root.join(self.part.directory())
     }
 
     /// Where a helper of sandbox `id` may keep a file of its own.
@@ -199,7 +229,7 @@ impl Journal {
     /// It is not a valid name.
     pub fn check_id(&self, id: &str) -> Result<()> {
         match self.part {
-            Part::Sandboxes => check_id(id),
+            Part::Sandboxes | Part::Services | Part::Raid => check_id(id),
             Part::Containers => check_container_id(id),
             Part::Limits => check_limit_id(id),
         }
@@ -212,6 +242,8 @@ impl Journal {
             Part::Containers => Error::new(format!("container with id {id} already exists"))
                 .hint("garth delete removes it once it has ended"),
             Part::Limits => Error::new(format!("limit {id} already exists")),
+            Part::Services => Error::new(format!("service {id} is up already")),
+            Part::Raid => Error::new(format!("a RAID volume named {id} already exists")),
         }
     }
 
@@ -296,6 +328,15 @@ impl Journal {
         }
     }
 
+    /// Writes the record of `id`, in the same way as [`Entry::write`]; for what may change it while
+    /// another process holds the entry.
+    ///
+    /// # Errors
+    /// The state directory cannot be written.
+    pub fn write(&self, id: &str, record: &[u8]) -> Result<()> {
+        write_whole(&self.dir(id).join("record.json"), record, outlives_reboot(&self.root))
+    }
+
     /// Whether a process is working on this entry now.
     ///
     /// # Errors
@@ -367,6 +408,10 @@ impl Journal {
                 "garth ps and garth list show what exists, garth ps -a also sandboxes that have ended",
             ),
             Part::Limits => Error::new(format!("no limit {id}")),
+            Part::Services => Error::new(format!("no service {id} is up"))
+                .hint("garth ps lists sandboxes and services"),
+            Part::Raid => Error::new(format!("no RAID volume named {id}"))
+                .hint("garth volume ls lists them"),
         }
     }
 
@@ -432,19 +477,7 @@ impl Entry {
     /// Writes the record: whole or not at all, and synced to disk when this returns if it may
     /// [outlive](outlives_reboot) a reboot.
     pub fn write(&self, record: &[u8]) -> Result<()> {
-        let path = self.journal.dir(&self.id).join("record.json");
-        let new = path.with_extension("new");
-        let write = || -> std::io::Result<()> {
-            let mut options = File::options();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(record)?;
-            if outlives_reboot(self.journal.root()) {
-                file.sync_data()?;
-            }
-            fs::rename(&new, &path)
-        };
-        write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
+        self.journal.write(&self.id, record)
     }
 
     /// A file of this name in the entry's directory.
@@ -466,9 +499,11 @@ impl Entry {
         if !self.journal.is_held_by(&self.id, self.lock.as_fd())? {
             return Ok(());
         }
-        // In one step, so that no process sees a half-removed container; if we are killed here, the
+        // In one step, so that no process sees a half-removed one; if we are killed here, the
         // rest has the name of a leftover.
-        if self.journal.part == Part::Containers && !self.id.starts_with('.') {
+        let in_one_step =
+            matches!(self.journal.part, Part::Containers | Part::Services | Part::Raid);
+        if in_one_step && !self.id.starts_with('.') {
             let name = format!(".{}-gone-{}", std::process::id(), self.id);
             let aside = self.journal.dir(&name);
             if file::rename_new(&dir, &aside).is_ok() {
@@ -477,7 +512,7 @@ impl Entry {
         }
         // All files of containers and limits: by name, so this works even with no descriptor left.
         let names: &[&str] = match self.journal.part {
-            Part::Sandboxes => &[],
+            Part::Sandboxes | Part::Services | Part::Raid => &[],
             Part::Containers => {
                 &["creating", "created", "record.new", "record.json", "process", "cgroup", "rate"]
             }
@@ -536,56 +571,9 @@ pub fn is_there(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(format!("stat {}", path.display()), &error))
 }
 
-/// A name becomes a file name, part of a cgroup path, and a host name.
-pub fn check_id(id: &str) -> Result<()> {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
-    if (1..=64).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-', '+']) {
-        return Ok(());
-    }
-    Err(Error::new(format!("{:?} is not a valid sandbox name", id.escape_debug().to_string()))
-        .hint("use 1 to 64 letters, digits and _ . + -, starting with a letter, digit or _"))
-}
-
-/// The limited process's id and start time.
-fn check_limit_id(id: &str) -> Result<()> {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match id.split_once('-') {
-        Some((pid, start_time)) if number(pid) && number(start_time) && id.len() < 64 => Ok(()),
-        _ => Err(Error::new(format!(
-            "{:?} is not a valid limit name",
-            id.escape_debug().to_string()
-        ))),
-    }
-}
-
-/// Same as runc's, and short enough for a file name with a few words around it.
-fn check_container_id(id: &str) -> Result<()> {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
-    if (1..=200).contains(&id.len()) && id.bytes().all(fine) && !id.starts_with(['.', '-']) {
-        return Ok(());
-    }
-    let mut shown: String = id.escape_debug().take(80).collect();
-    if shown.len() < id.len() {
-        shown += "...";
-    }
-    Err(Error::new(format!("invalid container id {shown:?}"))
-        .hint("use 1 to 200 letters, digits and _ . + -, not starting with a dot or dash"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_a_file_name_and_a_host_name() {
-        for good in ["web", "web-1.example", "_x", "0"] {
-            assert!(check_id(good).is_ok(), "{good}");
-        }
-        let long = "x".repeat(65);
-        for bad in ["", ".", "..", ".x", "-x", "a/b", "a b", "a\nb", "ä", &long] {
-            assert!(check_id(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn what_is_below_run_does_not_outlive_a_reboot() {

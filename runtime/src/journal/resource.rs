@@ -2,8 +2,8 @@
 //!
 //! A resource is a record: plain data, chosen and recorded before any of it is created, from which
 //! a later process can release it. Its names derive from the id. So each operation needs only the
-//! record and its [`Owner`], and all but `provide`, `acquire`, `admit` and `connect` may be
-//! repeated.
+//! record and its [`Owner`], and all but `provide`, `acquire`, `hold`, `admit` and `connect`
+//! may be repeated.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -52,6 +52,16 @@ pub trait Resource {
     /// # Errors
     /// Something could not be created; the caller then releases everything.
     fn acquire(&self, owner: &Owner, held: &mut Held) -> Result<()> {
+        let _ = (owner, held);
+        Ok(())
+    }
+
+    /// Takes again what must stay open while the owner lives, for a process that looks after it in
+    /// place of one that is gone. What another has taken meanwhile is its.
+    ///
+    /// # Errors
+    /// It cannot be determined.
+    fn hold(&self, owner: &Owner, held: &mut Held) -> Result<()> {
         let _ = (owner, held);
         Ok(())
     }

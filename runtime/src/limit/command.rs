@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::start::{FileAction, Process, Spawn};
 use crate::sys::file::read_kernel;
 use crate::sys::process::{self, Arrived, Ended, Signals};
-use crate::sys::{pidfd, raw};
+use crate::sys::raw;
 
 /// Starts a command with everything the limiter was given: descriptors, ignored signals, terminal.
 pub(super) fn start(command: Vec<OsString>) -> Result<Process> {
@@ -79,7 +79,7 @@ pub(super) fn wait_for(command: &Process, signals: &Signals) -> Result<Ended> {
             forward(command, arrived);
             if arrived.signal == libc::SIGTSTP {
                 let _ = command.signal(libc::SIGTSTP);
-                stop_ourselves();
+                process::stop();
             }
         }
     }
@@ -90,12 +90,5 @@ pub(super) fn forward(command: &Process, arrived: Arrived) {
     // A signal from the terminal to the whole group has reached the command as well.
     if arrived.is_for_us_alone() && !matches!(arrived.signal, libc::SIGCHLD | libc::SIGTSTP) {
         let _ = command.signal(arrived.signal);
-    }
-}
-
-/// Stops us as Ctrl-Z would; returns when we are continued.
-pub(super) fn stop_ourselves() {
-    if let Ok(own) = pidfd::open(std::process::id() as i32) {
-        let _ = pidfd::send_signal(own.as_fd(), libc::SIGSTOP);
     }
 }

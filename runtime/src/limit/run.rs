@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::acks::Acks;
-use super::command::{ended, finish, forward, left_behind, start, stop_ourselves, wait_for};
+use super::command::{ended, finish, forward, left_behind, start, wait_for};
 use super::control::{ClosedLoop, Decision, OpenLoop, Tuning};
 use super::hold::Hold;
 use super::meter::{FileUse, Meter};
@@ -508,7 +508,7 @@ impl<'a> Limiter<'a> {
                 let _ = command.signal(libc::SIGTSTP);
             }
         }
-        stop_ourselves();
+        process::stop();
         self.look(monotonic());
         self.read();
         if let (Law::Closed(closed), Want::Rate(_, direction)) = (&mut self.law, self.asked.want) {

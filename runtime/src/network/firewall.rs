@@ -17,12 +17,13 @@
 //! - *postrouting*: a sandbox goes out with the host's address. A client otherwise keeps its own,
 //!   except where the reply would not find its way back: a loopback client, or a sandbox that
 //!   connects to itself.
-//! - *forward*: into a sandbox only what was published. *Input*: to the host only replies and ICMP.
+//! - *forward*: into a sandbox only what was published, and what a sandbox sends that may reach it
+//!   by name (`group`). Out of one without a way out only replies. *Input*: to the host only replies and ICMP.
 //! - *opened*: where forwarding was off and a sandbox needed it on, traffic that belongs to no
 //!   sandbox is still dropped, unless other rules redirected it on purpose or it is a reply to
 //!   traffic that was let out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{
@@ -55,23 +56,30 @@ const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
 const REDIRECTED: u32 = 1 << 5; // IPS_DST_NAT
 const NONE: &[u8] = &[0; 4];
 
+/// The set of pairs of sandboxes of which the first may connect to the second.
+const REACH: &str = "reach";
+/// The sets of sandboxes without a way out.
+const INTERNAL4: &str = "internal4";
+const INTERNAL6: &str = "internal6";
+
 /// Creates the table and everything fixed in it, owned by the socket; EEXIST if it already exists.
 pub fn create(socket: &mut Socket) -> Result<(), Refusal> {
-    let mut result = Ok(());
-    for persist in [true, false] {
+    let (mut persist, mut reject) = (true, true);
+    loop {
         let mut batch = Batch::transaction();
-        write_table(&mut batch, persist);
-        result = socket.execute(batch);
-        match &result {
+        write_table(&mut batch, persist, reject);
+        let result = socket.execute(batch);
+        match result.as_ref().map_err(|refusal| refusal.errno.0) {
             // Linux before 6.9: there the table goes away with its owner.
-            Err(refusal) if matches!(refusal.errno.0, libc::EOPNOTSUPP | libc::EINVAL) => {}
-            _ => break,
+            Err(libc::EOPNOTSUPP | libc::EINVAL) if persist => persist = false,
+            // Without nft_reject_inet, what is not let out is dropped.
+            Err(libc::ENOENT) if reject => reject = false,
+            _ => return result,
         }
     }
-    result
 }
 
-fn write_table(batch: &mut Batch, persist: bool) {
+fn write_table(batch: &mut Batch, persist: bool, reject: bool) {
     use Field::{Family, Interface, Ipv4, Ipv6, Port, Protocol};
 
     nft::table(batch, persist);
@@ -83,6 +91,9 @@ fn write_table(batch: &mut Batch, persist: bool) {
     nft::set(batch, "sandboxes6", 6, &[Ipv6, Ipv6], &[]);
     nft::set(batch, "opened", 7, &[Family, Interface], &[]);
     nft::set(batch, "opened_everywhere", 8, &[Family], &[]);
+    nft::set(batch, REACH, 9, &[Ipv4, Ipv4], &[]);
+    nft::set(batch, INTERNAL4, 10, &[Ipv4], &[]);
+    nft::set(batch, INTERNAL6, 11, &[Ipv6], &[]);
 
     let hook = |kind, hook, priority| Some(ChainHook(kind, hook, priority));
     nft::chain(batch, "raw", hook("filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW));
@@ -156,14 +167,26 @@ fn write_table(batch: &mut Batch, persist: bool) {
     // meta nfproto @opened_everywhere goto forward_rest
     let entered = [family, Expr::In("opened_everywhere")];
     rule("forward", &[&entered, &[Expr::Goto("forward_rest")]]);
-    // ct state established,related accept; ct status dnat accept; drop
+    // ct state established,related accept; ct status dnat accept; [...] drop
     for chain in ["forward_in", "forward_rest"] {
         rule(chain, &[&state(ESTABLISHED_OR_RELATED), &accept]);
         rule(chain, &[&redirected, &accept]);
+        if chain == "forward_in" {
+            // ip saddr . ip daddr @reach accept: the source is that sandbox's, as *raw* has seen
+            let pair = [network(SOURCE4, R1), network(DESTINATION4, AT4), Expr::In(REACH)];
+            rule(chain, &[&FROM_SANDBOX, &IPV4, &pair, &accept]);
+        }
         rule(chain, &[&drop]);
     }
     // ct state invalid drop: it would leave with the sandbox's own address
     rule("forward_out", &[&state(INVALID), &drop]);
+    // ct state established,related accept
+    rule("forward_out", &[&state(ESTABLISHED_OR_RELATED), &accept]);
+    // ip saddr @internal4 reject; ip6 saddr @internal6 reject
+    let refuse = [if reject { Expr::Reject } else { Expr::Verdict(NF_DROP) }];
+    for (family, source, set) in [(IPV4, SOURCE4, INTERNAL4), (IPV6, SOURCE6, INTERNAL6)] {
+        rule("forward_out", &[&family, &[network(source, R1), Expr::In(set)], &refuse]);
+    }
 
     // iifname "garth*" goto host
     rule("input", &[&FROM_SANDBOX, &[Expr::Goto("host")]]);
@@ -199,6 +222,10 @@ pub struct Elements<'a> {
     pub inner6: Option<Ipv6Addr>,
     /// Its published ports.
     pub publish: &'a [Publish],
+    /// It has no way out.
+    pub internal: bool,
+    /// The sandboxes to which it may connect.
+    pub reaches: &'a BTreeMap<String, Ipv4Addr>,
     /// The owner, unique to this sandbox.
     pub owner: &'a str,
 }
@@ -232,6 +259,9 @@ impl Elements<'_> {
         for (set, key) in self.own() {
             nft::add_commented(&mut batch, "add an address", set, &key, self.owner, exclusive);
         }
+        for (set, key) in self.paths() {
+            nft::add_element(&mut batch, "set what it may reach", set, &key, None, false);
+        }
         add_opened(&mut batch, opened);
         // Which `publish` a message of the batch is for; the bracket and own elements have none.
         let mut owner = vec![None; batch.len()];
@@ -256,8 +286,9 @@ impl Elements<'_> {
 
     /// How many of its elements are missing from the table.
     pub fn missing(&self, socket: &mut Socket) -> Result<usize, Refusal> {
+        let plain = self.own().into_iter().chain(self.paths());
         let mut wanted: Vec<(&str, Vec<u8>, Vec<u8>)> =
-            self.own().into_iter().map(|(set, key)| (set, key, Vec::new())).collect();
+            plain.map(|(set, key)| (set, key, Vec::new())).collect();
         for publish in self.publish {
             wanted.extend(self.elements(publish).map(|e| (e.map, e.key, e.value)));
         }
@@ -280,6 +311,7 @@ impl Elements<'_> {
             return Ok(());
         }
         let mut all = self.own();
+        all.extend(self.paths());
         for publish in self.publish {
             all.extend(self.elements(publish).map(|element| (element.map, element.key)));
         }
@@ -306,6 +338,17 @@ impl Elements<'_> {
         let mut own = vec![("sandboxes4", pair4(self.inner4).to_vec())];
         own.extend(self.inner6.map(|inner6| ("sandboxes6", pair6(inner6).to_vec())));
         own
+    }
+
+    /// What it may connect to.
+    fn paths(&self) -> Vec<Key> {
+        let pair = |other: &Ipv4Addr| (REACH, [self.inner4.octets(), other.octets()].concat());
+        let mut paths: Vec<Key> = self.reaches.values().map(pair).collect();
+        if self.internal {
+            paths.push((INTERNAL4, self.inner4.octets().to_vec()));
+            paths.extend(self.inner6.map(|inner6| (INTERNAL6, inner6.octets().to_vec())));
+        }
+        paths
     }
 
     fn elements(&self, publish: &Publish) -> impl Iterator<Item = Element> {
@@ -403,16 +446,16 @@ pub fn owner_of(socket: &mut Socket, inner4: Ipv4Addr) -> Result<Option<String>,
     Ok(found)
 }
 
-/// Removes every element that leads to the sandbox with this address, without knowing its ports.
+/// Removes every element of the sandbox with this address, without knowing its ports.
 pub fn purge(socket: &mut Socket, inner4: Ipv4Addr) -> Result<(), Refusal> {
     // An IPv6 address ends with the IPv4 address of the same sandbox, whatever its pool.
     let four = |bytes: &[u8]| bytes.starts_with(&inner4.octets());
     let six = |bytes: &[u8]| bytes.get(12..16) == Some(&inner4.octets()[..]);
     let mut all = vec![("sandboxes4", pair4(inner4).to_vec())];
-    for (key, _) in dump(socket, "sandboxes6")? {
-        if six(&key) {
-            all.push(("sandboxes6", key));
-        }
+    // Of the pairs in REACH, those from it: what leads to it belongs to others.
+    for set in ["sandboxes6", REACH, INTERNAL4, INTERNAL6] {
+        let ours = |key: &[u8]| if set.contains('6') { six(key) } else { four(key) };
+        all.extend(dump(socket, set)?.into_iter().filter(|e| ours(&e.0)).map(|e| (set, e.0)));
     }
     for map in ["publish4", "publish4_any", "publish6", "publish6_any"] {
         let ours = |value: &[u8]| if map.contains('4') { four(value) } else { six(value) };

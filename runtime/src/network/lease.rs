@@ -31,9 +31,13 @@ pub fn number() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The owner as a lease records it.
-pub fn owner(id: &str, number: u64) -> String {
-    format!("{id} {number:016x}")
+/// The owner as a lease records it. An address that outlives its sandbox belongs to a group; no
+/// sandbox has such a name.
+pub fn owner(id: &str, group: Option<&str>, number: u64) -> String {
+    match group {
+        Some(group) => format!("{id}@{group} {number:016x}"),
+        None => format!("{id} {number:016x}"),
+    }
 }
 
 /// Takes `address` for `owner`; false if it is taken. A lease left by an earlier start of the same
@@ -52,7 +56,7 @@ pub fn take(state_root: &Path, address: Ipv4Addr, owner: &str) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let Some(before) = holder(state_root, address)? else { return Ok(false) };
-            if id_of(&before) != id_of(owner) {
+            if first_word(&before) != first_word(owner) {
                 return Ok(false);
             }
             give_back(state_root, address, &before)?;
@@ -74,9 +78,23 @@ pub fn claim(address: Ipv4Addr) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// The id in a lease.
-pub fn id_of(owner: &str) -> &str {
+fn first_word(owner: &str) -> &str {
     owner.split(' ').next().unwrap_or_default()
+}
+
+/// The sandbox's id in a lease.
+pub fn id_of(owner: &str) -> &str {
+    first_word(owner).split('@').next().unwrap_or_default()
+}
+
+/// The group in a lease: then it is the group's, not the sandbox's.
+pub fn group_of(owner: &str) -> Option<&str> {
+    first_word(owner).split_once('@').map(|(_, group)| group)
+}
+
+/// Removes the directory, if it is empty.
+pub fn remove_empty(state_root: &Path) {
+    let _ = fs::remove_dir(directory(state_root));
 }
 
 /// The owner of `address`.
@@ -126,14 +144,14 @@ pub fn list(state_root: &Path) -> Result<Vec<(Ipv4Addr, String)>> {
 pub fn candidates(pool: Ipv4Network, id: &str) -> impl Iterator<Item = Ipv4Addr> {
     let first = u32::from(pool.network());
     let pairs = 1u64 << (32 - u32::from(pool.prefix())) >> 1;
-    let start = hash(id) % pairs.max(1);
+    let start = hash(id.as_bytes()) % pairs.max(1);
     (0..pairs).map(move |n| Ipv4Addr::from(first + 2 * ((start + n) % pairs) as u32 + 1))
 }
 
 /// FNV-1a: the same id starts at the same slot in every process.
-fn hash(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+pub fn hash(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
@@ -157,13 +175,13 @@ mod tests {
     fn a_lease_has_one_holder_and_is_given_back_by_it_only() {
         let root = std::env::temp_dir().join(format!("garth-lease-{}", std::process::id()));
         let address = Ipv4Addr::new(10, 9, 8, 1);
-        let (a, b) = (owner("a", 1), owner("b", 1));
+        let (a, b) = (owner("a", None, 1), owner("b", None, 1));
         assert!(take(&root, address, &a).unwrap());
         assert!(!take(&root, address, &b).unwrap());
         give_back(&root, address, &b).unwrap();
         assert_eq!(list(&root).unwrap(), [(address, a.clone())]);
         // Another start of this name; the first one then comes too late.
-        let again = owner("a", 2);
+        let again = owner("a", None, 2);
         assert!(take(&root, address, &again).unwrap());
         give_back(&root, address, &a).unwrap();
         assert_eq!(list(&root).unwrap(), [(address, again.clone())]);

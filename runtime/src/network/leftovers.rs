@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
-use super::{LINK_PREFIX, firewall, lease, link, link_name, listing};
+use super::{LINK_PREFIX, firewall, group, lease, link, link_name, listing};
 use crate::error::Result;
 
 /// What exists and belongs to no live sandbox.
@@ -16,7 +16,7 @@ pub struct Leftovers {
     pub links: Vec<String>,
     /// Addresses in the firewall that no live sandbox has.
     pub elements: Vec<Ipv4Addr>,
-    /// Leases whose id is not live, with their owners.
+    /// Leases whose id is not live and whose group, if they have one, is gone, with their owners.
     pub leases: Vec<(Ipv4Addr, String)>,
 }
 
@@ -33,10 +33,16 @@ impl Leftovers {
         let links = listing::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
         let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         let leases = lease::list(state_root)?;
+        let groups = group::all(state_root)?;
         let live = live()?;
-        let (held, leases): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|(_, owner)| live.contains(lease::id_of(owner)));
-        let held: HashSet<Ipv4Addr> = held.into_iter().map(|(address, _)| address).collect();
+        let is_live = |owner: &str| live.contains(lease::id_of(owner));
+        let in_use = leases.iter().filter(|(_, owner)| is_live(owner));
+        let held: HashSet<Ipv4Addr> = in_use.map(|(address, _)| *address).collect();
+        let of_group = |owner: &str| {
+            lease::group_of(owner).is_some_and(|id| groups.iter().any(|one| one == id))
+        };
+        let left = leases.into_iter().filter(|(_, owner)| !is_live(owner) && !of_group(owner));
+        let leases = left.collect();
         let is_held = |link: &str| held.iter().any(|address| link_name(*address) == link);
         let ours = |link: &str| {
             let address = link.strip_prefix(LINK_PREFIX);

@@ -11,10 +11,12 @@
 //! There is no bridge and no link between sandboxes: each has a /31 and a /127 of its own with the
 //! host, so everything between two sandboxes passes the `firewall`.
 
+mod choose;
 mod conntrack;
 pub mod device;
 mod firewall;
 mod foreign;
+pub mod group;
 mod lease;
 mod leftovers;
 pub(super) mod link;
@@ -27,13 +29,13 @@ mod slirp;
 mod table;
 mod uplink;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use crate::config::network::{Protocol, Publish};
@@ -44,6 +46,7 @@ use crate::sys::port::{self, Room};
 use crate::sys::{Errno, netns};
 use crate::wire::nft;
 use crate::{Error, Result};
+pub use choose::Pools;
 use firewall::{AddError, Elements};
 pub use foreign::obstacles;
 pub use leftovers::Leftovers;
@@ -51,31 +54,6 @@ pub use names::{HostEnd, IFB_PREFIX, LINK_PREFIX, link_name};
 use refusal::{refused, route_socket, worded};
 pub use restore::{mend, tend};
 use table::Table;
-use uplink::Route;
-
-/// Where addresses come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pools {
-    /// The first pool that does not collide with a route of the host is used. A single one is the
-    /// user's own choice: a collision is then an error.
-    pub pool4: Vec<Ipv4Network>,
-    /// Its first 96 bits, followed by the IPv4 address; `None` for a network without IPv6.
-    pub pool6: Option<Ipv6Network>,
-}
-
-impl Default for Pools {
-    /// Three blocks of 32,768 sandboxes each, from corners of the private address space that
-    /// routers, clouds, docker and podman leave alone by default; the last is for benchmarks (RFC
-    /// 2544).
-    fn default() -> Pools {
-        let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
-        let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
-        Pools {
-            pool4: [v4(10, 231), v4(172, 30), v4(198, 18)].into_iter().flatten().collect(),
-            pool6: Ipv6Network::new_checked(v6, 64),
-        }
-    }
-}
 
 /// A private network, as the journal records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,41 +79,15 @@ pub struct PrivateNetwork {
     /// The number of its lease, which tells it from others of the same name.
     #[serde(default)]
     pub number: u64,
-}
-
-impl Pools {
-    /// The pools of `--pool4` and `--pool6`, if given.
-    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Pools> {
-        let mut config = Pools::default();
-        if let Some(text) = pool4 {
-            let pool: Ipv4Network = text.parse().map_err(|_| {
-                Error::new(format!("--pool4 {text}: not an IPv4 network")).hint("e.g. 10.99.0.0/16")
-            })?;
-            config.pool4 = vec![pool];
-        }
-        if let Some(text) = pool6 {
-            let pool: Ipv6Network = text.parse().map_err(|_| {
-                Error::new(format!("--pool6 {text}: not an IPv6 network"))
-                    .hint("e.g. fd00:1234::/64")
-            })?;
-            config.pool6 = Some(pool);
-        }
-        config.check()?;
-        Ok(config)
-    }
-
-    /// Refuses pools that have no room for a sandbox's addresses.
-    fn check(&self) -> Result<()> {
-        if let Some(pool) = self.pool4.iter().find(|pool| pool.prefix() > 31) {
-            let error = Error::new(format!("--pool4 {pool}: no room for a pair of addresses"));
-            return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
-        }
-        if let Some(pool) = self.pool6.filter(|pool| pool.prefix() > 96) {
-            let error = Error::new(format!("--pool6 {pool}: the prefix is longer than 96"));
-            return Err(error.hint("the last 32 bits are those of the IPv4 address"));
-        }
-        Ok(())
-    }
+    /// The group of services to which its address belongs, if it is not the sandbox's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// It has no way out.
+    #[serde(default)]
+    pub internal: bool,
+    /// The services of the group to which it may connect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reaches: BTreeMap<String, Ipv4Addr>,
 }
 
 impl PrivateNetwork {
@@ -151,7 +103,18 @@ impl PrivateNetwork {
                 elements.push(*address);
             }
         }
+        leases.retain(|(_, owner)| lease::group_of(owner).is_none());
         Leftovers { links: Vec::new(), elements, leases }.remove(state_root)
+    }
+
+    /// The same, with or without a way out.
+    pub fn with_way_out(mut self, wanted: bool) -> PrivateNetwork {
+        self.internal = !wanted;
+        if self.internal {
+            // Nothing needs to be forwarded there.
+            self.uplinks.clear();
+        }
+        self
     }
 
     /// The host's end of the link.
@@ -173,7 +136,7 @@ impl PrivateNetwork {
         publish: Vec<Publish>,
     ) -> Result<PrivateNetwork> {
         let number = lease::number();
-        let owner = lease::owner(id, number);
+        let owner = lease::owner(id, None, number);
         let network = PrivateNetwork::find(id, config, publish, |address| {
             lease::take(state_root, address, &owner)
         })?;
@@ -190,78 +153,6 @@ impl PrivateNetwork {
         PrivateNetwork::find(id, config, publish, |address| {
             Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
         })
-    }
-
-    fn find(
-        id: &str,
-        config: &Pools,
-        publish: Vec<Publish>,
-        take: impl Fn(Ipv4Addr) -> Result<bool>,
-    ) -> Result<PrivateNetwork> {
-        config.check()?;
-        let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
-        let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
-        if let (Some(publish), None) = (wants6, pool6) {
-            return Err(Error::new(format!("-p {publish}: no IPv6 on this host"))
-                .hint("publish on an IPv4 address"));
-        }
-        let mut socket = route_socket()?;
-        let mut collisions = Vec::new();
-        for pool in &config.pool4 {
-            for inner4 in lease::candidates(*pool, id) {
-                let inner6 = pool6.map(|pool| address6(pool, inner4));
-                let (route4, route6) =
-                    uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
-                let mut ways_out = Vec::new();
-                let mut known = None;
-                let name6 = pool6.map(|pool| pool.to_string()).unwrap_or_default();
-                for (pool, route) in [(pool.to_string(), route4), (name6, route6)] {
-                    match route {
-                        Route::None => {}
-                        Route::Default(links) => {
-                            let new = links.into_iter().filter(|link| !ways_out.contains(link));
-                            ways_out.extend(new.collect::<Vec<_>>());
-                        }
-                        Route::Known { prefix, link } => known = Some((pool, prefix, link)),
-                    }
-                }
-                if let Some((pool, prefix, link)) = known {
-                    let link = one_link(&mut socket, link)?;
-                    if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
-                        continue;
-                    }
-                    let link = link.map_or(String::new(), |link| format!(" on {link}"));
-                    collisions.push(format!("{pool} collides with the route {prefix}{link}"));
-                    break;
-                }
-                // Taken last, so that an address that is rejected leaves nothing behind.
-                if !take(inner4)? {
-                    continue;
-                }
-                let links = match ways_out.as_slice() {
-                    [] => Vec::new(),
-                    indexes => listing::of(&mut socket, indexes).map_err(|r| worded(r, ""))?,
-                };
-                let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
-                return Ok(PrivateNetwork {
-                    id: id.to_owned(),
-                    link: link_name(inner4),
-                    mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
-                    host4,
-                    inner4,
-                    host6: pool6.map(|pool| address6(pool, host4)),
-                    inner6,
-                    uplinks: links.into_iter().map(|link| link.name).collect(),
-                    publish,
-                    number: 0,
-                });
-            }
-        }
-        let error = match collisions.is_empty() {
-            true => Error::new("no free address for another sandbox"),
-            false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
-        };
-        Err(error.hint("use --pool4 for another pool, or run `garth gc`"))
     }
 
     /// Takes the published ports on the host, so that one in use is an error here, and they stay
@@ -366,7 +257,10 @@ impl PrivateNetwork {
                 .map_err(|r| worded(r, ""))?;
             table.close_released()?;
         }
-        lease::give_back(state_root, self.inner4, &self.owner())
+        match self.group {
+            Some(_) => Ok(()),
+            None => lease::give_back(state_root, self.inner4, &self.owner()),
+        }
     }
 
     /// What this running sandbox ought to have that is missing or does not work.
@@ -388,7 +282,7 @@ impl PrivateNetwork {
             lacks.push(format!("{missing} firewall element{s} of {address} missing"));
         }
         let mut socket = route_socket()?;
-        if !self.has_link(&mut socket)? {
+        if !has_link(&mut socket, &self.link)? {
             lacks.push(format!("link {} is missing", self.link));
         }
         let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
@@ -408,17 +302,20 @@ impl PrivateNetwork {
     /// # Errors
     /// The kernel returns no answer.
     pub fn await_end(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let mut socket = route_socket()?;
-        while self.has_link(&mut socket)? && Instant::now() < deadline {
-            sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        PrivateNetwork::await_end_of(&self.link).map(drop)
     }
 
-    fn has_link(&self, socket: &mut Socket) -> Result<bool> {
-        let link = listing::named(socket, &self.link);
-        link.map(|link| link.is_some()).map_err(|r| worded(r, &format!(" {}", self.link)))
+    /// The same for the link of this name; false if it is still there.
+    fn await_end_of(link: &str) -> Result<bool> {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut socket = route_socket()?;
+        while has_link(&mut socket, link)? {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(true)
     }
 
     /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
@@ -460,6 +357,12 @@ impl PrivateNetwork {
         lines.push(format!("address eth0 {}", both(self.inner4, 31, self.inner6, 127)));
         let via = self.host6.map_or(String::new(), |host6| format!(" and {host6}"));
         lines.push(format!("default route via {}{via}", self.host4));
+        if self.internal {
+            lines.push("reject what it sends that is not an answer".to_owned());
+        }
+        for (name, address) in &self.reaches {
+            lines.push(format!("let it connect to {name} at {address}"));
+        }
         lines
     }
 
@@ -470,11 +373,12 @@ impl PrivateNetwork {
     }
 
     fn owner(&self) -> String {
-        lease::owner(&self.id, self.number)
+        lease::owner(&self.id, self.group.as_deref(), self.number)
     }
 
     fn entry<'a>(&'a self, owner: &'a str) -> Elements<'a> {
-        Elements { inner4: self.inner4, inner6: self.inner6, publish: &self.publish, owner }
+        let Self { inner4, inner6, internal, ref publish, ref reaches, .. } = *self;
+        Elements { inner4, inner6, publish, internal, reaches, owner }
     }
 }
 
@@ -484,6 +388,14 @@ impl Resource for PrivateNetwork {
         held.extend(self.reserve()?);
         held.push(self.prepare(owner.journal)?);
         Ok(())
+    }
+
+    fn hold(&self, _: &Owner, held: &mut Held) -> Result<()> {
+        held.extend(lease::claim(self.inner4)?);
+        held.extend(self.reserve().unwrap_or_default());
+        let table = Table::make()?;
+        held.push(table.keep()?);
+        table.close()
     }
 
     fn connect(&self, _: &Owner, pid: i32) -> Result<()> {
@@ -504,7 +416,7 @@ impl Resource for PrivateNetwork {
         if elements.contains(&address) {
             there.push(format!("firewall elements of {address}"));
         }
-        if self.has_link(&mut route_socket()?)? {
+        if has_link(&mut route_socket()?, &self.link)? {
             there.push(format!("link {}", self.link));
         }
         Ok(there)
@@ -519,16 +431,9 @@ impl Resource for PrivateNetwork {
     }
 }
 
-/// The pool's first 96 bits and the IPv4 address.
-fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
-    let high = u128::from(pool.network()) & !u128::from(u32::MAX);
-    Ipv6Addr::from(high | u128::from(u32::from(v4)))
-}
-
-fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
-    let Some(index) = index else { return Ok(None) };
-    let links = listing::of(socket, &[index]).map_err(|r| worded(r, ""))?;
-    Ok(links.into_iter().next().map(|link| link.name))
+fn has_link(socket: &mut Socket, name: &str) -> Result<bool> {
+    let link = listing::named(socket, name);
+    link.map(|link| link.is_some()).map_err(|r| worded(r, &format!(" {name}")))
 }
 
 fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
@@ -543,22 +448,5 @@ fn unreserved(publish: &Publish, address: IpAddr, errno: Errno) -> Error {
         libc::EMFILE => Error::os(format!("-p {publish}: reserve port {port}"), errno)
             .hint("each published port needs a descriptor for each address: raise `ulimit -Hn`"),
         _ => Error::os(format!("-p {publish}: reserve port {port} on {address}"), errno),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_without_room_is_refused_also_of_the_library() {
-        let propose = |pools: &Pools| {
-            PrivateNetwork::propose(Path::new("/nonexistent"), "web", pools, Vec::new())
-        };
-        let small = Pools { pool4: vec!["10.0.0.4/32".parse().unwrap()], ..Pools::default() };
-        assert!(propose(&small).unwrap_err().to_string().contains("no room for a pair"));
-        // Its first 96 bits belong to addresses outside it.
-        let long = Pools { pool6: Some("fd00::/120".parse().unwrap()), ..Pools::default() };
-        assert!(propose(&long).unwrap_err().to_string().contains("longer than 96"));
     }
 }

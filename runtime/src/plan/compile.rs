@@ -8,12 +8,13 @@ use super::id_maps::IdMaps;
 use super::program::{self, c_path, c_string};
 use super::step::{MountStep, Otherwise, Path, Source, Step};
 use super::{Plan, id_maps, view};
+use crate::config::secret::SECRETS;
 use crate::config::{
     Access, CapabilitySet, Directory, Mount, MountKind, MountOwner, Namespace, Network, Root,
     Sandbox, Seccomp,
 };
 use crate::error::{Error, Result};
-use crate::plan::facts::{Facts, HostMount};
+use crate::plan::facts::{Facts, HostMount, VolumeFact};
 use crate::sys::clone::Memory;
 use crate::sys::raw::MountAttr;
 
@@ -29,9 +30,9 @@ pub fn compile(sandbox: &Sandbox, facts: &Facts) -> Result<Plan> {
     let confined = userns || facts.confined;
     let compiler = Compiler { sandbox, facts, userns, confined, capabilities };
 
+    plan.id_maps = maps_of(sandbox, facts)?;
     if userns {
         plan.namespaces |= libc::CLONE_NEWUSER as u64;
-        plan.id_maps = Some(own_ids(facts)?);
     }
     plan.namespaces |= compiler.namespaces();
     plan.awaits_go = userns || facts.recorded;
@@ -138,9 +139,9 @@ pub(super) struct Compiler<'a> {
 impl Compiler<'_> {
     fn namespaces(&self) -> u64 {
         let wanted = &self.sandbox.namespaces;
-        let net = match self.sandbox.network {
-            Network::Private | Network::None => Namespace::New,
-            Network::Host | Network::Join(_) => Namespace::Inherited,
+        let net = match self.sandbox.network.is_own() {
+            true => Namespace::New,
+            false => Namespace::Inherited,
         };
         // Not the cgroup namespace: it must be unshared after the cgroup is joined.
         [
@@ -182,7 +183,7 @@ impl Compiler<'_> {
             };
             plan.push_or(Step::Hostname(name.clone().into_bytes()), "--hostname", otherwise);
         }
-        if let Network::Private | Network::None = self.sandbox.network {
+        if self.sandbox.network.is_own() {
             let otherwise = match self.sandbox.network {
                 Network::None => Otherwise::Without(Some("the sandbox has no loopback interface")),
                 _ => Otherwise::Fail,
@@ -200,6 +201,13 @@ impl Compiler<'_> {
             plan.push(Step::Write { path, data: value.clone().into_bytes() }, "--sysctl");
         }
         Ok(())
+    }
+
+    /// Whether a mount of the host is at or below what is masked.
+    fn hides(&self, mount: &HostMount) -> bool {
+        let masked = self.sandbox.masked.iter();
+        let mut masked = masked.filter(|path| !view::was_asked_for(self.sandbox, path));
+        masked.any(|path| FsPath::new(&mount.target).starts_with(path))
     }
 
     fn file_system(&self, plan: &mut Plan) -> Result<()> {
@@ -222,7 +230,9 @@ impl Compiler<'_> {
                 let (source, over) = (c"/".into(), c"/".into());
                 plan.push(Step::Root { source, over, recursive, attr }, "default");
                 if !recursive {
-                    for mount in self.facts.mounts.iter().filter(|mount| belongs_in_view(mount)) {
+                    // What is hidden anyway is not held either: nobody could unmount it.
+                    let is_seen = |mount: &&HostMount| belongs_in_view(mount) && !self.hides(mount);
+                    for mount in self.facts.mounts.iter().filter(is_seen) {
                         let source =
                             Source::Bind { path: c_path(&mount.target)?, recursive: false };
                         let step = MountStep::new(source, Path::new(&mount.target), attr);
@@ -247,6 +257,7 @@ impl Compiler<'_> {
             let owner = Some(self.owner(MountOwner::User));
             plan.push(Step::MakeDirectory { path, owner }, "--run-dir");
         }
+        self.secrets(plan);
         // What was asked for by name is not hidden.
         for path in sandbox.masked.iter().filter(|path| !view::was_asked_for(sandbox, path)) {
             plan.push(Step::Mask(Path::new(path)), "default");
@@ -258,6 +269,22 @@ impl Compiler<'_> {
             plan.push(Step::Pivot, "always");
         }
         Ok(())
+    }
+
+    /// The contents of the secrets; then their file system becomes read-only.
+    fn secrets(&self, plan: &mut Plan) {
+        if self.facts.secrets.is_empty() {
+            return;
+        }
+        let dir = FsPath::new(SECRETS);
+        let owner = self.owner(MountOwner::User);
+        for (name, text) in &self.facts.secrets {
+            let (path, text) = (Path::new(&dir.join(name)), text.clone());
+            plan.push(Step::File { path, text, mode: 0o400, owner }, "--secret");
+        }
+        let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        let step = Step::Attributes { path: Path::new(dir), attr, recursive: false };
+        plan.push(step, "--secret");
     }
 
     /// The sandbox's own host name, ahead of the host's entries: a program that looks up its own
@@ -300,12 +327,19 @@ impl Compiler<'_> {
     fn mount(&self, plan: &mut Plan, mount: &Mount) -> Result<()> {
         let step = |source, access| {
             let (target, attr) = (Path::new(&mount.target), attributes(access));
-            let step = match source {
-                Source::Bind { recursive: true, .. } => MountStep {
+            let with_those_below = match &mount.kind {
+                MountKind::Bind { recursive, .. } | MountKind::Volume { recursive, .. } => {
+                    *recursive
+                }
+                // Where these fall back to the host's.
+                _ => matches!(source, Source::Bind { recursive: true, .. }),
+            };
+            let step = match with_those_below {
+                true => MountStep {
                     recursive: attr,
                     ..MountStep::new(source, target, MountAttr::default())
                 },
-                _ => MountStep::new(source, target, attr),
+                false => MountStep::new(source, target, attr),
             };
             let scaffold = !mount.optional && self.sandbox.root != Root::Untouched;
             Step::Mount(MountStep { optional: mount.optional, scaffold, ..step })
@@ -322,6 +356,21 @@ impl Compiler<'_> {
         match &mount.kind {
             MountKind::Bind { source, recursive } => {
                 let source = Source::Bind { path: c_path(source)?, recursive: *recursive };
+                plan.push(step(source, mount.access), &mount.origin);
+            }
+            MountKind::Volume { recursive, name } => {
+                let at = |fact: &&VolumeFact| {
+                    self.sandbox.mounts.get(fact.mount).is_some_and(|it| std::ptr::eq(it, mount))
+                };
+                let fact = self.facts.volumes.iter().find(at);
+                let fact = fact.ok_or_else(|| {
+                    Error::new(format!("{}: it is not known where {name} is", mount.origin))
+                })?;
+                let path = c_path(&fact.path)?;
+                let source = match fact.tree {
+                    Some(fd) => Source::Tree { fd, name: path, keeps: true },
+                    None => Source::Bind { path, recursive: *recursive },
+                };
                 plan.push(step(source, mount.access), &mount.origin);
             }
             MountKind::Tmpfs { size, mode, owner } => {
@@ -357,9 +406,9 @@ impl Compiler<'_> {
             }
             MountKind::Sysfs => {
                 let outside = || step(bind(c"/sys", self.confined), mount.access);
-                match self.sandbox.network {
+                match self.sandbox.network.is_own() {
                     // A new sysfs shows its mounter's network namespace, which that must own.
-                    Network::Private | Network::None => {
+                    true => {
                         let otherwise = Otherwise::Instead(
                             Box::new(outside()),
                             Some("/sys shows the host's network devices"),
@@ -367,7 +416,7 @@ impl Compiler<'_> {
                         let sysfs = step(new("sysfs", &[])?, mount.access);
                         plan.push_or(sysfs, &mount.origin, otherwise);
                     }
-                    Network::Host | Network::Join(_) => plan.push(outside(), &mount.origin),
+                    false => plan.push(outside(), &mount.origin),
                 }
                 self.cgroups(plan, mount)?;
             }
@@ -431,6 +480,10 @@ impl Compiler<'_> {
         }
         plan.push(Step::Umask(sandbox.umask), "always");
         if sandbox.init && sandbox.namespaces.pid.is_new() {
+            if sandbox.terminal {
+                // The caller's terminal, and signals to its jobs, no longer concern the init.
+                plan.push(Step::Session, "--tty");
+            }
             let filter = self.facts.init_seccomp.clone();
             // It forwards signals to a command that may have changed to another user.
             let keep = self.capabilities.0 & CapabilitySet::KILL.0;
@@ -438,6 +491,13 @@ impl Compiler<'_> {
             if sandbox.die_with_parent {
                 plan.push(Step::DieWithParent, "always");
             }
+        }
+        if sandbox.terminal {
+            // By the command's user, who thereby owns it; and by the command itself, which leads
+            // the session. Where its master goes is filled in when it is started.
+            let (socket, size, console, plain) = (-1, None, false, false);
+            plan.push(Step::Session, "--tty");
+            plan.push(Step::Terminal { socket, size, console, plain }, "--tty");
         }
         self.directory(plan)?;
         // Ignored and blocked signals would be inherited across execve.
@@ -467,6 +527,15 @@ impl Compiler<'_> {
         plan.push(step, "command");
         Ok(())
     }
+}
+
+/// The maps of the sandbox's user namespace, if it has one of its own.
+///
+/// # Errors
+/// The user, or a group, is not among them.
+pub fn maps_of(sandbox: &Sandbox, facts: &Facts) -> Result<Option<IdMaps>> {
+    let userns = sandbox.namespaces.user.is_new() || !facts.privileged;
+    userns.then(|| own_ids(facts)).transpose()
 }
 
 /// Root maps ids of its own; others can map only their own id, which becomes the requested one.

@@ -140,6 +140,10 @@ impl fmt::Display for Step {
             Step::Link { path, text: to } => {
                 write!(f, "link {} to {}", inside(path), text(to))
             }
+            Step::File { path, text, mode, owner: (uid, gid) } => {
+                let size = text.len();
+                write!(f, "write {} ({size} bytes, mode {mode:04o}, {uid}:{gid})", inside(path))
+            }
             Step::Cover { path, text, .. } => {
                 let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
                 let first = String::from_utf8_lossy(first);

@@ -39,6 +39,10 @@ pub struct Facts {
     pub hosts: Vec<u8>,
     /// The sandbox's own addresses, for its host name.
     pub addresses: Vec<String>,
+    /// The named volumes.
+    pub volumes: Vec<VolumeFact>,
+    /// The contents of its secrets, by name.
+    pub secrets: Vec<(String, Vec<u8>)>,
     /// The parent must learn the child's process id before the child goes on.
     pub recorded: bool,
 }
@@ -52,6 +56,17 @@ pub struct User {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
+}
+
+/// Where a named volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeFact {
+    /// The index of its mount in the sandbox's.
+    pub mount: usize,
+    /// The directory outside.
+    pub path: PathBuf,
+    /// A detached mount of it that the parent has opened, where the child cannot.
+    pub tree: Option<i32>,
 }
 
 /// One line of /proc/self/mountinfo, as far as it matters.

@@ -17,9 +17,9 @@ pub mod seccomp;
 mod step;
 pub(crate) mod view;
 
-pub use compile::{compile, compile_join};
+pub use compile::{compile, compile_join, maps_of};
 pub use explain::namespaces;
-pub use facts::{CgroupMount, Facts, HostMount, User};
+pub use facts::{CgroupMount, Facts, HostMount, User, VolumeFact};
 pub use id_maps::IdMaps;
 pub use step::{Hook, MountStep, Named, Otherwise, Path, Planned, Procfs, Source, Step};
 

@@ -26,7 +26,7 @@ impl Compiler<'_> {
         if sandbox.landlock && self.facts.landlock > 0 {
             self.landlock(plan);
         }
-        if self.facts.privileged && user.uid != self.facts.caller.0 {
+        if self.facts.privileged && user.uid != self.facts.caller.0 && !sandbox.terminal {
             // Only its owner, the caller, can open a pipe.
             plan.push(Step::StandardFiles { uid: user.uid, pipes: true }, "-u");
         }

@@ -162,6 +162,17 @@ pub enum Step {
         /// User and group; `None`: the maker's own.
         owner: Option<(u32, u32)>,
     },
+    /// Make a file.
+    File {
+        /// Where.
+        path: Path,
+        /// Its contents.
+        text: Vec<u8>,
+        /// Its permissions.
+        mode: u32,
+        /// User and group.
+        owner: (u32, u32),
+    },
     /// Make a symbolic link.
     Link {
         /// Where.

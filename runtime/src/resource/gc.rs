@@ -19,6 +19,8 @@ use crate::sys::{pidfd, process};
 pub struct Report {
     /// Descriptions of what was removed.
     pub removed: Vec<String>,
+    /// Services that had lost their keeper, and have one again.
+    pub taken_up: Vec<String>,
     /// What could not be removed.
     pub failed: Vec<Error>,
 }
@@ -35,7 +37,8 @@ pub fn collect(journal: &Journal) -> Result<Report> {
             Err(error) => report.failed.push(error.within(format_args!("sandbox {id}"))),
         }
     }
-    for result in journal.containers().sweep("")? {
+    let volumes = journal.raid().sweep("")?;
+    for result in journal.containers().sweep("")?.into_iter().chain(volumes) {
         match result {
             Ok(name) => report.removed.push(format!("unfinished {name}")),
             Err(error) => report.failed.push(error),

@@ -4,6 +4,7 @@
 
 pub mod bandwidth;
 pub mod gc;
+pub mod log;
 pub mod plugin;
 pub mod rdt;
 pub mod record;
@@ -21,9 +22,12 @@ use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, is_there};
+use crate::network::group::Membership;
 use crate::network::pasta::Pasta;
 use crate::network::{self, Leftovers, PrivateNetwork};
 use crate::resource::plugin::FoundPlugin;
+use crate::volume::usage::VolumeUse;
+use crate::volume::users::VolumeUser;
 use bandwidth::Bandwidth;
 use rdt::RdtGroup;
 
@@ -35,6 +39,9 @@ pub struct Resources {
     /// A container's share of caches and of memory bandwidth.
     #[serde(default)]
     pub rdt: Option<RdtGroup>,
+    /// RAID volumes that are mounted in it.
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
     /// Link, addresses and firewall elements, if it has a private network.
     pub network: Option<PrivateNetwork>,
     /// The private network of an unprivileged sandbox.
@@ -48,7 +55,7 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Chooses names and addresses. The addresses are leased here, by a link that names their
+    /// Chooses names and addresses; those of a member of a group are known. The addresses are leased here, by a link that names their
     /// owner; the entry in the journal must already exist.
     ///
     /// # Errors
@@ -58,9 +65,11 @@ impl Resources {
         id: &str,
         journal: &Journal,
         pools: &network::Pools,
+        membership: Option<&Membership>,
     ) -> Result<Resources> {
-        Resources::find(sandbox, id, journal, |publish| {
-            PrivateNetwork::lease(journal.root(), id, pools, publish)
+        Resources::find(sandbox, id, journal, |publish| match membership {
+            Some(known) => PrivateNetwork::of_member(journal.root(), id, known, publish),
+            None => PrivateNetwork::lease(journal.root(), id, pools, publish),
         })
     }
 
@@ -86,21 +95,26 @@ impl Resources {
         lease: impl FnOnce(Vec<config::Publish>) -> Result<PrivateNetwork>,
     ) -> Result<Resources> {
         let plugins = FoundPlugin::find_all(&sandbox.plugins)?;
-        let mut resources = Resources { plugins, ..Resources::default() };
+        let volumes = VolumeUse::of_sandbox(sandbox, journal)?;
+        let mut resources = Resources { plugins, volumes, ..Resources::default() };
         if !sandbox.limits.is_empty() || sandbox.systemd_cgroup {
             let host = Hierarchy { scope: sandbox.systemd_cgroup, ..Hierarchy::read()? };
             resources.cgroup = cgroup::choose(&host, id, &sandbox.limits, false)?;
         }
-        if sandbox.network == config::Network::Private {
+        if sandbox.network.has_address() {
+            let internal = sandbox.network == config::Network::Internal;
             let publish = sandbox.publish.clone();
             if facts::privileged() {
-                let network = lease(publish)?;
+                let network = lease(publish)?.with_way_out(!internal);
                 resources.bandwidth = Some(Bandwidth {
                     rates: sandbox.rates,
                     group: sandbox.rate_group.clone(),
                     link: Some(network.end()),
                 });
                 resources.network = Some(network);
+            } else if internal {
+                return Err(Error::new("--network internal needs root")
+                    .hint("use --network none, or private for a way out"));
             } else {
                 bandwidth::check(&sandbox.rates, sandbox.rate_group.as_ref())?;
                 let pid_file = journal.file(id, "pasta.pid");
@@ -118,8 +132,11 @@ impl Resources {
     /// What the annotations of a container ask for (`config/annotation.rs`).
     ///
     /// # Errors
-    /// A value is invalid, or a plugin does not exist.
-    pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Resources> {
+    /// A value is invalid, or a plugin or volume does not exist.
+    pub fn of_container(
+        annotations: &BTreeMap<String, String>,
+        journal: &Journal,
+    ) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
         let group = annotation::rate_group(annotations, &rates)?;
         let bandwidth = (!rates.is_empty() || group.is_some()).then_some(Bandwidth {
@@ -128,7 +145,8 @@ impl Resources {
             link: None,
         });
         let plugins = FoundPlugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
-        Ok(Resources { bandwidth, plugins, ..Resources::default() })
+        let volumes = VolumeUse::of_container(annotations, journal)?;
+        Ok(Resources { bandwidth, plugins, volumes, ..Resources::default() })
     }
 
     /// Releases what the owner's marks and its id lead to, when its record is lost. What bears its
@@ -151,6 +169,9 @@ impl Resources {
             results.push(PrivateNetwork::forget(journal.root(), id));
         }
         results.push(bandwidth::forget(owner, own_links));
+        for root in VolumeUse::roots(journal) {
+            results.push(VolumeUser::of(owner).forget(&Journal::at(root).raid()));
+        }
         results.into_iter().collect()
     }
 
@@ -158,6 +179,7 @@ impl Resources {
     fn list(&self) -> Vec<&dyn Resource> {
         let mut list: Vec<&dyn Resource> = vec![&self.cgroup];
         list.extend(self.rdt.iter().map(|one| one as &dyn Resource));
+        list.extend(self.volumes.iter().map(|one| one as &dyn Resource));
         list.extend(self.connected());
         list
     }
@@ -174,7 +196,7 @@ impl Resources {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.cgroup.is_empty() && self.rdt.is_none() && !self.connects()
+        self.cgroup.is_empty() && self.rdt.is_none() && self.volumes.is_empty() && !self.connects()
     }
 
     /// Whether there is anything to create once its process has namespaces.
@@ -207,6 +229,17 @@ impl Resources {
     pub fn acquire(&self, owner: &Owner) -> Result<Held> {
         let mut held = Held::new();
         self.list().into_iter().try_for_each(|one| one.acquire(owner, &mut held))?;
+        Ok(held)
+    }
+
+    /// Takes again what must stay open, for a process that looks after a running sandbox in place of
+    /// one that is gone.
+    ///
+    /// # Errors
+    /// It cannot be determined.
+    pub fn hold(&self, owner: &Owner) -> Result<Held> {
+        let mut held = Held::new();
+        self.list().into_iter().try_for_each(|one| one.hold(owner, &mut held))?;
         Ok(held)
     }
 
@@ -334,7 +367,7 @@ pub fn no_private_network() -> Option<Error> {
 /// # Errors
 /// For each kind, what could not be removed.
 pub fn remove_strays(journal: &Journal) -> Vec<Result<Vec<String>>> {
-    let mut results = vec![stray_cgroups(journal)];
+    let mut results = vec![stray_cgroups(journal), VolumeUser::sweep(&journal.raid())];
     if facts::privileged() {
         results.push(stray_network(journal));
         results.push(network::mend(journal));

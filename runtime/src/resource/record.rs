@@ -1,6 +1,6 @@
 //! The record of each entry of the journal: what was requested, and what it has outside.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Resources;
 use crate::config::{LimitSource, Sandbox};
 use crate::error::{Error, Result};
+use crate::facts;
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
 
@@ -46,7 +47,7 @@ pub struct Record<Asked> {
 impl<Asked: Recorded> Record<Asked> {
     /// A record created now.
     pub fn new(id: &str, asked: Asked, resources: Resources) -> Record<Asked> {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let created = facts::now();
         Record { id: id.to_owned(), created, asked, resources }
     }
 
@@ -57,8 +58,12 @@ impl<Asked: Recorded> Record<Asked> {
     pub fn read(journal: &Journal, id: &str) -> Result<Record<Asked>> {
         let text = journal.read(id)?;
         let damaged = |how: String| {
-            Error::new(format!("the record of {} {id}: {how}", journal.kind()))
-                .hint(format!("garth delete --force {id} removes it"))
+            Error::new(format!("the record of {} {id}: {how}", journal.kind())).hint(match journal
+                .is_of_services()
+            {
+                true => format!("garth down {id} ends it and removes it"),
+                false => format!("garth delete --force {id} removes it"),
+            })
         };
         let record: Record<Asked> =
             serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
@@ -78,8 +83,15 @@ impl<Asked: Recorded> Record<Asked> {
     /// # Errors
     /// The state directory cannot be written.
     pub fn write(&self, entry: &Entry) -> Result<()> {
-        let text = serde_json::to_vec(self)
-            .map_err(|e| Error::new(format!("write the record of {}: {e}", self.id)))?;
-        entry.write(&text)
+        entry.write(&self.text()?)
+    }
+
+    /// As it is written.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|e| Error::new(format!("write the record of {}: {e}", self.id)))
     }
 }

@@ -1,37 +1,37 @@
 //! What is remembered of a detached sandbox after it has ended: how it ended, and its last output.
 //!
-//! While it runs, its output goes to two files of its entry in the journal. The keeper writes them,
-//! and switches to the other when one has reached 64 KiB, so that they never hold more than twice
-//! that. At the end `ended.json` is written beside them; and once everything the sandbox had is
+//! While it runs, its output goes to the `log` in its entry in the journal, which the keeper writes:
+//! two files of at most 64 KiB. At the end `ended.json` is written beside them; and once everything the sandbox had is
 //! released, the directory moves from `<root>/sandboxes/` to `<root>/ended/`, where nothing is
 //! held, counted or released any more. It stays there for a day, until `garth delete`, or until its
 //! name is reused.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::log;
 use super::record::SandboxRecord;
 use crate::config::Limits;
 use crate::error::{Error, Result};
-use crate::journal::{Entry, Journal, is_there};
-use crate::sys::process::{Ended, signal_name};
+use crate::facts;
+use crate::journal::{Entry, Journal, is_there, write_whole};
+use crate::sys::process::{Ended, signal_name, signal_number};
 
-/// The two files of the output.
-pub const OUTPUT: [&str; 2] = ["output.0", "output.1"];
+/// The size in bytes of a file of the output, and how many are kept.
+pub const OUTPUT: (u64, u32) = (65536, 2);
 /// How long a trace is kept.
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many traces are kept: the most recent ones.
 pub const MOST: usize = 256;
 
 const FILE: &str = "ended.json";
-/// How much of the output is kept in the trace.
-const LAST_LINES: usize = 10;
+/// How many lines of the output are kept in the trace, and how many bytes.
+pub const LAST_LINES: usize = 10;
 const LAST_BYTES: u64 = 4096;
 
 /// The end of a detached sandbox.
@@ -45,8 +45,11 @@ pub struct Trace {
     pub created: u64,
     /// Seconds since 1970.
     pub ended: u64,
-    /// As a shell reports it: 128 + n for signal n.
+    /// As a shell reports it: 128 + n for signal n; 255 if it is not known.
     pub exit_code: i32,
+    /// How it ended is not known: its keeper was killed, and another took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// The name of the signal that ended it, such as `TERM`.
     pub signal: Option<String>,
     /// If the kernel killed for lack of memory: the limit that was reached, spelled as its flag.
@@ -57,30 +60,30 @@ pub struct Trace {
 
 impl Trace {
     /// The trace of the sandbox of `record`, which has just ended but is not released yet. `log` is
-    /// where its output went, if not to the files of its entry.
+    /// the file that its output went to, if not to the log in `dir`.
     pub fn of(
-        journal: &Journal,
         record: &SandboxRecord,
-        ended: Ended,
+        ended: Option<Ended>,
+        dir: &Path,
         log: Option<&Path>,
     ) -> Trace {
-        let files: Vec<PathBuf> = match log {
-            Some(log) => vec![log.into()],
-            None => in_order(OUTPUT.map(|name| journal.file(&record.id, name)).to_vec()),
-        };
         let words = record.asked.command.iter().map(|word| word.to_string_lossy().into_owned());
         Trace {
             name: record.id.clone(),
             command: words.collect(),
             created: record.created.as_secs(),
-            ended: now(),
-            exit_code: ended.code(),
+            ended: facts::now().as_secs(),
+            exit_code: ended.map_or(255, Ended::code),
+            unknown: ended.is_none(),
             signal: match ended {
-                Ended::Exited(_) => None,
-                Ended::Killed(signal) => Some(signal_name(signal)),
+                Some(Ended::Killed(signal)) => Some(signal_name(signal)),
+                _ => None,
             },
             out_of_memory: out_of_memory(record.resources.oom_kills(), &record.asked.limits),
-            output: last_lines(&files),
+            output: match log {
+                Some(file) => last_lines(file),
+                None => log::last_in_files(dir, LAST_LINES, LAST_BYTES),
+            },
         }
     }
 
@@ -88,6 +91,7 @@ impl Trace {
     pub fn words(&self) -> String {
         let mut words = match &self.signal {
             Some(signal) => format!("killed {signal}"),
+            None if self.unknown => "ended".to_owned(),
             None => format!("exited {}", self.exit_code),
         };
         if let Some(limit) = &self.out_of_memory {
@@ -96,22 +100,23 @@ impl Trace {
         words
     }
 
+    /// How it ended, if that is known.
+    pub fn ended_as(&self) -> Option<Ended> {
+        match &self.signal {
+            _ if self.unknown => None,
+            Some(signal) => signal_number(signal).map(Ended::Killed),
+            None => Some(Ended::Exited(self.exit_code)),
+        }
+    }
+
     /// Writes it into the entry, where it stays until everything is released.
     ///
     /// # Errors
     /// The state directory cannot be written.
     pub fn write(&self, journal: &Journal) -> Result<()> {
-        let path = journal.file(&self.name, FILE);
-        let new = path.with_extension("new");
         let text = serde_json::to_vec(self)
             .map_err(|e| Error::new(format!("the trace of {}: {e}", self.name)))?;
-        let write = || -> std::io::Result<()> {
-            let mut options = File::options();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            options.open(&new)?.write_all(&text)?;
-            fs::rename(&new, &path)
-        };
-        write().map_err(|e| Error::io(format!("write {}", path.display()), &e))
+        write_whole(&journal.file(&self.name, FILE), &text, false)
     }
 
     /// All traces, sorted by name.
@@ -142,6 +147,16 @@ impl Trace {
             .map_err(|e| Error::new(format!("{}: invalid trace: {e}", path.display())))
     }
 
+    /// The directory of the trace of `name`, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be determined.
+    pub fn dir(journal: &Journal, name: &str) -> Result<Option<PathBuf>> {
+        let dir = place(journal).join(name);
+        let there = journal.check_id(name).is_ok() && is_there(&dir)?;
+        Ok(there.then_some(dir))
+    }
+
     /// Removes the trace of `name`; returns false if there is none.
     ///
     /// # Errors
@@ -166,7 +181,7 @@ impl Trace {
     pub fn expire(journal: &Journal) -> Result<Vec<String>> {
         let mut traces = Trace::all(journal)?;
         traces.sort_by_key(|trace| std::cmp::Reverse(trace.ended));
-        let oldest = now().saturating_sub(KEPT.as_secs());
+        let oldest = facts::now().as_secs().saturating_sub(KEPT.as_secs());
         let mut removed = Vec::new();
         for (nth, trace) in traces.into_iter().enumerate() {
             if nth >= MOST || trace.ended < oldest {
@@ -234,24 +249,11 @@ fn names(journal: &Journal) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-/// The older file first: the keeper sets the modification time of a file that it leaves to 1970.
-fn in_order(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
-    let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
-    files.sort_by_key(written);
-    files
-}
-
-fn last_lines(files: &[PathBuf]) -> Vec<String> {
+fn last_lines(file: &Path) -> Vec<String> {
     let mut bytes = Vec::new();
-    for path in files {
-        // A file that cannot be read is skipped.
-        let _ = tail(path, &mut bytes);
-    }
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LAST_BYTES as usize)..]);
+    // A file that cannot be read is skipped.
+    let _ = tail(file, &mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| line.to_string()).collect()
 }

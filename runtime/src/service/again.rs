@@ -2,11 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::detach::{KEEP, bury, keep};
-use super::end_as;
+use super::{end_as, health, keeper, watch};
 use crate::container;
-use crate::error::{Error, Kind, Result};
-use crate::journal::Journal;
+use crate::error::{Error, Kind};
 use crate::network;
 use crate::start::{self, second};
 
@@ -16,8 +14,11 @@ pub fn main(words: &[OsString]) -> i32 {
     let word = word.to_str().unwrap_or_default();
     let done = match word {
         second::WORD => start::serve(rest),
-        KEEP => keep(rest),
-        "ended" => ended(rest),
+        keeper::KEEP => keeper::keep(rest),
+        keeper::ENDED => keeper::ended(rest),
+        keeper::RESTART => keeper::restart(rest),
+        keeper::HEALTH => health::check(rest),
+        keeper::WATCH => watch::look(rest),
         "tend" => network::tend(),
         _ => match container::serve(word, rest) {
             Some(Ok(Some(ended))) => return end_as(ended),
@@ -32,15 +33,4 @@ pub fn main(words: &[OsString]) -> i32 {
         Kind::NotExecutable => 126,
         Kind::Refused => 125,
     }
-}
-
-/// `ended ROOT NAME ENTRY PID`: what a keeper becomes once its sandbox has ended.
-fn ended(words: &[OsString]) -> Result<()> {
-    let number = |word: &OsString| word.to_str().and_then(|word| word.parse::<i32>().ok());
-    if let [root, name, entry, pid] = words
-        && let (Some(name), Some(entry), Some(pid)) = (name.to_str(), number(entry), number(pid))
-    {
-        return bury(&Journal::at(root), name, entry, pid);
-    }
-    Err(Error::new("invalid arguments of a keeper"))
 }

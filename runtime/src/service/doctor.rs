@@ -19,6 +19,9 @@ use crate::resource::record::SandboxRecord;
 use crate::start::{self, Options};
 use crate::sys::file::read_kernel;
 use crate::sys::{netns, process};
+use crate::volume::available::VolumeTools;
+use crate::volume::status::VolumeHealth;
+use crate::volume::verbs;
 
 /// The result of one probe.
 #[derive(Debug, Serialize)]
@@ -76,6 +79,7 @@ pub fn examine(journal: &Journal) -> Vec<Finding> {
     note("network rates", Degraded, rates(journal));
     note("rate groups", Degraded, rate_groups(journal));
     note("ipv6", Degraded, ipv6());
+    note("raid volumes", Degraded, raid_volumes(journal));
     note("raising limits", Degraded, raising_limits());
     found
 }
@@ -228,7 +232,8 @@ fn firewall(journal: &Journal) -> Result<String> {
             continue;
         }
         let Ok(record) = SandboxRecord::read(journal, id) else { continue };
-        let lacks = record.resources.lacks(&record.owner(journal))?;
+        let network = record.resources.network.as_ref();
+        let lacks = network.map_or(Ok(Vec::new()), PrivateNetwork::lacks)?;
         let new = lacks.into_iter().filter(|line| !wrong.contains(line));
         let new: Vec<String> = new.map(|line| format!("{id}: {line}")).collect();
         wrong.extend(new);
@@ -281,6 +286,27 @@ fn ipv6() -> Result<String> {
         false => Err(Error::new("not in this kernel, or disabled at boot")
             .hint("private networks have IPv4 only")),
     }
+}
+
+/// What is missing matters where there are volumes.
+fn raid_volumes(journal: &Journal) -> Result<String> {
+    let VolumeTools { there, missing } = VolumeTools::look()?;
+    let names = verbs::names(journal)?;
+    if !names.is_empty() && !missing.is_empty() {
+        return Err(Error::new(format!("missing: {}", missing.join(", ")))
+            .hint("volumes that need it cannot be assembled"));
+    }
+    for name in names {
+        let status = verbs::status(journal, &name)?;
+        if matches!(status.health, VolumeHealth::Degraded | VolumeHealth::Failed) {
+            return Err(Error::new(format!("{name} {}", status.in_words()))
+                .hint(format!("see garth volume status {name}")));
+        }
+    }
+    Ok(match missing.is_empty() {
+        true => there.join(", "),
+        false => format!("none; they would need {}", missing.join(", ")),
+    })
 }
 
 fn raising_limits() -> Result<String> {

@@ -74,12 +74,15 @@ fn watchdog(sandbox: &mut Sandbox) {
 
 /// Paths below /run and the like, of which the sandbox has its own. Others are visible anyway.
 fn files(sandbox: &mut Sandbox, state: &Path) -> Result<()> {
+    // Not what a flag sets to a path of the sandbox: the same path outside is something else.
+    let handed =
+        |name| value(sandbox, name).filter(|it| std::env::var_os(name).as_deref() == Some(*it));
     let mut wanted: Vec<(PathBuf, bool, &str)> = Vec::new();
     for name in ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"] {
-        wanted.extend(value(sandbox, name).map(|path| (path.into(), true, name)));
+        wanted.extend(handed(name).map(|path| (path.into(), true, name)));
     }
     let name = "RUNTIME_DIRECTORY";
-    let dirs = below_run(value(sandbox, name).unwrap_or_default(), state);
+    let dirs = below_run(handed(name).unwrap_or_default(), state);
     wanted.extend(dirs.into_iter().map(|dir| (dir, false, name)));
     for (path, read_only, name) in wanted {
         let named = sandbox.mounts.iter().any(|mount| mount.target == path);

@@ -3,9 +3,11 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::register::Registered;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::resource::trace::Trace;
+use crate::resource::log::{self, journald::Journaled};
+use crate::resource::trace::{LAST_LINES, Trace};
 use crate::sys::process;
 
 /// Waits until sandbox `name` has ended and its resources are released; returns how it ended. If it
@@ -33,7 +35,14 @@ pub fn wait(journal: &Journal, name: &str) -> Result<Trace> {
         }
     }
     match Trace::read(journal, name)? {
-        Some(trace) => Ok(trace),
+        Some(mut trace) => {
+            // What a service has written to the journal is kept there.
+            let dir = Registered::new(journal, name).dir();
+            if trace.output.is_empty() && Journaled::of(&dir)?.is_some() {
+                trace.output = log::last(&dir, LAST_LINES)?;
+            }
+            Ok(trace)
+        }
         None if was_there => Err(Error::new(format!("{name} has ended and left no trace")).hint(
             "only detached sandboxes leave one; others report to the process that started them",
         )),

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::{FileAction, Process, Spawn, seal};
 use crate::error::{Error, Result};
 use crate::sys::channel::{self, Message};
+use crate::sys::process::Ended;
 use crate::sys::{again, file};
 
 pub use crate::sys::again::NAME;
@@ -90,12 +91,12 @@ impl Again<'_> {
 }
 
 impl Ordered {
-    /// Its answer, and the descriptors that came before it.
+    /// Its answer, and the descriptors that came before it. `who` is its role, for errors.
     ///
     /// # Errors
     /// It ended without an answer, or the answer cannot be read.
-    pub fn answer<T: DeserializeOwned>(&self) -> Result<(Result<T>, Vec<OwnedFd>)> {
-        let failed = |errno| Error::os("receive from the second start of this program", errno);
+    pub fn answer<T: DeserializeOwned>(&self, who: &str) -> Result<(Result<T>, Vec<OwnedFd>)> {
+        let failed = |errno| Error::os(format!("receive from {who}"), errno);
         let mut descriptors = Vec::new();
         while let Some(heard) = channel::receive(self.channel.as_fd()).map_err(failed)? {
             match (heard.message.kind, heard.descriptor) {
@@ -109,8 +110,13 @@ impl Ordered {
             }
         }
         self.process.kill();
-        let code = self.process.wait()?.code();
-        Err(Error::new(format!("the second start of this program ended with code {code}")))
+        let how = match self.process.wait()? {
+            // It has forked (`sys/process.rs`, leave_parent), and its child is gone.
+            Ended::Exited(0) => "was killed".into(),
+            Ended::Exited(code) => format!("exited {code}"),
+            Ended::Killed(signal) => format!("was killed by signal {signal}"),
+        };
+        Err(Error::new(format!("{who} {how} before it had finished")))
     }
 }
 

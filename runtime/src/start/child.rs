@@ -178,6 +178,7 @@ fn take(step: &Step, script: &Script<'_>, number: usize, tree: &mut MountTree) -
         }
         Step::MemoryPolicy { mode, nodes } => task::memory_policy(*mode, nodes),
         Step::WriteOwn { file, data } => write_own(file, data),
+        Step::File { path, text, mode, owner } => tree.file(path, text, *mode, *owner),
         Step::Link { path, text } => tree.link(path, text),
         Step::Mask(path) => tree.mask(path),
         Step::Cover { path, text, beside } => tree.cover(path, text, beside),

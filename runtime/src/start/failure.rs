@@ -262,6 +262,10 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Unshare { .. }, libc::EINVAL) => {
             "this kernel lacks a namespace of this type: see garth doctor"
         }
+        (Step::Terminal { .. }, libc::ENOENT | libc::ENOTDIR | libc::ENOTTY) => {
+            "/dev/pts in the sandbox is not a file system of terminals (devpts)"
+        }
+        (Step::Terminal { .. }, libc::ENOSPC) => "a limit in /proc/sys/kernel/pty has been reached",
         (Step::TerminalHeld, libc::EIO) => {
             "the receiver on --console-socket has closed it, and no other process has it open"
         }

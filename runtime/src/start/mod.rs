@@ -4,9 +4,11 @@
 //! meanwhile and turns a failed step into an error message.
 
 pub mod again;
+pub mod attach;
 mod child;
 mod copy_up;
 mod deliver;
+pub mod detach_keys;
 mod failure;
 mod handshake;
 mod hook_output;
@@ -17,6 +19,7 @@ mod mounts;
 mod options;
 mod places;
 mod process;
+pub mod relay;
 mod sandbox;
 pub mod score;
 pub mod seal;
@@ -24,7 +27,9 @@ pub mod second;
 mod serve;
 mod spawn;
 mod stand_in;
+mod terminal;
 mod trust;
+mod volumes;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicI32;
@@ -39,6 +44,7 @@ pub use process::Process;
 pub use sandbox::{Child, Explanation, random_id};
 pub use serve::serve;
 pub use spawn::{FileAction, Group, Spawn, Spawned, Stdio};
+pub use terminal::{Delivery, Terminal, Window};
 pub use trust::{needs_protection, protect};
 
 use crate::error::{Error, Result};

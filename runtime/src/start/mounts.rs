@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 
 use super::copy_up::{copy_up, make_in, mode_of};
 use crate::plan::{MountStep, Named, Path, Procfs, Source};
+use crate::sys::mntns::mount_id;
 use crate::sys::raw::{self, MountAttr, RawFd, Stat};
 use crate::sys::{Errno, openat2, terminal};
 
@@ -18,6 +19,8 @@ use libc::{
 /// The tree being built: its root, once something needed it.
 pub struct MountTree {
     root: Option<RawFd>,
+    /// The root was mounted over an earlier one.
+    covered: bool,
     /// The empty directory that masks directories. One file system for all: creating and destroying
     /// one costs ten times as much as mounting it again.
     empty: Option<RawFd>,
@@ -27,7 +30,7 @@ pub struct MountTree {
 
 impl Default for MountTree {
     fn default() -> MountTree {
-        MountTree { root: None, empty: None, scaffolds: [-1; 8] }
+        MountTree { root: None, covered: false, empty: None, scaffolds: [-1; 8] }
     }
 }
 
@@ -54,6 +57,7 @@ impl MountTree {
     /// From here on, the root is the mount on top of it.
     pub(super) fn enter(&mut self, mount: RawFd) {
         self.root = Some(mount);
+        self.covered = true;
     }
 
     /// Opens a path below the root; links in it cannot lead out of the root.
@@ -246,6 +250,23 @@ impl MountTree {
         owned
     }
 
+    /// Makes a file on a file system of the sandbox's own.
+    pub fn file(&mut self, path: &Path, text: &[u8], mode: u32, owner: (u32, u32)) -> SysResult {
+        let (parent, name) = self.parent(path)?;
+        // Nobody can read it before it is whole.
+        let made = raw::mknodat(parent, name, libc::S_IFREG | 0o200, 0).and_then(|()| {
+            let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+            let file = openat2::open(parent, name, libc::O_WRONLY, resolve)?;
+            let written = raw::write(file, text);
+            raw::close(file);
+            written?;
+            raw::fchmodat(parent, name, mode)?;
+            raw::fchownat(parent, name, owner.0, owner.1)
+        });
+        raw::close(parent);
+        made
+    }
+
     pub fn device(
         &mut self,
         path: &Path,
@@ -302,9 +323,27 @@ impl MountTree {
             return Err(Errno(libc::ENOTTY));
         }
         let resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        let master = openat2::open(pts, c"ptmx", libc::O_RDWR | libc::O_NOCTTY, resolve)?;
+        let flags = libc::O_RDWR | libc::O_NOCTTY;
+        let master = match openat2::open(pts, c"ptmx", flags, resolve) {
+            // The host's, in a sandbox that keeps it, is for root only; users have a device file.
+            Err(Errno(libc::EACCES)) => self.multiplexer(flags)?,
+            master => master?,
+        };
         raw::close(pts);
-        Ok((master, terminal::open_peer(master)?))
+        let peer = terminal::open_peer(master)?;
+        // The numbers of closed standard files are about to be used.
+        Ok((raw::above_stdio(master)?, raw::above_stdio(peer)?))
+    }
+
+    /// Opens /dev/ptmx if it is the device file.
+    fn multiplexer(&mut self, flags: i32) -> SysResult<RawFd> {
+        let found = self.open(c"dev/ptmx", libc::O_NOFOLLOW)?;
+        let Stat { mode, rdev, .. } = raw::stat(found)?;
+        raw::close(found);
+        if mode & libc::S_IFMT != libc::S_IFCHR || rdev != libc::makedev(5, 2) {
+            return Err(Errno(libc::EACCES));
+        }
+        openat2::open(self.root()?, c"dev/ptmx", flags, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
     }
 
     /// Mounts the terminal over /dev/console.
@@ -457,7 +496,28 @@ impl MountTree {
         raw::pivot_root_here()?;
         // The old root now covers the new one; once detached, only the sandbox's mounts are left.
         raw::detach(c".")?;
+        if self.covered {
+            self.uncover()?;
+        }
         raw::chdir(c"/")
+    }
+
+    /// Detaches what else covers the root. An earlier root of the sandbox stays where it was mounted,
+    /// on top of the host's root; so the host's is not the first to be detached. A process that joins
+    /// the mount namespace begins at the topmost.
+    #[inline(never)]
+    fn uncover(&mut self) -> SysResult {
+        let own = mount_id(self.root()?)?;
+        loop {
+            // At the root, this leads to what is mounted on it; `.` and `/` do not.
+            let top = openat2::open(raw::AT_FDCWD, c"..", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+            let topmost = mount_id(top)?;
+            raw::close(top);
+            if topmost == own {
+                return Ok(());
+            }
+            raw::detach(c".")?;
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::terminal::Window;
 use crate::journal::Journal;
-use crate::network;
+use crate::network::{self, group::Membership};
 
 /// How a sandbox is started, as opposed to what it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -16,8 +17,14 @@ pub struct Options {
     pub name: Option<String>,
     /// The address pools for private networks.
     pub pools: network::Pools,
+    /// Its address, if that belongs to a group of services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
     /// Send the command's standard error to its standard output.
     pub merge_stderr: bool,
+    /// What the command's terminal looks like, if it has one.
+    #[serde(default)]
+    pub window: Window,
 }
 
 impl Options {

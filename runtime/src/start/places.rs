@@ -5,7 +5,7 @@ use std::env::current_dir;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::mount::clean;
-use crate::config::{Directory, Mount, MountKind, Root, Sandbox};
+use crate::config::{Directory, Mount, MountKind, Root, Sandbox, Secret};
 use crate::error::{Error, Result};
 use crate::facts::resolver;
 
@@ -26,6 +26,12 @@ pub fn placed(sandbox: &Sandbox, name: Option<&str>) -> Result<Sandbox> {
     }
     if let Root::Dir { path, .. } = &mut placed.root {
         *path = absolute(path).map_err(|error| error.within("--rootfs"))?;
+    }
+    for secret in &mut placed.secrets {
+        secret.file = absolute(&secret.file).map_err(|error| error.within("--secret"))?;
+    }
+    if !placed.secrets.is_empty() {
+        placed.mounts.push(Secret::mount());
     }
     for mount in &mut placed.mounts {
         let MountKind::Bind { source, .. } = &mut mount.kind else { continue };

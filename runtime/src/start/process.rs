@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::deliver::deliver;
+use super::terminal::Terminal;
 use crate::error::{Error, Result};
 use crate::sys::clone::Cloned;
 use crate::sys::file;
@@ -16,11 +17,12 @@ pub struct Process {
     /// It is an init with the command as its child.
     is_init: bool,
     spared: Vec<String>,
+    terminal: Option<Terminal>,
 }
 
 impl Process {
     pub(super) fn new(cloned: Cloned, is_init: bool) -> Process {
-        Process { cloned, is_init, spared: Vec::new() }
+        Process { cloned, is_init, spared: Vec::new(), terminal: None }
     }
 
     /// Whether it is an init, which reports how the command ended.
@@ -30,6 +32,15 @@ impl Process {
 
     pub(super) fn with_spared(self, spared: Vec<String>) -> Process {
         Process { spared, ..self }
+    }
+
+    pub(super) fn with_terminal(self, terminal: Option<Terminal>) -> Process {
+        Process { terminal, ..self }
+    }
+
+    /// Its terminal, if it has one of its own and that has not been taken yet.
+    pub fn take_terminal(&mut self) -> Option<Terminal> {
+        self.terminal.take()
     }
 
     /// The defaults it had to be started without, in words for the user: conveniences that are not

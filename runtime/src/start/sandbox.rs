@@ -1,16 +1,20 @@
 //! Starting a sandbox: facts, journal, resources, plan, child, in this order; and releasing them in
 //! reverse order when the child has ended or a step has failed.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::places::placed;
-use super::{Options, Process, run, seal, second, trust};
-use crate::config::{LimitSource, Limits, Network, Sandbox, Seccomp};
+use super::terminal::{Delivery, Terminal, Window};
+use super::{Options, Process, run, seal, second, trust, volumes};
+use crate::config::secret::MOST;
+use crate::config::{LimitSource, Limits, Root, Sandbox, Seccomp, Secret, Size};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::facts::{idmap, users};
 use crate::journal::resource::{Held, Owner};
-use crate::journal::{Entry, Journal, ProcessId};
+use crate::journal::{Entry, Journal, ProcessId, is_there};
 use crate::plan::seccomp::{self, Filter};
 use crate::plan::{self, Facts, Plan, Step, User, view};
 use crate::resource::Resources;
@@ -19,6 +23,7 @@ use crate::resource::record::Record;
 use crate::resource::trace::{self, Trace};
 use crate::sys::init;
 use crate::sys::process::{self, Ended};
+use crate::volume::usage::VolumeUse;
 
 /// A running sandbox, held by the process that started it.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ impl Sandbox {
     /// `NotFound` and `NotExecutable` refer to the command.
     pub fn spawn(&self, options: &Options) -> Result<Child> {
         self.validate()?;
-        let placed = placed(self, options.name.as_deref())?;
+        let placed = hiding(options, placed(self, options.name.as_deref())?)?;
         match trust::is_needed(&placed) && !seal::is_protected() {
             true => Child::adopt(second::spawn(placed.clone(), options)?, &placed, options),
             false => placed.spawn_placed(options),
@@ -54,15 +59,19 @@ impl Sandbox {
     pub(super) fn spawn_placed(&self, options: &Options) -> Result<Child> {
         let journal = options.journal();
         let mut facts = gather(self)?;
-        let recorded = options.name.is_some() || self.has_outside();
+        let recorded = options.name.is_some()
+            || self.has_outside()
+            || !VolumeUse::of_sandbox(self, &journal)?.is_empty();
         if !recorded {
+            let _trees = volumes::make(self, &mut facts, &journal, &[])?;
             let plan = compile(self, &facts, options)?;
-            return Ok(Child { process: execute(&plan, |_| Ok(()))?, recorded: None });
+            let process = execute(plan, options.window, |_| Ok(()))?;
+            return Ok(Child { process, recorded: None });
         }
         let id = options.name.clone().unwrap_or_else(random_id);
         match self.start(&journal, &id, &mut facts, options) {
             // What it needs may still be held by a sandbox that has ended without being released.
-            Err(_) if self.network == Network::Private && gc::release_networks(&journal)? => {
+            Err(_) if self.network.has_address() && gc::release_networks(&journal)? => {
                 self.start(&journal, &id, &mut facts, options)
             }
             started => started,
@@ -98,7 +107,7 @@ impl Sandbox {
     /// Same as `spawn`, as far as can be determined without doing anything.
     pub fn explain(&self, options: &Options) -> Result<Explanation> {
         self.validate()?;
-        let placed = &placed(self, options.name.as_deref())?;
+        let placed = &hiding(options, placed(self, options.name.as_deref())?)?;
         let mut facts = gather(placed)?;
         let id = options.name.as_deref().unwrap_or("NAME");
         let journal = &options.journal();
@@ -107,10 +116,13 @@ impl Sandbox {
         facts.cgroups = resources.cgroup.seen();
         facts.addresses = resources.addresses();
         facts.recorded = options.name.is_some() || !resources.is_empty();
+        facts.volumes = volumes::find(placed, journal, &resources.volumes)?;
         let plan = compile(placed, &facts, options)?;
         let owner =
             Owner { journal, id, limits: LimitSource::Flags(&placed.limits), may_kill: true };
-        Ok(Explanation { outside: resources.describe(&owner), plan })
+        let mut outside = volumes::describe(placed, &facts, journal)?;
+        outside.extend(resources.describe(&owner));
+        Ok(Explanation { outside, plan })
     }
 }
 
@@ -121,6 +133,23 @@ pub struct Explanation {
     pub outside: Vec<String>,
     /// In the child.
     pub plan: Plan,
+}
+
+/// The same, without a view of the volumes of this user, and of what their services have on record:
+/// their environment and logs are nobody else's, and the pipes of their output can be written even
+/// on a read-only mount. What is below /run is not seen anyway.
+fn hiding(options: &Options, mut sandbox: Sandbox) -> Result<Sandbox> {
+    if sandbox.root == Root::Host {
+        let journal = options.journal();
+        let lasting = journal.lasting();
+        if lasting == journal.root() {
+            // It may be the current directory.
+            sandbox.masked.extend(["services", "volumes", "raid"].map(|name| lasting.join(name)));
+        } else if volumes::are_in(&sandbox) || is_there(&lasting)? {
+            sandbox.masked.push(lasting);
+        }
+    }
+    Ok(sandbox)
 }
 
 /// A new entry. A sandbox of the same name that has ended is released first if needed, and its
@@ -144,26 +173,34 @@ impl Recorded {
         options: &Options,
     ) -> Result<Process> {
         let journal = self.entry.journal().clone();
-        self.resources = Resources::choose(sandbox, self.entry.id(), &journal, &options.pools)?;
+        let (id, member) = (self.entry.id(), options.membership.as_ref());
+        self.resources = Resources::choose(sandbox, id, &journal, &options.pools, member)?;
         let record = Record::new(self.entry.id(), sandbox.clone(), self.resources.clone());
         // The intent is on record before the first side effect outside the journal.
         record.write(&self.entry)?;
-        let sandbox = &self.provided(record, facts)?;
+        let (sandbox, remarks) = &self.provided(record, facts)?;
         facts.cgroup_files = self.resources.cgroup.first_join_paths();
         facts.cgroups = self.resources.cgroup.seen();
         facts.addresses = self.resources.addresses();
         facts.recorded = true;
+        let _trees = volumes::make(sandbox, facts, &journal, &self.resources.volumes)?;
         let plan = compile(sandbox, facts, options)?;
         self.held = self.resources.acquire(&self.owner())?;
-        execute(&plan, |pid| {
+        let process = execute(plan, options.window, |pid| {
             self.entry.write_process(&ProcessId::of(pid)?)?;
             self.resources.admit(&self.owner(), pid)?;
             self.resources.connect(&self.owner(), pid)
-        })
+        })?;
+        let remarks = remarks.iter().chain(process.spared()).cloned().collect();
+        Ok(process.with_spared(remarks))
     }
 
-    /// What was requested, with what plugins provide.
-    fn provided(&self, mut record: Record<Sandbox>, facts: &mut Facts) -> Result<Sandbox> {
+    /// What was requested, with what resources provide, and what the user should know of that.
+    fn provided(
+        &self,
+        mut record: Record<Sandbox>,
+        facts: &mut Facts,
+    ) -> Result<(Sandbox, Vec<String>)> {
         let provided = self.resources.provide(&self.owner())?;
         if !provided.is_empty() {
             for one in &provided {
@@ -172,7 +209,7 @@ impl Recorded {
             record.write(&self.entry)?;
             *facts = gather(&record.asked)?;
         }
-        Ok(record.asked)
+        Ok((record.asked, provided.into_iter().flat_map(|one| one.remarks).collect()))
     }
 
     fn owner(&self) -> Owner<'_> {
@@ -194,7 +231,7 @@ impl Child {
         placed: &Sandbox,
         options: &Options,
     ) -> Result<Child> {
-        let process = started.process()?;
+        let process = started.process(&mut held)?;
         let Some(id) = started.id else { return Ok(Child { process, recorded: None }) };
         let journal = options.journal();
         let lost = || Error::new(format!("{id} was released by another process"));
@@ -208,6 +245,13 @@ impl Child {
     /// The sandbox's first process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The command's terminal, if it has one of its own ([`Sandbox::terminal`]) and that has not
+    /// been taken yet. Its output must be read, or the command waits once a few kilobytes are in
+    /// transit.
+    pub fn take_terminal(&mut self) -> Option<Terminal> {
+        self.process.take_terminal()
     }
 
     /// Waits for its end and releases its host resources.
@@ -234,6 +278,11 @@ impl Child {
         self.recorded.as_ref().map(|recorded| recorded.entry.id())
     }
 
+    /// The RAID volumes that are mounted in it.
+    pub fn volumes(&self) -> &[VolumeUse] {
+        self.recorded.as_ref().map_or(&[], |recorded| &recorded.resources.volumes)
+    }
+
     /// The lock of its entry in the journal.
     pub fn entry(&self) -> Option<BorrowedFd<'_>> {
         self.recorded.as_ref().map(|recorded| recorded.entry.as_lock().as_fd())
@@ -254,7 +303,7 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
     let privileged = facts::privileged();
     let landlock = if sandbox.landlock { process::landlock_abi() } else { 0 };
     let mounts = match sandbox.root {
-        crate::config::Root::Host if privileged => facts::mounts()?,
+        Root::Host if privileged => facts::mounts()?,
         _ => Vec::new(),
     };
     Ok(Facts {
@@ -278,10 +327,24 @@ pub(super) fn gather(sandbox: &Sandbox) -> Result<Facts> {
             false => Vec::new(),
         },
         addresses: Vec::new(),
+        volumes: Vec::new(),
+        secrets: sandbox.secrets.iter().map(read_secret).collect::<Result<_>>()?,
         seccomp: filter(sandbox)?,
         init_seccomp: Filter::init(),
         recorded: false,
     })
+}
+
+/// Its name and its contents.
+fn read_secret(secret: &Secret) -> Result<(String, Vec<u8>)> {
+    let what = || format!("--secret {}", secret.file.display());
+    let mut text = Vec::new();
+    let file = File::open(&secret.file).and_then(|file| file.take(MOST + 1).read_to_end(&mut text));
+    file.map_err(|e| Error::io(what(), &e))?;
+    match text.len() as u64 > MOST {
+        true => Err(Error::new(format!("{}: more than {}", what(), Size(MOST)))),
+        false => Ok((secret.name.clone(), text)),
+    }
 }
 
 /// The user the command runs as; by default the caller, without supplementary groups.
@@ -322,13 +385,33 @@ pub(super) fn compile(sandbox: &Sandbox, facts: &Facts, options: &Options) -> Re
     Ok(plan)
 }
 
-/// Runs a plan with the init that it may need.
-pub(super) fn execute(plan: &Plan, beside: impl FnOnce(i32) -> Result<()>) -> Result<Process> {
+/// Runs a plan with the init and the terminal that it may need.
+pub(super) fn execute(
+    mut plan: Plan,
+    window: Window,
+    beside: impl FnOnce(i32) -> Result<()>,
+) -> Result<Process> {
     let init: Option<OwnedFd> = match plan.has_init() {
         true => Some(init::sealed().map_err(|errno| Error::os("create the init's file", errno))?),
         false => None,
     };
-    run(plan, init.as_ref().map(AsFd::as_fd), beside)
+    let mut delivery = None;
+    for planned in &mut plan.steps {
+        if let Step::Terminal { socket, size, plain, .. } = &mut planned.step {
+            let socket_pair = Delivery::new()?;
+            (*socket, *size, *plain) = (socket_pair.socket(), window.size, window.plain_lines);
+            delivery = Some(socket_pair);
+        }
+    }
+    let process = run(&plan, init.as_ref().map(AsFd::as_fd), beside)?;
+    match delivery.map(Delivery::take).transpose() {
+        Ok(terminal) => Ok(process.with_terminal(terminal)),
+        Err(error) => {
+            process.kill();
+            let _ = process.wait();
+            Err(error)
+        }
+    }
 }
 
 /// A random name.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::again::{self, Again};
+use super::terminal::{Terminal, Window};
 use super::{Options, Process, Spawn, seal};
 use crate::config::Sandbox;
 use crate::error::Result;
@@ -22,8 +23,8 @@ pub const WORD: &str = "start";
 pub enum StartOrder {
     /// Start a sandbox.
     Spawn(Box<Sandbox>, Options),
-    /// Join one: the state directory, its record, and what to run.
-    Join(PathBuf, Box<SandboxRecord>, Box<Sandbox>),
+    /// Join one: the state directory, its record, what to run, and what its terminal looks like.
+    Join(PathBuf, Box<SandboxRecord>, Box<Sandbox>, Window),
 }
 
 /// What it has started.
@@ -34,6 +35,8 @@ pub struct Started {
     pub spared: Vec<String>,
     /// Its name in the journal, if it has an entry.
     pub id: Option<String>,
+    /// The first descriptor is the master of its terminal.
+    pub terminal: bool,
 }
 
 /// Starts a sandbox. Returns what was started and the descriptors to hold for it, with the lock of
@@ -44,9 +47,16 @@ pub fn spawn(placed: Sandbox, options: &Options) -> Result<(Started, Vec<OwnedFd
 }
 
 /// Same as `super::join`.
-pub fn join(journal: &Journal, record: &SandboxRecord, sandbox: &Sandbox) -> Result<Process> {
+pub fn join(
+    journal: &Journal,
+    record: &SandboxRecord,
+    sandbox: &Sandbox,
+    window: Window,
+) -> Result<Process> {
     let (record, sandbox) = (Box::new(record.clone()), Box::new(sandbox.clone()));
-    ask(&StartOrder::Join(journal.root().to_owned(), record, sandbox), 0)?.0.process()
+    let order = StartOrder::Join(journal.root().to_owned(), record, sandbox, window);
+    let (started, mut passed) = ask(&order, 0)?;
+    started.process(&mut passed)
 }
 
 fn ask(order: &StartOrder, listen_fds: u16) -> Result<(Started, Vec<OwnedFd>)> {
@@ -55,7 +65,12 @@ fn ask(order: &StartOrder, listen_fds: u16) -> Result<(Started, Vec<OwnedFd>)> {
     }
     let spawn = Spawn { die_with_parent: true, ..Spawn::default() };
     let second = Again { word: WORD, listen_fds, protected: true, spawn }.order(order)?;
-    let (answer, held) = second.answer::<(Option<i32>, Result<Started>)>()?;
+    let who = match order {
+        StartOrder::Spawn(..) => "the process that starts the sandbox",
+        StartOrder::Join(..) => "the process that joins the sandbox",
+    };
+    let answer = second.answer::<(Option<i32>, Result<Started>)>(who);
+    let (answer, held) = answer.map_err(|error| error.hint("garth gc removes what it has left"))?;
     second.process.wait()?;
     match answer? {
         (_, Ok(started)) => Ok((started, held)),
@@ -70,12 +85,15 @@ fn ask(order: &StartOrder, listen_fds: u16) -> Result<(Started, Vec<OwnedFd>)> {
 }
 
 impl Started {
-    /// Its first process, a child of this one.
-    pub fn process(&self) -> Result<Process> {
+    /// Its first process, a child of this one, with its terminal from the descriptors that were
+    /// passed.
+    pub fn process(&self, passed: &mut Vec<OwnedFd>) -> Result<Process> {
         let process = match self.is_init {
             true => Process::adopt_init(self.pid),
             false => Process::adopt(self.pid),
         };
-        Ok(process?.with_spared(self.spared.clone()))
+        let has_terminal = self.terminal && !passed.is_empty();
+        let terminal = has_terminal.then(|| Terminal::from_master(passed.remove(0)));
+        Ok(process?.with_spared(self.spared.clone()).with_terminal(terminal))
     }
 }

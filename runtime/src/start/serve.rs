@@ -6,7 +6,7 @@ use super::again;
 use super::join::join;
 use super::sandbox::Child;
 use super::second::{StartOrder, Started};
-use super::{Process, stand_in};
+use super::{Process, Terminal, stand_in};
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::sys::process::Signals;
@@ -22,17 +22,25 @@ pub fn serve(words: &[OsString]) -> Result<()> {
     stand_in::begin();
     let started = match &order {
         StartOrder::Spawn(placed, options) => {
-            placed.spawn_placed(options).and_then(|child: Child| {
+            placed.spawn_placed(options).and_then(|mut child: Child| {
+                let terminal = pass_terminal(&reply, child.take_terminal())?;
                 child.held().try_for_each(|held| reply.pass(&held))?;
-                Ok(of(child.process(), child.id()))
+                Ok(Started { terminal, ..of(child.process(), child.id()) })
             })
         }
-        StartOrder::Join(root, record, sandbox) => {
-            let joined = join(&Journal::at(root.clone()), record, sandbox);
-            joined.map(|process| of(&process, None))
+        StartOrder::Join(root, record, sandbox, window) => {
+            join(&Journal::at(root.clone()), record, sandbox, *window).and_then(|mut process| {
+                let terminal = pass_terminal(&reply, process.take_terminal())?;
+                Ok(Started { terminal, ..of(&process, None) })
+            })
         }
     };
     reply.answer(&Ok((stand_in::child(), started)))
+}
+
+/// Whether there was one.
+fn pass_terminal(reply: &again::Reply, terminal: Option<Terminal>) -> Result<bool> {
+    terminal.as_ref().map_or(Ok(false), |terminal| reply.pass(terminal).map(|()| true))
 }
 
 fn of(process: &Process, id: Option<&str>) -> Started {
@@ -41,5 +49,6 @@ fn of(process: &Process, id: Option<&str>) -> Started {
         is_init: process.is_init(),
         spared: process.spared().to_vec(),
         id: id.map(str::to_owned),
+        terminal: false,
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn is_needed(placed: &Sandbox) -> bool {
         return true;
     }
     let bound = |mount: &crate::config::Mount| match mount.kind {
-        MountKind::Bind { .. } => Some(mount.target.clone()),
+        MountKind::Bind { .. } | MountKind::Volume { .. } => Some(mount.target.clone()),
         _ => None,
     };
     let bound: Vec<PathBuf> = placed.mounts.iter().filter_map(bound).collect();

@@ -1,13 +1,14 @@
 //! Calls on files that `std` lacks.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    CWD, MemfdFlags, Mode, OFlags, RenameFlags, SealFlags, StatVfs, StatVfsMountFlags,
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, RenameFlags, SealFlags, StatVfs,
+    StatVfsMountFlags,
 };
 
 use super::raw::{self, call};
@@ -37,6 +38,25 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<(), Errno> {
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = rustix::fs::fcntl_getfl(fd)? | OFlags::NONBLOCK;
     Ok(rustix::fs::fcntl_setfl(fd, flags)?)
+}
+
+/// A pipe with a name (fifo(7)), of this mode; made if it does not exist. Two descriptors: one that
+/// reads without blocking, and one that writes, or rather does both, so that there is always a reader.
+pub fn named_pipe(path: &Path, mode: u32) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mode = Mode::from_bits_truncate(mode);
+    match rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0) {
+        Err(rustix::io::Errno::EXIST) => {}
+        made => {
+            made?;
+            // Whatever the umask is.
+            rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?;
+        }
+    }
+    let open = |more| {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
+        rustix::fs::openat(CWD, path, flags, Mode::empty())
+    };
+    Ok((open(OFlags::NONBLOCK)?, open(OFlags::empty())?))
 }
 
 /// Was this descriptor inherited by this program? Those that we open ourselves are close-on-exec.
@@ -79,6 +99,60 @@ pub fn is_at(fd: impl AsFd, path: &Path) -> Result<bool, Errno> {
 /// 5.2).
 pub fn detached_copy(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     raw::open_tree(raw::AT_FDCWD, path, recursive).map(raw::own)
+}
+
+/// The same of the mount at an open directory.
+pub fn detached_copy_of(dir: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    raw::open_tree(dir.as_raw_fd(), c"", recursive).map(raw::own)
+}
+
+/// What is mounted in a detached copy must not appear at its origin; the reverse may, as in a copy
+/// that a new mount namespace makes.
+pub fn leave_peers(tree: &OwnedFd) -> Result<(), Errno> {
+    let attr = raw::MountAttr { propagation: libc::MS_SLAVE, ..Default::default() };
+    raw::mount_setattr(tree.as_raw_fd(), &attr, true)
+}
+
+/// Opens a directory in another, by its name; a symbolic link is ENOTDIR.
+pub fn open_directory(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// A file system on a block device as a detached mount, nosuid and nodev (fsopen(2), fsmount(2), Linux
+/// 5.2).
+pub fn new_mount(kind: &CStr, device: &CStr) -> Result<OwnedFd, Errno> {
+    let context = raw::own(raw::fsopen(kind)?);
+    raw::fsconfig_set(context.as_raw_fd(), c"source", Some(device))?;
+    let attr = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    raw::fsmount(context.as_raw_fd(), attr).map(raw::own)
+}
+
+/// The names in an open directory, but for `.` and `..`.
+pub fn names_in(dir: BorrowedFd<'_>) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        if ![c".", c".."].contains(&entry.file_name()) {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Removes an empty directory (unlinkat(2), AT_REMOVEDIR).
+pub fn remove_directory(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+}
+
+/// mkdirat(2).
+pub fn make_directory(dir: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Errno> {
+    Ok(rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(mode))?)
+}
+
+/// Same as [`rename_new`], within one directory.
+pub fn rename_new_in(dir: BorrowedFd<'_>, from: &str, to: &str) -> Result<(), Errno> {
+    Ok(rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE)?)
 }
 
 /// This program's own file as a detached read-only mount: executing it through this descriptor

@@ -1,7 +1,8 @@
 //! The program that stays behind when a sandbox has been started, as a sealed memory file.
 //!
 //! `init/main.rs` is the program and describes what it does; build.rs compiles it; here its bytes
-//! become a descriptor that can only be executed. Three processes run it:
+//! become a descriptor that can only be executed. Two kinds of processes run it: the holder (below),
+//! and
 //!
 //! - **pid 1 of a sandbox**, `[INIT, child pid]`. The caller, already pid 1 and the parent of the
 //!   running command, blocks all signals (one that arrives before the exec must stay pending, not
@@ -9,10 +10,6 @@
 //!   environment: the stack of pid 1 cannot be read by any process, but costs memory. A seccomp
 //!   filter must allow execveat, close_range, rt_sigprocmask, rt_sigaction, wait4, rt_sigtimedwait,
 //!   kill, prctl(PR_SET_NAME) and exit_group.
-//! - **the keeper of a detached sandbox**, `[KEEPER, first, command, output, file, file, program,
-//!   arguments...]`, six descriptor numbers (`-`: none), the parent of the process behind `first`,
-//!   outside. It keeps its environment and its descriptors for `program`, which it becomes when
-//!   `first` has ended, and which reaps that process.
 //!
 //! Either exits with 125 when it cannot do its work.
 
@@ -23,8 +20,6 @@ use super::{CStrings, Errno, file, fork, raw};
 
 /// `argv[0]` of pid 1.
 pub const INIT: &CStr = c"garth-init";
-/// `argv[0]` of the parent of a detached sandbox.
-pub const KEEPER: &CStr = c"garth-keeper";
 /// `argv[0]` of the process that owns the firewall's table.
 const HOLDER: &CStr = c"garth-holder";
 

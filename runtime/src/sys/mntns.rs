@@ -1,10 +1,11 @@
-//! Visiting another mount namespace (mount_namespaces(7), setns(2)).
+//! Visiting another mount namespace (mount_namespaces(7), setns(2)), and telling mounts apart.
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::raw::{RawFd, call};
 use super::{Errno, openat2, raw};
 
 /// Runs `visit` on a separate thread in the mount namespace behind `there`, an open namespace file;
@@ -46,4 +47,17 @@ pub fn with_own_mount<T: Send>(path: &Path, visit: impl FnOnce() -> T + Send) ->
         });
         thread.join().unwrap_or(Err(Errno(libc::EFAULT)))
     })
+}
+
+/// statx(2), STATX_MNT_ID, Linux 5.8: the mount that an open file is on. It may
+/// be used between clone3 and execve.
+pub fn mount_id(fd: RawFd) -> Result<u64, Errno> {
+    // SAFETY: libc::statx is plain integers, for which all zeroes is a value.
+    let mut stat: libc::statx = unsafe { core::mem::zeroed() };
+    let path = c"".as_ptr();
+    call!(libc::SYS_statx, fd, path, libc::AT_EMPTY_PATH, libc::STATX_MNT_ID, &raw mut stat)?;
+    match stat.stx_mask & libc::STATX_MNT_ID {
+        0 => Err(Errno(libc::ENOSYS)),
+        _ => Ok(stat.stx_mnt_id),
+    }
 }

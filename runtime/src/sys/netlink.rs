@@ -36,6 +36,8 @@ pub enum Family {
     Netfilter = libc::NETLINK_NETFILTER as isize,
     /// Sockets and their traffic counters (sock_diag(7)).
     Diag = libc::NETLINK_SOCK_DIAG as isize,
+    /// What has no number of its own, such as NBD devices (genetlink).
+    Generic = libc::NETLINK_GENERIC as isize,
 }
 
 impl Family {

@@ -123,14 +123,24 @@ impl Signals {
         Signals::block_but(&[Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGCONT])
     }
 
+    /// Blocks and receives SIGTSTP and SIGCONT alone, in addition to what is blocked already: for a
+    /// process that gives its terminal back before it stops, and takes it again afterwards.
+    pub fn block_stops() -> Result<Signals, Errno> {
+        Signals::block_these(&[Signal::SIGTSTP, Signal::SIGCONT].into_iter().collect())
+    }
+
     fn block_but(also_open: &[Signal]) -> Result<Signals, Errno> {
         use Signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
         let mut set = SigSet::all();
         for signal in [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP].iter().chain(also_open) {
             set.remove(*signal);
         }
+        Signals::block_these(&set)
+    }
+
+    fn block_these(set: &SigSet) -> Result<Signals, Errno> {
         let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let fd = SignalFd::with_flags(set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Signals { fd, before })
     }
 
@@ -164,6 +174,11 @@ pub fn die_by(signal: i32) {
     let _ = super::raw::set_disposition(signal, false);
     let _ = super::raw::set_signal_mask(0);
     let _ = call!(libc::SYS_kill, std::process::id(), signal);
+}
+
+/// Stops this process; returns when it is continued.
+pub fn stop() {
+    let _ = call!(libc::SYS_kill, std::process::id(), libc::SIGSTOP);
 }
 
 /// The pids of all processes in /proc; any of them may have ended meanwhile.
@@ -214,6 +229,16 @@ pub fn try_lock(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     }
 }
 
+/// flock(2): waits for a shared lock of an open file or directory.
+pub fn lock_shared(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    loop {
+        match rustix::fs::flock(fd, FlockOperation::LockShared) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(Errno::from),
+        }
+    }
+}
+
 /// The pid of this process's parent.
 pub fn parent() -> i32 {
     rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get())
@@ -245,22 +270,30 @@ pub fn begin() {
     }
 }
 
-/// Takes ownership of `fd`, and closes every other descriptor from 3 on that this program inherited
-/// and did not open itself. Call this before opening anything.
+/// Takes ownership of these, and closes every other descriptor from 3 on that this program
+/// inherited and did not open itself. Call this before opening anything.
 ///
 /// # Errors
-/// EBADF: it was not inherited.
-pub fn keep_inherited(fd: super::raw::RawFd) -> Result<OwnedFd, Errno> {
-    if fd < 3 || !super::file::is_inherited(fd) {
+/// EBADF: one was not inherited, or is named twice.
+pub fn keep_inherited<const N: usize>(
+    mut fds: [super::raw::RawFd; N],
+) -> Result<[OwnedFd; N], Errno> {
+    let order = fds;
+    fds.sort_unstable();
+    let twice = fds.windows(2).any(|pair| pair[0] == pair[1]);
+    if twice || fds.iter().any(|fd| *fd < 3 || !super::file::is_inherited(*fd)) {
         return Err(Errno(libc::EBADF));
     }
-    super::raw::set_cloexec(fd, true)?;
-    let kept = super::raw::own(fd);
-    if fd > 3 {
-        let _ = super::raw::close_fds(3, fd as u32 - 1);
+    let mut from = 3;
+    for fd in fds {
+        super::raw::set_cloexec(fd, true)?;
+        if fd as u32 > from {
+            let _ = super::raw::close_fds(from, fd as u32 - 1);
+        }
+        from = fd as u32 + 1;
     }
-    let _ = super::raw::close_range(fd as u32 + 1, 0);
-    Ok(kept)
+    let _ = super::raw::close_range(from, 0);
+    Ok(order.map(super::raw::own))
 }
 
 /// The name of a signal: `TERM`, or its number if it has none.

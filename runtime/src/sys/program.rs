@@ -5,15 +5,25 @@
 //! descriptors open for the sandbox. `std::process` passes all of this on, and a program that keeps
 //! running (pasta) would never receive the signal to end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal};
 
 use super::{Errno, raw};
+
+/// Is it a path to a file, or a name found in PATH?
+pub fn is_there(program: &Path) -> bool {
+    if program.components().count() > 1 {
+        return program.is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin"));
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
 
 /// A program with all signals unblocked and at their default actions, and only the standard
 /// descriptors.
@@ -38,17 +48,30 @@ pub fn with_descriptors(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Makes it the leader of a process group, and has it killed when the calling thread ends.
+/// Makes it the leader of a process group: what the terminal sends does not reach it.
 pub fn apart(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Has it killed when the calling thread ends.
+pub fn with_us(command: &mut Command) {
     let parent = std::process::id();
-    let apart = move || -> std::io::Result<()> {
+    let with_us = move || -> std::io::Result<()> {
         raw::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as usize, 0)?;
         let now = rustix::process::getppid();
         // We may have ended before the prctl.
         if Pid::as_raw(now) as u32 != parent { Err(Errno(libc::ESRCH).into()) } else { Ok(()) }
     };
     // SAFETY: as above.
-    unsafe { command.process_group(0).pre_exec(apart) };
+    unsafe { command.pre_exec(with_us) };
+}
+
+/// Lets it come to its end if we end before it: what it then writes to our pipes fails, and does not
+/// kill it.
+pub fn to_its_end(command: &mut Command) {
+    let deaf = || Ok(raw::set_disposition(libc::SIGPIPE, true)?);
+    // SAFETY: as above.
+    unsafe { command.pre_exec(deaf) };
 }
 
 /// Lets it outlive us: in a session of its own, with its process id written to `known` before it is

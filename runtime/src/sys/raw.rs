@@ -118,6 +118,16 @@ pub fn dup2(old: RawFd, new: RawFd) -> Result<()> {
     call!(libc::SYS_dup3, old, new, 0).map(drop)
 }
 
+/// The descriptor, or in place of one of the first three a copy above those; close-on-exec.
+pub fn above_stdio(fd: RawFd) -> Result<RawFd> {
+    if fd > 2 {
+        return Ok(fd);
+    }
+    let copy = call!(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, 3)?;
+    close(fd);
+    Ok(copy as RawFd)
+}
+
 /// fcntl(F_SETFD): sets or clears close-on-exec.
 pub fn set_cloexec(fd: RawFd, on: bool) -> Result<()> {
     call!(libc::SYS_fcntl, fd, libc::F_SETFD, if on { libc::FD_CLOEXEC } else { 0 }).map(drop)

@@ -91,6 +91,8 @@ pub enum Expr {
     Masquerade,
     /// Ends: NF_ACCEPT, NF_DROP, NFT_RETURN.
     Verdict(i32),
+    /// Ends: drops the packet and says so to its sender (ICMP, "administratively prohibited").
+    Reject,
     /// Continues in another chain and does not come back.
     Goto(&'static str),
 }
@@ -474,6 +476,10 @@ fn encode(batch: &mut Batch, expr: Expr) {
             batch.be32(5, port);
         }),
         Expr::Masquerade => write("masq", &|_| {}),
+        Expr::Reject => write("reject", &|batch| {
+            batch.be32(1, 2); // NFT_REJECT_ICMPX_UNREACH
+            batch.attr(2, &[3]); // NFT_REJECT_ICMPX_ADMIN_PROHIBITED
+        }),
         Expr::Verdict(code) => write("immediate", &|batch| verdict(batch, code, None)),
         Expr::Goto(chain) => {
             write("immediate", &|batch| verdict(batch, libc::NFT_GOTO, Some(chain)));

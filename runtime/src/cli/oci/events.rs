@@ -9,7 +9,7 @@ use crate::config::units::Span;
 use crate::container::{self, ContainerEvent};
 use crate::error::{Error, Result};
 
-/// Show the resource usage and out-of-memory events of a container, as JSON lines
+/// Show resource usage and out-of-memory events, as JSON lines
 #[derive(Debug, Args)]
 pub struct Events {
     /// Time between two reports of usage

@@ -16,9 +16,6 @@ pub struct ExecFlags {
     /// Read the process from a file in the format of `process` in config.json
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Allocate a terminal
-    #[arg(short, long)]
-    tty: bool,
     /// Do not wait for it to end
     #[arg(short, long)]
     detach: bool,
@@ -63,7 +60,6 @@ impl ExecFlags {
     pub fn expect_none(&self) -> Result<()> {
         let flag = [
             (self.process.is_some(), "--process"),
-            (self.tty, "--tty"),
             (self.detach, "--detach"),
             (self.console_socket.is_some(), "--console-socket"),
             (self.pid_file.is_some(), "--pid-file"),
@@ -79,12 +75,7 @@ impl ExecFlags {
         ];
         match flag.iter().find(|(given, _)| *given) {
             Some((_, flag)) => {
-                let error =
-                    Error::new(format!("{flag} is only for containers, and this is a sandbox"));
-                Err(match *flag {
-                    "--tty" => error.hint("leave it out: the command inherits the terminal"),
-                    _ => error,
-                })
+                Err(Error::new(format!("{flag} is only for containers, and this is a sandbox")))
             }
             None => Ok(()),
         }
@@ -100,13 +91,13 @@ impl ExecFlags {
         let program = match &self.process {
             Some(path) => container::read_program(path)?,
             None => {
-                let Entering { command, user, workdir, env } = words;
+                let Entering { command, user, workdir, env, tty, .. } = words;
                 let variant = Variant {
                     command,
                     user,
                     workdir,
                     env,
-                    tty: self.tty,
+                    tty,
                     additional_gids: self.additional_gids,
                     capabilities: self.cap,
                     apparmor: self.apparmor,

@@ -14,7 +14,9 @@ use crate::config::oci::{self, Config};
 use crate::error::{Error, Result};
 use crate::sys::process;
 
-/// Write an example config.json; with --rootless, one for an unprivileged user
+/// Write an example config.json
+///
+/// With --rootless, one for an unprivileged user.
 #[derive(Debug, Args)]
 pub struct Spec {
     /// Bundle directory [default: current directory]

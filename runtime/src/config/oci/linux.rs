@@ -119,6 +119,16 @@ pub struct IdMapping {
     pub size: u32,
 }
 
+impl IdMapping {
+    /// What an id inside is outside; `None`: these maps do not have it.
+    pub fn outside(maps: &[IdMapping], id: u32) -> Option<u32> {
+        maps.iter().find_map(|map| {
+            let offset = id.checked_sub(map.container_id)?;
+            (offset < map.size).then_some(map.host_id + offset)
+        })
+    }
+}
+
 /// The offset of a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

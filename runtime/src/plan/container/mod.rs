@@ -18,6 +18,7 @@ use super::program::{self, c_path, c_string};
 use super::seccomp::Filter;
 use super::step::{Hook, Path, Step};
 use super::{Plan, seccomp};
+use crate::config::USUAL_PATH;
 use crate::config::oci::{self, Config, NamespaceType, Process};
 use crate::error::{Error, Result};
 use crate::sys::CStrings;
@@ -478,12 +479,11 @@ impl Compiler<'_> {
 /// The program's name, and the places where it may be, for [`Step::Find`] and [`Step::Exec`].
 fn candidates(process: &Process) -> Result<(CString, Vec<CString>)> {
     // The same as the other runtimes, for images that set no PATH.
-    const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let Some(program) = process.args.first() else {
         return Err(Error::new("process.args: no program to run"));
     };
     let search = process.env.iter().rev().find_map(|pair| pair.strip_prefix("PATH="));
-    let paths = program::candidates(program.as_ref(), search.unwrap_or(SEARCH).as_ref());
+    let paths = program::candidates(program.as_ref(), search.unwrap_or(USUAL_PATH).as_ref());
     Ok((c_string(program)?, paths.iter().map(|path| c_path(path)).collect::<Result<_>>()?))
 }
 

@@ -38,8 +38,8 @@ use crate::config::rate::Change;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
 use crate::facts;
-use crate::journal::Journal;
 use crate::journal::resource::{Owner, Resource};
+use crate::journal::{Journal, remove_file};
 use crate::network::HostEnd;
 
 /// The rates of a sandbox's or a container's links.
@@ -252,13 +252,7 @@ fn marked_group(journal: &Journal, id: &str) -> Option<String> {
 }
 
 fn unmark(owner: &Owner) -> Result<()> {
-    let path = owner.journal.file(owner.id, MARK);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::io(format!("remove {}", path.display()), &error))
-        }
-        _ => Ok(()),
-    }
+    remove_file(&owner.journal.file(owner.id, MARK))
 }
 
 /// The indexes of the links on record.

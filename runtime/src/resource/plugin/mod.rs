@@ -196,7 +196,7 @@ impl Resource for FoundPlugin {
         let origin = format!("plugin {}", self.name());
         let devices = response.devices.into_iter().map(provided_device).collect::<Result<_>>();
         let devices = devices.map_err(|error| error.within(&origin))?;
-        Ok(Some(Provided { origin, mounts: response.mounts, devices }))
+        Ok(Some(Provided { origin, mounts: response.mounts, devices, ..Provided::default() }))
     }
 
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {

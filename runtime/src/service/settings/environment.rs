@@ -8,7 +8,18 @@ use crate::config::Root;
 use crate::error::{Error, Result};
 use crate::facts::users;
 
+/// Names the kind of a terminal, for a command that has one; and the kind every terminal resembles.
+pub const TERM: &str = "TERM";
+pub const USUAL_TERM: &str = "xterm";
+
 type Variables = Vec<(OsString, OsString)>;
+
+/// Whether it can be the name of a variable in a file.
+pub fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
 
 /// Sets a variable, replacing its old value.
 pub fn set(env: &mut Variables, name: impl Into<OsString>, value: impl Into<OsString>) {
@@ -18,16 +29,19 @@ pub fn set(env: &mut Variables, name: impl Into<OsString>, value: impl Into<OsSt
 }
 
 impl Settings {
-    /// The caller's environment, with HOME, USER and LOGNAME of the requested user and the
-    /// requested changes.
-    pub(super) fn environment(&self, root: &Root) -> Result<Variables> {
+    /// The environment `given`, with HOME, USER and LOGNAME of the requested user and the requested
+    /// changes.
+    pub(super) fn environment(&self, root: &Root, given: Variables) -> Result<Variables> {
         let kept = |(name, _): &(OsString, OsString)| !self.clear_env || name == "PATH";
-        let mut env: Variables = std::env::vars_os().filter(kept).collect();
+        let mut env: Variables = given.into_iter().filter(kept).collect();
         if let Some(spec) = &self.user {
             let user = users::inside(spec, root)?;
             set(&mut env, "HOME", user.home);
             set(&mut env, "USER", user.name.clone());
             set(&mut env, "LOGNAME", user.name);
+        }
+        if self.tty && !env.iter().any(|(name, _)| name == TERM) {
+            set(&mut env, TERM, USUAL_TERM);
         }
         for file in &self.env_file {
             let shown = file.display();

@@ -2,9 +2,11 @@
 //! (`memory = 65536`), and for a flag that may be repeated, a single value for a list of one.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::config::os_path;
 
@@ -66,10 +68,11 @@ impl Word {
     }
 }
 
-/// Text, or a number as its text.
-pub mod word {
-    use super::{Deserializer, Serialize, Serializer, Word};
+/// Text, or a number as its text. This and the other types here are for `#[serde(with = ...)]`, and
+/// name the form of a key in the schema of service files.
+pub struct Text;
 
+impl Text {
     pub fn serialize<S: Serializer>(word: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
         word.serialize(to)
     }
@@ -80,9 +83,9 @@ pub mod word {
 }
 
 /// A flag with an optional value: `true`, or the value.
-pub mod optional {
-    use super::{Deserializer, Serialize, Serializer, Word};
+pub struct OptionalText;
 
+impl OptionalText {
     pub fn serialize<S: Serializer>(word: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
         word.serialize(to)
     }
@@ -95,8 +98,9 @@ pub mod optional {
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected text or a list of text")]
 enum Written<T> {
-    One(T),
+    // First: an empty list is no path without bytes.
     Several(Vec<T>),
+    One(T),
 }
 
 impl<T> Written<T> {
@@ -109,9 +113,9 @@ impl<T> Written<T> {
 }
 
 /// A list of words.
-pub mod words {
-    use super::{Deserialize, Deserializer, Serialize, Serializer, Written};
+pub struct Texts;
 
+impl Texts {
     pub fn serialize<S: Serializer>(words: &[String], to: S) -> Result<S::Ok, S::Error> {
         words.serialize(to)
     }
@@ -121,16 +125,15 @@ pub mod words {
     }
 }
 
+/// A string that need not be UTF-8.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct OsText(#[serde(with = "os_path")] PathBuf);
+
 /// A list of strings that need not be UTF-8.
-pub mod paths {
-    use std::path::{Path, PathBuf};
+pub struct Paths;
 
-    use super::{Deserialize, Deserializer, Serializer, Written, os_path};
-
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct One(#[serde(with = "os_path")] PathBuf);
-
+impl Paths {
     pub fn serialize<S: Serializer>(paths: &[impl AsRef<Path>], to: S) -> Result<S::Ok, S::Error> {
         os_path::list::serialize(paths, to)
     }
@@ -138,10 +141,60 @@ pub mod paths {
     pub fn deserialize<'de, D: Deserializer<'de>, T: From<PathBuf>>(
         from: D,
     ) -> Result<Vec<T>, D::Error> {
-        Ok(Written::<One>::deserialize(from)?
-            .list()
-            .into_iter()
-            .map(|One(path)| path.into())
-            .collect())
+        let list = Written::<OsText>::deserialize(from)?.list();
+        Ok(list.into_iter().map(|OsText(path)| path.into()).collect())
     }
+}
+
+/// A path that need not be UTF-8.
+pub struct OnePath;
+
+impl OnePath {
+    pub fn serialize<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+        path.clone().map(OsText).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<OsText>::deserialize(from)?.map(|OsText(path)| path))
+    }
+}
+
+/// The names of a struct's keys, as it is deserialized.
+pub fn key_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(de::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            Err(de::Error::custom("only its names are wanted"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+            unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut names: &'static [&'static str] = &[];
+    let _ = T::deserialize(Names(&mut names));
+    names
+}
+
+/// The keys that are not at their defaults, with their values.
+pub fn given<T: Serialize + Default>(value: &T) -> serde_json::Result<Map<String, Value>> {
+    let keys = |value: &T| serde_json::from_value::<Map<_, _>>(serde_json::to_value(value)?);
+    let (mut given, usual) = (keys(value)?, keys(&T::default())?);
+    given.retain(|key, value| usual.get(key) != Some(value));
+    Ok(given)
 }

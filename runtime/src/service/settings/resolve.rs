@@ -1,18 +1,27 @@
 //! From [`Settings`] to a [`Sandbox`] and [`Options`] on this host.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Base, Settings};
+use super::{Base, Settings, environment};
 use crate::config::units::Size;
 use crate::config::{
     CapabilitySet, Directory, Mount, MountKind, Namespace, Network, Publish, RateGroup, Rates,
-    Rlimit, Root, Sandbox, Seccomp, Throttle,
+    Rlimit, Root, Sandbox, Seccomp, Secret, Throttle, USUAL_PATH,
 };
 use crate::error::{Error, Result};
+use crate::facts::users;
+use crate::journal::Journal;
 use crate::service::handed::hand_down;
 use crate::start::Options;
+use crate::sys::process;
+use crate::volume::usage::VolumeUse;
 use crate::{network, resource};
+
+/// The values of `--seccomp` that are not files.
+const SECCOMP_WORDS: [&str; 3] = ["unconfined", "log", "default"];
 
 /// Resolved settings.
 #[derive(Debug)]
@@ -32,10 +41,68 @@ impl Settings {
     /// # Errors
     /// A value is invalid, or a file or user does not exist.
     pub fn resolve(self, root: Option<PathBuf>) -> Result<Resolved> {
-        let mut sandbox = match self.profile {
-            Base::Default => Sandbox::default(),
-            Base::Compat => Sandbox::compat(),
-        };
+        self.resolve_within(root, std::env::vars_os().collect(), Path::new(""))
+    }
+
+    /// Same as [`Settings::resolve`], for a service of a file in the directory `dir`: relative paths
+    /// start there, and of the caller's environment it has only what it asks for.
+    ///
+    /// # Errors
+    /// Same as `resolve`.
+    pub fn resolve_for_service(mut self, root: Option<PathBuf>, dir: &Path) -> Result<Resolved> {
+        self.start_paths_at(dir);
+        self.workdir.get_or_insert_with(|| "/".into());
+        let mut env = vec![("PATH".into(), USUAL_PATH.into())];
+        if self.user.is_none() {
+            let (uid, _) = process::effective_ids();
+            if let Ok(user) = users::inside(&uid.to_string(), &Root::Host) {
+                environment::set(&mut env, "HOME", user.home);
+                environment::set(&mut env, "USER", user.name.clone());
+                environment::set(&mut env, "LOGNAME", user.name);
+            }
+        }
+        let mut resolved = self.resolve_within(root, env, dir)?;
+        resolved.sandbox.die_with_parent = false;
+        resolved.sandbox.validate()?;
+        Ok(resolved)
+    }
+
+    /// Makes relative paths absolute: they start at `dir`.
+    pub(in crate::service) fn start_paths_at(&mut self, dir: &Path) {
+        for path in &mut self.rw {
+            *path = dir.join(&path).into();
+        }
+        for file in &mut self.secret {
+            *file = dir.join(&file).into();
+        }
+        for volume in &mut self.volume {
+            if Mount::is_of_path(volume) && !volume.as_bytes().starts_with(b"/") {
+                let mut whole = dir.as_os_str().to_owned();
+                whole.push("/");
+                whole.push(&volume);
+                *volume = whole;
+            }
+        }
+        for file in &mut self.env_file {
+            *file = dir.join(&file);
+        }
+        if let Some(path) = &mut self.rootfs {
+            *path = dir.join(&path);
+        }
+        if let Some(file) = &mut self.seccomp
+            && !SECCOMP_WORDS.contains(&file.as_str())
+        {
+            *file = dir.join(&file).to_string_lossy().into_owned();
+        }
+    }
+
+    fn resolve_within(
+        self,
+        root: Option<PathBuf>,
+        env: Vec<(OsString, OsString)>,
+        dir: &Path,
+    ) -> Result<Resolved> {
+        let mut sandbox = self.base();
         let mut cautions = Vec::new();
         self.network(&mut sandbox)?;
         cautions.extend(without_network(&mut sandbox));
@@ -43,23 +110,44 @@ impl Settings {
         self.privileges(&mut sandbox)?;
         self.limits(&mut sandbox)?;
         self.namespaces(&mut sandbox)?;
-        sandbox.env = self.environment(&sandbox.root)?;
-        let pools = network::Pools::parse(self.pool4.as_deref(), self.pool6.as_deref())?;
-        let options = Options { root, name: self.name, pools, merge_stderr: false };
+        sandbox.env = self.environment(&sandbox.root, env)?;
+        let pools = self.pools()?;
+        let options = Options { root, name: self.name, pools, ..Options::default() };
+        sandbox.terminal = self.tty;
         sandbox.command = self.command;
-        hand_down(&mut sandbox, options.journal().root())?;
+        let journal = options.journal();
+        hand_down(&mut sandbox, journal.root())?;
+        cautions.extend(volumes_like_files(&sandbox, &journal, dir));
         Ok(Resolved { sandbox, options, cautions })
+    }
+
+    /// The sandbox to which the settings are applied.
+    fn base(&self) -> Sandbox {
+        match self.profile {
+            Base::Default => Sandbox::default(),
+            Base::Compat => Sandbox::compat(),
+        }
+    }
+
+    /// Which network it asks for.
+    pub(in crate::service) fn kind_of_network(&self) -> Result<Network> {
+        match &self.network {
+            Some(text) => text.parse(),
+            None if !self.publish.is_empty() => Ok(Network::Private),
+            None => Ok(self.base().network),
+        }
+    }
+
+    /// Where its address comes from.
+    pub(in crate::service) fn pools(&self) -> Result<network::Pools> {
+        network::Pools::parse(self.pool4.as_deref(), self.pool6.as_deref())
     }
 
     fn network(&self, sandbox: &mut Sandbox) -> Result<()> {
         for text in &self.publish {
             sandbox.publish.extend(Publish::parse(text)?);
         }
-        match &self.network {
-            Some(text) => sandbox.network = text.parse()?,
-            None if !self.publish.is_empty() => sandbox.network = Network::Private,
-            None => {}
-        }
+        sandbox.network = self.kind_of_network()?;
         if let Some(text) = &self.rate {
             sandbox.rates = text.parse::<Rates>().map_err(|error| error.within("--rate"))?;
         }
@@ -80,6 +168,9 @@ impl Settings {
                     *hidepid = true;
                 }
             }
+        }
+        for text in &self.secret {
+            sandbox.secrets.push(Secret::parse(text)?);
         }
         sandbox.run_dirs.clone_from(&self.run_dir);
         for path in &self.rw {
@@ -184,6 +275,24 @@ fn without_network(sandbox: &mut Sandbox) -> Option<Error> {
     let missing = only_a_way_out.then(resource::no_private_network)??;
     sandbox.network = Network::None;
     Some(missing.within("continuing with --network none"))
+}
+
+/// Volumes that do not exist yet and have the name of a file or directory in `dir`, which may be
+/// what was meant.
+fn volumes_like_files(sandbox: &Sandbox, journal: &Journal, dir: &Path) -> Vec<Error> {
+    let mounts = sandbox.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Volume { name, .. } => Some((mount, name)),
+        _ => None,
+    });
+    let is_new = |name: &str| {
+        matches!(journal.volume(name), Ok(None)) && !VolumeUse::is_of(journal, name).unwrap_or(true)
+    };
+    let alike = mounts.filter(|(_, name)| dir.join(name).exists() && is_new(name));
+    let caution = |(mount, name): (&Mount, &String)| {
+        Error::new(format!("{}: a new volume, not {}", mount.origin, dir.join(name).display()))
+            .hint(format!("for that, write ./{name}"))
+    };
+    alike.map(caution).collect()
 }
 
 fn number<T: FromStr>(flag: &str, text: Option<&str>) -> Result<Option<T>> {

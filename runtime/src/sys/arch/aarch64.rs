@@ -3,7 +3,7 @@
 //! are independent of it.
 //!
 //! Three programs include this file: the library, the start of the binary (`sys/entry.rs`), and the
-//! init (`sys/init/main.rs`), which has no crates: so it uses only `core`.
+//! init and the keeper (`sys/init/main.rs`, `sys/keeper/main.rs`), which have no crates: so it uses only `core`.
 
 use core::arch::asm;
 
@@ -138,14 +138,16 @@ pub(crate) use {begin_before_libc, begin_without_libc};
 /// System call numbers for the init, which has no libc to take them from.
 pub mod number {
     pub const FCNTL: usize = 25;
-    pub const FTRUNCATE: usize = 46;
+    pub const UNLINKAT: usize = 35;
+    pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
+    pub const LSEEK: usize = 62;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const PPOLL: usize = 73;
     pub const SIGNALFD4: usize = 74;
-    pub const UTIMENSAT: usize = 88;
     pub const EXIT_GROUP: usize = 94;
+    pub const CLOCK_GETTIME: usize = 113;
     pub const KILL: usize = 129;
     pub const RT_SIGACTION: usize = 134;
     pub const RT_SIGPROCMASK: usize = 135;
@@ -158,5 +160,6 @@ pub mod number {
     pub const CLONE: usize = 220;
     pub const ACCEPT4: usize = 242;
     pub const WAIT4: usize = 260;
+    pub const RENAMEAT2: usize = 276;
     pub const EXECVEAT: usize = 281;
 }

@@ -3,7 +3,7 @@
 //! are independent of it.
 //!
 //! Three programs include this file: the library, the start of the binary (`sys/entry.rs`), and the
-//! init (`sys/init/main.rs`), which has no crates: so it uses only `core`.
+//! init and the keeper (`sys/init/main.rs`, `sys/keeper/main.rs`), which have no crates: so it uses only `core`.
 
 use core::arch::asm;
 
@@ -147,6 +147,7 @@ pub mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
+    pub const LSEEK: usize = 8;
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const RECVFROM: usize = 45;
@@ -156,14 +157,16 @@ pub mod number {
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
-    pub const FTRUNCATE: usize = 77;
     pub const GETEUID: usize = 107;
     pub const RT_SIGTIMEDWAIT: usize = 128;
     pub const PRCTL: usize = 157;
+    pub const CLOCK_GETTIME: usize = 228;
     pub const EXIT_GROUP: usize = 231;
+    pub const OPENAT: usize = 257;
+    pub const UNLINKAT: usize = 263;
     pub const PPOLL: usize = 271;
-    pub const UTIMENSAT: usize = 280;
     pub const ACCEPT4: usize = 288;
     pub const SIGNALFD4: usize = 289;
+    pub const RENAMEAT2: usize = 316;
     pub const EXECVEAT: usize = 322;
 }

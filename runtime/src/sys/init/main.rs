@@ -1,18 +1,13 @@
-//! `garth-init`, `garth-keeper` and `garth-holder`: what stays behind once a sandbox has been
-//! started.
+//! `garth-init` and `garth-holder`: what stays behind once a sandbox has been started.
 //!
 //! Nothing that stays inside a sandbox may share memory with, or be a copy of, a process outside.
 //! So pid 1 is not a fork of Garth but this program: one page of code, no libc, no heap, no data,
 //! embedded in the library (`sys/init.rs`) and executed from a sealed memory file. `argv[0]` says
-//! which of the three it is:
+//! which of the two it is:
 //!
 //! - `garth-init CHILD` is pid 1 of the sandbox; the command is its child. It reaps, forwards
 //!   signals to the command, and ends as the command ended: if that was by a signal, with 128 + n
 //!   and the process name `signal n`, as pid 1 cannot die by a signal of its own.
-//! - `garth-keeper FIRST COMMAND OUTPUT FILE FILE PROGRAM ARGS...`, all six descriptor numbers or
-//!   `-`, is the parent, outside, of a detached sandbox. It passes SIGTERM on to COMMAND, keeps the
-//!   end of what comes from OUTPUT in the two files, and when FIRST has ended becomes PROGRAM,
-//!   which reaps it and cleans up.
 //! - `garth-holder LISTENING SOCKET NEWS PROGRAM ARGS...` exists once per network namespace,
 //!   outside: it keeps the netlink socket that owns the firewall's table, and lends it to one
 //!   process at a time.
@@ -28,8 +23,11 @@ use core::mem::MaybeUninit;
 #[cfg_attr(target_arch = "aarch64", path = "../arch/aarch64.rs")]
 #[allow(dead_code, unused_imports, unused_macros, reason = "some is for the library")]
 mod arch;
+#[allow(dead_code, reason = "some is for the keeper")]
+mod calls;
 
 use arch::number::*;
+use calls::*;
 
 arch::begin_without_libc!(start);
 
@@ -50,16 +48,8 @@ extern "C" fn start(stack: *const usize) -> ! {
         // SAFETY: argc > 5, and the environment follows the null that ends argv.
         unsafe { holder(listening, socket, news, program, argv.add(5), argv.add(argc + 1)) }
     }
-    match (equal(name, b"garth-init\0"), equal(name, b"garth-keeper\0"), decimal(arg(1))) {
-        (true, _, Some(child)) if child > 0 => init(child),
-        (_, true, Some(first)) if argc > 7 => {
-            // The kernel ignores a descriptor of -1, or answers EBADF.
-            let fd = |nth| decimal(arg(nth)).unwrap_or(-1);
-            let kept = Kept { files: [fd(4), fd(5)], current: 0, written: 0 };
-            keep(first, fd(2), fd(3), kept);
-            // SAFETY: argc > 7, and the environment follows the null that ends argv.
-            unsafe { become_program(fd(6), argv.add(7), argv.add(argc + 1)) }
-        }
+    match decimal(arg(1)) {
+        Some(child) if child > 0 && equal(name, b"garth-init\0") => init(child),
         _ => exit(OURS),
     }
 }
@@ -103,94 +93,6 @@ fn init(child: i32) -> ! {
             Some((SIGCHLD, _)) | Some((_, SI_KERNEL)) | None => {}
             Some((signal, _)) => kill(child, signal),
         }
-    }
-}
-
-/// The parent of a detached sandbox. A terminal hang-up and ^C are not meant for it; SIGTERM it
-/// passes on, since a supervisor that knows only its pid means the sandbox. Returns when the
-/// process behind the descriptor `first` has ended, and leaves it to be reaped.
-fn keep(first: i32, command: i32, output: i32, mut kept: Kept) {
-    let term = 1u64 << (SIGTERM - 1);
-    let flags = NONBLOCK | CLOEXEC;
-    let args = [usize::MAX, &raw const term as usize, SET, flags, 0];
-    let signals = syscall(SIGNALFD4, args) as i32;
-    let mut polls = [first, signals, output].map(|fd| Poll { fd, wanted: POLLIN as i16, came: 0 });
-    loop {
-        syscall(PPOLL, [polls.as_mut_ptr() as usize, polls.len(), 0, 0, SET]);
-        if polls[1].came != 0 {
-            let mut info = MaybeUninit::<[u64; 16]>::uninit(); // struct signalfd_siginfo
-            let size = size_of_val(&info);
-            while read(signals, info.as_mut_ptr().cast(), size) == size as isize {
-                syscall(PIDFD_SEND_SIGNAL, [command as usize, SIGTERM as usize, 0, 0, 0]);
-            }
-        }
-        if polls[2].came != 0 && !kept.take(output) {
-            polls[2].fd = -1;
-        }
-        if polls[0].came != 0 {
-            break;
-        }
-    }
-    // As much as a pipe holds; a process that goes on writing was not in the sandbox.
-    for _ in 0..PIPE / PIECE {
-        if !kept.take(output) {
-            break;
-        }
-    }
-}
-
-/// Becomes the program open at `fd` with `argv`.
-///
-/// # Safety
-/// `argv` and `envp` are arrays of C strings, each ended by a null.
-unsafe fn become_program(fd: i32, argv: *const *const u8, envp: *const *const u8) -> ! {
-    // Signals that came while we waited were meant for us and must not hit the program we become,
-    // which starts with an empty mask and default actions like any other.
-    while next_signal(Some(&[0, 0])).is_some() {}
-    set_mask(0);
-    syscall(
-        EXECVEAT,
-        [fd as usize, c"".as_ptr() as usize, argv as usize, envp as usize, AT_EMPTY_PATH],
-    );
-    exit(OURS)
-}
-
-/// The end of the output, in two files opened for appending: when one is full, the other is
-/// restarted.
-struct Kept {
-    files: [i32; 2],
-    current: usize,
-    written: usize,
-}
-
-/// The size of one file, the capacity of a pipe (pipe(7), unless root has enlarged it), and the
-/// size of one read.
-const FULL: usize = 65536;
-const PIPE: usize = 1 << 20;
-const PIECE: usize = 4096;
-
-impl Kept {
-    /// Copies a piece of `output`; false: nothing is there.
-    fn take(&mut self, output: i32) -> bool {
-        let mut piece = MaybeUninit::<[u8; PIECE]>::uninit();
-        let count = read(output, piece.as_mut_ptr().cast(), PIECE);
-        if count <= 0 {
-            return false;
-        }
-        if self.written + count as usize > FULL {
-            // So that it is seen as the older one, however fast the other fills up.
-            let long_ago = [[0usize; 2]; 2];
-            let file = self.files[self.current] as usize;
-            syscall(UTIMENSAT, [file, 0, long_ago.as_ptr() as usize, 0, 0]);
-            self.current ^= 1;
-            self.written = 0;
-            syscall(FTRUNCATE, [self.files[self.current] as usize, 0, 0, 0, 0]);
-        }
-        let file = self.files[self.current] as usize;
-        // On a full file system the output is lost, and the sandbox goes on.
-        syscall(WRITE, [file, piece.as_ptr() as usize, count as usize, 0, 0]);
-        self.written += count as usize;
-        true
     }
 }
 
@@ -244,7 +146,7 @@ unsafe fn holder(
                 waits = false;
                 if let Some(program) = program {
                     // SAFETY: the arrays are as the caller says.
-                    unsafe { run(program, argv, envp) }
+                    unsafe { run(program, argv, envp, None) };
                 }
             }
             _ if ready < 0 => {}
@@ -257,7 +159,8 @@ unsafe fn holder(
                 match (polled[1] >> 48 != 0, borrower < 0) {
                     (false, _) => {}
                     (true, true) => {
-                        borrower = lend(listening, socket, program.is_some());
+                        let tends = if program.is_some() { TENDED } else { UNTENDED };
+                        borrower = lend(listening, socket, tends, CLOEXEC);
                         patience = PATIENCE;
                     }
                     (true, false) => {
@@ -277,33 +180,6 @@ unsafe fn holder(
             }
         }
     }
-}
-
-/// Accepts a connection and sends the descriptor `socket` over it (unix(7), SCM_RIGHTS), with a
-/// byte that says whether anything is run once the last sandbox is gone. -1: the peer is not our
-/// own user.
-fn lend(listening: i32, socket: i32, tends: bool) -> i32 {
-    let client = syscall(ACCEPT4, [listening as usize, 0, 0, CLOEXEC, 0]) as i32;
-    if client < 0 {
-        return -1;
-    }
-    let mut peer = [u32::MAX; 3]; // struct ucred: pid, uid, gid
-    let mut length = 12u32;
-    let (to, size) = (peer.as_mut_ptr() as usize, &raw mut length as usize);
-    syscall(GETSOCKOPT, [client as usize, SOL_SOCKET, SO_PEERCRED, to, size]);
-    let ours = peer[1] as usize == syscall(GETEUID, [0; 5]) as usize;
-    let byte = [if tends { TENDED } else { UNTENDED }];
-    let data = [byte.as_ptr() as usize, 1]; // struct iovec
-    // struct cmsghdr: length, level and type (4 bytes each); the descriptor.
-    let control = [20, SOL_SOCKET | SCM_RIGHTS << 32, socket as usize];
-    // struct msghdr: name and its length, iovec and how many, control and its length, flags.
-    let message = [0, 0, data.as_ptr() as usize, 1, control.as_ptr() as usize, 24, 0];
-    let send = [client as usize, message.as_ptr() as usize, MSG_NOSIGNAL, 0, 0];
-    if ours && syscall(SENDMSG, send) == 1 {
-        return client;
-    }
-    close(client);
-    -1
 }
 
 /// Has an interface that is not a sandbox's got an address, or the host a new default route? Reads
@@ -337,21 +213,6 @@ fn concerns_us(news: i32) -> bool {
     }
 }
 
-/// Runs a program that is not waited for.
-///
-/// # Safety
-/// `argv` and `envp` are arrays of C strings, each ended by a null.
-unsafe fn run(program: i32, argv: *mut *const u8, envp: *const *const u8) {
-    if syscall(CLONE, [SIGCHLD as usize, 0, 0, 0, 0]) == 0 {
-        set_disposition(SIGCHLD, DEFAULT);
-        set_mask(0);
-        let empty = c"".as_ptr() as usize;
-        let (argv, envp) = (argv as usize, envp as usize);
-        syscall(EXECVEAT, [program as usize, empty, argv, envp, AT_EMPTY_PATH]);
-        exit(OURS);
-    }
-}
-
 /// From the last release until the table is removed if empty, so that successive starts find it.
 /// Seconds and nanoseconds.
 const LINGER: [u64; 2] = [2, 0];
@@ -365,9 +226,6 @@ const TENDED: u8 = b't';
 const UNTENDED: u8 = b'u';
 /// Interface indexes from here on belong to sandboxes (`network/link.rs`).
 const FIRST_INDEX: u32 = 0x4000_0000;
-
-/// Our exit code when we could not do our work.
-const OURS: i32 = 125;
 
 /// Ends as a command with this wait status did.
 fn end(status: i32) -> ! {
@@ -386,156 +244,6 @@ fn end(status: i32) -> ! {
 /// A wait status as a shell reports it.
 fn code(status: i32) -> i32 {
     if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) }
-}
-
-// ---- Strings -----------------------------------------------------------------------------------
-
-/// The part of a C string after the last slash.
-fn base_name(mut text: *const u8) -> *const u8 {
-    let mut name = text;
-    // SAFETY: a C string from the kernel, read up to its end.
-    unsafe {
-        while *text != 0 {
-            text = text.add(1);
-            if *text.sub(1) == b'/' {
-                name = text;
-            }
-        }
-    }
-    name
-}
-
-/// Whether a C string equals `expected`, which includes the terminating NUL.
-fn equal(text: *const u8, expected: &[u8]) -> bool {
-    // SAFETY: `all` stops at the first difference, so no byte after the NUL of `text` is read.
-    expected.iter().enumerate().all(|(i, byte)| unsafe { *text.add(i) == *byte })
-}
-
-/// An unsigned number that fits a pid or a descriptor.
-fn decimal(mut text: *const u8) -> Option<i32> {
-    let mut number = None;
-    loop {
-        // SAFETY: a C string, read up to its zero.
-        let byte = unsafe { *text };
-        if byte == 0 {
-            return number;
-        }
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = Some(number.unwrap_or(0i32).checked_mul(10)?.checked_add(i32::from(digit))?);
-        text = text.wrapping_add(1);
-    }
-}
-
-// ---- System calls ------------------------------------------------------------------------------
-
-// The same on every architecture.
-const PIDFD_SEND_SIGNAL: usize = 424;
-const CLOSE_RANGE: usize = 436;
-
-const SIG_SETMASK: usize = 2;
-const DEFAULT: u64 = 0;
-const IGNORE: u64 = 1;
-const SIGTERM: i32 = 15;
-const SIGCHLD: i32 = 17;
-const SI_KERNEL: i32 = 0x80;
-const WNOHANG: usize = 1;
-/// Wait for every kind of child, including one cloned without an exit signal.
-const WALL: usize = 0x4000_0000;
-const PR_SET_NAME: usize = 15;
-const NONBLOCK: usize = 0o4000;
-const CLOEXEC: usize = 0o2_000_000;
-const AT_EMPTY_PATH: usize = 0x1000;
-const F_SETFD: usize = 2;
-const FD_CLOEXEC: usize = 1;
-const POLLIN: u64 = 1;
-const SOL_SOCKET: usize = 1;
-const SO_PEERCRED: usize = 17;
-const SCM_RIGHTS: usize = 1;
-const MSG_NOSIGNAL: usize = 0x4000;
-const MSG_DONTWAIT: usize = 0x40;
-const ENOBUFS: isize = -105;
-const RTM_NEWADDR: u16 = 20;
-const RTM_NEWROUTE: u16 = 24;
-const RTN_UNICAST: u32 = 1;
-/// The size of the kernel's signal set: 64 signals.
-const SET: usize = 8;
-
-/// Makes a system call; `-errno` on failure. What the calls below pass outlives them.
-#[inline(always)]
-fn syscall(number: usize, args: [usize; 5]) -> isize {
-    let [a, b, c, d, e] = args;
-    // SAFETY: the callers pass pointers to live objects of the right size.
-    unsafe { arch::syscall(number, [a, b, c, d, e, 0]) }
-}
-
-fn exit(code: i32) -> ! {
-    syscall(EXIT_GROUP, [code as usize, 0, 0, 0, 0]);
-    loop {}
-}
-
-fn kill(pid: i32, signal: i32) {
-    syscall(KILL, [pid as usize, signal as usize, 0, 0, 0]);
-}
-
-/// struct pollfd.
-#[repr(C)]
-struct Poll {
-    fd: i32,
-    wanted: i16,
-    came: i16,
-}
-
-fn read(fd: i32, buffer: *mut u8, size: usize) -> isize {
-    syscall(READ, [fd as usize, buffer as usize, size, 0, 0])
-}
-
-fn close_everything() {
-    syscall(CLOSE_RANGE, [0, u32::MAX as usize, 0, 0, 0]);
-}
-
-/// The caller blocks all signals before the exec, so that none is lost; this makes sure, and undoes
-/// an inherited `SIGCHLD: ignored`, with which the kernel would reap children without us.
-fn block_signals() {
-    set_mask(u64::MAX);
-    set_disposition(SIGCHLD, DEFAULT);
-}
-
-fn set_disposition(signal: i32, handler: u64) {
-    let action = [handler, 0, 0, 0]; // struct kernel_sigaction: handler, flags, restorer, mask
-    syscall(RT_SIGACTION, [signal as usize, action.as_ptr() as usize, 0, SET, 0]);
-}
-
-fn close(fd: i32) {
-    syscall(CLOSE, [fd as usize, 0, 0, 0, 0]);
-}
-
-fn set_mask(mask: u64) {
-    syscall(RT_SIGPROCMASK, [SIG_SETMASK, &raw const mask as usize, 0, SET, 0]);
-}
-
-/// The pid and wait status of a child that ended; pid 0 if none has yet.
-fn reap(pid: i32, flags: usize) -> Result<(i32, i32), ()> {
-    let mut status = 0i32;
-    let result = syscall(WAIT4, [pid as usize, &raw mut status as usize, flags | WALL, 0, 0]);
-    if result < 0 { Err(()) } else { Ok((result as i32, status)) }
-}
-
-/// The number and si_code of the next signal; `None` after `timeout` (seconds, nanoseconds) or when
-/// a stop interrupted the wait.
-fn next_signal(timeout: Option<&[u64; 2]>) -> Option<(i32, i32)> {
-    let all = u64::MAX;
-    let mut info = MaybeUninit::<[i32; 32]>::uninit(); // siginfo_t: signo, errno, code, ...
-    let timeout = timeout.map_or(0, |time| time.as_ptr() as usize);
-    let args = [&raw const all as usize, info.as_mut_ptr() as usize, timeout, SET, 0];
-    if syscall(RT_SIGTIMEDWAIT, args) < 0 {
-        return None;
-    }
-    // SAFETY: the kernel fills all 128 bytes of siginfo_t on success.
-    let info = unsafe { info.assume_init_ref() };
-    Some((info[0], info[2]))
 }
 
 #[panic_handler]

@@ -1,0 +1,184 @@
+//! Which addresses a sandbox gets: the first pair of a pool that neither a sandbox has nor a route
+//! of the host covers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use serde::{Deserialize, Serialize};
+
+use super::names::{LINK_PREFIX, link_name};
+use super::refusal::{route_socket, worded};
+use super::uplink::{self, Route};
+use super::{PrivateNetwork, lease, listing};
+use crate::config::network::Publish;
+use crate::error::{Error, Result};
+use crate::sys::netlink::Socket;
+
+/// Where addresses come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// The first pool that does not collide with a route of the host is used. A single one is the
+    /// user's own choice: a collision is then an error.
+    pub pool4: Vec<Ipv4Network>,
+    /// Its first 96 bits, followed by the IPv4 address; `None` for a network without IPv6.
+    pub pool6: Option<Ipv6Network>,
+}
+
+impl Default for Pools {
+    /// Three blocks of 32,768 sandboxes each, from corners of the private address space that
+    /// routers, clouds, docker and podman leave alone by default; the last is for benchmarks (RFC
+    /// 2544).
+    fn default() -> Pools {
+        let v4 = |a, b| Ipv4Network::new_checked(Ipv4Addr::new(a, b, 0, 0), 16);
+        let v6 = Ipv6Addr::new(0xfd67, 0x6172, 0x7468, 0, 0, 0, 0, 0);
+        Pools {
+            pool4: [v4(10, 231), v4(172, 30), v4(198, 18)].into_iter().flatten().collect(),
+            pool6: Ipv6Network::new_checked(v6, 64),
+        }
+    }
+}
+
+impl Pools {
+    /// The pools of `--pool4` and `--pool6`, if given.
+    pub fn parse(pool4: Option<&str>, pool6: Option<&str>) -> Result<Pools> {
+        let mut config = Pools::default();
+        if let Some(text) = pool4 {
+            let pool: Ipv4Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool4 {text}: not an IPv4 network")).hint("e.g. 10.99.0.0/16")
+            })?;
+            config.pool4 = vec![pool];
+        }
+        if let Some(text) = pool6 {
+            let pool: Ipv6Network = text.parse().map_err(|_| {
+                Error::new(format!("--pool6 {text}: not an IPv6 network"))
+                    .hint("e.g. fd00:1234::/64")
+            })?;
+            config.pool6 = Some(pool);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses pools that have no room for a sandbox's addresses.
+    fn check(&self) -> Result<()> {
+        if let Some(pool) = self.pool4.iter().find(|pool| pool.prefix() > 31) {
+            let error = Error::new(format!("--pool4 {pool}: no room for a pair of addresses"));
+            return Err(error.hint("a sandbox takes a /31, so the prefix is at most 31"));
+        }
+        if let Some(pool) = self.pool6.filter(|pool| pool.prefix() > 96) {
+            let error = Error::new(format!("--pool6 {pool}: the prefix is longer than 96"));
+            return Err(error.hint("the last 32 bits are those of the IPv4 address"));
+        }
+        Ok(())
+    }
+}
+
+impl PrivateNetwork {
+    /// The first free pair of addresses that `take` accepts.
+    pub(super) fn find(
+        id: &str,
+        config: &Pools,
+        publish: Vec<Publish>,
+        take: impl Fn(Ipv4Addr) -> Result<bool>,
+    ) -> Result<PrivateNetwork> {
+        config.check()?;
+        let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
+        let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
+        if let (Some(publish), None) = (wants6, pool6) {
+            return Err(Error::new(format!("-p {publish}: no IPv6 on this host"))
+                .hint("publish on an IPv4 address"));
+        }
+        let mut socket = route_socket()?;
+        let mut collisions = Vec::new();
+        for pool in &config.pool4 {
+            for inner4 in lease::candidates(*pool, id) {
+                let inner6 = pool6.map(|pool| address6(pool, inner4));
+                let (route4, route6) =
+                    uplink::routes(&mut socket, inner4, inner6).map_err(|r| worded(r, ""))?;
+                let mut ways_out = Vec::new();
+                let mut known = None;
+                let name6 = pool6.map(|pool| pool.to_string()).unwrap_or_default();
+                for (pool, route) in [(pool.to_string(), route4), (name6, route6)] {
+                    match route {
+                        Route::None => {}
+                        Route::Default(links) => {
+                            let new = links.into_iter().filter(|link| !ways_out.contains(link));
+                            ways_out.extend(new.collect::<Vec<_>>());
+                        }
+                        Route::Known { prefix, link } => known = Some((pool, prefix, link)),
+                    }
+                }
+                if let Some((pool, prefix, link)) = known {
+                    let link = one_link(&mut socket, link)?;
+                    if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
+                        continue;
+                    }
+                    let link = link.map_or(String::new(), |link| format!(" on {link}"));
+                    collisions.push(format!("{pool} collides with the route {prefix}{link}"));
+                    break;
+                }
+                // Taken last, so that an address that is rejected leaves nothing behind.
+                if !take(inner4)? {
+                    continue;
+                }
+                let links = match ways_out.as_slice() {
+                    [] => Vec::new(),
+                    indexes => listing::of(&mut socket, indexes).map_err(|r| worded(r, ""))?,
+                };
+                let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
+                return Ok(PrivateNetwork {
+                    id: id.to_owned(),
+                    link: link_name(inner4),
+                    mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
+                    host4,
+                    inner4,
+                    host6: pool6.map(|pool| address6(pool, host4)),
+                    inner6,
+                    uplinks: links.into_iter().map(|link| link.name).collect(),
+                    publish,
+                    number: 0,
+                    group: None,
+                    internal: false,
+                    reaches: BTreeMap::new(),
+                });
+            }
+        }
+        let error = match collisions.is_empty() {
+            true => Error::new("no free address for another sandbox"),
+            false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
+        };
+        Err(error.hint("use --pool4 for another pool, or run `garth gc`"))
+    }
+}
+
+/// The pool's first 96 bits and the IPv4 address.
+fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
+    let high = u128::from(pool.network()) & !u128::from(u32::MAX);
+    Ipv6Addr::from(high | u128::from(u32::from(v4)))
+}
+
+fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
+    let Some(index) = index else { return Ok(None) };
+    let links = listing::of(socket, &[index]).map_err(|r| worded(r, ""))?;
+    Ok(links.into_iter().next().map(|link| link.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_without_room_is_refused_also_of_the_library() {
+        let propose = |pools: &Pools| {
+            PrivateNetwork::propose(Path::new("/nonexistent"), "web", pools, Vec::new())
+        };
+        let small = Pools { pool4: vec!["10.0.0.4/32".parse().unwrap()], ..Pools::default() };
+        assert!(propose(&small).unwrap_err().to_string().contains("no room for a pair"));
+        // Its first 96 bits belong to addresses outside it.
+        let long = Pools { pool6: Some("fd00::/120".parse().unwrap()), ..Pools::default() };
+        assert!(propose(&long).unwrap_err().to_string().contains("longer than 96"));
+    }
+}

@@ -1,0 +1,120 @@
+//! open-iscsi's records of targets, as far as they are written here: the account, which must not be an
+//! argument of iscsiadm(8).
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::array::names;
+use super::chap::ChapAccount;
+use super::device::Portal;
+use crate::error::{Error, Result};
+
+/// Where they are: of Debian, and of distributions that follow the later default.
+const PLACES: [&str; 2] = ["/etc/iscsi/nodes", "/var/lib/iscsi/nodes"];
+
+/// Writes the account to the record of a target, which iscsiadm(8) has made.
+///
+/// # Errors
+/// There is none, others can read it, or it cannot be written.
+pub fn write_account(portal: &Portal, target: &str, account: &ChapAccount) -> Result<()> {
+    let records = records(portal, target)?;
+    if records.is_empty() {
+        return Err(Error::new(format!("open-iscsi has no record of {target} at {portal}"))
+            .hint(format!("it is looked for in {}", PLACES.join(" and "))));
+    }
+    for path in records {
+        let failed = |error| Error::io(format!("write the account to {}", path.display()), &error);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+        let mut file = options.open(&path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() || meta.mode() & 0o077 != 0 {
+            return Err(Error::new(format!("others can read {}", path.display()))
+                .hint(format!("chmod go= {}", path.display())));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        let text = with_account(&text, account);
+        file.rewind().map_err(failed)?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.set_len(text.len() as u64))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The records of a target: `TARGET/ADDRESS,PORT`, or, if it was discovered before,
+/// `TARGET/ADDRESS,PORT,GROUP/IFACE`.
+///
+/// # Errors
+/// It cannot be determined.
+pub fn records(portal: &Portal, target: &str) -> Result<Vec<PathBuf>> {
+    let begins = format!("{},{}", portal.host, portal.port);
+    let mut found = Vec::new();
+    for place in PLACES {
+        let dir = Path::new(place).join(target);
+        for name in names(&dir)?.unwrap_or_default() {
+            match name.strip_prefix(&begins) {
+                Some(rest) if rest.is_empty() || rest.starts_with(',') => {}
+                _ => continue,
+            }
+            let entry = dir.join(name);
+            match entry.is_dir() {
+                true => {
+                    let ifaces = names(&entry)?.unwrap_or_default();
+                    found.extend(ifaces.into_iter().map(|iface| entry.join(iface)));
+                }
+                false => found.push(entry),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A record with the account in the place of another.
+fn with_account(record: &str, account: &ChapAccount) -> String {
+    const AUTH: &str = "node.session.auth.";
+    let is_ours = |line: &str| {
+        let name = line.split('=').next().unwrap_or_default().trim();
+        ["authmethod", "username", "password"].iter().any(|end| name == format!("{AUTH}{end}"))
+    };
+    let (mut text, mut written) = (String::new(), false);
+    for line in record.lines().filter(|line| !is_ours(line)) {
+        if line.starts_with("# END") && !written {
+            text += &lines(AUTH, account);
+            written = true;
+        }
+        text += line;
+        text.push('\n');
+    }
+    if !written {
+        text += &lines(AUTH, account);
+    }
+    text
+}
+
+fn lines(auth: &str, account: &ChapAccount) -> String {
+    let ChapAccount { user, password } = account;
+    format!("{auth}authmethod = CHAP\n{auth}username = {user}\n{auth}password = {password}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_takes_the_place_of_another() {
+        let account = ChapAccount { user: "joe".into(), password: "new".into() };
+        let record = "# BEGIN RECORD 2.1.8\nnode.name = iqn.x:a\nnode.session.auth.authmethod = None\n\
+            node.session.auth.password = old\nnode.session.auth.password_in = other\n\
+            node.conn[0].port = 3260\n# END RECORD\n";
+        let expected = "# BEGIN RECORD 2.1.8\nnode.name = iqn.x:a\n\
+            node.session.auth.password_in = other\nnode.conn[0].port = 3260\n\
+            node.session.auth.authmethod = CHAP\nnode.session.auth.username = joe\n\
+            node.session.auth.password = new\n# END RECORD\n";
+        assert_eq!(with_account(record, &account), expected);
+        assert_eq!(with_account(expected, &account), expected);
+    }
+}

@@ -1,0 +1,6 @@
+
+_garth_names() {
+    local -a names
+    names=(${(f)"$({ garth ps --quiet; garth list --quiet; } 2>/dev/null)"})
+    compadd -a names
+}
