@@ -274,3 +274,29 @@ fn what_a_killed_launcher_held_can_be_had_again() {
     host.garth("delete --force web").run().ok();
     host.assert_nothing_left();
 }
+
+#[test]
+fn an_address_is_free_again_once_the_kernel_has_removed_its_link() {
+    needs!(root, netns);
+    let host = Host::with_neighbour();
+    let words = "wrap -d --name box --network private --pool4 10.99.0.0/31 -- sleep 1001";
+    // A process of somebody else keeps the network namespace, and with it link and route.
+    let outlive = |seconds: u32| {
+        host.garth(words).run().ok();
+        let hold = format!(
+            "pid=$(pgrep -xf 'sleep 1001') && {{ sleep {seconds} <&9 >/dev/null 2>&1 & }} 9</proc/$pid/ns/net"
+        );
+        host.sh(&hold).run().ok();
+        host.garth("delete --force box").run().ok();
+    };
+    outlive(2);
+    host.garth(words).run().ok();
+    host.garth("delete --force box").run().ok();
+    outlive(12);
+    let said = refused(&host, words);
+    assert!(said.contains("link garth0a630001 of an earlier start is still there"), "{said}");
+    host.sh("pkill -xf 'sleep 12'").run().ok();
+    host.garth(words).run().ok();
+    host.garth("delete --force box").run().ok();
+    host.assert_nothing_left();
+}

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
@@ -75,14 +77,46 @@ impl Pools {
 }
 
 impl PrivateNetwork {
-    /// The first free pair of addresses that `take` accepts.
+    /// The first free pair of addresses that `take` accepts. If there is none, but a sandbox that has
+    /// ended still has its link, waits for that: the kernel removes it some time after the last
+    /// process of its network namespace, usually within milliseconds.
     pub(super) fn find(
+        state_root: &Path,
         id: &str,
         config: &Pools,
         publish: Vec<Publish>,
         take: impl Fn(Ipv4Addr) -> Result<bool>,
     ) -> Result<PrivateNetwork> {
+        const PATIENCE: Duration = Duration::from_secs(5);
         config.check()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let full = match PrivateNetwork::search(id, config, &publish, &take)? {
+                Ok(network) => return Ok(network),
+                Err(full) => full,
+            };
+            let is_ending = |address: &&Ipv4Addr| {
+                let holder = lease::holder(state_root, **address);
+                holder.map(|holder| holder.is_none_or(|owner| lease::id_of(&owner) == id))
+            };
+            let mut ending = full.linked.iter().filter_map(|address| {
+                is_ending(&address).map(|ending| ending.then(|| link_name(*address))).transpose()
+            });
+            let Some(link) = ending.next().transpose()? else { return Err(full.error(config)) };
+            if !PrivateNetwork::await_end_of(&link, deadline)? {
+                let error = Error::new(format!("link {link} of an earlier start is still there"));
+                return Err(error.hint("a process that it left behind keeps its network namespace"));
+            }
+        }
+    }
+
+    /// One look at all addresses.
+    fn search(
+        id: &str,
+        config: &Pools,
+        publish: &[Publish],
+        take: impl Fn(Ipv4Addr) -> Result<bool>,
+    ) -> Result<std::result::Result<PrivateNetwork, Full>> {
         let pool6 = config.pool6.filter(|_| uplink::has_ipv6());
         let wants6 = publish.iter().find(|p| p.host.is_some_and(|host| host.is_ipv6()));
         if let (Some(publish), None) = (wants6, pool6) {
@@ -90,7 +124,7 @@ impl PrivateNetwork {
                 .hint("publish on an IPv4 address"));
         }
         let mut socket = route_socket()?;
-        let mut collisions = Vec::new();
+        let mut full = Full::default();
         for pool in &config.pool4 {
             for inner4 in lease::candidates(*pool, id) {
                 let inner6 = pool6.map(|pool| address6(pool, inner4));
@@ -112,10 +146,11 @@ impl PrivateNetwork {
                 if let Some((pool, prefix, link)) = known {
                     let link = one_link(&mut socket, link)?;
                     if link.as_ref().is_some_and(|link| link.starts_with(LINK_PREFIX)) {
+                        full.linked.push(inner4);
                         continue;
                     }
                     let link = link.map_or(String::new(), |link| format!(" on {link}"));
-                    collisions.push(format!("{pool} collides with the route {prefix}{link}"));
+                    full.collisions.push(format!("{pool} collides with the route {prefix}{link}"));
                     break;
                 }
                 // Taken last, so that an address that is rejected leaves nothing behind.
@@ -127,7 +162,7 @@ impl PrivateNetwork {
                     indexes => listing::of(&mut socket, indexes).map_err(|r| worded(r, ""))?,
                 };
                 let host4 = Ipv4Addr::from(u32::from(inner4) - 1);
-                return Ok(PrivateNetwork {
+                return Ok(Ok(PrivateNetwork {
                     id: id.to_owned(),
                     link: link_name(inner4),
                     mtu: links.iter().map(|link| link.mtu).min().unwrap_or(1500).clamp(1280, 65535),
@@ -136,19 +171,39 @@ impl PrivateNetwork {
                     host6: pool6.map(|pool| address6(pool, host4)),
                     inner6,
                     uplinks: links.into_iter().map(|link| link.name).collect(),
-                    publish,
+                    publish: publish.to_vec(),
                     number: 0,
                     group: None,
                     internal: false,
                     reaches: BTreeMap::new(),
-                });
+                }));
             }
         }
-        let error = match collisions.is_empty() {
-            true => Error::new("no free address for another sandbox"),
-            false => Error::new(format!("no address pool is usable: {}", collisions.join(", "))),
+        Ok(Err(full))
+    }
+}
+
+/// Why no address was found.
+#[derive(Default)]
+struct Full {
+    /// Pools that cannot be used, with the reason.
+    collisions: Vec<String>,
+    /// Addresses that a link of ours still has.
+    linked: Vec<Ipv4Addr>,
+}
+
+impl Full {
+    fn error(&self, config: &Pools) -> Error {
+        let collisions = self.collisions.join(", ");
+        let hint = match config.pool4.as_slice() {
+            [pair] if pair.prefix() == 31 => "choose another address, or run `garth gc`",
+            _ => "use --pool4 for another pool, or run `garth gc`",
         };
-        Err(error.hint("use --pool4 for another pool, or run `garth gc`"))
+        let error = match self.collisions.is_empty() {
+            true => Error::new("no free address for another sandbox"),
+            false => Error::new(format!("no address pool is usable: {collisions}")),
+        };
+        error.hint(hint)
     }
 }
 
@@ -166,8 +221,6 @@ fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
-use super::names::link_name;
 use super::{Pools, PrivateNetwork, lease};
 use crate::config::network::Publish;
 use crate::error::{Error, Result};
@@ -253,7 +252,7 @@ impl GroupAddress {
     fn new(state_root: &Path, name: &str, group: &str, pools: &Pools) -> Result<GroupAddress> {
         let number = lease::number();
         let owner = lease::owner(name, Some(group), number);
-        let network = PrivateNetwork::find(name, pools, Vec::new(), |address| {
+        let network = PrivateNetwork::find(state_root, name, pools, Vec::new(), |address| {
             lease::take(state_root, address, &owner)
         })?;
         let pool6 = network.inner6.and_then(|inner6| Ipv6Network::new_checked(inner6, 96));
@@ -290,15 +289,9 @@ impl PrivateNetwork {
             return Err(Error::new(format!("address {} is not reserved any more", own.inner4))
                 .hint("garth up reserves it again"));
         }
-        // The link of the start before may still be there for a moment, and with it the route.
-        let link = link_name(own.inner4);
-        if !PrivateNetwork::await_end_of(&link)? {
-            return Err(Error::new(format!("link {link} of an earlier start is still there"))
-                .hint("a process that it left behind keeps its network namespace"));
-        }
         let pair = Ipv4Network::new_checked(own.inner4, 31);
         let pools = Pools { pool4: pair.into_iter().collect(), pool6: own.pool6 };
-        let network = PrivateNetwork::find(id, &pools, publish, |_| Ok(true))?;
+        let network = PrivateNetwork::find(state_root, id, &pools, publish, |_| Ok(true))?;
         let reaches = reaches.clone();
         Ok(PrivateNetwork { number: own.number, group: Some(group.clone()), reaches, ..network })
     }

@@ -137,7 +137,7 @@ impl PrivateNetwork {
     ) -> Result<PrivateNetwork> {
         let number = lease::number();
         let owner = lease::owner(id, None, number);
-        let network = PrivateNetwork::find(id, config, publish, |address| {
+        let network = PrivateNetwork::find(state_root, id, config, publish, |address| {
             lease::take(state_root, address, &owner)
         })?;
         Ok(PrivateNetwork { number, ..network })
@@ -150,7 +150,7 @@ impl PrivateNetwork {
         config: &Pools,
         publish: Vec<Publish>,
     ) -> Result<PrivateNetwork> {
-        PrivateNetwork::find(id, config, publish, |address| {
+        PrivateNetwork::find(state_root, id, config, publish, |address| {
             Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
         })
     }
@@ -302,12 +302,12 @@ impl PrivateNetwork {
     /// # Errors
     /// The kernel returns no answer.
     pub fn await_end(&self) -> Result<()> {
-        PrivateNetwork::await_end_of(&self.link).map(drop)
+        let deadline = Instant::now() + Duration::from_secs(1);
+        PrivateNetwork::await_end_of(&self.link, deadline).map(drop)
     }
 
-    /// The same for the link of this name; false if it is still there.
-    fn await_end_of(link: &str) -> Result<bool> {
-        let deadline = Instant::now() + Duration::from_secs(1);
+    /// The same for the link of this name; false if it is still there at `deadline`.
+    fn await_end_of(link: &str, deadline: Instant) -> Result<bool> {
         let mut socket = route_socket()?;
         while has_link(&mut socket, link)? {
             if Instant::now() > deadline {
