@@ -306,57 +306,44 @@ _killed() {
 # Stops and starts of a mirror of two files.
 _start() { rm -f /srv/oracle; _files; _mount; _write before; }
 
-a_stop_or_assemble_that_is_killed_is_done_by_the_next_one() {
-    local call number verb kills
-    _start
-    umount /mnt
-    { set +x; } 2>/dev/null
-    for verb in stop assemble; do
-        _kill_points $verb data >/tmp/points
-        kills=0
-        while read -r call number; do
-            case $verb in
-            stop) garth volume assemble data >/dev/null ;;
-            assemble) garth volume stop data ;;
-            esac
-            _killed "$call" "$number" $verb data
-            garth volume $verb data >/dev/null
-            case $verb in
-            stop) ! _is_attached /srv/ || fail "attached after $call $number" ;;
-            assemble) _mount && _intact && umount /mnt ;;
-            esac
-        done </tmp/points
-        say "$verb: killed at $kills of $(wc -l </tmp/points) points"
-    done
-    _no_files
-}
-
-a_stop_or_assemble_over_the_network_that_is_killed_is_done_by_the_next_one() {
-    local call number verb kills
-    rm -f /srv/oracle
-    _servers
-    garth volume create data --mirrors 2 --assume-clean "iscsi://10.0.1.1/$IQN:s1.vol1" "iscsi://10.0.2.1/$IQN:s2.vol1"
+# _stops_and_starts_are_killed LEFT: of the volume that there is. LEFT fails if something is left of it.
+_stops_and_starts_are_killed() {
+    local call number verb other kills
     _mount
     _write before
     umount /mnt
     { set +x; } 2>/dev/null
     for verb in stop assemble; do
+        [ $verb = stop ] && other=assemble || other=stop
         _kill_points $verb data >/tmp/points
         kills=0
         while read -r call number; do
-            case $verb in
-            stop) garth volume assemble data >/dev/null ;;
-            assemble) garth volume stop data ;;
-            esac
+            garth volume $other data >/dev/null
             _killed "$call" "$number" $verb data
             garth volume $verb data >/dev/null || fail "after $call $number"
             case $verb in
-            stop) ! ls -d /sys/class/iscsi_session/session* /etc/iscsi/nodes/* 2>/dev/null || fail "after $call $number" ;;
+            stop) "$1" || fail "left after $call $number" ;;
             assemble) _mount && _intact && umount /mnt ;;
             esac
         done </tmp/points
         say "$verb: killed at $kills of $(wc -l </tmp/points) points"
     done
+}
+
+a_stop_or_assemble_that_is_killed_is_done_by_the_next_one() {
+    _none_is_attached() { ! _is_attached /srv/; }
+    rm -f /srv/oracle
+    _files
+    _stops_and_starts_are_killed _none_is_attached
+    _no_files
+}
+
+a_stop_or_assemble_over_the_network_that_is_killed_is_done_by_the_next_one() {
+    _nothing_is_known() { ! ls -d /sys/class/iscsi_session/session* /etc/iscsi/nodes/* 2>/dev/null; }
+    rm -f /srv/oracle
+    _servers
+    garth volume create data --mirrors 2 --assume-clean "iscsi://10.0.1.1/$IQN:s1.vol1" "iscsi://10.0.2.1/$IQN:s2.vol1"
+    _stops_and_starts_are_killed _nothing_is_known
     garth volume destroy data
     _nothing_is_left
 }
@@ -418,4 +405,43 @@ a_removal_that_is_killed_is_done_by_the_next_one() {
     done </tmp/points
     say "killed at $kills of $(wc -l </tmp/points) points"
     rm -r /srv/files
+}
+
+# _creations_are_killed DEVICE...: at every point; what is left is continued, or undone, by turns.
+_creations_are_killed() {
+    local call number kills=0 turn=0
+    local create=(create data --layout mirror --mirrors 2 --assume-clean "$@")
+    _blank
+    _kill_points "${create[@]}" 2>/dev/null >/tmp/points
+    garth volume destroy data
+    while read -r call number; do
+        _blank
+        _killed "$call" "$number" "${create[@]}"
+        turn=$((turn + 1))
+        if [ $((turn % 2)) = 0 ]; then
+            _health_is healthy || garth volume "${create[@]}" >/tmp/again 2>&1 || fail "after $call $number: $(cat /tmp/again)"
+            rm -f /srv/oracle
+            _mount
+            _write before 2>/dev/null
+            _intact
+            umount /mnt
+        fi
+        [ -z "$(garth volume ls -q)" ] || garth volume destroy data >/tmp/again 2>&1 || fail "after $call $number: $(cat /tmp/again)"
+        _nothing_is_left
+        ! _is_attached /srv/files || fail "attached after $call $number"
+    done </tmp/points
+    say "killed at $kills of $(wc -l </tmp/points) points"
+}
+
+a_creation_that_is_killed_is_continued_or_undone() {
+    _blank() { rm -rf /srv/files; mkdir -p /srv/files; truncate -s 32M /srv/files/{one,two}.img; }
+    { set +x; } 2>/dev/null
+    _creations_are_killed /srv/files/{one,two}.img
+    rm -r /srv/files
+}
+
+a_creation_over_the_network_that_is_killed_is_continued_or_undone() {
+    _blank() { _servers; }
+    { set +x; } 2>/dev/null
+    _creations_are_killed "iscsi://10.0.1.1/$IQN:s1.vol1" "iscsi://10.0.2.1/$IQN:s2.vol1"
 }
