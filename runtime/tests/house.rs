@@ -201,8 +201,10 @@ fn constants(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
 
 /// What the libc crate defines for Linux with glibc, by name; `None`: not a plain number there.
 fn of_libc() -> HashMap<String, Vec<Option<i128>>> {
+    // Crates of other platforms need not be here.
+    let platform = format!("--filter-platform={}-unknown-linux-gnu", std::env::consts::ARCH);
     let metadata = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--offline"])
+        .args(["metadata", "--format-version=1", "--offline", &platform])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -7,7 +7,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use garth::config::Size;
+use garth::journal::Journal;
 use garth::volume::device::VolumeDevice;
+use garth::volume::explain::{VolumeAction, explain};
 use garth::volume::layout::{AskedShape, RaidLayout};
 use garth::volume::mdadm::ArrayUuid;
 use garth::volume::mend::{Mending, repair, retire};
@@ -351,4 +353,32 @@ fn a_creation_that_is_continued_with_force_wipes_only_where_no_array_runs_yet() 
     // Three members of each array.
     let of_each = volume.arrays.iter().flat_map(|uuid| [*uuid; 3]);
     assert_eq!(wiped(true), of_each.collect::<Vec<_>>());
+}
+
+/// What is explained is what is done.
+#[test]
+fn verbs_are_explained_by_the_record() {
+    let root = std::env::temp_dir().join(format!("garth-explain-{}", std::process::id()));
+    let journal = Journal::at(&root);
+    let mut record = ready(files());
+    record.capacity = None;
+    let entry = journal.raid().create("local").unwrap();
+    std::fs::write(entry.file("record.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    let explained = |action| explain(&journal, "local", &action).unwrap();
+    assert_eq!(explained(VolumeAction::Stop), stop(&record));
+    assert_eq!(explained(VolumeAction::Destroy { without: vec![] }), destroy(&record, &[]));
+    assert_eq!(explained(VolumeAction::Assemble(whole(false))), assemble(&record, &whole(false)));
+    let repaired = text(&explained(VolumeAction::Repair { force: false }));
+    assert!(
+        repaired.contains(&text(&repair(&record, &Mending::default())[..1])[4..]),
+        "{repaired}"
+    );
+    let (old, new) = ("/dev/sdb".to_owned(), "/dev/sdc".to_owned());
+    let replaced = text(&explained(VolumeAction::Replace { old, new, force: false }));
+    assert!(replaced.contains("--replace /dev/sdb --with /dev/sdc"), "{replaced}");
+    let none = VolumeAction::Fail { device: "/dev/sdz".into() };
+    assert!(
+        explain(&journal, "local", &none).unwrap_err().to_string().contains("no device of volume")
+    );
+    std::fs::remove_dir_all(&root).unwrap();
 }

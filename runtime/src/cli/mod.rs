@@ -237,7 +237,7 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Export(verb) => verb.run(global),
         Verb::Explain(Explain::Wrap(verb)) => verb.run(global),
         Verb::Explain(Explain::Up(verb)) => verb.run(global),
-        Verb::Explain(Explain::Volume(verb)) => verb.run(),
+        Verb::Explain(Explain::Volume(verb)) => verb.run(global),
         Verb::Volume(verb) => verb.run(global),
         Verb::Up(verb) => verb.run(global),
         Verb::Down(verb) => verb.run(global),

@@ -14,10 +14,12 @@ use crate::config::Size;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::volume::device::{VolumeDevice, here};
+use crate::volume::explain::{VolumeAction, explain};
 use crate::volume::layout::{AskedShape, RaidLayout};
 use crate::volume::names;
 use crate::volume::program::{Assembly, Creation};
 use crate::volume::record::FileSystem;
+use crate::volume::step::VolumeStep;
 use crate::volume::verbs::{self, VolumeRequest};
 
 // A verb without a comment is described by that of its options.
@@ -40,6 +42,44 @@ pub enum Volume {
 pub enum ExplainVolume {
     /// Explain `garth volume create`
     Create(ExplainCreate),
+    /// Explain `garth volume assemble`
+    Assemble(Explained<Assemble>),
+    /// Explain `garth volume stop`
+    Stop(Explained<Stop>),
+    /// Explain `garth volume destroy`
+    Destroy(Explained<Destroy>),
+    /// Explain `garth volume repair`
+    Repair(Explained<Repair>),
+    /// Explain `garth volume fail`
+    Fail(Explained<Fail>),
+    /// Explain `garth volume replace`
+    Replace(Explained<Replace>),
+    /// Explain `garth volume scrub`
+    Scrub(Explained<Scrub>),
+}
+
+/// Print what the verb would do, step by step, if all servers answer
+#[derive(Debug, Args)]
+pub struct Explained<Asked: Args> {
+    #[command(flatten)]
+    asked: Asked,
+    /// Output format
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+impl<Asked: Args> Explained<Asked> {
+    fn with(self, asked: impl FnOnce(Asked) -> (String, VolumeAction)) -> ExplainedAction {
+        let (name, action) = asked(self.asked);
+        ExplainedAction { name, action, format: self.format }
+    }
+}
+
+/// What is explained.
+struct ExplainedAction {
+    name: String,
+    action: VolumeAction,
+    format: Format,
 }
 
 /// What is made on a volume.
@@ -197,6 +237,12 @@ impl Request {
     }
 }
 
+impl Assemble {
+    fn how(&self) -> Assembly {
+        Assembly { degraded: self.degraded || self.stale, stale: self.stale, lost: Vec::new() }
+    }
+}
+
 impl Volume {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let journal = global.journal();
@@ -222,12 +268,7 @@ impl Volume {
                 return Ok(code(status.health));
             }
             Volume::Assemble(verb) => {
-                let how = Assembly {
-                    degraded: verb.degraded || verb.stale,
-                    stale: verb.stale,
-                    lost: Vec::new(),
-                };
-                verbs::assemble(&journal, &verb.name, how, &say)?;
+                verbs::assemble(&journal, &verb.name, verb.how(), &say)?;
                 let status = verbs::status(&journal, &verb.name)?;
                 print(&format!("{}\n", status.device.unwrap_or_default()));
             }
@@ -300,21 +341,42 @@ fn watch(journal: &Journal, name: &str, format: Format) -> Result<()> {
 }
 
 impl ExplainVolume {
-    pub(super) fn run(self) -> Result<i32> {
-        let ExplainVolume::Create(verb) = self;
-        let (request, how) = verb.request.read()?;
-        let steps = verbs::explain_create(&request, how)?;
-        let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
-        if verb.format == Format::Json {
-            print(&to_json(&steps)?);
-            return Ok(0);
-        }
-        print(&format!("out  {}\n", promise(&request)?));
-        for (number, step) in steps.iter().enumerate() {
-            print(&format!("{number:>3}  {}\n", shown(step)));
-        }
-        Ok(0)
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
+        let ExplainedAction { name, action, format } = match self {
+            ExplainVolume::Create(verb) => {
+                let (request, how) = verb.request.read()?;
+                if verb.format == Format::Text {
+                    print(&format!("out  {}\n", promise(&request)?));
+                }
+                return print_steps(&verbs::explain_create(&request, how)?, verb.format);
+            }
+            ExplainVolume::Assemble(verb) => verb.with(|asked| {
+                let how = asked.how();
+                (asked.name, VolumeAction::Assemble(how))
+            }),
+            ExplainVolume::Stop(verb) => verb.with(|asked| (asked.name, VolumeAction::Stop)),
+            ExplainVolume::Destroy(verb) => {
+                verb.with(|asked| (asked.name, VolumeAction::Destroy { without: asked.without }))
+            }
+            ExplainVolume::Repair(verb) => verb.with(Repair::asked),
+            ExplainVolume::Fail(verb) => verb.with(Fail::asked),
+            ExplainVolume::Replace(verb) => verb.with(Replace::asked),
+            ExplainVolume::Scrub(verb) => verb.with(Scrub::asked),
+        };
+        print_steps(&explain(&global.journal(), &name, &action)?, format)
     }
+}
+
+fn print_steps(steps: &[VolumeStep], format: Format) -> Result<i32> {
+    let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    if format == Format::Json {
+        print(&to_json(&steps)?);
+        return Ok(0);
+    }
+    for (number, step) in steps.iter().enumerate() {
+        print(&format!("{number:>3}  {}\n", shown(step)));
+    }
+    Ok(0)
 }
 
 /// What a volume will survive, before anything is written.

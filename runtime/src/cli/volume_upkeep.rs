@@ -8,6 +8,7 @@ use super::tell;
 use super::volume_tree::{bar, code};
 use crate::error::Result;
 use crate::journal::Journal;
+use crate::volume::explain::VolumeAction;
 use crate::volume::status::{MemberStatus, VolumeStatus};
 use crate::volume::upkeep;
 
@@ -90,6 +91,25 @@ pub struct Grow {
     name: String,
 }
 
+impl Repair {
+    pub(super) fn asked(self) -> (String, VolumeAction) {
+        (self.name, VolumeAction::Repair { force: self.force })
+    }
+}
+
+impl Fail {
+    pub(super) fn asked(self) -> (String, VolumeAction) {
+        (self.name, VolumeAction::Fail { device: self.device })
+    }
+}
+
+impl Replace {
+    pub(super) fn asked(self) -> (String, VolumeAction) {
+        let action = VolumeAction::Replace { old: self.old, new: self.new, force: self.force };
+        (self.name, action)
+    }
+}
+
 impl Grow {
     pub(super) fn run(self, journal: &Journal) -> Result<i32> {
         crate::volume::grow::grow(journal, &self.name, &|line| tell(line))?;
@@ -98,13 +118,22 @@ impl Grow {
 }
 
 impl Scrub {
-    pub(super) fn run(self, journal: &Journal) -> Result<i32> {
-        let action = match (self.stop, self.repair) {
+    /// What md is told.
+    fn action(&self) -> &'static str {
+        match (self.stop, self.repair) {
             (true, _) => "idle",
             (_, true) => "repair",
             _ => "check",
-        };
-        upkeep::scrub(journal, &self.name, action, &|line| tell(line))?;
+        }
+    }
+
+    pub(super) fn asked(self) -> (String, VolumeAction) {
+        let action = VolumeAction::Scrub(self.action());
+        (self.name, action)
+    }
+
+    pub(super) fn run(self, journal: &Journal) -> Result<i32> {
+        upkeep::scrub(journal, &self.name, self.action(), &|line| tell(line))?;
         if self.stop || self.no_wait {
             return Ok(0);
         }

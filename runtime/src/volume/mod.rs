@@ -7,7 +7,7 @@
 //! or executed. All of that is pure. What there is, is read from sysfs where sysfs says it
 //! ([`mod@array`], [`session`]), and from mdadm and libblkid where only they know ([`mdadm`],
 //! [`signature`]); [`mdstat`] is for waiting. [`perform`] executes the steps, with what [`host`] finds
-//! and by the programs that [`tools`] runs; [`verbs`] are the operations, and [`status`] says how a
+//! and by the programs that [`tools`] runs; [`verbs`] are the operations, which [`mod@explain`] shows, and [`status`] says how a
 //! volume is. [`usage`] is a volume as a resource of a sandbox or container, with its [`mod@mount`]
 //! and what is on record of its [`users`]; [`watch`] tells
 //! what happens to its members meanwhile. [`available`] is what this machine has for all that.
@@ -19,6 +19,7 @@ pub mod chap;
 pub mod command;
 pub mod connect;
 pub mod device;
+pub mod explain;
 pub mod grow;
 pub mod host;
 pub mod iscsiadm;

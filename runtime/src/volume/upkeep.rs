@@ -219,10 +219,7 @@ pub fn replace(
 fn inspect(performer: &mut Performer<'_>, place: usize, force: bool) -> Result<()> {
     let volume = &performer.volume;
     let device = volume.devices[place].clone();
-    let uuid = volume.array_of(place).map(|number| volume.arrays[number]);
-    let mut steps = Vec::new();
-    program::connect(&alone(volume, &device), &[], &mut steps);
-    steps.push(VolumeStep::Inspect { what: VolumeWord::Device(device.clone()), force, own: uuid });
+    let steps = inspection(volume, place, force);
     performer.smallest = None;
     performer.perform(&steps)?;
     let needed = performer.volume.capacity.map(|sizes| sizes.offset + sizes.member);
@@ -234,6 +231,16 @@ fn inspect(performer: &mut Performer<'_>, place: usize, force: bool) -> Result<(
         ))),
         _ => Ok(()),
     }
+}
+
+/// The device at this position is connected, and looked at.
+pub(super) fn inspection(volume: &VolumeRecord, place: usize, force: bool) -> Vec<VolumeStep> {
+    let device = &volume.devices[place];
+    let own = volume.array_of(place).map(|number| volume.arrays[number]);
+    let mut steps = Vec::new();
+    program::connect(&alone(volume, device), &[], &mut steps);
+    steps.push(VolumeStep::Inspect { what: VolumeWord::Device(device.clone()), force, own });
+    steps
 }
 
 /// Whether a device may take the place of another.
@@ -314,7 +321,7 @@ fn refuse_stopped(volume: &VolumeRecord) -> Result<()> {
 }
 
 /// The position of a device, by its address or its block device.
-fn place_of(volume: &VolumeRecord, text: &str) -> Result<usize> {
+pub(super) fn place_of(volume: &VolumeRecord, text: &str) -> Result<usize> {
     let found = volume.devices.iter().position(|device| is_named(device, text));
     found.ok_or_else(|| {
         Error::new(format!("{text} is no device of volume {}", volume.name))

@@ -287,6 +287,20 @@ pub fn destroy(
     let volume = VolumeRecord::read(&raid, name)?;
     refuse_used(&raid, name)?;
     refuse_busy(&volume)?;
+    let gone = given_up(&volume, without)?;
+    let steps = program::destroy(&volume, &gone);
+    Performer::new(volume, entry, tell).perform(&steps)?;
+    for device in gone {
+        tell(&format!(
+            "{device} keeps its superblock, and what it has: wipefs -a removes it, if it is back"
+        ));
+    }
+    Ok(())
+}
+
+/// The devices of servers, or as they were given, that are gone for good.
+pub(super) fn given_up(volume: &VolumeRecord, without: &[String]) -> Result<Vec<VolumeDevice>> {
+    let name = &volume.name;
     let all = volume.with_leaving().devices;
     let mut gone = Vec::new();
     for text in without {
@@ -299,14 +313,7 @@ pub fn destroy(
         }
         gone.extend(found);
     }
-    let steps = program::destroy(&volume, &gone);
-    Performer::new(volume, entry, tell).perform(&steps)?;
-    for device in gone {
-        tell(&format!(
-            "{device} keeps its superblock, and what it has: wipefs -a removes it, if it is back"
-        ));
-    }
-    Ok(())
+    Ok(gone)
 }
 
 /// Before a volume is on record: what is connected already is another's, who would lose it when the

@@ -130,7 +130,7 @@ _sectors() {
     for server in 1 2 3; do
         sum=0
         for disk in $(_status | jq -r ".arrays[].members[] | select(.server == \"10.0.$server.1\" or .server == \"10.0.$server.1:3260\") | .device"); do
-            sum=$((sum + $(awk '{ print $3 }' "/sys/block/$(basename "$(readlink -f "$disk")")/stat")))
+            sum=$((sum + $(gawk '{ print $3 }' "/sys/block/$(basename "$(readlink -f "$disk")")/stat")))
         done
         echo $sum
     done
@@ -289,6 +289,6 @@ whatever_fails_at_random_no_bit_differs() {
 }
 # Of a file that was written again, the last sum counts.
 _only_the_newest() {
-    tac /srv/oracle | awk '!seen[$2]++' >/srv/oracle.new
+    tac /srv/oracle | gawk '!seen[$2]++' >/srv/oracle.new
     mv /srv/oracle.new /srv/oracle
 }
