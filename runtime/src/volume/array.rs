@@ -120,6 +120,28 @@ impl MdArray {
         Ok(found)
     }
 
+    /// The array with this identity, if it is assembled. Of the others only the identity is read.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not understood.
+    pub fn of(sys: &Path, uuid: ArrayUuid) -> Result<Option<MdArray>> {
+        let dir = sys.join("block");
+        for device in names(&dir)?.unwrap_or_default() {
+            if !device.starts_with("md") {
+                continue;
+            }
+            // Its own: empty while it is being made or stopped.
+            match value(&dir.join(&device).join("md/uuid"))? {
+                Some(text) if !text.is_empty() && text.parse::<ArrayUuid>()? == uuid => {}
+                _ => continue,
+            }
+            if let Some(array) = MdArray::read(sys, &device)? {
+                return Ok(Some(array));
+            }
+        }
+        Ok(None)
+    }
+
     /// The array with this device; `None`: it does not exist, or was stopped.
     ///
     /// # Errors

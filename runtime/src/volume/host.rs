@@ -24,7 +24,9 @@ pub const SYS: &str = "/sys";
 /// It cannot be determined.
 pub fn block_device(device: &VolumeDevice) -> Result<Option<PathBuf>> {
     match device {
-        VolumeDevice::Iscsi { .. } => Ok(disk_of(&IscsiSession::all(Path::new(SYS))?, device)),
+        VolumeDevice::Iscsi { .. } => {
+            Ok(disk_of(&IscsiSession::of(Path::new(SYS), device)?, device))
+        }
         VolumeDevice::Nbd { .. } => {
             let name = nbd::device_of(Path::new(SYS), &device.to_string())?;
             Ok(name.map(|name| Path::new("/dev").join(name)))
@@ -57,9 +59,8 @@ pub fn disk_of(sessions: &[IscsiSession], device: &VolumeDevice) -> Option<PathB
 /// It cannot be determined.
 pub fn is_connected(device: &VolumeDevice) -> Result<bool> {
     let VolumeDevice::Iscsi { .. } = device else { return Ok(true) };
-    let sessions = IscsiSession::all(Path::new(SYS))?;
-    let mut own = sessions.iter().filter(|session| session.has(device));
-    Ok(own.any(|session| session.state == SessionState::LoggedIn))
+    let own = IscsiSession::of(Path::new(SYS), device)?;
+    Ok(own.iter().any(|session| session.state == SessionState::LoggedIn))
 }
 
 /// The array with this identity, if it is assembled.
@@ -67,8 +68,7 @@ pub fn is_connected(device: &VolumeDevice) -> Result<bool> {
 /// # Errors
 /// It cannot be determined.
 pub fn array(uuid: ArrayUuid) -> Result<Option<MdArray>> {
-    let all = MdArray::all(Path::new(SYS))?;
-    Ok(all.into_iter().find(|array| array.uuid == Some(uuid)))
+    MdArray::of(Path::new(SYS), uuid)
 }
 
 /// The name of a block device in sysfs, `sda`, whatever link leads to it.

@@ -1,5 +1,5 @@
-//! open-iscsi's records of targets, as far as they are written here: the account, which must not be an
-//! argument of iscsiadm(8).
+//! open-iscsi's records of targets, as far as they are written here: settings, and the account, which must
+//! not be an argument of iscsiadm(8).
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, Write};
@@ -14,29 +14,42 @@ use crate::error::{Error, Result};
 /// Where they are: of Debian, and of distributions that follow the later default.
 const PLACES: [&str; 2] = ["/etc/iscsi/nodes", "/var/lib/iscsi/nodes"];
 
-/// Writes the account to the record of a target, which iscsiadm(8) has made.
+/// Writes settings and an account to the record of a target, which iscsiadm(8) has made.
 ///
 /// # Errors
 /// There is none, others can read it, or it cannot be written.
-pub fn write_account(portal: &Portal, target: &str, account: &ChapAccount) -> Result<()> {
+pub fn write(
+    portal: &Portal,
+    target: &str,
+    settings: &[(&str, &str)],
+    account: Option<&ChapAccount>,
+) -> Result<()> {
+    let mut settings = settings.to_vec();
+    if let Some(ChapAccount { user, password }) = account {
+        settings.extend([
+            ("node.session.auth.authmethod", "CHAP"),
+            ("node.session.auth.username", user),
+            ("node.session.auth.password", password),
+        ]);
+    }
     let records = records(portal, target)?;
     if records.is_empty() {
         return Err(Error::new(format!("open-iscsi has no record of {target} at {portal}"))
             .hint(format!("it is looked for in {}", PLACES.join(" and "))));
     }
     for path in records {
-        let failed = |error| Error::io(format!("write the account to {}", path.display()), &error);
+        let failed = |error| Error::io(format!("write the settings to {}", path.display()), &error);
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
         let mut file = options.open(&path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
-        if !meta.is_file() || meta.mode() & 0o077 != 0 {
+        if !meta.is_file() || (account.is_some() && meta.mode() & 0o077 != 0) {
             return Err(Error::new(format!("others can read {}", path.display()))
                 .hint(format!("chmod go= {}", path.display())));
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
-        let text = with_account(&text, account);
+        let text = with_settings(&text, &settings);
         file.rewind().map_err(failed)?;
         file.write_all(text.as_bytes())
             .and_then(|()| file.set_len(text.len() as u64))
@@ -73,31 +86,27 @@ pub fn records(portal: &Portal, target: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A record with the account in the place of another.
-fn with_account(record: &str, account: &ChapAccount) -> String {
-    const AUTH: &str = "node.session.auth.";
+/// A record with these settings in the place of others.
+fn with_settings(record: &str, settings: &[(&str, &str)]) -> String {
+    let lines: String =
+        settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
     let is_ours = |line: &str| {
         let name = line.split('=').next().unwrap_or_default().trim();
-        ["authmethod", "username", "password"].iter().any(|end| name == format!("{AUTH}{end}"))
+        settings.iter().any(|(ours, _)| *ours == name)
     };
     let (mut text, mut written) = (String::new(), false);
     for line in record.lines().filter(|line| !is_ours(line)) {
         if line.starts_with("# END") && !written {
-            text += &lines(AUTH, account);
+            text += &lines;
             written = true;
         }
         text += line;
         text.push('\n');
     }
     if !written {
-        text += &lines(AUTH, account);
+        text += &lines;
     }
     text
-}
-
-fn lines(auth: &str, account: &ChapAccount) -> String {
-    let ChapAccount { user, password } = account;
-    format!("{auth}authmethod = CHAP\n{auth}username = {user}\n{auth}password = {password}\n")
 }
 
 #[cfg(test)]
@@ -105,8 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_account_takes_the_place_of_another() {
-        let account = ChapAccount { user: "joe".into(), password: "new".into() };
+    fn settings_take_the_place_of_others() {
+        let settings = [
+            ("node.session.auth.authmethod", "CHAP"),
+            ("node.session.auth.username", "joe"),
+            ("node.session.auth.password", "new"),
+        ];
         let record = "# BEGIN RECORD 2.1.8\nnode.name = iqn.x:a\nnode.session.auth.authmethod = None\n\
             node.session.auth.password = old\nnode.session.auth.password_in = other\n\
             node.conn[0].port = 3260\n# END RECORD\n";
@@ -114,7 +127,7 @@ mod tests {
             node.session.auth.password_in = other\nnode.conn[0].port = 3260\n\
             node.session.auth.authmethod = CHAP\nnode.session.auth.username = joe\n\
             node.session.auth.password = new\n# END RECORD\n";
-        assert_eq!(with_account(record, &account), expected);
-        assert_eq!(with_account(expected, &account), expected);
+        assert_eq!(with_settings(record, &settings), expected);
+        assert_eq!(with_settings(expected, &settings), expected);
     }
 }

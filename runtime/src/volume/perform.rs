@@ -101,8 +101,9 @@ impl<'a> Performer<'a> {
             }
             VolumeStep::Forget { .. } => self.entry.take().map_or(Ok(()), Entry::remove),
             VolumeStep::Reach { portal, seconds } => self.reach(&[(portal, *seconds)]),
-            VolumeStep::Secret { portal, target, file } => {
-                nodes::write_account(portal, target, &ChapAccount::read(file)?)
+            VolumeStep::Configure { portal, target, settings, chap } => {
+                let account = chap.as_deref().map(ChapAccount::read).transpose()?;
+                nodes::write(portal, target, settings, account.as_ref())
             }
             VolumeStep::Await { device, seconds } => connect::wait(device, *seconds),
             VolumeStep::Connect { device } => connect::connect_nbd(device),

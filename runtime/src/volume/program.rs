@@ -268,14 +268,12 @@ pub(super) fn connect(volume: &VolumeRecord, lost: &[Portal], steps: &mut Vec<Vo
     }
     for (portal, target) in targets {
         steps.push(run(of_target(portal, target, &["-o", "new"])));
-        let settings = ISCSI.iter().flat_map(|(name, value)| ["-n", name, "-v", value]);
-        let update: Vec<&str> = ["-o", "update"].into_iter().chain(settings).collect();
-        steps.push(run(of_target(portal, target, &update)));
-        steps.extend(volume.chap.iter().map(|file| VolumeStep::Secret {
+        steps.push(VolumeStep::Configure {
             portal: portal.clone(),
             target: target.to_owned(),
-            file: file.clone(),
-        }));
+            settings: &ISCSI,
+            chap: volume.chap.clone(),
+        });
         let login = of_target(portal, target, &["--login"]);
         steps.push(run_or(login, LOGGED_IN, RunWhen::Always));
     }

@@ -66,6 +66,22 @@ impl IscsiSession {
         Ok(found)
     }
 
+    /// The sessions that `device` is on. Of the others only the target is read: there may be many.
+    ///
+    /// # Errors
+    /// They cannot be read, or are not understood.
+    pub fn of(sys: &Path, device: &VolumeDevice) -> Result<Vec<IscsiSession>> {
+        let VolumeDevice::Iscsi { target, .. } = device else { return Ok(Vec::new()) };
+        let class = sys.join("class/iscsi_session");
+        let mut found = Vec::new();
+        for name in names(&class)?.unwrap_or_default() {
+            if value(&class.join(&name).join("targetname"))?.as_ref() == Some(target) {
+                found.extend(IscsiSession::read(sys, &name)?.filter(|session| session.has(device)));
+            }
+        }
+        Ok(found)
+    }
+
     /// Reads session `name`; `None`: it is going away.
     fn read(sys: &Path, name: &str) -> Result<Option<IscsiSession>> {
         let dir = sys.join("class/iscsi_session").join(name);

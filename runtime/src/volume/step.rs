@@ -32,15 +32,17 @@ pub enum VolumeStep {
     },
     /// A command succeeds.
     Run(VolumeCommand),
-    /// The account of a file is written to open-iscsi's record of a target, which only root reads:
-    /// iscsiadm(8) takes it as an argument, which everyone does.
-    Secret {
+    /// open-iscsi's record of a target has these settings, and the account of a file: iscsiadm(8)
+    /// takes both as arguments, which costs a process for each target, and which everyone reads.
+    Configure {
         /// Where the target is.
         portal: Portal,
         /// The target.
         target: String,
-        /// The file.
-        file: PathBuf,
+        /// Their names and values.
+        settings: &'static [(&'static str, &'static str)],
+        /// The file with the account.
+        chap: Option<PathBuf>,
     },
     /// The block device of a device is there.
     Await {
@@ -248,9 +250,14 @@ impl fmt::Display for VolumeStep {
                 write!(f, "connect to {portal} within {seconds}s")
             }
             VolumeStep::Run(command) => command.fmt(f),
-            VolumeStep::Secret { portal, target, file } => {
-                let file = file.display();
-                write!(f, "write the account in {file} to the node record of {target} at {portal}")
+            VolumeStep::Configure { portal, target, settings, chap } => {
+                let settings: Vec<String> =
+                    settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "set {}", settings.join(" "))?;
+                if let Some(file) = chap {
+                    write!(f, " and the account in {}", file.display())?;
+                }
+                write!(f, " in the node record of {target} at {portal}")
             }
             VolumeStep::Await { device, seconds } => {
                 write!(f, "wait for the disk of {device}, up to {seconds}s")

@@ -99,6 +99,11 @@ fn a_device_whose_array_was_stopped_is_no_array() {
     assert_eq!(names, ["md124"]);
     assert_eq!(MdArray::read(&sysfs.0, "md1").unwrap(), None);
     assert_eq!(MdArray::all(Path::new("/nonexistent")).unwrap(), []);
+    for array in MdArray::all(&sysfs.0).unwrap() {
+        let Some(uuid) = array.uuid else { continue };
+        assert_eq!(MdArray::of(&sysfs.0, uuid).unwrap(), Some(array));
+    }
+    assert_eq!(MdArray::of(&sysfs.0, ArrayUuid([9; 16])).unwrap(), None);
 }
 
 #[test]
@@ -227,6 +232,7 @@ fn a_session_says_whether_its_server_is_there_and_which_disks_it_has() {
     let disk = &sessions[1].disks[0];
     assert_eq!((disk.lun, disk.device.as_str(), disk.state.as_str()), (0, "sde", "running"));
     assert_eq!(sessions[1].recovery_timeout, Some(3));
+    assert_eq!(IscsiSession::of(&healthy.0, &device).unwrap(), sessions[1..2]);
     // Without a LUN it is the only disk, whatever its number; of several it is none.
     let sde = Some(Path::new("/dev/sde").to_owned());
     let named = |lun| VolumeDevice::parse(&format!("{text}/{lun}"), Path::new("/")).unwrap();

@@ -156,7 +156,8 @@ all_members_serve_reads() {
 
 # The same by hand, as somebody would who knows how.
 _by_hand() {
-    local server disk devices=() arrays=()
+    local server disk session target device devices=() arrays=()
+    local -A disks
     for server in 1 2 3; do
         iscsiadm -m discovery -t sendtargets -p 10.0.$server.1 >/dev/null
     done
@@ -164,27 +165,20 @@ _by_hand() {
     iscsiadm -m node -o update -n node.conn[0].timeo.noop_out_interval -v 2
     iscsiadm -m node -o update -n node.conn[0].timeo.noop_out_timeout -v 2
     iscsiadm -m node -L all >/dev/null
+    until devices=(/sys/class/iscsi_session/session*/device/target*/*/block/sd*); [ ${#devices[@]} = 15 ]; do sleep 0.02; done
+    for session in /sys/class/iscsi_session/session*; do
+        read -r target <$session/targetname
+        device=$(echo $session/device/target*/*/block/sd*)
+        disks[${target##*:}]=/dev/${device##*/}
+    done
     for disk in 1 2 3 4 5; do
         devices=()
-        for server in 1 2 3; do
-            until [ -e "$(_disk_of $server $disk)" ]; do sleep 0.05; done
-            devices+=("$(_disk_of $server $disk)")
-        done
+        for server in 1 2 3; do devices+=("${disks[s$server.vol$disk]}"); done
         mdadm --create /dev/md/hand$disk --run --level=10 --layout=o3 --raid-devices=3 --bitmap=internal --assume-clean "${devices[@]}"
         arrays+=("/dev/md/hand$disk")
     done
     mdadm --create /dev/md/hand --run --level=0 --raid-devices=5 "${arrays[@]}"
     mkfs.ext4 -q /dev/md/hand
-}
-_disk_of() {
-    local session
-    for session in /sys/class/iscsi_session/session*; do
-        if [ "$(cat $session/targetname)" = "$PREFIX:s$1.vol$2" ]; then
-            echo "/dev/$(basename "$(ls -d "$session"/device/target*/*/block/* 2>/dev/null | head -n 1)")"
-            return
-        fi
-    done
-    echo /none
 }
 _by_garth() { _create hand 1e; }
 _undo_hand() {

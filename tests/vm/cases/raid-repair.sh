@@ -138,6 +138,7 @@ servers_that_are_gone_for_good_do_not_keep_a_volume() {
 # A mirror of two files, and others that might be members.
 _files() {
     mkdir -p /srv/files
+    modprobe md-mod
     # As fast as it goes, though the members are in use.
     echo 100000 >/proc/sys/dev/raid/speed_limit_min
     truncate -s 64M /srv/files/{one,two,new,taken}.img
@@ -223,6 +224,7 @@ members_are_compared() {
 
 an_array_with_parity_says_that_it_survives_nothing_before_it_is_built() {
     mkdir -p /srv/files
+    modprobe md-mod
     truncate -s 64M /srv/files/{one,two,new}.img
     echo 1000 >/proc/sys/dev/raid/speed_limit_min
     echo 2000 >/proc/sys/dev/raid/speed_limit_max
