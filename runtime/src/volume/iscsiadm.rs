@@ -29,17 +29,9 @@ const ORPHAN: Duration = Duration::from_secs(30);
 /// # Errors
 /// One does for too long.
 pub fn wait_for_orphans(devices: &[VolumeDevice]) -> Result<()> {
-    let is_target = |word: &str| {
-        devices.iter().any(
-            |device| matches!(device, VolumeDevice::Iscsi { target, .. } if target.as_str() == word),
-        )
-    };
     let end = Instant::now() + ORPHAN;
     loop {
-        let found = running().find_map(|(pid, words)| {
-            let target = words.iter().find(|word| is_target(word))?.clone();
-            Some((pid, target))
-        });
+        let found = running().find_map(|(pid, words)| Some((pid, works_on(&words, devices)?)));
         let Some((pid, target)) = found else { return Ok(()) };
         if Instant::now() > end {
             return Err(Error::new(format!("iscsiadm (pid {pid}) still works on {target}"))
@@ -47,6 +39,17 @@ pub fn wait_for_orphans(devices: &[VolumeDevice]) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Which target of these devices an iscsiadm with these arguments works on, or at which server on all.
+fn works_on(words: &[String], devices: &[VolumeDevice]) -> Option<String> {
+    let of_all = words.iter().any(|word| word == "node") && !words.iter().any(|word| word == "-T");
+    devices.iter().find_map(|device| {
+        let VolumeDevice::Iscsi { target, portal, .. } = device else { return None };
+        let portal = portal.to_string();
+        let is_it = |word: &&String| **word == *target || (of_all && **word == portal);
+        words.iter().find(is_it).cloned()
+    })
 }
 
 /// Removes iscsiadm's lock if nothing that could hold it runs.
@@ -117,6 +120,27 @@ mod tests {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         dir
+    }
+
+    #[test]
+    fn one_that_works_on_a_target_or_on_all_of_its_server_is_waited_for() {
+        let device =
+            VolumeDevice::parse("iscsi://10.0.1.1/iqn.2015-06.net.example:a", Path::new("/"))
+                .unwrap();
+        let found = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(String::from).collect();
+            works_on(&words, std::slice::from_ref(&device))
+        };
+        let login =
+            |rest: &str| found(&format!("iscsiadm -m node {rest} -p 10.0.1.1:3260 --login"));
+        assert_eq!(
+            login("-T iqn.2015-06.net.example:a").as_deref(),
+            Some("iqn.2015-06.net.example:a")
+        );
+        assert_eq!(login("-T iqn.2015-06.net.example:b"), None);
+        assert_eq!(login("-n x").as_deref(), Some("10.0.1.1:3260"));
+        assert_eq!(found("iscsiadm -m node -p 10.0.2.1:3260 --login"), None);
+        assert_eq!(found("iscsiadm -m discovery -t sendtargets -p 10.0.1.1:3260"), None);
     }
 
     #[test]

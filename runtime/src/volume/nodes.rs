@@ -58,6 +58,22 @@ pub fn write(
     Ok(())
 }
 
+/// The targets that have records for a server.
+///
+/// # Errors
+/// It cannot be determined.
+pub fn targets_at(portal: &Portal) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for place in PLACES {
+        for target in names(Path::new(place))?.unwrap_or_default() {
+            if !records(portal, &target)?.is_empty() {
+                found.push(target);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// The records of a target: `TARGET/ADDRESS,PORT`, or, if it was discovered before,
 /// `TARGET/ADDRESS,PORT,GROUP/IFACE`.
 ///

@@ -13,8 +13,8 @@ use super::device::{Portal, VolumeDevice};
 use super::mdadm::ArrayUuid;
 use super::record::{VolumePhase, VolumeRecord};
 use super::seen::{LastSeen, remember};
-use super::signature::signatures_of;
-use super::step::{RunWhen, VolumeCommand, VolumeStep, VolumeWord};
+use super::signature::{Signature, signatures_of};
+use super::step::{LOGGED_IN, RunWhen, VolumeCommand, VolumeStep, VolumeWord, login};
 use super::tools::{execute, explained, superblock};
 use super::{connect, host, iscsiadm, nbd, nodes, quiet};
 use crate::error::{Error, Result};
@@ -72,12 +72,49 @@ impl<'a> Performer<'a> {
                 }
             }
         }
-        for steps in steps.chunk_by(|one, next| server(one).is_some() && server(next).is_some()) {
-            let servers: Vec<_> = steps.iter().filter_map(server).collect();
-            match &servers[..] {
-                [] => steps.iter().try_for_each(|step| self.step(step))?,
-                servers => self.reach(servers)?,
+        let at_once = |one: &VolumeStep, next: &VolumeStep| match (one, next) {
+            (VolumeStep::Reach { .. }, VolumeStep::Reach { .. }) => true,
+            (VolumeStep::Inspect { .. }, VolumeStep::Inspect { .. }) => true,
+            _ => false,
+        };
+        for steps in steps.chunk_by(at_once) {
+            match &steps[0] {
+                VolumeStep::Reach { .. } => {
+                    self.reach(&steps.iter().filter_map(server).collect::<Vec<_>>())?;
+                }
+                VolumeStep::Inspect { .. } => self.inspect_all(steps)?,
+                step => self.step(step)?,
             }
+        }
+        Ok(())
+    }
+
+    /// wipefs(8) looks at all of them in one process, if it names them so that they can be told apart: by
+    /// the kernel's names.
+    fn inspect_all(&mut self, steps: &[VolumeStep]) -> Result<()> {
+        let mut paths = Vec::new();
+        for step in steps {
+            if let VolumeStep::Inspect { what, own, .. } = step {
+                paths.push(self.inspectable(what, *own)?);
+            }
+        }
+        let names = paths.iter().map(|path| host::kernel_name(path)).collect::<Result<Vec<_>>>()?;
+        let is_plain = |(path, name): (&PathBuf, &String)| *path == Path::new("/dev").join(name);
+        let all = match paths.len() > 1 && paths.iter().zip(&names).all(is_plain) {
+            true => signatures(&paths).ok(),
+            false => None,
+        };
+        let is_named = |one: &Signature| one.device.as_ref().is_some_and(|it| names.contains(it));
+        let all = all.filter(|all| all.iter().all(is_named));
+        for ((step, path), name) in steps.iter().zip(&paths).zip(&names) {
+            let VolumeStep::Inspect { what, force, own } = step else { continue };
+            let is_its = |one: &&Signature| one.device.as_ref() == Some(name);
+            let found = match &all {
+                Some(all) => all.iter().filter(is_its).cloned().collect(),
+                // Which one cannot be read is said.
+                None => signatures(std::slice::from_ref(path))?,
+            };
+            self.inspect(what, found, *force, *own)?;
         }
         Ok(())
     }
@@ -118,7 +155,8 @@ impl<'a> Performer<'a> {
                 Err(Error::new(format!("{device} is not a file")))
             }
             VolumeStep::Quiet { devices } => self.quiet(devices),
-            VolumeStep::Inspect { what, force, own } => self.inspect(what, *force, *own),
+            VolumeStep::Inspect { .. } => self.inspect_all(std::slice::from_ref(step)),
+            VolumeStep::Login { portal, targets } => self.login(portal, targets),
             VolumeStep::Identify { device, array } => self.identify(device, *array),
             VolumeStep::Judge { array, stale } => self.judge(*array, *stale),
             VolumeStep::Remember => self.remember(),
@@ -277,28 +315,45 @@ impl<'a> Performer<'a> {
         Ok(())
     }
 
-    fn inspect(&mut self, what: &VolumeWord, force: bool, own: Option<ArrayUuid>) -> Result<()> {
-        let shown = match what {
-            VolumeWord::Device(device) => device.to_string(),
-            _ => what.to_string(),
-        };
+    /// iscsiadm(8) makes all sessions with a server in one process, and at the same time, if it knows no
+    /// other target there.
+    fn login(&mut self, portal: &Portal, targets: &[String]) -> Result<()> {
+        let is_ours = |target: &String| targets.contains(target);
+        if targets.len() > 1 && nodes::targets_at(portal)?.iter().all(is_ours) {
+            let words = ["iscsiadm", "-m", "node", "-p", &portal.to_string(), "--login"];
+            let finished = execute(&words.map(String::from))?;
+            let code = finished.status.code();
+            if code == Some(0) || code.is_some_and(|code| LOGGED_IN.contains(&code)) {
+                return Ok(());
+            }
+            // Each by itself says what is wrong with it.
+        }
+        targets.iter().try_for_each(|target| self.run(&login(portal, target)))
+    }
+
+    /// The path of what is to be inspected, which is not in use.
+    fn inspectable(&mut self, what: &VolumeWord, own: Option<ArrayUuid>) -> Result<PathBuf> {
         let path = PathBuf::from(word(what)?);
         if matches!(what, VolumeWord::Device(_)) {
             self.measure(&path)?;
             let ours = |uuid| Ok::<_, Error>(host::array(uuid)?.is_some());
             // A member of our own array is busy.
             if !own.map_or(Ok(false), ours)? && host::is_busy(&path)? {
-                return Err(Error::new(format!("{shown} is in use"))
+                return Err(Error::new(format!("{} is in use", shown(what)))
                     .hint("it is mounted, or a member of an array or of LVM"));
             }
         }
-        let words = ["wipefs", "--json"].map(String::from).into_iter();
-        let words: Vec<String> = words.chain([path.display().to_string()]).collect();
-        let finished = execute(&words)?;
-        if !finished.status.success() {
-            return Err(explained(&words, &finished));
-        }
-        let found = signatures_of(&String::from_utf8_lossy(&finished.output))?;
+        Ok(path)
+    }
+
+    fn inspect(
+        &self,
+        what: &VolumeWord,
+        found: Vec<Signature>,
+        force: bool,
+        own: Option<ArrayUuid>,
+    ) -> Result<()> {
+        let shown = shown(what);
         let foreign = found.into_iter().filter(|signature| {
             let uuid = signature.uuid.as_deref().and_then(|uuid| uuid.parse().ok());
             !(signature.kind == "linux_raid_member" && uuid.is_some() && uuid == own)
@@ -384,6 +439,26 @@ impl<'a> Performer<'a> {
         (self.tell)(&format!("{device} is left out: {has}"));
         self.left_out.push(device.clone());
         Ok(())
+    }
+}
+
+/// A device as it was given.
+fn shown(what: &VolumeWord) -> String {
+    match what {
+        VolumeWord::Device(device) => device.to_string(),
+        _ => what.to_string(),
+    }
+}
+
+/// All signatures on these devices.
+fn signatures(paths: &[PathBuf]) -> Result<Vec<Signature>> {
+    let words = ["wipefs", "--json"].map(String::from).into_iter();
+    let words: Vec<String> =
+        words.chain(paths.iter().map(|path| path.display().to_string())).collect();
+    let finished = execute(&words)?;
+    match finished.status.success() {
+        true => signatures_of(&String::from_utf8_lossy(&finished.output)),
+        false => Err(explained(&words, &finished)),
     }
 }
 

@@ -53,8 +53,7 @@ const ISCSI: [(&str, &str); 10] = [
 /// How long the kernel waits for a disk whose server answers but does not serve, in seconds.
 const REQUEST: &str = "10";
 
-/// iscsiadm's ISCSI_ERR_SESS_EXISTS, of a login, and ISCSI_ERR_NO_OBJS_FOUND, of a logout.
-const LOGGED_IN: &[i32] = &[15];
+/// iscsiadm's ISCSI_ERR_NO_OBJS_FOUND, of a logout.
 const NOT_THERE: &[i32] = &[21];
 
 /// Creates a volume, or continues a creation that was interrupted.
@@ -266,16 +265,21 @@ pub(super) fn connect(volume: &VolumeRecord, lost: &[Portal], steps: &mut Vec<Vo
         ];
         steps.push(run(words.map(text)));
     }
-    for (portal, target) in targets {
+    for (portal, target) in &targets {
         steps.push(run(of_target(portal, target, &["-o", "new"])));
         steps.push(VolumeStep::Configure {
-            portal: portal.clone(),
-            target: target.to_owned(),
+            portal: (*portal).clone(),
+            target: (*target).to_owned(),
             settings: &ISCSI,
             chap: volume.chap.clone(),
         });
-        let login = of_target(portal, target, &["--login"]);
-        steps.push(run_or(login, LOGGED_IN, RunWhen::Always));
+    }
+    for portal in once(targets.iter().map(|(portal, _)| *portal)) {
+        let of_portal = targets.iter().filter(|(other, _)| *other == portal);
+        steps.push(VolumeStep::Login {
+            portal: portal.clone(),
+            targets: of_portal.map(|(_, target)| (*target).to_owned()).collect(),
+        });
     }
     for device in volume.devices.iter().filter(|device| !is_on(device, lost)) {
         let device = device.clone();

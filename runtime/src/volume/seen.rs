@@ -12,7 +12,7 @@ use super::host;
 use super::mdadm::ArrayUuid;
 use super::record::VolumeRecord;
 use super::session::{IscsiSession, SessionState};
-use super::tools::superblock;
+use super::tools::{check_readable, superblock};
 use crate::error::{Error, Result};
 use crate::journal::{read_json, write_whole};
 
@@ -106,11 +106,14 @@ pub fn remember(volume: &VolumeRecord, dir: &Path) -> Result<()> {
     let before = seen.clone();
     for (array, found) in up_to_date(volume)? {
         // One that is lost just now cannot be read.
-        let read = |(device, path): UpToDate<'_>| {
-            superblock(&path).ok().flatten().map(|found| (device.clone(), found.events))
-        };
-        let (up_to_date, events): (Vec<_>, Vec<_>) = found.into_iter().filter_map(read).unzip();
-        let Some(events) = events.into_iter().max() else { continue };
+        let (up_to_date, paths): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .filter(|(_, path)| check_readable(path).is_ok())
+            .map(|(device, path)| (device.clone(), path))
+            .unzip();
+        // md writes the same count to all that are in sync.
+        let mut counts = paths.iter().filter_map(|path| superblock(path).ok().flatten());
+        let Some(events) = counts.next().map(|found| found.events) else { continue };
         seen.arrays.retain(|known| known.array != array);
         seen.arrays.push(SeenArray { array, events, up_to_date });
     }

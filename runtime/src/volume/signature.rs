@@ -19,6 +19,8 @@ pub struct Signature {
     pub uuid: Option<String>,
     /// Its name.
     pub label: Option<String>,
+    /// The last part of the path of the device that has it, if wipefs says that.
+    pub device: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -33,9 +35,11 @@ struct Line {
     kind: String,
     uuid: Option<String>,
     label: Option<String>,
+    #[serde(default)]
+    device: Option<String>,
 }
 
-/// Reads what `wipefs --json DEVICE` writes when it exits with 0.
+/// Reads what `wipefs --json DEVICE...` writes when it exits with 0.
 ///
 /// # Errors
 /// It is something else.
@@ -47,7 +51,8 @@ pub fn signatures_of(json: &str) -> Result<Vec<Signature>> {
         let digits = line.offset.strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
         let offset = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         let offset = offset.ok_or_else(|| wrong(&format!("offset {:?}", line.offset)))?;
-        Ok(Signature { kind: line.kind, offset, uuid: line.uuid, label: line.label })
+        let Line { kind, uuid, label, device, .. } = line;
+        Ok(Signature { kind, offset, uuid, label, device })
     };
     listed.signatures.into_iter().map(signature).collect()
 }

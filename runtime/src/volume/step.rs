@@ -44,6 +44,13 @@ pub enum VolumeStep {
         /// The file with the account.
         chap: Option<PathBuf>,
     },
+    /// There are sessions with targets of a server.
+    Login {
+        /// Where they are.
+        portal: Portal,
+        /// The targets.
+        targets: Vec<String>,
+    },
     /// The block device of a device is there.
     Await {
         /// The unit.
@@ -153,6 +160,17 @@ pub struct VolumeCommand {
     pub when: RunWhen,
 }
 
+/// iscsiadm's ISCSI_ERR_SESS_EXISTS, of a login.
+pub const LOGGED_IN: &[i32] = &[15];
+
+/// The command that makes a session with a target.
+pub fn login(portal: &Portal, target: &str) -> VolumeCommand {
+    let portal = portal.to_string();
+    let words = ["iscsiadm", "-m", "node", "-T", target, "-p", &portal, "--login"];
+    let words = words.iter().map(|word| VolumeWord::Text((*word).to_owned())).collect();
+    VolumeCommand { words, done: LOGGED_IN, when: RunWhen::Always }
+}
+
 /// When a command is needed; it is left out otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunWhen {
@@ -258,6 +276,19 @@ impl fmt::Display for VolumeStep {
                     write!(f, " and the account in {}", file.display())?;
                 }
                 write!(f, " in the node record of {target} at {portal}")
+            }
+            VolumeStep::Login { portal, targets } => {
+                let target = |target: &String| login(portal, target).to_string();
+                match &targets[..] {
+                    [one] => f.write_str(&target(one)),
+                    // One command for all of them would also make sessions with others' targets.
+                    all => write!(
+                        f,
+                        "iscsiadm -m node -p {portal} --login, or where others are known there, for each \
+                         of {}",
+                        all.join(" ")
+                    ),
+                }
             }
             VolumeStep::Await { device, seconds } => {
                 write!(f, "wait for the disk of {device}, up to {seconds}s")

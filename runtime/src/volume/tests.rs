@@ -211,6 +211,11 @@ fn all_signatures_are_seen_also_of_what_is_below_another() {
     assert!(ext4[1].starts_with("ext4 \""), "{ext4:?}");
     assert_eq!(words(recorded!("wipefs-gpt.json")), ["gpt", "gpt", "PMBR"]);
     assert!(words(recorded!("wipefs-empty.json")).is_empty());
+    // Of several devices each names its own.
+    let two = r#"{"signatures": [{"device": "sda", "offset": "0x438", "type": "ext4", "uuid": null, "label": null},
+        {"device": "sdb", "offset": "0xff6", "type": "swap", "uuid": null, "label": null}]}"#;
+    let named = signatures_of(two).unwrap().into_iter().map(|one| one.device.unwrap());
+    assert!(named.eq(["sda", "sdb"]));
     for wrong in
         ["", "{}", "[]", r#"{"signatures":[{"offset":"9","type":"x","uuid":null,"label":null}]}"#]
     {

@@ -108,14 +108,22 @@ pub fn explained(words: &[String], finished: &Finished) -> Error {
     }
 }
 
+/// The beginning of a device can be read.
+///
+/// # Errors
+/// It cannot.
+pub fn check_readable(path: &Path) -> Result<()> {
+    let failed = |error| Error::io(format!("read {}", path.display()), &error);
+    let mut start = [0; 8 << 10];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).map_err(failed)
+}
+
 /// The superblock of a member.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn superblock(path: &Path) -> Result<Option<Superblock>> {
-    let failed = |error| Error::io(format!("read {}", path.display()), &error);
-    let mut start = [0; 8 << 10];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).map_err(failed)?;
+    check_readable(path)?;
     let words = ["mdadm", "--examine", "--export"].map(String::from).into_iter();
     let words: Vec<String> = words.chain([path.display().to_string()]).collect();
     let finished = execute(&words)?;
