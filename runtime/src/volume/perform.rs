@@ -72,10 +72,12 @@ impl<'a> Performer<'a> {
                 }
             }
         }
-        let at_once = |one: &VolumeStep, next: &VolumeStep| match (one, next) {
-            (VolumeStep::Reach { .. }, VolumeStep::Reach { .. }) => true,
-            (VolumeStep::Inspect { .. }, VolumeStep::Inspect { .. }) => true,
-            _ => false,
+        let at_once = |one: &VolumeStep, next: &VolumeStep| {
+            matches!(
+                (one, next),
+                (VolumeStep::Reach { .. }, VolumeStep::Reach { .. })
+                    | (VolumeStep::Inspect { .. }, VolumeStep::Inspect { .. })
+            )
         };
         for steps in steps.chunk_by(at_once) {
             match &steps[0] {
