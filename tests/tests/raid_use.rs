@@ -113,3 +113,26 @@ fn who_uses_a_volume_is_said_by_name_and_forgotten_when_gone() {
     assert!(host.garth("gc").run().ok().contains("by sandbox web"));
     assert_nothing_left(&host);
 }
+
+#[test]
+fn a_creation_that_was_killed_before_its_record_is_in_nobodys_way() {
+    needs!(root);
+    let host = Host::with_services();
+    with_volume(&host);
+    host.sh(&format!("mkdir -m 700 {RAID}/new")).run().ok();
+    let says =
+        "the creation of volume new ended before it began; repeat it, or garth volume destroy new";
+    for words in ["volume status new", "volume assemble new", "wrap -v new:/data true"] {
+        let ran = host.garth(words).run();
+        assert!(ran.code == 125 && ran.stderr.contains(says), "{words}: {ran}");
+    }
+    let listed = host.garth("volume ls").run();
+    assert!(listed.code == 0 && listed.stdout.contains("data"), "{listed}");
+    assert!(listed.stderr.contains("garth volume destroy new"), "{listed}");
+    assert_eq!(host.garth("volume ls -q").run().ok(), "data\nnew");
+    // Other volumes can be made: it gets as far as to the devices.
+    let create = host.garth("volume create more --mirrors 2 /srv/none.img /srv/none2.img").run();
+    assert!(create.stderr.contains("/srv/none.img"), "{create}");
+    host.garth("volume destroy new").run().ok();
+    assert_eq!(host.garth("volume ls -q").run().ok(), "data");
+}

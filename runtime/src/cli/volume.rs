@@ -18,7 +18,7 @@ use crate::volume::explain::{VolumeAction, explain};
 use crate::volume::layout::{AskedShape, RaidLayout};
 use crate::volume::names;
 use crate::volume::program::{Assembly, Creation};
-use crate::volume::record::FileSystem;
+use crate::volume::record::{FileSystem, VolumeRecord};
 use crate::volume::step::VolumeStep;
 use crate::volume::verbs::{self, VolumeRequest};
 
@@ -285,8 +285,14 @@ impl Volume {
                     names.iter().for_each(|name| print(&format!("{}\n", shown(name))));
                     return Ok(0);
                 }
-                let all = names.iter().map(|name| verbs::status(&journal, name));
-                let all = all.collect::<Result<Vec<_>>>()?;
+                let mut all = Vec::new();
+                let mut unfinished = Vec::new();
+                for name in names {
+                    match VolumeRecord::is_written(&journal.raid(), &name)? {
+                        true => all.push(verbs::status(&journal, &name)?),
+                        false => unfinished.push(name),
+                    }
+                }
                 if verb.format == Format::Json {
                     print(&to_json(&all)?);
                     return Ok(0);
@@ -303,6 +309,11 @@ impl Volume {
                 });
                 let rows: Vec<_> = std::iter::once(titles.to_vec()).chain(rows).collect();
                 print(&table(&rows));
+                for name in unfinished {
+                    tell(&format!(
+                        "volume {name}: its creation ended before it began; repeat it, or garth volume destroy {name}"
+                    ));
+                }
             }
         }
         Ok(0)

@@ -14,7 +14,7 @@ use super::mdadm::ArrayUuid;
 use super::place::Places;
 use crate::config::Size;
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Journal, is_there};
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,18 +119,32 @@ impl VolumeRecord {
     /// # Errors
     /// There is none, or it is damaged.
     pub fn read(raid: &Journal, name: &str) -> Result<VolumeRecord> {
+        if raid.has(name)? && !VolumeRecord::is_written(raid, name)? {
+            return Err(Error::new(format!("the creation of volume {name} ended before it began"))
+                .hint(format!("repeat it, or garth volume destroy {name}")));
+        }
         serde_json::from_slice(&raid.read(name)?)
             .map_err(|error| Error::new(format!("the record of volume {name} is damaged: {error}")))
     }
 
-    /// All volumes but `name`. What is being made or removed has no record.
+    /// Whether more than the name of a volume is on record. Before that nothing was done for it, and
+    /// afterwards nothing is left: its creation may have been killed before it began, or its removal
+    /// after its end.
+    ///
+    /// # Errors
+    /// It cannot be determined.
+    pub fn is_written(raid: &Journal, name: &str) -> Result<bool> {
+        is_there(&raid.file(name, "record.json"))
+    }
+
+    /// All volumes but `name` that are on record.
     ///
     /// # Errors
     /// One cannot be read.
     pub fn others(raid: &Journal, name: &str) -> Result<Vec<VolumeRecord>> {
         let mut found = Vec::new();
         for other in VolumeRecord::names(raid)?.iter().filter(|other| *other != name) {
-            if raid.has_record(other)? {
+            if VolumeRecord::is_written(raid, other)? {
                 found.push(VolumeRecord::read(raid, other)?);
             }
         }

@@ -110,7 +110,7 @@ pub fn create(
         false => raid.create(&request.name)?,
     };
     // Without a record, one was killed before it did anything.
-    let known = match crate::journal::is_there(&entry.file("record.json"))? {
+    let known = match VolumeRecord::is_written(&raid, &request.name)? {
         true => Some(VolumeRecord::read(&raid, &request.name)?),
         false => None,
     };
@@ -281,7 +281,7 @@ pub fn destroy(
     check_volume_name(name)?;
     let raid = journal.raid();
     let entry = hold(&raid, name)?;
-    if !crate::journal::is_there(&entry.file("record.json"))? {
+    if !VolumeRecord::is_written(&raid, name)? {
         return entry.remove();
     }
     let volume = VolumeRecord::read(&raid, name)?;
