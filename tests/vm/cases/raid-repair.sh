@@ -302,7 +302,7 @@ _killed() {
     esac
     code=0
     garth volume status data >/tmp/status 2>&1 || code=$?
-    [ $code -le 2 ] || grep -q "no RAID volume named data" /tmp/status || fail "$(cat /tmp/status)"
+    [ $code -le 2 ] || grep -qE "no RAID volume named data|the creation of volume data ended before it began" /tmp/status || fail "$(cat /tmp/status)"
 }
 
 # Stops and starts of a mirror of two files.
