@@ -121,10 +121,12 @@ fn examples_that_only_look_or_write_a_file_work() {
     needs!(root, "bash");
     let scratch = Scratch::new("examples");
     let home = scratch.0.display();
-    // Those that need no program, sandbox or directory that may not be here.
+    // Those that need no program, sandbox, volume or directory that may not be here.
     let works = [
         "wrap -- sh",
-        "explain",
+        "explain wrap",
+        "explain up",
+        "explain volume create",
         "config",
         "ps",
         "list",
