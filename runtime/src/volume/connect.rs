@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::command::word;
 use super::device::{Portal, VolumeDevice};
-use super::step::VolumeWord;
+use super::session::{IscsiSession, SessionState};
 use super::tools::execute;
 use super::{host, nbd};
 use crate::error::{Error, Result};
@@ -29,29 +28,49 @@ pub fn connect_nbd(device: &VolumeDevice) -> Result<()> {
     nbd::connect(sys, portal, export, &device.to_string())
 }
 
-/// Waits for the block device of a device, and for the session it has.
+/// Waits for the block devices of devices, each with the seconds that it may take, and for the sessions they
+/// have.
 ///
 /// # Errors
-/// It is not there in time.
-pub fn wait(device: &VolumeDevice, seconds: u32) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(seconds.into());
+/// One is not there in time.
+pub fn wait(devices: &[(&VolumeDevice, u32)]) -> Result<()> {
+    let begun = Instant::now();
+    let mut missing = devices.to_vec();
     loop {
-        // Known to the kernel before its node is made; and a session that was lost is there before
-        // it works again.
-        let path = host::block_device(device)?.filter(|path| path.exists());
-        if path.is_some() && host::is_connected(device)? {
+        let sessions = IscsiSession::all(Path::new(host::SYS))?;
+        let mut still = Vec::new();
+        for (device, seconds) in missing {
+            // Known to the kernel before its node is made; and a session that was lost is there before
+            // it works again.
+            let (path, works) = match device {
+                VolumeDevice::Iscsi { .. } => {
+                    let session = sessions.iter().find(|session| session.has(device));
+                    let works = session.is_some_and(|it| it.state == SessionState::LoggedIn);
+                    (host::disk_of(&sessions, device), works)
+                }
+                _ => (host::block_device(device)?, true),
+            };
+            let path = path.filter(|path| path.exists());
+            if path.is_some() && works {
+                continue;
+            }
+            let is_late = begun.elapsed() > Duration::from_secs(seconds.into());
+            if is_late && path.is_some() {
+                return Err(Error::new(format!("{device}: no session again in {seconds} s"))
+                    .hint("iscsid(8) makes it: does it run? then try again"));
+            }
+            if is_late {
+                return Err(Error::new(format!("{device}: no disk within {seconds} s")).hint(
+                    "the target has no such LUN, has several (write /LUN after its name), or does \
+                     not allow this initiator's name",
+                ));
+            }
+            still.push((device, seconds));
+        }
+        if still.is_empty() {
             return Ok(());
         }
-        if Instant::now() > end && path.is_some() {
-            return Err(Error::new(format!("{device}: no session again in {seconds} s"))
-                .hint("iscsid(8) makes it: does it run? then try again"));
-        }
-        if Instant::now() > end {
-            return Err(Error::new(format!("{device}: no disk within {seconds} s")).hint(
-                "the target has no such LUN, has several (write /LUN after its name), or does not \
-                 allow this initiator's name",
-            ));
-        }
+        missing = still;
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -123,15 +142,19 @@ fn reach(portal: &Portal, seconds: u32) -> Result<()> {
     }
 }
 
-/// Writes a value to a file of a block device in sysfs.
+/// Writes values to files of block devices in sysfs, each with the device.
 ///
 /// # Errors
-/// It cannot be written.
-pub fn set(device: &VolumeDevice, file: &str, value: &str) -> Result<()> {
-    let path = PathBuf::from(word(&VolumeWord::Device(device.clone()))?);
-    let file = Path::new(host::SYS).join("block").join(host::kernel_name(&path)?).join(file);
-    fs::write(&file, value)
-        .map_err(|error| Error::io(format!("write {value} to {}", file.display()), &error))
+/// One has no block device, or cannot be written.
+pub fn set(all: &[(&VolumeDevice, &str, &str)]) -> Result<()> {
+    let paths = host::block_devices(all.iter().map(|(device, ..)| *device))?;
+    for ((device, file, value), path) in all.iter().zip(paths) {
+        let path = path.ok_or_else(|| Error::new(format!("{device} is not there")))?;
+        let file = Path::new(host::SYS).join("block").join(host::kernel_name(&path)?).join(file);
+        fs::write(&file, value)
+            .map_err(|error| Error::io(format!("write {value} to {}", file.display()), &error))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -41,6 +41,26 @@ pub fn block_device(device: &VolumeDevice) -> Result<Option<PathBuf>> {
     }
 }
 
+/// Those of several devices: the sessions are read once.
+///
+/// # Errors
+/// Same as [`block_device`].
+pub fn block_devices<'a>(
+    devices: impl IntoIterator<Item = &'a VolumeDevice>,
+) -> Result<Vec<Option<PathBuf>>> {
+    let mut sessions = None;
+    let find = |device: &VolumeDevice| {
+        if !matches!(device, VolumeDevice::Iscsi { .. }) {
+            return block_device(device);
+        }
+        if sessions.is_none() {
+            sessions = Some(IscsiSession::all(Path::new(SYS))?);
+        }
+        Ok(disk_of(sessions.as_deref().unwrap_or_default(), device))
+    };
+    devices.into_iter().map(find).collect()
+}
+
 /// The disk of an iSCSI unit. Which one is meant without a LUN is not known if there are several.
 pub fn disk_of(sessions: &[IscsiSession], device: &VolumeDevice) -> Option<PathBuf> {
     let VolumeDevice::Iscsi { lun: wanted, .. } = device else { return None };

@@ -41,14 +41,17 @@ pub fn wait_for_orphans(devices: &[VolumeDevice]) -> Result<()> {
     }
 }
 
-/// Which target of these devices an iscsiadm with these arguments works on, or at which server on all.
+/// Which target of these devices an iscsiadm with these arguments works on, or at which server on all: it
+/// names both, one, or neither.
 fn works_on(words: &[String], devices: &[VolumeDevice]) -> Option<String> {
-    let of_all = words.iter().any(|word| word == "node") && !words.iter().any(|word| word == "-T");
+    let has = |flag| words.iter().any(|word| word == flag);
+    let of_all = has("node") && !has("-T");
     devices.iter().find_map(|device| {
         let VolumeDevice::Iscsi { target, portal, .. } = device else { return None };
         let portal = portal.to_string();
         let is_it = |word: &&String| **word == *target || (of_all && **word == portal);
-        words.iter().find(is_it).cloned()
+        let any = || (of_all && !has("-p")).then(|| target.clone());
+        words.iter().find(is_it).cloned().or_else(any)
     })
 }
 
@@ -140,6 +143,7 @@ mod tests {
         assert_eq!(login("-T iqn.2015-06.net.example:b"), None);
         assert_eq!(login("-n x").as_deref(), Some("10.0.1.1:3260"));
         assert_eq!(found("iscsiadm -m node -p 10.0.2.1:3260 --login"), None);
+        assert!(found("iscsiadm -m node --login").is_some());
         assert_eq!(found("iscsiadm -m discovery -t sendtargets -p 10.0.1.1:3260"), None);
     }
 

@@ -145,6 +145,26 @@ impl Superblock {
         })
     }
 
+    /// Reads what it writes for several devices, one after the other: each begins with the line that the
+    /// first one begins with.
+    ///
+    /// # Errors
+    /// Same as [`Superblock::parse`].
+    pub fn parse_all(text: &str) -> Result<Vec<Superblock>> {
+        let key = text.split('=').next().unwrap_or_default();
+        let mut texts: Vec<String> = Vec::new();
+        for line in text.lines() {
+            if line.split('=').next() == Some(key) {
+                texts.push(String::new());
+            }
+            if let Some(last) = texts.last_mut() {
+                last.push_str(line);
+                last.push('\n');
+            }
+        }
+        texts.iter().map(|text| Superblock::parse(text)).collect()
+    }
+
     /// The host that made the array, and its name there.
     pub fn host_and_name(&self) -> (Option<&str>, &str) {
         match self.name.split_once(':') {

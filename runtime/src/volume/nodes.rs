@@ -1,9 +1,9 @@
 //! open-iscsi's records of targets, as far as they are written here: settings, and the account, which must
 //! not be an argument of iscsiadm(8).
 
-use std::fs::OpenOptions;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::array::names;
@@ -58,20 +58,61 @@ pub fn write(
     Ok(())
 }
 
-/// The targets that have records for a server.
+/// Copies the record of a target for another one that has none. `false`: there is no such record, or not
+/// only one, or the other has one.
+///
+/// # Errors
+/// It cannot be determined, or not be written.
+pub fn copy(from: &(Portal, String), portal: &Portal, target: &str) -> Result<bool> {
+    let plain = format!("{},{}", from.0.host, from.0.port);
+    let of_one = match &records(&from.0, &from.1)?[..] {
+        // Another form has the group in it, which is the target's own.
+        [path] if path.file_name().is_some_and(|name| *name == *plain) => path.clone(),
+        _ => return Ok(false),
+    };
+    let (Some(place), true) = (of_one.ancestors().nth(2), records(portal, target)?.is_empty())
+    else {
+        return Ok(false);
+    };
+    let text = fs::read_to_string(&of_one)
+        .map_err(|error| Error::io(format!("read {}", of_one.display()), &error))?;
+    let port = portal.port.to_string();
+    let address = [("node.conn[0].address", portal.host.as_str()), ("node.conn[0].port", &port)];
+    let text = with_settings(&text, &[("node.name", target), address[0], address[1]]);
+    let dir = place.join(target);
+    let path = dir.join(format!("{},{port}", portal.host));
+    let failed = |error| Error::io(format!("write {}", path.display()), &error);
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(true)
+}
+
+/// Whether open-iscsi has records of other targets than these, or of these at other servers; of those
+/// at one of the servers, or of all.
 ///
 /// # Errors
 /// It cannot be determined.
-pub fn targets_at(portal: &Portal) -> Result<Vec<String>> {
-    let mut found = Vec::new();
+pub fn has_others(targets: &[(Portal, String)], at: Option<&Portal>) -> Result<bool> {
     for place in PLACES {
-        for target in names(Path::new(place))?.unwrap_or_default() {
-            if !records(portal, &target)?.is_empty() {
-                found.push(target);
+        for name in names(Path::new(place))?.unwrap_or_default() {
+            let ours = targets.iter().filter(|(_, target)| *target == name);
+            let ours = ours.map(|(portal, _)| records(portal, &name).map(|found| found.len()));
+            let ours: usize = ours.sum::<Result<usize>>()?;
+            let all = match at {
+                Some(portal) => records(portal, &name)?.len(),
+                None => records_of(&name, "")?.len(),
+            };
+            if all > ours {
+                return Ok(true);
             }
         }
     }
-    Ok(found)
+    Ok(false)
 }
 
 /// The records of a target: `TARGET/ADDRESS,PORT`, or, if it was discovered before,
@@ -80,13 +121,17 @@ pub fn targets_at(portal: &Portal) -> Result<Vec<String>> {
 /// # Errors
 /// It cannot be determined.
 pub fn records(portal: &Portal, target: &str) -> Result<Vec<PathBuf>> {
-    let begins = format!("{},{}", portal.host, portal.port);
+    records_of(target, &format!("{},{}", portal.host, portal.port))
+}
+
+/// Those of a target whose portals' names begin so.
+fn records_of(target: &str, begins: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for place in PLACES {
         let dir = Path::new(place).join(target);
         for name in names(&dir)?.unwrap_or_default() {
-            match name.strip_prefix(&begins) {
-                Some(rest) if rest.is_empty() || rest.starts_with(',') => {}
+            match name.strip_prefix(begins) {
+                Some(rest) if begins.is_empty() || rest.is_empty() || rest.starts_with(',') => {}
                 _ => continue,
             }
             let entry = dir.join(name);

@@ -14,7 +14,7 @@ use super::mdadm::ArrayUuid;
 use super::record::{VolumePhase, VolumeRecord};
 use super::seen::{LastSeen, remember};
 use super::signature::{Signature, signatures_of};
-use super::step::{LOGGED_IN, RunWhen, VolumeCommand, VolumeStep, VolumeWord, login};
+use super::step::{LOGGED_IN, RunWhen, VolumeCommand, VolumeStep, VolumeWord, login, new_node};
 use super::tools::{execute, explained, superblock};
 use super::{connect, host, iscsiadm, nbd, nodes, quiet};
 use crate::error::{Error, Result};
@@ -77,6 +77,8 @@ impl<'a> Performer<'a> {
                 (one, next),
                 (VolumeStep::Reach { .. }, VolumeStep::Reach { .. })
                     | (VolumeStep::Inspect { .. }, VolumeStep::Inspect { .. })
+                    | (VolumeStep::Await { .. }, VolumeStep::Await { .. })
+                    | (VolumeStep::Set { .. }, VolumeStep::Set { .. })
             )
         };
         for steps in steps.chunk_by(at_once) {
@@ -85,6 +87,12 @@ impl<'a> Performer<'a> {
                     self.reach(&steps.iter().filter_map(server).collect::<Vec<_>>())?;
                 }
                 VolumeStep::Inspect { .. } => self.inspect_all(steps)?,
+                VolumeStep::Await { .. } => {
+                    connect::wait(&steps.iter().filter_map(awaited).collect::<Vec<_>>())?;
+                }
+                VolumeStep::Set { .. } => {
+                    connect::set(&steps.iter().filter_map(setting).collect::<Vec<_>>())?;
+                }
                 step => self.step(step)?,
             }
         }
@@ -94,11 +102,27 @@ impl<'a> Performer<'a> {
     /// wipefs(8) looks at all of them in one process, if it names them so that they can be told apart: by
     /// the kernel's names.
     fn inspect_all(&mut self, steps: &[VolumeStep]) -> Result<()> {
+        let inspections = || {
+            steps.iter().filter_map(|step| match step {
+                VolumeStep::Inspect { what, own, .. } => Some((what, *own)),
+                _ => None,
+            })
+        };
+        let devices: Option<Vec<&VolumeDevice>> =
+            inspections().map(|(what, _)| what.device()).collect();
+        let mut found = match devices {
+            Some(devices) => host::block_devices(devices)?.into_iter(),
+            None => Vec::new().into_iter(),
+        };
         let mut paths = Vec::new();
-        for step in steps {
-            if let VolumeStep::Inspect { what, own, .. } = step {
-                paths.push(self.inspectable(what, *own)?);
-            }
+        for (what, own) in inspections() {
+            let path = match found.next().flatten() {
+                Some(path) => path,
+                // What is wrong with it is said.
+                None => PathBuf::from(word(what)?),
+            };
+            self.inspectable(what, &path, own)?;
+            paths.push(path);
         }
         let names = paths.iter().map(|path| host::kernel_name(path)).collect::<Result<Vec<_>>>()?;
         let is_plain = |(path, name): (&PathBuf, &String)| *path == Path::new("/dev").join(name);
@@ -140,16 +164,23 @@ impl<'a> Performer<'a> {
             }
             VolumeStep::Forget { .. } => self.entry.take().map_or(Ok(()), Entry::remove),
             VolumeStep::Reach { portal, seconds } => self.reach(&[(portal, *seconds)]),
+            VolumeStep::Node { portal, target, like } => {
+                let copied = |like| nodes::copy(like, portal, target);
+                match like.as_ref().map_or(Ok(false), copied)? {
+                    true => Ok(()),
+                    false => self.run(&new_node(portal, target)),
+                }
+            }
             VolumeStep::Configure { portal, target, settings, chap } => {
                 let account = chap.as_deref().map(ChapAccount::read).transpose()?;
                 nodes::write(portal, target, settings, account.as_ref())
             }
-            VolumeStep::Await { device, seconds } => connect::wait(device, *seconds),
+            VolumeStep::Await { device, seconds } => connect::wait(&[(device, *seconds)]),
             VolumeStep::Connect { device } => connect::connect_nbd(device),
             VolumeStep::Disconnect { device } => {
                 nbd::disconnect(Path::new(host::SYS), &device.to_string())
             }
-            VolumeStep::Set { device, file, value } => connect::set(device, file, value),
+            VolumeStep::Set { device, file, value } => connect::set(&[(device, file, value)]),
             VolumeStep::Run(command) => self.run(command),
             VolumeStep::Attach { device: VolumeDevice::File(path) } => host::attach(path),
             VolumeStep::Detach { device: VolumeDevice::File(path) } => host::detach(path),
@@ -158,7 +189,7 @@ impl<'a> Performer<'a> {
             }
             VolumeStep::Quiet { devices } => self.quiet(devices),
             VolumeStep::Inspect { .. } => self.inspect_all(std::slice::from_ref(step)),
-            VolumeStep::Login { portal, targets } => self.login(portal, targets),
+            VolumeStep::Login { targets } => self.login(targets),
             VolumeStep::Identify { device, array } => self.identify(device, *array),
             VolumeStep::Judge { array, stale } => self.judge(*array, *stale),
             VolumeStep::Remember => self.remember(),
@@ -212,11 +243,9 @@ impl<'a> Performer<'a> {
     }
 
     fn run(&mut self, command: &VolumeCommand) -> Result<()> {
-        let is_left_out = |word: &&VolumeWord| match word {
-            VolumeWord::Device(device) => self.left_out.contains(device),
-            _ => false,
-        };
-        let devices = command.words.iter().filter(|word| matches!(word, VolumeWord::Device(_)));
+        let is_left_out =
+            |word: &&VolumeWord| word.device().is_some_and(|device| self.left_out.contains(device));
+        let devices = command.words.iter().filter_map(VolumeWord::device);
         let (out, of) = (command.words.iter().filter(is_left_out).count(), devices.count());
         if (out > 0 && out == of) || !is_needed(command, self.raid(), &self.volume.name)? {
             return Ok(());
@@ -260,10 +289,7 @@ impl<'a> Performer<'a> {
     fn quiet(&mut self, devices: &[VolumeDevice]) -> Result<()> {
         // udev would not be done with those that are still locked.
         self.locks.clear();
-        let mut paths = Vec::new();
-        for device in devices {
-            paths.extend(host::block_device(device)?);
-        }
+        let paths: Vec<_> = host::block_devices(devices)?.into_iter().flatten().collect();
         self.locks = quiet::keep_udev_away(&paths)?;
         match self.volume.phase {
             // What is on them may be anybody's.
@@ -317,35 +343,40 @@ impl<'a> Performer<'a> {
         Ok(())
     }
 
-    /// iscsiadm(8) makes all sessions with a server in one process, and at the same time, if it knows no
-    /// other target there.
-    fn login(&mut self, portal: &Portal, targets: &[String]) -> Result<()> {
-        let is_ours = |target: &String| targets.contains(target);
-        if targets.len() > 1 && nodes::targets_at(portal)?.iter().all(is_ours) {
-            let words = ["iscsiadm", "-m", "node", "-p", &portal.to_string(), "--login"];
-            let finished = execute(&words.map(String::from))?;
-            let code = finished.status.code();
-            if code == Some(0) || code.is_some_and(|code| LOGGED_IN.contains(&code)) {
-                return Ok(());
-            }
-            // Each by itself says what is wrong with it.
+    /// iscsiadm(8) makes all sessions in one process, and at the same time: with all servers if it knows no
+    /// other target, or with one if it knows no other there.
+    fn login(&mut self, targets: &[(Portal, String)]) -> Result<()> {
+        if targets.len() > 1 && !nodes::has_others(targets, None)? && log_in_to_all(None)? {
+            return Ok(());
         }
-        targets.iter().try_for_each(|target| self.run(&login(portal, target)))
+        for targets in targets.chunk_by(|(one, _), (next, _)| one == next) {
+            let portal = &targets[0].0;
+            let at_once = targets.len() > 1 && !nodes::has_others(targets, Some(portal))?;
+            if !(at_once && log_in_to_all(Some(portal))?) {
+                // Each by itself says what is wrong with it.
+                targets.iter().try_for_each(|(portal, target)| self.run(&login(portal, target)))?;
+            }
+        }
+        Ok(())
     }
 
-    /// The path of what is to be inspected, which is not in use.
-    fn inspectable(&mut self, what: &VolumeWord, own: Option<ArrayUuid>) -> Result<PathBuf> {
-        let path = PathBuf::from(word(what)?);
-        if matches!(what, VolumeWord::Device(_)) {
-            self.measure(&path)?;
+    /// Notes the size of what is to be inspected, which must not be in use.
+    fn inspectable(
+        &mut self,
+        what: &VolumeWord,
+        path: &Path,
+        own: Option<ArrayUuid>,
+    ) -> Result<()> {
+        if what.device().is_some() {
+            self.measure(path)?;
             let ours = |uuid| Ok::<_, Error>(host::array(uuid)?.is_some());
             // A member of our own array is busy.
-            if !own.map_or(Ok(false), ours)? && host::is_busy(&path)? {
+            if !own.map_or(Ok(false), ours)? && host::is_busy(path)? {
                 return Err(Error::new(format!("{} is in use", shown(what)))
                     .hint("it is mounted, or a member of an array or of LVM"));
             }
         }
-        Ok(path)
+        Ok(())
     }
 
     fn inspect(
@@ -444,12 +475,20 @@ impl<'a> Performer<'a> {
     }
 }
 
+/// Whether iscsiadm(8) has made sessions with all targets that it knows, or that it knows at this server.
+fn log_in_to_all(portal: Option<&Portal>) -> Result<bool> {
+    let mut words = ["iscsiadm", "-m", "node"].map(String::from).to_vec();
+    if let Some(portal) = portal {
+        words.extend(["-p".to_owned(), portal.to_string()]);
+    }
+    words.push("--login".to_owned());
+    let code = execute(&words)?.status.code();
+    Ok(code == Some(0) || code.is_some_and(|code| LOGGED_IN.contains(&code)))
+}
+
 /// A device as it was given.
 fn shown(what: &VolumeWord) -> String {
-    match what {
-        VolumeWord::Device(device) => device.to_string(),
-        _ => what.to_string(),
-    }
+    what.device().map_or_else(|| what.to_string(), ToString::to_string)
 }
 
 /// All signatures on these devices.
@@ -468,6 +507,22 @@ fn signatures(paths: &[PathBuf]) -> Result<Vec<Signature>> {
 fn server(step: &VolumeStep) -> Option<(&Portal, u32)> {
     match step {
         VolumeStep::Reach { portal, seconds } => Some((portal, *seconds)),
+        _ => None,
+    }
+}
+
+/// What is waited for, and for how many seconds. Those in a row are waited for at the same time.
+fn awaited(step: &VolumeStep) -> Option<(&VolumeDevice, u32)> {
+    match step {
+        VolumeStep::Await { device, seconds } => Some((device, *seconds)),
+        _ => None,
+    }
+}
+
+/// What is written where.
+fn setting(step: &VolumeStep) -> Option<(&VolumeDevice, &str, &str)> {
+    match step {
+        VolumeStep::Set { device, file, value } => Some((device, file, value)),
         _ => None,
     }
 }

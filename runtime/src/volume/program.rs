@@ -6,7 +6,7 @@ use super::device::{Portal, VolumeDevice};
 use super::layout::RaidLayout;
 use super::mdadm::ArrayUuid;
 use super::record::{FileSystem, VolumePhase, VolumeRecord};
-use super::step::{RunWhen, VolumeCommand, VolumeStep, VolumeWord};
+use super::step::{RunWhen, VolumeCommand, VolumeStep, VolumeWord, of_target};
 
 /// The options of a creation that are not the volume's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -235,12 +235,6 @@ fn targets(volume: &VolumeRecord) -> Vec<(&Portal, &str)> {
     }))
 }
 
-fn of_target(portal: &Portal, target: &str, rest: &[&str]) -> Vec<VolumeWord> {
-    let portal = portal.to_string();
-    let words = ["iscsiadm", "-m", "node", "-T", target, "-p", &portal];
-    words.iter().chain(rest).map(|word| text(word)).collect()
-}
-
 /// All devices have block devices, but for those on `lost`.
 pub(super) fn connect(volume: &VolumeRecord, lost: &[Portal], steps: &mut Vec<VolumeStep>) {
     // First all servers: one that is not there is known before anything was changed.
@@ -265,39 +259,39 @@ pub(super) fn connect(volume: &VolumeRecord, lost: &[Portal], steps: &mut Vec<Vo
         ];
         steps.push(run(words.map(text)));
     }
-    for (portal, target) in &targets {
-        steps.push(run(of_target(portal, target, &["-o", "new"])));
-        steps.push(VolumeStep::Configure {
-            portal: (*portal).clone(),
-            target: (*target).to_owned(),
-            settings: &ISCSI,
-            chap: volume.chap.clone(),
-        });
+    let targets: Vec<(Portal, String)> =
+        targets.into_iter().map(|(portal, target)| (portal.clone(), target.to_owned())).collect();
+    for (number, (portal, target)) in targets.iter().enumerate() {
+        let (portal, target) = (portal.clone(), target.clone());
+        let like = targets.first().filter(|_| number > 0).cloned();
+        steps.push(VolumeStep::Node { portal: portal.clone(), target: target.clone(), like });
+        let chap = volume.chap.clone();
+        steps.push(VolumeStep::Configure { portal, target, settings: &ISCSI, chap });
     }
-    for portal in once(targets.iter().map(|(portal, _)| *portal)) {
-        let of_portal = targets.iter().filter(|(other, _)| *other == portal);
-        steps.push(VolumeStep::Login {
-            portal: portal.clone(),
-            targets: of_portal.map(|(_, target)| (*target).to_owned()).collect(),
-        });
+    if !targets.is_empty() {
+        steps.push(VolumeStep::Login { targets });
     }
-    for device in volume.devices.iter().filter(|device| !is_on(device, lost)) {
-        let device = device.clone();
+    let here = || volume.devices.iter().filter(|device| !is_on(device, lost)).cloned();
+    let is_iscsi = |device: &VolumeDevice| matches!(device, VolumeDevice::Iscsi { .. });
+    steps.extend(
+        here().filter(is_iscsi).map(|device| VolumeStep::Await { device, seconds: APPEAR }),
+    );
+    steps.extend(here().filter(is_iscsi).map(|device| VolumeStep::Set {
+        device,
+        file: "device/timeout",
+        value: REQUEST.to_owned(),
+    }));
+    for device in here() {
         match &device {
-            VolumeDevice::Iscsi { .. } => {
-                steps.push(VolumeStep::Await { device: device.clone(), seconds: APPEAR });
-                let value = REQUEST.to_owned();
-                steps.push(VolumeStep::Set { device, file: "device/timeout", value });
-            }
             VolumeDevice::Nbd { .. } => {
                 steps.push(VolumeStep::Connect { device: device.clone() });
                 steps.push(VolumeStep::Await { device, seconds: APPEAR });
             }
             VolumeDevice::File(_) => steps.push(VolumeStep::Attach { device }),
-            VolumeDevice::Block(_) => {}
+            VolumeDevice::Iscsi { .. } | VolumeDevice::Block(_) => {}
         }
     }
-    let devices = volume.devices.iter().filter(|device| !is_on(device, lost)).cloned().collect();
+    let devices = here().collect();
     steps.push(VolumeStep::Quiet { devices });
 }
 
@@ -314,8 +308,8 @@ pub(super) fn disconnect(volume: &VolumeRecord, steps: &mut Vec<VolumeStep>) {
     for rest in [&["--logout"][..], &["-o", "delete"]] {
         for (portal, target) in targets(volume) {
             // Other volumes may have disks of the target.
-            let words = of_target(portal, target, rest);
-            steps.push(run_or(words, NOT_THERE, RunWhen::Unshared));
+            let when = RunWhen::Unshared;
+            steps.push(VolumeStep::Run(of_target(portal, target, rest, NOT_THERE, when)));
         }
     }
 }

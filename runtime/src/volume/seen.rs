@@ -12,7 +12,7 @@ use super::host;
 use super::mdadm::ArrayUuid;
 use super::record::VolumeRecord;
 use super::session::{IscsiSession, SessionState};
-use super::tools::{check_readable, superblock};
+use super::tools::{check_readable, superblock, superblocks};
 use crate::error::{Error, Result};
 use crate::journal::{read_json, write_whole};
 
@@ -104,6 +104,7 @@ pub fn is_news(volume: &VolumeRecord, dir: &Path) -> Result<bool> {
 pub fn remember(volume: &VolumeRecord, dir: &Path) -> Result<()> {
     let mut seen = LastSeen::read(dir)?;
     let before = seen.clone();
+    let mut arrays = Vec::new();
     for (array, found) in up_to_date(volume)? {
         // One that is lost just now cannot be read.
         let (up_to_date, paths): (Vec<_>, Vec<_>) = found
@@ -111,9 +112,15 @@ pub fn remember(volume: &VolumeRecord, dir: &Path) -> Result<()> {
             .filter(|(_, path)| check_readable(path).is_ok())
             .map(|(device, path)| (device.clone(), path))
             .unzip();
-        // md writes the same count to all that are in sync.
-        let mut counts = paths.iter().filter_map(|path| superblock(path).ok().flatten());
-        let Some(events) = counts.next().map(|found| found.events) else { continue };
+        arrays.push((array, up_to_date, paths));
+    }
+    // md writes the same count to all that are in sync.
+    let first = arrays.iter().filter_map(|(_, _, paths)| paths.first().cloned());
+    let known = superblocks(&first.collect::<Vec<_>>()).unwrap_or_default();
+    for (array, up_to_date, paths) in arrays {
+        let first = known.iter().find(|found| found.array == array).map(|found| found.events);
+        let others = || paths.iter().find_map(|path| superblock(path).ok().flatten());
+        let Some(events) = first.or_else(|| others().map(|found| found.events)) else { continue };
         seen.arrays.retain(|known| known.array != array);
         seen.arrays.push(SeenArray { array, events, up_to_date });
     }
@@ -131,14 +138,18 @@ fn up_to_date_at(
     array: &MdArray,
     sessions: &[IscsiSession],
 ) -> Result<Option<PathBuf>> {
-    if let VolumeDevice::Iscsi { .. } = device {
-        // md learns of a lost server with the next request only.
-        let session = sessions.iter().find(|session| session.has(device));
-        if session.is_none_or(|session| session.state != SessionState::LoggedIn) {
-            return Ok(None);
+    let path = match device {
+        VolumeDevice::Iscsi { .. } => {
+            // md learns of a lost server with the next request only.
+            let session = sessions.iter().find(|session| session.has(device));
+            if session.is_none_or(|session| session.state != SessionState::LoggedIn) {
+                return Ok(None);
+            }
+            host::disk_of(sessions, device)
         }
-    }
-    let Some(path) = host::block_device(device)? else { return Ok(None) };
+        _ => host::block_device(device)?,
+    };
+    let Some(path) = path else { return Ok(None) };
     let name = host::kernel_name(&path)?;
     let mut members = array.members.iter();
     let is_it = |member: &MdMember| member.device == name && member.state == MemberState::InSync;

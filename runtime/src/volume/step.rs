@@ -32,7 +32,16 @@ pub enum VolumeStep {
     },
     /// A command succeeds.
     Run(VolumeCommand),
-    /// open-iscsi's record of a target has these settings, and the account of a file: iscsiadm(8)
+    /// There is a node record of open-iscsi for a target.
+    Node {
+        /// Where the target is.
+        portal: Portal,
+        /// The target.
+        target: String,
+        /// A target that has one, which may be copied: to have it made costs a process.
+        like: Option<(Portal, String)>,
+    },
+    /// The node record of a target has these settings, and the account of a file: iscsiadm(8)
     /// takes both as arguments, which costs a process for each target, and which everyone reads.
     Configure {
         /// Where the target is.
@@ -44,12 +53,10 @@ pub enum VolumeStep {
         /// The file with the account.
         chap: Option<PathBuf>,
     },
-    /// There are sessions with targets of a server.
+    /// There are sessions with these targets.
     Login {
-        /// Where they are.
-        portal: Portal,
-        /// The targets.
-        targets: Vec<String>,
+        /// Where they are, and their names.
+        targets: Vec<(Portal, String)>,
     },
     /// The block device of a device is there.
     Await {
@@ -165,10 +172,26 @@ pub const LOGGED_IN: &[i32] = &[15];
 
 /// The command that makes a session with a target.
 pub fn login(portal: &Portal, target: &str) -> VolumeCommand {
+    of_target(portal, target, &["--login"], LOGGED_IN, RunWhen::Always)
+}
+
+/// The command that makes the node record of a target.
+pub fn new_node(portal: &Portal, target: &str) -> VolumeCommand {
+    of_target(portal, target, &["-o", "new"], &[], RunWhen::Always)
+}
+
+/// A command of iscsiadm(8) for one target; its exit codes `done` say that it was so already.
+pub fn of_target(
+    portal: &Portal,
+    target: &str,
+    rest: &[&str],
+    done: &'static [i32],
+    when: RunWhen,
+) -> VolumeCommand {
     let portal = portal.to_string();
-    let words = ["iscsiadm", "-m", "node", "-T", target, "-p", &portal, "--login"];
-    let words = words.iter().map(|word| VolumeWord::Text((*word).to_owned())).collect();
-    VolumeCommand { words, done: LOGGED_IN, when: RunWhen::Always }
+    let words = ["iscsiadm", "-m", "node", "-T", target, "-p", &portal];
+    let words = words.iter().chain(rest).map(|word| VolumeWord::Text((*word).to_owned())).collect();
+    VolumeCommand { words, done, when }
 }
 
 /// When a command is needed; it is left out otherwise.
@@ -211,6 +234,16 @@ pub enum VolumeWord {
     },
     /// What depends on devices that were not seen yet; only in explanations.
     Later(String),
+}
+
+impl VolumeWord {
+    /// The device whose block device is meant.
+    pub fn device(&self) -> Option<&VolumeDevice> {
+        match self {
+            VolumeWord::Device(device) => Some(device),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for VolumeWord {
@@ -268,6 +301,13 @@ impl fmt::Display for VolumeStep {
                 write!(f, "connect to {portal} within {seconds}s")
             }
             VolumeStep::Run(command) => command.fmt(f),
+            VolumeStep::Node { portal, target, like } => {
+                new_node(portal, target).fmt(f)?;
+                match like {
+                    Some((_, like)) => write!(f, "  (or a copy of the record of {like})"),
+                    None => Ok(()),
+                }
+            }
             VolumeStep::Configure { portal, target, settings, chap } => {
                 let settings: Vec<String> =
                     settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -277,18 +317,13 @@ impl fmt::Display for VolumeStep {
                 }
                 write!(f, " in the node record of {target} at {portal}")
             }
-            VolumeStep::Login { portal, targets } => {
-                let target = |target: &String| login(portal, target).to_string();
-                match &targets[..] {
-                    [one] => f.write_str(&target(one)),
-                    // One command for all of them would also make sessions with others' targets.
-                    all => write!(
-                        f,
-                        "iscsiadm -m node -p {portal} --login, or where others are known there, for each \
-                         of {}",
-                        all.join(" ")
-                    ),
+            VolumeStep::Login { targets } => {
+                if let [(portal, target)] = &targets[..] {
+                    return login(portal, target).fmt(f);
                 }
+                // One command for all of them would also make sessions with others' targets.
+                f.write_str("iscsiadm -m node --login, or where it knows others, for each of")?;
+                targets.iter().try_for_each(|(portal, target)| write!(f, " {portal},{target}"))
             }
             VolumeStep::Await { device, seconds } => {
                 write!(f, "wait for the disk of {device}, up to {seconds}s")

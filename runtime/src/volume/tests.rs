@@ -177,6 +177,13 @@ fn a_superblock_says_which_array_its_device_is_of() {
     assert_eq!((block.array, block.level.as_str(), block.members), (uuid('1'), "raid10", 3));
     assert_eq!((block.host_and_name(), block.events), ((Some("client"), "garth-data.1"), 17));
 
+    let other = recorded!("examine").replace("MD_EVENTS=17", "MD_EVENTS=18");
+    let both = Superblock::parse_all(&format!("{}{other}", recorded!("examine"))).unwrap();
+    assert_eq!(both.iter().map(|one| one.events).collect::<Vec<_>>(), [17, 18]);
+    assert_eq!(both[0], block);
+    assert!(Superblock::parse_all("").unwrap().is_empty());
+    assert!(Superblock::parse_all(&other[other.find('\n').unwrap() + 1..]).is_err());
+
     let detail = ArrayDetail::parse(recorded!("detail-stripe")).unwrap();
     assert_eq!((detail.array, detail.device_name.as_deref()), (uuid('9'), Some("garth-data")));
     let slots: Vec<_> = detail.members.iter().map(|(at, slot)| (at.as_str(), *slot)).collect();

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::iscsiadm;
@@ -131,5 +131,23 @@ pub fn superblock(path: &Path) -> Result<Option<Superblock>> {
         Some(0) => Superblock::parse(&String::from_utf8_lossy(&finished.output)).map(Some),
         Some(1) => Ok(None),
         _ => Err(explained(&words, &finished)),
+    }
+}
+
+/// The superblocks of members that can be read, by one process.
+///
+/// # Errors
+/// One of them cannot be read, or has none.
+pub fn superblocks(paths: &[PathBuf]) -> Result<Vec<Superblock>> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = ["mdadm", "--examine", "--export"].map(String::from).into_iter();
+    let paths = paths.iter().map(|path| path.display().to_string());
+    let words: Vec<String> = words.chain(paths).collect();
+    let finished = execute(&words)?;
+    match finished.status.success() {
+        true => Superblock::parse_all(&String::from_utf8_lossy(&finished.output)),
+        false => Err(explained(&words, &finished)),
     }
 }

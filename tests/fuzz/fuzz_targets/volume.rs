@@ -39,6 +39,7 @@ fuzz_target!(|text: &str| {
     }
     let _ = text.parse::<RaidLayout>().map_err(one_line);
     let _ = Superblock::parse(text).map_err(one_line);
+    let _ = Superblock::parse_all(text).map_err(one_line);
     let _ = ArrayDetail::parse(text).map_err(one_line);
     let _ = mdstat_of(text).map_err(one_line);
     let _ = signatures_of(text).map_err(one_line);
