@@ -5,10 +5,10 @@
 //! list. Anything that must exist outside the sandbox and be released is a [`resource`]:
 //! [`cgroup`], [`network`], bandwidth, plugins; each is written to the [`journal`] before it is
 //! made. [`service`] has the operations on sandboxes, [`container`] the OCI life cycle, [`limit`]
-//! the limiter for running processes, [`volume`] RAID volumes, [`cli`] the command line. [`facts`] are read from this
+//! the limiter for running processes, [`volume`] RAID volumes, [`measure`] what they use, [`cli`] the command line. [`facts`] are read from this
 //! machine; [`sys`] has the system calls and the only unsafe code, [`wire`] the messages. Each room
 //! uses only rooms before it in this list: `sys`, `wire` and `config`, `plan`, `facts`, `journal`,
-//! `cgroup`, `network` and `volume`, `resource`, `start`, `container`, `service` and `limit`, `cli`.
+//! `cgroup`, `network` and `volume`, `resource`, `start`, `container` and `limit`, `service`, `measure`, `cli`.
 //!
 //! Three ways in:
 //!
@@ -41,6 +41,7 @@ pub mod facts;
 #[doc(hidden)]
 pub mod journal;
 pub mod limit;
+pub mod measure;
 #[doc(hidden)]
 pub mod network;
 #[doc(hidden)]

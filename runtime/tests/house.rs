@@ -23,8 +23,8 @@ const FLOORS: [(&str, u32); 16] = [
     ("container", 8),
     ("service", 9),
     ("limit", 8),
-    ("measure", 8),
-    ("cli", 10),
+    ("measure", 10),
+    ("cli", 11),
 ];
 
 /// `error.rs` stands beside the house: every file may use it, and it only knows `sys`.

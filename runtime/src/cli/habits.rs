@@ -13,12 +13,10 @@ const OF_WRAP: [(&[&str], &str); 6] = [
 ];
 
 /// Verbs of docker, podman and others that garth does not have.
-const VERBS: [(&[&str], &str); 6] = [
+const VERBS: [(&[&str], &str); 4] = [
     (&["rm", "remove"], "use delete"),
     (&["stop"], "use kill: it sends SIGTERM, as stop does"),
     (&["inspect"], "use check, or state for a container"),
-    (&["stats"], "use events --stats"),
-    (&["top"], "use ps NAME"),
     (
         &["pull", "images", "build", "image"],
         "there are no images: use --rootfs DIR, or podman with garth as its runtime",

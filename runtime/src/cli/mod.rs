@@ -6,6 +6,7 @@ mod attach;
 mod doctor;
 mod enter;
 mod export;
+mod figures;
 mod habits;
 mod help;
 mod limit;
@@ -14,7 +15,9 @@ mod manage;
 mod oci;
 mod output;
 mod services;
+mod stats;
 mod systemd;
+mod top;
 mod volume;
 mod volume_tree;
 mod volume_upkeep;
@@ -112,6 +115,9 @@ enum Verb {
     Config(services::Config),
     Logs(services::Logs),
     Ps(manage::Ps),
+    Stats(stats::Stats),
+    Top(top::Top),
+    Metrics(stats::Metrics),
     Exec(enter::Exec),
     Attach(attach::Attach),
     Kill(manage::Kill),
@@ -258,6 +264,9 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Checkpoint(verb) => verb.run(global),
         Verb::Restore(verb) => verb.run(global),
         Verb::Ps(verb) => verb.run(global),
+        Verb::Stats(verb) => verb.run(global),
+        Verb::Top(verb) => verb.run(global),
+        Verb::Metrics(verb) => verb.run(global),
         Verb::Exec(verb) => verb.run(global),
         Verb::Attach(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),

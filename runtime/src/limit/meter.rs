@@ -16,6 +16,7 @@ use super::sockets::Sockets;
 use super::traffic::{Reading, Traffic};
 use super::tree::{self, ProcessStat, ProcessTree};
 use crate::error::{Error, Result};
+use crate::network::counters::{LinkTraffic, in_table};
 use crate::sys::file::read_kernel;
 use crate::sys::process;
 
@@ -309,19 +310,10 @@ fn link(tree: &ProcessTree) -> Result<Traffic> {
     Ok(links(&text))
 }
 
-/// The sum over all links but loopback, from a /proc/PID/net/dev.
+/// The bytes of all links but loopback, from a /proc/PID/net/dev.
 fn links(text: &str) -> Traffic {
-    let mut sum = Traffic::default();
-    for line in text.lines().skip(2) {
-        let Some((name, counters)) = line.split_once(':') else { continue };
-        if name.trim() != "lo" {
-            let mut numbers = counters.split_ascii_whitespace().map(|word| word.parse().ok());
-            let down = numbers.next().flatten().unwrap_or(0);
-            let up = numbers.nth(7).flatten().unwrap_or(0);
-            sum += Traffic { up, down };
-        }
-    }
-    sum
+    let LinkTraffic { up, down } = in_table(text);
+    Traffic { up: up.bytes, down: down.bytes }
 }
 
 /// rchar and wchar, from a /proc/PID/io.
@@ -338,13 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_tables_are_read() {
-        let text = "Inter-|   Receive                          |  Transmit\n \
-            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n    \
-            lo:  900 9 0 0 0 0 0 0  900 9 0 0 0 0 0 0\n\
-            eth0:  1000 10 0 0 0 0 0 0  200 2 0 0 0 0 0 0\n  \
-            eth1:   30 1 0 0 0 0 0 0    4 1 0 0 0 0 0 0\n";
-        assert_eq!(links(text), Traffic { up: 204, down: 1030 });
+    fn the_kernels_table_is_read() {
         let io = "rchar: 12\nwchar: 34\nsyscr: 1\n";
         assert_eq!(characters(io), Some(Traffic { up: 34, down: 12 }));
         assert_eq!(characters("rchar: 12\n"), None);

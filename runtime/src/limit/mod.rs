@@ -34,7 +34,7 @@ mod watchdog;
 
 pub use control::Duty;
 pub use meter::Count;
-pub use record::release_all;
+pub use record::{AtWork, at_work, release_all};
 pub use request::{Ending, Figures, LimitRequest, Note, Target, Want};
 pub use run::run;
 pub use traffic::Direction;

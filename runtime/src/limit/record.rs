@@ -1,7 +1,7 @@
 //! What is stopped now, recorded before it is stopped: one directory per limiter,
 //! `<root>/limits/<pid>-<start time of the target>`, which the limiter holds by a lock.
 //!
-//! `record.json` names the processes involved. `held` has what changes: a first line with the time
+//! `record.json` names the processes involved, `figures` has how much they were stopped. `held` has what changes: a first line with the time
 //! by which the target runs again (CLOCK_MONOTONIC, in nanoseconds; 0: it runs), then a line for
 //! each process that may have been stopped, with a letter that is changed in place: `s`, stopped by
 //! the limiter or about to be, or `r`. There is one writer; the watchdog and any later cleanup only
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Entry, Journal, ProcessId, is_there};
 use crate::resource::Resources;
 use crate::resource::record::{Record, Recorded};
+use crate::sys::file::read_kernel;
 use crate::sys::pidfd;
 
 /// The processes involved.
@@ -35,6 +36,9 @@ pub struct Limited {
 
 impl Recorded for Limited {}
 
+/// Has two numbers of nanoseconds: for how long the limiter has worked, and stopped the target.
+const FIGURES: &str = "figures";
+
 /// Bytes of the first line, and of each other line.
 const HEAD: usize = 21;
 const LINE: usize = 34;
@@ -44,7 +48,21 @@ const LINE: usize = 34;
 pub struct Marks {
     entry: Entry,
     held: File,
+    figures: File,
     lines: usize,
+}
+
+/// A limiter at work, as its record says.
+#[derive(Clone, Copy, Debug)]
+pub struct AtWork {
+    /// The process whose tree is limited.
+    pub target: i32,
+    /// The limiter.
+    pub limiter: i32,
+    /// For how long it has worked.
+    pub since: Duration,
+    /// For how much of that the target was stopped.
+    pub stopped: Duration,
 }
 
 impl Marks {
@@ -76,10 +94,13 @@ impl Marks {
             }
         };
         // First the file without which nothing counts as stopped.
-        let path = entry.file("held");
-        let open = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let held = open.map_err(|e| Error::io(format!("create {}", path.display()), &e))?;
-        let marks = Marks { entry, held, lines: 0 };
+        let [held, figures] = ["held", FIGURES].map(|name| {
+            let path = entry.file(name);
+            let mut options = File::options();
+            options.read(true).write(true).create_new(true).mode(0o600);
+            options.open(&path).map_err(|e| Error::io(format!("create {}", path.display()), &e))
+        });
+        let marks = Marks { held: held?, figures: figures?, entry, lines: 0 };
         marks.set_until(Duration::ZERO)?;
         Record::new(&id, limited, Resources::default()).write(&marks.entry)?;
         Ok(marks)
@@ -96,6 +117,17 @@ impl Marks {
     /// The file cannot be written.
     pub fn set_until(&self, until: Duration) -> Result<()> {
         self.write(&head(until), 0)
+    }
+
+    /// Notes for how long the limiter has worked, and for how much of that the target was stopped.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note(&self, since: Duration, stopped: Duration) -> Result<()> {
+        let text = format!("{:>20} {:>20}\n", since.as_nanos(), stopped.as_nanos());
+        let written = self.figures.write_all_at(text.as_bytes(), 0);
+        let path = self.entry.file(FIGURES);
+        written.map_err(|e| Error::io(format!("write {}", path.display()), &e))
     }
 
     /// Adds a process, as running; returns its line.
@@ -196,6 +228,29 @@ pub fn living(root: &Path) -> Result<Vec<Limited>> {
         }
     }
     Ok(living)
+}
+
+/// The limiters at work, each as it was within the last second.
+///
+/// # Errors
+/// The state directory cannot be read.
+pub fn at_work(root: &Path) -> Result<Vec<AtWork>> {
+    let journal = Journal::at(root).limits();
+    let mut all = Vec::new();
+    for id in journal.ids()? {
+        let Some(limited) = read(&journal, &id)? else { continue };
+        let text = read_kernel(journal.file(&id, FIGURES)).unwrap_or_default();
+        let numbers: Vec<u64> =
+            text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if let [since, stopped] = numbers[..]
+            && limited.limiter.open()?.is_some()
+        {
+            let [since, stopped] = [since, stopped].map(Duration::from_nanos);
+            let (target, limiter) = (limited.target.pid, limited.limiter.pid);
+            all.push(AtWork { target, limiter, since, stopped });
+        }
+    }
+    Ok(all)
 }
 
 /// What is stopped by a limiter, as its record says.

@@ -134,6 +134,7 @@ struct Limiter<'a> {
 /// For the figures.
 #[derive(Clone, Copy, Default)]
 struct Times {
+    noted: Duration,
     turned: Duration,
     run: Duration,
     longest_stop: Duration,
@@ -270,6 +271,13 @@ impl<'a> Limiter<'a> {
                 tell(Note::Figures(&figures));
             }
             wait = wait.min((self.times.reported + self.asked.tell_every).saturating_sub(now));
+            if now >= self.times.noted + NOTE {
+                self.times.noted = now;
+                let (since, run) = (now - self.begun, self.run_time(now));
+                let noted = self.marks.note(since, since.saturating_sub(run));
+                self.hear(noted);
+            }
+            wait = wait.min((self.times.noted + NOTE).saturating_sub(now));
             if let Some(span) = self.asked.span {
                 wait = wait.min((self.begun + span).saturating_sub(now));
             }
@@ -570,6 +578,8 @@ const SOON: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_millis(5);
 /// A connection that is closed may take some round trips to end.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often it is noted for how long the target was stopped.
+const NOTE: Duration = Duration::from_secs(1);
 /// Steps are never closer together.
 const SHORTEST: Duration = Duration::from_micros(100);
 

@@ -36,6 +36,10 @@ pub struct ProcessStat {
     pub threads: u64,
     /// In clock ticks since boot.
     pub start_time: u64,
+    /// Processor time in clock ticks, its own and that of children that it has waited for.
+    pub ticks: u64,
+    /// Resident memory, in pages.
+    pub resident_pages: u64,
 }
 
 impl ProcessStat {
@@ -44,10 +48,12 @@ impl ProcessStat {
         ProcessStat::parse(&read_kernel(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(text: &str) -> Option<ProcessStat> {
+    /// From the text of the file.
+    pub fn parse(text: &str) -> Option<ProcessStat> {
         // The name, in parentheses, may contain anything.
         let (_, rest) = text.rsplit_once(')')?;
         let words: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |at: usize| words.get(at)?.parse::<u64>().ok();
         Some(ProcessStat {
             state: words.first()?.chars().next()?,
             parent: words.get(1)?.parse().ok()?,
@@ -56,7 +62,9 @@ impl ProcessStat {
             foreground: words.get(5)?.parse().ok()?,
             flags: words.get(6)?.parse().ok()?,
             threads: words.get(17)?.parse().ok()?,
-            start_time: words.get(19)?.parse().ok()?,
+            start_time: number(19)?,
+            ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+            resident_pages: number(21)?,
         })
     }
 
@@ -324,10 +332,9 @@ mod tests {
     fn a_name_with_parentheses_and_spaces_hides_nothing() {
         let text = "77 (a) R 1 (b) S 5 77 70 34816 80 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2";
         let stat = ProcessStat::parse(text).unwrap();
-        let ProcessStat { state, parent, group, session, foreground, flags, threads, start_time } =
-            stat;
-        assert_eq!((state, parent, group, session), ('S', 5, 77, 70));
-        assert_eq!((foreground, flags, threads, start_time), (80, 4_194_304, 1, 4242));
+        assert_eq!((stat.state, stat.parent, stat.group, stat.session), ('S', 5, 77, 70));
+        assert_eq!((stat.foreground, stat.flags, stat.threads), (80, 4_194_304, 1));
+        assert_eq!((stat.start_time, stat.ticks, stat.resident_pages), (4242, 26, 2));
         assert_eq!(ProcessStat::parse("77 (a) S 5"), None);
     }
 

@@ -13,6 +13,7 @@
 
 mod choose;
 mod conntrack;
+pub mod counters;
 pub mod device;
 mod firewall;
 mod foreign;

@@ -110,6 +110,9 @@ impl Arrived {
     }
 }
 
+/// By which a program is asked to end.
+const ENDS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+
 impl Signals {
     /// Blocks all signals of this thread, except those that report its own faults and those with
     /// which a shell stops and continues a job.
@@ -127,6 +130,22 @@ impl Signals {
     /// process that gives its terminal back before it stops, and takes it again afterwards.
     pub fn block_stops() -> Result<Signals, Errno> {
         Signals::block_these(&[Signal::SIGTSTP, Signal::SIGCONT].into_iter().collect())
+    }
+
+    /// Blocks and receives those by which a program is asked to end, and SIGWINCH, for one that shows
+    /// something until then.
+    pub fn block_ends() -> Result<Signals, Errno> {
+        Signals::block_these(&ENDS.into_iter().chain([Signal::SIGWINCH]).collect())
+    }
+
+    /// Whether one by which a program is asked to end has arrived. Others that have are forgotten.
+    pub fn ask_to_end(&self) -> bool {
+        let ends = |arrived: Arrived| ENDS.iter().any(|end| *end as i32 == arrived.signal);
+        let mut asked = false;
+        while let Some(arrived) = self.next() {
+            asked |= ends(arrived);
+        }
+        asked
     }
 
     fn block_but(also_open: &[Signal]) -> Result<Signals, Errno> {

@@ -195,6 +195,13 @@ pub struct HugetlbStats {
     pub failcnt: u64,
 }
 
+/// How much of it is read. v1 has a file for each figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    All,
+    Essential,
+}
+
 /// The files of one directory.
 pub(super) struct CounterFiles(pub PathBuf);
 

@@ -1,12 +1,17 @@
 //! The counters of the v1 trees.
 
-use super::counters::{BlkioEntry, CounterFiles, HugetlbStats, MemoryEntry, Stats};
+use super::counters::{BlkioEntry, CounterFiles, Extent, HugetlbStats, MemoryEntry, Stats};
 use crate::cgroup::hierarchy::Controller;
 
 /// Nanoseconds per tick of cpuacct.stat: USER_HZ is 100 on all supported architectures.
 const TICK: u64 = 10_000_000;
 
-pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Stats) {
+pub(super) fn read(
+    controller: Controller,
+    files: &CounterFiles,
+    extent: Extent,
+    stats: &mut Stats,
+) {
     match controller {
         Controller::Cpu => {
             let table = files.table("cpu.stat");
@@ -17,10 +22,13 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
         }
         Controller::Cpuacct => {
             let usage = &mut stats.cpu.usage;
+            usage.total = files.number("cpuacct.usage");
+            if extent == Extent::Essential {
+                return;
+            }
             let table = files.table("cpuacct.stat");
             usage.user = table.get("user").map_or(0, |ticks| ticks * TICK);
             usage.kernel = table.get("system").map_or(0, |ticks| ticks * TICK);
-            usage.total = files.number("cpuacct.usage");
             usage.percpu = files.numbers("cpuacct.usage_percpu");
             // A heading, then `cpu user system` for each processor.
             for line in files.text("cpuacct.usage_all").lines().skip(1) {
@@ -56,6 +64,11 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
                 max: files.number(&format!("memory.{name}max_usage_in_bytes")),
                 failcnt: files.number(&format!("memory.{name}failcnt")),
             };
+            if extent == Extent::Essential {
+                memory.usage.limit = files.number("memory.limit_in_bytes");
+                memory.usage.usage = files.number("memory.usage_in_bytes");
+                return;
+            }
             memory.usage = entry("");
             memory.swap = entry("memsw.");
             memory.kernel = entry("kmem.");
@@ -68,7 +81,7 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
                 limit => limit,
             };
         }
-        Controller::Io => read_blkio(files, stats),
+        Controller::Io => read_blkio(files, extent, stats),
         Controller::Hugetlb => {
             for size in files.page_sizes(".usage_in_bytes") {
                 // Reserved pages count as used, where the kernel reports them separately.
@@ -88,7 +101,7 @@ pub(super) fn read(controller: Controller, files: &CounterFiles, stats: &mut Sta
 }
 
 /// bfq counts if it is the scheduler, as cfq did; otherwise only the throttle counters exist.
-fn read_blkio(files: &CounterFiles, stats: &mut Stats) {
+fn read_blkio(files: &CounterFiles, extent: Extent, stats: &mut Stats) {
     let blkio = &mut stats.blkio;
     let first = |names: &[&str]| {
         let read = |name: &&str| Some(entries(&files.text(name))).filter(|all| !all.is_empty());
@@ -100,6 +113,9 @@ fn read_blkio(files: &CounterFiles, stats: &mut Stats) {
         "blkio.throttle.io_service_bytes_recursive",
         "blkio.throttle.io_service_bytes",
     ]);
+    if extent == Extent::Essential {
+        return;
+    }
     blkio.io_serviced_recursive = first(&[
         "blkio.bfq.io_serviced_recursive",
         "blkio.io_serviced_recursive",

@@ -68,6 +68,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("sandboxes, with their states, addresses and ports", "garth ps"),
     ("also those that ended within the last day, and how", "garth ps --all"),
     ("for scripts", "garth ps --format json"),
+    ("what each sandbox and container uses now", "garth stats"),
+    ("one of them, every five seconds", "garth stats -f -i 5s web"),
+    ("with the time on the wire, for a program", "garth stats --layer wire --json"),
+    ("the same on the whole terminal", "garth top"),
+    ("usage for Prometheus", "garth metrics"),
+    ("for its scraper, while this runs", "garth metrics --listen 127.0.0.1:9776"),
     ("a bundle, with rootfs/ and config.json, until it ends", "garth run --bundle /srv/web web"),
     (
         "the bundle in this directory, in the background",

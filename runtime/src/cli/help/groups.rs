@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "limit",
         ],
     ),
-    ("Services", &["up", "down", "ps", "logs", "config", "import", "export"]),
+    ("Services", &["up", "down", "ps", "stats", "top", "logs", "config", "import", "export"]),
     (
         "Containers (OCI)",
         &[
@@ -33,7 +33,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "features",
         ],
     ),
-    ("Host", &["volume", "doctor", "gc", "completions", "man"]),
+    ("Host", &["volume", "metrics", "doctor", "gc", "completions", "man"]),
 ];
 
 /// Flags of `wrap`, by topic. The others are listed as `Options`.

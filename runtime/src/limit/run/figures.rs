@@ -11,10 +11,7 @@ use crate::limit::tree;
 
 impl Limiter<'_> {
     pub(super) fn figures(&mut self, now: Duration) -> Figures {
-        let mut run = self.times.run;
-        if self.running {
-            run += now.saturating_sub(self.times.turned);
-        }
+        let run = self.run_time(now);
         let moved = self.moved();
         let Times { reported, reported_run, reported_moved, .. } = self.times;
         let figures =
@@ -33,6 +30,12 @@ impl Limiter<'_> {
             ));
         }
         figures
+    }
+
+    /// For how long the target has run since the start.
+    pub(super) fn run_time(&self, now: Duration) -> Duration {
+        let running = now.saturating_sub(self.times.turned);
+        self.times.run + if self.running { running } else { Duration::ZERO }
     }
 
     pub(super) fn figures_of(

@@ -22,6 +22,7 @@ use std::path::Path;
 
 use super::ends::{has_ipv6, worded};
 use super::shape::Bucket;
+use super::tc::QueueCounter;
 use super::{htb, tc};
 use crate::config::rate::Change;
 use crate::config::units::Rate;
@@ -156,36 +157,43 @@ fn ceiling(budget: Rate, own: Option<Rate>) -> Rate {
     own.map_or(budget, |own| own.min(budget))
 }
 
-/// The members' ceilings, read from the kernel.
+/// The members' classes, read from the kernel.
 #[derive(Debug, Default)]
 pub struct Members {
-    /// By the name of the ifb and the class's number.
-    ceilings: Vec<(String, u16, Rate)>,
+    /// By the name of the ifb.
+    classes: Vec<(String, htb::Class)>,
 }
 
 impl Members {
     /// The members of all groups whose ifbs are among `links`.
     pub fn read(socket: &mut Socket, links: &[Link]) -> Result<Members, Refusal> {
-        let mut ceilings = Vec::new();
+        let mut members = Members::default();
         for ifb in links.iter().filter(|link| is_group(&link.name)) {
-            for class in htb::classes(socket, ifb.index)? {
-                ceilings.push((ifb.name.clone(), class.minor, Rate(class.ceiling * 8)));
-            }
+            let classes = htb::classes(socket, ifb.index)?.into_iter();
+            members.classes.extend(classes.map(|class| (ifb.name.clone(), class)));
         }
-        Ok(Members { ceilings })
+        Ok(members)
     }
 
     /// A member's own ceilings, except where they equal the budget. `None`: it is not a member.
     pub fn of(&self, link: u32, group: &RateGroup) -> Option<Rates> {
-        let ceiling = |way| {
-            let name = ifb_name(way, &group.name);
-            let mine = |(ifb, minor, _): &&_| *ifb == name && *minor == class_of(link);
-            self.ceilings.iter().find(mine).map(|(_, _, rate)| *rate)
-        };
-        let [up, down] = [ceiling('u'), ceiling('d')];
+        let [up, down] =
+            ['u', 'd'].map(|way| self.class(way, link, group).map(|class| Rate(class.ceiling * 8)));
         let own = |ceiling: Option<Rate>, budget| ceiling.filter(|own| Some(*own) < budget);
         let own = Rates { up: own(up, group.rates.up), down: own(down, group.rates.down) };
         (up.is_some() || down.is_some()).then_some(own)
+    }
+
+    /// What the two queues of a member have done, up and down.
+    pub fn queues_of(&self, link: u32, group: &RateGroup) -> [Option<QueueCounter>; 2] {
+        ['u', 'd'].map(|way| self.class(way, link, group).map(|class| class.queue))
+    }
+
+    fn class(&self, way: char, link: u32, group: &RateGroup) -> Option<&htb::Class> {
+        let name = ifb_name(way, &group.name);
+        let is_its =
+            |(ifb, class): &&(String, htb::Class)| *ifb == name && class.minor == class_of(link);
+        self.classes.iter().find(is_its).map(|(_, class)| class)
     }
 }
 

@@ -6,7 +6,9 @@ use libc::{
 };
 
 use super::shape::Bucket;
-use super::tc::{TC_H_ROOT, TC_LINKLAYER_ETHERNET, TCA_U32_SEL, match_all, tcmsg, word};
+use super::tc::{
+    QueueCounter, TC_H_ROOT, TC_LINKLAYER_ETHERNET, TCA_U32_SEL, match_all, tcmsg, word,
+};
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
 
 // linux/pkt_sched.h, linux/pkt_cls.h; not in libc.
@@ -35,6 +37,8 @@ pub struct Class {
     pub minor: u16,
     /// The most it gets, in bytes per second.
     pub ceiling: u64,
+    /// What has happened in it.
+    pub queue: QueueCounter,
 }
 
 /// The parameters of a member's class.
@@ -125,11 +129,13 @@ pub fn classes(socket: &mut Socket, ifb: u32) -> Result<Vec<Class>, Refusal> {
 /// struct tcmsg, and the attributes.
 fn read(body: &[u8]) -> Option<Class> {
     let handle = word(body, 8).filter(|handle| handle & 0xffff_0000 == HANDLE)?;
-    let options = attribute(body.get(20..)?, TCA_OPTIONS)?;
+    let attributes = body.get(20..)?;
+    let options = attribute(attributes, TCA_OPTIONS)?;
+    let queue = QueueCounter::read(attributes).unwrap_or_default();
     let narrow = attribute(options, TCA_HTB_PARMS).and_then(|parms| word(parms, 20));
     let wide = attribute(options, TCA_HTB_CEIL64).and_then(|bytes| bytes.try_into().ok());
     let ceiling = wide.map(u64::from_ne_bytes).or(narrow.map(u64::from))?;
-    Some(Class { minor: handle as u16, ceiling })
+    Some(Class { minor: handle as u16, ceiling, queue })
 }
 
 /// The priority of a class's filter among the others, and the protocol: all.

@@ -33,6 +33,7 @@ pub use ends::ends_of;
 pub use queues::{Kept, begin, change, describe, release, remove_stray, strays, take_off};
 
 pub use group::{join as join_group, strays as group_strays};
+pub use tc::QueueCounter;
 
 use crate::config::rate::Change;
 use crate::config::{RateGroup, Rates};
@@ -108,6 +109,11 @@ impl Bandwidth {
             unmark(owner)?;
         }
         Ok(after)
+    }
+
+    /// The indexes of the host's ends of the links that it limits.
+    pub fn indexes(&self, journal: &Journal, id: &str) -> Vec<u32> {
+        self.link.as_ref().map_or_else(|| marked(journal, id), |link| vec![link.index])
     }
 
     /// The host's ends of a container's links: those it was given, as long as they exist, not those

@@ -1,9 +1,11 @@
 //! Setting, changing and removing the queues of one link, and reading the queues of all.
 
+use std::collections::HashMap;
+
 use super::ends::{has_ipv6, worded};
 use super::group::Members;
 use super::shape::Bucket;
-use super::tc::{self, Qdisc};
+use super::tc::{self, Qdisc, QueueCounter};
 use crate::config::units::Rate;
 use crate::config::{RateGroup, Rates};
 use crate::error::{Error, Result};
@@ -159,11 +161,11 @@ fn make_ifb(socket: &mut Socket, name: &str) -> Result<u32> {
     index.ok_or_else(|| Error::new(format!("{name}: removed by another process")))
 }
 
-/// The rates of all links, read in one go.
+/// The rates of all links, and what their queues have done, read in one go.
 #[derive(Debug, Default)]
 pub struct Kept {
-    down: Vec<(u32, Rate)>,
-    up: Vec<(u32, Rate)>,
+    down: HashMap<u32, (Rate, QueueCounter)>,
+    up: HashMap<u32, (Rate, QueueCounter)>,
     members: Members,
 }
 
@@ -177,21 +179,30 @@ impl Kept {
         let links = listing::all(&mut socket).map_err(|r| worded(r, ""))?;
         let members = Members::read(&mut socket, &links).map_err(|r| worded(r, ""))?;
         let mut kept = Kept { members, ..Kept::default() };
+        let ifbs: HashMap<u32, u32> =
+            links.iter().filter_map(|link| Some((link.index, link_of(&link.name)?))).collect();
         for qdisc in tc::qdiscs(&mut socket).map_err(|r| worded(r, ""))? {
             let Some(rate) = qdisc.rate else { continue };
-            let link = links.iter().find(|link| link.index == qdisc.link);
-            match link.and_then(|link| link_of(&link.name)) {
-                Some(link) => kept.up.push((link, rate)),
-                None => kept.down.push((qdisc.link, rate)),
-            }
+            match ifbs.get(&qdisc.link) {
+                Some(link) => kept.up.insert(*link, (rate, qdisc.queue)),
+                None => kept.down.insert(qdisc.link, (rate, qdisc.queue)),
+            };
         }
         Ok(kept)
     }
 
     /// The rates of one link.
     pub fn of(&self, link: u32) -> Rates {
-        let find = |list: &[(u32, _)]| list.iter().find(|(l, _)| *l == link).map(|(_, rate)| *rate);
-        Rates { up: find(&self.up), down: find(&self.down) }
+        let [up, down] = [&self.up, &self.down].map(|way| way.get(&link).map(|(rate, _)| *rate));
+        Rates { up, down }
+    }
+
+    /// What its two queues have done, up and down: those of its own rates, or of its membership in a group.
+    pub fn queues_of(&self, link: u32, group: Option<&RateGroup>) -> [Option<QueueCounter>; 2] {
+        match group {
+            Some(group) => self.members.queues_of(link, group),
+            None => [&self.up, &self.down].map(|way| way.get(&link).map(|(_, queue)| *queue)),
+        }
     }
 
     /// The rates of one link within a group; `None`: it is not a member.

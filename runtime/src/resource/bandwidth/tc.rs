@@ -4,8 +4,9 @@ use libc::{
     AF_INET6, ETH_P_ALL, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO,
     IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE,
     RTM_DELLINK, RTM_DELQDISC, RTM_GETQDISC, RTM_NEWLINK, RTM_NEWQDISC, RTM_NEWTFILTER, TCA_KIND,
-    TCA_OPTIONS,
+    TCA_OPTIONS, TCA_STATS2,
 };
+use serde::Serialize;
 
 use super::shape::Bucket;
 use crate::config::units::Rate;
@@ -31,6 +32,8 @@ const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TC_ACT_STOLEN: i32 = 4;
+// linux/gen_stats.h
+const TCA_STATS_QUEUE: u16 = 3;
 const TCA_EGRESS_REDIR: i32 = 1;
 // linux/if_link.h, linux/if.h
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -202,6 +205,29 @@ pub struct Qdisc {
     pub handle: u32,
     /// The rate, if it is one of ours.
     pub rate: Option<Rate>,
+    /// What has happened in it.
+    pub queue: QueueCounter,
+}
+
+/// What a queue has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QueueCounter {
+    /// How often a packet had to wait for the rate; a train of segments counts once.
+    pub waits: u64,
+    /// Packets that found the queue full.
+    pub dropped: u64,
+    /// Bytes that wait now.
+    pub waiting: u64,
+}
+
+impl QueueCounter {
+    /// From the attributes of a discipline or class: TCA_STATS2 has a struct gnet_stats_queue: packets that
+    /// wait, their bytes, drops, requeues, overlimits.
+    pub(super) fn read(attributes: &[u8]) -> Option<QueueCounter> {
+        let queue = attribute(attribute(attributes, TCA_STATS2)?, TCA_STATS_QUEUE)?;
+        let number = |at: usize| word(queue, at).map(u64::from);
+        Some(QueueCounter { waiting: number(4)?, dropped: number(8)?, waits: number(16)? })
+    }
 }
 
 impl Qdisc {
@@ -237,7 +263,8 @@ fn qdisc(body: &[u8]) -> Option<Qdisc> {
         let bytes = wide.map(u64::from_ne_bytes).or(narrow.map(u64::from))?;
         rate = Some(Rate(bytes.saturating_mul(8)));
     }
-    Some(Qdisc { link, ingress: parent == TC_H_INGRESS, kind, handle, rate })
+    let queue = QueueCounter::read(attributes).unwrap_or_default();
+    Some(Qdisc { link, ingress: parent == TC_H_INGRESS, kind, handle, rate, queue })
 }
 
 /// struct tcmsg: family, padding (3), interface index, handle, parent, info.
