@@ -3,16 +3,13 @@
 //! the unified cgroup tree, where Debian's crun works on a machine with both versions.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
-#[path = "measure/mod.rs"]
-mod measure;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use measure::{Contender, interleaved, median, table};
+use garth::measure::bench::{Contender, table_text, timed};
 
 const PEERS: [&str; 3] = ["runc", "crun", "youki"];
 
@@ -158,17 +155,15 @@ fn main() {
 fn compare(what: &str, runtimes: &[Runtime], rounds: usize, call: fn(&Runtime, &str) -> bool) {
     let contender = |runtime: &Runtime| {
         let runtime = runtime.clone();
-        Contender::new(runtime.name, move || {
-            assert!(call(&runtime, "bench"), "{}: {what} failed", runtime.name)
+        Contender::timed(runtime.name, move || {
+            assert!(call(&runtime, "bench"), "{}: {what} failed", runtime.name);
+            Ok(())
         })
     };
-    let taken = interleaved(runtimes.iter().map(contender).collect(), rounds);
-    println!("\n{what}, {rounds} rounds:\n\n{}", table(&taken, "runc"));
-    for peer in PEERS {
-        if let (Some(garth), Some(peer_time)) = (median(&taken, "garth"), median(&taken, peer)) {
-            println!("garth takes {:.2} of {peer}'s time.", garth / peer_time);
-        }
-    }
+    let contenders = runtimes.iter().map(contender).collect();
+    let mut table = timed(what, contenders, rounds, Some("runc"), &mut |_| {}).unwrap();
+    PEERS.iter().for_each(|peer| table.conclude("garth", peer));
+    println!("\n{}", table_text(&table));
 }
 
 /// Runs per second, with this many in parallel; each worker stops at its first failure.

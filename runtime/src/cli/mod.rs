@@ -3,6 +3,7 @@
 
 mod alone;
 mod attach;
+mod bench;
 mod doctor;
 mod enter;
 mod export;
@@ -118,6 +119,9 @@ enum Verb {
     Stats(stats::Stats),
     Top(top::Top),
     Metrics(stats::Metrics),
+    /// Measure this machine and its tools, with medians and spreads
+    #[command(subcommand)]
+    Bench(bench::Bench),
     Exec(enter::Exec),
     Attach(attach::Attach),
     Kill(manage::Kill),
@@ -267,6 +271,7 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Stats(verb) => verb.run(global),
         Verb::Top(verb) => verb.run(global),
         Verb::Metrics(verb) => verb.run(global),
+        Verb::Bench(verb) => verb.run(),
         Verb::Exec(verb) => verb.run(global),
         Verb::Attach(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),

@@ -4,6 +4,8 @@
 //! since they began; two of them are a [`UsageChange`], so much a second. [`open_metrics`] writes them for
 //! Prometheus. Every figure of a network names its [`Layer`].
 
+#[cfg(feature = "cli")]
+pub mod bench;
 mod change;
 mod layer;
 mod observer;

@@ -36,6 +36,7 @@ pub mod raw;
 mod resolve;
 pub mod run;
 pub mod sockopt;
+pub mod spawners;
 pub mod task;
 pub mod terminal;
 pub mod timer;

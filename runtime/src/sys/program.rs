@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal};
@@ -18,11 +18,17 @@ use super::{Errno, raw};
 
 /// Is it a path to a file, or a name found in PATH?
 pub fn is_there(program: &Path) -> bool {
+    find(program).is_some()
+}
+
+/// Where it is, if it is a path to a file, or a name found in PATH.
+pub fn find(program: impl AsRef<Path>) -> Option<PathBuf> {
+    let program = program.as_ref();
     if program.components().count() > 1 {
-        return program.is_file();
+        return program.is_file().then(|| program.to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/sbin:/usr/bin"));
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 /// A program with all signals unblocked and at their default actions, and only the standard

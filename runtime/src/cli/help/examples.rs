@@ -74,6 +74,15 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("the same on the whole terminal", "garth top"),
     ("usage for Prometheus", "garth metrics"),
     ("for its scraper, while this runs", "garth metrics --listen 127.0.0.1:9776"),
+    ("what fork, posix_spawn and others cost here", "garth bench spawn"),
+    (
+        "with a chart, and for a comparison later",
+        "garth bench spawn --svg spawn.svg --json spawn.json",
+    ),
+    ("beside bwrap, runc, crun and what else is installed", "garth bench start"),
+    ("what has changed since", "garth bench start --compare start.json"),
+    ("every cipher and MAC of OpenSSH", "garth bench ssh-ciphers"),
+    ("some of them, in a minute", "garth bench ssh-ciphers --cipher gcm --cipher chacha"),
     ("a bundle, with rootfs/ and config.json, until it ends", "garth run --bundle /srv/web web"),
     (
         "the bundle in this directory, in the background",

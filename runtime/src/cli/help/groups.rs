@@ -33,7 +33,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "features",
         ],
     ),
-    ("Host", &["volume", "metrics", "doctor", "gc", "completions", "man"]),
+    ("Host", &["volume", "metrics", "bench", "doctor", "gc", "completions", "man"]),
 ];
 
 /// Flags of `wrap`, by topic. The others are listed as `Options`.

@@ -1,0 +1,167 @@
+//! `garth bench`.
+
+use std::fs;
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::output::print;
+use super::{shown, to_json};
+use crate::error::{Error, Result};
+use crate::measure::bench::{
+    self, BenchProgress, BenchReport, Ciphers, Effort, compare, markdown, svg,
+};
+
+/// Which bench.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    Spawn(SpawnBench),
+    Start(StartBench),
+    SshCiphers(CipherBench),
+}
+
+/// Measure every way to start a process, from parents of several sizes
+#[derive(Debug, Args)]
+pub struct SpawnBench {
+    #[command(flatten)]
+    how: How,
+}
+
+/// Measure starts of sandboxes and containers beside what else is installed
+#[derive(Debug, Args)]
+pub struct StartBench {
+    #[command(flatten)]
+    how: How,
+}
+
+/// Measure OpenSSH's ciphers through a sandboxed sshd
+///
+/// Its keys and its user are made for the occasion; nothing of the host's ssh is touched. With AES instructions, and
+/// without them.
+#[derive(Debug, Args)]
+pub struct CipherBench {
+    /// Only ciphers whose names contain this
+    #[arg(long, value_name = "PART")]
+    cipher: Vec<String>,
+    /// Only this MAC, where one is used
+    #[arg(long)]
+    mac: Option<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What all benches take.
+#[derive(Debug, Args)]
+struct How {
+    /// Only so much that it is seen to work
+    #[arg(long)]
+    quick: bool,
+    /// How often each is measured
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Write the report as JSON, for --compare
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a chart
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Say which figures have changed since an earlier report
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Result<i32> {
+        match self {
+            Bench::Spawn(SpawnBench { how }) => how.run(bench::spawn),
+            Bench::Start(StartBench { how }) => {
+                let garth = own_program()?;
+                how.run(|effort, tell| bench::start(&garth, effort, tell))
+            }
+            Bench::SshCiphers(CipherBench { cipher, mac, how }) => {
+                let garth = own_program()?;
+                let which = Ciphers { only: cipher, mac };
+                how.run(|effort, tell| bench::ssh_ciphers(&garth, &which, effort, tell))
+            }
+        }
+    }
+}
+
+fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().map_err(|error| Error::io("find the program's file", &error))
+}
+
+impl How {
+    fn run(
+        self,
+        bench: impl FnOnce(Effort, bench::Tell<'_>) -> Result<BenchReport>,
+    ) -> Result<i32> {
+        // What is wrong with a file is known before minutes are spent.
+        let old = self.compare.as_deref().map(read).transpose()?;
+        for file in [&self.json, &self.svg].into_iter().flatten() {
+            write(file, "")?;
+        }
+        let effort = Effort { quick: self.quick, rounds: self.rounds };
+        let mut bar = Bar::new();
+        let report = bench(effort, &mut |progress| bar.show(progress));
+        bar.end();
+        let report = report?;
+        print(&markdown(&report));
+        if let Some(old) = old {
+            print("\n");
+            for line in compare(&old, &report)? {
+                print(&format!("{}\n", shown(&line)));
+            }
+        }
+        if let Some(file) = &self.json {
+            write(file, &to_json(&report)?)?;
+        }
+        if let Some(file) = &self.svg {
+            write(file, &svg(&report)?)?;
+        }
+        Ok(0)
+    }
+}
+
+fn read(file: &Path) -> Result<BenchReport> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| Error::io(format!("read {}", file.display()), &error))?;
+    BenchReport::parse(&text).map_err(|error| error.within(format_args!("{}", file.display())))
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).map_err(|error| Error::io(format!("write {}", file.display()), &error))
+}
+
+/// How far it is, on a terminal.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new() -> Bar {
+        Bar(stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {percent:>3}% {eta:>4} left  {msg}");
+            let bar = ProgressBar::new(0);
+            style.into_iter().for_each(|style| bar.set_style(style));
+            bar
+        }))
+    }
+
+    fn show(&mut self, progress: BenchProgress<'_>) {
+        if let Some(bar) = &self.0 {
+            if bar.message() != progress.what {
+                bar.reset();
+                bar.set_length(progress.all);
+                bar.set_message(progress.what.to_owned());
+            }
+            bar.set_position(progress.done);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `garth bench`: each in a short form, its files, and what it refuses.
+#![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
+
+use garth_tests::{Host, needs, parsed};
+use serde_json::Value;
+
+/// Runs a bench in a short form, with its files, and once more with a comparison; returns the report.
+fn bench(host: &Host, which: &str) -> Value {
+    let ran = host
+        .garth(&format!("bench {which} --quick --json /srv/r.json --svg /srv/r.svg"))
+        .run()
+        .ok();
+    assert!(ran.starts_with("garth bench ") && ran.contains(", Linux "), "{ran}");
+    let report = parsed(&host.read("/srv/r.json"));
+    assert_eq!(report["version"], 1);
+    for table in report["tables"].as_array().unwrap() {
+        let title = table["title"].as_str().unwrap();
+        assert!(ran.contains(title), "{title}: {ran}");
+        for row in table["rows"].as_array().unwrap() {
+            let figure = &row["figures"][0];
+            let [low, middle, high] =
+                ["p10", "median", "p90"].map(|key| figure[key].as_f64().unwrap());
+            assert!(0.0 < low && low <= middle && middle <= high, "{row}");
+        }
+    }
+    let chart = host.read("/srv/r.svg");
+    assert!(chart.starts_with("<svg") && chart.contains("<rect"), "{chart}");
+    report
+}
+
+fn names(table: &Value) -> Vec<String> {
+    let rows = table["rows"].as_array().unwrap().iter();
+    rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn all_ways_to_spawn_are_measured_and_compared_with_an_earlier_report() {
+    needs!(root);
+    let host = Host::new();
+    let report = bench(&host, "spawn");
+    let names = names(&report["tables"][0]);
+    for name in
+        ["vfork", "clone3 VM+VFORK", "posix_spawn", "fork", "system", "popen", "garth::Spawn"]
+    {
+        assert!(names.iter().any(|one| one == name), "{name}: {names:?}");
+    }
+    assert_eq!(report["tables"].as_array().unwrap().len(), 3);
+    // What does not depend on this machine: a large parent costs fork more than a small one.
+    let fork = |table: usize| {
+        let rows = report["tables"][table]["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"] == "fork").unwrap();
+        row["figures"][0]["median"].as_f64().unwrap()
+    };
+    assert!(fork(1) > fork(0), "{report}");
+    let compared = host.garth("bench spawn --quick --compare /srv/r.json").run().ok();
+    assert!(compared.contains(" of 30 figures have changed beyond their spread"), "{compared}");
+    // Another bench's report, another version's, none, and one that cannot be written.
+    for (words, part) in [
+        ("start --quick --compare /srv/r.json", "that is a report of bench spawn"),
+        ("spawn --rounds 2", "2 rounds have no spread"),
+        ("spawn --compare /srv/nothing", "read /srv/nothing"),
+        ("spawn --json /nowhere/x", "write /nowhere/x"),
+    ] {
+        host.garth(&format!("bench {words}")).run().refused(125, part);
+    }
+    host.sh("sed -i 's/\"version\": 1/\"version\": 2/' /srv/r.json").run().ok();
+    host.garth("bench spawn --quick --compare /srv/r.json")
+        .run()
+        .refused(125, "a report of version 2");
+}
+
+#[test]
+fn starts_are_compared_with_what_is_installed_and_it_is_said_what_is_not() {
+    needs!(root, netns, "busybox", "runc");
+    let host = Host::new();
+    let report = bench(&host, "start");
+    let tables = report["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 4, "{report}");
+    assert!(names(&tables[0]).contains(&"garth wrap".to_owned()), "{report}");
+    assert!(names(&tables[2]).contains(&"garth run".to_owned()), "{report}");
+    let notes = report["notes"].to_string();
+    for peer in ["bwrap", "crun run", "youki run", "systemd-nspawn"] {
+        let measured = tables.iter().any(|table| names(table).contains(&peer.to_owned()));
+        let said = [": ", " loads"].iter().any(|more| notes.contains(&format!("{peer}{more}")));
+        assert!(measured || said, "{peer}: {notes}");
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn ciphers_are_measured_through_a_sandboxed_sshd_with_aes_instructions_and_without() {
+    needs!(root, netns, "/usr/sbin/sshd", "ssh", "ssh-keygen");
+    let host = Host::new();
+    let report = bench(&host, "ssh-ciphers --cipher aes128-gcm --cipher 3des --mac hmac-sha2-256");
+    for table in report["tables"].as_array().unwrap() {
+        let mut names = names(table);
+        names.sort();
+        assert_eq!(names, ["3des-cbc hmac-sha2-256", "aes128-gcm@openssh.com"]);
+        assert_eq!(table["base"], "3des-cbc hmac-sha2-256");
+        for row in table["rows"].as_array().unwrap() {
+            for cpu in 1..3 {
+                assert!(row["figures"][cpu]["median"].as_f64().unwrap() > 0.0, "{row}");
+            }
+        }
+    }
+    host.garth("bench ssh-ciphers --quick --cipher rot13")
+        .run()
+        .refused(125, "ssh knows no such cipher");
+    host.garth("bench ssh-ciphers --quick --mac crc").run().refused(125, "ssh knows no MAC crc");
+    host.assert_nothing_left();
+}
