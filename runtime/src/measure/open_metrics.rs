@@ -30,7 +30,6 @@ struct Family {
 enum Kind {
     Counter,
     Gauge,
-    StateSet,
 }
 
 const FAMILIES: [Family; 14] = [
@@ -135,9 +134,10 @@ const FAMILIES: [Family; 14] = [
     },
     Family {
         name: "garth_volume_health",
-        kind: Kind::StateSet,
+        // Not a stateset: older readers know none.
+        kind: Kind::Gauge,
         unit: "",
-        help: "How its RAID volumes are.",
+        help: "How its RAID volumes are: 1 for the state that each is in.",
         samples: health,
     },
 ];
@@ -149,7 +149,6 @@ pub fn open_metrics(all: &[Usage]) -> String {
         let (word, suffix) = match kind {
             Kind::Counter => ("counter", "_total"),
             Kind::Gauge => ("gauge", ""),
-            Kind::StateSet => ("stateset", ""),
         };
         let _ = writeln!(text, "# TYPE {name} {word}");
         if !unit.is_empty() {
@@ -206,7 +205,7 @@ fn health(usage: &Usage) -> Samples {
     let of_volume = |volume: &ListedVolume| {
         let (name, health) = (volume.name.clone(), volume.health);
         states.map(|(word, state)| {
-            let labels = vec![("volume", name.clone()), ("garth_volume_health", word.to_owned())];
+            let labels = vec![("volume", name.clone()), ("state", word.to_owned())];
             (labels, f64::from(u8::from(health == Some(state))))
         })
     };
