@@ -109,3 +109,72 @@ fn ciphers_are_measured_through_a_sandboxed_sshd_with_aes_instructions_and_witho
     host.garth("bench ssh-ciphers --quick --mac crc").run().refused(125, "ssh knows no MAC crc");
     host.assert_nothing_left();
 }
+
+/// The account of a transfer among the tables of a report: its rows by their names, with mbit/s and bytes.
+fn account<'a>(report: &'a Value, title: &str) -> (&'a Value, impl Fn(&str) -> [f64; 2] + 'a) {
+    let tables = report["tables"].as_array().unwrap();
+    let found = tables.iter().find(|table| table["title"].as_str().unwrap().starts_with(title));
+    let table = found.unwrap_or_else(|| panic!("{title}: {report}"));
+    let of = move |name: &str| {
+        let rows = table["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["name"].as_str().unwrap().starts_with(name));
+        let row = row.unwrap_or_else(|| panic!("{name}: {table}"));
+        [0, 1].map(|column| row["figures"][column]["median"].as_f64().unwrap())
+    };
+    (table, of)
+}
+
+#[test]
+fn every_layer_of_a_transfer_agrees_with_the_kernels_count_and_with_the_theory() {
+    needs!(root, netns, "ethtool", "iperf3");
+    let host = Host::with_neighbour();
+    // A sandbox's link has the MTU of the way out.
+    for (mtu, timestamps, percent) in
+        [(1500, 1, "94.15"), (1500, 0, "94.93"), (9000, 1, "99.00"), (9000, 0, "99.14")]
+    {
+        host.sh(&format!(
+            "ip link set lan0 mtu {mtu}; echo {timestamps} >/proc/sys/net/ipv4/tcp_timestamps"
+        ))
+        .run()
+        .ok();
+        let report = bench(&host, "link");
+        let (table, of) = account(&report, "The same with each segment in a frame of its own");
+        let conclusion = table["conclusions"][0].as_str().unwrap();
+        assert!(conclusion.ends_with(&format!("it is {percent} %")), "{conclusion}");
+        // What TCP's own count of segments makes of it is what the link has counted: but for the handshake, and segments
+        // that were not full.
+        for (ours, links) in
+            [("frame, by TCP", "frame, as the link"), ("wire, by TCP", "wire, by the link")]
+        {
+            let [ours, links] = [of(ours)[1], of(links)[1]];
+            assert!((ours / links - 1.0).abs() < 0.005, "{ours} {links}: {table}");
+        }
+        let part = of("payload")[1] / of("wire, by TCP")[1] * 100.0;
+        let theory: f64 = percent.parse().unwrap();
+        assert!((part - theory).abs() < 0.3, "{part} {theory}: {table}");
+        let [iperf, iftop] = ["iperf3 would show", "iftop would show"].map(|name| of(name)[0]);
+        assert_eq!(iperf, of("payload")[0]);
+        assert!((of("ip, by TCP")[0] / iftop - 1.048_576).abs() < 1e-6, "{table}");
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_is_told_of_a_shaped_link_is_what_iperf3_measures() {
+    needs!(root, netns, "iperf3", "jq");
+    let host = Host::new();
+    host.sh("$GARTH wrap -d --name web -p 5201:5201 --rate down=40Mbit/s -- iperf3 -s").run().ok();
+    let client = host.sh("iperf3 -c 127.0.0.1 -t 9 -J >/srv/iperf.json").start();
+    // Neither its slow start nor its end.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let look = parsed(&host.garth("stats --json -i 4s web").run().ok());
+    let frames = look["samples"][0]["now"]["down"].as_f64().unwrap();
+    client.wait().ok();
+    let received = "jq '[.intervals[3:7][].sum.bits_per_second] | add / length' /srv/iperf.json";
+    let payload: f64 = host.sh(received).run().ok().trim().parse().unwrap();
+    // Of 1514 bytes of a frame, 1448 are payload; trains have fewer headers, so the link counts less.
+    let most = payload * 1514.0 / 1448.0;
+    assert!(frames > payload * 0.97 && frames < most * 1.03, "{frames} {payload}");
+    host.garth("delete --force web").run().ok();
+    host.assert_nothing_left();
+}

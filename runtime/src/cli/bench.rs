@@ -19,7 +19,9 @@ use crate::measure::bench::{
 pub enum Bench {
     Spawn(SpawnBench),
     Start(StartBench),
+    Link(LinkBench),
     SshCiphers(CipherBench),
+    Sink(SinkBench),
 }
 
 /// Measure every way to start a process, from parents of several sizes
@@ -34,6 +36,20 @@ pub struct SpawnBench {
 pub struct StartBench {
     #[command(flatten)]
     how: How,
+}
+
+/// Measure a transfer through each way into a sandbox, with the account of every layer
+#[derive(Debug, Args)]
+pub struct LinkBench {
+    #[command(flatten)]
+    how: How,
+}
+
+/// Receive what comes to a port and throw it away, until killed: what bench link runs in its sandbox
+#[derive(Debug, Args)]
+pub struct SinkBench {
+    /// The port, on all addresses
+    port: u16,
 }
 
 /// Measure OpenSSH's ciphers through a sandboxed sshd
@@ -80,6 +96,11 @@ impl Bench {
                 let garth = own_program()?;
                 how.run(|effort, tell| bench::start(&garth, effort, tell))
             }
+            Bench::Link(LinkBench { how }) => {
+                let garth = own_program()?;
+                how.run(|effort, tell| bench::link(&garth, effort, tell))
+            }
+            Bench::Sink(SinkBench { port }) => bench::sink(port).map(|()| 0),
             Bench::SshCiphers(CipherBench { cipher, mac, how }) => {
                 let garth = own_program()?;
                 let which = Ciphers { only: cipher, mac };

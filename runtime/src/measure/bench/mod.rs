@@ -5,8 +5,10 @@
 //! nothing is concluded from figures whose spreads overlap. A report has the machine in it, and can be
 //! compared with an older one.
 
+mod boxed;
 mod chart;
 mod compare;
+mod link;
 mod machine;
 mod spawn;
 mod ssh;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 pub use chart::svg;
 pub use compare::compare;
+pub use link::{link, sink};
 pub use machine::BenchMachine;
 pub use spawn::spawn;
 pub use ssh::{Ciphers, ssh_ciphers};
@@ -196,6 +199,17 @@ pub fn timed(
         rows,
         conclusions: Vec::new(),
     })
+}
+
+/// The rows of contenders, each a name and a run that returns its only figure.
+fn timed_rows<'a, R: FnMut() -> Result<f64> + 'a>(
+    contenders: impl Iterator<Item = (String, R)>,
+    rounds: usize,
+    what: &str,
+    tell: Tell<'_>,
+) -> Result<Vec<BenchRow>> {
+    let contender = |(name, mut run): (String, R)| Contender::new(name, move || Ok(vec![run()?]));
+    interleaved(contenders.map(contender).collect(), rounds, 1, what, tell)
 }
 
 /// Runs all contenders `rounds` times in turn, after one round that does not count. Which one begins a round

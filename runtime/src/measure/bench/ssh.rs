@@ -3,17 +3,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::boxed::{Boxed, free_port, output, sbin};
 use super::machine::BenchMachine;
 use super::{BenchReport, BenchTable, Contender, Effort, Tell, interleaved};
 use crate::error::{Error, Result};
 use crate::facts;
-use crate::journal::Journal;
 use crate::measure::processes::ProcessTable;
 use crate::sys::{program, run, spawners};
 
@@ -63,7 +62,7 @@ pub fn ssh_ciphers(
     }
     let pairs = pairs(which, effort)?;
     let rounds = effort.rounds(3)?;
-    let bytes: usize = if effort.quick { 16 << 20 } else { 128 << 20 };
+    let bytes: usize = if effort.quick { 4 << 20 } else { 128 << 20 };
     let mut tables = Vec::new();
     let mut notes = vec![
         format!("{} MB of zeros through each, without compression; the time is from the first byte to the end of the remote \
@@ -125,25 +124,6 @@ pub fn ssh_ciphers(
     Ok(BenchReport::new("ssh-ciphers", tables, notes))
 }
 
-/// A program that may be in a directory for root only.
-fn sbin(name: &str) -> Option<PathBuf> {
-    program::find(name).or_else(|| program::find(Path::new("/usr/sbin").join(name)))
-}
-
-/// The output of a program that ends with 0.
-fn output(words: &[&str]) -> Result<String> {
-    let path = sbin(words[0]).unwrap_or_else(|| words[0].into());
-    let finished = program::new(path).args(&words[1..]).stdin(Stdio::null()).output();
-    let finished = finished.map_err(|error| Error::io(format!("start {}", words[0]), &error))?;
-    match finished.status.success() {
-        true => Ok(String::from_utf8_lossy(&finished.stdout).into_owned()),
-        false => {
-            let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-            Err(Error::new(format!("{}: {}", words.join(" "), run::one_line(&said))))
-        }
-    }
-}
-
 /// The ciphers, each with its MACs; those that authenticate by themselves with none.
 fn pairs(which: &Ciphers, effort: Effort) -> Result<Vec<(String, Option<String>)>> {
     let list = |what: &str| {
@@ -173,42 +153,20 @@ fn pairs(which: &Ciphers, effort: Effort) -> Result<Vec<(String, Option<String>)
     }
 }
 
-/// An sshd in a sandbox, with keys and a user of its own, in a directory that goes with it.
+/// An sshd in a sandbox, with keys and a user of its own.
 struct Server {
-    garth: PathBuf,
-    name: String,
-    dir: PathBuf,
+    boxed: Boxed,
     port: u16,
     pid: i32,
-    root: PathBuf,
     variable: Option<String>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.garth(&["delete", "--force", &self.name]);
-        let _ = fs::remove_dir_all(&self.dir);
-    }
 }
 
 impl Server {
     fn start(garth: &Path, variable: Option<&str>) -> Result<Server> {
-        let dir = std::env::temp_dir().join(format!("garth-ssh-{}", std::process::id()));
+        let boxed = Boxed::new(garth, "ssh")?;
+        let dir = &boxed.dir;
         let failed =
             |error: std::io::Error| Error::io(format!("prepare {}", dir.display()), &error);
-        fs::create_dir(&dir).map_err(failed)?;
-        // A port that is free now; another program may take it before it is published.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).map_err(failed)?.port();
-        let mut server = Server {
-            garth: garth.to_owned(),
-            name: format!("bench-ssh-{}", std::process::id()),
-            root: dir.join("state"),
-            dir: dir.clone(),
-            port,
-            pid: 0,
-            variable: variable.map(str::to_owned),
-        };
         let path = |name: &str| dir.join(name).display().to_string();
         for key in ["host", "user"] {
             output(&["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", &path(key)])?;
@@ -217,15 +175,15 @@ impl Server {
             Ok::<_, Error>(output(&["ssh", "-Q", what])?.lines().collect::<Vec<_>>().join(","))
         };
         let config = format!(
-            "Port {PORT}\nListenAddress 0.0.0.0\nHostKey /srv/bench/host\nAuthorizedKeysFile /srv/bench/user.pub\n\
-             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nMaxStartups 100\nUseDNS no\n\
-             Ciphers {}\nMACs {}\n",
+            "Port {PORT}\nListenAddress 0.0.0.0\nHostKey /srv/bench/host\n\
+             AuthorizedKeysFile /srv/bench/user.pub\nStrictModes no\nUsePAM no\nPidFile none\n\
+             PasswordAuthentication no\nMaxStartups 100\nUseDNS no\nCiphers {}\nMACs {}\n",
             all("cipher")?,
             all("mac")?
         );
         let passwd = format!(
-            "root:x:0:0::/:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n{USER}:x:1000:1000::/:/bin/sh\n\
-             nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+            "root:x:0:0::/:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n\
+             {USER}:x:1000:1000::/:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
         );
         let group = format!("root:x:0:\n{USER}:x:1000:\nnogroup:x:65534:\n");
         // The account is not locked, and no password leads to it.
@@ -240,35 +198,25 @@ impl Server {
             fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode))
                 .map_err(failed)?;
         }
-        let publish = format!("127.0.0.1:{port}:{PORT}");
-        let mut words: Vec<String> =
-            ["wrap", "-d", "--name", &server.name, "-p", &publish, "--run-dir", "sshd"]
+        let port = free_port()?;
+        let mut flags: Vec<String> =
+            ["-p", &format!("127.0.0.1:{port}:{PORT}"), "--run-dir", "sshd"]
                 .map(String::from)
                 .to_vec();
         for file in ["passwd", "group", "shadow"] {
-            words.extend(["-v".into(), format!("{}:/etc/{file}:ro", path(file))]);
+            flags.extend(["-v".into(), format!("{}:/etc/{file}:ro", path(file))]);
         }
-        words.extend(["-v".into(), format!("{}:/srv/bench:ro", dir.display())]);
+        flags.extend(["-v".into(), format!("{}:/srv/bench:ro", dir.display())]);
         if let Some(variable) = variable {
-            words.extend(["--env".into(), variable.into()]);
+            flags.extend(["--env".into(), variable.into()]);
         }
-        words.extend(
-            ["--", "/usr/sbin/sshd", "-D", "-e", "-r", "-f", "/srv/bench/sshd_config"]
-                .map(String::from),
-        );
         // -r: otherwise sshd executes itself anew for each connection, without the variable.
-        server.garth(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let journal = Journal::at(&server.root);
-        server.pid = journal.process(&server.name)?.map_or(0, |process| process.pid);
+        let command = ["/usr/sbin/sshd", "-D", "-e", "-r", "-f", "/srv/bench/sshd_config"];
+        boxed.start(&flags, &command.map(String::from))?;
+        let pid = boxed.pid()?;
+        let server = Server { boxed, port, pid, variable: variable.map(str::to_owned) };
         server.until_it_answers()?;
         Ok(server)
-    }
-
-    fn garth(&self, words: &[&str]) -> Result<String> {
-        let (garth, root) = (self.garth.display().to_string(), self.root.display().to_string());
-        let all: Vec<&str> =
-            [garth.as_str(), "--root", &root].iter().chain(words).copied().collect();
-        output(&all)
     }
 
     fn until_it_answers(&self) -> Result<()> {
@@ -277,11 +225,8 @@ impl Server {
             match self.stream(None, None, 1) {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > end => {
-                    let log = self.garth(&["logs", "-n", "3", &self.name]).unwrap_or_default();
-                    return Err(match log.is_empty() {
-                        true => error,
-                        false => error.hint(run::one_line(&log)),
-                    });
+                    let log = self.boxed.log();
+                    return Err(if log.is_empty() { error } else { error.hint(log) });
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
@@ -309,7 +254,7 @@ impl Server {
             "-o",
             "ConnectTimeout=10",
         ]);
-        ssh.arg("-i").arg(self.dir.join("user")).args(["-p", &self.port.to_string()]);
+        ssh.arg("-i").arg(self.boxed.dir.join("user")).args(["-p", &self.port.to_string()]);
         ssh.args(cipher.map(|cipher| format!("-c{cipher}")));
         ssh.args(mac.map(|mac| format!("-m{mac}")));
         if let Some((name, value)) = self.variable.as_deref().and_then(|it| it.split_once('=')) {
