@@ -1,7 +1,7 @@
 //! `garth bench`: each in a short form, its files, and what it refuses.
 #![expect(clippy::unwrap_used, reason = "where a helper fails, the test fails")]
 
-use garth_tests::{Host, needs, parsed};
+use garth_tests::{Host, needs, parsed, until};
 use serde_json::Value;
 
 /// Runs a bench in a short form, with its files, and once more with a comparison; returns the report.
@@ -177,4 +177,85 @@ fn what_is_told_of_a_shaped_link_is_what_iperf3_measures() {
     assert!(frames > payload * 0.97 && frames < most * 1.03, "{frames} {payload}");
     host.garth("delete --force web").run().ok();
     host.assert_nothing_left();
+}
+
+#[test]
+fn a_page_of_reports_is_shown_by_a_browser_light_and_dark_and_on_a_phone() {
+    needs!(root, "chromium", "/usr/bin/python3");
+    let host = Host::new();
+    host.garth("bench report /srv").run().refused(125, "/srv has no report");
+    host.sh("mkdir /srv/reports; $GARTH bench spawn --quick --json /srv/reports/spawn.json")
+        .run()
+        .ok();
+    assert_eq!(host.garth("bench report /srv/reports").run().ok(), "/srv/reports/index.html");
+    let browse = |options: &str| {
+        host.sh(&format!(
+            "HOME=/srv timeout 60 chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
+             --hide-scrollbars {options} file:///srv/reports/index.html 2>/srv/browser.log"
+        ))
+        .run()
+        .ok()
+    };
+    let dom = browse("--dump-dom");
+    assert!(
+        dom.contains("<svg")
+            && dom.contains("garth::Spawn with a pipe")
+            && dom.contains("</table>"),
+        "{dom}"
+    );
+    browse("--window-size=390,844 --screenshot=/srv/light.png");
+    browse(
+        "--window-size=390,844 --blink-settings=preferredColorScheme=0 --screenshot=/srv/dark.png",
+    );
+    // The first and the brightness of all pixels of the first rows: paper is light, or dark, and has ink.
+    let look = "import struct, sys, zlib
+data = open(sys.argv[1], 'rb').read()
+width, height, depth, kind = struct.unpack('>IIBB', data[16:26])
+chunks, at = b'', 8
+while at < len(data):
+    size, = struct.unpack('>I', data[at:at + 4])
+    if data[at + 4:at + 8] == b'IDAT': chunks += data[at + 8:at + 8 + size]
+    at += size + 12
+pixel = 4 if kind == 6 else 3
+raw, line, above = zlib.decompress(chunks), width * pixel, bytes(width * pixel)
+rows = []
+for y in range(height):
+    kind, row = raw[y * (line + 1)], bytearray(raw[y * (line + 1) + 1:(y + 1) * (line + 1)])
+    for x in range(line):
+        left, up = row[x - pixel] if x >= pixel else 0, above[x]
+        corner = above[x - pixel] if x >= pixel else 0
+        if kind == 1: row[x] = (row[x] + left) & 255
+        elif kind == 2: row[x] = (row[x] + up) & 255
+        elif kind == 3: row[x] = (row[x] + (left + up) // 2) & 255
+        elif kind == 4:
+            near = min((abs(up - corner), 0, left), (abs(left - corner), 1, up), (abs(left + up - 2 * corner), 2, corner))
+            row[x] = (row[x] + near[2]) & 255
+    above = bytes(row); rows.append(above)
+green = [row[x + 1] for row in rows for x in range(0, line, pixel)]
+print(width, height, green[0], max(green), min(green))";
+    host.write("/srv/look.py", look);
+    let of = |file: &str| -> Vec<u32> {
+        let told = host.sh(&format!("/usr/bin/python3 /srv/look.py {file}")).run().ok();
+        told.split(' ').map(|word| word.parse().unwrap()).collect()
+    };
+    let [light, dark] = ["/srv/light.png", "/srv/dark.png"].map(of);
+    assert_eq!([&light[..2], &dark[..2]], [&[390, 844], &[390, 844]]);
+    assert!(light[2] > 240 && light[4] < 60, "dark ink on light ground: {light:?}");
+    assert!(dark[2] < 40 && dark[3] > 200, "light ink on dark ground: {dark:?}");
+}
+
+#[test]
+fn a_bench_that_is_killed_takes_its_sandbox_with_it() {
+    needs!(root, netns);
+    let host = Host::new();
+    let bench = host.garth("bench link --rounds 1000").start();
+    let names = || host.garth("ps -q").run().ok();
+    until("its sandbox runs", || names().starts_with("bench-link-").then_some(()));
+    bench.signal("KILL");
+    let _ = bench.wait();
+    until("nothing runs", || {
+        host.garth("gc").run().ok();
+        (names().is_empty() && host.left().is_empty()).then_some(())
+    });
+    host.sh("rm -r /tmp/garth-bench-link-*").run().ok();
 }

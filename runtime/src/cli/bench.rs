@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::print;
-use super::{shown, to_json};
+use super::{Global, shown, to_json};
 use crate::error::{Error, Result};
 use crate::measure::bench::{
     self, BenchProgress, BenchReport, Ciphers, Effort, compare, markdown, svg,
@@ -21,6 +21,7 @@ pub enum Bench {
     Start(StartBench),
     Link(LinkBench),
     SshCiphers(CipherBench),
+    Report(PageBench),
     Sink(SinkBench),
 }
 
@@ -68,6 +69,15 @@ pub struct CipherBench {
     how: How,
 }
 
+/// Write a page with all reports of a directory
+///
+/// They are the files that --json has written there. The page is DIR/index.html, and needs nothing else.
+#[derive(Debug, Args)]
+pub struct PageBench {
+    /// The directory
+    dir: PathBuf,
+}
+
 /// What all benches take.
 #[derive(Debug, Args)]
 struct How {
@@ -89,7 +99,7 @@ struct How {
 }
 
 impl Bench {
-    pub(super) fn run(self) -> Result<i32> {
+    pub(super) fn run(self, global: &Global) -> Result<i32> {
         match self {
             Bench::Spawn(SpawnBench { how }) => how.run(bench::spawn),
             Bench::Start(StartBench { how }) => {
@@ -98,13 +108,21 @@ impl Bench {
             }
             Bench::Link(LinkBench { how }) => {
                 let garth = own_program()?;
-                how.run(|effort, tell| bench::link(&garth, effort, tell))
+                how.run(|effort, tell| bench::link(&garth, &global.journal(), effort, tell))
+            }
+            Bench::Report(PageBench { dir }) => {
+                let file = dir.join("index.html");
+                write(&file, &bench::page(&dir)?)?;
+                print(&format!("{}\n", shown(&file.display().to_string())));
+                Ok(0)
             }
             Bench::Sink(SinkBench { port }) => bench::sink(port).map(|()| 0),
             Bench::SshCiphers(CipherBench { cipher, mac, how }) => {
                 let garth = own_program()?;
                 let which = Ciphers { only: cipher, mac };
-                how.run(|effort, tell| bench::ssh_ciphers(&garth, &which, effort, tell))
+                how.run(|effort, tell| {
+                    bench::ssh_ciphers(&garth, &global.journal(), &which, effort, tell)
+                })
             }
         }
     }

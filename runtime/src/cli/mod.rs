@@ -271,7 +271,7 @@ fn run(verb: Verb, global: &Global) -> Result<i32> {
         Verb::Stats(verb) => verb.run(global),
         Verb::Top(verb) => verb.run(global),
         Verb::Metrics(verb) => verb.run(global),
-        Verb::Bench(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(global),
         Verb::Exec(verb) => verb.run(global),
         Verb::Attach(verb) => verb.run(global),
         Verb::Kill(verb) => verb.run(global),

@@ -82,6 +82,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("beside bwrap, runc, crun and what else is installed", "garth bench start"),
     ("what has changed since", "garth bench start --compare start.json"),
     ("what a published port costs, and which layer which tool shows", "garth bench link"),
+    ("a page of all reports in a directory", "garth bench report reports"),
     ("a receiver for transfers of your own", "garth wrap -p 5000:5000 -- garth bench sink 5000"),
     ("every cipher and MAC of OpenSSH", "garth bench ssh-ciphers"),
     ("some of them, in a minute", "garth bench ssh-ciphers --cipher gcm --cipher chacha"),

@@ -11,9 +11,9 @@ use super::boxed::{Boxed, free_port, output, sbin};
 use super::{BenchReport, BenchRow, BenchTable, Effort, Spread, Tell, timed_rows};
 use crate::error::{Error, Result};
 use crate::facts;
+use crate::journal::Journal;
 use crate::measure::layer::{Layer, Segment};
 use crate::network::counters;
-use crate::resource::record::SandboxRecord;
 use crate::sys::{program, sockopt};
 
 /// Where the receiver listens in the sandbox.
@@ -58,7 +58,12 @@ struct Transfer {
 ///
 /// # Errors
 /// A sandbox with a network does not start.
-pub fn link(garth: &Path, effort: Effort, tell: Tell<'_>) -> Result<BenchReport> {
+pub fn link(
+    garth: &Path,
+    journal: &Journal,
+    effort: Effort,
+    tell: Tell<'_>,
+) -> Result<BenchReport> {
     let bytes: u64 = if effort.quick { 8 << 20 } else { 512 << 20 };
     let rounds = effort.rounds(10)?;
     let mut notes = vec![
@@ -66,12 +71,12 @@ pub fn link(garth: &Path, effort: Effort, tell: Tell<'_>) -> Result<BenchReport>
         "wire, ip and frame are arithmetic: TCP's own count of segments (tcp_info), each with its headers at this MTU".to_owned(),
         "iperf3 shows payload; iftop shows IP packets, divides by 1024², and calls that Mb".to_owned(),
     ];
-    let boxed = Boxed::new(garth, "link")?;
+    let mut boxed = Boxed::new(garth, journal, "link")?;
     let port = free_port()?;
     let flags = ["-p".to_owned(), format!("127.0.0.1:{port}:{PORT}")];
     let command = [garth.display().to_string(), "bench".into(), "sink".into(), PORT.to_string()];
     boxed.start(&flags, &command)?;
-    let record = SandboxRecord::read(&boxed.journal(), boxed.name())?;
+    let record = boxed.record()?;
     let network = record.resources.network.as_ref();
     let published = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let end = network.map(|network| network.end());

@@ -13,6 +13,7 @@ use super::machine::BenchMachine;
 use super::{BenchReport, BenchTable, Contender, Effort, Tell, interleaved};
 use crate::error::{Error, Result};
 use crate::facts;
+use crate::journal::Journal;
 use crate::measure::processes::ProcessTable;
 use crate::sys::{program, run, spawners};
 
@@ -43,6 +44,7 @@ pub struct Ciphers {
 /// There is no sshd, the caller is not root, or the sandbox does not start.
 pub fn ssh_ciphers(
     garth: &Path,
+    journal: &Journal,
     which: &Ciphers,
     effort: Effort,
     tell: Tell<'_>,
@@ -86,7 +88,7 @@ pub fn ssh_ciphers(
             }
         };
     for (title, variable) in variants {
-        let server = Server::start(garth, *variable)?;
+        let server = Server::start(garth, journal, *variable)?;
         let title = format!("OpenSSH's ciphers through a published port, {title}");
         let contender = |(cipher, mac): &(String, Option<String>)| {
             let (cipher, mac, server) = (cipher.clone(), mac.clone(), &server);
@@ -162,9 +164,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(garth: &Path, variable: Option<&str>) -> Result<Server> {
-        let boxed = Boxed::new(garth, "ssh")?;
-        let dir = &boxed.dir;
+    fn start(garth: &Path, journal: &Journal, variable: Option<&str>) -> Result<Server> {
+        let mut boxed = Boxed::new(garth, journal, "ssh")?;
+        let dir = boxed.dir.clone();
         let failed =
             |error: std::io::Error| Error::io(format!("prepare {}", dir.display()), &error);
         let path = |name: &str| dir.join(name).display().to_string();

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::boxed::unique;
 use super::{BenchReport, BenchTable, Contender, Effort, Tell, timed};
 use crate::error::{Error, Result};
 use crate::facts;
@@ -200,7 +201,7 @@ impl Bundle {
         }
         let busybox = program::find("busybox")
             .ok_or_else(|| Error::new("no busybox, whose true needs no libraries"))?;
-        let dir = std::env::temp_dir().join(format!("garth-bench-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("garth-bench-{}", unique()?));
         let failed = |error: std::io::Error| {
             Error::io(format!("make a bundle in {}", dir.display()), &error)
         };
