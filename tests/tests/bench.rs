@@ -164,6 +164,10 @@ fn what_is_told_of_a_shaped_link_is_what_iperf3_measures() {
     needs!(root, netns, "iperf3", "jq");
     let host = Host::new();
     host.sh("$GARTH wrap -d --name web -p 5201:5201 --rate down=40Mbit/s -- iperf3 -s").run().ok();
+    until("iperf3 serves", || {
+        let once = host.sh("iperf3 -c 127.0.0.1 -t 1 -J | jq -e .end.sum_sent").run();
+        (once.code == 0).then_some(())
+    });
     let client = host.sh("iperf3 -c 127.0.0.1 -t 9 -J >/srv/iperf.json").start();
     // Neither its slow start nor its end.
     std::thread::sleep(std::time::Duration::from_secs(3));

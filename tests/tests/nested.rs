@@ -46,7 +46,8 @@ fn without_clone3_all_is_as_with_it() {
 fn in_a_user_namespace_of_somebody_elses_a_sandbox_starts() {
     needs!(root, "setpriv", "bwrap", userns);
     let host = Host::new();
-    host.sh("mkdir -m 777 /srv/state").run().ok();
+    // Where a user may not enter, the program cannot be started either.
+    host.sh("mkdir -m 777 /srv/state; cp $GARTH /srv/garth").run().ok();
     let user = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     let bwrap = "bwrap --ro-bind / / --dev /dev --proc /proc --bind /srv /srv --unshare-all";
     for around in [
@@ -58,7 +59,8 @@ fn in_a_user_namespace_of_somebody_elses_a_sandbox_starts() {
         format!("{user} {bwrap}"),
     ] {
         let command = "sh -c 'hostname; touch /etc/x 2>/dev/null || exit 3'";
-        let ran = host.sh(&format!("{around} $GARTH --root /srv/state wrap -- {command}")).run();
+        let ran =
+            host.sh(&format!("{around} /srv/garth --root /srv/state wrap -- {command}")).run();
         assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (3, "garth", ""), "{around}: {ran}");
     }
 }

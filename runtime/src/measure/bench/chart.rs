@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Sizes in pixels.
 const WIDE: u32 = 960;
-const NAMES: i32 = 300;
+const NAMES: i32 = 330;
 const LINE: i32 = 22;
 const TITLE: i32 = 44;
 const EDGE: i32 = 16;
@@ -24,8 +24,8 @@ pub fn svg(report: &BenchReport) -> Result<String> {
     {
         let area = SVGBackend::with_string(&mut text, (WIDE, height as u32)).into_drawing_area();
         let mut top = EDGE;
-        write(&area, &format!("garth bench {}", report.bench), (EDGE, top), 18)?;
-        write(&area, &report.machine.words(), (EDGE, top + 22), 12)?;
+        write(&area, &format!("garth bench {}", report.bench), (EDGE, top), 22)?;
+        write(&area, &report.machine.words(), (EDGE, top + 24), 15)?;
         top += TITLE + EDGE;
         for table in tables {
             bars(&area, table, top)?;
@@ -56,7 +56,7 @@ fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32) -> Result<()> {
 fn bars(area: &Area<'_>, table: &BenchTable, top: i32) -> Result<()> {
     let unit = table.columns.first().map_or("", String::as_str);
     let better = if table.more_is_better { "more is better" } else { "less is better" };
-    write(area, &format!("{}: {unit}, {better}", table.title), (EDGE, top), 14)?;
+    write(area, &format!("{}: {unit}, {better}", table.title), (EDGE, top), 17)?;
     let first = |row: &super::BenchRow| row.figures.first().copied().flatten();
     let most = table.rows.iter().filter_map(first).map(|figure| figure.p90).fold(0.0, f64::max);
     let room = f64::from(WIDE as i32 - NAMES - 2 * EDGE - 90);
@@ -66,7 +66,7 @@ fn bars(area: &Area<'_>, table: &BenchTable, top: i32) -> Result<()> {
     };
     for (number, row) in table.rows.iter().enumerate() {
         let y = top + 24 + LINE * number as i32;
-        write(area, &row.name, (EDGE, y), 12)?;
+        write(area, &row.name, (EDGE, y), 15)?;
         let Some(figure) = first(row) else { continue };
         let color = if row.name.starts_with("garth") { OURS } else { BAR };
         let bar = [(NAMES, y), (place(figure.median).max(NAMES + 1), y + LINE - 8)];
@@ -74,8 +74,8 @@ fn bars(area: &Area<'_>, table: &BenchTable, top: i32) -> Result<()> {
         let middle = y + (LINE - 8) / 2;
         let whisker = vec![(place(figure.p10), middle), (place(figure.p90), middle)];
         area.draw(&PathElement::new(whisker, INK)).map_err(failed)?;
-        let value = super::table::number(figure.median);
-        write(area, &value, (place(figure.p90.max(figure.median)) + 6, y), 12)?;
+        let value = super::number(figure.median);
+        write(area, &value, (place(figure.p90.max(figure.median)) + 6, y), 15)?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Two reports of the same bench: which figures have changed beyond their spread.
 
-use super::table::number;
-use super::{BenchReport, BenchTable};
+use super::{BenchReport, BenchTable, number};
 use crate::error::{Error, Result};
 
 /// One line for each first figure that changed, or that only one of them has; one that says so if there is none.

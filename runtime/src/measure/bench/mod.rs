@@ -112,6 +112,17 @@ impl Spread {
     }
 }
 
+/// With the digits that matter.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if size < 10.0 => format!("{value:.3}"),
+        size if size < 100.0 => format!("{value:.2}"),
+        size if size < 1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
 /// How far a bench is.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchProgress<'a> {
@@ -261,11 +272,14 @@ impl BenchTable {
             true if a.width() < 0.1 && b.width() < 0.1 => {
                 format!("{one} and {other} are within their spread of each other ({ratio:.2} ×)")
             }
-            true => format!(
-                "{one} and {other}: no conclusion; their spreads are too wide, and overlap ({:.3} to {:.3}, {:.3} to \
-                 {:.3})",
-                a.p10, a.p90, b.p10, b.p90
-            ),
+            true => {
+                let range = |it: Spread| format!("{} to {}", number(it.p10), number(it.p90));
+                format!(
+                    "{one} and {other}: no conclusion; their spreads are too wide, and overlap ({}, {})",
+                    range(a),
+                    range(b)
+                )
+            }
         };
         self.conclusions.push(words);
     }

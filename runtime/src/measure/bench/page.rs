@@ -25,7 +25,7 @@ h3 { font-size: 1.05rem; margin-bottom: .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-svg { max-width: 100%; height: auto; }
+svg { width: 100%; min-width: 40rem; height: auto; }
 nav a { margin-right: 1rem; color: inherit; }
 ";
 
@@ -68,7 +68,7 @@ fn of_reports(reports: &[BenchReport]) -> Result<String> {
     for (number, report) in reports.iter().enumerate() {
         let _ = writeln!(
             html,
-            "<section id=\"b{number}\">\n<h2>{}</h2>\n<p class=\"machine\">{}<br>garth {}, {}</p>\n{}",
+            "<section id=\"b{number}\">\n<h2>{}</h2>\n<p class=\"machine\">{}<br>garth {}, {}</p>\n<div class=\"scroll\">{}</div>",
             escaped(&report.bench),
             escaped(&report.machine.words()),
             escaped(&report.garth),

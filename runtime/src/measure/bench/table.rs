@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{BenchReport, BenchTable, Spread};
+use super::{BenchReport, BenchTable, Spread, number};
 
 /// All of a report.
 pub fn markdown(report: &BenchReport) -> String {
@@ -81,15 +81,4 @@ pub(super) fn cells(table: &BenchTable) -> Vec<Vec<String>> {
         rows.push(cells);
     }
     rows
-}
-
-/// With the digits that matter.
-pub(super) fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".into(),
-        size if size < 10.0 => format!("{value:.3}"),
-        size if size < 100.0 => format!("{value:.2}"),
-        size if size < 1000.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
 }
