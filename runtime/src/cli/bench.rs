@@ -1,6 +1,6 @@
 //! `garth bench`.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
@@ -140,7 +140,9 @@ impl How {
         // What is wrong with a file is known before minutes are spent.
         let old = self.compare.as_deref().map(read).transpose()?;
         for file in [&self.json, &self.svg].into_iter().flatten() {
-            write(file, "")?;
+            // What it has is lost only for a new report.
+            let opened = OpenOptions::new().append(true).create(true).open(file);
+            opened.map_err(|error| Error::io(format!("write {}", file.display()), &error))?;
         }
         let effort = Effort { quick: self.quick, rounds: self.rounds };
         let mut bar = Bar::new();

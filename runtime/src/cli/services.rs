@@ -17,7 +17,7 @@ use super::{Format, Global, OURS, caution, complain, print, shown, tell, to_json
 use crate::error::{Error, Result};
 use crate::resource::log::{self, Line, Reader};
 use crate::service::{self, DownEnding, Registered, Service, ServiceFile, UpEvent, UpPlan};
-use crate::sys::process::{self, Signals};
+use crate::sys::process::{self, Arrived, Signals};
 
 /// Which file.
 #[derive(Debug, Args)]
@@ -172,7 +172,7 @@ fn perform(plan: &UpPlan, global: &Global, wait: bool) -> Result<i32> {
         let watcher = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 let wait = process::readable([signals.as_fd()], Some(Duration::from_millis(20)));
-                if matches!(wait, Ok([true])) && signals.next().is_some_and(ends) {
+                if matches!(wait, Ok([true])) && signals.next().is_some_and(Arrived::asks_to_end) {
                     interrupted.store(true, Ordering::Relaxed);
                 }
             }
@@ -193,10 +193,6 @@ fn perform(plan: &UpPlan, global: &Global, wait: bool) -> Result<i32> {
         return Ok(130);
     }
     Ok(if failed.is_empty() { 0 } else { 1 })
-}
-
-fn ends(arrived: process::Arrived) -> bool {
-    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT].contains(&arrived.signal)
 }
 
 impl ExplainUp {

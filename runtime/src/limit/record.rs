@@ -1,11 +1,11 @@
 //! What is stopped now, recorded before it is stopped: one directory per limiter,
 //! `<root>/limits/<pid>-<start time of the target>`, which the limiter holds by a lock.
 //!
-//! `record.json` names the processes involved, `figures` has how much they were stopped. `held` has what changes: a first line with the time
-//! by which the target runs again (CLOCK_MONOTONIC, in nanoseconds; 0: it runs), then a line for
-//! each process that may have been stopped, with a letter that is changed in place: `s`, stopped by
-//! the limiter or about to be, or `r`. There is one writer; the watchdog and any later cleanup only
-//! read.
+//! `record.json` names the processes involved, `figures` has how much they were stopped. `held` has
+//! what changes: a first line with the time by which the target runs again (CLOCK_MONOTONIC, in
+//! nanoseconds; 0: it runs), then a line for each process that may have been stopped, with a letter
+//! that is changed in place: `s`, stopped by the limiter or about to be, or `r`. There is one
+//! writer; the watchdog and any later cleanup only read.
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -137,11 +137,10 @@ fn queues(holds: Holds) -> [Option<QueueCounter>; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::usage::{
-        CountedBy, CpuUse, DiskUse, LimitHold, MemoryUse, QuotaHold, UsageKind,
-    };
+    use super::super::usage::{CountedBy, CpuUse, DiskUse, LimitHold, MemoryUse, QuotaHold};
     use super::*;
     use crate::network::counters::LinkTraffic;
+    use crate::service::Face;
 
     fn usage(times: u64) -> Usage {
         let counted_by = CountedBy::Cgroup;
@@ -149,7 +148,7 @@ mod tests {
         let queue = QueueCounter { waits: times * 3, dropped: times, waiting: 0 };
         Usage {
             name: "web".into(),
-            kind: UsageKind::Sandbox,
+            kind: Face::Sandbox,
             pid: 7,
             created: 1,
             cpu: CpuUse { nanoseconds: times * 1_000_000_000, counted_by },

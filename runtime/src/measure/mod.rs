@@ -21,5 +21,4 @@ pub use open_metrics::open_metrics;
 pub use serve::{ListenAt, serve};
 pub use usage::{
     CountedBy, CpuUse, DiskUse, Holds, LimitHold, MemoryUse, PressureUse, QuotaHold, Usage,
-    UsageKind,
 };

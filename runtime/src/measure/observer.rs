@@ -8,9 +8,7 @@ use serde::Serialize;
 use super::change::UsageChange;
 use super::layer::Layer;
 use super::processes::{ProcessTable, TreeUse};
-use super::usage::{
-    CpuUse, DiskUse, Holds, LimitHold, MemoryUse, PressureUse, QuotaHold, Usage, UsageKind,
-};
+use super::usage::{CpuUse, DiskUse, Holds, LimitHold, MemoryUse, PressureUse, QuotaHold, Usage};
 use crate::cgroup::Cgroup;
 use crate::config::RateGroup;
 use crate::container::Container;
@@ -21,14 +19,14 @@ use crate::network::counters::{self, LinkTraffic};
 use crate::resource::Resources;
 use crate::resource::bandwidth::Kept;
 use crate::resource::record::SandboxRecord;
-use crate::service::ListedVolume;
+use crate::service::{Face, ListedVolume};
 use crate::volume::usage::VolumeUse;
 
 /// Looks at all running sandboxes and containers. What does not change is read once for each.
 #[derive(Debug)]
 pub struct Observer {
     journal: Journal,
-    known: HashMap<(UsageKind, String), Observed>,
+    known: HashMap<(Face, String), Observed>,
     /// The last look, for changes.
     last: Option<(Instant, Vec<Usage>)>,
 }
@@ -127,9 +125,7 @@ impl Observer {
     fn find(&mut self, table: &ProcessTable) -> Result<()> {
         let containers = self.journal.containers();
         let mut found = HashSet::new();
-        for (kind, journal) in
-            [(UsageKind::Sandbox, &self.journal), (UsageKind::Container, &containers)]
-        {
+        for (kind, journal) in [(Face::Sandbox, &self.journal), (Face::Container, &containers)] {
             for id in journal.ids()?.into_iter().filter(|id| !id.starts_with('.')) {
                 found.insert((kind, id));
             }
@@ -143,8 +139,8 @@ impl Observer {
             }
             let (kind, id) = &key;
             let observed = match kind {
-                UsageKind::Sandbox => sandbox(&self.journal, id),
-                UsageKind::Container => container(&containers, id),
+                Face::Sandbox => sandbox(&self.journal, id),
+                Face::Container => container(&containers, id),
             };
             if let Ok(Some(observed)) = observed {
                 self.known.insert(key, observed);
@@ -212,7 +208,7 @@ fn observed(
 impl Observed {
     fn usage(
         &self,
-        kind: UsageKind,
+        kind: Face,
         name: &str,
         tree: &TreeUse,
         network: Option<LinkTraffic>,

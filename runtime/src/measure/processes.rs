@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::limit::tree::ProcessStat;
 use crate::sys::process;
-
-/// Nanoseconds per clock tick: USER_HZ is 100 on all supported architectures.
-const TICK: u64 = 10_000_000;
+use crate::sys::timer::CLOCK_TICK;
 
 /// What the living processes of a tree have used, with those that they have waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +47,7 @@ impl ProcessTable {
             else {
                 continue;
             };
-            tree.cpu += stat.ticks * TICK;
+            tree.cpu += stat.ticks * CLOCK_TICK;
             tree.resident += stat.resident_pages * page;
             tree.processes += u64::from(stat.state != 'Z');
         }
@@ -99,8 +97,8 @@ mod tests {
         let circle = [(30, stat(31, 16)), (31, stat(30, 32))];
         let table = ProcessTable { stats: stats.into_iter().chain(circle).collect() };
         let trees = table.trees(&[10, 20].into());
-        assert_eq!((trees[&10].cpu, trees[&10].processes), (7 * TICK, 3));
-        assert_eq!((trees[&20].cpu, trees[&20].processes), (8 * TICK, 1));
+        assert_eq!((trees[&10].cpu, trees[&10].processes), (7 * CLOCK_TICK, 3));
+        assert_eq!((trees[&20].cpu, trees[&20].processes), (8 * CLOCK_TICK, 1));
         let own = ProcessTable::read().trees(&[std::process::id() as i32].into());
         assert!(own.values().all(|own| own.resident > 100_000 && own.processes >= 1));
     }

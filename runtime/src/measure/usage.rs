@@ -6,27 +6,7 @@ use super::processes::TreeUse;
 use crate::cgroup::{Pressure, Stats};
 use crate::network::counters::LinkTraffic;
 use crate::resource::bandwidth::QueueCounter;
-use crate::service::ListedVolume;
-
-/// Whether it is a sandbox or a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UsageKind {
-    /// Of `garth wrap` or `garth up`.
-    Sandbox,
-    /// Of an engine, or of `garth run`.
-    Container,
-}
-
-impl UsageKind {
-    /// Its name.
-    pub fn word(self) -> &'static str {
-        match self {
-            UsageKind::Sandbox => "sandbox",
-            UsageKind::Container => "container",
-        }
-    }
-}
+use crate::service::{Face, ListedVolume};
 
 /// Who has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +25,7 @@ pub struct Usage {
     /// Its name.
     pub name: String,
     /// What it is.
-    pub kind: UsageKind,
+    pub kind: Face,
     /// Its first process, in the host's pid namespace.
     pub pid: i32,
     /// In seconds since 1970.

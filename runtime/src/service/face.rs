@@ -1,10 +1,13 @@
 //! Sandboxes and containers share verbs and a name space.
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 
 /// What a name refers to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Face {
     /// A wrapped command.
     Sandbox,
@@ -13,6 +16,14 @@ pub enum Face {
 }
 
 impl Face {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Face::Sandbox => "sandbox",
+            Face::Container => "container",
+        }
+    }
+
     /// The one named `name`. If there is neither, a container: then the verbs that serve both fail
     /// with the words that engines match.
     ///

@@ -54,7 +54,7 @@ pub fn attach(
                 libc::SIGWINCH => line.resize(caller),
                 // Typed before the caller's terminal was in raw mode.
                 signal if arrived.from_kernel && line.key(signal) => {}
-                signal @ (libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM) => {
+                signal if arrived.asks_to_end() => {
                     break 'copied AttachEnd::Interrupted(signal);
                 }
                 _ => {}

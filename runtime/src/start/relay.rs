@@ -271,14 +271,10 @@ impl Wire {
             let [news, output, screen] =
                 process::ready([incoming(signals.as_fd()), output, screen], idle)
                     .map_err(waiting)?;
-            let ends = |arrived: Arrived| {
-                use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-                [SIGHUP, SIGINT, SIGQUIT, SIGTERM].contains(&arrived.signal)
-            };
             while !news.is_empty()
                 && let Some(arrived) = signals.next()
             {
-                if ends(arrived) {
+                if arrived.asks_to_end() {
                     return Ok(());
                 }
             }

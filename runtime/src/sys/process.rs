@@ -108,6 +108,11 @@ impl Arrived {
         let leads = || rustix::process::getsid(None) == Ok(rustix::process::getpid());
         !self.from_kernel || self.signal == libc::SIGHUP && leads()
     }
+
+    /// Does it ask this process to end?
+    pub fn asks_to_end(self) -> bool {
+        ENDS.iter().any(|end| *end as i32 == self.signal)
+    }
 }
 
 /// By which a program is asked to end.
@@ -140,12 +145,7 @@ impl Signals {
 
     /// Whether one by which a program is asked to end has arrived. Others that have are forgotten.
     pub fn ask_to_end(&self) -> bool {
-        let ends = |arrived: Arrived| ENDS.iter().any(|end| *end as i32 == arrived.signal);
-        let mut asked = false;
-        while let Some(arrived) = self.next() {
-            asked |= ends(arrived);
-        }
-        asked
+        std::iter::from_fn(|| self.next()).fold(false, |asked, it| asked | it.asks_to_end())
     }
 
     fn block_but(also_open: &[Signal]) -> Result<Signals, Errno> {

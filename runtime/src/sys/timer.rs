@@ -12,6 +12,10 @@ use rustix::time::{
 use super::Errno;
 use super::raw::call;
 
+/// Nanoseconds per clock tick, in which /proc and cgroups of version 1 count processor time: USER_HZ is 100 on all
+/// supported architectures.
+pub const CLOCK_TICK: u64 = 10_000_000;
+
 /// The time since some moment in the past, excluding time spent suspended.
 pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(ClockId::Monotonic);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::device::{Portal, VolumeDevice};
-use super::session::{IscsiSession, SessionState};
+use super::session::IscsiSession;
 use super::tools::execute;
 use super::{host, nbd};
 use crate::error::{Error, Result};
@@ -42,14 +42,7 @@ pub fn wait(devices: &[(&VolumeDevice, u32)]) -> Result<()> {
         for (device, seconds) in missing {
             // Known to the kernel before its node is made; and a session that was lost is there before
             // it works again.
-            let (path, works) = match device {
-                VolumeDevice::Iscsi { .. } => {
-                    let session = sessions.iter().find(|session| session.has(device));
-                    let works = session.is_some_and(|it| it.state == SessionState::LoggedIn);
-                    (host::disk_of(&sessions, device), works)
-                }
-                _ => (host::block_device(device)?, true),
-            };
+            let (path, works) = host::working(&sessions, device)?;
             let path = path.filter(|path| path.exists());
             if path.is_some() && works {
                 continue;

@@ -73,14 +73,20 @@ pub fn disk_of(sessions: &[IscsiSession], device: &VolumeDevice) -> Option<PathB
     Some(Path::new("/dev").join(&disk.device))
 }
 
-/// Whether the server of `device` answers; true if it needs none.
+/// The block device of `device`, and whether what it needs works: the session that an iSCSI unit is on.
 ///
 /// # Errors
 /// It cannot be determined.
-pub fn is_connected(device: &VolumeDevice) -> Result<bool> {
-    let VolumeDevice::Iscsi { .. } = device else { return Ok(true) };
-    let own = IscsiSession::of(Path::new(SYS), device)?;
-    Ok(own.iter().any(|session| session.state == SessionState::LoggedIn))
+pub fn working(
+    sessions: &[IscsiSession],
+    device: &VolumeDevice,
+) -> Result<(Option<PathBuf>, bool)> {
+    if !matches!(device, VolumeDevice::Iscsi { .. }) {
+        return Ok((block_device(device)?, true));
+    }
+    let session = sessions.iter().find(|session| session.has(device));
+    let works = session.is_some_and(|session| session.state == SessionState::LoggedIn);
+    Ok((disk_of(sessions, device), works))
 }
 
 /// The array with this identity, if it is assembled.

@@ -529,5 +529,9 @@ fn setting(step: &VolumeStep) -> Option<(&VolumeDevice, &str, &str)> {
 
 fn is_of_iscsiadm(step: &VolumeStep) -> bool {
     let is_it = |word: &VolumeWord| matches!(word, VolumeWord::Text(text) if text == "iscsiadm");
-    matches!(step, VolumeStep::Run(command) if command.words.first().is_some_and(is_it))
+    match step {
+        VolumeStep::Run(command) => command.words.first().is_some_and(is_it),
+        VolumeStep::Node { .. } | VolumeStep::Configure { .. } | VolumeStep::Login { .. } => true,
+        _ => false,
+    }
 }

@@ -11,7 +11,7 @@ use super::device::VolumeDevice;
 use super::host;
 use super::mdadm::ArrayUuid;
 use super::record::VolumeRecord;
-use super::session::{IscsiSession, SessionState};
+use super::session::IscsiSession;
 use super::tools::{check_readable, superblock, superblocks};
 use crate::error::{Error, Result};
 use crate::journal::{read_json, write_whole};
@@ -138,18 +138,9 @@ fn up_to_date_at(
     array: &MdArray,
     sessions: &[IscsiSession],
 ) -> Result<Option<PathBuf>> {
-    let path = match device {
-        VolumeDevice::Iscsi { .. } => {
-            // md learns of a lost server with the next request only.
-            let session = sessions.iter().find(|session| session.has(device));
-            if session.is_none_or(|session| session.state != SessionState::LoggedIn) {
-                return Ok(None);
-            }
-            host::disk_of(sessions, device)
-        }
-        _ => host::block_device(device)?,
-    };
-    let Some(path) = path else { return Ok(None) };
+    // md learns of a lost server with the next request only.
+    let (path, works) = host::working(sessions, device)?;
+    let Some(path) = path.filter(|_| works) else { return Ok(None) };
     let name = host::kernel_name(&path)?;
     let mut members = array.members.iter();
     let is_it = |member: &MdMember| member.device == name && member.state == MemberState::InSync;

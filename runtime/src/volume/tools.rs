@@ -118,15 +118,22 @@ pub fn check_readable(path: &Path) -> Result<()> {
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).map_err(failed)
 }
 
+/// Has mdadm(8) read superblocks; with the command, for what it means if it fails.
+fn examine(paths: &[impl AsRef<Path>]) -> Result<(Vec<String>, Finished)> {
+    let words = ["mdadm", "--examine", "--export"].map(String::from).into_iter();
+    let paths = paths.iter().map(|path| path.as_ref().display().to_string());
+    let words: Vec<String> = words.chain(paths).collect();
+    let finished = execute(&words)?;
+    Ok((words, finished))
+}
+
 /// The superblock of a member.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn superblock(path: &Path) -> Result<Option<Superblock>> {
     check_readable(path)?;
-    let words = ["mdadm", "--examine", "--export"].map(String::from).into_iter();
-    let words: Vec<String> = words.chain([path.display().to_string()]).collect();
-    let finished = execute(&words)?;
+    let (words, finished) = examine(std::slice::from_ref(&path))?;
     match finished.status.code() {
         Some(0) => Superblock::parse(&String::from_utf8_lossy(&finished.output)).map(Some),
         Some(1) => Ok(None),
@@ -142,10 +149,7 @@ pub fn superblocks(paths: &[PathBuf]) -> Result<Vec<Superblock>> {
     if paths.is_empty() {
         return Ok(Vec::new());
     }
-    let words = ["mdadm", "--examine", "--export"].map(String::from).into_iter();
-    let paths = paths.iter().map(|path| path.display().to_string());
-    let words: Vec<String> = words.chain(paths).collect();
-    let finished = execute(&words)?;
+    let (words, finished) = examine(paths)?;
     match finished.status.success() {
         true => Superblock::parse_all(&String::from_utf8_lossy(&finished.output)),
         false => Err(explained(&words, &finished)),

@@ -2,9 +2,7 @@
 
 use super::counters::{BlkioEntry, CounterFiles, Extent, HugetlbStats, MemoryEntry, Stats};
 use crate::cgroup::hierarchy::Controller;
-
-/// Nanoseconds per tick of cpuacct.stat: USER_HZ is 100 on all supported architectures.
-const TICK: u64 = 10_000_000;
+use crate::sys::timer::CLOCK_TICK;
 
 pub(super) fn read(
     controller: Controller,
@@ -27,8 +25,8 @@ pub(super) fn read(
                 return;
             }
             let table = files.table("cpuacct.stat");
-            usage.user = table.get("user").map_or(0, |ticks| ticks * TICK);
-            usage.kernel = table.get("system").map_or(0, |ticks| ticks * TICK);
+            usage.user = table.get("user").map_or(0, |ticks| ticks * CLOCK_TICK);
+            usage.kernel = table.get("system").map_or(0, |ticks| ticks * CLOCK_TICK);
             usage.percpu = files.numbers("cpuacct.usage_percpu");
             // A heading, then `cpu user system` for each processor.
             for line in files.text("cpuacct.usage_all").lines().skip(1) {

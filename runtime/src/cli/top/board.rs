@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use crate::measure::{Layer, Sample, UsageKind};
+use crate::measure::{Layer, Sample};
+use crate::service::Face;
 
 /// How many looks are remembered.
 const LOOKS: usize = 120;
@@ -67,7 +68,7 @@ pub struct History {
 #[derive(Debug)]
 pub struct Board {
     samples: Vec<Sample>,
-    history: HashMap<(UsageKind, String), History>,
+    history: HashMap<(Face, String), History>,
     layer: Layer,
     pub sort: Sort,
     pub reversed: bool,
@@ -76,7 +77,7 @@ pub struct Board {
     pub typing: bool,
     pub paused: bool,
     pub help: bool,
-    selected: Option<(UsageKind, String)>,
+    selected: Option<(Face, String)>,
     /// How many rows there are on the screen.
     pub page: usize,
 }

@@ -11,30 +11,44 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::resource::record::SandboxRecord;
 use crate::sys::file::read_kernel;
-use crate::sys::{program, run};
+use crate::sys::program;
+use crate::sys::run::{self, Orphan, Unfinished};
 
 /// A program that may be in a directory for root only.
 pub fn sbin(name: &str) -> Option<PathBuf> {
     program::find(name).or_else(|| program::find(Path::new("/usr/sbin").join(name)))
 }
 
-/// The output of a program that ends with 0.
+/// How long a program may take, and how much it may write, in bytes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST: usize = 1 << 20;
+
+/// Runs a program to its end, which must be 0; returns its output.
 ///
 /// # Errors
-/// It cannot be started, or ends otherwise: its last words.
-pub fn output(words: &[&str]) -> Result<String> {
-    let path = sbin(words[0]).unwrap_or_else(|| words[0].into());
-    let finished = program::new(path).args(&words[1..]).stdin(Stdio::null()).output();
-    let finished = finished.map_err(|error| Error::io(format!("start {}", words[0]), &error))?;
-    match finished.status.success() {
-        true => Ok(String::from_utf8_lossy(&finished.stdout).into_owned()),
-        false => {
-            let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-            let last = said.lines().rev().find(|line| !line.trim().is_empty());
-            let last = run::one_line(last.unwrap_or("no message"));
-            Err(Error::new(words.join(" ")).because(last))
+/// Why there is none: its last words, if it had some.
+pub fn ran(words: &[impl AsRef<str>]) -> Result<String, String> {
+    let name = words[0].as_ref();
+    let mut command = program::new(sbin(name).unwrap_or_else(|| name.into()));
+    command.args(words[1..].iter().map(AsRef::as_ref));
+    match run::to_its_end(command, b"", PATIENCE, MOST, Orphan::Dies) {
+        Ok(finished) if finished.status.success() => {
+            Ok(String::from_utf8_lossy(&finished.output).into_owned())
         }
+        Ok(finished) => Err(finished.complaint()),
+        Err(Unfinished::NotStarted(errno)) => Err(format!("not started: {errno}")),
+        Err(Unfinished::TimedOut) => Err(format!("no end after {} s", PATIENCE.as_secs())),
+        Err(Unfinished::TooLong) => Err("writes too much".to_owned()),
+        Err(Unfinished::Os(doing, errno)) => Err(format!("{doing}: {errno}")),
     }
+}
+
+/// Same as [`ran`], with the command in the error.
+///
+/// # Errors
+/// The same.
+pub fn output(words: &[&str]) -> Result<String> {
+    ran(words).map_err(|why| Error::new(words.join(" ")).because(why))
 }
 
 /// A port of the loopback that is free now; another program may take it before it is used.

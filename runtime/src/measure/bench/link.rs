@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::boxed::{Boxed, free_port, output, sbin};
-use super::{BenchReport, BenchRow, BenchTable, Effort, Spread, Tell, timed_rows};
+use super::{BenchReport, BenchRow, BenchTable, Contender, Effort, Spread, Tell, interleaved};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::journal::Journal;
@@ -101,25 +101,19 @@ pub fn link(
     if let Some(proxy) = &proxy {
         ways.push(("docker's userland proxy", proxy.at, index));
     }
-    let mut transfers: Vec<Vec<Transfer>> = vec![Vec::new(); ways.len()];
+    let contenders = ways.iter().map(|(name, at, index)| {
+        Contender::new(*name, || {
+            let transfer = send(*at, bytes, *index)?;
+            Ok(vec![mbit(transfer.bytes, transfer.seconds)])
+        })
+    });
     let title = "Payload through each way, one connection";
     let mut table = BenchTable {
         title: title.to_owned(),
         columns: vec!["Mbit/s".into()],
         more_is_better: true,
         base: Some(ways[0].0.to_owned()),
-        rows: timed_rows(
-            ways.iter().zip(&mut transfers).map(|((name, at, index), kept)| {
-                ((*name).to_owned(), move || {
-                    let transfer = send(*at, bytes, *index)?;
-                    kept.push(transfer);
-                    Ok(mbit(transfer.bytes, transfer.seconds))
-                })
-            }),
-            rounds,
-            title,
-            tell,
-        )?,
+        rows: interleaved(contenders.collect(), rounds, 1, title, tell)?,
         conclusions: Vec::new(),
     };
     table.conclude("a published port", "the sandbox's link");

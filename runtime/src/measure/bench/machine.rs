@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::file::read_kernel;
 
+/// A line of /proc/meminfo, in bytes; 0: it has none.
+pub(super) fn memory(name: &str) -> u64 {
+    let text = read_kernel("/proc/meminfo").unwrap_or_default();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
 /// What figures depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchMachine {
@@ -38,10 +45,6 @@ impl BenchMachine {
         };
         let flags = field("flags").or_else(|| field("Features")).unwrap_or_default();
         let has = |flag: &str| flags.split(' ').any(|one| one == flag);
-        let memory = text("/proc/meminfo")
-            .lines()
-            .next()
-            .and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         let release = text("/proc/sys/kernel/osrelease");
         let governor = fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
         // `always [madvise] never`
@@ -51,7 +54,7 @@ impl BenchMachine {
             processor: field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             aes: has("aes"),
-            memory: memory.unwrap_or(0) << 10,
+            memory: memory("MemTotal"),
             kernel: release.split(['-', '\n']).next().unwrap_or_default().to_owned(),
             virtual_machine: has("hypervisor"),
             governor: governor.ok().map(|text| text.trim().to_owned()),

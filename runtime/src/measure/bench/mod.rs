@@ -214,17 +214,6 @@ pub fn timed(
     })
 }
 
-/// The rows of contenders, each a name and a run that returns its only figure.
-fn timed_rows<'a, R: FnMut() -> Result<f64> + 'a>(
-    contenders: impl Iterator<Item = (String, R)>,
-    rounds: usize,
-    what: &str,
-    tell: Tell<'_>,
-) -> Result<Vec<BenchRow>> {
-    let contender = |(name, mut run): (String, R)| Contender::new(name, move || Ok(vec![run()?]));
-    interleaved(contenders.map(contender).collect(), rounds, 1, what, tell)
-}
-
 /// Runs all contenders `rounds` times in turn, after one round that does not count. Which one begins a round
 /// changes, so that none has always the same before it.
 fn interleaved(

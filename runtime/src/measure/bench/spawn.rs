@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
+use super::machine::memory;
 use super::{BenchReport, BenchTable, Contender, Effort, Tell, interleaved};
 use crate::error::{Error, Result};
 use crate::start::{Spawn, Stdio};
@@ -25,7 +26,7 @@ pub fn spawn(effort: Effort, tell: Tell<'_>) -> Result<BenchReport> {
         "vfork is clone with its flags (CLONE_VM, CLONE_VFORK); system and popen start a shell first".to_owned(),
         "garth::Spawn closes descriptors, resets signals and opens a pidfd in each start; the others do not".to_owned(),
     ];
-    let available = super::start::available_memory();
+    let available = memory("MemAvailable");
     let mut tables = Vec::new();
     for (bytes, size, usual) in SIZES {
         if effort.quick && bytes > 100 << 20 {
@@ -46,11 +47,11 @@ pub fn spawn(effort: Effort, tell: Tell<'_>) -> Result<BenchReport> {
                 (_, true) => ", in huge pages where the kernel has some",
             };
             let title = format!("A parent with {size} resident{pages}");
-            let memory = Resident::new(bytes, huge)
+            let resident = Resident::new(bytes, huge)
                 .map_err(|errno| Error::os(format!("use {size} of memory"), errno))?;
             let rounds = effort.rounds(usual)?;
             let rows = interleaved(contenders(), rounds, COLUMNS.len(), &title, tell)?;
-            drop(memory);
+            drop(resident);
             let mut table = BenchTable {
                 title,
                 columns: COLUMNS.map(String::from).to_vec(),

@@ -5,12 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::boxed::unique;
+use super::boxed::{ran, unique};
 use super::{BenchReport, BenchTable, Contender, Effort, Tell, timed};
 use crate::error::{Error, Result};
 use crate::facts;
 use crate::start::{Process, Spawn, Stdio};
-use crate::sys::{file, program};
+use crate::sys::program;
 
 /// What bwrap is asked for, so that it does what `garth wrap` does by default.
 const BWRAP: &str = "bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /run --tmpfs /tmp --tmpfs /var/tmp \
@@ -18,13 +18,6 @@ const BWRAP: &str = "bwrap --ro-bind / / --proc /proc --dev /dev --tmpfs /run --
 
 /// How many are started at the same time.
 const AT_ONCE: usize = 8;
-
-/// Memory that may be used, in bytes.
-pub(super) fn available_memory() -> u64 {
-    let text = file::read_kernel("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10
-}
 
 /// One that may be compared: its name, and its command line, in which `ID` is another word each time.
 struct Peer {
@@ -124,11 +117,11 @@ fn compared(
         }
         number += 1;
         // Once, to see whether it works; its words are for the note.
-        if let Err(error) = tried(peer, number) {
+        if let Err(why) = ran(&words(peer, number)) {
             if peer.name.starts_with("garth") && facts::privileged() {
-                return Err(error);
+                return Err(Error::new(peer.name).because(why));
             }
-            note(notes, format!("{}: does not work here: {error}", peer.name));
+            note(notes, format!("{}: does not work here: {why}", peer.name));
             continue;
         }
         let mut turn = number << 32;
@@ -167,21 +160,6 @@ fn words(peer: &Peer, number: u64) -> Vec<String> {
         .split_whitespace()
         .map(|word| if word == "ID" { id.clone() } else { word.into() })
         .collect()
-}
-
-/// # Errors
-/// It does not end with 0: its last words.
-fn tried(peer: &Peer, number: u64) -> Result<()> {
-    let words = words(peer, number);
-    let mut command = program::new(&words[0]);
-    let finished = command.args(&words[1..]).stdin(std::process::Stdio::null()).output();
-    let finished = finished.map_err(|error| Error::io(format!("start {}", words[0]), &error))?;
-    if finished.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(Error::new(crate::sys::run::one_line(last)))
 }
 
 /// A bundle in a directory of its own, which goes with it.
