@@ -161,7 +161,7 @@ fn compare(what: &str, runtimes: &[Runtime], rounds: usize, call: fn(&Runtime, &
         })
     };
     let contenders = runtimes.iter().map(contender).collect();
-    let mut table = timed(what, contenders, rounds, Some("runc"), &mut |_| {}).unwrap();
+    let mut table = timed(what, contenders, rounds, Some("runc"), &mut |_| Ok(())).unwrap();
     PEERS.iter().for_each(|peer| table.conclude("garth", peer));
     println!("\n{}", table_text(&table));
 }

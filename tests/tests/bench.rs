@@ -138,6 +138,10 @@ fn every_layer_of_a_transfer_agrees_with_the_kernels_count_and_with_the_theory()
         .run()
         .ok();
         let report = bench(&host, "link");
+        let ways = names(&report["tables"][0]);
+        for way in ["loopback", "a bare veth", "the sandbox's link", "a published port"] {
+            assert!(ways.iter().any(|one| one.starts_with(way)), "{way}: {ways:?}");
+        }
         let (table, of) = account(&report, "The same with each segment in a frame of its own");
         let conclusion = table["conclusions"][0].as_str().unwrap();
         assert!(conclusion.ends_with(&format!("it is {percent} %")), "{conclusion}");
@@ -262,4 +266,11 @@ fn a_bench_that_is_killed_takes_its_sandbox_with_it() {
         (names().is_empty() && host.left().is_empty()).then_some(())
     });
     host.sh("rm -r /tmp/garth-bench-link-*").run().ok();
+    // Interrupted, it cleans up itself.
+    let bench = host.garth("bench link --rounds 1000").start();
+    until("its sandbox runs", || names().starts_with("bench-link-").then_some(()));
+    bench.signal("INT");
+    bench.wait().refused(125, "interrupted");
+    host.sh("! ls -d /tmp/garth-bench-link-*").run().ok();
+    host.assert_nothing_left();
 }

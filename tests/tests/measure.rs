@@ -74,6 +74,47 @@ fn network_counters_are_the_kernels_to_the_byte_and_layers_follow_by_arithmetic(
 }
 
 #[test]
+fn payload_is_what_the_client_has_counted_of_connections_open_for_an_instant_too() {
+    needs!(root, netns, "python3");
+    let host = Host::with_neighbour();
+    let serve = "python3 -m http.server 8080 -d /usr/share";
+    host.garth(&format!("wrap -d --name web -p 0.0.0.0:8080:8080 -- {serve}")).run().ok();
+    let url = "http://192.0.2.1:8080/common-licenses/GPL-3";
+    until("it answers", || {
+        (host.neighbour(&format!("curl -sf {url} >/dev/null")).run().code == 0).then_some(())
+    });
+    let watch = host.garth("stats -f --json -i 200ms --layer payload web").start();
+    let payload = |look: &Value| {
+        let moved = &look["samples"][0]["payload"];
+        [&moved["up"], &moved["down"]].map(|bytes| bytes.as_u64().unwrap())
+    };
+    let first = payload(&parsed(&watch.line()));
+    let inside = format!(
+        "for i in 1 2 3; do curl -sf -o /dev/null {url} -w ' \
+        %{{size_header}} %{{size_download}} %{{size_request}}'; done"
+    );
+    let sizes = host.neighbour(&inside).run().ok();
+    let sizes: Vec<u64> = sizes.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let sum = |columns: &[usize]| -> u64 {
+        sizes.chunks(3).map(|one| columns.iter().map(|at| one[*at]).sum::<u64>()).sum()
+    };
+    let expected = [sum(&[0, 1]), sum(&[2])];
+    // The end of a connection counts as a byte of it.
+    let near = |moved: u64, expected: u64| moved >= expected && moved <= expected + 3;
+    let mut bits = 0.0;
+    until("all is counted", || {
+        let look = parsed(&watch.line());
+        let now = &look["samples"][0]["now"];
+        bits += now["up"].as_f64().unwrap() * now["seconds"].as_f64().unwrap();
+        let moved = payload(&look);
+        (near(moved[0] - first[0], expected[0]) && near(moved[1] - first[1], expected[1]))
+            .then_some(())
+    });
+    assert!(near((bits / 8.0).round() as u64, expected[0]), "{bits} {expected:?}");
+    host.garth("delete --force web").run().ok();
+}
+
+#[test]
 fn processors_and_what_holds_them_are_told_with_and_without_a_cgroup() {
     needs!(root, cgroups);
     let host = Host::new();
@@ -157,7 +198,6 @@ fn requests_that_cannot_be_met_are_refused_and_an_end_ends_it() {
     for (words, part) in [
         ("stats web", "no sandbox or container web is running"),
         ("stats -i 0s", "too short"),
-        ("stats --layer payload", "links do not know payload"),
         ("stats --layer bits", "layer \"bits\": unknown"),
         ("top", "must be a terminal"),
         ("metrics --listen 9776", "is no place to listen"),

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::measure::bench::{
     self, BenchProgress, BenchReport, Ciphers, Effort, compare, markdown, svg,
 };
+use crate::sys::process::Signals;
 
 /// Which bench.
 #[derive(Debug, Subcommand)]
@@ -146,9 +147,18 @@ impl How {
         }
         let effort = Effort { quick: self.quick, rounds: self.rounds };
         let mut bar = Bar::new();
-        let report = bench(effort, &mut |progress| bar.show(progress));
+        let signals = Signals::block_ends().map_err(|errno| Error::os("block signals", errno))?;
+        let interrupted = || Error::new("interrupted");
+        let report = bench(effort, &mut |progress| {
+            bar.show(progress);
+            if signals.ask_to_end() { Err(interrupted()) } else { Ok(()) }
+        });
         bar.end();
-        let report = report?;
+        // A terminal's ctrl-C has also reached what was measured.
+        let report = report.map_err(|error| match signals.ask_to_end() {
+            true => interrupted(),
+            false => error,
+        })?;
         print(&markdown(&report));
         if let Some(old) = old {
             print("\n");

@@ -30,7 +30,7 @@ pub struct Stats {
     /// Time between two looks
     #[arg(short, long, value_name = "TIME", default_value = "1s")]
     interval: Span,
-    /// Which bytes of the network are meant: ip, frame or wire
+    /// Which bytes of the network are meant: payload, ip, frame or wire
     #[arg(long, value_name = "LAYER", default_value = "frame")]
     layer: Layer,
     /// Output format
@@ -54,7 +54,7 @@ struct Look<'a> {
 impl Stats {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let Span(interval) = self.interval;
-        check(self.interval, self.layer)?;
+        check(self.interval)?;
         let mut observer = Observer::new(&global.journal());
         self.of_these(observer.changes(self.layer)?)?;
         let signals = Signals::block_ends().map_err(|errno| Error::os("block signals", errno))?;
@@ -115,19 +115,15 @@ impl Stats {
     }
 }
 
-/// Whether figures can be had so often, and of this layer.
+/// Whether figures can be had so often.
 ///
 /// # Errors
 /// They cannot.
-pub(super) fn check(interval: Span, layer: Layer) -> Result<()> {
+pub(super) fn check(interval: Span) -> Result<()> {
     if interval.0 < Duration::from_millis(10) {
         return Err(
             Error::new(format!("--interval {interval}: too short")).hint("10ms is the shortest")
         );
-    }
-    if layer == Layer::Payload {
-        return Err(Error::new("--layer payload: links do not know payload")
-            .hint("garth limit counts it, by sockets; here: ip, frame or wire"));
     }
     Ok(())
 }
@@ -201,7 +197,7 @@ fn text(samples: &[Sample], layer: Layer) -> String {
     }
     let mut text = table(&rows);
     text += &format!(
-        "network: {}, in bits of 10^3; memory and disks: bytes of 2^10\n",
+        "UP, DOWN at layer {}, in bits of 10^3; memory and disks: bytes of 2^10\n",
         layer.definition()
     );
     if by_processes {

@@ -25,7 +25,7 @@ pub struct Top {
     /// Time between two looks
     #[arg(short, long, value_name = "TIME", default_value = "2s")]
     interval: Span,
-    /// Which bytes of the network are meant: ip, frame or wire
+    /// Which bytes of the network are meant: payload, ip, frame or wire
     #[arg(long, value_name = "LAYER", default_value = "frame")]
     layer: Layer,
 }
@@ -33,7 +33,7 @@ pub struct Top {
 impl Top {
     pub(super) fn run(self, global: &Global) -> Result<i32> {
         let Span(interval) = self.interval;
-        super::stats::check(self.interval, self.layer)?;
+        super::stats::check(self.interval)?;
         if !(stdin().is_terminal() && stdout().is_terminal()) {
             return Err(Error::new("top: standard input and output must be a terminal")
                 .hint("garth stats --follow prints lines"));

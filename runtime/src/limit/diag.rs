@@ -163,19 +163,29 @@ pub(super) fn dump(diag: &mut Socket, mut each: impl FnMut(SocketReport)) -> Res
 impl SocketReport {
     /// The same, for a socket known by its endpoints.
     pub(super) fn seen(&self) -> Seen {
-        let Followed { id, family, inode, .. } = &self.socket;
+        let Followed { id, inode, .. } = &self.socket;
         let mut end: End = [0; 18];
         end[..2].copy_from_slice(&id[2..4]);
-        match i32::from(*family) {
-            libc::AF_INET => {
-                end[12..14].fill(0xff);
-                end[14..].copy_from_slice(&id[20..24]);
-            }
-            _ => end[2..].copy_from_slice(&id[20..36]),
-        }
+        end[2..].copy_from_slice(&self.ends()[1]);
         let port = u16::from_be_bytes([id[0], id[1]]);
         let listens = self.state == TCP_LISTEN;
         Seen { cookie: self.cookie, inode: *inode, listens, port, end }
+    }
+
+    /// Its own address and its peer's; IPv4 in its place in IPv6.
+    pub(super) fn ends(&self) -> [[u8; 16]; 2] {
+        let Followed { id, family, .. } = &self.socket;
+        [4, 20].map(|at| {
+            let mut address = [0; 16];
+            match i32::from(*family) {
+                libc::AF_INET => {
+                    address[10..12].fill(0xff);
+                    address[12..].copy_from_slice(&id[at..at + 4]);
+                }
+                _ => address.copy_from_slice(&id[at..at + 16]),
+            }
+            address
+        })
     }
 
     /// From a struct inet_diag_msg and its attributes.

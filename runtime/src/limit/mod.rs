@@ -20,6 +20,7 @@ mod diag;
 mod hold;
 #[doc(hidden)]
 pub mod meter;
+mod payload;
 mod record;
 mod request;
 mod run;
@@ -34,7 +35,8 @@ mod watchdog;
 
 pub use control::Duty;
 pub use meter::Count;
+pub use payload::NamespacePayload;
 pub use record::{AtWork, at_work, release_all};
 pub use request::{Ending, Figures, LimitRequest, Note, Target, Want};
 pub use run::run;
-pub use traffic::Direction;
+pub use traffic::{Direction, Traffic};

@@ -240,26 +240,42 @@ impl Sockets {
     }
 }
 
+/// Two sockets of this namespace for sock_diag: to ask, and to listen for the last counters of those that end. `true`: an
+/// old kernel or one that this user may not ask does not report them.
+///
+/// # Errors
+/// The kernel has no sock_diag.
+pub(super) fn open() -> Result<(Socket, Socket, bool)> {
+    let failed = |errno| Error::os("ask the kernel about sockets (sock_diag)", errno);
+    let diag = Socket::open(Family::Diag).map_err(failed)?;
+    let deaths = Socket::open(Family::Diag).map_err(failed)?;
+    let deaf = deaths.join(&DESTROY).is_err();
+    deaths.queue(8 << 20);
+    Ok((diag, deaths, deaf))
+}
+
+/// Runs `visit` in the network namespace of a process.
+///
+/// # Errors
+/// It may not be entered: needs CAP_SYS_ADMIN; or of `visit`.
+pub(super) fn enter<T>(pid: i32, visit: impl FnOnce() -> Result<T>) -> Result<T> {
+    let same = |a: &str, b: &str| fs::read_link(a).ok() == fs::read_link(b).ok();
+    if same(&format!("/proc/{pid}/ns/net"), "/proc/self/ns/net") {
+        return visit();
+    }
+    in_netns_of(pid, visit).map_err(|errno| {
+        Error::os(format!("enter the network namespace of process {pid}"), errno)
+    })?
+}
+
 impl Space {
     fn enter(pid: i32) -> Result<Space> {
-        let failed = |errno| Error::os("ask the kernel about sockets (sock_diag)", errno);
-        let open = || -> Result<Space> {
-            let diag = Socket::open(Family::Diag).map_err(failed)?;
-            let deaths = Socket::open(Family::Diag).map_err(failed)?;
-            // An old kernel does not report deaths: the last look counts then.
-            let deaf = deaths.join(&DESTROY).is_err();
-            deaths.queue(8 << 20);
+        enter(pid, || {
+            let (diag, deaths, deaf) = open()?;
             let (followed, dying) = (HashMap::new(), HashMap::new());
             let strays = Strays::default();
             Ok(Space { diag, deaths, followed, dying, strays, next_list: Instant::now(), deaf })
-        };
-        let same = |a: &str, b: &str| fs::read_link(a).ok() == fs::read_link(b).ok();
-        if same(&format!("/proc/{pid}/ns/net"), "/proc/self/ns/net") {
-            return open();
-        }
-        in_netns_of(pid, open).map_err(|errno| {
-            Error::os(format!("enter the network namespace of process {pid}"), errno)
-        })?
+        })
     }
 
     /// Follows these sockets; returns what uncounted earlier ones like them have moved. `late`:

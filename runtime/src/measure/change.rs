@@ -76,6 +76,7 @@ impl UsageChange {
             let frames = after.packets.saturating_sub(before.packets);
             layer.of_frames(bytes, frames).map(|bytes| bytes as f64 * 8.0 / seconds)
         };
+        let payload = before.payload.zip(after.payload).filter(|_| layer == Layer::Payload);
         let pressure = before.pressure.as_ref().zip(after.pressure.as_ref());
         let waited = |of: fn(&PressureUse) -> Option<&Pressure>| {
             let (before, after) = pressure?;
@@ -99,8 +100,14 @@ impl UsageChange {
             cpus: nanoseconds(before.cpu.nanoseconds, after.cpu.nanoseconds),
             read: disk.map(|(before, after)| each(before.read, after.read)),
             written: disk.map(|(before, after)| each(before.written, after.written)),
-            up: network.and_then(|(before, after)| bits(before.up, after.up)),
-            down: network.and_then(|(before, after)| bits(before.down, after.down)),
+            up: match payload {
+                Some((before, after)) => Some(8.0 * each(before.up, after.up)),
+                None => network.and_then(|(before, after)| bits(before.up, after.up)),
+            },
+            down: match payload {
+                Some((before, after)) => Some(8.0 * each(before.down, after.down)),
+                None => network.and_then(|(before, after)| bits(before.down, after.down)),
+            },
             waited_for_cpu: waited(|pressure| pressure.cpu.as_ref()),
             waited_for_memory: waited(|pressure| pressure.memory.as_ref()),
             waited_for_io: waited(|pressure| pressure.io.as_ref()),
@@ -157,6 +164,7 @@ mod tests {
             processes_limit: None,
             disk: Some(DiskUse { read: times * 4096, written: times * 100 }),
             pressure: None,
+            payload: None,
             network: Some(LinkTraffic {
                 up: counter(times * 10_000),
                 down: counter(times * 1_000_000),

@@ -57,8 +57,12 @@ impl Layer {
     /// What it counts.
     pub fn definition(self) -> &'static str {
         match self {
-            Layer::Payload => "payload: the bytes that programs send and receive",
-            Layer::Ip => "ip: IP packets, frames without their 14 bytes of Ethernet header",
+            Layer::Payload => {
+                "payload: what programs send and receive by TCP, by the kernel's counts of each connection"
+            }
+            Layer::Ip => {
+                "ip: IP packets, which are frames without their 14 bytes of Ethernet header"
+            }
             Layer::Frame => "frame: Ethernet frames as the kernel counts them, without checksum",
             Layer::Wire => {
                 "wire: frames with the 24 bytes around each: preamble, checksum, and gap"

@@ -14,7 +14,7 @@ use crate::config::RateGroup;
 use crate::container::Container;
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::limit;
+use crate::limit::{self, NamespacePayload, Traffic};
 use crate::network::counters::{self, LinkTraffic};
 use crate::resource::Resources;
 use crate::resource::bandwidth::Kept;
@@ -50,6 +50,8 @@ struct Observed {
     created: u64,
     cgroup: Cgroup,
     link: OwnLink,
+    /// Counts from the first look that asked for it.
+    payload: Option<NamespacePayload>,
     /// The links that are held to a rate.
     limited: Vec<u32>,
     group: Option<RateGroup>,
@@ -104,9 +106,13 @@ impl Observer {
     /// Same as [`Observer::look`], with what each has used since the last call of this.
     ///
     /// # Errors
-    /// The same.
+    /// The same; for payload also: needs CAP_SYS_ADMIN where a sandbox has a network of its own.
     pub fn changes(&mut self, layer: Layer) -> Result<Vec<Sample>> {
-        let (now, all) = (Instant::now(), self.look()?);
+        let mut all = self.look()?;
+        if layer == Layer::Payload {
+            self.count_payload(&mut all)?;
+        }
+        let now = Instant::now();
         let before = self.last.replace((now, all.clone()));
         let before = before.as_ref().map(|(then, all)| {
             let named = all.iter().map(|usage| ((usage.kind, usage.name.as_str()), usage));
@@ -120,6 +126,19 @@ impl Observer {
             Sample { usage, now: change }
         };
         Ok(all.into_iter().map(with_change).collect())
+    }
+
+    fn count_payload(&mut self, all: &mut [Usage]) -> Result<()> {
+        for usage in all {
+            let Some(one) = self.known.get_mut(&(usage.kind, usage.name.clone())) else { continue };
+            match one.payload() {
+                Ok(payload) => usage.payload = payload,
+                // It has ended meanwhile.
+                Err(_) if counters::of_namespace(one.pid).is_none() => {}
+                Err(error) => return Err(error.within(format_args!("payload of {}", usage.name))),
+            }
+        }
+        Ok(())
     }
 
     fn find(&mut self, table: &ProcessTable) -> Result<()> {
@@ -199,6 +218,7 @@ fn observed(
             OwnLink::Inside if counters::is_in_our_network(process.pid) => OwnLink::None,
             link => link,
         },
+        payload: None,
         limited: bandwidth.map(|it| it.indexes(journal, id)).unwrap_or_default(),
         group: bandwidth.and_then(|bandwidth| bandwidth.group.clone()),
         volumes: resources.volumes.clone(),
@@ -228,6 +248,7 @@ impl Observed {
             disk: DiskUse::of(&stats),
             pressure: PressureUse::of(&stats),
             network,
+            payload: None,
             holds: Holds { cpus: QuotaHold::of(&stats), ..holds },
             volumes: self.volumes.iter().map(ListedVolume::from).collect(),
         }
@@ -238,6 +259,18 @@ impl Observed {
             OwnLink::Known(link) => links.get(&link).copied(),
             OwnLink::Inside => counters::of_namespace(self.pid),
             OwnLink::None => None,
+        }
+    }
+
+    /// `None`: it has no network of its own.
+    fn payload(&mut self) -> Result<Option<Traffic>> {
+        match &mut self.payload {
+            Some(payload) => payload.read().map(Some),
+            None if self.link == OwnLink::None => Ok(None),
+            empty => {
+                *empty = Some(NamespacePayload::of(self.pid)?);
+                Ok(Some(Traffic::default()))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::processes::TreeUse;
 use crate::cgroup::{Pressure, Stats};
+use crate::limit::Traffic;
 use crate::network::counters::LinkTraffic;
 use crate::resource::bandwidth::QueueCounter;
 use crate::service::{Face, ListedVolume};
@@ -48,6 +49,9 @@ pub struct Usage {
     /// Frames on its links; `None`: it has no network of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<LinkTraffic>,
+    /// Payload of TCP that left it or came in, since the first look that asked for it; `None`: nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Traffic>,
     /// What holds it back.
     pub holds: Holds,
     /// Its RAID volumes.

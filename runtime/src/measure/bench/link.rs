@@ -84,8 +84,12 @@ pub fn link(
     until_it_answers(&boxed, published)?;
 
     let here = Sink::here(garth)?;
+    let veth = Veth::new(garth, &mut notes)?;
     let mut ways: Vec<(&str, SocketAddr, Option<u32>)> =
         vec![("loopback, no sandbox", here.at, None)];
+    if let Some(veth) = &veth {
+        ways.push(("a bare veth", veth.sink.at, None));
+    }
     let proxy = match network {
         Some(network) => {
             let inside = SocketAddr::from((network.inner4, PORT));
@@ -116,6 +120,7 @@ pub fn link(
         rows: interleaved(contenders.collect(), rounds, 1, title, tell)?,
         conclusions: Vec::new(),
     };
+    table.conclude("the sandbox's link", "a bare veth");
     table.conclude("a published port", "the sandbox's link");
     table.conclude("a published port", "docker's userland proxy");
     let mut tables = vec![table];
@@ -265,19 +270,75 @@ impl Sink {
     }
 
     fn start(command: &mut std::process::Command, at: SocketAddr) -> Result<Sink> {
+        Sink::spawn(command, at)?.that_answers()
+    }
+
+    fn spawn(command: &mut std::process::Command, at: SocketAddr) -> Result<Sink> {
         program::with_us(command);
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.map_err(|error| Error::io("start a receiver", &error))?;
-        let sink = Sink { child, at };
+        Ok(Sink { child, at })
+    }
+
+    fn that_answers(self) -> Result<Sink> {
         let end = Instant::now() + Duration::from_secs(5);
-        while let Err(error) = send(at, 1, None) {
+        while let Err(error) = send(self.at, 1, None) {
             if Instant::now() > end {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(sink)
+        Ok(self)
+    }
+}
+
+/// A receiver in a network namespace of its own, and a pair of links to it as anyone would make it. Both end with the
+/// receiver.
+struct Veth {
+    sink: Sink,
+}
+
+impl Veth {
+    /// `None`: it cannot be made here, which is noted.
+    fn new(garth: &Path, notes: &mut Vec<String>) -> Result<Option<Veth>> {
+        if !facts::privileged() {
+            notes.push("a bare veth: only root makes links".into());
+            return Ok(None);
+        }
+        match Veth::make(garth) {
+            Ok(veth) => Ok(Some(veth)),
+            Err(error) => {
+                notes.push(format!("a bare veth: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn make(garth: &Path) -> Result<Veth> {
+        // Of the network that RFC 2544 sets aside for benchmarks.
+        let [outer, inner] = [1, 2].map(|last| Ipv4Addr::new(198, 18, 114, last));
+        let mut command = program::new("unshare");
+        command.arg("-n").arg(garth).args(["bench", "sink"]).arg(PORT.to_string());
+        let sink = Sink::spawn(&mut command, (inner, PORT).into())?;
+        let pid = sink.child.id().to_string();
+        let own = std::fs::read_link("/proc/self/ns/net").ok();
+        let end = Instant::now() + Duration::from_secs(5);
+        while std::fs::read_link(format!("/proc/{pid}/ns/net")).ok() == own && Instant::now() < end
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let name = format!("gbench{}", std::process::id() % 10_000);
+        let [outer, inner] = [outer, inner].map(|address| format!("{address}/30"));
+        output(&[
+            "ip", "link", "add", &name, "type", "veth", "peer", "name", "veth", "netns", &pid,
+        ])?;
+        output(&["ip", "address", "add", &outer, "dev", &name])?;
+        output(&["ip", "link", "set", &name, "up"])?;
+        let inside = ["nsenter", "-n", "-t", &pid, "ip"];
+        output(&[&inside[..], &["address", "add", &inner, "dev", "veth"]].concat())?;
+        output(&[&inside[..], &["link", "set", "veth", "up"]].concat())?;
+        Ok(Veth { sink: sink.that_answers()? })
     }
 }
 

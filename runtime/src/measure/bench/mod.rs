@@ -134,8 +134,8 @@ pub struct BenchProgress<'a> {
     pub all: u64,
 }
 
-/// Who is told of it.
-pub type Tell<'a> = &'a mut dyn FnMut(BenchProgress<'_>);
+/// Who is told of it. An error ends the bench with this error; what it has made goes with it.
+pub type Tell<'a> = &'a mut dyn FnMut(BenchProgress<'_>) -> Result<()>;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -233,7 +233,7 @@ fn interleaved(
             let figures = (contender.run)()
                 .map_err(|error| error.within(format_args!("{}", contender.name)))?;
             done += 1;
-            tell(BenchProgress { what, done, all: ((rounds + 1) * count) as u64 });
+            tell(BenchProgress { what, done, all: ((rounds + 1) * count) as u64 })?;
             if round > 0 {
                 all[at].iter_mut().zip(figures).for_each(|(column, figure)| column.push(figure));
             }
@@ -326,6 +326,7 @@ mod tests {
         let rows = interleaved(contenders, 3, 2, "x", &mut |now| {
             assert_eq!((now.done, now.all), (last + 1, 8));
             last = now.done;
+            Ok(())
         });
         assert_eq!(*order.borrow(), "abbaabba");
         let rows = rows.unwrap();
