@@ -46,7 +46,7 @@ aarch64:
 bench:
     tests/bench
 
-# Fuzz the parsers: flags, seccomp, config, host_files, unit, volume (nightly Rust, cargo-fuzz). Without a sanitizer it is
+# Fuzz the parsers: flags, seccomp, config, host_files, unit, volume, shim_bootstrap, shim_request (nightly Rust, cargo-fuzz). Without a sanitizer it is
 # six times as fast: there is no unsafe code in them.
 fuzz target="flags" seconds="60" sanitizer="none":
     cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . --sanitizer {{sanitizer}} {{target}} -- \
@@ -57,7 +57,7 @@ generate:
     UPDATE=1 cargo test --package garth --lib seccomp
     UPDATE=1 cargo test --package garth --test plans
 
-# A static, stripped binary.
+# Static, stripped binaries.
 release:
-    cargo build --release --package garth
-    ls -l target/x86_64-unknown-linux-gnu/release/garth
+    cargo build --release --package garth --package containerd-shim-garth
+    ls -l target/x86_64-unknown-linux-gnu/release/garth target/x86_64-unknown-linux-gnu/release/containerd-shim-garth-v1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# containerd, through ctr and containerd's runc shim.
+# containerd, through ctr and containerd's runc shim; or, with SHIM in the environment, through Garth's own.
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
@@ -18,6 +18,12 @@ END
 export CONTAINERD_ADDRESS=/run/test/sock
 IMAGE=localhost/testimage:latest
 CTR="ctr run --runc-binary $RUNTIME --runc-root /run/test/runtime"
+SHIM_NAME=containerd-shim-runc-v2
+if use_shim containerd-shim-garth-v1; then
+    SHIM_NAME=containerd-shim-garth-v1
+    echo 'Root = "/run/test/runtime"' >"$TEST_HOST/shim.toml"
+    CTR="ctr run --runtime io.containerd.garth.v1 --runtime-config-path $TEST_HOST/shim.toml"
+fi
 
 ctr() { timeout -k 5 60 /usr/bin/ctr "$@"; }
 start_containerd() {
@@ -422,7 +428,7 @@ check_death_of_the_shim() {
     # containerd cleans up through the shim's `delete`, which calls the runtime's.
     idle box
     local shim
-    shim=$(pgrep -f 'containerd-shim-runc-v2.* -id box')
+    shim=$(pgrep -f "$SHIM_NAME.* -id box")
     kill -KILL "$shim"
     until_is '' ctr task list -q
     until_is '' known

@@ -15,6 +15,13 @@ cat >"$TEST_HOST/cni/10-test.conflist" <<END
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false,
   "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$TEST_HOST/ipam"}}]}
 END
+# With SHIM in the environment, through Garth's own.
+KIND='io.containerd.runc.v2' OPTIONS="BinaryName = \"$RUNTIME\"
+        Root = \"/run/test/runtime\""
+if use_shim containerd-shim-garth-v1; then
+    echo 'Root = "/run/test/runtime"' >"$TEST_HOST/shim.toml"
+    KIND='io.containerd.garth.v1' OPTIONS="ConfigPath = \"$TEST_HOST/shim.toml\""
+fi
 # Lowering what the caller does not have needs CAP_SYS_RESOURCE, which a nested host may lack.
 cat >"$TEST_HOST/containerd.toml" <<END
 version = 2
@@ -33,10 +40,9 @@ state = "/run/test/state"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     default_runtime_name = "tested"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
-      runtime_type = "io.containerd.runc.v2"
+      runtime_type = "$KIND"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
-        BinaryName = "$RUNTIME"
-        Root = "/run/test/runtime"
+        $OPTIONS
 END
 
 HERE=$(dirname "$(realpath "$0")")

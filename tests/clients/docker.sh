@@ -6,6 +6,8 @@
 export DOCKER_HOST=unix://$TEST_HOST/docker.sock DOCKER_CONFIG=$TEST_HOST/docker-config
 
 docker() { timeout -k 5 60 /usr/bin/docker "$@"; }
+# This docker knows no other shim; with SHIM in the environment, Garth's own has its name.
+use_shim containerd-shim-runc-v2
 
 start_dockerd() {
     # Below /run, since socket names must be short; live-restore, so that containers outlive the
@@ -67,6 +69,12 @@ check_the_runtime_is_used() {
     is runtime "$(inspect box '{{.HostConfig.Runtime}}')" tested
     is container "$(known)" "$(cat "$TEST_HOST/id")"
     has "$("$RUNTIME" --root /run/docker-test/runtime-runc/moby state "$(cat "$TEST_HOST/id")")" '"status": "running"'
+}
+
+check_the_shim_is_used() {
+    [ -n "${SHIM-}" ] || skip "that of containerd"
+    idle_with box
+    is inode "$(stat -L -c %i "/proc/$(pgrep -f 'containerd-shim-runc-v2.* -id')/exe")" "$(stat -L -c %i "$SHIM")"
 }
 
 check_environment_of_image() {

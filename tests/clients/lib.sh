@@ -181,6 +181,13 @@ END
     tar -C "$TEST_HOST/image" -cf "$TEST_HOST/testimage.tar" manifest.json config.json layer.tar
 }
 
+# use_shim NAME: with SHIM in the environment, containerd finds that program under this name.
+use_shim() {
+    [ -n "${SHIM-}" ] || return 1
+    ln -s "$SHIM" "$TEST_HOST/bin/$1"
+    PATH=$TEST_HOST/bin:$PATH
+}
+
 # podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
 podman_files() {
     # Raising a limit needs CAP_SYS_RESOURCE, which a nested host may lack: no more than we have.

@@ -11,7 +11,7 @@
 //!
 //! A [`Bundle`] is an OCI bundle on such a host, for tests of the runtime specification.
 //!
-//! The binary is `$GARTH`, or the newest of target/release and target/debug.
+//! The binary is `$GARTH`, or the newest of target/release and target/debug; the shim is `$GARTH_SHIM`, likewise.
 #![expect(clippy::unwrap_used, reason = "where the harness fails, the test fails")]
 
 mod bundle;
@@ -42,7 +42,16 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
-    if let Some(path) = env::var_os("GARTH") {
+    program("GARTH", "garth", "garth")
+}
+
+/// The shim under test.
+pub fn shim_binary() -> PathBuf {
+    program("GARTH_SHIM", "containerd-shim-garth-v1", "containerd-shim-garth")
+}
+
+fn program(variable: &str, name: &str, package: &str) -> PathBuf {
+    if let Some(path) = env::var_os(variable) {
         return path.into();
     }
     // The test is target/[triple/]<profile>/deps/<name>-<hash>.
@@ -50,12 +59,13 @@ pub fn binary() -> PathBuf {
     let target = test.ancestors().nth(3).unwrap();
     let built = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
     ["release", "debug"]
-        .map(|profile| target.join(profile).join("garth"))
+        .map(|profile| target.join(profile).join(name))
         .into_iter()
         .filter(|path| built(path).is_some())
         .max_by_key(built)
         .unwrap_or_else(|| {
-            panic!("no garth in {}: `cargo build -p garth`, or set GARTH", target.display())
+            let target = target.display();
+            panic!("no {name} in {target}: `cargo build -p {package}`, or set {variable}")
         })
 }
 

@@ -72,4 +72,4 @@ pub use join::Entrance;
 pub use oom::{Oom, OomEvent};
 pub use record::Cgroup;
 pub use release::leftovers;
-pub use stats::counters::{Pressure, Stats};
+pub use stats::counters::{BlkioEntry, MemoryEntry, Pressure, Stalls, Stats};

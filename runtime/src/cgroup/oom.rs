@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use super::directory::write;
@@ -115,6 +115,12 @@ impl Oom {
         let populated = read_kernel(self.dir.join("cgroup.events"))
             .is_ok_and(|text| text.lines().any(|line| line == "populated 1"));
         Ok(if populated { OomEvent::Nothing } else { OomEvent::Gone })
+    }
+}
+
+impl AsRawFd for Oom {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

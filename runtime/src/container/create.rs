@@ -9,11 +9,11 @@ use super::environment::passed;
 pub(super) use super::prepare::CreateOptions;
 use super::prepare::{Prepared, prepare};
 use super::record::ContainerRecord;
-use super::terminal;
+use super::terminal::{self, ChildProgram, Master, StandardFiles};
 use super::{CREATED, CREATING, Warn, delete, hooks, second};
 use crate::config::oci::Status;
 use crate::error::{Error, Result};
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal};
 use crate::start::Process;
 use crate::sys::process::{Ended, Signals};
 
@@ -34,10 +34,34 @@ pub fn create(journal: &Journal, id: &str, options: &CreateOptions) -> Result<()
         return second.process.wait().map(drop);
     }
     let options = CreateOptions { detached: true, ..options.clone() };
-    let Prepared { entry, record, .. } = prepare(journal, id, &options, true)?;
+    let Prepared { entry, record, .. } =
+        prepare(journal, id, &options, &StandardFiles::Inherited, true)?;
+    await_start(entry, record, &options.warn)
+}
+
+/// Same as [`create`], for a caller that looks after the container and says what its standard files are: its process is a child of this one, which must
+/// be protected ([`crate::protect_own_program`]).
+///
+/// # Errors
+/// The same.
+pub fn create_child(
+    journal: &Journal,
+    id: &str,
+    options: &CreateOptions,
+    files: &StandardFiles,
+) -> Result<ChildProgram> {
+    let options = CreateOptions { detached: true, ..options.clone() };
+    let Prepared { entry, record, process, terminal, .. } =
+        prepare(journal, id, &options, files, true)?;
+    await_start(entry, record, &options.warn)?;
+    Ok(ChildProgram { process, terminal: terminal.and_then(Master::ours) })
+}
+
+/// From now on [`super::start`] finds the process.
+fn await_start(entry: Entry, record: ContainerRecord, warn: &Warn) -> Result<()> {
     let (from, to) = (entry.file(CREATING), entry.file(CREATED));
     fs::rename(&from, &to).map_err(|e| {
-        let _ = delete::release(entry, Some(record), &options.warn);
+        let _ = delete::release(entry, Some(record), warn);
         Error::io(format!("rename {} to {}", from.display(), to.display()), &e)
     })
 }
@@ -88,7 +112,7 @@ pub fn run(
     }
     let options = CreateOptions { detached: signals.is_none(), ..options.clone() };
     let Prepared { entry, record, process, terminal, notify } =
-        prepare(journal, id, &options, false)?;
+        prepare(journal, id, &options, &StandardFiles::Inherited, false)?;
     let lists = record.asked.config.hooks.clone().unwrap_or_default();
     let state = record.state(Status::Running, process.pid());
     if let Err(error) = hooks::run(&lists.poststart, "poststart", &state, &options.warn) {
@@ -113,7 +137,12 @@ pub fn run(
             }
         });
     }
-    let foreground = Foreground { signals: &signals, terminal, ending, warn: &options.warn };
+    let foreground = Foreground {
+        signals: &signals,
+        terminal: terminal.and_then(Master::shown),
+        ending,
+        warn: &options.warn,
+    };
     wait(journal, record, &process, foreground).map(Some)
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{self, listen_fds};
 use super::prepare::surroundings;
-use super::terminal::{self, Console};
+use super::terminal::{self, ChildProgram, Console, Master, StandardFiles};
 use super::{Container, Warn, linux, second};
 use crate::config::oci::{NamespaceType, Process as Program, Status};
 use crate::container::parent::{self, connect, write_pid_file};
@@ -70,6 +70,21 @@ impl Joined {
     }
 }
 
+/// Same as [`exec`], for a caller that looks after the program and says what its standard files are: it is a child of this process, which must be protected
+/// ([`crate::protect_own_program`]).
+///
+/// # Errors
+/// The same.
+pub fn exec_child(
+    journal: &Journal,
+    id: &str,
+    exec: &Exec,
+    files: &StandardFiles,
+) -> Result<ChildProgram> {
+    let (process, terminal) = join(journal, id, exec, files)?;
+    Ok(ChildProgram { process, terminal: terminal.and_then(Master::ours) })
+}
+
 /// Runs a program in a running container. When this returns, the program has been executed.
 ///
 /// # Errors
@@ -82,6 +97,16 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         second::answer(&second, &exec.warn)?;
         return Ok(Joined { process: second.process, terminal: None });
     }
+    let (process, terminal) = join(journal, id, exec, &StandardFiles::Inherited)?;
+    Ok(Joined { process, terminal: terminal.and_then(Master::shown) })
+}
+
+fn join(
+    journal: &Journal,
+    id: &str,
+    exec: &Exec,
+    files: &StandardFiles,
+) -> Result<(Process, Option<Master>)> {
     let container = Container::open(journal, id)?;
     // In runc's words.
     let refuse = |how: &str| Error::new(format!("exec failed: {how}"));
@@ -110,7 +135,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         return Err(refuse("Cwd must be an absolute path"));
     }
     let socket = exec.console_socket.as_deref();
-    let console = Console::choose(program.terminal, socket, exec.detached)
+    let console = Console::choose(program.terminal, socket, exec.detached, files)
         .map_err(|error| error.within("exec failed"))?;
     let sockets = listen_fds();
     let home = |uid| environment::home_in_container(pid, uid);
@@ -131,6 +156,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         channel: channel.number(),
         console: console.descriptor(),
         plain_lines: console.plain_lines(),
+        files: files.numbers(),
         preserve: super::prepare::inherited(exec.preserve_fds)?,
         cgroup: entrance.unified.as_ref().map(AsRawFd::as_raw_fd),
         cgroup_files: entrance.files,
@@ -170,7 +196,7 @@ pub fn exec(journal: &Journal, id: &str, exec: &Exec) -> Result<Joined> {
         })?;
     drop(score);
     match hand_over(exec, console, &process) {
-        Ok(terminal) => Ok(Joined { process, terminal }),
+        Ok(terminal) => Ok((process, terminal)),
         Err(error) => {
             process.kill();
             let _ = process.wait();
@@ -196,11 +222,7 @@ fn fill_in(program: &mut Program, own: &Program) {
 }
 
 /// Reports the running program to the pid file and the sockets.
-fn hand_over(
-    exec: &Exec,
-    console: Console,
-    process: &Process,
-) -> Result<Option<terminal::Attached>> {
+fn hand_over(exec: &Exec, console: Console, process: &Process) -> Result<Option<Master>> {
     if let Some(path) = &exec.pid_file {
         write_pid_file(path, process.pid())?;
     }

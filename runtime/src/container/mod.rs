@@ -45,9 +45,9 @@ mod warn;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-pub use create::{AfterEnd, Detached, create, run};
+pub use create::{AfterEnd, Detached, create, create_child, run};
 pub use delete::delete;
-pub use exec::{Exec, Joined, exec};
+pub use exec::{Exec, Joined, exec, exec_child};
 pub use kill::{Targets, kill};
 pub use pause::{pause, resume};
 pub use prepare::CreateOptions;
@@ -56,6 +56,7 @@ pub use record::ContainerRecord;
 #[doc(hidden)]
 pub use serve::serve;
 pub use start::start;
+pub use terminal::{ChildProgram, StandardFiles};
 pub use update::{Changes, Schemata, update};
 
 // For the command line.

@@ -1,7 +1,7 @@
 //! Shared by `create` and `run`: from a bundle to a process that is ready.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::environment::{self, listen_fds};
 use super::notify::{self, Notify};
 use super::record::{Asked, ContainerRecord};
-use super::terminal::{Attached, Console};
+use super::terminal::{Console, Master, StandardFiles};
 use super::warn::Warn;
 use super::{CREATING, devices, hooks, linux, own, trees};
 use crate::cgroup::{self, Driver, Entrance, Hierarchy};
@@ -70,7 +70,7 @@ pub struct Prepared {
     /// Its first process.
     pub process: Process,
     /// The master of its terminal, if we hold it.
-    pub terminal: Option<Attached>,
+    pub terminal: Option<Master>,
     /// The program's notifications, if it already runs and the caller wants them.
     pub notify: Option<Notify>,
 }
@@ -83,6 +83,7 @@ pub fn prepare(
     journal: &Journal,
     id: &str,
     options: &CreateOptions,
+    files: &StandardFiles,
     waits: bool,
 ) -> Result<Prepared> {
     let bundle = bundle(&options.bundle)?;
@@ -91,13 +92,15 @@ pub fn prepare(
     config.notes().iter().for_each(|note| options.warn.note(note));
     warn_of_capabilities(&config, &options.warn)?;
     let terminal = config.process.as_ref().is_some_and(|program| program.terminal);
-    let console = Console::choose(terminal, options.console_socket.as_deref(), options.detached)?;
+    let socket = options.console_socket.as_deref();
+    let console = Console::choose(terminal, socket, options.detached, files)?;
     let trees = Hierarchy::read()?;
     let (entry, mut record) = place_config(journal, id, &bundle, config, (options, &trees))?;
     // Held until a failed start has given up its cgroup.
     let mut held = Held::new();
-    let launched = provide(&entry, &mut record, &options.warn)
-        .and_then(|()| launch(&entry, &record, (options, &trees), console, waits, &mut held));
+    let launched = provide(&entry, &mut record, &options.warn).and_then(|()| {
+        launch(&entry, &record, (options, &trees), (console, files.numbers()), waits, &mut held)
+    });
     match launched {
         Ok((process, terminal, notify)) => {
             Ok(Prepared { entry, record, process, terminal, notify })
@@ -303,10 +306,10 @@ fn launch(
     entry: &Entry,
     record: &ContainerRecord,
     (options, hierarchy): (&CreateOptions, &Hierarchy),
-    console: Console,
+    (console, files): (Console, Option<[RawFd; 3]>),
     waits: bool,
     held: &mut Held,
-) -> Result<(Process, Option<Attached>, Option<Notify>)> {
+) -> Result<(Process, Option<Master>, Option<Notify>)> {
     let mut config = completed(&record.asked.config, &console);
     let offered = notify::offer(entry, &mut config)?;
     let config = &config;
@@ -353,6 +356,7 @@ fn launch(
         environment: if hooks_inherit(&lists) { hooks::own_environment() } else { Vec::new() },
         console: console.descriptor(),
         plain_lines: console.plain_lines(),
+        files,
         preserve: inherited(options.preserve_fds)?,
         connects: record.resources.connects(),
         no_pivot: options.no_pivot,

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::oci::ConsoleSize;
 use crate::container::parent::connect;
@@ -17,6 +18,37 @@ use crate::sys::pidfd;
 use crate::sys::process::{self, Arrived, Signals};
 use crate::sys::raw::RawFd;
 
+/// A container's program whose creator looks after it.
+#[derive(Debug)]
+pub struct ChildProgram {
+    /// Its process, a child of this one.
+    pub process: Process,
+    /// Its terminal, if it has one.
+    pub terminal: Option<Terminal>,
+}
+
+/// The standard files of a program.
+#[derive(Clone, Debug, Default)]
+pub enum StandardFiles {
+    /// The caller's.
+    #[default]
+    Inherited,
+    /// These; numbers from 3 up.
+    Given(Arc<[OwnedFd; 3]>),
+    /// A terminal that is handed to the caller of [`super::create_child`] or [`super::exec_child`].
+    NewTerminal,
+}
+
+impl StandardFiles {
+    /// Their numbers, if they are given.
+    pub(super) fn numbers(&self) -> Option<[RawFd; 3]> {
+        match self {
+            StandardFiles::Given(files) => Some(files.each_ref().map(AsRawFd::as_raw_fd)),
+            StandardFiles::Inherited | StandardFiles::NewTerminal => None,
+        }
+    }
+}
+
 /// Where the master of the program's terminal goes.
 #[derive(Debug)]
 pub enum Console {
@@ -26,6 +58,35 @@ pub enum Console {
     Socket(OwnedFd),
     /// To us, in front of which there is the caller's terminal.
     Here(Delivery, Caller),
+    /// To us, who hand it on.
+    Ours(Delivery),
+}
+
+/// The master of a terminal that came to us.
+#[derive(Debug)]
+pub enum Master {
+    /// To be shown at the caller's.
+    Shown(Terminal, Caller),
+    /// For who called the library.
+    Ours(Terminal),
+}
+
+impl Master {
+    /// The first kind.
+    pub fn shown(self) -> Option<Attached> {
+        match self {
+            Master::Shown(terminal, caller) => Some((terminal, caller)),
+            Master::Ours(_) => None,
+        }
+    }
+
+    /// The second kind.
+    pub fn ours(self) -> Option<Terminal> {
+        match self {
+            Master::Ours(terminal) => Some(terminal),
+            Master::Shown(..) => None,
+        }
+    }
 }
 
 impl Console {
@@ -33,7 +94,24 @@ impl Console {
     ///
     /// # Errors
     /// In runc's words: nothing would hold the terminal, or nothing would be sent to the socket.
-    pub fn choose(terminal: bool, socket: Option<&Path>, detached: bool) -> Result<Console> {
+    pub fn choose(
+        terminal: bool,
+        socket: Option<&Path>,
+        detached: bool,
+        files: &StandardFiles,
+    ) -> Result<Console> {
+        match (terminal, files) {
+            (_, StandardFiles::Inherited) | (false, StandardFiles::Given(_)) => {}
+            (true, StandardFiles::NewTerminal) => return Delivery::new().map(Console::Ours),
+            (true, StandardFiles::Given(_)) => {
+                return Err(Error::new(
+                    "process.terminal is true, and other standard files are given",
+                ));
+            }
+            (false, StandardFiles::NewTerminal) => {
+                return Err(Error::new("a terminal is expected, and process.terminal is false"));
+            }
+        }
         match (terminal, socket) {
             (true, None) if detached => Err(Error::new(
                 "cannot allocate tty if garth will detach without setting console socket",
@@ -58,7 +136,7 @@ impl Console {
         match self {
             Console::None => None,
             Console::Socket(socket) => Some(socket.as_raw_fd()),
-            Console::Here(delivery, _) => Some(delivery.socket()),
+            Console::Here(delivery, _) | Console::Ours(delivery) => Some(delivery.socket()),
         }
     }
 
@@ -78,9 +156,10 @@ impl Console {
     ///
     /// # Errors
     /// None arrived.
-    pub fn take(self) -> Result<Option<Attached>> {
+    pub fn take(self) -> Result<Option<Master>> {
         match self {
-            Console::Here(delivery, caller) => Ok(Some((delivery.take()?, caller))),
+            Console::Here(delivery, caller) => Ok(Some(Master::Shown(delivery.take()?, caller))),
+            Console::Ours(delivery) => Ok(Some(Master::Ours(delivery.take()?))),
             Console::None | Console::Socket(_) => Ok(None),
         }
     }

@@ -59,6 +59,8 @@ pub struct Surroundings {
     pub bundle: PathBuf,
     /// The caller's environment, for hooks without one of their own.
     pub environment: Vec<OsString>,
+    /// The program's standard files; `None`: the caller's.
+    pub files: Option<[RawFd; 3]>,
     /// A socket that receives the terminal's master.
     pub console: Option<RawFd>,
     /// The terminal's output goes to a file or a pipe.
@@ -197,6 +199,11 @@ impl Compiler<'_> {
         let surroundings = self.surroundings;
         // The parent may be killed at any moment; a child not yet on record must not survive it.
         self.push(Step::DieWithParent, "always");
+        if let Some(files) = surroundings.files {
+            for (to, from) in (0..).zip(files) {
+                self.push(Step::Descriptor { to, from: Some(from) }, "files");
+            }
+        }
         self.push(Step::CloseOnExec { from: 3 + surroundings.preserve }, "always");
         // Modes of what is made below are given in full.
         self.push(Step::Umask(0), "always");

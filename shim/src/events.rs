@@ -1,0 +1,114 @@
+//! Events for containerd, in the order in which they happened: /tasks/create, start, exit, delete and so on, forwarded to
+//! its ttrpc socket (TTRPC_ADDRESS).
+
+use std::time::{Duration, SystemTime};
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim_protos::protobuf::{MessageField, MessageFull};
+use containerd_shim_protos::shim::event::Envelope;
+use containerd_shim_protos::shim::events::ForwardRequest;
+use containerd_shim_protos::shim_async::{Client, EventsClient};
+use containerd_shim_protos::ttrpc::context;
+use tokio::sync::mpsc;
+
+use crate::log;
+
+/// How long one event may take, and how long containerd may be away before one is given up: after a restart it asks for
+/// the state of each task anyway.
+const PATIENCE: Duration = Duration::from_secs(5);
+const AWAY: Duration = Duration::from_secs(60);
+/// How long the last events may take when the shim ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where events are put.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::UnboundedSender<Envelope>, String);
+
+/// Ends when the last [`Events`] is gone and all are sent, or cannot be.
+#[derive(Debug)]
+pub struct Publisher(tokio::task::JoinHandle<()>);
+
+impl Events {
+    /// Begins to publish to this socket; none if the address is empty.
+    pub fn begin(address: String, namespace: String) -> (Events, Publisher) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Events(sender, namespace), Publisher(tokio::spawn(publish(address, receiver))))
+    }
+
+    /// Puts one at the end of the line.
+    pub fn send<T: MessageFull>(&self, topic: &str, event: &T) {
+        let mut envelope = Envelope::new();
+        envelope.timestamp = MessageField::some(timestamp(SystemTime::now()));
+        envelope.namespace = self.1.clone();
+        envelope.topic = topic.to_owned();
+        envelope.event = MessageField::some(Any {
+            type_url: T::descriptor().full_name().to_owned(),
+            value: event.write_to_bytes().unwrap_or_default(),
+            ..Any::default()
+        });
+        let _ = self.0.send(envelope);
+    }
+}
+
+impl Publisher {
+    /// Waits for the last events.
+    pub async fn end(self) {
+        let _ = tokio::time::timeout(FAREWELL, self.0).await;
+    }
+}
+
+async fn publish(address: String, mut events: mpsc::UnboundedReceiver<Envelope>) {
+    let mut client: Option<EventsClient> = None;
+    while let Some(envelope) = events.recv().await {
+        if !address.is_empty() {
+            deliver(&address, &mut client, envelope).await;
+        }
+    }
+}
+
+async fn deliver(address: &str, client: &mut Option<EventsClient>, envelope: Envelope) {
+    let end = tokio::time::Instant::now() + AWAY;
+    let mut pause = Duration::from_millis(10);
+    let mut request = ForwardRequest::new();
+    request.envelope = MessageField::some(envelope);
+    loop {
+        let result = match client {
+            Some(client) => {
+                client.forward(context::with_duration(PATIENCE), &request).await.map(drop)
+            }
+            None => {
+                let socket = if address.contains("://") {
+                    address.to_owned()
+                } else {
+                    format!("unix://{address}")
+                };
+                match Client::connect(&socket).await {
+                    Ok(connected) => {
+                        *client = Some(EventsClient::new(connected));
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let Err(error) = result else { return };
+        *client = None;
+        if tokio::time::Instant::now() > end {
+            log::warn(format_args!("event {} is given up: {error}", request.envelope.topic));
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// A time, for a message.
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: since.as_secs() as i64,
+        nanos: since.subsec_nanos() as i32,
+        ..Timestamp::default()
+    }
+}

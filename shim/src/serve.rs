@@ -1,0 +1,99 @@
+//! The shim itself: it serves at the socket that `start` has made, until its last container is deleted.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::shim_async::create_task;
+use containerd_shim_protos::ttrpc::r#async::Server;
+use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use garth::sys::file::inherited;
+use garth::{Error, Result};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::events::Events;
+use crate::flags::Flags;
+use crate::launch::{LISTENER, SOCKET};
+use crate::log;
+use crate::reaper::Reaper;
+use crate::service::{Service, Shim};
+use crate::task::Shared;
+
+/// How long a shim without containers waits for one: containerd may have ended after `start`.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the answer to the last call may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// The names of the tasks' service; the messages are the same.
+const SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/// Serves.
+///
+/// # Errors
+/// There is no socket, or something that a shim needs cannot be had.
+pub fn serve(flags: &Flags) -> Result<()> {
+    // Containers are started from this process.
+    garth::protect_own_program()?;
+    let bundle = std::env::current_dir().map_err(|error| Error::io("find the bundle", &error))?;
+    log::open(&bundle, &flags.id, flags.debug);
+    let socket = inherited(LISTENER).map_err(|errno| {
+        Error::os("serve at descriptor 3", errno)
+            .hint("containerd starts shims, with the verb start")
+    })?;
+    if std::env::var_os("SCHED_CORE").is_some() {
+        let scope = rustix::thread::CoreSchedulingScope::ProcessGroup;
+        rustix::thread::create_core_scheduling_cookie(rustix::process::getpid(), scope)
+            .map_err(|errno| Error::io("SCHED_CORE: schedule apart from others", &errno.into()))?;
+    }
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|errno| Error::io("become the reaper of containers", &errno.into()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| Error::io("begin to serve", &error))?;
+    let path = PathBuf::from(std::env::var_os(SOCKET).unwrap_or_default());
+    runtime.block_on(at(flags, StdListener::from(socket), path))
+}
+
+async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
+    let failed = |error: std::io::Error| Error::io("serve", &error);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
+    let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let (events, publisher) = Events::begin(address, flags.namespace.clone());
+    let shared =
+        Arc::new(Shared { namespace: flags.namespace.clone(), events, reaper: Reaper::default() });
+    let shim = Arc::new(Shim::new(shared.clone(), path));
+    let mut server = Server::new().add_listener(Listener::from(listener));
+    for name in SERVICES {
+        let service = create_task(Arc::new(Service(shim.clone())));
+        server = server.register_service(
+            service.into_values().map(|calls| (name.to_owned(), calls)).collect(),
+        );
+    }
+    let started = server.start().await;
+    started.map_err(|error| Error::new("serve").because(error))?;
+    let mut children = signal(SignalKind::child()).map_err(failed)?;
+    let mut idle = tokio::time::interval(IDLE);
+    idle.tick().await;
+    let mut was_idle = false;
+    loop {
+        tokio::select! {
+            () = shim.end.notified() => break,
+            _ = children.recv() => shared.reaper.sweep(),
+            _ = idle.tick() => {
+                if was_idle && shim.is_idle() {
+                    log::warn("no container for a while: ends");
+                    let _ = std::fs::remove_file(&shim.socket);
+                    break;
+                }
+                was_idle = shim.is_idle();
+            }
+        }
+    }
+    tokio::time::sleep(LAST_WORDS).await;
+    drop((server, shim, shared));
+    publisher.end().await;
+    // What still runs, such as a copy to a reader that is gone, ends with the process.
+    std::process::exit(0);
+}

@@ -1,0 +1,416 @@
+//! A container of a pod, as containerd sees it: a task, with the programs in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
+};
+use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::topics;
+use garth::config::oci::{NamespaceType, Process as Wanted};
+use garth::container::{self, ChildProgram, CreateOptions, Exec, StandardFiles, Targets};
+use garth::{Container, Error, Journal, Process};
+use tokio::io::Interest;
+
+use crate::events::{Events, timestamp};
+use crate::options::Options;
+use crate::program::{End, Program};
+use crate::reaper::Reaper;
+use crate::status::{Answer, Code, failed, invalid, not_found, not_now, status, unimplemented};
+use crate::stdio::{Opened, Stdio, Whose};
+use crate::watched::watched;
+use crate::{log, rootfs};
+
+/// How long the programs that joined a container may take to be reaped after its first has ended.
+const OTHERS: Duration = Duration::from_secs(2);
+
+/// What all tasks of a shim share.
+#[derive(Debug)]
+pub struct Shared {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Where events are put.
+    pub events: Events,
+    /// Who reaps what.
+    pub reaper: Reaper,
+}
+
+impl Shared {
+    /// Runs something that may take a while, such as a hook, beside everything else.
+    ///
+    /// # Errors
+    /// Of `operation`.
+    pub async fn work<T: Send + 'static>(
+        self: &Arc<Self>,
+        doing: &str,
+        operation: impl FnOnce() -> garth::Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let busy = self.reaper.busy();
+        let done = tokio::task::spawn_blocking(operation).await;
+        drop(busy);
+        match done {
+            Ok(result) => result.map_err(|error| failed(doing, &error)),
+            Err(error) => Err(status(Code::INTERNAL, format_args!("{doing}: {error}"))),
+        }
+    }
+}
+
+/// A container.
+#[derive(Debug)]
+pub struct Task {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Its state directory.
+    pub journal: Journal,
+    /// Its first program.
+    pub init: Arc<Program>,
+    /// How it was asked to be run.
+    pub options: Options,
+    execs: Mutex<BTreeMap<String, Arc<Program>>>,
+    shared: Arc<Shared>,
+}
+
+impl Task {
+    /// Makes the container; its program waits for [`Task::start`].
+    ///
+    /// # Errors
+    /// The step that failed; nothing is left behind.
+    pub async fn create(shared: Arc<Shared>, request: CreateTaskRequest) -> Answer<Arc<Task>> {
+        if !request.checkpoint.is_empty() {
+            return Err(unimplemented("restore from a checkpoint"));
+        }
+        let options = match request.options.as_ref() {
+            Some(any) => Options::read(any).map_err(invalid)?,
+            None => Options::default(),
+        };
+        if !options.binary_name.is_empty() {
+            log::warn(format_args!(
+                "option BinaryName {:?} is ignored: no runtime is executed",
+                options.binary_name
+            ));
+        }
+        let journal = Journal::at(options.state(&shared.namespace)).containers();
+        let stdio = Stdio {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+        };
+        let task = Arc::new(Task {
+            id: request.id.clone(),
+            bundle: request.bundle.clone().into(),
+            journal,
+            init: Arc::new(Program::new(String::new(), stdio, None)),
+            options,
+            execs: Mutex::default(),
+            shared,
+        });
+        let (for_work, mounts) = (task.clone(), request.rootfs.clone());
+        let made = task.shared.work("create", move || for_work.make(&mounts)).await;
+        let (opened, child) = made.inspect_err(|_| drop(rootfs::release(&task.bundle)))?;
+        let ChildProgram { process, terminal } = child;
+        let ends = opened.begin(terminal).map_err(|error| failed("create", &error))?;
+        task.init.has(&process, ends)?;
+        let mut io = TaskIO::new();
+        (io.stdin, io.stdout, io.stderr, io.terminal) =
+            (request.stdin, request.stdout, request.stderr, request.terminal);
+        let event = TaskCreate {
+            container_id: task.id.clone(),
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            io: MessageField::some(io),
+            pid: process.pid() as u32,
+            ..TaskCreate::default()
+        };
+        task.shared.events.send(topics::TASK_CREATE_EVENT_TOPIC, &event);
+        task.clone().watch(task.init.clone(), process);
+        task.clone().watch_memory();
+        Ok(task)
+    }
+
+    fn make(
+        &self,
+        mounts: &[containerd_shim_protos::api::Mount],
+    ) -> garth::Result<(Opened, ChildProgram)> {
+        self.options.write(&self.bundle)?;
+        rootfs::provide(mounts, &self.bundle)?;
+        let mut opened = self.init.stdio.open(self.whose(), self.init.input_is_closed())?;
+        let options = CreateOptions {
+            bundle: self.bundle.clone(),
+            no_pivot: self.options.no_pivot_root,
+            no_new_keyring: self.options.no_new_keyring,
+            systemd_cgroup: self.options.systemd_cgroup,
+            warn: log::library(),
+            ..CreateOptions::default()
+        };
+        let child =
+            container::create_child(&self.journal, &self.id, &options, &files(&mut opened))?;
+        self.shared.reaper.add(child.process.pid());
+        Ok((opened, child))
+    }
+
+    fn whose(&self) -> Whose<'_> {
+        let owner = (self.options.io_uid, self.options.io_gid);
+        Whose { namespace: &self.shared.namespace, id: &self.id, owner }
+    }
+
+    /// Runs its program.
+    ///
+    /// # Errors
+    /// A step failed; the container has ended then.
+    pub async fn start(self: &Arc<Self>) -> Answer<i32> {
+        let _starting = self.init.starting.lock().await;
+        let (journal, id) = (self.journal.clone(), self.id.clone());
+        self.shared.work("start", move || container::start(&journal, &id, &log::library())).await?;
+        self.init.has_started();
+        let event = TaskStart {
+            container_id: self.id.clone(),
+            pid: self.init.pid() as u32,
+            ..TaskStart::default()
+        };
+        self.shared.events.send(topics::TASK_START_EVENT_TOPIC, &event);
+        Ok(self.init.pid())
+    }
+
+    /// Notes a program that will join.
+    ///
+    /// # Errors
+    /// The id is taken, or the program cannot be understood.
+    pub fn add(&self, request: ExecProcessRequest) -> Answer<()> {
+        let wanted: Wanted = serde_json::from_slice(&request.spec.value)
+            .map_err(|error| invalid(format_args!("exec {}: spec: {error}", request.exec_id)))?;
+        let wanted = Wanted { terminal: request.terminal, ..wanted };
+        let (stdin, stdout, stderr) = (request.stdin, request.stdout, request.stderr);
+        let stdio = Stdio { stdin, stdout, stderr, terminal: request.terminal };
+        let program = Program::new(request.exec_id.clone(), stdio, Some(wanted));
+        let mut execs = self.execs();
+        if execs.contains_key(&request.exec_id) {
+            return Err(status(Code::ALREADY_EXISTS, format_args!("id {}", request.exec_id)));
+        }
+        execs.insert(request.exec_id.clone(), Arc::new(program));
+        let event = TaskExecAdded {
+            container_id: self.id.clone(),
+            exec_id: request.exec_id,
+            ..TaskExecAdded::default()
+        };
+        self.shared.events.send(topics::TASK_EXEC_ADDED_EVENT_TOPIC, &event);
+        Ok(())
+    }
+
+    /// Starts a program that joins.
+    ///
+    /// # Errors
+    /// A step failed.
+    pub async fn join(self: &Arc<Self>, exec_id: &str) -> Answer<i32> {
+        let program = self.program(exec_id)?;
+        let starting = program.starting.lock().await;
+        if program.pid() > 0 {
+            return Err(not_now(format_args!("exec {exec_id} has been started")));
+        }
+        if self.init.end().is_some() {
+            return Err(not_now(format_args!(
+                "container {}: its first process is not running",
+                self.id
+            )));
+        }
+        let (task, joins) = (self.clone(), program.clone());
+        let work = move || task.enter(&joins);
+        let (opened, ChildProgram { process, terminal }) = self.shared.work("exec", work).await?;
+        let ends = opened.begin(terminal).map_err(|error| failed("exec", &error))?;
+        program.has(&process, ends)?;
+        program.has_started();
+        let event = TaskExecStarted {
+            container_id: self.id.clone(),
+            exec_id: exec_id.to_owned(),
+            pid: process.pid() as u32,
+            ..TaskExecStarted::default()
+        };
+        self.shared.events.send(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
+        drop(starting);
+        let pid = process.pid();
+        self.clone().watch(program, process);
+        Ok(pid)
+    }
+
+    fn enter(&self, program: &Program) -> garth::Result<(Opened, ChildProgram)> {
+        let mut opened = program.stdio.open(self.whose(), program.input_is_closed())?;
+        let exec = Exec {
+            program: program.wanted.clone().unwrap_or_default(),
+            detached: true,
+            warn: log::library(),
+            ..Exec::default()
+        };
+        let child = container::exec_child(&self.journal, &self.id, &exec, &files(&mut opened))?;
+        self.shared.reaper.add(child.process.pid());
+        Ok((opened, child))
+    }
+
+    /// A program of it: the first, if `exec_id` is empty.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn program(&self, exec_id: &str) -> Answer<Arc<Program>> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        self.execs().get(exec_id).cloned().ok_or_else(|| not_found(format_args!("exec {exec_id}")))
+    }
+
+    /// The programs that have joined it.
+    pub fn joined(&self) -> Vec<Arc<Program>> {
+        self.execs().values().cloned().collect()
+    }
+
+    fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Program>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets a program that has joined and ended, or was never started.
+    ///
+    /// # Errors
+    /// There is none, or it runs.
+    pub fn forget(&self, exec_id: &str) -> Answer<Arc<Program>> {
+        let program = self.program(exec_id)?;
+        if program.lives() {
+            return Err(not_now(format_args!(
+                "exec {exec_id} must be stopped before it is deleted"
+            )));
+        }
+        self.execs().remove(exec_id);
+        Ok(program)
+    }
+
+    /// Removes the container, which has ended or was never started.
+    ///
+    /// # Errors
+    /// It runs, or something of it cannot be released.
+    pub async fn delete(self: &Arc<Self>) -> Answer<End> {
+        if self.init.lives() && self.init.status() != containerd_shim_protos::api::Status::CREATED {
+            return Err(not_now(format_args!(
+                "container {} must be stopped before it is deleted",
+                self.id
+            )));
+        }
+        let task = self.clone();
+        let remove = move || {
+            container::delete(&task.journal, &task.id, true, &log::library())?;
+            rootfs::release(&task.bundle)
+        };
+        self.shared.work("delete", remove).await?;
+        let end = self.init.wait().await;
+        let event = TaskDelete {
+            container_id: self.id.clone(),
+            pid: self.init.pid() as u32,
+            exit_status: end.status,
+            exited_at: MessageField::some(timestamp(end.at)),
+            ..TaskDelete::default()
+        };
+        self.shared.events.send(topics::TASK_DELETE_EVENT_TOPIC, &event);
+        Ok(end)
+    }
+
+    /// Waits for the end of a program, and reports it.
+    fn watch(self: Arc<Self>, program: Arc<Program>, process: Process) {
+        tokio::spawn(async move {
+            let end = match ended(&process).await {
+                Ok(end) => end,
+                Err(error) => {
+                    log::warn(format_args!("wait for process {}: {error}", process.pid()));
+                    End { status: 255, at: std::time::SystemTime::now() }
+                }
+            };
+            self.shared.reaper.remove(process.pid());
+            if program.exec_id.is_empty() {
+                self.end_others().await;
+            }
+            if let Some(ends) = program.ends() {
+                ends.settle().await;
+            }
+            let _starting = program.starting.lock().await;
+            let event = TaskExit {
+                container_id: self.id.clone(),
+                id: if program.exec_id.is_empty() {
+                    self.id.clone()
+                } else {
+                    program.exec_id.clone()
+                },
+                pid: process.pid() as u32,
+                exit_status: end.status,
+                exited_at: MessageField::some(timestamp(end.at)),
+                ..TaskExit::default()
+            };
+            self.shared.events.send(topics::TASK_EXIT_EVENT_TOPIC, &event);
+            program.has_ended(end);
+        });
+    }
+
+    /// When the first program has ended: in a pid namespace of its own all others have, too. Otherwise they are killed.
+    /// Either way their ends are reported first.
+    async fn end_others(self: &Arc<Self>) {
+        let task = self.clone();
+        let kill = move || {
+            let config = Container::open(&task.journal, &task.id)?.record.asked.config;
+            let own = config.linux.is_some_and(|linux| linux.is_new(NamespaceType::Pid));
+            if own { Ok(()) } else { container::kill(&task.journal, &task.id, 9, Targets::All) }
+        };
+        if let Err(error) = self.shared.work("kill", kill).await {
+            log::debug(format_args!("container {}: {error}", self.id));
+        }
+        let end = tokio::time::Instant::now() + OTHERS;
+        for program in self.joined().into_iter().filter(|program| program.lives()) {
+            let _ = tokio::time::timeout_at(end, program.wait()).await;
+        }
+    }
+
+    /// Reports when the kernel kills for lack of memory.
+    fn watch_memory(self: Arc<Self>) {
+        let watch = || {
+            let container = Container::open(&self.journal, &self.id)?;
+            container.record.resources.cgroup.notify_oom()
+        };
+        // Without a memory controller there is nothing to be watched.
+        let Ok(oom) = watch() else { return };
+        tokio::spawn(async move {
+            let Ok(mut oom) = watched(oom, Interest::READABLE) else { return };
+            loop {
+                tokio::select! {
+                    _ = self.init.wait() => return,
+                    ready = oom.readable_mut() => {
+                        let Ok(mut ready) = ready else { return };
+                        ready.clear_ready();
+                        match ready.get_inner_mut().news() {
+                            Ok(garth::cgroup::OomEvent::Oom) => {
+                                let event = TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() };
+                                self.shared.events.send(topics::TASK_OOM_EVENT_TOPIC, &event);
+                            }
+                            Ok(garth::cgroup::OomEvent::Nothing) => {}
+                            Ok(garth::cgroup::OomEvent::Gone) | Err(_) => return,
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+fn files(opened: &mut Opened) -> StandardFiles {
+    match opened.files.take() {
+        Some(files) => StandardFiles::Given(Arc::new(files)),
+        None => StandardFiles::NewTerminal,
+    }
+}
+
+/// Until a process has ended; reaps it.
+async fn ended(process: &Process) -> garth::Result<End> {
+    let failed = |error: std::io::Error| Error::io("watch a process", &error);
+    let pidfd = process.pidfd().try_clone_to_owned().map_err(failed)?;
+    let pidfd = watched(pidfd, Interest::READABLE).map_err(failed)?;
+    let _ = pidfd.readable().await.map_err(failed)?;
+    process.wait().map(End::now)
+}
