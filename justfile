@@ -28,6 +28,13 @@ limits:
     LIMIT=all cargo test --package garth-tests --test limit -- --nocapture --test-threads 1
     tests/limit-aws
 
+# The shim: a thousand containers one after the other, ten thousand that print a word, a hundred kills. Needs root and
+# containerd.
+shim:
+    cargo build --release --package garth --package containerd-shim-garth
+    SHIM=$PWD/target/x86_64-unknown-linux-gnu/release/containerd-shim-garth-v1 CYCLES=1000 RUNS=10000 ROUNDS=100 VERBOSE=1 \
+        tests/clients/shim.sh $PWD/target/x86_64-unknown-linux-gnu/release/garth
+
 # A stock Debian 12 with systemd, booted in qemu: units, user sessions, podman, daemons, kills. Before each
 # release. Needs root, debootstrap, qemu-system-x86 and 6 GB in the cache; `just vm units` runs one file.
 vm *cases:

@@ -1,6 +1,7 @@
 //! Events for containerd, in the order in which they happened: /tasks/create, start, exit, delete and so on, forwarded to
 //! its ttrpc socket (TTRPC_ADDRESS).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -10,7 +11,7 @@ use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::context;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::log;
 
@@ -23,7 +24,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where events are put.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::UnboundedSender<Envelope>, String);
+pub struct Events {
+    sender: mpsc::UnboundedSender<Envelope>,
+    namespace: String,
+    news: Arc<Notify>,
+}
 
 /// Ends when the last [`Events`] is gone and all are sent, or cannot be.
 #[derive(Debug)]
@@ -33,21 +38,28 @@ impl Events {
     /// Begins to publish to this socket; none if the address is empty.
     pub fn begin(address: String, namespace: String) -> (Events, Publisher) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Events(sender, namespace), Publisher(tokio::spawn(publish(address, receiver))))
+        let news = Arc::default();
+        (Events { sender, namespace, news }, Publisher(tokio::spawn(publish(address, receiver))))
     }
 
     /// Puts one at the end of the line.
     pub fn send<T: MessageFull>(&self, topic: &str, event: &T) {
         let mut envelope = Envelope::new();
         envelope.timestamp = MessageField::some(timestamp(SystemTime::now()));
-        envelope.namespace = self.1.clone();
+        envelope.namespace = self.namespace.clone();
         envelope.topic = topic.to_owned();
         envelope.event = MessageField::some(Any {
             type_url: T::descriptor().full_name().to_owned(),
             value: event.write_to_bytes().unwrap_or_default(),
             ..Any::default()
         });
-        let _ = self.0.send(envelope);
+        let _ = self.sender.send(envelope);
+        self.news.notify_one();
+    }
+
+    /// Until something has happened since this was last awaited.
+    pub async fn news(&self) {
+        self.news.notified().await;
     }
 }
 

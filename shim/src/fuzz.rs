@@ -1,6 +1,8 @@
 //! What reads the bytes of others: no input may make it panic.
 
-use containerd_shim_protos::api::{CheckpointTaskRequest, CreateTaskRequest, ExecProcessRequest, UpdateTaskRequest};
+use containerd_shim_protos::api::{
+    CheckpointTaskRequest, CreateTaskRequest, ExecProcessRequest, UpdateTaskRequest,
+};
 use containerd_shim_protos::protobuf::Message;
 use garth::config::oci::{Process, Resources};
 

@@ -27,6 +27,8 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 pub const LISTENER: i32 = 3;
 /// The variable with its path.
 pub const SOCKET: &str = "GARTH_SHIM_SOCKET";
+/// The variable with the process id of containerd, which has called `start`.
+pub const DAEMON: &str = "GARTH_SHIM_DAEMON";
 
 /// Prints the address of a shim for the container whose bundle is the current directory.
 ///
@@ -147,9 +149,11 @@ fn launch(
     if flags.debug {
         words.push("-debug".into());
     }
-    let own = ["TTRPC_ADDRESS", SOCKET];
+    let own = ["TTRPC_ADDRESS", SOCKET, DAEMON];
     let env = std::env::vars_os().filter(|(name, _)| !own.iter().any(|own| name == own));
-    let own = [(own[0].into(), bootstrap.events.clone().into()), (own[1].into(), socket.into())];
+    let daemon = std::os::unix::process::parent_id().to_string();
+    let values = [OsString::from(&bootstrap.events), socket.into(), daemon.into()];
+    let own = own.map(OsString::from).into_iter().zip(values);
     let spawn = Spawn {
         arg0: std::env::args_os().next(),
         env: Some(env.chain(own).collect()),

@@ -1,5 +1,6 @@
 //! The shim itself: it serves at the socket that `start` has made, until its last container is deleted.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,20 +10,27 @@ use containerd_shim_protos::shim_async::create_task;
 use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
 use garth::sys::file::inherited;
+use garth::sys::memory;
 use garth::{Error, Result};
+use rustix::process::PidfdFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::events::Events;
 use crate::flags::Flags;
-use crate::launch::{LISTENER, SOCKET};
+use crate::launch::{DAEMON, LISTENER, SOCKET};
 use crate::log;
 use crate::reaper::Reaper;
 use crate::service::{Service, Shim};
 use crate::task::Shared;
+use crate::watched::watched;
 
 /// How long a shim without containers waits for one: containerd may have ended after `start`.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long after something has happened a shim takes it that it will wait for long.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long the answer to the last call may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
@@ -55,6 +63,22 @@ pub fn serve(flags: &Flags) -> Result<()> {
     runtime.block_on(at(flags, StdListener::from(socket), path))
 }
 
+/// containerd, as long as it is the one that has called `start`.
+fn daemon() -> Option<AsyncFd<OwnedFd>> {
+    let pid = std::env::var(DAEMON).ok()?.parse().ok()?;
+    let process =
+        rustix::process::pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty());
+    watched(process.ok()?, Interest::READABLE).ok()
+}
+
+/// Until it has ended; for ever, if it is not known.
+async fn gone(daemon: Option<&AsyncFd<OwnedFd>>) {
+    match daemon {
+        Some(daemon) => drop(daemon.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
 async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("serve", &error);
     listener.set_nonblocking(true).map_err(failed)?;
@@ -73,14 +97,35 @@ async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
     }
     let started = server.start().await;
     started.map_err(|error| Error::new("serve").because(error))?;
+    let daemon = daemon();
     let mut children = signal(SignalKind::child()).map_err(failed)?;
     let mut idle = tokio::time::interval(IDLE);
     idle.tick().await;
     let mut was_idle = false;
+    let quiet = tokio::time::sleep(QUIET);
+    tokio::pin!(quiet);
+    let mut is_quiet = false;
     loop {
         tokio::select! {
             () = shim.end.notified() => break,
             _ = children.recv() => shared.reaper.sweep(),
+            () = shared.events.news() => {
+                quiet.as_mut().reset(tokio::time::Instant::now() + QUIET);
+                is_quiet = false;
+            }
+            () = &mut quiet, if !is_quiet => {
+                memory::give_back();
+                is_quiet = true;
+            }
+            () = gone(daemon.as_ref()), if shim.is_new() => {
+                // The call may have come meanwhile.
+                if !shim.is_new() {
+                    continue;
+                }
+                log::warn("containerd has ended before there was a container: ends");
+                let _ = std::fs::remove_file(&shim.socket);
+                break;
+            }
             _ = idle.tick() => {
                 if was_idle && shim.is_idle() {
                     log::warn("no container for a while: ends");

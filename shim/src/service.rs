@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -43,16 +44,29 @@ pub struct Shim {
     /// Told when there is nothing left to do.
     pub end: Notify,
     tasks: Mutex<BTreeMap<String, Option<Arc<Task>>>>,
+    /// No task was ever asked for.
+    new: AtomicBool,
 }
 
 impl Shim {
     /// One without tasks.
     pub fn new(shared: Arc<Shared>, socket: PathBuf) -> Shim {
-        Shim { shared, socket, end: Notify::new(), tasks: Mutex::default() }
+        Shim {
+            shared,
+            socket,
+            end: Notify::new(),
+            tasks: Mutex::default(),
+            new: AtomicBool::new(true),
+        }
     }
 
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<Task>>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no task was ever asked for.
+    pub fn is_new(&self) -> bool {
+        self.new.load(Ordering::Relaxed)
     }
 
     /// Whether it has no tasks.
@@ -76,6 +90,7 @@ impl Shim {
         if self.tasks().contains_key(&id) {
             return Err(status(Code::ALREADY_EXISTS, format_args!("container {id} exists")));
         }
+        self.new.store(false, Ordering::Relaxed);
         self.tasks().insert(id.clone(), None);
         match Task::create(self.shared.clone(), request).await {
             Ok(task) => {

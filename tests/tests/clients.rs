@@ -231,6 +231,16 @@ fn docker_with_the_shim() {
     the_shim_does_as_well_as_runcs("docker");
 }
 
+/// What has no counterpart in runc: load, kills, output that ends with its program, loggers.
+#[test]
+fn the_shim_under_load_and_kills() {
+    needs!(root, netns, "containerd", "ctr", "busybox", cgroups);
+    let all = run("shim", &binary(), &[], true);
+    let failed: Vec<_> =
+        all.iter().filter(|(_, (outcome, _))| *outcome == Outcome::Failed).collect();
+    assert!(failed.is_empty() && all.len() > 5, "{failed:#?}");
+}
+
 #[test]
 fn where_runc_does_better_it_counts() {
     let control =

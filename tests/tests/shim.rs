@@ -16,9 +16,14 @@ impl Daemon {
 
     /// `input`: printf's; `environment`: what the daemon sets.
     fn start(&self, id: &str, environment: &str, input: &str) -> garth_tests::Call {
+        // The daemon stays: a shim without a container ends with it.
         self.0.sh(&format!(
-            "cd /srv/b && printf '{input}' | env TTRPC_ADDRESS=/run/c.sock.ttrpc {environment} {} -namespace test \
-             -address /run/c.sock -publish-binary /usr/bin/containerd -id {id} start",
+            "cd /srv/b; rm -f /srv/code
+            (printf '{input}' | env TTRPC_ADDRESS=/run/c.sock.ttrpc {environment} {} -namespace test \
+             -address /run/c.sock -publish-binary /usr/bin/containerd -id {id} start >/srv/out 2>/srv/err
+             echo $? >/srv/code.new; mv /srv/code.new /srv/code; exec sleep 1000) >/dev/null 2>&1 &
+            while [ ! -e /srv/code ]; do sleep 0.01; done
+            cat /srv/out; cat /srv/err >&2; exit $(cat /srv/code)",
             shim_binary().display()
         ))
     }
@@ -126,7 +131,14 @@ fn containers_of_a_pod_share_a_shim() {
     assert_eq!(daemon.start("pod", "", "").run().ok(), first);
     assert_ne!(daemon.0.read("/srv/b/shim.pid"), pid);
     daemon.serves(&first);
-    daemon.end();
+    // No container was ever asked for, and who would ask is gone.
+    let pid = daemon.0.read("/srv/b/shim.pid");
+    daemon
+        .0
+        .sh(&format!("pkill -x sleep; while [ -d /proc/{pid} ]; do sleep 0.01; done"))
+        .run()
+        .ok();
+    daemon.0.sh("! ls /run/containerd/s/*").run().ok();
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod fork;
 pub mod init;
 pub mod keeper;
 pub mod loops;
+pub mod memory;
 pub mod mntns;
 pub mod netlink;
 pub mod netns;
