@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -126,6 +126,8 @@ impl Socket {
         let new = self.path.with_extension("n");
         let _ = fs::remove_file(&new);
         let listener = UnixListener::bind(&new).map_err(|error| failed(&error))?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
+            .map_err(|error| failed(&error))?;
         let renamed = rustix::fs::renameat_with(CWD, &new, CWD, &self.path, RenameFlags::empty());
         renamed.map_err(|errno| failed(&errno.into()))?;
         Ok(Some(listener))

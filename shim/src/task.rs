@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
 use containerd_shim_protos::events::task::{
@@ -283,6 +283,10 @@ impl Task {
             )));
         }
         self.execs().remove(exec_id);
+        // Who waits for one that was never started need not wait for ever.
+        if program.end().is_none() {
+            program.has_ended(End { status: 0, at: SystemTime::now() });
+        }
         Ok(program)
     }
 
@@ -322,7 +326,7 @@ impl Task {
                 Ok(end) => end,
                 Err(error) => {
                     log::warn(format_args!("wait for process {}: {error}", process.pid()));
-                    End { status: 255, at: std::time::SystemTime::now() }
+                    End { status: 255, at: SystemTime::now() }
                 }
             };
             self.shared.reaper.remove(process.pid());
