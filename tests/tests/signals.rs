@@ -179,7 +179,7 @@ fn who_started_a_command_ends_by_the_signal_that_ended_it() {
     for words in ["wrap", "wrap --memory 64m", "exec web", "limit --duty 50%"] {
         for (signal, number) in [("HUP", 1), ("KILL", 9), ("USR2", 12), ("TERM", 15)] {
             let ran = host.garth(words).script(&format!("kill -{signal} $$")).run();
-            assert_eq!(ran.code, -number, "{words}");
+            assert_eq!(ran.code, -number, "{words} {signal}: {}", ran.stderr);
         }
         // A command that exits with such a code was not killed.
         assert_eq!(host.garth(words).script("exit 143").run().code, 143, "{words}");
