@@ -3,19 +3,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
-# Below /run, since socket names must be short.
-mkdir /run/test
-cat >"$TEST_HOST/containerd.toml" <<END
-version = 2
-root = "$TEST_HOST/containerd"
-state = "/run/test/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "/run/test/sock"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "$TEST_HOST/opt"
-END
-export CONTAINERD_ADDRESS=/run/test/sock
+private_containerd
 IMAGE=localhost/testimage:latest
 CTR="ctr run --runc-binary $RUNTIME --runc-root /run/test/runtime"
 SHIM_NAME=containerd-shim-runc-v2

@@ -188,6 +188,23 @@ use_shim() {
     PATH=$TEST_HOST/bin:$PATH
 }
 
+# What containerd needs to be this script's alone, without CRI.
+private_containerd() {
+    # Below /run, since socket names must be short.
+    mkdir /run/test
+    cat >"$TEST_HOST/containerd.toml" <<END
+version = 2
+root = "$TEST_HOST/containerd"
+state = "/run/test/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "/run/test/sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$TEST_HOST/opt"
+END
+    export CONTAINERD_ADDRESS=/run/test/sock
+}
+
 # podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
 podman_files() {
     # Raising a limit needs CAP_SYS_RESOURCE, which a nested host may lack: no more than we have.

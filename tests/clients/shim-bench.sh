@@ -4,18 +4,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "${0%/*}/lib.sh"
 
-mkdir /run/test
-cat >"$TEST_HOST/containerd.toml" <<END
-version = 2
-root = "$TEST_HOST/containerd"
-state = "/run/test/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "/run/test/sock"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "$TEST_HOST/opt"
-END
-export CONTAINERD_ADDRESS=/run/test/sock
+private_containerd
 use_shim containerd-shim-garth-v1 || die "no SHIM"
 containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
 until_ok ctr version

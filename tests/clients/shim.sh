@@ -5,18 +5,7 @@
 . "${0%/*}/lib.sh"
 
 : "${CYCLES:=40}" "${RUNS:=200}" "${ROUNDS:=8}"
-mkdir /run/test
-cat >"$TEST_HOST/containerd.toml" <<END
-version = 2
-root = "$TEST_HOST/containerd"
-state = "/run/test/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "/run/test/sock"
-[plugins."io.containerd.internal.v1.opt"]
-  path = "$TEST_HOST/opt"
-END
-export CONTAINERD_ADDRESS=/run/test/sock
+private_containerd
 IMAGE=localhost/testimage:latest
 SHIM_NAME=containerd-shim-garth-v1
 use_shim $SHIM_NAME || die "no SHIM"
