@@ -10,17 +10,14 @@
 
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
-use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use garth::{Error, Result};
+use garth::Result;
 
 use crate::flags::Flags;
+use crate::message;
 use crate::options::Options;
 
 /// The newest version of the tasks' service.
 const NEWEST: i32 = 3;
-
-/// No daemon says more than this on standard input.
-pub const MOST_INPUT: u64 = 10 << 20;
 
 /// How the daemon is to be answered, and what it has said.
 #[derive(Debug, PartialEq)]
@@ -75,14 +72,9 @@ impl Bootstrap {
                 options,
             });
         }
-        let options = match input {
-            [] => Options::default(),
-            _ => {
-                let any = Any::parse_from_bytes(input).map_err(|error| {
-                    Error::new("standard input: no options of a runtime").because(error)
-                })?;
-                Options::read(&any)?
-            }
+        let options = match message::options(input)? {
+            None => Options::default(),
+            Some(any) => Options::read(&any)?,
         };
         let newest = variable("MAX_SHIM_VERSION").and_then(|text| text.parse::<i32>().ok());
         Ok(Bootstrap {
@@ -113,8 +105,7 @@ impl Answer {
                 answer.version = NEWEST;
                 answer.address = address.to_owned();
                 answer.protocol = "ttrpc".to_owned();
-                let bytes = answer.write_to_bytes();
-                bytes.map_err(|error| Error::new("encode the answer").because(error))
+                message::encoded(&answer)
             }
         }
     }

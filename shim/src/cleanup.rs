@@ -1,17 +1,16 @@
 //! `delete`: what is left of a container whose shim is gone, or has just deleted it.
 
-use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use containerd_shim_protos::api::DeleteResponse;
-use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::protobuf::MessageField;
 use garth::container::{self, Warn};
 use garth::{Error, Journal, Result};
 
-use crate::events::timestamp;
 use crate::flags::Flags;
+use crate::message::{self, timestamp};
 use crate::options::Options;
 use crate::rootfs;
 
@@ -41,10 +40,7 @@ pub fn delete(flags: &Flags) -> Result<()> {
         exited_at: MessageField::some(timestamp(SystemTime::now())),
         ..DeleteResponse::default()
     };
-    let bytes = response
-        .write_to_bytes()
-        .map_err(|error| Error::new("encode the answer").because(error))?;
-    std::io::stdout().write_all(&bytes).map_err(|error| Error::io("answer containerd", &error))
+    message::answer(&message::encoded(&response)?)
 }
 
 /// The socket of the shim, if nobody serves there any more.

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::protobuf::{MessageField, MessageFull};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
@@ -14,6 +12,7 @@ use containerd_shim_protos::ttrpc::context;
 use tokio::sync::{Notify, mpsc};
 
 use crate::log;
+use crate::message::{any, timestamp};
 
 /// How long one event may take, and how long containerd may be away before one is given up: after a restart it asks for
 /// the state of each task anyway.
@@ -48,11 +47,7 @@ impl Events {
         envelope.timestamp = MessageField::some(timestamp(SystemTime::now()));
         envelope.namespace = self.namespace.clone();
         envelope.topic = topic.to_owned();
-        envelope.event = MessageField::some(Any {
-            type_url: T::descriptor().full_name().to_owned(),
-            value: event.write_to_bytes().unwrap_or_default(),
-            ..Any::default()
-        });
+        envelope.event = MessageField::some(any(event));
         let _ = self.sender.send(envelope);
         self.news.notify_one();
     }
@@ -112,15 +107,5 @@ async fn deliver(address: &str, client: &mut Option<EventsClient>, envelope: Env
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
-    }
-}
-
-/// A time, for a message.
-pub fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        seconds: since.as_secs() as i64,
-        nanos: since.subsec_nanos() as i32,
-        ..Timestamp::default()
     }
 }

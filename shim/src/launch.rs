@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use garth::cgroup::Hierarchy;
+use garth::sys::file::copy_from;
 use garth::{Error, FileAction, Group, Process, Result, Spawn, Stdio};
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::bootstrap::{Bootstrap, MOST_INPUT};
+use crate::bootstrap::Bootstrap;
 use crate::flags::Flags;
+use crate::message;
 
 /// Where shims serve; short, as the path of a socket has room for 107 bytes.
 const SOCKETS: &str = "/run/containerd/s";
@@ -35,10 +37,7 @@ pub const DAEMON: &str = "GARTH_SHIM_DAEMON";
 /// # Errors
 /// What containerd has said cannot be understood, or no shim can be started; then none is left.
 pub fn start(flags: &Flags) -> Result<()> {
-    let mut input = Vec::new();
-    let read = std::io::stdin().lock().take(MOST_INPUT).read_to_end(&mut input);
-    read.map_err(|error| Error::io("read standard input", &error))?;
-    let bootstrap = Bootstrap::read(&input, flags, |name| std::env::var(name).ok())?;
+    let bootstrap = Bootstrap::read(&message::input()?, flags, |name| std::env::var(name).ok())?;
     let bundle = std::env::current_dir().map_err(|error| Error::io("find the bundle", &error))?;
     let group = group(&bundle)?.unwrap_or_else(|| flags.id.clone());
     let directory = PathBuf::from(bootstrap.socket_dir.as_deref().unwrap_or(SOCKETS));
@@ -55,11 +54,7 @@ pub fn start(flags: &Flags) -> Result<()> {
             Some(shim) => replace(&bundle.join("shim.pid"), shim.pid().to_string().as_bytes()),
             None => Ok(()),
         })
-        .and_then(|()| {
-            let mut out = std::io::stdout().lock();
-            let written = out.write_all(&answer).and_then(|()| out.flush());
-            written.map_err(|error| Error::io("answer containerd", &error))
-        });
+        .and_then(|()| message::answer(&answer));
     if let (Err(_), Some(shim)) = (&told, &shim) {
         shim.kill();
         let _ = fs::remove_file(&socket.path);
@@ -128,8 +123,7 @@ impl Socket {
         let listener = UnixListener::bind(&new).map_err(|error| failed(&error))?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
             .map_err(|error| failed(&error))?;
-        let renamed = rustix::fs::renameat_with(CWD, &new, CWD, &self.path, RenameFlags::empty());
-        renamed.map_err(|errno| failed(&errno.into()))?;
+        fs::rename(&new, &self.path).map_err(|error| failed(&error))?;
         Ok(Some(listener))
     }
 }
@@ -140,8 +134,8 @@ fn launch(
     socket: &Path,
     listener: &UnixListener,
 ) -> Result<Process> {
-    let far = rustix::io::fcntl_dupfd_cloexec(listener, LISTENER + 1);
-    let far: OwnedFd = far.map_err(|errno| Error::io("copy a descriptor", &errno.into()))?;
+    let far = copy_from(listener.as_fd(), LISTENER + 1)
+        .map_err(|errno| Error::os("copy a descriptor", errno))?;
     let mut words: Vec<OsString> = vec!["/proc/self/exe".into()];
     for (name, value) in
         [("-namespace", &flags.namespace), ("-id", &flags.id), ("-address", &flags.address)]

@@ -12,6 +12,7 @@
 //!                 rootfs     its root file system
 //!             events     what happened, for containerd
 //!             reaper     processes that nobody waits for
+//!             message    what containerd says, and is told
 //! ```
 //!
 //! Files lower in this list do not use those above. Unsafe code is the library's alone.
@@ -26,6 +27,7 @@ pub mod fuzz;
 mod info;
 mod launch;
 mod log;
+mod message;
 mod metrics;
 mod options;
 mod program;

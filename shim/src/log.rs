@@ -10,6 +10,8 @@ use std::time::SystemTime;
 
 use garth::container::{Level, Warn};
 
+use crate::message::RUNTIME;
+
 struct Log {
     file: File,
     id: String,
@@ -62,7 +64,7 @@ fn line(level: &str, message: &str) {
     let time = garth::container::rfc3339(time);
     // As logrus writes it.
     let text = format!(
-        "time=\"{time}\" level={level} msg={message:?} runtime=io.containerd.garth.v1 id={:?}\n",
+        "time=\"{time}\" level={level} msg={message:?} runtime={RUNTIME} id={:?}\n",
         log.id
     );
     let _ = (&log.file).write_all(text.as_bytes());

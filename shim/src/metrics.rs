@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use containerd_shim_protos::cgroups::metrics as v1;
 use containerd_shim_protos::cgroups_v2::metrics as v2;
+use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::{MessageField, MessageFull};
 use garth::cgroup::{BlkioEntry, MemoryEntry, Pressure, Stalls, Stats};
+
+use crate::message::any;
 
 /// CGROUP2_SUPER_MAGIC of linux/magic.h.
 const CGROUP2: i64 = 0x6367_7270;
@@ -19,14 +21,6 @@ fn is_unified() -> bool {
 /// The message.
 pub fn metrics(stats: &Stats) -> Any {
     if is_unified() { any(&unified(stats)) } else { any(&legacy(stats)) }
-}
-
-fn any<T: MessageFull>(message: &T) -> Any {
-    Any {
-        type_url: T::descriptor().full_name().to_owned(),
-        value: message.write_to_bytes().unwrap_or_default(),
-        ..Any::default()
-    }
 }
 
 /// How to find a number by the name that the kernel gives it.

@@ -1,7 +1,7 @@
 //! One program in a container: its first, or one that joined it. From the request to its end.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use containerd_shim_protos::api::Status;
@@ -10,6 +10,7 @@ use garth::sys::pidfd;
 use garth::{Ended, Process};
 use tokio::sync::watch;
 
+use crate::message::locked;
 use crate::status::{Answer, failed, invalid, not_found, not_now};
 use crate::stdio::{Ends, Stdio};
 
@@ -66,7 +67,7 @@ impl Program {
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.now)
     }
 
     /// It has a process.

@@ -6,6 +6,8 @@ use std::sync::Mutex;
 
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use crate::message::locked;
+
 /// Who waits for whom.
 #[derive(Debug, Default)]
 pub struct Reaper(Mutex<Known>);
@@ -66,6 +68,6 @@ impl Reaper {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.0)
     }
 }

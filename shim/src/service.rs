@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use containerd_shim_protos::api::{
@@ -15,7 +15,6 @@ use containerd_shim_protos::api::{
     StatsResponse, Status, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use containerd_shim_protos::events::task::{TaskCheckpointed, TaskPaused, TaskResumed};
-use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::oci;
 use containerd_shim_protos::shim_async::Task as Calls;
@@ -25,7 +24,7 @@ use garth::Container;
 use garth::container::{self, Changes, Checkpoint, Images, Targets};
 use tokio::sync::Notify;
 
-use crate::events::timestamp;
+use crate::message::{any, locked, timestamp};
 use crate::metrics::metrics;
 use crate::status::{Answer, Code, failed, invalid, not_found, not_now, status};
 use crate::task::{Shared, Task};
@@ -61,7 +60,7 @@ impl Shim {
     }
 
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<Task>>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.tasks)
     }
 
     /// Whether no task was ever asked for.
@@ -204,12 +203,7 @@ impl Calls for Service {
             let program = joined.iter().find(|program| program.pid() == pid)?;
             let exec_id = program.exec_id.clone();
             let details = oci::ProcessDetails { exec_id, ..oci::ProcessDetails::default() };
-            let value = details.write_to_bytes().ok()?;
-            Some(Any {
-                type_url: "containerd.runc.v1.ProcessDetails".into(),
-                value,
-                ..Any::default()
-            })
+            Some(any(&details))
         };
         let process = |pid: i32| ProcessInfo {
             pid: pid as u32,

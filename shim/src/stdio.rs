@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use garth::sys::file::{copy_from, set_nonblocking};
 use garth::{Error, FileAction, Result, Spawn, Terminal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -26,6 +27,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
+use crate::message::locked;
 use crate::watched::watched;
 
 /// How long a reader may take for what is in a pipe before the end of its program is reported.
@@ -273,7 +275,7 @@ impl Opened {
 impl Ends {
     /// The input ends once the engine has closed its own end.
     pub fn close_input(&self) {
-        drop(self.input.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+        drop(locked(&self.input).take());
     }
 
     /// The size of its terminal.
@@ -281,7 +283,7 @@ impl Ends {
     /// # Errors
     /// It has none, or that is gone.
     pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
-        let master = self.master.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let master = locked(&self.master);
         match &*master {
             Some(master) => master.get_ref().resize(columns, rows),
             None => Err(Error::new("resize: the process has no terminal")),
@@ -291,9 +293,7 @@ impl Ends {
     /// After a program's end: until what it wrote is read, as long as someone reads. A client that was about to open
     /// the pipe when it heard of the end would find nobody at the other side, and never read what is in it.
     pub async fn settle(&self) {
-        let copies = std::mem::take(
-            &mut *self.copies.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        let copies = std::mem::take(&mut *locked(&self.copies));
         let end = Instant::now() + SLOW_READER;
         for copy in copies {
             // Processes that it left behind may hold the pipe.
@@ -405,9 +405,7 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 }
 
 fn unblocked(fd: BorrowedFd<'_>) -> Result<()> {
-    let set = rustix::fs::fcntl_getfl(fd)
-        .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK));
-    set.map_err(|errno| Error::io("make a descriptor non-blocking", &errno.into()))
+    set_nonblocking(fd).map_err(|errno| Error::os("make a descriptor non-blocking", errno))
 }
 
 /// Starts a logger (containerd's `binary://`): it reads stdout at descriptor 3 and stderr at 4, and closes 5 when it is ready.
@@ -422,9 +420,9 @@ fn logger(uri: &str, whose: Whose<'_>) -> Result<(OwnedFd, OwnedFd)> {
     let [stdout, stderr, ready] = [pipe()?, pipe()?, pipe()?];
     let ends = [(&stdout.0, 3), (&stderr.0, 4), (&ready.1, 5)];
     // A copy must not overwrite a descriptor that is yet to be copied.
-    let far = ends.map(|(end, to)| rustix::io::fcntl_dupfd_cloexec(end, 10).map(|copy| (copy, to)));
-    let far = far.into_iter().collect::<std::result::Result<Vec<_>, Errno>>();
-    let far = far.map_err(|errno| Error::io("copy a descriptor", &errno.into()))?;
+    let far = ends.map(|(end, to)| copy_from(end.as_fd(), 10).map(|copy| (copy, to)));
+    let far = far.into_iter().collect::<std::result::Result<Vec<_>, _>>();
+    let far = far.map_err(|errno| Error::os("copy a descriptor", errno))?;
     let variables = [("CONTAINER_ID", whose.id), ("CONTAINER_NAMESPACE", whose.namespace)];
     let variables = variables.map(|(name, value)| (name.into(), value.into()));
     let spawn = Spawn {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
@@ -16,7 +16,8 @@ use garth::container::{self, ChildProgram, CreateOptions, Exec, StandardFiles, T
 use garth::{Container, Error, Journal, Process};
 use tokio::io::Interest;
 
-use crate::events::{Events, timestamp};
+use crate::events::Events;
+use crate::message::{locked, timestamp};
 use crate::options::Options;
 use crate::program::{End, Program};
 use crate::reaper::Reaper;
@@ -268,7 +269,7 @@ impl Task {
     }
 
     fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Program>>> {
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.execs)
     }
 
     /// Forgets a program that has joined and ended, or was never started.

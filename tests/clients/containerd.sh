@@ -14,11 +14,6 @@ if use_shim containerd-shim-garth-v1; then
 fi
 
 ctr() { timeout -k 5 60 /usr/bin/ctr "$@"; }
-start_containerd() {
-    containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
-    echo $! >"$TEST_HOST/pid"
-    until_ok ctr version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
-}
 stop_containerd() {
     kill "$1" "$(cat "$TEST_HOST/pid")"
     gone() { ! kill -0 "$(cat "$TEST_HOST/pid")"; }
@@ -47,7 +42,7 @@ idle() {
 }
 
 start_containerd
-ctr image import "$TEST_HOST/testimage.tar" >>"$TEST_HOST/log" 2>&1 || die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
+import_image
 
 check_run_leaves_nothing() {
     is output "$(run $IMAGE box echo hello)" hello

@@ -204,6 +204,15 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 END
     export CONTAINERD_ADDRESS=/run/test/sock
 }
+start_containerd() {
+    containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
+    echo $! >"$TEST_HOST/pid"
+    until_ok ctr version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
+}
+import_image() {
+    ctr image import "$TEST_HOST/testimage.tar" >>"$TEST_HOST/log" 2>&1 ||
+        die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
+}
 
 # podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
 podman_files() {

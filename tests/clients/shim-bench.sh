@@ -6,9 +6,8 @@
 
 private_containerd
 use_shim containerd-shim-garth-v1 || die "no SHIM"
-containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
-until_ok ctr version
-ctr image import "$TEST_HOST/testimage.tar" >>"$TEST_HOST/log" 2>&1 || die "ctr image import"
+start_containerd
+import_image
 
 /usr/bin/python3 - <<'END'
 import os, statistics, subprocess, time

@@ -13,11 +13,6 @@ echo 'Root = "/run/test/runtime"' >"$TEST_HOST/shim.toml"
 
 ctr() { timeout -k 5 60 /usr/bin/ctr "$@"; }
 run() { ctr run --runtime io.containerd.garth.v1 --runtime-config-path "$TEST_HOST/shim.toml" "$@"; }
-start_containerd() {
-    containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
-    echo $! >"$TEST_HOST/pid"
-    until_ok ctr version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
-}
 known() { "$RUNTIME" --root /run/test/runtime/default list -q; }
 shims() { pgrep -f "$SHIM_NAME -namespace" || true; }
 pid() { ctr task list | awk -v id="$1" '$1 == id { print $2 }'; }
@@ -48,7 +43,7 @@ nothing_is_left() {
 }
 
 start_containerd
-ctr image import "$TEST_HOST/testimage.tar" >>"$TEST_HOST/log" 2>&1 || die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
+import_image
 
 check_many_at_once() {
     local i ids=()

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::diag::{Followed, SocketReport, TCP_LISTEN, dump};
-use super::sockets::{enter, open};
+use super::sockets::{DEATH, enter, open};
 use super::traffic::Traffic;
 use crate::error::Result;
 use crate::sys::netlink::Socket;
-
-/// How long the last counters of a socket may take.
-const DEATH: Duration = Duration::from_secs(2);
 
 /// What its TCP sockets have moved, by the kernel's counters (tcp_info): what the other side has acknowledged, and
 /// what has arrived; without headers, without what was sent again, and without connections that stay inside. A

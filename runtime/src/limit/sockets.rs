@@ -38,7 +38,7 @@ const DESTROY: [i32; 2] = [1, 3];
 /// Other processes' sockets are listed this often, or in at most a twentieth of the time.
 const LIST: Duration = Duration::from_millis(500);
 /// How long to wait for the last counters of a socket.
-const DEATH: Duration = Duration::from_secs(2);
+pub(super) const DEATH: Duration = Duration::from_secs(2);
 
 /// The sockets of one network namespace.
 #[derive(Debug)]

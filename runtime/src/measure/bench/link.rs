@@ -84,11 +84,11 @@ pub fn link(
     until_it_answers(&boxed, published)?;
 
     let here = Sink::here(garth)?;
-    let veth = Veth::new(garth, &mut notes)?;
+    let veth = Sink::behind_veth(garth, &mut notes);
     let mut ways: Vec<(&str, SocketAddr, Option<u32>)> =
         vec![("loopback, no sandbox", here.at, None)];
     if let Some(veth) = &veth {
-        ways.push(("a bare veth", veth.sink.at, None));
+        ways.push(("a bare veth", veth.at, None));
     }
     let proxy = match network {
         Some(network) => {
@@ -253,12 +253,18 @@ fn without_offload(link: &str) -> Result<()> {
 struct Sink {
     child: Child,
     at: SocketAddr,
+    /// Our end of a pair of links to it.
+    link: Option<String>,
 }
 
 impl Drop for Sink {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // It goes with the receiver's namespace, but a moment later.
+        if let Some(link) = &self.link {
+            let _ = output(&["ip", "link", "delete", link]);
+        }
     }
 }
 
@@ -278,7 +284,7 @@ impl Sink {
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.map_err(|error| Error::io("start a receiver", &error))?;
-        Ok(Sink { child, at })
+        Ok(Sink { child, at, link: None })
     }
 
     fn that_answers(self) -> Result<Sink> {
@@ -291,36 +297,25 @@ impl Sink {
         }
         Ok(self)
     }
-}
 
-/// A receiver in a network namespace of its own, and a pair of links to it as anyone would make it. Both end with the
-/// receiver.
-struct Veth {
-    sink: Sink,
-}
-
-impl Veth {
-    /// `None`: it cannot be made here, which is noted.
-    fn new(garth: &Path, notes: &mut Vec<String>) -> Result<Option<Veth>> {
+    /// One in a network namespace of its own, with a pair of links to it as anyone would make it. Both end with the
+    /// receiver. `None`: it cannot be made here, which is noted.
+    fn behind_veth(garth: &Path, notes: &mut Vec<String>) -> Option<Sink> {
         if !facts::privileged() {
             notes.push("a bare veth: only root makes links".into());
-            return Ok(None);
+            return None;
         }
-        match Veth::make(garth) {
-            Ok(veth) => Ok(Some(veth)),
-            Err(error) => {
-                notes.push(format!("a bare veth: {error}"));
-                Ok(None)
-            }
-        }
+        Sink::make_behind_veth(garth)
+            .map_err(|error| notes.push(format!("a bare veth: {error}")))
+            .ok()
     }
 
-    fn make(garth: &Path) -> Result<Veth> {
+    fn make_behind_veth(garth: &Path) -> Result<Sink> {
         // Of the network that RFC 2544 sets aside for benchmarks.
         let [outer, inner] = [1, 2].map(|last| Ipv4Addr::new(198, 18, 114, last));
         let mut command = program::new("unshare");
         command.arg("-n").arg(garth).args(["bench", "sink"]).arg(PORT.to_string());
-        let sink = Sink::spawn(&mut command, (inner, PORT).into())?;
+        let mut sink = Sink::spawn(&mut command, (inner, PORT).into())?;
         let pid = sink.child.id().to_string();
         let own = std::fs::read_link("/proc/self/ns/net").ok();
         let end = Instant::now() + Duration::from_secs(5);
@@ -333,12 +328,13 @@ impl Veth {
         output(&[
             "ip", "link", "add", &name, "type", "veth", "peer", "name", "veth", "netns", &pid,
         ])?;
+        sink.link = Some(name.clone());
         output(&["ip", "address", "add", &outer, "dev", &name])?;
         output(&["ip", "link", "set", &name, "up"])?;
         let inside = ["nsenter", "-n", "-t", &pid, "ip"];
         output(&[&inside[..], &["address", "add", &inner, "dev", "veth"]].concat())?;
         output(&[&inside[..], &["link", "set", "veth", "up"]].concat())?;
-        Ok(Veth { sink: sink.that_answers()? })
+        sink.that_answers()
     }
 }
 
