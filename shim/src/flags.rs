@@ -22,6 +22,10 @@ pub struct Flags {
     pub action: Action,
 }
 
+/// For who runs this by hand.
+const STARTED_BY: &str =
+    "this is a runtime of containerd, which starts it: ctr run --runtime io.containerd.garth.v1";
+
 /// What to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
@@ -81,10 +85,10 @@ impl Flags {
         }
         let names = !matches!(flags.action, Action::Version | Action::Info);
         if names && flags.namespace.is_empty() {
-            return Err(Error::new("-namespace: missing or empty"));
+            return Err(Error::new("-namespace: missing or empty").hint(STARTED_BY));
         }
         if names && flags.id.is_empty() {
-            return Err(Error::new("-id: missing or empty"));
+            return Err(Error::new("-id: missing or empty").hint(STARTED_BY));
         }
         Ok(flags)
     }
@@ -95,7 +99,7 @@ fn verb(word: &str) -> Result<Action> {
         "start" => Ok(Action::Start),
         "delete" => Ok(Action::Delete),
         _ => Err(Error::new(format!("{:?}: unknown verb", word.escape_debug().to_string()))
-            .hint("this is a runtime of containerd, which starts it: ctr run --runtime io.containerd.garth.v1")),
+            .hint(STARTED_BY)),
     }
 }
 
