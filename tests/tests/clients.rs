@@ -1,5 +1,5 @@
 //! Real engines with Garth as their runtime: podman, docker, containerd, its CRI plugin as kubelet
-//! uses it, and rootless podman.
+//! uses it, rootless podman, and two that schedule, Docker Swarm and Slurm.
 //!
 //! Each script of tests/clients runs with runc, with Garth, and where containerd is below with Garth's shim:
 //! where runc fails too, the machine or the engine is to blame.
@@ -225,6 +225,13 @@ fn without_cri() -> bool {
 fn swarm() {
     needs!(root, netns, "runc", "dockerd", "curl", "busybox", cgroups);
     garth_does_as_well_as_runc("swarm", BOTH);
+}
+
+/// A controller and two nodes, whose steps run in containers.
+#[test]
+fn slurm() {
+    needs!(root, netns, "runc", "slurmctld", "slurmd", "srun", "munged", "busybox");
+    garth_does_as_well_as_runc("slurm", &[Shim::Containerds]);
 }
 
 /// What has no counterpart in runc: load, kills, output that ends with its program, loggers.
