@@ -12,8 +12,9 @@ cp "$TEST_HOST/image/layer.tar" "$TEST_HOST/pause/"
 tar -C "$TEST_HOST/pause" -cf "$TEST_HOST/pause.tar" manifest.json config.json layer.tar
 cat >"$TEST_HOST/cni/10-test.conflist" <<END
 {"cniVersion": "0.4.0", "name": "test", "plugins": [
- {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false,
-  "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "dataDir": "$TEST_HOST/ipam"}}]}
+ {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+  "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}],
+   "dataDir": "$TEST_HOST/ipam"}}]}
 END
 # With SHIM in the environment, through Garth's own.
 KIND='io.containerd.runc.v2' OPTIONS="BinaryName = \"$RUNTIME\"
@@ -41,6 +42,8 @@ state = "/run/test/state"
     default_runtime_name = "tested"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested]
       runtime_type = "$KIND"
+      pod_annotations = ["dev.garth.*"]
+      container_annotations = ["dev.garth.*"]
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.tested.options]
         $OPTIONS
 END
@@ -87,12 +90,21 @@ tidy() {
     done
     rm -f "$TEST_HOST"/logs/*
 }
+# A machine of its own, next to the host.
+make_outside() {
+    ip netns add outside
+    ip link add lab type veth peer name eth0 netns outside
+    ip addr add 192.0.2.1/24 dev lab
+    ip link set lab up
+    nsenter --net=/run/netns/outside sh -c 'ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up'
+}
 start_containerd() {
     containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
     echo $! >"$TEST_HOST/pid"
     until_ok cri Version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
 }
 start_containerd
+make_outside
 for image in testimage pause; do
     ctr --address /run/test/sock -n k8s.io image import "$TEST_HOST/$image.tar" >>"$TEST_HOST/log" 2>&1 ||
         die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
@@ -306,6 +318,60 @@ check_daemon_restart() {
     is output "$(in_box "$one" 'echo still here')" 'still here'
     cri StopContainer "{\"id\": \"$one\", \"timeout\": 20}"
     is code "$(status "$one" exit_code)" 9
+}
+
+# annotated TEXT [NAME]: a pod with these annotations, and a container that serves; prints the pod's id. It is asked for
+# by both, as containerd passes them on to each.
+annotated() {
+    local pod one POD=${POD/'"hostname"'/"\"annotations\": {$1}, \"hostname\""}
+    POD=${POD/'"uid": "u1"'/"\"uid\": \"${2-u1}\""}
+    pod=$(pod)
+    one=$(container "$pod" 'dd if=/dev/zero of=/srv/big bs=1M count=3 2>/dev/null; exec httpd -f -p 80 -h /srv')
+    start "$one"
+    echo "$pod"
+}
+outside() { nsenter --net=/run/netns/outside timeout 20 curl -s --max-time 15 "$@"; }
+not_of_runc() { [ "$NAME" != runc ] || skip "annotations are Garth's"; }
+
+# From another machine; then from everywhere else.
+check_published_port_and_rate() {
+    not_of_runc
+    local pod other speed
+    pod=$(annotated '"dev.garth.publish": "0.0.0.0:8080:80", "dev.garth.rate.up": "8Mbit/s"')
+    until_is hello outside http://192.0.2.1:8080/hello
+    speed=$(outside -o /dev/null -w '%{speed_download}' http://192.0.2.1:8080/big)
+    ((speed > 700000 && speed < 1150000)) || { echo "$speed bytes a second, not a million" >&2; return 1; }
+    is loopback "$(curl -s --max-time 5 http://127.0.0.1:8080/hello)" hello
+    is itself "$(nsenter --net="/proc/$(pid "$pod")/ns/net" curl -s --max-time 5 http://192.0.2.1:8080/hello)" hello
+    other=$(annotated '"dev.garth.publish": "192.0.2.1:8081:80"' u2)
+    until_is hello outside http://192.0.2.1:8081/hello
+    speed=$(outside -o /dev/null -w '%{speed_download}' http://192.0.2.1:8081/big)
+    ((speed > 3000000)) || { echo "$speed bytes a second without a rate" >&2; return 1; }
+    is neighbour "$(nsenter --net="/proc/$(pid "$other")/ns/net" curl -s --max-time 5 http://192.0.2.1:8080/hello)" hello
+    has "$(fails 1 annotated '"dev.garth.publish": "192.0.2.1:8081:80"' u3)" 'dev.garth.publish' 'port 8081'
+    # The whole goes with the pods.
+    tidy
+    is elements "$(nft list table inet garth 2>/dev/null | grep 10.88 || :)" ''
+    fails 7 outside http://192.0.2.1:8080/hello
+    table() { nft list tables | grep garth; }
+    gone() { ! table; }
+    until_ok gone
+    is localnet "$(cat /proc/sys/net/ipv4/conf/cni0/route_localnet)" 0
+}
+
+check_rate_group_of_two_pods() {
+    not_of_runc
+    local one two group='"dev.garth.rate.group": "office:up=16Mbit/s", "dev.garth.publish"'
+    one=$(annotated "$group: \"192.0.2.1:8080:80\"")
+    two=$(annotated "$group: \"192.0.2.1:8081:80\"" u2)
+    until_is hello outside http://192.0.2.1:8080/hello
+    until_is hello outside http://192.0.2.1:8081/hello
+    outside -o /dev/null -w '%{speed_download}' http://192.0.2.1:8080/big >"$TEST_HOST/speed" &
+    speed=$(outside -o /dev/null -w '%{speed_download}' http://192.0.2.1:8081/big)
+    wait $!
+    speed=$((speed + $(cat "$TEST_HOST/speed")))
+    ((speed > 1400000 && speed < 2500000)) || { echo "$speed bytes a second, not two million" >&2; return 1; }
+    is members "$("$RUNTIME" --root /run/test/runtime/k8s.io list -q | grep -c -e "$one" -e "$two")" 2
 }
 
 check_nothing_is_left() {

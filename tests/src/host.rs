@@ -21,6 +21,23 @@ pub struct Host {
     cgroups: Cgroups,
 }
 
+/// See [`Host::with_neighbour`].
+const NEIGHBOUR: &str = "mkdir /run/netns
+    unshare -n sh -c 'touch /run/netns/lan; mount --bind /proc/self/ns/net /run/netns/lan'
+    ip link add lan0 type veth peer name lan0 netns lan
+    lan() { nsenter --net=/run/netns/lan ip \"$@\"; }
+    ip addr add 192.0.2.1/24 dev lan0
+    lan addr add 192.0.2.2/24 dev lan0
+    ip addr add 2001:db8::1/64 dev lan0 nodad
+    lan addr add 2001:db8::2/64 dev lan0 nodad
+    ip link set lan0 addrgenmode none up
+    lan link set lan0 addrgenmode none up
+    lan link set lo up
+    ip route add default via 192.0.2.2
+    ip route add default via 2001:db8::2
+    # Once the carrier is there, which takes a moment.
+    until ip -6 route show table local dev lan0 | grep -q 2001:db8::1; do sleep 0.01; done";
+
 impl Host {
     /// A host with loopback only.
     pub fn new() -> Host {
@@ -31,23 +48,36 @@ impl Host {
     /// 192.0.2.2 and 2001:db8::2, which is the default gateway and has no route back to any address
     /// but these. [`Host::neighbour`] runs commands there.
     pub fn with_neighbour() -> Host {
-        Host::with(
-            "mkdir /run/netns
-            unshare -n sh -c 'touch /run/netns/lan; mount --bind /proc/self/ns/net /run/netns/lan'
-            ip link add lan0 type veth peer name lan0 netns lan
-            lan() { nsenter --net=/run/netns/lan ip \"$@\"; }
-            ip addr add 192.0.2.1/24 dev lan0
-            lan addr add 192.0.2.2/24 dev lan0
-            ip addr add 2001:db8::1/64 dev lan0 nodad
-            lan addr add 2001:db8::2/64 dev lan0 nodad
-            ip link set lan0 addrgenmode none up
-            lan link set lan0 addrgenmode none up
-            lan link set lo up
-            ip route add default via 192.0.2.2
-            ip route add default via 2001:db8::2
-            # Once the carrier is there, which takes a moment.
-            until ip -6 route show table local dev lan0 | grep -q 2001:db8::1; do sleep 0.01; done",
-        )
+        Host::with(NEIGHBOUR)
+    }
+
+    /// The same, with a network as engines make it: a bridge, br0, and on it the namespaces
+    /// /run/netns/box2 and box3, with 198.51.100.2 and 2001:db8:1::2, and .3 and ::3.
+    pub fn with_engine() -> Host {
+        Host::with(&format!(
+            "{NEIGHBOUR}
+            echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+            ip link add br0 type bridge
+            ip addr add 198.51.100.1/24 dev br0
+            ip addr add 2001:db8:1::1/64 dev br0 nodad
+            ip link set br0 up
+            for n in 2 3; do
+                unshare -n sh -c \"touch /run/netns/box$n; mount --bind /proc/self/ns/net /run/netns/box$n\"
+                ip link add veth$n type veth peer name eth0 netns box$n
+                ip link set veth$n master br0 up
+                nsenter --net=/run/netns/box$n sh -ec \"
+                    ip addr add 198.51.100.$n/24 dev eth0
+                    ip addr add 2001:db8:1::$n/64 dev eth0 nodad
+                    ip link set eth0 up; ip link set lo up
+                    ip route add default via 198.51.100.1
+                    ip route add default via 2001:db8:1::1\"
+            done
+            echo 1 >/proc/sys/net/ipv4/conf/br0/forwarding
+            echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+            for dev in br0 veth2 veth3; do
+                until ip -6 route show table local dev $dev | grep -q 'anycast fe80::'; do sleep 0.01; done
+            done"
+        ))
     }
 
     /// A host in which these directories may be changed: changes are kept in memory and vanish with

@@ -116,6 +116,29 @@ fn create() {
     survives("", "create --bundle $B --pid-file $B/pid $ID");
 }
 
+/// In Garth's own process: the holder of the firewall's table outlives it, and strace would wait.
+#[test]
+fn create_with_published_ports() {
+    needs!(root, netns, "strace", "nft");
+    let host = Host::with_engine();
+    let mut bundle = Bundle::new(&host);
+    bundle.script("exec sleep 600");
+    bundle.namespace("network", Some("/run/netns/box2"));
+    bundle.config["annotations"]["dev.garth.publish"] = "0.0.0.0:8080:80,[::]:53:53/udp".into();
+    kill_at_each(&bundle, "", "", "create --bundle $B $ID");
+}
+
+#[test]
+fn delete_with_published_ports() {
+    needs!(root, netns, "strace", "nft");
+    let host = Host::with_engine();
+    let mut bundle = Bundle::new(&host);
+    bundle.script("exec sleep 600");
+    bundle.namespace("network", Some("/run/netns/box2"));
+    bundle.config["annotations"]["dev.garth.publish"] = "0.0.0.0:8080:80,[::]:53:53/udp".into();
+    kill_at_each(&bundle, "", CREATE, "delete --force $ID");
+}
+
 #[test]
 fn start() {
     needs!(root, "strace");

@@ -5,8 +5,10 @@
 //! one with our prefix only causes a warning.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use super::mount::{Mount, MountKind};
+use super::network::Publish;
 use super::rate::Rates;
 use super::rate_group::RateGroup;
 use super::units::Rate;
@@ -29,8 +31,11 @@ pub const GROUP: &str = "dev.garth.rate.group";
 /// `dev.garth.volume.ANYTHING` too.
 pub const VOLUME: [&str; 2] = ["dev.garth.volume", "dev.garth.volume."];
 
+/// `dev.garth.publish`: same as `-p`, several separated by commas; without an address on 127.0.0.1.
+pub const PUBLISH: &str = "dev.garth.publish";
+
 /// The known ones; one that ends in a dot stands for all with that prefix.
-const KNOWN: [&str; 6] = [PLUGIN, RATE[0], RATE[1], GROUP, VOLUME[0], VOLUME[1]];
+const KNOWN: [&str; 7] = [PLUGIN, RATE[0], RATE[1], GROUP, VOLUME[0], VOLUME[1], PUBLISH];
 
 /// Whether it has our prefix but is not one of ours.
 pub fn is_unknown(key: &str) -> bool {
@@ -70,6 +75,29 @@ pub fn rate_group(
         Ok(group)
     });
     group.map(Some).map_err(|error| error.within(format_args!("annotation {GROUP}")))
+}
+
+/// The host's ports that lead to the container.
+///
+/// # Errors
+/// A value is not that of `-p`, or an address cannot lead to a container.
+pub fn publish(annotations: &BTreeMap<String, String>) -> Result<Vec<Publish>> {
+    let mut all = Vec::new();
+    let Some(text) = annotations.get(PUBLISH) else { return Ok(all) };
+    let within = |error: Error| error.within(format_args!("annotation {PUBLISH}"));
+    for one in text.split(',') {
+        for mut publish in Publish::parse(one.trim()).map_err(within)? {
+            let host = publish.host.get_or_insert(Ipv4Addr::LOCALHOST.into());
+            if host.is_ipv6() && host.is_loopback() {
+                return Err(within(
+                    Error::new(format!("-p {publish}: only a sandbox answers on ::1"))
+                        .hint("publish on 127.0.0.1 or on [::]"),
+                ));
+            }
+            all.push(publish);
+        }
+    }
+    Ok(all)
 }
 
 /// The RAID volumes that are mounted in the container, in the order of the keys: the name of each, and
@@ -125,6 +153,19 @@ mod tests {
             assert!(error.contains(GROUP) && error.contains(why), "{error}");
         }
         assert!(!is_unknown(GROUP) && !is_unknown(RATE[1]) && is_unknown("dev.garth.rate"));
+    }
+
+    #[test]
+    fn ports_are_as_those_of_the_flag_and_on_one_address() {
+        let of = |text: &str| publish(&BTreeMap::from([(PUBLISH.to_owned(), text.to_owned())]));
+        let found = of("8080:80, 0.0.0.0:53:53/udp,[::]:1-2:3-4").unwrap();
+        let shown = found.iter().map(|one| one.to_string()).collect::<Vec<_>>();
+        assert_eq!(shown, ["127.0.0.1:8080:80", "0.0.0.0:53:53/udp", "[::]:1:3", "[::]:2:4"]);
+        assert!(publish(&BTreeMap::new()).unwrap().is_empty());
+        for (text, why) in [("", "missing"), ("80", "missing"), ("[::1]:1:2", "on ::1")] {
+            let error = of(text).unwrap_err().to_string();
+            assert!(error.contains(PUBLISH) && error.contains(why), "{error}");
+        }
     }
 
     #[test]

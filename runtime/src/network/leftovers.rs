@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
-use super::{LINK_PREFIX, firewall, group, lease, link, link_name, listing};
+use super::{LINK_PREFIX, elements, firewall, group, lease, link, link_name, listing};
 use crate::error::Result;
 
 /// What exists and belongs to no live sandbox.
@@ -31,7 +31,7 @@ impl Leftovers {
         // In the opposite order of a start, which is entry, lease, elements, link: if a later part
         // of a sandbox that starts meanwhile is seen here, so are its earlier ones.
         let links = listing::all(&mut route_socket()?).map_err(|r| worded(r, ""))?;
-        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        let elements = elements::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         let leases = lease::list(state_root)?;
         let groups = group::all(state_root)?;
         let live = live()?;
@@ -66,7 +66,7 @@ impl Leftovers {
             && let Some(mut table) = Table::find()?
         {
             for address in &self.elements {
-                firewall::purge(&mut table.socket, *address).map_err(refused)?;
+                elements::purge(&mut table.socket, *address).map_err(refused)?;
             }
             table.close_released()?;
         }

@@ -15,6 +15,7 @@ mod choose;
 mod conntrack;
 pub mod counters;
 pub mod device;
+mod elements;
 mod firewall;
 mod foreign;
 pub mod group;
@@ -24,6 +25,7 @@ pub(super) mod link;
 pub(crate) mod listing;
 mod names;
 pub mod pasta;
+pub mod ports;
 pub(crate) mod refusal;
 mod restore;
 mod slirp;
@@ -48,7 +50,7 @@ use crate::sys::{Errno, netns};
 use crate::wire::nft;
 use crate::{Error, Result};
 pub use choose::Pools;
-use firewall::{AddError, Elements};
+use elements::{AddError, Elements};
 pub use foreign::obstacles;
 pub use leftovers::Leftovers;
 pub use names::{HostEnd, IFB_PREFIX, LINK_PREFIX, link_name};
@@ -99,7 +101,7 @@ impl PrivateNetwork {
         leases.retain(|(_, owner)| lease::id_of(owner) == id);
         let mut elements = Vec::new();
         for (address, owner) in &leases {
-            let there = firewall::owner_of(&mut firewall::socket()?, *address);
+            let there = elements::owner_of(&mut firewall::socket()?, *address);
             if there.map_err(refused)?.as_ref() == Some(owner) {
                 elements.push(*address);
             }
@@ -160,44 +162,14 @@ impl PrivateNetwork {
     /// ours as long as the descriptors are held: for the sandbox's life. Nothing is ever read from
     /// them.
     pub fn reserve(&self) -> Result<Vec<OwnedFd>> {
-        // Of the usual limit of 1024, a start and what a plugin opens need a few dozen.
-        const MANY: usize = 64;
-        let room = if self.publish.len() > MANY { Room::make() } else { None };
-        let mut taken = Vec::new();
-        for publish in &self.publish {
-            let udp = publish.protocol == Protocol::Udp;
-            for address in publish.addresses() {
-                // Without IPv6, a port for both loopback addresses is one for IPv4.
-                if address.is_ipv6() && self.inner6.is_none() && publish.host.is_none() {
-                    continue;
-                }
-                match port::reserve(SocketAddr::new(address, publish.host_port), udp) {
-                    Ok(fd) => taken.push(match &room {
-                        Some(room) => room.put_aside(fd),
-                        None => fd,
-                    }),
-                    Err(errno) => return Err(unreserved(publish, address, errno)),
-                }
-            }
-        }
-        Ok(taken)
+        reserve(&self.publish, self.inner6.is_some())
     }
 
     /// Turns on the forwarding that is needed and adds the sandbox to the firewall. The returned
     /// descriptor keeps the firewall's table as long as it is open. A table that was lost is
     /// refilled with the elements of the running sandboxes of `journal`.
     pub fn prepare(&self, journal: &Journal) -> Result<OwnedFd> {
-        let mut table = Table::make()?;
-        let kept = table.keep()?;
-        let result = match table.new {
-            true => restore::fill(&mut table.socket, journal),
-            false => Ok(()),
-        };
-        let result = result.and_then(|()| self.enter(&mut table.socket));
-        // Others are waiting; and a new table must be kept, or removed, even if this sandbox is
-        // refused.
-        table.close()?;
-        result.map(|()| kept)
+        in_turn(journal, |socket| self.enter(socket)).map(|(kept, ())| kept)
     }
 
     /// Same as [`PrivateNetwork::prepare`], in a short-lived network namespace that no other
@@ -216,12 +188,7 @@ impl PrivateNetwork {
                 Error::new(format!("address {}: used by another sandbox", self.inner4))
                     .hint("run `garth gc`")
             }
-            AddError::PortTaken(index) => {
-                let publish = &self.publish[index];
-                let port = publish.host_port;
-                Error::new(format!("-p {publish}: port {port} is published by another sandbox"))
-                    .hint("use another host port")
-            }
+            AddError::PortTaken(index) => port_taken(&self.publish[index]),
             AddError::Refused(refusal) => refused(refusal),
         })?;
         // Only now, so that other traffic does not pass even for a moment.
@@ -379,7 +346,7 @@ impl PrivateNetwork {
 
     fn entry<'a>(&'a self, owner: &'a str) -> Elements<'a> {
         let Self { inner4, inner6, internal, ref publish, ref reaches, .. } = *self;
-        Elements { inner4, inner6, publish, internal, reaches, owner }
+        Elements { inner4, inner6, publish, internal, reaches, owner, container: None }
     }
 }
 
@@ -413,7 +380,7 @@ impl Resource for PrivateNetwork {
         if lease::holder(owner.journal.root(), address)? == Some(self.owner()) {
             there.push(format!("lease of {address}"));
         }
-        let elements = firewall::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
+        let elements = elements::list(&mut firewall::socket()?).map_err(|r| worded(r, ""))?;
         if elements.contains(&address) {
             there.push(format!("firewall elements of {address}"));
         }
@@ -430,6 +397,55 @@ impl Resource for PrivateNetwork {
     fn describe(&self, _: &Owner) -> Vec<String> {
         PrivateNetwork::describe(self)
     }
+}
+
+/// Changes the table while no other process does. One that was lost is refilled with the elements
+/// of what runs. The returned descriptor keeps it as long as it is open.
+fn in_turn<T>(
+    journal: &Journal,
+    change: impl FnOnce(&mut Socket) -> Result<T>,
+) -> Result<(OwnedFd, T)> {
+    let mut table = Table::make()?;
+    let kept = table.keep()?;
+    let result = match table.new {
+        true => restore::fill(&mut table.socket, journal),
+        false => Ok(()),
+    };
+    let result = result.and_then(|()| change(&mut table.socket));
+    // Others are waiting; and a new table must be kept, or removed, even if this change is refused.
+    table.close()?;
+    Ok((kept, result?))
+}
+
+/// Takes ports on the host; `ipv6`: they lead to an address of that family as well.
+fn reserve(publish: &[Publish], ipv6: bool) -> Result<Vec<OwnedFd>> {
+    // Of the usual limit of 1024, a start and what a plugin opens need a few dozen.
+    const MANY: usize = 64;
+    let room = if publish.len() > MANY { Room::make() } else { None };
+    let mut taken = Vec::new();
+    for publish in publish {
+        let udp = publish.protocol == Protocol::Udp;
+        for address in publish.addresses() {
+            // Without IPv6, a port for both loopback addresses is one for IPv4.
+            if address.is_ipv6() && !ipv6 && publish.host.is_none() {
+                continue;
+            }
+            match port::reserve(SocketAddr::new(address, publish.host_port), udp) {
+                Ok(fd) => taken.push(match &room {
+                    Some(room) => room.put_aside(fd),
+                    None => fd,
+                }),
+                Err(errno) => return Err(unreserved(publish, address, errno)),
+            }
+        }
+    }
+    Ok(taken)
+}
+
+fn port_taken(publish: &Publish) -> Error {
+    let port = publish.host_port;
+    Error::new(format!("-p {publish}: port {port} is published by another sandbox or container"))
+        .hint("use another host port")
 }
 
 fn has_link(socket: &mut Socket, name: &str) -> Result<bool> {

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::firewall::{self, AddError};
+use super::elements::{self, AddError, Elements};
+use super::ports::{Destination, Ports};
 use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
 use super::{PrivateNetwork, uplink};
@@ -19,36 +20,67 @@ struct Record {
 #[derive(Deserialize)]
 struct Resources {
     network: Option<PrivateNetwork>,
+    #[serde(default)]
+    ports: Option<Ports>,
 }
 
-/// The networks of the running sandboxes on record. Those that are just starting take care of
-/// themselves.
-fn live(journal: &Journal) -> Result<Vec<PrivateNetwork>> {
-    let mut networks = Vec::new();
-    for id in journal.ids()? {
-        if journal.open_process(&id)?.is_none() {
-            continue;
+/// One with elements in the table.
+enum Live {
+    Sandbox(PrivateNetwork),
+    Container(String, Ports, Destination),
+}
+
+impl Live {
+    fn id(&self) -> &str {
+        match self {
+            Live::Sandbox(network) => &network.id,
+            Live::Container(id, ..) => id,
         }
-        // `ps` reports a record that cannot be read.
-        let record = journal.read(&id).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        networks.extend(record.and_then(|record: Record| record.resources.network));
     }
-    Ok(networks)
+
+    fn with_entry<T>(&self, run: impl FnOnce(Elements) -> T) -> T {
+        match self {
+            Live::Sandbox(network) => run(network.entry(&network.owner())),
+            Live::Container(id, ports, place) => ports.with_entry(place, id, run),
+        }
+    }
 }
 
-/// Puts the elements of the running sandboxes of `journal` back into the table.
+/// The running sandboxes on record with a network, and containers with ports. Those that are just
+/// starting take care of themselves.
+fn live(journal: &Journal) -> Result<Vec<Live>> {
+    let mut live = Vec::new();
+    let sandboxes = Journal::at(journal.root());
+    for part in [sandboxes.containers(), sandboxes] {
+        for id in part.ids()? {
+            if part.open_process(&id)?.is_none() {
+                continue;
+            }
+            // `ps` reports a record that cannot be read.
+            let record = part.read(&id).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let Some(Record { resources }) = record else { continue };
+            live.extend(resources.network.map(Live::Sandbox));
+            if let (Some(ports), Some(place)) = (resources.ports, Destination::marked(&part, &id)?)
+            {
+                live.push(Live::Container(id, ports, place));
+            }
+        }
+    }
+    Ok(live)
+}
+
+/// Puts the elements of what runs on record of `journal` back into the table.
 pub fn fill(socket: &mut Socket, journal: &Journal) -> Result<()> {
-    live(journal)?.iter().try_for_each(|network| put_back(socket, network))
+    live(journal)?.iter().try_for_each(|one| put_back(socket, one))
 }
 
-fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
-    match network.entry(&network.owner()).add(socket, &[], false) {
+fn put_back(socket: &mut Socket, one: &Live) -> Result<()> {
+    match one.with_entry(|entry| entry.add(socket, &[], false)) {
         Ok(()) => Ok(()),
         Err(AddError::Refused(refusal)) => Err(refused(refusal)),
-        Err(AddError::AddressTaken | AddError::PortTaken(_)) => Err(Error::new(format!(
-            "restore the ports of {}: another sandbox uses one",
-            network.id
-        ))),
+        Err(AddError::AddressTaken | AddError::PortTaken(_)) => {
+            Err(Error::new(format!("restore the ports of {}: another uses one", one.id())))
+        }
     }
 }
 
@@ -58,24 +90,24 @@ fn put_back(socket: &mut Socket, network: &PrivateNetwork) -> Result<()> {
 /// # Errors
 /// Something could not be done.
 pub fn mend(journal: &Journal) -> Result<Vec<String>> {
-    let networks = live(journal)?;
-    let mut table = match networks.is_empty() {
+    let live = live(journal)?;
+    let mut table = match live.is_empty() {
         true => match Table::find()? {
             None => return Ok(Vec::new()),
             Some(table) => table,
         },
         false => Table::make()?,
     };
-    if networks.is_empty() && firewall::list(&mut table.socket).map_err(refused)?.is_empty() {
+    if live.is_empty() && elements::is_empty(&mut table.socket).map_err(refused)? {
         table.dissolve()?;
         return Ok(vec!["firewall table inet garth".to_owned()]);
     }
     let mut result = Ok(());
-    for network in &networks {
-        let missing = network.entry(&network.owner()).missing(&mut table.socket).map_err(refused);
+    for one in &live {
+        let missing = one.with_entry(|entry| entry.missing(&mut table.socket)).map_err(refused);
         result = result.and(match missing {
             Ok(0) => Ok(()),
-            Ok(_) => put_back(&mut table.socket, network),
+            Ok(_) => put_back(&mut table.socket, one),
             Err(error) => Err(error),
         });
     }
@@ -91,7 +123,7 @@ pub fn mend(journal: &Journal) -> Result<Vec<String>> {
 /// Something could not be done.
 pub fn tend() -> Result<()> {
     let Some(mut table) = Table::find()? else { return Ok(()) };
-    if firewall::list(&mut table.socket).map_err(refused)?.is_empty() {
+    if elements::is_empty(&mut table.socket).map_err(refused)? {
         return table.dissolve();
     }
     let result = forward(&mut table.socket);
@@ -100,11 +132,11 @@ pub fn tend() -> Result<()> {
 }
 
 fn forward(socket: &mut Socket) -> Result<()> {
-    let ipv6 = firewall::has_ipv6(socket).map_err(refused)?;
-    let beyond = firewall::publishes_beyond(socket).map_err(refused)?;
+    let ipv6 = elements::has_ipv6(socket).map_err(refused)?;
+    let beyond = elements::publishes_beyond(socket).map_err(refused)?;
     let ways = uplink::ways_out(&mut route_socket()?, ipv6).map_err(|r| worded(r, ""))?;
     let ways: Vec<String> = ways.into_iter().map(|link| link.name).collect();
     let closed = uplink::closed(&ways, beyond, ipv6)?;
-    firewall::record_opened(socket, &closed).map_err(refused)?;
+    elements::record_opened(socket, &closed).map_err(refused)?;
     closed.iter().try_for_each(uplink::Opened::open)
 }

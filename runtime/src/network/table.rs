@@ -20,6 +20,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use super::elements;
 use super::firewall::{self, is_missing};
 use super::refusal::refused;
 use crate::error::{Error, Result};
@@ -119,7 +120,7 @@ impl Table {
         if let Turn::Lent { stream, tended: true } = &self.turn {
             return say(stream, RELEASED);
         }
-        match firewall::list(&mut self.socket).map_err(refused)?.is_empty() {
+        match elements::is_empty(&mut self.socket).map_err(refused)? {
             true => self.dissolve(),
             false => self.close(),
         }
@@ -127,7 +128,7 @@ impl Table {
 
     /// Removes the table, and with it the holder.
     pub fn dissolve(mut self) -> Result<()> {
-        for switch in firewall::opened(&mut self.socket).map_err(refused)? {
+        for switch in elements::opened(&mut self.socket).map_err(refused)? {
             switch.shut()?;
         }
         // Announce it first: if we are killed after that, no holder is left without a table.

@@ -123,6 +123,8 @@ pub enum Opened {
     Ipv6(String),
     /// IPv6 on all interfaces, where the kernel has no other switch.
     Ipv6Everywhere,
+    /// Not forwarding: packets of loopback addresses may leave by an interface, and answers enter.
+    Localnet(String),
 }
 
 impl std::fmt::Display for Opened {
@@ -131,6 +133,7 @@ impl std::fmt::Display for Opened {
             Opened::Ipv4(name) => write!(f, "IPv4 forwarding on {name}"),
             Opened::Ipv6(name) => write!(f, "IPv6 forwarding on {name}"),
             Opened::Ipv6Everywhere => write!(f, "IPv6 forwarding"),
+            Opened::Localnet(name) => write!(f, "route_localnet on {name}"),
         }
     }
 }
@@ -138,9 +141,10 @@ impl std::fmt::Display for Opened {
 impl Opened {
     /// The firewall's set, and the key in it, that still keep other traffic out.
     pub fn element(&self) -> (&'static str, Vec<u8>) {
-        let (family, name) = match self {
-            Opened::Ipv4(name) => (libc::NFPROTO_IPV4, name),
-            Opened::Ipv6(name) => (libc::NFPROTO_IPV6, name),
+        let (set, family, name) = match self {
+            Opened::Ipv4(name) => ("opened", libc::NFPROTO_IPV4, name),
+            Opened::Ipv6(name) => ("opened", libc::NFPROTO_IPV6, name),
+            Opened::Localnet(name) => ("localnet", libc::NFPROTO_IPV4, name),
             Opened::Ipv6Everywhere => {
                 return ("opened_everywhere", vec![libc::NFPROTO_IPV6 as u8, 0, 0, 0]);
             }
@@ -148,18 +152,19 @@ impl Opened {
         let mut key = vec![family as u8, 0, 0, 0];
         key.extend(name.as_bytes());
         key.resize(4 + libc::IFNAMSIZ, 0);
-        ("opened", key)
+        (set, key)
     }
 
-    /// The switch for a key from [`Opened::element`].
-    pub fn of_element(key: &[u8]) -> Option<Opened> {
+    /// The switch for an element from [`Opened::element`].
+    pub fn of_element(set: &str, key: &[u8]) -> Option<Opened> {
         let name = key.get(4..).unwrap_or_default();
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         let name = String::from_utf8_lossy(&name[..end]).into_owned();
-        match (i32::from(*key.first()?), name.is_empty()) {
-            (libc::NFPROTO_IPV4, false) => Some(Opened::Ipv4(name)),
-            (libc::NFPROTO_IPV6, false) => Some(Opened::Ipv6(name)),
-            (libc::NFPROTO_IPV6, true) => Some(Opened::Ipv6Everywhere),
+        match (set, i32::from(*key.first()?), name.is_empty()) {
+            ("localnet", _, false) => Some(Opened::Localnet(name)),
+            (_, libc::NFPROTO_IPV4, false) => Some(Opened::Ipv4(name)),
+            (_, libc::NFPROTO_IPV6, false) => Some(Opened::Ipv6(name)),
+            (_, libc::NFPROTO_IPV6, true) => Some(Opened::Ipv6Everywhere),
             _ => None,
         }
     }
@@ -171,6 +176,7 @@ impl Opened {
             Opened::Ipv4(name) => ("ipv4", conf("ipv4", name, "forwarding")),
             Opened::Ipv6(name) => ("", conf("ipv6", name, "force_forwarding")),
             Opened::Ipv6Everywhere => ("", conf("ipv6", "all", "forwarding")),
+            Opened::Localnet(name) => ("", conf("ipv4", name, "route_localnet")),
         };
         if !all.is_empty() && read(&conf(all, "all", "forwarding")).is_ok_and(|v| v == "1") {
             return Ok(());
@@ -188,6 +194,7 @@ impl Opened {
         match self {
             Opened::Ipv4(name) => write(&conf("ipv4", name, "forwarding"), "1"),
             Opened::Ipv6(name) => write(&conf("ipv6", name, "force_forwarding"), "1"),
+            Opened::Localnet(name) => write(&conf("ipv4", name, "route_localnet"), "1"),
             Opened::Ipv6Everywhere => {
                 for name in interfaces() {
                     let accept_ra = conf("ipv6", &name, "accept_ra");
@@ -236,6 +243,12 @@ pub fn closed(ways_out: &[String], published: bool, ipv6: bool) -> Result<Vec<Op
         }
     }
     Ok(off)
+}
+
+/// The switch that lets a client on 127.0.0.1 reach what is behind this interface, if it is off.
+pub fn without_localnet(name: &str) -> Option<Opened> {
+    let value = read(&conf("ipv4", name, "route_localnet"));
+    value.is_ok_and(|value| value == "0").then(|| Opened::Localnet(name.to_owned()))
 }
 
 /// The host's interfaces that do not belong to a sandbox.

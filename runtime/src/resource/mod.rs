@@ -24,6 +24,7 @@ use crate::journal::resource::{Held, Owner, Resource};
 use crate::journal::{Journal, is_there};
 use crate::network::group::Membership;
 use crate::network::pasta::Pasta;
+use crate::network::ports::Ports;
 use crate::network::{self, Leftovers, PrivateNetwork};
 use crate::resource::plugin::FoundPlugin;
 use crate::volume::usage::VolumeUse;
@@ -46,6 +47,9 @@ pub struct Resources {
     pub network: Option<PrivateNetwork>,
     /// The private network of an unprivileged sandbox.
     pub pasta: Option<Pasta>,
+    /// The published ports of a container, whose network its engine has made.
+    #[serde(default)]
+    pub ports: Option<Ports>,
     /// How fast its links may be. A private network always has this, as a rate may be set later.
     #[serde(default)]
     pub bandwidth: Option<Bandwidth>,
@@ -144,9 +148,11 @@ impl Resources {
             group,
             link: None,
         });
+        let publish = annotation::publish(annotations)?;
+        let ports = (!publish.is_empty()).then_some(Ports { publish });
         let plugins = FoundPlugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
         let volumes = VolumeUse::of_container(annotations, journal)?;
-        Ok(Resources { bandwidth, plugins, volumes, ..Resources::default() })
+        Ok(Resources { ports, bandwidth, plugins, volumes, ..Resources::default() })
     }
 
     /// Releases what the owner's marks and its id lead to, when its record is lost. What bears its
@@ -167,6 +173,9 @@ impl Resources {
         let own_links = journal.is_of_sandboxes();
         if own_links && facts::privileged() {
             results.push(PrivateNetwork::forget(journal.root(), id));
+        }
+        if !own_links && facts::privileged() {
+            results.push(Ports::forget(owner));
         }
         results.push(bandwidth::forget(owner, own_links));
         for root in VolumeUse::roots(journal) {
@@ -189,6 +198,7 @@ impl Resources {
         let mut list: Vec<&dyn Resource> = Vec::new();
         list.extend(self.network.iter().map(|one| one as &dyn Resource));
         list.extend(self.pasta.iter().map(|one| one as &dyn Resource));
+        list.extend(self.ports.iter().map(|one| one as &dyn Resource));
         list.extend(self.bandwidth.iter().map(|one| one as &dyn Resource));
         list.extend(self.plugins.iter().map(|one| one as &dyn Resource));
         list

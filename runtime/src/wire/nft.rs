@@ -34,6 +34,7 @@ const NFTA_SET_KEY_TYPE: u16 = 4;
 const NFTA_SET_KEY_LEN: u16 = 5;
 const NFTA_SET_DATA_TYPE: u16 = 6;
 const NFTA_SET_DATA_LEN: u16 = 7;
+const NFTA_SET_DESC: u16 = 9;
 const NFTA_SET_ID: u16 = 10;
 const NFTA_ELEMENTS_TABLE: u16 = 1;
 const NFTA_ELEMENTS_SET: u16 = 2;
@@ -41,6 +42,10 @@ const NFTA_ELEMENTS: u16 = 3;
 const NFTA_ELEM_KEY: u16 = 1;
 const NFTA_ELEM_DATA: u16 = 2;
 const NFTA_ELEM_USERDATA: u16 = 6;
+const NFTA_ELEM_KEY_END: u16 = 10;
+const NFTA_SET_DESC_CONCAT: u16 = 2;
+const NFTA_SET_FIELD_LEN: u16 = 1;
+const NFT_SET_CONCAT: u32 = 0x80;
 // libnftnl/udata.h: what nft(8) shows as the element's comment.
 const UDATA_COMMENT: u8 = 0;
 const NFTA_DATA_VALUE: u16 = 1;
@@ -213,19 +218,42 @@ pub fn chain(batch: &mut Batch, name: &str, hook: Option<ChainHook>) {
 
 /// Adds a set, or a map if there is a `value`. `id` is any number unique in the transaction.
 pub fn set(batch: &mut Batch, name: &str, id: u32, key: &[Field], value: &[Field]) {
-    let kind = |fields: &[Field]| fields.iter().fold(0, |kind, field| kind << 6 | *field as u32);
-    let length = |fields: &[Field]| fields.iter().map(|field| field.length()).sum();
+    let flags = if value.is_empty() { 0 } else { libc::NFT_SET_MAP as u32 };
+    new_set(batch, name, id, key, flags);
+    if !value.is_empty() {
+        batch.be32(NFTA_SET_DATA_TYPE, kind_of(value));
+        batch.be32(NFTA_SET_DATA_LEN, length_of(value));
+    }
+}
+
+/// Adds a set whose elements are ranges in each field of the key, of at least two (Linux 5.6).
+pub fn set_of_ranges(batch: &mut Batch, name: &str, id: u32, key: &[Field]) {
+    new_set(batch, name, id, key, libc::NFT_SET_INTERVAL as u32 | NFT_SET_CONCAT);
+    batch.nest(NFTA_SET_DESC, |batch| {
+        batch.nest(NFTA_SET_DESC_CONCAT, |batch| {
+            for field in key {
+                batch.nest(NFTA_LIST_ELEM, |batch| batch.be32(NFTA_SET_FIELD_LEN, field.length()));
+            }
+        });
+    });
+}
+
+fn new_set(batch: &mut Batch, name: &str, id: u32, key: &[Field], flags: u32) {
     begin(batch, "create a set", libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE);
     batch.text(NFTA_SET_TABLE, TABLE);
     batch.text(NFTA_SET_NAME, name);
-    batch.be32(NFTA_SET_FLAGS, if value.is_empty() { 0 } else { libc::NFT_SET_MAP as u32 });
-    batch.be32(NFTA_SET_KEY_TYPE, kind(key));
-    batch.be32(NFTA_SET_KEY_LEN, length(key));
-    if !value.is_empty() {
-        batch.be32(NFTA_SET_DATA_TYPE, kind(value));
-        batch.be32(NFTA_SET_DATA_LEN, length(value));
-    }
+    batch.be32(NFTA_SET_FLAGS, flags);
+    batch.be32(NFTA_SET_KEY_TYPE, kind_of(key));
+    batch.be32(NFTA_SET_KEY_LEN, length_of(key));
     batch.be32(NFTA_SET_ID, id);
+}
+
+fn kind_of(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |kind, field| kind << 6 | *field as u32)
+}
+
+fn length_of(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| field.length()).sum()
 }
 
 /// Appends a rule to a chain.
@@ -241,38 +269,36 @@ pub fn rule(batch: &mut Batch, chain: &str, exprs: &[Expr]) {
     });
 }
 
-/// Adds an element, with a value if the set is a map. EEXIST if the key exists and `exclusive`.
+/// An element of a set.
+#[derive(Clone, Copy, Default)]
+pub struct Element<'a> {
+    /// Its key, or the first of a range.
+    pub key: &'a [u8],
+    /// The last key of a range.
+    pub last: Option<&'a [u8]>,
+    /// Its value, if the set is a map.
+    pub value: Option<&'a [u8]>,
+    /// What nft(8) shows beside it, of at most 250 bytes.
+    pub comment: Option<&'a str>,
+}
+
+/// Adds an element. EEXIST if the key exists and `exclusive`.
 pub fn add_element(
     batch: &mut Batch,
     doing: &'static str,
     set: &str,
-    key: &[u8],
-    value: Option<&[u8]>,
+    element: Element,
     exclusive: bool,
 ) {
     let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
     begin(batch, doing, libc::NFT_MSG_NEWSETELEM, flags);
-    element(batch, set, key, value, None);
-}
-
-/// Same, without a value but with a comment, of at most 250 bytes.
-pub fn add_commented(
-    batch: &mut Batch,
-    doing: &'static str,
-    set: &str,
-    key: &[u8],
-    comment: &str,
-    exclusive: bool,
-) {
-    let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
-    begin(batch, doing, libc::NFT_MSG_NEWSETELEM, flags);
-    element(batch, set, key, None, Some(comment));
+    write_element(batch, set, element);
 }
 
 /// Asks for one element; read the answer with [`comment`]. ENOENT if there is none.
 pub fn get_element(batch: &mut Batch, set: &str, key: &[u8]) {
     begin(batch, "look for an element", libc::NFT_MSG_GETSETELEM, 0);
-    element(batch, set, key, None, None);
+    write_element(batch, set, Element { key, ..Element::default() });
 }
 
 /// The comment of the first element in an answer.
@@ -286,9 +312,9 @@ pub fn comment(body: &[u8]) -> Option<&[u8]> {
 }
 
 /// Removes an element; ENOENT if there is none.
-pub fn delete_element(batch: &mut Batch, doing: &'static str, set: &str, key: &[u8]) {
+pub fn delete_element(batch: &mut Batch, doing: &'static str, set: &str, element: Element) {
     begin(batch, doing, libc::NFT_MSG_DELSETELEM, 0);
-    element(batch, set, key, None, None);
+    write_element(batch, set, element);
 }
 
 /// Asks for all elements of a set; read the answers with [`elements`].
@@ -298,13 +324,17 @@ pub fn list_elements(batch: &mut Batch, set: &str) {
     batch.text(NFTA_ELEMENTS_SET, set);
 }
 
-/// The elements in an answer to [`list_elements`], as (key, value).
-pub fn elements(body: &[u8]) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+/// The elements in an answer to [`list_elements`], without their comments.
+pub fn elements(body: &[u8]) -> impl Iterator<Item = Element<'_>> {
     let list = attribute(body.get(4..).unwrap_or_default(), NFTA_ELEMENTS).unwrap_or_default();
     attributes(list).filter_map(|(_, element)| {
-        let key = attribute(attribute(element, NFTA_ELEM_KEY)?, NFTA_DATA_VALUE)?;
-        let value = attribute(element, NFTA_ELEM_DATA).and_then(|d| attribute(d, NFTA_DATA_VALUE));
-        Some((key, value))
+        let data = |kind| attribute(attribute(element, kind)?, NFTA_DATA_VALUE);
+        Some(Element {
+            key: data(NFTA_ELEM_KEY)?,
+            last: data(NFTA_ELEM_KEY_END),
+            value: data(NFTA_ELEM_DATA),
+            comment: None,
+        })
     })
 }
 
@@ -402,16 +432,19 @@ fn text_of(bytes: &[u8], kind: u16) -> String {
     String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()
 }
 
-fn element(batch: &mut Batch, set: &str, key: &[u8], value: Option<&[u8]>, comment: Option<&str>) {
+fn write_element(batch: &mut Batch, set: &str, element: Element) {
     batch.text(NFTA_ELEMENTS_TABLE, TABLE);
     batch.text(NFTA_ELEMENTS_SET, set);
     batch.nest(NFTA_ELEMENTS, |batch| {
         batch.nest(NFTA_LIST_ELEM, |batch| {
-            batch.nest(NFTA_ELEM_KEY, |batch| batch.attr(NFTA_DATA_VALUE, key));
-            if let Some(value) = value {
+            batch.nest(NFTA_ELEM_KEY, |batch| batch.attr(NFTA_DATA_VALUE, element.key));
+            if let Some(last) = element.last {
+                batch.nest(NFTA_ELEM_KEY_END, |batch| batch.attr(NFTA_DATA_VALUE, last));
+            }
+            if let Some(value) = element.value {
                 batch.nest(NFTA_ELEM_DATA, |batch| batch.attr(NFTA_DATA_VALUE, value));
             }
-            if let Some(comment) = comment {
+            if let Some(comment) = element.comment {
                 let head = [UDATA_COMMENT, comment.len() as u8 + 1];
                 let data = [&head[..], comment.as_bytes(), &[0]].concat();
                 batch.attr(NFTA_ELEM_USERDATA, &data);
