@@ -1,7 +1,7 @@
 #!/bin/bash
 # containerd, through ctr and containerd's runc shim; or, with SHIM in the environment, through Garth's own.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 private_containerd
 IMAGE=localhost/testimage:latest

@@ -2,10 +2,13 @@
 """A client of the Container Runtime Interface, as much of one as kubelet is.
 
 usage: cri.py SOCKET METHOD [JSON [FIELD]]
+       cri.py SOCKET Exec|Attach|PortForward JSON [spdy|websocket [LINESxCOLUMNS]]
 
 Calls METHOD of runtime.v1.RuntimeService with the message that JSON describes, and prints the answer as
-JSON, or the one FIELD of it, a path as status.exit_code. Fails with what the service says. The messages
-are those of the interface's version 1, as far as the tests need them, by the numbers of their fields.
+JSON, or the one FIELD of it, a path as status.exit_code. Fails with what the service says. Exec and Attach
+have our input and output, and the exit code is the program's; PortForward sends our input to each of its
+ports and prints the answers. The messages are those of the interface's version 1, as far as the tests need
+them, by the numbers of their fields.
 """
 
 import json
@@ -27,10 +30,13 @@ MESSAGES = {
         "cgroup_parent": (1, str), "security_context": (2, "SandboxSecurity"), "sysctls": (3, {str}),
     },
     "DnsConfig": {"servers": (1, [str]), "searches": (2, [str]), "options": (3, [str])},
+    "PortMapping": {
+        "protocol": (1, int), "container_port": (2, int), "host_port": (3, int), "host_ip": (4, str),
+    },
     "SandboxConfig": {
         "metadata": (1, "Metadata"), "hostname": (2, str), "log_directory": (3, str),
-        "dns_config": (4, "DnsConfig"), "labels": (6, {str}), "annotations": (7, {str}),
-        "linux": (8, "LinuxSandbox"),
+        "dns_config": (4, "DnsConfig"), "port_mappings": (5, ["PortMapping"]), "labels": (6, {str}),
+        "annotations": (7, {str}), "linux": (8, "LinuxSandbox"),
     },
     "ContainerMetadata": {"name": (1, str), "attempt": (2, int)},
     "Image": {"image": (1, str)},
@@ -52,11 +58,13 @@ MESSAGES = {
         "metadata": (1, "ContainerMetadata"), "image": (2, "Image"), "command": (3, [str]),
         "args": (4, [str]), "working_dir": (5, str), "envs": (6, ["KeyValue"]),
         "mounts": (7, ["Mount"]), "labels": (9, {str}), "annotations": (10, {str}),
-        "log_path": (11, str), "stdin": (12, bool), "tty": (14, bool), "linux": (15, "LinuxContainer"),
+        "log_path": (11, str), "stdin": (12, bool), "stdin_once": (13, bool), "tty": (14, bool),
+        "linux": (15, "LinuxContainer"),
     },
     "SandboxNetwork": {"ip": (1, str)},
     "SandboxStatus": {
         "id": (1, str), "metadata": (2, "Metadata"), "state": (3, int), "network": (5, "SandboxNetwork"),
+        "runtime_handler": (9, str),
     },
     "ContainerStatus": {
         "id": (1, str), "metadata": (2, "ContainerMetadata"), "state": (3, int), "created_at": (4, int),
@@ -70,6 +78,7 @@ MESSAGES = {
 }
 
 ID = {"id": (1, str)}
+URL = {"url": (1, str)}
 METHODS = {
     "Version": ({"version": (1, str)}, {"runtime_name": (2, str), "runtime_api_version": (4, str)}),
     "RunPodSandbox": ({"config": (1, "SandboxConfig"), "runtime_handler": (2, str)}, ID),
@@ -92,6 +101,18 @@ METHODS = {
         {"id": (1, str), "cmd": (2, [str]), "timeout": (3, int)},
         {"stdout": (1, str), "stderr": (2, str), "exit_code": (3, int)},
     ),
+    "Exec": (
+        {
+            "id": (1, str), "cmd": (2, [str]), "tty": (3, bool), "stdin": (4, bool), "stdout": (5, bool),
+            "stderr": (6, bool),
+        },
+        URL,
+    ),
+    "Attach": (
+        {"id": (1, str), "stdin": (2, bool), "tty": (3, bool), "stdout": (4, bool), "stderr": (5, bool)},
+        URL,
+    ),
+    "PortForward": ({"id": (1, str), "port": (2, [int])}, URL),
 }
 
 
@@ -174,7 +195,9 @@ def main():
     socket, method = sys.argv[1:3]
     asks, answers = METHODS[method]
     request = json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
-    with grpc.insecure_channel("unix://" + socket) as channel:
+    # As much as kubelet takes in one message.
+    limit = [("grpc.max_receive_message_length", 16 << 20)]
+    with grpc.insecure_channel("unix://" + socket, limit) as channel:
         call = channel.unary_unary(
             "/runtime.v1.RuntimeService/" + method,
             request_serializer=lambda message: encode(asks, message),
@@ -184,6 +207,12 @@ def main():
             answer = call(request, timeout=60)
         except grpc.RpcError as error:
             sys.exit(f"{method}: {error.code().name}: {error.details()}")
+    if answers is URL:
+        import cri_streams
+        how, size = sys.argv[4:] + ["spdy", ""][len(sys.argv) - 4:]
+        if method == "PortForward":
+            sys.exit(cri_streams.forward(answer["url"], request["port"]))
+        sys.exit(cri_streams.run(answer["url"], request, how, size))
     if len(sys.argv) <= 4:
         print(json.dumps(answer))
         return

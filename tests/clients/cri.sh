@@ -1,7 +1,7 @@
 #!/bin/bash
 # containerd's CRI plugin, which kubelet talks to: pods and their containers, requested over gRPC.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 mkdir /run/test "$TEST_HOST/cni" "$TEST_HOST/logs"
 # What holds a pod's namespaces: the same files, and a command that keeps running.
@@ -10,11 +10,15 @@ sed 's/"Cmd": \["sh"\]/"Cmd": ["sleep", "1000000"]/' "$TEST_HOST/image/config.js
 sed 's,localhost/testimage,localhost/pause,' "$TEST_HOST/image/manifest.json" >"$TEST_HOST/pause/manifest.json"
 cp "$TEST_HOST/image/layer.tar" "$TEST_HOST/pause/"
 tar -C "$TEST_HOST/pause" -cf "$TEST_HOST/pause.tar" manifest.json config.json layer.tar
+# Ports of the host need iptables.
+PORTMAP=
+[ ! -x /usr/lib/cni/portmap ] || ! iptables -t nat -S >/dev/null 2>&1 ||
+    PORTMAP=', {"type": "portmap", "capabilities": {"portMappings": true}}'
 cat >"$TEST_HOST/cni/10-test.conflist" <<END
 {"cniVersion": "0.4.0", "name": "test", "plugins": [
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
   "ipam": {"type": "host-local", "subnet": "10.88.0.0/16", "routes": [{"dst": "0.0.0.0/0"}],
-   "dataDir": "$TEST_HOST/ipam"}}]}
+   "dataDir": "$TEST_HOST/ipam"}}$PORTMAP]}
 END
 # With SHIM in the environment, through Garth's own.
 KIND='io.containerd.runc.v2' OPTIONS="BinaryName = \"$RUNTIME\"
@@ -49,7 +53,16 @@ state = "/run/test/state"
 END
 
 HERE=$(dirname "$(realpath "$0")")
-cri() { timeout -k 5 90 /usr/bin/python3 "$HERE/cri.py" /run/test/sock "$@"; }
+# -B: nothing is written beside the client.
+# Another machine, on a wire with this one, which is 192.0.2.1.
+ip netns add outside
+ip link add lab type veth peer name eth0 netns outside
+ip addr add 192.0.2.1/24 dev lab
+ip link set lab up
+nsenter --net=/run/netns/outside sh -c 'ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up'
+outside() { nsenter --net=/run/netns/outside timeout 20 curl -s --max-time 15 "$@"; }
+
+cri() { timeout -k 5 90 /usr/bin/python3 -B "$HERE/cri.py" /run/test/sock "$@"; }
 POD='"metadata": {"name": "pod", "uid": "u1", "namespace": "test", "attempt": 0},
     "hostname": "pod", "log_directory": "'$TEST_HOST/logs'",
     "dns_config": {"servers": ["192.0.2.53"], "searches": ["example.org"]}'
@@ -79,6 +92,13 @@ idle() {
 status() { cri ContainerStatus "{\"id\": \"$1\"}" "status.$2"; }
 # in_box ID COMMAND-LINE [FIELD]: ExecSync; prints its output, or another field of the answer.
 in_box() { cri ExecSync "{\"id\": \"$1\", \"cmd\": [\"sh\", \"-c\", \"$2\"], \"timeout\": 20}" "${3-stdout}"; }
+# streams CODE ID COMMAND-LINE [MORE]...: Exec with all streams, in files out and err; it exits with CODE.
+streams() {
+    local wanted=$1 code=0
+    cri Exec "{\"id\": \"$2\", \"cmd\": [\"sh\", \"-c\", \"$3\"], \"stdin\": true, \"stdout\": true, \"stderr\": true}" \
+        "${@:4}" >"$TEST_HOST/out" 2>"$TEST_HOST/err" || code=$?
+    is "code, with $(tail -n 1 "$TEST_HOST/err")" $code "$wanted"
+}
 known() { "$RUNTIME" --root /run/test/runtime/k8s.io list -q; }
 pid() { "$RUNTIME" --root /run/test/runtime/k8s.io state "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p'; }
 CREATED=0 RUNNING=1 EXITED=2
@@ -86,17 +106,10 @@ CREATED=0 RUNNING=1 EXITED=2
 tidy() {
     local id
     for id in $(cri ListPodSandbox '{}' items); do
-        cri StopPodSandbox "{\"id\": \"$id\"}" && cri RemovePodSandbox "{\"id\": \"$id\"}" || return 1
+        # Stops it, too.
+        cri RemovePodSandbox "{\"id\": \"$id\"}" || return 1
     done
     rm -f "$TEST_HOST"/logs/*
-}
-# A machine of its own, next to the host.
-make_outside() {
-    ip netns add outside
-    ip link add lab type veth peer name eth0 netns outside
-    ip addr add 192.0.2.1/24 dev lab
-    ip link set lab up
-    nsenter --net=/run/netns/outside sh -c 'ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up'
 }
 start_containerd() {
     containerd --config "$TEST_HOST/containerd.toml" >>"$TEST_HOST/log" 2>&1 &
@@ -104,7 +117,6 @@ start_containerd() {
     until_ok cri Version || die "containerd: $(tail -n 5 "$TEST_HOST/log")"
 }
 start_containerd
-make_outside
 for image in testimage pause; do
     ctr --address /run/test/sock -n k8s.io image import "$TEST_HOST/$image.tar" >>"$TEST_HOST/log" 2>&1 ||
         die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
@@ -135,10 +147,66 @@ check_exec_sync() {
     is stderr "$(in_box "$box" 'echo out; echo err >&2' stderr)" err
     is code "$(in_box "$box" 'exit 7' exit_code)" 7
     is signal "$(in_box "$box" 'kill -9 $$' exit_code)" 137
+    # 8 MB; containerd keeps 16.
+    cmp <(in_box "$box" 'seq 1200000') <(seq 1200000; echo)
     has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"nosuch\"]}")" 'executable file not found'
     has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"/etc/plain\"]}")" 'permission denied'
     has "$(fails 1 cri ExecSync "{\"id\": \"$box\", \"cmd\": [\"sleep\", \"60\"], \"timeout\": 1}")" 'deadline'
     is state "$(status "$box" state)" $RUNNING
+}
+
+# kubectl exec -i: the program's input ends when ours does, which a WebSocket has no word for.
+check_exec_streams() {
+    local box
+    box=$(idle "$(pod)")
+    streams 7 "$box" 'cat; echo error >&2; exit 7' <<<input
+    is stdout "$(cat "$TEST_HOST/out")" input
+    is stderr "$(cat "$TEST_HOST/err")" error
+    streams 8 "$box" 'read line; echo $line; echo error >&2; exit 8' websocket <<<input
+    is stdout "$(cat "$TEST_HOST/out")" input
+    is stderr "$(cat "$TEST_HOST/err")" error
+    seq 300000 >"$TEST_HOST/much"
+    streams 0 "$box" cat <"$TEST_HOST/much"
+    cmp "$TEST_HOST/out" "$TEST_HOST/much"
+    # A program that ends before its input. runc's shim goes on holding the pipe, unread, and containerd
+    # waits until it can write the rest.
+    if [ -n "${SHIM-}" ]; then
+        streams 5 "$box" 'head -c 100000; exit 5' <"$TEST_HOST/much"
+        cmp "$TEST_HOST/out" <(head -c 100000 "$TEST_HOST/much")
+    fi
+    has "$(fails 1 cri Exec "{\"id\": \"$box\", \"cmd\": [\"nosuch\"], \"stdout\": true}")" 'executable file not found'
+}
+
+# The size comes when the program runs already.
+check_exec_on_a_terminal() {
+    local box how said
+    box=$(idle "$(pod)")
+    for how in spdy websocket; do
+        said=$(fails 6 cri Exec "{\"id\": \"$box\", \"cmd\": [\"sh\", \"-c\", \"${WAIT_SIZE//\"/\\\"}; read line; echo got \$line; exit 6\"],
+            \"tty\": true, \"stdin\": true, \"stdout\": true}" $how 33x77 <<<typed)
+        has "$said" '33 77' $'\ngot typed\r'
+    done
+}
+
+# kubectl run -i: where not on a terminal, the end of the input is the container's, once.
+check_attach() {
+    local pod box other said
+    pod=$(pod)
+    box=$(container "$pod" 'cat; echo error >&2; exit 5' '"stdin": true, "stdin_once": true')
+    start "$box"
+    cri Attach "{\"id\": \"$box\", \"stdin\": true, \"stdout\": true, \"stderr\": true}" \
+        <<<input >"$TEST_HOST/out" 2>"$TEST_HOST/err"
+    is stdout "$(cat "$TEST_HOST/out")" input
+    is stderr "$(cat "$TEST_HOST/err")" error
+    until_is 5 status "$box" exit_code
+    has "$(cat "$TEST_HOST/logs/box.log")" 'stdout F input' 'stderr F error'
+    has "$(fails 1 cri Attach "{\"id\": \"$box\", \"stdout\": true}")" CONTAINER_EXITED
+    other=$(container "$pod" "${WAIT_SIZE//\"/\\\"}; read line; echo got \$line; exit 4" \
+        '"metadata": {"name": "other"}, "stdin": true, "tty": true')
+    start "$other"
+    said=$(cri Attach "{\"id\": \"$other\", \"tty\": true, \"stdin\": true, \"stdout\": true}" websocket 33x77 <<<typed)
+    has "$said" '33 77' $'\ngot typed\r'
+    until_is 4 status "$other" exit_code
 }
 
 check_command_not_found() {
@@ -256,6 +324,27 @@ check_network_of_a_pod() {
     until_is hello wget -q -O - "http://$ip:8080/hello"
 }
 
+check_port_forward() {
+    local pod ask=$'GET /hello HTTP/1.0\r\n\r\n'
+    pod=$(pod)
+    in_box "$(idle "$pod")" 'httpd -p 127.0.0.1:8080 -h /srv'
+    # As kubectl does it: one connection to the pod for each of ours, by way of one to containerd.
+    is answers "$(cri PortForward "{\"id\": \"$pod\", \"port\": [8080, 8080]}" <<<"$ask" | grep -ac '^hello')" 2
+    has "$(fails 1 cri PortForward "{\"id\": \"$pod\", \"port\": [8081]}" <<<"$ask")" 8081 'connection refused'
+}
+
+# From another host; the rules go with the pod.
+check_port_of_the_host() {
+    local pod POD="$POD, \"port_mappings\": [{\"protocol\": 0, \"container_port\": 8080, \"host_port\": 8000}]"
+    [ -n "$PORTMAP" ] || skip "no portmap of CNI's, or iptables does not work"
+    pod=$(pod)
+    in_box "$(idle "$pod")" 'httpd -p 8080 -h /srv'
+    until_is hello outside http://192.0.2.1:8000/hello
+    cri StopPodSandbox "{\"id\": \"$pod\"}"
+    fails 7 outside http://192.0.2.1:8000/hello
+    is rules "$(iptables -t nat -S | grep 8080 || :)" ''
+}
+
 check_network_of_the_host() {
     local one POD=${POD/'"hostname": "pod",'/} host='"security_context": {"namespace_options": {"network": 2}}'
     one=$(idle "$(pod "$host")" '' "$host")
@@ -297,6 +386,15 @@ check_sysctl_and_mounts() {
     is environment "$(in_box "$one" 'echo $MINE in $(pwd)')" 'two words in /srv'
 }
 
+check_runtime_handler() {
+    local pod
+    has "$(fails 1 cri RunPodSandbox "{\"runtime_handler\": \"nosuch\", \"config\": {$POD}}")" 'no runtime for "nosuch"'
+    is left "$(known; cri ListPodSandbox '{}' items; ls /run/netns)" outside
+    pod=$(cri RunPodSandbox "{\"runtime_handler\": \"tested\", \"config\": {$POD}}" id)
+    is handler "$(cri PodSandboxStatus "{\"id\": \"$pod\"}" status.runtime_handler)" tested
+    is pods "$(known)" "$pod"
+}
+
 check_many_pods_at_once() {
     local n
     for n in {1..6}; do
@@ -325,18 +423,19 @@ check_daemon_restart() {
 annotated() {
     local pod one POD=${POD/'"hostname"'/"\"annotations\": {$1}, \"hostname\""}
     POD=${POD/'"uid": "u1"'/"\"uid\": \"${2-u1}\""}
-    pod=$(pod)
+    pod=$(pod) || return
     one=$(container "$pod" 'dd if=/dev/zero of=/srv/big bs=1M count=3 2>/dev/null; exec httpd -f -p 80 -h /srv')
     start "$one"
     echo "$pod"
 }
-outside() { nsenter --net=/run/netns/outside timeout 20 curl -s --max-time 15 "$@"; }
 not_of_runc() { [ "$NAME" != runc ] || skip "annotations are Garth's"; }
 
 # From another machine; then from everywhere else.
 check_published_port_and_rate() {
     not_of_runc
-    local pod other speed
+    local pod other speed localnet=/proc/sys/net/ipv4/conf/cni0/route_localnet before
+    # portmap leaves it on.
+    before=$(cat $localnet 2>/dev/null || echo 0)
     pod=$(annotated '"dev.garth.publish": "0.0.0.0:8080:80", "dev.garth.rate.up": "8Mbit/s"')
     until_is hello outside http://192.0.2.1:8080/hello
     speed=$(outside -o /dev/null -w '%{speed_download}' http://192.0.2.1:8080/big)
@@ -356,7 +455,7 @@ check_published_port_and_rate() {
     table() { nft list tables | grep garth; }
     gone() { ! table; }
     until_ok gone
-    is localnet "$(cat /proc/sys/net/ipv4/conf/cni0/route_localnet)" 0
+    is localnet "$(cat $localnet)" "$before"
 }
 
 check_rate_group_of_two_pods() {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # docker: dockerd with a containerd of its own.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 export DOCKER_HOST=unix://$TEST_HOST/docker.sock DOCKER_CONFIG=$TEST_HOST/docker-config
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # podman as an ordinary user: subordinate ids, slirp4netns, no cgroups.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 # The user walker exists only on this private host.
 echo "walker:x:4321:4321::$TEST_HOST/home:/bin/bash" >>/etc/passwd

@@ -1,7 +1,7 @@
 #!/bin/bash
 # podman, as root: networks by netavark, storage by overlay.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 podman_files "$TEST_HOST/graph" /run/containers
 # For --userns auto.

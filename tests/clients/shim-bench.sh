@@ -2,7 +2,7 @@
 # Garth's shim beside containerd's with runc, in one run: the table of docs/benchmarks.md. SHIM is Garth's; on a quiet machine.
 #   SHIM=.../containerd-shim-garth-v1 tests/clients/shim-bench.sh /usr/sbin/runc
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 private_containerd
 use_shim containerd-shim-garth-v1 || die "no SHIM"

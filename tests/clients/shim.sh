@@ -2,7 +2,7 @@
 # Garth's shim under load and under kill -9, through ctr. SHIM is the program. Short by default; in full:
 #   CYCLES=1000 RUNS=10000 ROUNDS=100
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 : "${CYCLES:=40}" "${RUNS:=200}" "${ROUNDS:=8}"
 private_containerd

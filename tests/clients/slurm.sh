@@ -2,7 +2,7 @@
 # Slurm: a controller and two nodes, each in a network and mount namespace of its own; steps run in containers that the
 # runtime makes, as oci.conf says.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 NODES="1 2"
 ip link add lan type bridge

@@ -2,7 +2,7 @@
 # Docker Swarm: three dockerd, each in a network and pid namespace of its own, with the runtime as their default. A
 # service's replicas run on all of them; one is killed.
 # shellcheck source-path=SCRIPTDIR
-. "${0%/*}/lib.sh"
+. "$(dirname "$0")/lib.sh" || exit 2
 
 use_shim containerd-shim-runc-v2
 NODES="1 2 3"
