@@ -19,6 +19,8 @@ pub enum Kind {
     NotFound,
     /// The command exists but cannot be executed (exit code 126).
     NotExecutable,
+    /// A container is in another state than the request needs: not running, not paused, not created.
+    WrongState,
 }
 
 /// A failure in one line: `what was being done: cause; hint`.

@@ -215,7 +215,7 @@ pub fn main() -> i32 {
                 (Some(code), _) => code,
                 (None, Kind::NotFound) => 127,
                 (None, Kind::NotExecutable) => 126,
-                (None, Kind::Refused) => OURS,
+                (None, Kind::Refused | Kind::WrongState) => OURS,
             }
         }
     }

@@ -8,7 +8,7 @@ use super::criu::{DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::record::ContainerRecord;
 use super::{Container, Warn, delete};
 use crate::config::oci::Status;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts::mountinfo;
 use crate::journal::Journal;
 use crate::sys::file::{read_kernel, read_kernel_bytes};
@@ -39,7 +39,8 @@ pub fn checkpoint(journal: &Journal, id: &str, how: &Checkpoint, warn: &Warn) ->
     let entry = container.lock()?;
     let status = container.status()?;
     if !matches!(status, Status::Running | Status::Paused) {
-        return Err(Error::new(format!("container cannot be checkpointed in {status} state")));
+        return Err(Error::new(format!("container cannot be checkpointed in {status} state"))
+            .kind(Kind::WrongState));
     }
     let (pid, _process) = container.expect_running("checkpoint")?;
     let record = &container.record;

@@ -7,7 +7,7 @@ use super::record::ContainerRecord;
 use super::{Container, Warn, hooks, lock};
 use crate::config::LimitSource;
 use crate::config::oci::Status;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::resource::Owner;
 use crate::journal::{Entry, Journal};
 use crate::resource::Resources;
@@ -45,6 +45,7 @@ pub fn delete(journal: &Journal, id: &str, force: bool, warn: &Warn) -> Result<(
                 return Err(Error::new(format!(
                     "cannot delete container {id} that is not stopped: {status}"
                 ))
+                .kind(Kind::WrongState)
                 .hint("end it with garth kill, or use --force"));
             }
             Some(container.record)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Container;
 use crate::cgroup::{OomEvent, Stats};
 use crate::config::oci::Status;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::sys::process;
 
@@ -74,7 +74,9 @@ pub fn events(
 fn open(journal: &Journal, id: &str) -> Result<Container> {
     let container = Container::open(journal, id)?;
     match container.status()? {
-        Status::Stopped => Err(Error::new(format!("container with id {id} is not running"))),
+        Status::Stopped => {
+            Err(Error::new(format!("container with id {id} is not running")).kind(Kind::WrongState))
+        }
         _ => Ok(container),
     }
 }

@@ -12,7 +12,7 @@ use super::terminal::{self, ChildProgram, Console, Master, StandardFiles};
 use super::{Container, Warn, linux, second};
 use crate::config::oci::{NamespaceType, Process as Program, Status};
 use crate::container::parent::{self, connect, write_pid_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::facts::idmap;
 use crate::journal::Journal;
 use crate::plan::container::{Surroundings, compile_exec};
@@ -110,18 +110,21 @@ fn join(
     let container = Container::open(journal, id)?;
     // In runc's words.
     let refuse = |how: &str| Error::new(format!("exec failed: {how}"));
+    let not_now = |how: &str| refuse(how).kind(Kind::WrongState);
     match container.status()? {
         Status::Running | Status::Created => {}
         Status::Paused if exec.ignore_paused => {}
         Status::Paused => {
-            return Err(refuse(
+            return Err(not_now(
                 "cannot exec in a paused container (use --ignore-paused to override)",
             ));
         }
-        Status::Stopped => return Err(refuse("cannot exec in a stopped container")),
-        Status::Creating => return Err(refuse("cannot exec in a container that is being created")),
+        Status::Stopped => return Err(not_now("cannot exec in a stopped container")),
+        Status::Creating => {
+            return Err(not_now("cannot exec in a container that is being created"));
+        }
     }
-    let stopped = || refuse("cannot exec in a stopped container");
+    let stopped = || not_now("cannot exec in a stopped container");
     let (pid, target) = container.process()?.ok_or_else(stopped)?;
     let linux = linux(&container.record.asked.config);
     let mut program = exec.program.clone();

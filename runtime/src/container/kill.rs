@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Container;
 use crate::config::oci::{NamespaceType, Status};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::sys::{Errno, pidfd, process};
 
@@ -28,14 +28,15 @@ pub fn kill(journal: &Journal, id: &str, signal: i32, targets: Targets) -> Resul
         // Even if the first process has ended: others may be left in a shared pid namespace.
         return container.own_cgroup()?.kill_all(signal);
     }
-    let not_running = || Error::new(format!("kill {id}: container not running"));
+    let refuse = |how: &str| Error::new(format!("kill {id}: {how}")).kind(Kind::WrongState);
+    let not_running = || refuse("container not running");
     if container.status()? == Status::Stopped {
         return Err(not_running());
     }
     let (_, pidfd) = container.process()?.ok_or_else(not_running)?;
     match pidfd::send_signal(pidfd.as_fd(), signal) {
         Err(Errno(libc::ESRCH)) => {
-            return Err(Error::new(format!("kill {id}: process already finished")));
+            return Err(refuse("process already finished"));
         }
         result => {
             result.map_err(|errno| Error::os(format!("send signal {signal} to {id}"), errno))?;

@@ -82,7 +82,7 @@ pub use warn::{Level, Warn};
 
 use crate::cgroup::{Cgroup, MARK};
 use crate::config::oci::{self, State, Status};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::{Entry, Journal, is_there};
 use crate::sys::{Errno, channel};
 
@@ -186,7 +186,9 @@ impl Container {
     /// # Errors
     /// No program runs; in the words engines look for.
     fn expect_running(&self, verb: &str) -> Result<(i32, OwnedFd)> {
-        let not = |how: &str| Error::new(format!("{verb} {}: container {how}", self.id()));
+        let not = |how: &str| {
+            Error::new(format!("{verb} {}: container {how}", self.id())).kind(Kind::WrongState)
+        };
         match (self.status()?, self.process()?) {
             (Status::Running | Status::Paused, Some(process)) => Ok(process),
             (Status::Creating | Status::Created, _) => Err(not("has not been started")),

@@ -2,7 +2,7 @@
 
 use super::Container;
 use crate::config::oci::Status;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 
 /// Freezes every process of a container.
@@ -14,7 +14,7 @@ pub fn pause(journal: &Journal, id: &str) -> Result<()> {
     let _entry = container.lock()?;
     match container.status()? {
         Status::Running | Status::Created => container.record.resources.cgroup.freeze(),
-        _ => Err(Error::new("container not running")),
+        _ => Err(Error::new("container not running").kind(Kind::WrongState)),
     }
 }
 
@@ -27,6 +27,6 @@ pub fn resume(journal: &Journal, id: &str) -> Result<()> {
     let _entry = container.lock()?;
     match container.status()? {
         Status::Paused => container.record.resources.cgroup.thaw(),
-        _ => Err(Error::new("container not paused")),
+        _ => Err(Error::new("container not paused").kind(Kind::WrongState)),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::notify::Notify;
 use super::{CREATED, Container, Warn, hooks};
 use crate::config::oci::Status;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::start::{self, HookOutput};
 use crate::sys::{Errno, channel, pidfd, process};
@@ -20,7 +20,9 @@ use crate::sys::{Errno, channel, pidfd, process};
 pub fn start(journal: &Journal, id: &str, warn: &Warn) -> Result<()> {
     let container = Container::open(journal, id)?;
     let entry = container.lock()?;
-    let refuse = |how: &str| Error::new(format!("cannot start container {id}: {how}"));
+    let refuse = |how: &str| {
+        Error::new(format!("cannot start container {id}: {how}")).kind(Kind::WrongState)
+    };
     match container.status()? {
         Status::Created => {}
         Status::Stopped => return Err(refuse("it has stopped")),

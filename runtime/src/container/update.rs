@@ -6,7 +6,7 @@ use super::Container;
 use crate::config::Throttle;
 use crate::config::oci::{BlockIo, Resources, Status};
 use crate::config::rate::Change;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::journal::{Entry, Journal};
 use crate::resource::bandwidth::Bandwidth;
 
@@ -46,7 +46,7 @@ pub fn update(journal: &Journal, id: &str, changes: &Changes) -> Result<()> {
     let mut container = Container::open(journal, id)?;
     let entry = container.lock()?;
     if matches!(container.status()?, Status::Stopped | Status::Creating) {
-        return Err(Error::new("container not running"));
+        return Err(Error::new("container not running").kind(Kind::WrongState));
     }
     let record = &mut container.record;
     let linux = record.asked.config.linux.get_or_insert_default();

@@ -31,6 +31,6 @@ pub fn main(words: &[OsString]) -> i32 {
     match error.get_kind() {
         Kind::NotFound => 127,
         Kind::NotExecutable => 126,
-        Kind::Refused => 125,
+        Kind::Refused | Kind::WrongState => 125,
     }
 }
