@@ -8,7 +8,7 @@ use garth::config::oci::{Process, Resources};
 
 use crate::bootstrap::Bootstrap;
 use crate::flags::Flags;
-use crate::options::Options;
+use crate::options::{self, Options};
 use crate::stdio::Place;
 
 /// A daemon's words to `start`, and the answer.
@@ -35,10 +35,12 @@ pub fn request(input: &[u8]) {
         }
     }
     if let Ok(exec) = ExecProcessRequest::parse_from_bytes(input) {
-        let _ = serde_json::from_slice::<Process>(&exec.spec.value);
+        let _ = Process::parse(&exec.spec.value);
     }
     if let Ok(update) = UpdateTaskRequest::parse_from_bytes(input) {
-        let _ = serde_json::from_slice::<Resources>(&update.resources.value);
+        let _ = Resources::parse(&update.resources.value);
     }
-    let _ = CheckpointTaskRequest::parse_from_bytes(input);
+    if let Ok(checkpoint) = CheckpointTaskRequest::parse_from_bytes(input) {
+        let _ = options::checkpoint(&checkpoint.options);
+    }
 }

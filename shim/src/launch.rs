@@ -20,9 +20,9 @@ use crate::bootstrap::Bootstrap;
 use crate::flags::Flags;
 use crate::message;
 
-/// Where shims serve; short, as the path of a socket has room for 107 bytes.
+/// Where shims serve; short, as the path of a socket has room for 107 bytes, two of which it has while it is new.
 const SOCKETS: &str = "/run/containerd/s";
-const LONGEST: usize = 107;
+const LONGEST: usize = 105;
 /// Containers with the same value of one of these share a shim.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 /// Where the new shim finds its listening socket.
@@ -96,7 +96,7 @@ impl Socket {
         let hash = Sha256::digest(words.join("\0"));
         let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = directory.join(name);
-        if path.as_os_str().len() > LONGEST - 2 {
+        if path.as_os_str().len() > LONGEST {
             return Err(Error::new(format!(
                 "socket {}: longer than {LONGEST} bytes",
                 path.display()

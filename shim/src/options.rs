@@ -52,6 +52,29 @@ fn name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
+fn unknown(any: &Any) -> Error {
+    Error::new(format!("options of type {:?}: unknown", any.type_url))
+}
+
+fn wrong(any: &Any, error: &dyn std::fmt::Display) -> Error {
+    Error::new(format!("options {}", name(&any.type_url))).because(error)
+}
+
+/// Reads the options of a checkpoint.
+///
+/// # Errors
+/// An unknown type, or contents that are none of this type.
+pub fn checkpoint(any: &Any) -> Result<oci::CheckpointOptions> {
+    match name(&any.type_url) {
+        "" if any.value.is_empty() => Ok(oci::CheckpointOptions::default()),
+        // The second by clients of 1.6, unless the runtime is runc; the fields are the same.
+        "containerd.runc.v1.CheckpointOptions" | "containerd.linux.runc.CheckpointOptions" => {
+            oci::CheckpointOptions::parse_from_bytes(&any.value).map_err(|error| wrong(any, &error))
+        }
+        _ => Err(unknown(any).hint("known are those of runc")),
+    }
+}
+
 impl Options {
     /// Whether options of this type can be read.
     pub fn is_known(url: &str) -> bool {
@@ -63,9 +86,7 @@ impl Options {
     /// # Errors
     /// An unknown type, or contents that are none of this type.
     pub fn read(any: &Any) -> Result<Options> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Error::new(format!("options {}", name(&any.type_url))).because(error)
-        };
+        let wrong = |error: &dyn std::fmt::Display| wrong(any, error);
         if any.type_url.is_empty() && any.value.is_empty() {
             return Ok(Options::default());
         }
@@ -75,8 +96,7 @@ impl Options {
                 .map_err(|error| wrong(&error));
         }
         if !Options::is_known(&any.type_url) {
-            return Err(Error::new(format!("options of type {:?}: unknown", any.type_url))
-                .hint("known are those of runc and runtimeoptions.v1"));
+            return Err(unknown(any).hint("known are those of runc and runtimeoptions.v1"));
         }
         let fields = Empty::parse_from_bytes(&any.value).map_err(|error| wrong(&error))?;
         let fields = fields.special_fields.unknown_fields();
@@ -208,6 +228,21 @@ mod tests {
         body.extend(b"Sysd = 1\n");
         let error = Options::read(&any("runtimeoptions.v1.Options", body)).unwrap_err().to_string();
         assert!(error.contains("Sysd"), "{error}");
+    }
+
+    #[test]
+    fn those_of_a_checkpoint_are_of_a_known_type() {
+        let exit = vec![0x08, 1];
+        for url in
+            ["containerd.runc.v1.CheckpointOptions", "x.io/containerd.linux.runc.CheckpointOptions"]
+        {
+            assert!(checkpoint(&any(url, exit.clone())).unwrap().exit);
+            let error = checkpoint(&any(url, vec![0xff])).unwrap_err().to_string();
+            assert!(error.contains("runc") && error.contains("CheckpointOptions"), "{error}");
+        }
+        assert!(!checkpoint(&Any::default()).unwrap().exit);
+        let error = checkpoint(&any("containerd.runc.v1.Options", exit)).unwrap_err().to_string();
+        assert!(error.contains("\"containerd.runc.v1.Options\": unknown"), "{error}");
     }
 
     #[test]

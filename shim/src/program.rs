@@ -7,12 +7,15 @@ use std::time::SystemTime;
 use containerd_shim_protos::api::Status;
 use garth::config::oci::Process as Wanted;
 use garth::sys::pidfd;
-use garth::{Ended, Process};
+use garth::{Ended, Error, Process, Terminal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::message::locked;
-use crate::status::{Answer, failed, invalid, not_found, not_now};
-use crate::stdio::{Ends, Stdio};
+use crate::status::{Answer, failed, not_found, not_now};
+use crate::stdio::{Ends, Opened, Stdio};
+use crate::watched::watched;
 
 /// How and when a program ended.
 #[derive(Clone, Copy, Debug)]
@@ -70,20 +73,27 @@ impl Program {
         locked(&self.now)
     }
 
-    /// It has a process.
+    /// It has a process. The result is readable once that has ended.
     ///
     /// # Errors
-    /// The descriptor of the process cannot be copied.
-    pub fn has(&self, process: &Process, ends: Ends) -> Answer<()> {
-        let pidfd = process.pidfd().try_clone_to_owned().map_err(|error| {
-            failed("watch a process", &garth::Error::io("copy a descriptor", &error))
-        })?;
+    /// Something of it cannot be watched, for lack of descriptors; then it has none.
+    pub fn has(
+        &self,
+        process: &Process,
+        opened: Opened,
+        terminal: Option<Terminal>,
+    ) -> garth::Result<AsyncFd<OwnedFd>> {
+        let failed = |error: std::io::Error| Error::io("watch a process", &error);
+        let pidfd = process.pidfd().try_clone_to_owned().map_err(failed)?;
+        let end = pidfd.try_clone().and_then(|pidfd| watched(pidfd, Interest::READABLE));
+        let end = end.map_err(failed)?;
+        let ends = opened.begin(terminal)?;
         let mut now = self.now();
         if now.input_is_closed {
             ends.close_input();
         }
         (now.pid, now.pidfd, now.ends) = (process.pid(), Some(pidfd), Some(Arc::new(ends)));
-        Ok(())
+        Ok(end)
     }
 
     /// It executes what it should.
@@ -155,26 +165,23 @@ impl Program {
     ///
     /// # Errors
     /// It has ended, or was not started.
-    pub fn signal(&self, signal: u32) -> Answer<()> {
+    pub fn signal(&self, signal: i32) -> Answer<()> {
         let now = self.now();
         let Some(pidfd) = &now.pidfd else {
             return Err(match self.end() {
                 Some(_) => finished(),
-                None => not_now("the process has not been started"),
+                None => not_now(format_args!("exec {} has not been started", self.exec_id)),
             });
         };
-        let number =
-            i32::try_from(signal).map_err(|_| invalid(format_args!("signal {signal}: unknown")))?;
-        match pidfd::send_signal(pidfd.as_fd(), number) {
+        match pidfd::send_signal(pidfd.as_fd(), signal) {
             Ok(()) => Ok(()),
             Err(errno) if errno.0 == rustix::io::Errno::SRCH.raw_os_error() => Err(finished()),
-            Err(errno) => {
-                Err(failed("kill", &garth::Error::os(format!("send signal {signal}"), errno)))
-            }
+            Err(errno) => Err(failed("kill", &Error::os(format!("send signal {signal}"), errno))),
         }
     }
 }
 
-fn finished() -> containerd_shim_protos::ttrpc::Error {
+/// It has ended already.
+pub fn finished() -> containerd_shim_protos::ttrpc::Error {
     not_found("process already finished")
 }

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use containerd_shim_protos::shim_async::create_task;
-use containerd_shim_protos::ttrpc::r#async::Server;
 use containerd_shim_protos::ttrpc::r#async::transport::Listener;
+use containerd_shim_protos::ttrpc::r#async::{MethodHandler, Server, Service, TtrpcContext};
+use containerd_shim_protos::ttrpc::proto::{Request, Response};
 use garth::sys::file::inherited;
 use garth::sys::memory;
 use garth::{Error, Result};
@@ -23,7 +25,8 @@ use crate::flags::Flags;
 use crate::launch::{DAEMON, LISTENER, SOCKET};
 use crate::log;
 use crate::reaper::Reaper;
-use crate::service::{Service, Shim};
+use crate::service::{Service as TaskService, Shim};
+use crate::status::{Answer, invalid};
 use crate::task::Shared;
 use crate::watched::watched;
 
@@ -79,6 +82,34 @@ async fn gone(daemon: Option<&AsyncFd<OwnedFd>>) {
     }
 }
 
+/// A call; of a request that cannot be decoded it says so. ttrpc's own answer would be UNKNOWN.
+struct Understood {
+    name: String,
+    call: Box<dyn MethodHandler + Send + Sync>,
+}
+
+#[async_trait]
+impl MethodHandler for Understood {
+    async fn handler(&self, context: TtrpcContext, request: Request) -> Answer<Response> {
+        let answer = self.call.handler(context, request).await;
+        // What the call itself has to say is in the response.
+        Ok(answer.unwrap_or_else(|error| {
+            let words = error.to_string();
+            let reason = words.rsplit_once("request error ").map_or(&*words, |(_, reason)| reason);
+            invalid(format_args!("{}: the request cannot be decoded: {reason}", self.name)).into()
+        }))
+    }
+}
+
+fn understood(service: Service) -> Service {
+    let understood = |(name, call): (String, _)| {
+        let call = Understood { name: name.clone(), call };
+        (name, Box::new(call) as Box<dyn MethodHandler + Send + Sync>)
+    };
+    let Service { methods, streams } = service;
+    Service { methods: methods.into_iter().map(understood).collect(), streams }
+}
+
 async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("serve", &error);
     listener.set_nonblocking(true).map_err(failed)?;
@@ -90,10 +121,9 @@ async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
     let shim = Arc::new(Shim::new(shared.clone(), path));
     let mut server = Server::new().add_listener(Listener::from(listener));
     for name in SERVICES {
-        let service = create_task(Arc::new(Service(shim.clone())));
-        server = server.register_service(
-            service.into_values().map(|calls| (name.to_owned(), calls)).collect(),
-        );
+        let service = create_task(Arc::new(TaskService(shim.clone())));
+        let named = |calls| (name.to_owned(), understood(calls));
+        server = server.register_service(service.into_values().map(named).collect());
     }
     let started = server.start().await;
     started.map_err(|error| Error::new("serve").because(error))?;

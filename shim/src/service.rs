@@ -15,21 +15,25 @@ use containerd_shim_protos::api::{
     StatsResponse, Status, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use containerd_shim_protos::events::task::{TaskCheckpointed, TaskPaused, TaskResumed};
-use containerd_shim_protos::protobuf::{Message, MessageField};
+use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim::oci;
 use containerd_shim_protos::shim_async::Task as Calls;
 use containerd_shim_protos::topics;
 use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
-use garth::Container;
+use garth::config::oci::Resources;
 use garth::container::{self, Changes, Checkpoint, Images, Targets};
+use garth::{Container, Kind};
 use tokio::sync::Notify;
 
 use crate::message::{any, locked, timestamp};
 use crate::metrics::metrics;
-use crate::status::{Answer, Code, failed, invalid, not_found, not_now, status};
+use crate::program::finished;
+use crate::status::{Answer, Code, exists, failed, invalid, not_found, not_now, status};
 use crate::task::{Shared, Task};
-use crate::{VERSION, log};
+use crate::{VERSION, log, options};
 
+/// SIGRTMAX.
+const LAST_SIGNAL: i32 = 64;
 /// Annotations of an update that change a rate.
 const RATE: &str = "dev.garth.rate.";
 
@@ -87,7 +91,7 @@ impl Shim {
     ) -> Answer<CreateTaskResponse> {
         let id = request.id.clone();
         if self.tasks().contains_key(&id) {
-            return Err(status(Code::ALREADY_EXISTS, format_args!("container {id} exists")));
+            return Err(exists(format_args!("container {id}")));
         }
         self.new.store(false, Ordering::Relaxed);
         self.tasks().insert(id.clone(), None);
@@ -233,22 +237,23 @@ impl Calls for Service {
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> Answer<Empty> {
         let task = self.0.task(&request.id)?;
         let program = task.program(&request.exec_id)?;
+        let signal = i32::try_from(request.signal).ok().filter(|signal| *signal <= LAST_SIGNAL);
+        let signal = signal.ok_or_else(|| {
+            invalid(format_args!("signal {}: the last one is {LAST_SIGNAL}", request.signal))
+        })?;
         if !request.exec_id.is_empty() {
-            program.signal(request.signal)?;
+            program.signal(signal)?;
             return Ok(Empty::default());
         }
         if !request.all && program.end().is_some() {
-            return Err(not_found("process already finished"));
+            return Err(finished());
         }
-        let signal = i32::try_from(request.signal)
-            .map_err(|_| invalid(format_args!("signal {}: unknown", request.signal)))?;
         let targets = if request.all { Targets::All } else { Targets::First };
         container::kill(&task.journal, &task.id, signal, targets).map_err(|error| {
-            let words = error.to_string();
-            // It ends just now.
-            match words.contains("not running") || words.contains("already finished") {
-                true => not_found("process already finished"),
-                false => failed("kill", &error),
+            match error.get_kind() {
+                // It ends just now.
+                Kind::WrongState => finished(),
+                _ => failed("kill", &error),
             }
         })?;
         Ok(Empty::default())
@@ -278,7 +283,7 @@ impl Calls for Service {
     async fn checkpoint(&self, _: &TtrpcContext, request: CheckpointTaskRequest) -> Answer<Empty> {
         let task = self.0.task(&request.id)?;
         let options = match request.options.as_ref() {
-            Some(any) => oci::CheckpointOptions::parse_from_bytes(&any.value).map_err(invalid)?,
+            Some(any) => options::checkpoint(any).map_err(invalid)?,
             None => oci::CheckpointOptions::default(),
         };
         let path = |own: &str, other: &std::path::Path| match own {
@@ -308,7 +313,10 @@ impl Calls for Service {
         let shared = self.0.shared.clone();
         let call = async move {
             let (journal, id) = (task.journal.clone(), task.id.clone());
-            let work = move || container::checkpoint(&journal, &id, &how, &log::library());
+            let work = move || {
+                container::checkpoint(&journal, &id, &how, &log::library())
+                    .map_err(|error| failed("checkpoint", &error))
+            };
             shared.work("checkpoint", work).await?;
             let event = TaskCheckpointed {
                 container_id: request.id,
@@ -324,9 +332,9 @@ impl Calls for Service {
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Answer<Empty> {
         let task = self.0.task(&request.id)?;
         let resources = match request.resources.as_ref() {
-            Some(any) if !any.value.is_empty() => serde_json::from_slice(&any.value)
-                .map_err(|error| invalid(format_args!("resources: {error}")))?,
-            _ => garth::config::oci::Resources::default(),
+            Some(any) if !any.value.is_empty() => Resources::parse(&any.value)
+                .map_err(|error| invalid(format_args!("container {}: {error}", task.id)))?,
+            _ => Resources::default(),
         };
         let rates = request.annotations.iter().filter_map(|(name, value)| {
             name.strip_prefix(RATE).map(|which| format!("{which}={value}"))

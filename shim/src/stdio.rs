@@ -127,17 +127,15 @@ impl Place {
             None => {
                 let path = PathBuf::from(name);
                 let kind = std::fs::metadata(&path)
-                    .map_err(|error| Error::io(format!("output {name}"), &error))?
+                    .map_err(|error| Error::io(format!("stat {name}"), &error))?
                     .file_type();
                 Ok(if kind.is_fifo() { Place::Fifo(path) } else { Place::File(path) })
             }
             Some(("fifo", path)) => Ok(Place::Fifo(decoded(path).into())),
             Some(("file", path)) => Ok(Place::File(decoded(path).into())),
             Some(("binary", rest)) => Ok(Place::Logger(rest.to_owned())),
-            Some((scheme, _)) => {
-                Err(Error::new(format!("output {name}: {scheme:?} is no known scheme"))
-                    .hint("known are fifo, file and binary"))
-            }
+            Some((scheme, _)) => Err(Error::new(format!("{name}: {scheme:?} is no known scheme"))
+                .hint("known are fifo, file and binary")),
         }
     }
 }
@@ -150,15 +148,11 @@ impl Stdio {
     pub fn open(&self, whose: Whose<'_>, input_is_closed: bool) -> Result<Opened> {
         let mut opened =
             Opened { files: None, typed: None, copied: Vec::new(), ends: Ends::default() };
-        let input = opened.input(&self.stdin, input_is_closed)?;
+        let at = |name: &'static str| move |error: Error| error.within(name);
+        let input = opened.input(&self.stdin, input_is_closed).map_err(at("stdin"))?;
         if self.terminal {
             opened.typed = input.map(|input| (input, None));
-            let sink = match Place::of(&self.stdout)? {
-                Place::Nowhere => Sink::File(null(OFlags::WRONLY)?.into()),
-                Place::Fifo(path) => Sink::Pipe(opened.fifo(&path)?),
-                Place::File(path) => Sink::File(append(&path)?),
-                Place::Logger(uri) => Sink::Pipe(logger(&uri, whose)?.0),
-            };
+            let sink = opened.sink(&self.stdout, whose).map_err(at("stdout"))?;
             opened.copied.push((None, sink));
             return Ok(opened);
         }
@@ -170,10 +164,16 @@ impl Stdio {
             }
             None => null(OFlags::RDONLY)?,
         };
-        let [stdout, stderr] = match (Place::of(&self.stdout)?, Place::of(&self.stderr)?) {
+        let [stdout, stderr] = match Place::of(&self.stdout).map_err(at("stdout"))? {
             // One logger reads both.
-            (Place::Logger(uri), _) => logger(&uri, whose)?.into(),
-            (stdout, stderr) => [opened.output(stdout)?, opened.output(stderr)?],
+            Place::Logger(uri) => logger(&uri, whose).map_err(at("stdout"))?.into(),
+            stdout => {
+                let stderr = Place::of(&self.stderr).map_err(at("stderr"))?;
+                [
+                    opened.output(stdout).map_err(at("stdout"))?,
+                    opened.output(stderr).map_err(at("stderr"))?,
+                ]
+            }
         };
         let files = [input, stdout, stderr];
         if whose.owner != (0, 0) {
@@ -181,11 +181,7 @@ impl Stdio {
                 rustix::fs::Uid::from_raw(whose.owner.0),
                 rustix::fs::Gid::from_raw(whose.owner.1),
             );
-            let pipes = files.iter().filter(|file| {
-                let stat = rustix::fs::fstat(file);
-                stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
-            });
-            for pipe in pipes {
+            for pipe in files.iter().filter(|file| is_pipe(file)) {
                 rustix::fs::fchown(pipe, Some(uid), Some(gid)).map_err(|errno| {
                     Error::io("change the owner of a pipe (IoUid)", &errno.into())
                 })?;
@@ -200,21 +196,33 @@ impl Opened {
     /// The reading end of the input, while the shim keeps a writing one until the engine says that the input is closed.
     /// Without that, a reader is told of the end only after a writer has come and gone (`pipe_poll()` in fs/pipe.c).
     fn input(&mut self, name: &str, is_closed: bool) -> Result<Option<OwnedFd>> {
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let path = Path::new(name);
-        let input = open(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let path = match Place::of(name)? {
+            Place::Nowhere => return Ok(None),
+            Place::Fifo(path) => path,
+            Place::File(_) | Place::Logger(_) => return Err(no_fifo(name)),
+        };
+        let input = open_fifo(&path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         if !is_closed {
-            self.ends.input = Mutex::new(Some(open(path, OFlags::WRONLY | OFlags::NONBLOCK)?));
+            let end = open_fifo(&path, OFlags::WRONLY | OFlags::NONBLOCK)?;
+            self.ends.input = Mutex::new(Some(end));
         }
         Ok(Some(input))
     }
 
     /// The writing end of a fifo, while the shim keeps a reading one.
     fn fifo(&mut self, path: &Path) -> Result<OwnedFd> {
-        self.ends.outputs.push(open(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
-        open(path, OFlags::WRONLY)
+        self.ends.outputs.push(open_fifo(path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+        open_fifo(path, OFlags::WRONLY)
+    }
+
+    /// Where the output of a terminal is copied to.
+    fn sink(&mut self, name: &str, whose: Whose<'_>) -> Result<Sink> {
+        Ok(match Place::of(name)? {
+            Place::Nowhere => Sink::File(null(OFlags::WRONLY)?.into()),
+            Place::Fifo(path) => Sink::Pipe(self.fifo(&path)?),
+            Place::File(path) => Sink::File(append(&path)?),
+            Place::Logger(uri) => Sink::Pipe(logger(&uri, whose)?.0),
+        })
     }
 
     fn output(&mut self, place: Place) -> Result<OwnedFd> {
@@ -226,7 +234,7 @@ impl Opened {
                 self.copied.push((Some(ours), Sink::File(append(&path)?)));
                 Ok(theirs)
             }
-            Place::Logger(_) => Err(Error::new("stderr: a logger, and stdout none")),
+            Place::Logger(_) => Err(Error::new("a logger, and stdout has none")),
         }
     }
 
@@ -286,7 +294,7 @@ impl Ends {
         let master = locked(&self.master);
         match &*master {
             Some(master) => master.get_ref().resize(columns, rows),
-            None => Err(Error::new("resize: the process has no terminal")),
+            None => Err(Error::new("the process has no terminal").kind(garth::Kind::WrongState)),
         }
     }
 
@@ -385,6 +393,21 @@ async fn write_all<T: AsFd + AsRawFd>(to: &AsyncFd<T>, mut bytes: &[u8]) -> Resu
 fn open(path: &Path, flags: OFlags) -> Result<OwnedFd> {
     let failed = |errno: Errno| Error::io(format!("open {}", path.display()), &errno.into());
     rustix::fs::open(path, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty()).map_err(failed)
+}
+
+/// A pipe with a name and nothing else: any other file could be truncated by the program, and not be watched.
+fn open_fifo(path: &Path, flags: OFlags) -> Result<OwnedFd> {
+    let pipe = open(path, flags)?;
+    if is_pipe(&pipe) { Ok(pipe) } else { Err(no_fifo(path.display())) }
+}
+
+fn is_pipe(file: &OwnedFd) -> bool {
+    let stat = rustix::fs::fstat(file);
+    stat.is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
+}
+
+fn no_fifo(name: impl std::fmt::Display) -> Error {
+    Error::new(format!("{name}: not a fifo"))
 }
 
 fn null(flags: OFlags) -> Result<OwnedFd> {

@@ -1,7 +1,9 @@
 //! A container of a pod, as containerd sees it: a task, with the programs in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -11,17 +13,21 @@ use containerd_shim_protos::events::task::{
 };
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::topics;
-use garth::config::oci::{NamespaceType, Process as Wanted};
+use garth::config::oci::{Config, NamespaceType, Process as Wanted};
 use garth::container::{self, ChildProgram, CreateOptions, Exec, StandardFiles, Targets};
 use garth::{Container, Error, Journal, Process};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::events::Events;
 use crate::message::{locked, timestamp};
 use crate::options::Options;
 use crate::program::{End, Program};
 use crate::reaper::Reaper;
-use crate::status::{Answer, Code, failed, invalid, not_found, not_now, status, unimplemented};
+use crate::status::{
+    Answer, Code, exists, failed, failed_as, invalid, not_found, not_now, status, unimplemented,
+    unusable,
+};
 use crate::stdio::{Opened, Stdio, Whose};
 use crate::watched::watched;
 use crate::{log, rootfs};
@@ -48,15 +54,12 @@ impl Shared {
     pub async fn work<T: Send + 'static>(
         self: &Arc<Self>,
         doing: &str,
-        operation: impl FnOnce() -> garth::Result<T> + Send + 'static,
+        operation: impl FnOnce() -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let busy = self.reaper.busy();
         let done = tokio::task::spawn_blocking(operation).await;
         drop(busy);
-        match done {
-            Ok(result) => result.map_err(|error| failed(doing, &error)),
-            Err(error) => Err(status(Code::INTERNAL, format_args!("{doing}: {error}"))),
-        }
+        done.unwrap_or_else(|error| Err(status(Code::INTERNAL, format_args!("{doing}: {error}"))))
     }
 }
 
@@ -84,7 +87,10 @@ impl Task {
     /// The step that failed; nothing is left behind.
     pub async fn create(shared: Arc<Shared>, request: CreateTaskRequest) -> Answer<Arc<Task>> {
         if !request.checkpoint.is_empty() {
-            return Err(unimplemented("restore from a checkpoint"));
+            return Err(unimplemented(format_args!(
+                "container {}: restore from checkpoint {}",
+                request.id, request.checkpoint
+            )));
         }
         let options = match request.options.as_ref() {
             Some(any) => Options::read(any).map_err(invalid)?,
@@ -97,6 +103,11 @@ impl Task {
             ));
         }
         let journal = Journal::at(options.state(&shared.namespace)).containers();
+        journal.check_id(&request.id).map_err(invalid)?;
+        // Of another shim, or of one that was killed.
+        if journal.has(&request.id).map_err(|error| failed("create", &error))? {
+            return Err(exists(format_args!("container {}", request.id)));
+        }
         let stdio = Stdio {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -105,7 +116,7 @@ impl Task {
         };
         let task = Arc::new(Task {
             id: request.id.clone(),
-            bundle: request.bundle.clone().into(),
+            bundle: bundle(&request.bundle)?,
             journal,
             init: Arc::new(Program::new(String::new(), stdio, None)),
             options,
@@ -116,8 +127,13 @@ impl Task {
         let made = task.shared.work("create", move || for_work.make(&mounts)).await;
         let (opened, child) = made.inspect_err(|_| drop(rootfs::release(&task.bundle)))?;
         let ChildProgram { process, terminal } = child;
-        let ends = opened.begin(terminal).map_err(|error| failed("create", &error))?;
-        task.init.has(&process, ends)?;
+        let end = match task.init.has(&process, opened, terminal) {
+            Ok(end) => end,
+            Err(error) => {
+                task.undo(process, true).await;
+                return Err(failed("create", &error));
+            }
+        };
         let mut io = TaskIO::new();
         (io.stdin, io.stdout, io.stderr, io.terminal) =
             (request.stdin, request.stdout, request.stderr, request.terminal);
@@ -130,7 +146,7 @@ impl Task {
             ..TaskCreate::default()
         };
         task.shared.events.send(topics::TASK_CREATE_EVENT_TOPIC, &event);
-        task.clone().watch(task.init.clone(), process);
+        task.clone().watch(task.init.clone(), process, end);
         task.clone().watch_memory();
         Ok(task)
     }
@@ -138,10 +154,12 @@ impl Task {
     fn make(
         &self,
         mounts: &[containerd_shim_protos::api::Mount],
-    ) -> garth::Result<(Opened, ChildProgram)> {
-        self.options.write(&self.bundle)?;
-        rootfs::provide(mounts, &self.bundle)?;
-        let mut opened = self.init.stdio.open(self.whose(), self.init.input_is_closed())?;
+    ) -> Answer<(Opened, ChildProgram)> {
+        let create_failed = |error: Error| failed("create", &error);
+        self.options.write(&self.bundle).map_err(create_failed)?;
+        rootfs::provide(mounts, &self.bundle).map_err(create_failed)?;
+        let opened = self.init.stdio.open(self.whose(), self.init.input_is_closed());
+        let mut opened = opened.map_err(|error| unusable("create", &error))?;
         let options = CreateOptions {
             bundle: self.bundle.clone(),
             no_pivot: self.options.no_pivot_root,
@@ -150,8 +168,11 @@ impl Task {
             warn: log::library(),
             ..CreateOptions::default()
         };
-        let child =
-            container::create_child(&self.journal, &self.id, &options, &files(&mut opened))?;
+        let child = container::create_child(&self.journal, &self.id, &options, &files(&mut opened));
+        let child = child.map_err(|error| match config_fault(&self.bundle) {
+            Some(code) => failed_as(code, "create", &error),
+            None => create_failed(error),
+        })?;
         self.shared.reaper.add(child.process.pid());
         Ok((opened, child))
     }
@@ -168,7 +189,11 @@ impl Task {
     pub async fn start(self: &Arc<Self>) -> Answer<i32> {
         let _starting = self.init.starting.lock().await;
         let (journal, id) = (self.journal.clone(), self.id.clone());
-        self.shared.work("start", move || container::start(&journal, &id, &log::library())).await?;
+        let start = move || {
+            container::start(&journal, &id, &log::library())
+                .map_err(|error| failed("start", &error))
+        };
+        self.shared.work("start", start).await?;
         self.init.has_started();
         let event = TaskStart {
             container_id: self.id.clone(),
@@ -184,15 +209,18 @@ impl Task {
     /// # Errors
     /// The id is taken, or the program cannot be understood.
     pub fn add(&self, request: ExecProcessRequest) -> Answer<()> {
-        let wanted: Wanted = serde_json::from_slice(&request.spec.value)
-            .map_err(|error| invalid(format_args!("exec {}: spec: {error}", request.exec_id)))?;
+        if request.exec_id.is_empty() {
+            return Err(invalid(format_args!("exec in container {}: no id", self.id)));
+        }
+        let wanted = Wanted::parse(&request.spec.value)
+            .map_err(|error| invalid(format_args!("exec {}: {error}", request.exec_id)))?;
         let wanted = Wanted { terminal: request.terminal, ..wanted };
         let (stdin, stdout, stderr) = (request.stdin, request.stdout, request.stderr);
         let stdio = Stdio { stdin, stdout, stderr, terminal: request.terminal };
         let program = Program::new(request.exec_id.clone(), stdio, Some(wanted));
         let mut execs = self.execs();
         if execs.contains_key(&request.exec_id) {
-            return Err(status(Code::ALREADY_EXISTS, format_args!("id {}", request.exec_id)));
+            return Err(exists(format_args!("exec {}", request.exec_id)));
         }
         execs.insert(request.exec_id.clone(), Arc::new(program));
         let event = TaskExecAdded {
@@ -223,8 +251,13 @@ impl Task {
         let (task, joins) = (self.clone(), program.clone());
         let work = move || task.enter(&joins);
         let (opened, ChildProgram { process, terminal }) = self.shared.work("exec", work).await?;
-        let ends = opened.begin(terminal).map_err(|error| failed("exec", &error))?;
-        program.has(&process, ends)?;
+        let end = match program.has(&process, opened, terminal) {
+            Ok(end) => end,
+            Err(error) => {
+                self.undo(process, false).await;
+                return Err(failed("exec", &error));
+            }
+        };
         program.has_started();
         let event = TaskExecStarted {
             container_id: self.id.clone(),
@@ -235,21 +268,42 @@ impl Task {
         self.shared.events.send(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
         drop(starting);
         let pid = process.pid();
-        self.clone().watch(program, process);
+        self.clone().watch(program, process, end);
         Ok(pid)
     }
 
-    fn enter(&self, program: &Program) -> garth::Result<(Opened, ChildProgram)> {
-        let mut opened = program.stdio.open(self.whose(), program.input_is_closed())?;
+    fn enter(&self, program: &Program) -> Answer<(Opened, ChildProgram)> {
+        let opened = program.stdio.open(self.whose(), program.input_is_closed());
+        let mut opened = opened.map_err(|error| unusable("exec", &error))?;
         let exec = Exec {
             program: program.wanted.clone().unwrap_or_default(),
             detached: true,
             warn: log::library(),
             ..Exec::default()
         };
-        let child = container::exec_child(&self.journal, &self.id, &exec, &files(&mut opened))?;
+        let child = container::exec_child(&self.journal, &self.id, &exec, &files(&mut opened));
+        let child = child.map_err(|error| failed("exec", &error))?;
         self.shared.reaper.add(child.process.pid());
         Ok((opened, child))
+    }
+
+    /// Ends a process that was started and cannot be watched, and if it is the first, the container.
+    async fn undo(self: &Arc<Self>, process: Process, is_first: bool) {
+        let (task, pid) = (self.clone(), process.pid());
+        let end = move || {
+            process.kill();
+            process.wait()?;
+            if is_first {
+                container::delete(&task.journal, &task.id, true, &log::library())?;
+                rootfs::release(&task.bundle)?;
+            }
+            Ok(())
+        };
+        let end = move || end().map_err(|error| failed("undo", &error));
+        if let Err(error) = self.shared.work("undo", end).await {
+            log::warn(format_args!("container {}: {error}", self.id));
+        }
+        self.shared.reaper.remove(pid);
     }
 
     /// A program of it: the first, if `exec_id` is empty.
@@ -307,6 +361,7 @@ impl Task {
             container::delete(&task.journal, &task.id, true, &log::library())?;
             rootfs::release(&task.bundle)
         };
+        let remove = move || remove().map_err(|error| failed("delete", &error));
         self.shared.work("delete", remove).await?;
         let end = self.init.wait().await;
         let event = TaskDelete {
@@ -321,9 +376,11 @@ impl Task {
     }
 
     /// Waits for the end of a program, and reports it.
-    fn watch(self: Arc<Self>, program: Arc<Program>, process: Process) {
+    fn watch(self: Arc<Self>, program: Arc<Program>, process: Process, end: AsyncFd<OwnedFd>) {
         tokio::spawn(async move {
-            let end = match ended(&process).await {
+            // An error is that of a runtime that ends.
+            let _ = end.readable().await;
+            let end = match process.wait().map(End::now) {
                 Ok(end) => end,
                 Err(error) => {
                     log::warn(format_args!("wait for process {}: {error}", process.pid()));
@@ -364,6 +421,7 @@ impl Task {
             let own = config.linux.is_some_and(|linux| linux.is_new(NamespaceType::Pid));
             if own { Ok(()) } else { container::kill(&task.journal, &task.id, 9, Targets::All) }
         };
+        let kill = move || kill().map_err(|error| failed("kill", &error));
         if let Err(error) = self.shared.work("kill", kill).await {
             log::debug(format_args!("container {}: {error}", self.id));
         }
@@ -411,11 +469,29 @@ fn files(opened: &mut Opened) -> StandardFiles {
     }
 }
 
-/// Until a process has ended; reaps it.
-async fn ended(process: &Process) -> garth::Result<End> {
-    let failed = |error: std::io::Error| Error::io("watch a process", &error);
-    let pidfd = process.pidfd().try_clone_to_owned().map_err(failed)?;
-    let pidfd = watched(pidfd, Interest::READABLE).map_err(failed)?;
-    let _ = pidfd.readable().await.map_err(failed)?;
-    process.wait().map(End::now)
+/// A directory that is there.
+fn bundle(path: &str) -> Answer<PathBuf> {
+    let bundle = PathBuf::from(path);
+    if !bundle.is_absolute() {
+        return Err(invalid(format_args!("bundle {path:?}: not an absolute path")));
+    }
+    match bundle.metadata() {
+        Ok(file) if file.is_dir() => Ok(bundle),
+        Ok(_) => Err(invalid(format_args!("bundle {path}: not a directory"))),
+        Err(error) => Err(unusable("create", &Error::io(format!("bundle {path}"), &error))),
+    }
+}
+
+/// Why no container can be made from this bundle, if its configuration is at fault.
+fn config_fault(bundle: &Path) -> Option<Code> {
+    let file = bundle.join("config.json");
+    match file.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some(Code::NOT_FOUND),
+        Ok(kind) if kind.is_file() => {
+            let config = Config::parse(&std::fs::read(file).ok()?);
+            config.and_then(|config| config.validate()).is_err().then_some(Code::INVALID_ARGUMENT)
+        }
+        Ok(_) => Some(Code::INVALID_ARGUMENT),
+        Err(_) => None,
+    }
 }

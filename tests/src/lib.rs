@@ -20,8 +20,10 @@ mod cgroups;
 mod guest;
 mod host;
 mod points;
+pub mod shim;
 mod snapshot;
 mod socket;
+pub mod ttrpc;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

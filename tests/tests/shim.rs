@@ -32,10 +32,7 @@ impl Daemon {
     fn serves(&self, address: &str) {
         let path = address.strip_prefix("unix://").unwrap();
         assert!(path.starts_with("/run/containerd/s/"), "{address}");
-        let connect = format!(
-            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"{path}\")'"
-        );
-        self.0.sh(&connect).run().ok();
+        self.0.sh(&connect(path)).run().ok();
         assert_eq!(self.0.read("/srv/b/address"), address);
         let pid = self.0.read("/srv/b/shim.pid");
         let name = self.0.sh(&format!("tr '\\0' ' ' </proc/{pid}/cmdline")).run().ok();
@@ -49,6 +46,10 @@ impl Daemon {
         let pid = self.0.read("/srv/b/shim.pid");
         self.0.sh(&format!("kill {pid}; while [ -d /proc/{pid} ]; do sleep 0.01; done")).run().ok();
     }
+}
+
+fn connect(path: &str) -> String {
+    format!("python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"{path}\")'")
 }
 
 /// containerd.runc.v1.Options with SystemdCgroup, as an `Any`.
@@ -142,6 +143,27 @@ fn containers_of_a_pod_share_a_shim() {
 }
 
 #[test]
+fn a_socket_may_have_the_longest_path_that_there_is_while_it_is_new() {
+    needs!(root, "python3");
+    let daemon = Daemon::new("");
+    // 64 digits are the name, and ".n" its end at first.
+    for (room, code) in [(107 - 67, 0), (108 - 67, 1)] {
+        let directory = "/run/".to_owned() + &"x".repeat(room - 5);
+        let input = format!("{}\\112\\{:03o}{directory}", parameters("one"), room);
+        let ran = daemon.start("one", "", &input).run();
+        assert_eq!(ran.code, code, "{ran}");
+        assert_eq!(ran.stderr.contains("longer than 105 bytes"), code == 1, "{ran}");
+        if code == 0 {
+            let path = daemon.0.read("/srv/b/address");
+            let path = path.strip_prefix("unix://").unwrap();
+            assert_eq!(path.len(), 105);
+            daemon.0.sh(&connect(path)).run().ok();
+            daemon.end();
+        }
+    }
+}
+
+#[test]
 fn a_start_that_fails_says_why_in_one_line_and_leaves_no_shim() {
     needs!(root);
     let daemon = Daemon::new("");
@@ -152,7 +174,7 @@ fn a_start_that_fails_says_why_in_one_line_and_leaves_no_shim() {
         (r"\377", "no options of a runtime"),
         (r"\012\013vmm.Options\022\001x", "options of type \"vmm.Options\": unknown"),
         (r"\012\032containerd.runc.v1.Options\022\001\377", "options containerd.runc.v1.Options"),
-        (&(parameters("one") + &socket_dir), "longer than 107 bytes"),
+        (&(parameters("one") + &socket_dir), "longer than 105 bytes"),
         (shim_cgroup, "ShimCgroup /nowhere: no such cgroup"),
     ] {
         let ran = daemon.start("one", "", input).run();
