@@ -14,7 +14,9 @@ use containerd_shim_protos::events::task::{
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::topics;
 use garth::config::oci::{Config, NamespaceType, Process as Wanted};
-use garth::container::{self, ChildProgram, CreateOptions, Exec, StandardFiles, Targets};
+use garth::container::{
+    self, ChildProgram, CreateOptions, Exec, Images, Restore, StandardFiles, Targets,
+};
 use garth::{Container, Error, Journal, Process};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -76,6 +78,8 @@ pub struct Task {
     pub init: Arc<Program>,
     /// How it was asked to be run.
     pub options: Options,
+    /// The directory of a checkpoint, from which it is restored when it is started.
+    checkpoint: Option<PathBuf>,
     execs: Mutex<BTreeMap<String, Arc<Program>>>,
     shared: Arc<Shared>,
 }
@@ -86,9 +90,15 @@ impl Task {
     /// # Errors
     /// The step that failed; nothing is left behind.
     pub async fn create(shared: Arc<Shared>, request: CreateTaskRequest) -> Answer<Arc<Task>> {
-        if !request.checkpoint.is_empty() {
+        if request.terminal && !request.checkpoint.is_empty() {
             return Err(unimplemented(format_args!(
-                "container {}: restore from checkpoint {}",
+                "container {}: restore with a terminal",
+                request.id
+            )));
+        }
+        if !request.checkpoint.is_empty() && !Path::new(&request.checkpoint).is_dir() {
+            return Err(not_found(format_args!(
+                "container {}: checkpoint {}",
                 request.id, request.checkpoint
             )));
         }
@@ -120,19 +130,16 @@ impl Task {
             journal,
             init: Arc::new(Program::new(String::new(), stdio, None)),
             options,
+            checkpoint: Some(request.checkpoint).filter(|path| !path.is_empty()).map(PathBuf::from),
             execs: Mutex::default(),
             shared,
         });
         let (for_work, mounts) = (task.clone(), request.rootfs.clone());
         let made = task.shared.work("create", move || for_work.make(&mounts)).await;
-        let (opened, child) = made.inspect_err(|_| drop(rootfs::release(&task.bundle)))?;
-        let ChildProgram { process, terminal } = child;
-        let end = match task.init.has(&process, opened, terminal) {
-            Ok(end) => end,
-            Err(error) => {
-                task.undo(process, true).await;
-                return Err(failed("create", &error));
-            }
+        let child = made.inspect_err(|_| drop(rootfs::release(&task.bundle)))?;
+        let first = match child {
+            Some(child) => Some(task.has_first(child, "create").await?),
+            None => None,
         };
         let mut io = TaskIO::new();
         (io.stdin, io.stdout, io.stderr, io.terminal) =
@@ -142,39 +149,89 @@ impl Task {
             bundle: request.bundle,
             rootfs: request.rootfs,
             io: MessageField::some(io),
-            pid: process.pid() as u32,
+            pid: task.init.pid() as u32,
             ..TaskCreate::default()
         };
         task.shared.events.send(topics::TASK_CREATE_EVENT_TOPIC, &event);
-        task.clone().watch(task.init.clone(), process, end);
-        task.clone().watch_memory();
+        if let Some(first) = first {
+            task.watch_first(first);
+        }
         Ok(task)
     }
 
+    /// The first program has a process.
+    async fn has_first(
+        self: &Arc<Self>,
+        (opened, child): (Opened, ChildProgram),
+        doing: &str,
+    ) -> Answer<(Process, AsyncFd<OwnedFd>)> {
+        let ChildProgram { process, terminal } = child;
+        match self.init.has(&process, opened, terminal) {
+            Ok(end) => Ok((process, end)),
+            Err(error) => {
+                self.undo(process, true).await;
+                Err(failed(doing, &error))
+            }
+        }
+    }
+
+    fn watch_first(self: &Arc<Self>, (process, end): (Process, AsyncFd<OwnedFd>)) {
+        self.clone().watch(self.init.clone(), process, end);
+        self.clone().watch_memory();
+    }
+
+    /// Makes the container, unless it is to be restored.
     fn make(
         &self,
         mounts: &[containerd_shim_protos::api::Mount],
-    ) -> Answer<(Opened, ChildProgram)> {
+    ) -> Answer<Option<(Opened, ChildProgram)>> {
         let create_failed = |error: Error| failed("create", &error);
         self.options.write(&self.bundle).map_err(create_failed)?;
         rootfs::provide(mounts, &self.bundle).map_err(create_failed)?;
+        if self.checkpoint.is_some() {
+            return Ok(None);
+        }
         let opened = self.init.stdio.open(self.whose(), self.init.input_is_closed());
         let mut opened = opened.map_err(|error| unusable("create", &error))?;
-        let options = CreateOptions {
-            bundle: self.bundle.clone(),
-            no_pivot: self.options.no_pivot_root,
-            no_new_keyring: self.options.no_new_keyring,
-            systemd_cgroup: self.options.systemd_cgroup,
-            warn: log::library(),
-            ..CreateOptions::default()
-        };
+        let options = self.create_options();
         let child = container::create_child(&self.journal, &self.id, &options, &files(&mut opened));
         let child = child.map_err(|error| match config_fault(&self.bundle) {
             Some(code) => failed_as(code, "create", &error),
             None => create_failed(error),
         })?;
         self.shared.reaper.add(child.process.pid());
-        Ok((opened, child))
+        Ok(Some((opened, child)))
+    }
+
+    fn create_options(&self) -> CreateOptions {
+        CreateOptions {
+            bundle: self.bundle.clone(),
+            no_pivot: self.options.no_pivot_root,
+            no_new_keyring: self.options.no_new_keyring,
+            systemd_cgroup: self.options.systemd_cgroup,
+            warn: log::library(),
+            ..CreateOptions::default()
+        }
+    }
+
+    /// Makes the container from a checkpoint; it runs at once.
+    fn restore(&self, images: &Path) -> Answer<(Opened, ChildProgram)> {
+        let opened = self.init.stdio.open(self.whose(), self.init.input_is_closed());
+        let mut opened = opened.map_err(|error| unusable("restore", &error))?;
+        let work = &self.options.criu_work_path;
+        let how = Restore {
+            images: Images {
+                image_path: Some(images.to_owned()),
+                work_path: Some(work.clone()).filter(|path| !path.as_os_str().is_empty()),
+                ..Images::default()
+            },
+            options: self.create_options(),
+            ..Restore::default()
+        };
+        let process = container::restore_child(&self.journal, &self.id, &how, &files(&mut opened));
+        let process = process.map_err(|error| failed("restore", &error))?;
+        self.shared.reaper.add(process.pid());
+        Ok((opened, ChildProgram { process, terminal: None }))
     }
 
     fn whose(&self) -> Whose<'_> {
@@ -187,13 +244,26 @@ impl Task {
     /// # Errors
     /// A step failed; the container has ended then.
     pub async fn start(self: &Arc<Self>) -> Answer<i32> {
-        let _starting = self.init.starting.lock().await;
-        let (journal, id) = (self.journal.clone(), self.id.clone());
-        let start = move || {
-            container::start(&journal, &id, &log::library())
-                .map_err(|error| failed("start", &error))
+        let starting = self.init.starting.lock().await;
+        let task = self.clone();
+        let restored = match &self.checkpoint {
+            None => {
+                let start = move || {
+                    container::start(&task.journal, &task.id, &log::library())
+                        .map_err(|error| failed("start", &error))
+                };
+                self.shared.work("start", start).await?;
+                None
+            }
+            Some(_) if self.init.pid() > 0 => {
+                return Err(not_now(format_args!("container {} has been started", self.id)));
+            }
+            Some(images) => {
+                let images = images.clone();
+                let child = self.shared.work("restore", move || task.restore(&images)).await?;
+                Some(self.has_first(child, "restore").await?)
+            }
         };
-        self.shared.work("start", start).await?;
         self.init.has_started();
         let event = TaskStart {
             container_id: self.id.clone(),
@@ -201,6 +271,10 @@ impl Task {
             ..TaskStart::default()
         };
         self.shared.events.send(topics::TASK_START_EVENT_TOPIC, &event);
+        drop(starting);
+        if let Some(first) = restored {
+            self.watch_first(first);
+        }
         Ok(self.init.pid())
     }
 
@@ -363,6 +437,10 @@ impl Task {
         };
         let remove = move || remove().map_err(|error| failed("delete", &error));
         self.shared.work("delete", remove).await?;
+        if self.init.pid() == 0 {
+            // It was not restored.
+            self.init.has_ended(End { status: 0, at: SystemTime::now() });
+        }
         let end = self.init.wait().await;
         let event = TaskDelete {
             container_id: self.id.clone(),

@@ -167,7 +167,7 @@ fn a_container_that_cannot_be_made_leaves_nothing() {
             INVALID_ARGUMENT,
             "read /none/x.toml: ENOENT",
         ),
-        (vec![text(8, "/none/images")], UNIMPLEMENTED, "box: restore from checkpoint /none/images"),
+        (vec![text(8, "/none/images")], NOT_FOUND, "box: checkpoint /none/images"),
         (mount("nofs", "x", vec![]), UNKNOWN, "mount nofs x at /srv/box/rootfs: ENODEV"),
         (mount("bind", "/none", text(4, "rbind")), UNKNOWN, "mount bind /none"),
         // The first is mounted already when the second fails.

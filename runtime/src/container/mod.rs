@@ -73,7 +73,7 @@ pub use program::{cgroups_below, read_program};
 #[doc(hidden)]
 pub use ps::{pids, table};
 #[doc(hidden)]
-pub use restore::{Restore, restore};
+pub use restore::{Restore, restore, restore_child};
 #[doc(hidden)]
 pub use time::rfc3339;
 #[doc(hidden)]

@@ -1,13 +1,14 @@
 //! `restore`: starts a container from files.
 
 use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::criu::{Criu, DESCRIPTORS, Images, external_mounts, external_namespaces};
 use super::prepare;
 use super::record::ContainerRecord;
+use super::terminal::StandardFiles;
 use super::{AfterEnd, CreateOptions, Detached, create, delete};
 use crate::cgroup::{Hierarchy, Version};
 use crate::container::parent::write_pid_file;
@@ -45,31 +46,53 @@ pub fn restore(
         Detached::Yes => None,
         Detached::No => Some(Signals::block().map_err(|errno| Error::os("block signals", errno))?),
     };
-    // Before anything is made.
-    let mut criu = how.images.command("restore", "restore.log")?;
-    let (entry, mut record) = prepare::place(journal, id, &how.options)?;
-    let mut held = Held::new();
-    let revived = prepare::provide(&entry, &mut record, &how.options.warn)
-        .and_then(|()| revive(&entry, &record, how, &mut criu, &mut held));
-    let process = match revived {
-        Ok(process) => process,
-        Err(error) => {
-            let _ = delete::release(entry, Some(record), &how.options.warn);
-            return Err(error);
-        }
-    };
-    drop((entry, held));
+    let (record, process) = make(journal, id, how, &StandardFiles::Inherited)?;
     let Some(signals) = signals else { return Ok(None) };
     let warn = &how.options.warn;
     let foreground = create::Foreground { signals: &signals, terminal: None, ending, warn };
     create::wait(journal, record, &process, foreground).map(Some)
 }
 
+/// Same as [`restore`], for a caller that looks after the container and says what its standard files are: its process is a
+/// child of this one, and runs when this returns.
+///
+/// # Errors
+/// The same.
+pub fn restore_child(
+    journal: &Journal,
+    id: &str,
+    how: &Restore,
+    files: &StandardFiles,
+) -> Result<Process> {
+    make(journal, id, how, files).map(|(_, process)| process)
+}
+
+fn make(
+    journal: &Journal,
+    id: &str,
+    how: &Restore,
+    files: &StandardFiles,
+) -> Result<(ContainerRecord, Process)> {
+    // Before anything is made.
+    let mut criu = how.images.command("restore", "restore.log")?;
+    let (entry, mut record) = prepare::place(journal, id, &how.options)?;
+    let mut held = Held::new();
+    let revived = prepare::provide(&entry, &mut record, &how.options.warn)
+        .and_then(|()| revive(&entry, &record, how, (&mut criu, files), &mut held));
+    match revived {
+        Ok(process) => Ok((record, process)),
+        Err(error) => {
+            let _ = delete::release(entry, Some(record), &how.options.warn);
+            Err(error)
+        }
+    }
+}
+
 fn revive(
     entry: &Entry,
     record: &ContainerRecord,
     how: &Restore,
-    criu: &mut Criu,
+    (criu, files): (&mut Criu, &StandardFiles),
     held: &mut Held,
 ) -> Result<Process> {
     let config = &record.asked.config;
@@ -98,18 +121,29 @@ fn revive(
     for (controllers, path) in cgroup_roots(record)? {
         command.arg("--cgroup-root").arg(format!("{controllers}:{path}"));
     }
-    let mut namespaces = Vec::new();
+    let mut passed = Vec::new();
     for (_, path, name) in external_namespaces(record) {
         let open = File::options().read(true).custom_flags(libc::O_CLOEXEC).open(&path);
         let open = open.map_err(|e| Error::io(format!("open namespace {}", path.display()), &e))?;
         file::inherit(&open).map_err(|errno| Error::os("pass a namespace to criu", errno))?;
         command.arg("--inherit-fd").arg(format!("fd[{}]:{name}", open.as_raw_fd()));
-        namespaces.push(open);
+        passed.push(open);
     }
-    for (number, name) in descriptors(&how.images.path()?)?.iter().enumerate() {
-        if name.starts_with("pipe:") || name.starts_with("file[") {
-            command.arg("--inherit-fd").arg(format!("fd[{number}]:{name}"));
+    for (index, name) in descriptors(&how.images.path()?)?.iter().enumerate() {
+        if !(name.starts_with("pipe:") || name.starts_with("file[")) {
+            continue;
         }
+        let mut number = index as RawFd;
+        if let StandardFiles::Given(files) = files
+            && let Some(file) = files.get(index)
+        {
+            let copied = file.try_clone().map_err(|e| Error::io("copy a descriptor", &e))?;
+            let copied = File::from(copied);
+            file::inherit(&copied).map_err(|errno| Error::os("pass a file to criu", errno))?;
+            number = copied.as_raw_fd();
+            passed.push(copied);
+        }
+        command.arg("--inherit-fd").arg(format!("fd[{number}]:{name}"));
     }
     for (flag, value) in
         [("--lsm-profile", &how.lsm_profile), ("--lsm-mount-context", &how.lsm_mount_context)]
