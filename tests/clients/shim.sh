@@ -67,6 +67,19 @@ check_many_at_once() {
     nothing_is_left
 }
 
+# Its users are others outside: who opens what it is connected to needs to own that. The option says so, and without it the
+# user of the program does.
+check_io_of_a_user_namespace() {
+    local said="cat /proc/self/uid_map; echo from stdout >/proc/self/fd/1; echo from stderr >/proc/self/fd/2"
+    printf 'Root = "/run/test/runtime"\nIoUid = 100000\nIoGid = 100000\n' >"$TEST_HOST/mapped.toml"
+    mapped() {
+        ctr run --rm --runtime io.containerd.garth.v1 --runtime-config-path "$TEST_HOST/$1.toml" \
+            --uidmap 0:100000:65536 --gidmap 0:100000:65536 $IMAGE "$1" sh -c "$said" 2>&1
+    }
+    has "$(mapped mapped)" 100000 'from stdout' 'from stderr'
+    has "$(mapped shim)" 100000 'from stdout' 'from stderr'
+}
+
 # Not a process, descriptor, mount, cgroup or socket more than before.
 check_cycles() {
     local i before
