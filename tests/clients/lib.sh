@@ -214,6 +214,21 @@ import_image() {
         die "ctr image import: $(tail -n 5 "$TEST_HOST/log")"
 }
 
+# machines PREFIX NUMBER...: a network namespace node1, ... for each, on one wire, with the address PREFIX.NUMBER; this host
+# is PREFIX.254.
+machines() {
+    local prefix=$1 n
+    ip link add lan type bridge
+    ip addr add "$prefix.254/24" dev lan
+    ip link set lan up
+    for n in "${@:2}"; do
+        ip netns add "node$n"
+        ip link add "lan$n" type veth peer name eth0 netns "node$n"
+        ip link set "lan$n" master lan up
+        nsenter --net="/run/netns/node$n" sh -c "ip link set lo up; ip addr add $prefix.$n/24 dev eth0; ip link set eth0 up"
+    done
+}
+
 # podman_files GRAPHROOT RUNROOT: podman's configuration, with the runtime as its only one.
 podman_files() {
     # Raising a limit needs CAP_SYS_RESOURCE, which a nested host may lack: no more than we have.

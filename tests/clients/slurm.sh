@@ -5,15 +5,8 @@
 . "$(dirname "$0")/lib.sh" || exit 2
 
 NODES="1 2"
-ip link add lan type bridge
-ip addr add 10.78.0.254/24 dev lan
-ip link set lan up
-for n in $NODES; do
-    ip netns add "node$n"
-    ip link add "lan$n" type veth peer name eth0 netns "node$n"
-    ip link set "lan$n" master lan up
-    nsenter --net="/run/netns/node$n" sh -c "ip link set lo up; ip addr add 10.78.0.$n/24 dev eth0; ip link set eth0 up"
-done
+# shellcheck disable=SC2086
+machines 10.78.0 $NODES
 
 # Whoever may use the shared secret is trusted by all.
 mkdir -p /run/munge /etc/slurm "$TEST_HOST/slurm"

@@ -6,15 +6,8 @@
 
 use_shim containerd-shim-runc-v2
 NODES="1 2 3"
-ip link add lan type bridge
-ip addr add 10.77.0.254/24 dev lan
-ip link set lan up
-for n in $NODES; do
-    ip netns add "node$n"
-    ip link add "lan$n" type veth peer name eth0 netns "node$n"
-    ip link set "lan$n" master lan up
-    nsenter --net="/run/netns/node$n" sh -c "ip link set lo up; ip addr add 10.77.0.$n/24 dev eth0; ip link set eth0 up"
-done
+# shellcheck disable=SC2086
+machines 10.77.0 $NODES
 
 docker() { timeout -k 5 90 /usr/bin/docker "$@"; }
 on() { docker --host "unix://$TEST_HOST/node$1.sock" "${@:2}"; }
