@@ -233,6 +233,14 @@ check_published_port() {
     fails 7 curl -sS --max-time 5 http://127.0.0.1:8080/hello
 }
 
+check_published_port_by_annotation() {
+    "$RUNTIME" update --help | grep -q -e --rate || skip 'this runtime knows no annotations'
+    podman run -d --name box --annotation dev.garth.publish=8080:80 testimage httpd -f -p 80 -h /srv
+    until_is hello curl -sS --max-time 5 http://127.0.0.1:8080/hello
+    podman rm -f -t 0 box
+    fails 7 curl -sS --max-time 5 http://127.0.0.1:8080/hello
+}
+
 check_network_of_another() {
     idle_with box
     is namespace "$(run --network container:box testimage readlink /proc/self/ns/net)" "$(podman exec box readlink /proc/self/ns/net)"
