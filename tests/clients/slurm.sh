@@ -38,6 +38,7 @@ SlurmdPidFile=$TEST_HOST/slurm/%n.pid
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=2
+SlurmdParameters=config_overrides
 NodeName=node1 NodeAddr=10.78.0.1 CPUs=2 State=UNKNOWN
 NodeName=node2 NodeAddr=10.78.0.2 CPUs=2 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=10 State=UP
