@@ -135,7 +135,7 @@ fn write_table(batch: &mut Batch, persist: bool, reject: bool) {
     // meta nfproto . iifname @localnet ip daddr 127.0.0.0/8 drop
     let family = Expr::Meta(NFT_META_NFPROTO, R1);
     let let_in = [family, Expr::Meta(NFT_META_IIFNAME, AT4), Expr::In(LOCALNET)];
-    rule("raw", &[&let_in, &loopback(DESTINATION4), &drop]);
+    rule("raw", &[&let_in, &IPV4, &loopback(DESTINATION4), &drop]);
 
     // ip daddr 127.0.0.0/8 return
     rule("prerouting", &[&IPV4, &loopback(DESTINATION4), &[Expr::Verdict(NFT_RETURN)]]);
