@@ -1,6 +1,6 @@
 //! Published ports of containers, in a network that an engine has made.
 
-use garth_tests::{Bundle, Host, Ran, needs, until};
+use garth_tests::{Bundle, Host, needs, until};
 
 /// A container of that network that answers `hello` on port 80.
 fn bundle<'a>(host: &'a Host, id: &str, namespace: &str, publish: &str) -> Bundle<'a> {
@@ -20,8 +20,10 @@ fn refused(bundle: &Bundle<'_>, why: &str) {
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }
 
-fn table(host: &Host) -> Ran {
-    host.sh("nft list table inet garth").run()
+/// It goes a moment after its last element.
+fn until_the_table_is_gone(host: &Host) {
+    let listed = || host.sh("nft list table inet garth").run();
+    until("the table is gone", || (listed().code != 0).then_some(()));
 }
 
 #[test]
@@ -31,7 +33,7 @@ fn a_port_leads_to_a_container_from_everywhere() {
     let web = bundle(&host, "web", "/run/netns/box2", "0.0.0.0:8080:80,[::]:8080:80, 81:80");
     web.create().ok();
     web.start().ok();
-    until("it answers", || (host.get("http://127.0.0.1:8080/hello") == "hello").then_some(()));
+    assert_eq!(host.get("http://127.0.0.1:8080/hello"), "hello");
     for url in ["http://192.0.2.1:8080", "http://[2001:db8::1]:8080"] {
         assert_eq!(host.get_from_neighbour(&format!("{url}/hello")), "hello", "{url}");
         assert_eq!(host.get(&format!("{url}/hello")), "hello", "{url}");
@@ -56,7 +58,7 @@ fn a_port_leads_to_a_container_from_everywhere() {
 
     web.call("delete --force web").run().ok();
     assert!(host.is_closed_to_neighbour("http://192.0.2.1:8080/hello"));
-    until("the table is gone", || (table(&host).code != 0).then_some(()));
+    until_the_table_is_gone(&host);
     let localnet = "cat /proc/sys/net/ipv4/conf/br0/route_localnet";
     assert_eq!(host.sh(localnet).run().ok(), "0");
     host.assert_nothing_left();
@@ -73,15 +75,13 @@ fn the_containers_of_a_pod_share_their_ports() {
     let more = bundle(&host, "more", "/run/netns/box2", "82:80");
     refused(&more, "of the same network publishes");
     same.call("delete --force same").run().ok();
-    until("it answers", || {
-        (host.get_from_neighbour("http://192.0.2.1:8080/hello") == "hello").then_some(())
-    });
+    assert_eq!(host.get_from_neighbour("http://192.0.2.1:8080/hello"), "hello");
     let taken = bundle(&host, "taken", "/run/netns/box3", "0.0.0.0:8080:80");
     refused(&taken, "port 8080");
     // A record that is lost: its mark leads to everything.
     host.sh("echo x > /run/spec/containers/pause/record.json").run().ok();
     pause.call("delete --force pause").run().ok();
-    until("the table is gone", || (table(&host).code != 0).then_some(()));
+    until_the_table_is_gone(&host);
     host.assert_nothing_left();
 }
 
@@ -112,12 +112,10 @@ fn what_is_left_of_one_that_is_gone_is_no_hindrance() {
     .ok();
     let new = bundle(&host, "new", "/run/netns/box4", "0.0.0.0:9090:80");
     new.detach().ok();
-    until("it answers", || {
-        (host.get_from_neighbour("http://192.0.2.1:9090/hello") == "hello").then_some(())
-    });
+    assert_eq!(host.get_from_neighbour("http://192.0.2.1:9090/hello"), "hello");
     assert!(host.is_closed_to_neighbour("http://192.0.2.1:8080/hello"));
     new.call("delete --force new").run().ok();
-    until("the table is gone", || (table(&host).code != 0).then_some(()));
+    until_the_table_is_gone(&host);
     host.sh(WITHOUT_BOX4).run().ok();
 }
 
@@ -148,6 +146,6 @@ fn what_cannot_be_published_is_refused() {
     host.sh(&format!("nsenter --net=/run/netns/box3 sh -c '{elsewhere}'")).run().ok();
     ask(three, "1:2", "no route of this host leads to 203.0.113.9");
     ask(Some("host"), "8080:80", "shares the host's network");
-    until("the table is gone", || (table(&host).code != 0).then_some(()));
+    until_the_table_is_gone(&host);
     host.assert_nothing_left();
 }

@@ -213,7 +213,8 @@ fn address6(pool: Ipv6Network, v4: Ipv4Addr) -> Ipv6Addr {
     Ipv6Addr::from(high | u128::from(u32::from(v4)))
 }
 
-fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
+/// The name of the link with this index; `None`: there is none.
+pub(super) fn one_link(socket: &mut Socket, index: Option<u32>) -> Result<Option<String>> {
     let Some(index) = index else { return Ok(None) };
     let links = listing::of(socket, &[index]).map_err(|r| worded(r, ""))?;
     Ok(links.into_iter().next().map(|link| link.name))

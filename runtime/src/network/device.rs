@@ -2,8 +2,8 @@
 //! the container's network namespace, renamed, gets its addresses back, and is brought up.
 
 use libc::{
-    IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
-    RT_SCOPE_UNIVERSE, RTM_GETADDR, RTM_NEWADDR, RTM_NEWLINK,
+    IFA_F_PERMANENT, IFA_FLAGS, IFLA_IFNAME, IFLA_NET_NS_PID, NLM_F_CREATE, NLM_F_EXCL,
+    RT_SCOPE_UNIVERSE, RTM_NEWADDR, RTM_NEWLINK,
 };
 
 use super::listing::{self, ifinfomsg};
@@ -72,12 +72,8 @@ fn index_of(socket: &mut Socket, name: &str) -> std::result::Result<u32, Refusal
 /// The addresses that would be lost in the move: permanent ones of global scope (the others are
 /// regenerated, or were not the device's own).
 fn addresses_of(socket: &mut Socket, index: u32) -> std::result::Result<Vec<Address>, Refusal> {
-    const HEAD: usize = 8;
-    let mut batch = Batch::new();
-    batch.message("list the addresses of network device", RTM_GETADDR, NLM_F_DUMP, &[0; HEAD]);
     let mut found = Vec::new();
-    socket.ask(batch, &[], |body| {
-        let (Some(head), Some(rest)) = (body.get(..HEAD), body.get(HEAD..)) else { return };
+    listing::addresses(socket, "list the addresses of network device", |head, rest| {
         let flags = attribute(rest, IFA_FLAGS)
             .and_then(|bytes| bytes.try_into().ok())
             .map_or(u32::from(head[2]), u32::from_ne_bytes);

@@ -123,10 +123,7 @@ impl Elements<'_> {
     /// Removes the entry. Does nothing if it does not exist, even if its ports or its address now
     /// belong to another sandbox.
     pub fn remove(&self, socket: &mut Socket) -> Result<(), Refusal> {
-        let owner = match self.container {
-            None => owner_of(socket, self.inner4)?,
-            Some(_) => container_at(socket, self.inner4)?,
-        };
+        let owner = owner_in(socket, self.sets()[0], self.inner4)?;
         if owner.is_none_or(|owner| owner != self.owner) {
             return Ok(());
         }
@@ -155,10 +152,14 @@ impl Elements<'_> {
     /// The elements that only it can have, the IPv4 address first. The table is needed as long as
     /// anyone has such elements.
     fn own(&self) -> Vec<SetMember> {
-        let sets = if self.container.is_some() { CONTAINERS } else { SANDBOXES };
-        let mut own = vec![SetMember::of(sets[0], &pair4(self.inner4))];
-        own.extend(self.inner6.map(|inner6| SetMember::of(sets[1], &pair6(inner6))));
+        let [four, six] = self.sets();
+        let mut own = vec![SetMember::of(four, &pair4(self.inner4))];
+        own.extend(self.inner6.map(|inner6| SetMember::of(six, &pair6(inner6))));
         own
+    }
+
+    fn sets(&self) -> [&'static str; 2] {
+        if self.container.is_some() { CONTAINERS } else { SANDBOXES }
     }
 
     /// What it may connect to, or who is near it.
@@ -188,12 +189,11 @@ impl Elements<'_> {
         paths
     }
 
-    fn ports(&self, publish: &Publish) -> impl Iterator<Item = SetMember> + use<> {
+    fn ports(&self, publish: &Publish) -> impl Iterator<Item = SetMember> {
         let (port, protocol) = (publish.port, publish.protocol);
         let host_port = publish.host_port;
         let (inner4, inner6) = (self.inner4, self.inner6);
-        let addresses: Vec<IpAddr> = publish.addresses().collect();
-        addresses.into_iter().filter_map(move |address| {
+        publish.addresses().filter_map(move |address| {
             let mut key = field(&[match protocol {
                 Protocol::Tcp => libc::IPPROTO_TCP as u8,
                 Protocol::Udp => libc::IPPROTO_UDP as u8,

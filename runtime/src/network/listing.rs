@@ -2,7 +2,7 @@
 
 use libc::{
     IFF_UP, IFLA_EXT_MASK, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID,
-    IFLA_LINKINFO, IFLA_MTU, NLM_F_DUMP, RTEXT_FILTER_SKIP_STATS, RTM_GETLINK,
+    IFLA_LINKINFO, IFLA_MTU, NLM_F_DUMP, RTEXT_FILTER_SKIP_STATS, RTM_GETADDR, RTM_GETLINK,
 };
 
 use super::names::HostEnd;
@@ -89,6 +89,21 @@ fn ask(socket: &mut Socket, batch: Batch) -> Result<Vec<Link>, Refusal> {
     let mut found = Vec::new();
     socket.ask(batch, &[libc::ENODEV], |body| found.extend(Link::read(body)))?;
     Ok(found)
+}
+
+/// All addresses: of each, struct ifaddrmsg (family, length of the prefix, flags, scope, index) and the attributes.
+pub fn addresses(
+    socket: &mut Socket,
+    doing: &'static str,
+    mut each: impl FnMut(&[u8; 8], &[u8]),
+) -> Result<(), Refusal> {
+    let mut batch = Batch::new();
+    batch.message(doing, RTM_GETADDR, NLM_F_DUMP, &[0; 8]);
+    socket.ask(batch, &[], |body| {
+        if let Some((head, attributes)) = body.split_first_chunk() {
+            each(head, attributes);
+        }
+    })
 }
 
 /// struct ifinfomsg: family, padding, type (2), index (4), flags (4), change (4).

@@ -19,6 +19,7 @@ mod elements;
 mod firewall;
 mod foreign;
 pub mod group;
+pub(crate) mod inside;
 mod lease;
 mod leftovers;
 pub(super) mod link;

@@ -12,25 +12,25 @@
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::symlink;
 use std::str::FromStr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
-use libc::{IFA_ADDRESS, NLM_F_DUMP, RT_SCOPE_UNIVERSE, RTM_GETADDR};
+use libc::{IFA_ADDRESS, IFA_LOCAL, RT_SCOPE_UNIVERSE};
 use serde::{Deserialize, Serialize};
 
+use super::choose::one_link;
 use super::elements::{self, AddError, Elements};
 use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
 use super::uplink::{self, Route};
-use super::{conntrack, firewall, in_turn, listing, port_taken, reserve};
+use super::{conntrack, firewall, in_turn, inside, listing, port_taken, reserve};
 use crate::config::network::Publish;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::journal::resource::{Owner, Resource};
-use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
-use crate::sys::netns;
+use crate::sys::netlink::{Refusal, Socket, attribute};
 
 /// The ports that were asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,17 +74,11 @@ impl FromStr for Destination {
 impl Destination {
     /// Where the process is.
     fn of(pid: i32) -> Result<Destination> {
-        let namespace = |path: &str| {
-            let file = fs::metadata(path);
-            file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
-        };
-        let there = namespace(&format!("/proc/{pid}/ns/net"))?;
-        if there == namespace("/proc/thread-self/ns/net")? {
-            return Err(Error::new("the container shares the host's network")
-                .hint("its ports are the host's: leave the annotation out"));
-        }
-        let mut inside = netns::in_netns_of(pid, route_socket)
-            .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
+        let namespace = inside::own_namespace(pid)?.ok_or_else(|| {
+            Error::new("the container shares the host's network")
+                .hint("its ports are the host's: leave the annotation out")
+        })?;
+        let mut inside = inside::route_socket_of(pid)?;
         let (mut four, mut six) = (None, None);
         for (address, length) in addresses(&mut inside).map_err(|r| worded(r, ""))? {
             match address {
@@ -96,7 +90,7 @@ impl Destination {
             Error::new("the container has no IPv4 address")
                 .hint("the engine must set up its network beforehand or by a prestart hook")
         })?;
-        Ok(Destination { four, six, namespace: there })
+        Ok(Destination { four, six, namespace })
     }
 
     /// What the owner's directory says.
@@ -104,7 +98,7 @@ impl Destination {
         let path = journal.file(id, MARK);
         match fs::read_link(&path) {
             Ok(text) => match text.to_string_lossy().parse() {
-                Ok(place) => Ok(Some(place)),
+                Ok(destination) => Ok(Some(destination)),
                 Err(()) => Err(Error::new(format!("{}: not a destination", path.display()))),
             },
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -121,18 +115,25 @@ impl Destination {
     /// The interface by which this host reaches it.
     fn way(&self) -> Result<String> {
         let mut socket = route_socket()?;
-        let address = self.four.ip();
+        let address = self.inner4();
         let (route, _) = uplink::routes(&mut socket, address, None).map_err(|r| worded(r, ""))?;
         let link = match route {
-            Route::Known { link: Some(link), .. } => link,
+            Route::Known { link, .. } if link.is_some() => link,
             _ => {
                 return Err(Error::new(format!("no route of this host leads to {address}"))
                     .hint("a port leads to an address on a bridge or a link of this host"));
             }
         };
-        let found = listing::of(&mut socket, &[link]).map_err(|r| worded(r, ""))?;
-        let link = found.into_iter().next();
-        link.map(|link| link.name).ok_or_else(|| Error::new("a link went away meanwhile"))
+        let link = one_link(&mut socket, link)?;
+        link.ok_or_else(|| Error::new("a link went away meanwhile"))
+    }
+
+    fn inner4(&self) -> Ipv4Addr {
+        self.four.ip()
+    }
+
+    fn inner6(&self) -> Option<Ipv6Addr> {
+        self.six.map(|six| six.ip())
     }
 
     /// Who has the elements: as a comment it has at most 250 bytes.
@@ -145,25 +146,25 @@ impl Ports {
     /// What they are in the table, for the owner of this name.
     pub fn with_entry<T>(
         &self,
-        place: &Destination,
+        destination: &Destination,
         id: &str,
         run: impl FnOnce(Elements) -> T,
     ) -> T {
         run(Elements {
-            inner4: place.four.ip(),
-            inner6: place.six.map(|six| six.ip()),
+            inner4: destination.inner4(),
+            inner6: destination.inner6(),
             publish: &self.publish,
             internal: false,
             reaches: &Default::default(),
-            owner: &place.owner(id),
-            container: Some((place.four, place.six)),
+            owner: &destination.owner(id),
+            container: Some((destination.four, destination.six)),
         })
     }
 
-    fn check(&self, place: &Destination) -> Result<()> {
+    fn check(&self, destination: &Destination) -> Result<()> {
         let beyond = |publish: &&Publish| publish.host.is_some_and(|host| host.is_ipv6());
         match self.publish.iter().find(beyond) {
-            Some(publish) if place.six.is_none() => {
+            Some(publish) if destination.six.is_none() => {
                 Err(Error::new(format!("-p {publish}: the container has no IPv6 address")))
             }
             _ => Ok(()),
@@ -173,53 +174,47 @@ impl Ports {
     /// Whether another container of the same network has these ports: those of a pod share it, the
     /// first has them, and the others may ask for the same. What has another network with the same
     /// address is gone: its elements are removed.
-    fn are_there(&self, socket: &mut Socket, place: &Destination) -> Result<bool> {
-        let address = place.four.ip();
+    fn are_there(&self, socket: &mut Socket, destination: &Destination) -> Result<bool> {
+        let address = destination.inner4();
         let Some(other) = elements::container_at(socket, address).map_err(refused)? else {
             return Ok(false);
         };
         let (namespace, id) = other.split_once(' ').unwrap_or_default();
-        if namespace != place.namespace.to_string() {
-            let six = place.six.map(|six| six.ip());
+        if namespace != destination.namespace.to_string() {
+            let six = destination.inner6();
             elements::purge_container(socket, address, six).map_err(refused)?;
             return Ok(false);
         }
-        match self.with_entry(place, id, |entry| entry.missing(socket)).map_err(refused)? {
+        match self.with_entry(destination, id, |entry| entry.missing(socket)).map_err(refused)? {
             0 => Ok(true),
             _ => Err(Error::new(format!("container {id} of the same network publishes others"))
                 .hint("give all ports to the first container")),
         }
     }
 
-    fn add(&self, owner: &Owner, place: &Destination, way: &str) -> Result<()> {
+    fn add(&self, owner: &Owner, destination: &Destination, way: &str) -> Result<()> {
         // Only while they are added: see above.
-        let _reserved = reserve(&self.publish, place.six.is_some())?;
+        let _reserved = reserve(&self.publish, destination.six.is_some())?;
         let (_, opened) = in_turn(owner.journal, |socket| {
-            if self.are_there(socket, place)? {
+            if self.are_there(socket, destination)? {
                 return Ok(Vec::new());
             }
             // Only now: a table that was lost is refilled with the ports of those that have a mark.
-            place.mark(owner)?;
+            destination.mark(owner)?;
             let beyond = self.publish.iter().any(|publish| !publish.is_loopback());
-            let mut closed = uplink::closed(&[], beyond, place.six.is_some())?;
+            let mut closed = uplink::closed(&[], beyond, destination.six.is_some())?;
             closed.extend(uplink::without_localnet(way));
-            self.with_entry(place, owner.id, |entry| entry.add(socket, &closed, true)).map_err(
-                |error| match error {
+            self.with_entry(destination, owner.id, |entry| entry.add(socket, &closed, true))
+                .map_err(|error| match error {
                     AddError::AddressTaken => Error::new(format!(
                         "address {}: another container has ports there",
-                        place.four.ip()
+                        destination.inner4()
                     )),
                     AddError::PortTaken(index) => port_taken(&self.publish[index]),
                     AddError::Refused(refusal) => refused(refusal),
-                },
-            )?;
-            conntrack::forget(
-                socket,
-                &self.publish,
-                place.four.ip(),
-                place.six.map(|six| six.ip()),
-            )
-            .map_err(|r| worded(r, ""))?;
+                })?;
+            conntrack::forget(socket, &self.publish, destination.inner4(), destination.inner6())
+                .map_err(|r| worded(r, ""))?;
             Ok(closed)
         })?;
         // Only now, so that other traffic does not pass even for a moment.
@@ -231,12 +226,16 @@ impl Ports {
     /// # Errors
     /// The kernel refuses.
     pub fn forget(owner: &Owner) -> Result<()> {
-        let Some(place) = Destination::marked(owner.journal, owner.id)? else { return Ok(()) };
+        let Some(destination) = Destination::marked(owner.journal, owner.id)? else {
+            return Ok(());
+        };
         let Some(mut table) = Table::find()? else { return Ok(()) };
-        let there = elements::container_at(&mut table.socket, place.four.ip()).map_err(refused)?;
-        if there == Some(place.owner(owner.id)) {
-            let six = place.six.map(|six| six.ip());
-            elements::purge_container(&mut table.socket, place.four.ip(), six).map_err(refused)?;
+        let there =
+            elements::container_at(&mut table.socket, destination.inner4()).map_err(refused)?;
+        if there == Some(destination.owner(owner.id)) {
+            let six = destination.inner6();
+            elements::purge_container(&mut table.socket, destination.inner4(), six)
+                .map_err(refused)?;
         }
         table.close_released()
     }
@@ -245,46 +244,49 @@ impl Ports {
 impl Resource for Ports {
     fn connect(&self, owner: &Owner, pid: i32) -> Result<()> {
         let connect = || {
-            let place = Destination::of(pid)?;
-            self.check(&place)?;
-            let way = place.way()?;
-            self.add(owner, &place, &way)
+            let destination = Destination::of(pid)?;
+            self.check(&destination)?;
+            let way = destination.way()?;
+            self.add(owner, &destination, &way)
         };
         connect().map_err(|error| error.within("annotation dev.garth.publish"))
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
         let Some(mut table) = Table::find()? else { return Ok(()) };
-        let Some(place) = Destination::marked(owner.journal, owner.id)? else {
+        let Some(destination) = Destination::marked(owner.journal, owner.id)? else {
             // It may be one that was just made for us.
             return table.close_released();
         };
         let remove = |entry: Elements| entry.remove(&mut table.socket);
-        self.with_entry(&place, owner.id, remove).map_err(refused)?;
-        let six = place.six.map(|six| six.ip());
-        conntrack::forget(&mut table.socket, &self.publish, place.four.ip(), six)
+        self.with_entry(&destination, owner.id, remove).map_err(refused)?;
+        let six = destination.inner6();
+        conntrack::forget(&mut table.socket, &self.publish, destination.inner4(), six)
             .map_err(|r| worded(r, ""))?;
         table.close_released()
     }
 
     fn inspect(&self, owner: &Owner) -> Result<Vec<String>> {
-        let Some(place) = Destination::marked(owner.journal, owner.id)? else {
+        let Some(destination) = Destination::marked(owner.journal, owner.id)? else {
             return Ok(Vec::new());
         };
-        let there = elements::container_at(&mut firewall::socket()?, place.four.ip());
-        let ours = there.map_err(refused)? == Some(place.owner(owner.id));
-        Ok(ours.then(|| format!("firewall elements of {}", place.four.ip())).into_iter().collect())
+        let there = elements::container_at(&mut firewall::socket()?, destination.inner4());
+        let ours = there.map_err(refused)? == Some(destination.owner(owner.id));
+        Ok(ours
+            .then(|| format!("firewall elements of {}", destination.inner4()))
+            .into_iter()
+            .collect())
     }
 
     fn lacks(&self, owner: &Owner) -> Result<Vec<String>> {
-        let Some(place) = Destination::marked(owner.journal, owner.id)? else {
+        let Some(destination) = Destination::marked(owner.journal, owner.id)? else {
             return Ok(Vec::new());
         };
         let mut socket = firewall::socket()?;
-        let missing = self.with_entry(&place, owner.id, |entry| entry.missing(&mut socket));
+        let missing = self.with_entry(&destination, owner.id, |entry| entry.missing(&mut socket));
         Ok(match missing.map_err(refused)? {
             0 => Vec::new(),
-            _ => vec![format!("firewall elements of {} missing", place.four.ip())],
+            _ => vec![format!("firewall elements of {} missing", destination.inner4())],
         })
     }
 
@@ -296,18 +298,13 @@ impl Resource for Ports {
 
 /// The addresses of global scope in the socket's namespace, with the lengths of their prefixes.
 fn addresses(socket: &mut Socket) -> std::result::Result<Vec<(IpAddr, u8)>, Refusal> {
-    // struct ifaddrmsg: family, length of the prefix, flags, scope, index (4).
-    const HEAD: usize = 8;
-    let mut batch = Batch::new();
-    batch.message("list the addresses", RTM_GETADDR, NLM_F_DUMP, &[0; HEAD]);
     let mut found = Vec::new();
-    socket.ask(batch, &[], |body| {
-        let (Some(head), Some(rest)) = (body.get(..HEAD), body.get(HEAD..)) else { return };
+    listing::addresses(socket, "list the addresses", |head, rest| {
         if head[3] != RT_SCOPE_UNIVERSE {
             return;
         }
         // On a link with a peer, the other's; IFA_LOCAL is its own then.
-        let own = attribute(rest, libc::IFA_LOCAL).or_else(|| attribute(rest, IFA_ADDRESS));
+        let own = attribute(rest, IFA_LOCAL).or_else(|| attribute(rest, IFA_ADDRESS));
         let address = own.and_then(|bytes| match bytes.len() {
             4 => bytes.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
             _ => bytes.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),

@@ -41,7 +41,7 @@ impl Live {
     fn with_entry<T>(&self, run: impl FnOnce(Elements) -> T) -> T {
         match self {
             Live::Sandbox(network) => run(network.entry(&network.owner())),
-            Live::Container(id, ports, place) => ports.with_entry(place, id, run),
+            Live::Container(id, ports, destination) => ports.with_entry(destination, id, run),
         }
     }
 }
@@ -60,9 +60,10 @@ fn live(journal: &Journal) -> Result<Vec<Live>> {
             let record = part.read(&id).ok().and_then(|text| serde_json::from_slice(&text).ok());
             let Some(Record { resources }) = record else { continue };
             live.extend(resources.network.map(Live::Sandbox));
-            if let (Some(ports), Some(place)) = (resources.ports, Destination::marked(&part, &id)?)
+            if let (Some(ports), Some(destination)) =
+                (resources.ports, Destination::marked(&part, &id)?)
             {
-                live.push(Live::Container(id, ports, place));
+                live.push(Live::Container(id, ports, destination));
             }
         }
     }

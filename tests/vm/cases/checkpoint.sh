@@ -30,14 +30,14 @@ _goes_on_after_a_restore() {
     eventually test -s /srv/counter/rootfs/tmp/count
     sleep 1
     rm -rf /tmp/images
-    "$1" checkpoint --image-path /tmp/images --work-path /tmp/work counter || { grep -h -a -B3 Error /tmp/work/*.log; false; }
+    "$1" checkpoint --image-path /tmp/images --work-path /tmp/logs counter || { grep -h -a -B3 Error /tmp/logs/*.log; false; }
     left=$(_count)
     [ "$left" -gt 5 ]
     sleep 0.5
     equals "$(_count)" "$left"
     "$1" delete --force counter 2>/dev/null || true
-    "$1" restore --detach --bundle /srv/counter --image-path /tmp/images --work-path /tmp/work counter </dev/null >/dev/null 2>/tmp/err ||
-        { cat /tmp/err; grep -a -B5 Error /tmp/work/restore.log; false; }
+    "$1" restore --detach --bundle /srv/counter --image-path /tmp/images --work-path /tmp/logs counter </dev/null >/dev/null 2>/tmp/err ||
+        { cat /tmp/err; grep -a -B5 Error /tmp/logs/restore.log; false; }
     eventually eval '[ "$(_count)" -gt "$left" ]'
     [ "$(_count)" -lt $((left + 1000)) ]
     contains "$("$1" state counter)" '"running"'

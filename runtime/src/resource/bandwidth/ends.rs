@@ -4,17 +4,14 @@
 //! pair with one end in the container's network namespace, and the kernel identifies the other end:
 //! its index (IFLA_LINK) and its namespace (IFLA_LINK_NETNSID, Linux 4.0).
 
-use std::os::unix::fs::MetadataExt;
-
 use libc::RTM_GETNSID;
 
 use super::tc;
 use crate::error::{Error, Result};
-use crate::network::HostEnd;
 use crate::network::listing::{self, Link};
 use crate::network::refusal::{self, route_socket};
+use crate::network::{HostEnd, inside};
 use crate::sys::netlink::{Batch, Refusal, Socket, attribute};
-use crate::sys::netns;
 
 // linux/net_namespace.h; not in libc.
 const NETNSA_NSID: u16 = 1;
@@ -27,15 +24,14 @@ const NETNSA_PID: u16 = 2;
 /// could be enforced.
 pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
     let refuse = |why: &str| Error::new(why.to_owned());
-    if namespace(pid)? == namespace_here()? {
+    if inside::own_namespace(pid)?.is_none() {
         return Err(refuse(
             "the container shares the host's network, which cannot be limited per container",
         )
         .hint("use a separate network for the container"));
     }
     let own = std::process::id();
-    let mut inside = netns::in_netns_of(pid, route_socket)
-        .map_err(|errno| Error::os("enter the container's network namespace", errno))??;
+    let mut inside = inside::route_socket_of(pid)?;
     let here = number_of(&mut inside, own).map_err(|r| worded(r, ""))?;
     let links = list(&mut inside).map_err(|r| worded(r, ""))?;
     if links.is_empty() {
@@ -62,18 +58,6 @@ pub fn ends_of(pid: i32) -> Result<Vec<HostEnd>> {
         }
     }
     Ok(ends)
-}
-
-fn namespace(pid: i32) -> Result<u64> {
-    let path = format!("/proc/{pid}/ns/net");
-    let file = std::fs::metadata(&path);
-    file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
-}
-
-fn namespace_here() -> Result<u64> {
-    let path = "/proc/thread-self/ns/net";
-    let file = std::fs::metadata(path);
-    file.map(|file| file.ino()).map_err(|e| Error::io(format!("stat {path}"), &e))
 }
 
 /// The id by which the socket's namespace knows that of process `pid`, if it has one.
