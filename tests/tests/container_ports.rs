@@ -149,3 +149,27 @@ fn what_cannot_be_published_is_refused() {
     until_the_table_is_gone(&host);
     host.assert_nothing_left();
 }
+
+#[test]
+fn without_root_it_is_refused_before_anything_is_made() {
+    needs!(root, userns, "setpriv");
+    let host = Host::new();
+    host.sh("cp $GARTH /srv/garth; mkdir -m 777 /srv/box; mkdir /srv/box/rootfs").run().ok();
+    let user =
+        "cd /srv/box; setpriv --reuid 1000 --regid 1000 --clear-groups /srv/garth --root state";
+    let plain = "sed -i 's/\"terminal\": true/\"terminal\": false/' config.json";
+    host.sh(&format!("{user} spec --rootless; {plain}")).run().ok();
+    for (key, value) in [("publish", "8080:80"), ("rate.up", "1MB/s")] {
+        let annotate =
+            format!("sed 's|^{{|{{ \"annotations\": {{\"dev.garth.{key}\": \"{value}\"}},|'");
+        host.sh(&format!("cd /srv/box; {annotate} config.json >new; cat new; cp config.json old; cp new config.json"))
+            .run()
+            .ok();
+        let ran = host.sh(&format!("{user} create one")).run();
+        host.sh("cd /srv/box; cp old config.json").run().ok();
+        assert_ne!(ran.code, 0);
+        assert!(ran.stderr.contains("needs root"), "{ran}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran}");
+        host.sh("! ls /srv/box/state/containers/one").run().ok();
+    }
+}

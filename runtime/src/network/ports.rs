@@ -9,6 +9,7 @@
 //! No process stays for a container, so the ports are not held as those of a sandbox are: a server
 //! on the host may bind one later, and is not reached by it then.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -26,8 +27,10 @@ use super::refusal::{refused, route_socket, worded};
 use super::table::Table;
 use super::uplink::{self, Route};
 use super::{conntrack, firewall, in_turn, inside, listing, port_taken, reserve};
+use crate::config::annotation;
 use crate::config::network::Publish;
 use crate::error::{Error, Result};
+use crate::facts;
 use crate::journal::Journal;
 use crate::journal::resource::{Owner, Resource};
 use crate::sys::netlink::{Refusal, Socket, attribute};
@@ -143,6 +146,19 @@ impl Destination {
 }
 
 impl Ports {
+    /// Those that a container's annotations ask for.
+    ///
+    /// # Errors
+    /// A value is invalid, or the caller is not root.
+    pub fn of_container(annotations: &BTreeMap<String, String>) -> Result<Option<Ports>> {
+        let publish = annotation::publish(annotations)?;
+        if !publish.is_empty() && !facts::privileged() {
+            return Err(Error::new(format!("annotation {}: needs root", annotation::PUBLISH))
+                .hint("without root, engines publish ports themselves, e.g. podman run -p"));
+        }
+        Ok((!publish.is_empty()).then_some(Ports { publish }))
+    }
+
     /// What they are in the table, for the owner of this name.
     pub fn with_entry<T>(
         &self,

@@ -143,13 +143,14 @@ impl Resources {
     ) -> Result<Resources> {
         let rates = annotation::rates(annotations)?;
         let group = annotation::rate_group(annotations, &rates)?;
+        let allowed = bandwidth::check(&rates, group.as_ref());
+        allowed.map_err(|error| error.within("annotations"))?;
         let bandwidth = (!rates.is_empty() || group.is_some()).then_some(Bandwidth {
             rates,
             group,
             link: None,
         });
-        let publish = annotation::publish(annotations)?;
-        let ports = (!publish.is_empty()).then_some(Ports { publish });
+        let ports = Ports::of_container(annotations)?;
         let plugins = FoundPlugin::find_all(&config::Plugin::of_annotations(annotations)?)?;
         let volumes = VolumeUse::of_container(annotations, journal)?;
         Ok(Resources { ports, bandwidth, plugins, volumes, ..Resources::default() })
