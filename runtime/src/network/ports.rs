@@ -269,11 +269,11 @@ impl Resource for Ports {
     }
 
     fn release(&self, owner: &Owner) -> Result<()> {
-        let Some(mut table) = Table::find()? else { return Ok(()) };
         let Some(destination) = Destination::marked(owner.journal, owner.id)? else {
-            // It may be one that was just made for us.
-            return table.close_released();
+            // Nothing is ours but perhaps a table that was just made; who may not look for it made none.
+            return Table::find().ok().flatten().map_or(Ok(()), Table::close_released);
         };
+        let Some(mut table) = Table::find()? else { return Ok(()) };
         let remove = |entry: Elements| entry.remove(&mut table.socket);
         self.with_entry(&destination, owner.id, remove).map_err(refused)?;
         let six = destination.inner6();
