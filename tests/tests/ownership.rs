@@ -276,6 +276,30 @@ fn what_a_killed_launcher_held_can_be_had_again() {
 }
 
 #[test]
+fn an_address_is_free_again_though_its_sockets_wait_for_a_peer_that_has_vanished() {
+    needs!(root, netns, "nc.openbsd");
+    let host = Host::with_neighbour();
+    let words = "wrap -d --name box --network private --pool4 10.99.0.0/31 --";
+    let peer = host.neighbour("exec nc.openbsd -lk 7000 >/dev/null </dev/null").start();
+    let has_socket = |state: &str| {
+        let there = host.neighbour(&format!("ss -Htan state {state} sport = :7000")).run().ok();
+        (!there.is_empty()).then_some(())
+    };
+    garth_tests::until("the peer listens", || has_socket("listening"));
+    host.sh(&format!("$GARTH {words} nc.openbsd 192.0.2.2 7000")).run().ok();
+    garth_tests::until("it is connected", || has_socket("established"));
+    // Nobody acknowledges anything from now on: the kernel tries for minutes, with the namespace.
+    host.neighbour("ip addr del 192.0.2.2/24 dev lan0").run().ok();
+    host.garth("delete --force box").run().ok();
+    host.garth(&format!("{words} sleep 1001")).run().ok();
+    assert!(sleeps(&host, 1001));
+    host.garth("delete --force box").run().ok();
+    host.sh("pkill -xf 'nc.openbsd -lk 7000'").run().ok();
+    peer.wait();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn an_address_is_free_again_once_the_kernel_has_removed_its_link() {
     needs!(root, netns);
     let host = Host::with_neighbour();
@@ -292,11 +316,19 @@ fn an_address_is_free_again_once_the_kernel_has_removed_its_link() {
     outlive(2);
     host.garth(words).run().ok();
     host.garth("delete --force box").run().ok();
-    outlive(12);
-    let said = refused(&host, words);
+    // Longer than a start waits: the link is removed for it, but not for a plan.
+    outlive(1002);
+    let plan = words.replace("wrap -d --name box", "explain wrap --name box");
+    let said = refused(&host, &plan);
     assert!(said.contains("link garth0a630001 of an earlier start is still there"), "{said}");
-    host.sh("pkill -xf 'sleep 12'").run().ok();
     host.garth(words).run().ok();
+    host.sh("pkill -xf 'sleep 1002'").run().ok();
+    // That of a sandbox that lives is not, also if its state directory is another and it has lost its keeper.
+    let other = "--root /srv/other wrap --name twin --network private --pool4 10.99.0.0/31 -- true";
+    assert!(refused(&host, other).contains("no free address"));
+    kill_keeper(&host);
+    assert!(refused(&host, other).contains("no free address"));
+    assert!(sleeps(&host, 1001));
     host.garth("delete --force box").run().ok();
     host.assert_nothing_left();
 }

@@ -10,9 +10,9 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
 
 use super::names::{LINK_PREFIX, link_name};
-use super::refusal::{route_socket, worded};
+use super::refusal::{refused, route_socket, worded};
 use super::uplink::{self, Route};
-use super::{PrivateNetwork, lease, listing};
+use super::{PrivateNetwork, elements, firewall, lease, link, listing};
 use crate::config::network::Publish;
 use crate::error::{Error, Result};
 use crate::sys::netlink::Socket;
@@ -79,12 +79,15 @@ impl Pools {
 impl PrivateNetwork {
     /// The first free pair of addresses that `take` accepts. If there is none, but a sandbox that has
     /// ended still has its link, waits for that: the kernel removes it some time after the last
-    /// process of its network namespace, usually within milliseconds.
+    /// process of its network namespace, usually within milliseconds. It takes minutes if sockets
+    /// have something left to say to a peer that does not answer (tcp(7), tcp_orphan_retries); after
+    /// a few seconds such a link is removed for them, unless this is a `rehearsal`.
     pub(super) fn find(
         state_root: &Path,
         id: &str,
         config: &Pools,
         publish: Vec<Publish>,
+        rehearsal: bool,
         take: impl Fn(Ipv4Addr) -> Result<bool>,
     ) -> Result<PrivateNetwork> {
         const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,17 +98,40 @@ impl PrivateNetwork {
                 Ok(network) => return Ok(network),
                 Err(full) => full,
             };
-            let is_ending = |address: &&Ipv4Addr| {
-                let holder = lease::holder(state_root, **address);
-                holder.map(|holder| holder.is_none_or(|owner| lease::id_of(&owner) == id))
+            let has_ended = |address| PrivateNetwork::has_ended(state_root, id, address);
+            let ended = full
+                .linked
+                .iter()
+                .map(|address| has_ended(*address).map(|ended| ended.then_some(*address)));
+            let Some(address) = ended.filter_map(Result::transpose).next().transpose()? else {
+                return Err(full.error(config));
             };
-            let mut ending = full.linked.iter().filter_map(|address| {
-                is_ending(&address).map(|ending| ending.then(|| link_name(*address))).transpose()
-            });
-            let Some(link) = ending.next().transpose()? else { return Err(full.error(config)) };
-            if !PrivateNetwork::await_end_of(&link, deadline)? {
+            let link = link_name(address);
+            if PrivateNetwork::await_end_of(&link, deadline)? {
+                continue;
+            }
+            if rehearsal {
                 let error = Error::new(format!("link {link} of an earlier start is still there"));
-                return Err(error.hint("a process that it left behind keeps its network namespace"));
+                return Err(error.hint("a start removes it"));
+            }
+            // Nobody starts with this address meanwhile.
+            let claimed = lease::claim(address)?;
+            if claimed.is_none() || !has_ended(address)? {
+                return Err(full.error(config));
+            }
+            link::delete(&mut route_socket()?, &link)
+                .map_err(|refusal| worded(refusal, &format!(" {link}")))?;
+        }
+    }
+
+    /// Whether the link of this address is one of a sandbox that has ended: of an earlier start of
+    /// `id`, or of one that is in the firewall no more, whatever its state directory.
+    fn has_ended(state_root: &Path, id: &str, address: Ipv4Addr) -> Result<bool> {
+        match lease::holder(state_root, address)? {
+            Some(owner) => Ok(lease::id_of(&owner) == id),
+            None => {
+                let owner = elements::owner_of(&mut firewall::socket()?, address);
+                owner.map(|owner| owner.is_none()).map_err(refused)
             }
         }
     }

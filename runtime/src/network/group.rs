@@ -252,9 +252,10 @@ impl GroupAddress {
     fn new(state_root: &Path, name: &str, group: &str, pools: &Pools) -> Result<GroupAddress> {
         let number = lease::number();
         let owner = lease::owner(name, Some(group), number);
-        let network = PrivateNetwork::find(state_root, name, pools, Vec::new(), |address| {
-            lease::take(state_root, address, &owner)
-        })?;
+        let network =
+            PrivateNetwork::find(state_root, name, pools, Vec::new(), false, |address| {
+                lease::take(state_root, address, &owner)
+            })?;
         let pool6 = network.inner6.and_then(|inner6| Ipv6Network::new_checked(inner6, 96));
         Ok(GroupAddress { inner4: network.inner4, pool6, number })
     }
@@ -291,7 +292,7 @@ impl PrivateNetwork {
         }
         let pair = Ipv4Network::new_checked(own.inner4, 31);
         let pools = Pools { pool4: pair.into_iter().collect(), pool6: own.pool6 };
-        let network = PrivateNetwork::find(state_root, id, &pools, publish, |_| Ok(true))?;
+        let network = PrivateNetwork::find(state_root, id, &pools, publish, false, |_| Ok(true))?;
         let reaches = reaches.clone();
         Ok(PrivateNetwork { number: own.number, group: Some(group.clone()), reaches, ..network })
     }

@@ -141,7 +141,7 @@ impl PrivateNetwork {
     ) -> Result<PrivateNetwork> {
         let number = lease::number();
         let owner = lease::owner(id, None, number);
-        let network = PrivateNetwork::find(state_root, id, config, publish, |address| {
+        let network = PrivateNetwork::find(state_root, id, config, publish, false, |address| {
             lease::take(state_root, address, &owner)
         })?;
         Ok(PrivateNetwork { number, ..network })
@@ -154,7 +154,7 @@ impl PrivateNetwork {
         config: &Pools,
         publish: Vec<Publish>,
     ) -> Result<PrivateNetwork> {
-        PrivateNetwork::find(state_root, id, config, publish, |address| {
+        PrivateNetwork::find(state_root, id, config, publish, true, |address| {
             Ok(lease::holder(state_root, address)?.is_none_or(|owner| lease::id_of(&owner) == id))
         })
     }
