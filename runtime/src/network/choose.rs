@@ -124,16 +124,15 @@ impl PrivateNetwork {
         }
     }
 
-    /// Whether the link of this address is one of a sandbox that has ended: of an earlier start of
-    /// `id`, or of one that is in the firewall no more, whatever its state directory.
+    /// Whether the link of this address is one of a sandbox that has ended, whatever its state
+    /// directory: it is in the firewall no more, and has no lease, or one that `id` may take over.
     fn has_ended(state_root: &Path, id: &str, address: Ipv4Addr) -> Result<bool> {
-        match lease::holder(state_root, address)? {
-            Some(owner) => Ok(lease::id_of(&owner) == id),
-            None => {
-                let owner = elements::owner_of(&mut firewall::socket()?, address);
-                owner.map(|owner| owner.is_none()).map_err(refused)
-            }
+        let holder = lease::holder(state_root, address)?;
+        if holder.is_some_and(|owner| lease::id_of(&owner) != id) {
+            return Ok(false);
         }
+        let owner = elements::owner_of(&mut firewall::socket()?, address).map_err(refused)?;
+        Ok(owner.is_none())
     }
 
     /// One look at all addresses.
