@@ -29,8 +29,8 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 pub const LISTENER: i32 = 3;
 /// The variable with its path.
 pub const SOCKET: &str = "GARTH_SHIM_SOCKET";
-/// The variable with the process id of containerd, which has called `start`.
-pub const DAEMON: &str = "GARTH_SHIM_DAEMON";
+/// The variable with the process id of who has called `start`.
+pub const CALLER: &str = "GARTH_SHIM_CALLER";
 
 /// Prints the address of a shim for the container whose bundle is the current directory.
 ///
@@ -70,8 +70,15 @@ fn group(bundle: &Path) -> Result<Option<String>> {
         annotations: Option<BTreeMap<String, String>>,
     }
     let file = bundle.join("config.json");
-    let text =
-        fs::read(&file).map_err(|error| Error::io(format!("read {}", file.display()), &error))?;
+    let text = fs::read(&file).map_err(|error| {
+        let failed = Error::io(format!("read {}", file.display()), &error);
+        match error.kind() {
+            ErrorKind::NotFound => failed.hint(
+                "containerd writes one for each container, but none for a pod whose sandboxer is \"shim\": pods need \"podsandbox\", its default",
+            ),
+            _ => failed,
+        }
+    })?;
     let config: Config = serde_json::from_slice(&text)
         .map_err(|error| Error::new(format!("read {}", file.display())).because(error))?;
     let annotations = config.annotations.unwrap_or_default();
@@ -145,10 +152,10 @@ fn launch(
     if flags.debug {
         words.push("-debug".into());
     }
-    let own = ["TTRPC_ADDRESS", SOCKET, DAEMON];
+    let own = ["TTRPC_ADDRESS", SOCKET, CALLER];
     let env = std::env::vars_os().filter(|(name, _)| !own.iter().any(|own| name == own));
-    let daemon = std::os::unix::process::parent_id().to_string();
-    let values = [OsString::from(&bootstrap.events), socket.into(), daemon.into()];
+    let caller = std::os::unix::process::parent_id().to_string();
+    let values = [OsString::from(&bootstrap.events), socket.into(), caller.into()];
     let own = own.map(OsString::from).into_iter().zip(values);
     let spawn = Spawn {
         arg0: std::env::args_os().next(),

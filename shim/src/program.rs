@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::api::Status;
 use garth::config::oci::Process as Wanted;
@@ -16,6 +16,9 @@ use crate::message::locked;
 use crate::status::{Answer, failed, not_found, not_now};
 use crate::stdio::{Ends, Opened, Stdio};
 use crate::watched::watched;
+
+/// How long it may take until the end of a process is known.
+const KNOWN: Duration = Duration::from_secs(2);
 
 /// How and when a program ended.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +148,12 @@ impl Program {
         let ended = end.wait_for(Option::is_some).await.map(|end| *end).ok().flatten();
         // The sender is in self.
         ended.unwrap_or(End { status: 255, at: SystemTime::now() })
+    }
+
+    /// Until it is known how it ended: its process has ended, or is about to. Who asks for its state next is told, as
+    /// engines delete what has stopped. Not for long, should it live after all.
+    pub async fn await_end(&self) {
+        let _ = tokio::time::timeout(KNOWN, self.wait()).await;
     }
 
     /// Its state, without whether it is paused.

@@ -1,5 +1,6 @@
 //! The shim itself: it serves at the socket that `start` has made, until its last container is deleted.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::PathBuf;
@@ -17,12 +18,12 @@ use garth::{Error, Result};
 use rustix::process::PidfdFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::events::Events;
 use crate::flags::Flags;
-use crate::launch::{DAEMON, LISTENER, SOCKET};
+use crate::launch::{CALLER, LISTENER, SOCKET};
 use crate::log;
 use crate::reaper::Reaper;
 use crate::service::{Service as TaskService, Shim};
@@ -66,20 +67,27 @@ pub fn serve(flags: &Flags) -> Result<()> {
     runtime.block_on(at(flags, StdListener::from(socket), path))
 }
 
-/// containerd, as long as it is the one that has called `start`.
-fn daemon() -> Option<AsyncFd<OwnedFd>> {
-    let pid = std::env::var(DAEMON).ok()?.parse().ok()?;
+/// The process that has called `start`: containerd, or a script that it takes for the shim.
+fn caller() -> Option<AsyncFd<OwnedFd>> {
+    let pid = std::env::var(CALLER).ok()?.parse().ok()?;
     let process =
         rustix::process::pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty());
     watched(process.ok()?, Interest::READABLE).ok()
 }
 
 /// Until it has ended; for ever, if it is not known.
-async fn gone(daemon: Option<&AsyncFd<OwnedFd>>) {
-    match daemon {
-        Some(daemon) => drop(daemon.readable().await),
+async fn gone(caller: Option<&AsyncFd<OwnedFd>>) {
+    match caller {
+        Some(caller) => drop(caller.readable().await),
         None => std::future::pending().await,
     }
+}
+
+/// Whether containerd serves at this socket.
+async fn serves(address: &str) -> bool {
+    let connected = UnixStream::connect(address).await;
+    let gone = [ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+    connected.map_or_else(|error| !gone.contains(&error.kind()), |_| true)
 }
 
 /// A call; of a request that cannot be decoded it says so. ttrpc's own answer would be UNKNOWN.
@@ -127,7 +135,7 @@ async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
     }
     let started = server.start().await;
     started.map_err(|error| Error::new("serve").because(error))?;
-    let daemon = daemon();
+    let mut caller = caller();
     let mut children = signal(SignalKind::child()).map_err(failed)?;
     let mut idle = tokio::time::interval(IDLE);
     idle.tick().await;
@@ -147,9 +155,10 @@ async fn at(flags: &Flags, listener: StdListener, path: PathBuf) -> Result<()> {
                 memory::give_back();
                 is_quiet = true;
             }
-            () = gone(daemon.as_ref()), if shim.is_new() => {
-                // The call may have come meanwhile.
-                if !shim.is_new() {
+            () = gone(caller.as_ref()), if shim.is_new() => {
+                caller = None;
+                // The call may have come meanwhile, or come yet.
+                if !shim.is_new() || serves(&flags.address).await {
                     continue;
                 }
                 log::warn("containerd has ended before there was a container: ends");

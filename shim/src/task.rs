@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest};
+use containerd_shim_protos::api::{CreateTaskRequest, ExecProcessRequest, Status};
 use containerd_shim_protos::events::task::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
 };
@@ -252,7 +252,13 @@ impl Task {
                     container::start(&task.journal, &task.id, &log::library())
                         .map_err(|error| failed("start", &error))
                 };
-                self.shared.work("start", start).await?;
+                if let Err(error) = self.shared.work("start", start).await {
+                    drop(starting);
+                    if self.init.status() == Status::CREATED {
+                        self.init.await_end().await;
+                    }
+                    return Err(error);
+                }
                 None
             }
             Some(_) if self.init.pid() > 0 => {
@@ -424,7 +430,7 @@ impl Task {
     /// # Errors
     /// It runs, or something of it cannot be released.
     pub async fn delete(self: &Arc<Self>) -> Answer<End> {
-        if self.init.lives() && self.init.status() != containerd_shim_protos::api::Status::CREATED {
+        if self.init.lives() && self.init.status() != Status::CREATED {
             return Err(not_now(format_args!(
                 "container {} must be stopped before it is deleted",
                 self.id

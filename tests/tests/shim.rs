@@ -143,6 +143,30 @@ fn containers_of_a_pod_share_a_shim() {
 }
 
 #[test]
+fn a_script_between_containerd_and_the_shim_may_end() {
+    needs!(root, "python3");
+    let daemon = Daemon::new("");
+    // containerd, whose child was not the shim; it sees that somebody looks whether it is there.
+    daemon.0.write(
+        "/srv/daemon",
+        "import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind('/run/c.sock')
+server.listen()
+print('ready', flush=True)
+server.accept()
+print('looked at', flush=True)",
+    );
+    let containerd = daemon.0.sh("exec python3 /srv/daemon").start();
+    assert_eq!(containerd.line(), "ready");
+    let address = daemon.start("one", "", "").run().ok();
+    daemon.0.sh("pkill -x sleep").run().ok();
+    assert_eq!(containerd.line(), "looked at");
+    daemon.serves(&address);
+    daemon.end();
+}
+
+#[test]
 fn a_socket_may_have_the_longest_path_that_there_is_while_it_is_new() {
     needs!(root, "python3");
     let daemon = Daemon::new("");
@@ -185,6 +209,10 @@ fn a_start_that_fails_says_why_in_one_line_and_leaves_no_shim() {
     daemon.0.sh("echo '{' >/srv/b/config.json").run().ok();
     let ran = daemon.start("one", "", "").run();
     assert!(ran.code == 1 && ran.stderr.contains("read /srv/b/config.json"), "{}", ran.stderr);
+    // As containerd 2 calls it for a pod of its sandboxer "shim".
+    daemon.0.sh("rm /srv/b/config.json").run().ok();
+    let ran = daemon.start("pod", "", "").run();
+    assert!(ran.code == 1 && ran.stderr.contains("\"podsandbox\", its default"), "{}", ran.stderr);
     until("no shim is left", || {
         let left =
             daemon.0.sh("ps -eo args | grep -c '[c]ontainerd-shim-garth-v1 -n'").run().stdout;

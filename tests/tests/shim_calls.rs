@@ -14,6 +14,8 @@ const ALREADY_EXISTS: u64 = 6;
 const PERMISSION_DENIED: u64 = 7;
 const FAILED_PRECONDITION: u64 = 9;
 const UNIMPLEMENTED: u64 = 12;
+// containerd.v1.types.Status
+const STOPPED: u64 = 3;
 
 const METHODS: [&str; 17] = [
     "State",
@@ -63,6 +65,29 @@ fn sleeping<'a>(host: &'a Host, id: &str) -> Bundle<'a> {
     bundle.config["process"]["args"] = json!(["sleep", "1000"]);
     bundle.save();
     bundle
+}
+
+#[test]
+fn a_start_that_fails_leaves_a_container_that_has_stopped() {
+    needs!(root);
+    let host = Host::new();
+    let shim = Shim::start(&host);
+    // Nothing that the kernel could execute, which only it finds out.
+    let mut bundle = Bundle::named(&host, "headless");
+    host.write(&bundle.rootfs("headless"), "echo headless");
+    host.sh(&format!("chmod 755 {}", bundle.rootfs("headless"))).run().ok();
+    bundle.config["process"]["args"] = json!(["/headless"]);
+    bundle.save();
+    for _ in 0..20 {
+        shim.ok("Create", &create(&bundle, &[]));
+        shim.refuses("Start", &text(1, &bundle.id), UNKNOWN, "exec format error");
+        // As containerd's clients do: what is not stopped is not deleted.
+        let state = ttrpc::fields(&shim.ok("State", &text(1, &bundle.id)));
+        let status = ttrpc::find(&state, 4).map(|field| field.value);
+        assert_eq!(status, Some(STOPPED), "{state:?}");
+        shim.ok("Delete", &text(1, &bundle.id));
+    }
+    shim.end();
 }
 
 #[test]
