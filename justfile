@@ -35,6 +35,12 @@ shim:
     SHIM=$PWD/target/x86_64-unknown-linux-gnu/release/containerd-shim-garth-v1 CYCLES=1000 RUNS=10000 ROUNDS=100 VERBOSE=1 \
         tests/clients/shim.sh $PWD/target/x86_64-unknown-linux-gnu/release/garth
 
+# ctr and CRI with containerd 1.7 and 2.x, from later releases of Debian. Needs root and a network.
+containerds:
+    cargo build --release --package garth --package containerd-shim-garth
+    SHIM=$PWD/target/x86_64-unknown-linux-gnu/release/containerd-shim-garth-v1 \
+        tests/clients/containerds $PWD/target/x86_64-unknown-linux-gnu/release/garth
+
 # A stock Debian 12 with systemd, booted in qemu: units, user sessions, podman, daemons, kills. Before each
 # release. Needs root, debootstrap, qemu-system-x86 and 6 GB in the cache; `just vm units` runs one file.
 vm *cases:

@@ -12,8 +12,10 @@
 # and /root are overlays of the machine's, /run and /dev/shm are empty; each cgroup tree is a
 # directory of this script's in the machine's tree. When its pid 1 ends, so does everything in it,
 # and the directories are removed. Nothing that an engine does is visible outside.
+#
+# ENGINE, if set, is a directory with another version of the engine's programs.
 set -u
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
+PATH=${ENGINE:+$ENGINE:}/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
 
 die() {
@@ -190,6 +192,7 @@ use_shim() {
 
 # What containerd needs to be this script's alone, without CRI.
 private_containerd() {
+    containerd --version >>"$TEST_HOST/log"
     # Below /run, since socket names must be short.
     mkdir /run/test
     cat >"$TEST_HOST/containerd.toml" <<END

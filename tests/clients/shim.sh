@@ -11,7 +11,7 @@ SHIM_NAME=containerd-shim-garth-v1
 use_shim $SHIM_NAME || die "no SHIM"
 echo 'Root = "/run/test/runtime"' >"$TEST_HOST/shim.toml"
 
-ctr() { timeout -k 5 60 /usr/bin/ctr "$@"; }
+ctr() { timeout -k 5 60 ctr "$@"; }
 run() { ctr run --runtime io.containerd.garth.v1 --runtime-config-path "$TEST_HOST/shim.toml" "$@"; }
 known() { "$RUNTIME" --root /run/test/runtime/default list -q; }
 shims() { pgrep -f "$SHIM_NAME -namespace" || true; }
@@ -70,6 +70,10 @@ check_many_at_once() {
 # Its users are others outside: who opens what it is connected to needs to own that. The option says so, and without it the
 # user of the program does.
 check_io_of_a_user_namespace() {
+    case $(ctr --version) in
+    *' 1.'*) ;;
+    *) skip "with a user namespace, ctr 2 reads the options as runc's, whatever the runtime" ;;
+    esac
     local said="cat /proc/self/uid_map; echo from stdout >/proc/self/fd/1; echo from stderr >/proc/self/fd/2"
     printf 'Root = "/run/test/runtime"\nIoUid = 100000\nIoGid = 100000\n' >"$TEST_HOST/mapped.toml"
     mapped() {

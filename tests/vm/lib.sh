@@ -60,6 +60,27 @@ daemon() {
     eventually is_gone "$name"
 }
 
+# Debian's containerd, without CRI, and in it localhost/box:latest: busybox. It is a job of the shell; its log is
+# /tmp/containerd/log.
+containerd_with_image() {
+    rm -rf /tmp/image /tmp/containerd
+    mkdir -p /tmp/image/root/{bin,proc,dev,sys,tmp} /tmp/containerd
+    cp /usr/bin/busybox /tmp/image/root/bin/
+    chroot /tmp/image/root /bin/busybox --install -s /bin
+    tar -C /tmp/image/root --numeric-owner -cf /tmp/image/layer.tar .
+    local sum
+    sum=$(sha256sum </tmp/image/layer.tar)
+    echo '{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
+        "rootfs": {"type": "layers", "diff_ids": ["sha256:'"${sum%% *}"'"]}}' >/tmp/image/config.json
+    echo '[{"Config": "config.json", "RepoTags": ["localhost/box:latest"], "Layers": ["layer.tar"]}]' >/tmp/image/manifest.json
+    tar -C /tmp/image -cf /tmp/image.tar manifest.json config.json layer.tar
+    printf 'version = 2\nroot = "/tmp/containerd/root"\nstate = "/run/containerd/state"\n
+        disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "/run/containerd/containerd.sock"\n' >/tmp/containerd/config.toml
+    containerd --config /tmp/containerd/config.toml >/tmp/containerd/log 2>&1 &
+    eventually ctr version
+    ctr image import /tmp/image.tar
+}
+
 # exported FILE SERVICE [FLAG...]: its unit is known to systemd.
 exported() {
     local file=$1 service=$2

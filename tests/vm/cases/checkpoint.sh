@@ -52,35 +52,21 @@ a_container_goes_on_where_it_was() { _goes_on_after_a_restore garth; }
 # By containerd: into an image, and from it into another container.
 _through_containerd() {
     _iptables
-    rm -rf /tmp/image /tmp/containerd /srv/out
-    mkdir -p /tmp/image/root/{bin,proc,dev,sys,tmp}
-    cp /usr/bin/busybox /tmp/image/root/bin/
-    chroot /tmp/image/root /bin/busybox --install -s /bin
-    tar -C /tmp/image/root --numeric-owner -cf /tmp/image/layer.tar .
-    sum=$(sha256sum </tmp/image/layer.tar)
-    echo '{"architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": ["sha256:'"${sum%% *}"'"]}}' >/tmp/image/config.json
-    echo '[{"Config": "config.json", "RepoTags": ["localhost/counter:latest"], "Layers": ["layer.tar"]}]' >/tmp/image/manifest.json
-    tar -C /tmp/image -cf /tmp/image.tar manifest.json config.json layer.tar
-    mkdir -p /tmp/containerd
-    printf 'version = 2\nroot = "/tmp/containerd/root"\nstate = "/run/containerd/state"\n
-        disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "/run/containerd/containerd.sock"\n' >/tmp/containerd/config.toml
-    containerd --config /tmp/containerd/config.toml >/tmp/containerd/log 2>&1 &
-    eventually ctr version
-    ctr image import /tmp/image.tar
+    containerd_with_image
+    rm -rf /srv/out
     mkdir -p /srv/out
-    ctr run -d --runtime "$1" --mount type=bind,src=/srv/out,dst=/tmp,options=rbind:rw localhost/counter:latest one \
+    ctr run -d --runtime "$1" --mount type=bind,src=/srv/out,dst=/tmp,options=rbind:rw localhost/box:latest one \
         sh -c 'n=0; while :; do n=$((n + 1)); echo $n >/tmp/count; echo $n; usleep 50000; done' </dev/null >/dev/null 2>&1
     eventually test -s /srv/out/count
     sleep 1
-    ctr containers checkpoint --task --rw --image one localhost/counter:saved || { tail -n 5 /tmp/containerd/log; find /tmp /run -name dump.log -exec grep -a -B3 Error {} +; false; }
+    ctr containers checkpoint --task --rw --image one localhost/box:saved || { tail -n 5 /tmp/containerd/log; find /tmp /run -name dump.log -exec grep -a -B3 Error {} +; false; }
     before=$(cat /srv/out/count)
     ctr task kill -s KILL one
     eventually eval '! ctr task ls | grep -q RUNNING'
     ctr task rm one || true
     ctr container rm one
     left=$(cat /srv/out/count)
-    ctr containers restore --live --rw two localhost/counter:saved </dev/null >/dev/null 2>/tmp/err || { cat /tmp/err; tail -n 5 /tmp/containerd/log; find /tmp /run -name restore.log -exec grep -a -B3 Error {} +; false; }
+    ctr containers restore --live --rw two localhost/box:saved </dev/null >/dev/null 2>/tmp/err || { cat /tmp/err; tail -n 5 /tmp/containerd/log; find /tmp /run -name restore.log -exec grep -a -B3 Error {} +; false; }
     eventually eval '[ "$(cat /srv/out/count)" != "$left" ]'
     [ "$(cat /srv/out/count)" -ge "$before" ]
     contains "$(ctr task ls)" "RUNNING"

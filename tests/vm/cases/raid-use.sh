@@ -1,5 +1,5 @@
 # as: root
-# guest: mdadm open-iscsi dash busybox-static
+# guest: mdadm open-iscsi dash busybox-static containerd
 # RAID volumes in sandboxes, services and containers.
 
 # What a case that failed has left does not disturb the next.
@@ -46,6 +46,38 @@ own"
     contains "$output" "RAID volume data was stopped: it is assembled"
     contains "$output" two
     _health_is healthy
+    _destroy
+}
+
+# As the annotations of a pod: each of its containers has them.
+a_pod_of_containerd_has_a_volume() {
+    _create
+    containerd_with_image
+    local run=(ctr run --runtime io.containerd.garth.v1 --annotation dev.garth.volume=data:/srv/data)
+    "${run[@]}" --rm localhost/box:latest one sh -c 'echo one >/srv/data/file'
+    _is_not_mounted
+    equals "$(_users)" ""
+    for name in pod box; do
+        "${run[@]}" -d --annotation io.kubernetes.cri.sandbox-id=pod localhost/box:latest $name sleep 1000 </dev/null >/dev/null 2>&1
+    done
+    equals "$(pgrep -fc 'containerd-shim-garth-v[1] -n')" 1
+    equals "$(ctr task exec --exec-id cat box cat /srv/data/file </dev/null)" one
+    said=$(fails garth volume stop data)
+    contains "$said" "container box"
+    contains "$said" "container pod"
+    ctr task kill -s KILL box
+    eventually ctr task rm box
+    contains "$(fails garth volume stop data)" "in use by container pod;"
+    # containerd releases it by the shim's delete.
+    pkill -KILL -f 'containerd-shim-garth-v[1] -n'
+    eventually _is_not_mounted
+    eventually eval '[ -z "$(_users)" ]'
+    ctr container rm pod box
+    # What is none, and what does not exist.
+    contains "$(fails "${run[@]/data:/none:}" --rm localhost/box:latest two true)" none
+    equals "$(ctr task ls -q)" ""
+    kill %%
+    wait
     _destroy
 }
 
