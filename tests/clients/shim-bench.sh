@@ -20,7 +20,10 @@ channel = grpc.insecure_channel('unix:///run/test/sock')
 
 
 def ctr(*words):
-    return subprocess.run(['ctr', *words], check=True, capture_output=True, text=True).stdout
+    ran = subprocess.run(['ctr', *words], capture_output=True, text=True)
+    if ran.returncode:
+        raise SystemExit(f"ctr {' '.join(words)}: exit code {ran.returncode}: {ran.stderr.strip()}")
+    return ran.stdout
 
 
 def run(kind, name, *words, flags=()):
