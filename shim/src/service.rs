@@ -312,14 +312,14 @@ impl Calls for Service {
         };
         let shared = self.0.shared.clone();
         let call = async move {
-            let (journal, id, init) = (task.journal.clone(), task.id.clone(), task.init.clone());
+            let (journal, id) = (task.journal.clone(), task.id.clone());
             let work = move || {
                 container::checkpoint(&journal, &id, &how, &log::library())
                     .map_err(|error| failed("checkpoint", &error))
             };
             shared.work("checkpoint", work).await?;
             if options.exit {
-                init.await_end().await;
+                task.init.await_end().await;
             }
             let event = TaskCheckpointed {
                 container_id: request.id,

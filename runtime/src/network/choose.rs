@@ -99,13 +99,14 @@ impl PrivateNetwork {
                 Err(full) => full,
             };
             let has_ended = |address| PrivateNetwork::has_ended(state_root, id, address);
-            let ended = full
-                .linked
-                .iter()
-                .map(|address| has_ended(*address).map(|ended| ended.then_some(*address)));
-            let Some(address) = ended.filter_map(Result::transpose).next().transpose()? else {
-                return Err(full.error(config));
-            };
+            let mut dead = None;
+            for address in &full.linked {
+                if has_ended(*address)? {
+                    dead = Some(*address);
+                    break;
+                }
+            }
+            let Some(address) = dead else { return Err(full.error(config)) };
             let link = link_name(address);
             if PrivateNetwork::await_end_of(&link, deadline)? {
                 continue;
@@ -119,8 +120,7 @@ impl PrivateNetwork {
             if claimed.is_none() || !has_ended(address)? {
                 return Err(full.error(config));
             }
-            link::delete(&mut route_socket()?, &link)
-                .map_err(|refusal| worded(refusal, &format!(" {link}")))?;
+            link::remove(&mut route_socket()?, &link)?;
         }
     }
 

@@ -72,7 +72,7 @@ impl Leftovers {
         }
         let mut socket = route_socket()?;
         for name in &self.links {
-            link::delete(&mut socket, name).map_err(|r| worded(r, &format!(" {name}")))?;
+            link::remove(&mut socket, name)?;
         }
         for (address, owner) in &self.leases {
             lease::give_back(state_root, *address, owner)?;

@@ -21,6 +21,7 @@ use libc::{
 
 use super::PrivateNetwork;
 use super::listing::ifinfomsg;
+use super::refusal::worded;
 use crate::sys::netlink::{Batch, Refusal, Socket};
 
 // linux/if_link.h, linux/veth.h, linux/ip.h; not in libc.
@@ -117,13 +118,13 @@ pub fn make_inner(socket: &mut Socket, network: &PrivateNetwork) -> Result<(), R
 }
 
 /// Removes a link of the host, which takes 25-40 ms; for one that outlived its namespace.
-pub fn delete(socket: &mut Socket, name: &str) -> Result<(), Refusal> {
+pub fn remove(socket: &mut Socket, name: &str) -> crate::Result<()> {
     let mut batch = Batch::new();
     batch.message("delete the link", RTM_DELLINK, 0, &ifinfomsg(0, false));
     batch.text(IFLA_IFNAME, name);
     match socket.execute(batch) {
         Err(refusal) if refusal.errno.0 == libc::ENODEV => Ok(()),
-        result => result,
+        result => result.map_err(|refusal| worded(refusal, &format!(" {name}"))),
     }
 }
 

@@ -289,7 +289,7 @@ impl PrivateNetwork {
 
     /// Deletes the link, which takes 25-40 ms; only for one whose namespace lives on.
     pub fn release_link(&self) -> Result<()> {
-        link::delete(&mut route_socket()?, &self.link).map_err(|r| worded(r, &self.link))
+        link::remove(&mut route_socket()?, &self.link)
     }
 
     /// What will be done, in order, for `garth explain`.
